@@ -1,0 +1,41 @@
+"""Package metadata and the package map; `adapters/` is installed as `netlens.adapters`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "__init__.py").read_text()).group(1)
+
+TEST = ["pytest>=8", "ruff>=0.8", "mypy>=1.13", "captum>=0.8", "nbclient>=0.10", "ipykernel>=6"]
+
+setup(
+    name="netlens",
+    version=VERSION,
+    description="A model-agnostic interpretability engine for vision networks in PyTorch",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["netlens", "netlens.*"]), "netlens.adapters"],
+    package_dir={"netlens": "netlens", "netlens.adapters": "adapters"},
+    package_data={"netlens": ["py.typed"], "netlens.world": ["*.safetensors"]},
+    install_requires=[
+        "torch>=2.8",
+        "torchvision>=0.23",
+        "numpy>=1.26",
+        "matplotlib>=3.8",
+        "pyimgy>=0.1.0",
+        "pillow>=10",
+        "safetensors>=0.4",
+        "tqdm>=4.66",
+        "click>=8.1",
+    ],
+    extras_require={"test": TEST, "notebook": ["jupyterlab>=4"]},
+    entry_points={
+        "console_scripts": ["netlens = netlens.cli:main"],
+        "netlens.adapters": ["torchvision = netlens.adapters"],
+    },
+)
