@@ -1,0 +1,29 @@
+"""Random colours of a given brightness; hue carries no information in the little world, brightness makes contrast."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from netlens.world.shapes import Field
+
+LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
+
+
+def colour(rng: np.random.Generator, luma: float, saturation: float) -> Field:
+    """An RGB colour of any hue whose brightness is `luma`, as saturated as asked or as the RGB cube allows."""
+    phases = rng.uniform(0, 2 * math.pi) + np.array([0, 2, 4]) * (math.pi / 3)
+    hue = np.cos(phases).astype(np.float32)
+    hue -= LUMA @ hue  # moving along this direction leaves the brightness as it is
+    room = np.where(hue > 0, (1 - luma) / hue, -luma / hue).min()
+    return (luma + min(saturation, float(room)) * hue).astype(np.float32)
+
+
+def contrasting(rng: np.random.Generator) -> tuple[Field, Field]:
+    """A light and a dark colour of independent hues, in random order."""
+    light = colour(rng, rng.uniform(0.65, 0.92), rng.uniform(0.2, 0.8))
+    dark = colour(rng, rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.8))
+    return (light, dark) if rng.random() < 0.5 else (dark, light)
