@@ -1,0 +1,22 @@
+"""The heart: any network as flat, pure, named layers, with hooks, rules and surgery."""
+
+from netlens.flat import edits
+from netlens.flat.adapter import Adapter, register, rewrite
+from netlens.flat.hooks import Hooks
+from netlens.flat.layers import Normalize
+from netlens.flat.model import FlatModel
+from netlens.flat.rules import DECONVNET, GUIDED, Rule, Rules
+
+__all__ = [
+    "DECONVNET",
+    "GUIDED",
+    "Adapter",
+    "FlatModel",
+    "Hooks",
+    "Normalize",
+    "Rule",
+    "Rules",
+    "edits",
+    "register",
+    "rewrite",
+]

@@ -1,0 +1,23 @@
+"""ConvNeXt: inside a block, maps have their channels last."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from netlens.flat.adapter import Adapter, register
+from netlens.flat.model import FlatModel
+
+# within a block, from the first permutation to the one back; and the permuted part of a LayerNorm2d
+_CHANNELS_LAST = tuple(f".block.{i}" for i in range(1, 6))
+_NORM = (".permute", ".layer_norm")
+
+
+def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
+    if activation.ndim != 4:
+        return None
+    return activation.permute(0, 3, 1, 2) if key.endswith((*_CHANNELS_LAST, *_NORM)) else activation
+
+
+@register("torchvision.models.convnext.ConvNeXt")
+def convnext(network: nn.Module) -> Adapter:
+    return Adapter(cam_layer="features", grid=_grid)

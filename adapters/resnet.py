@@ -1,0 +1,17 @@
+"""ResNet, ResNeXt and Wide ResNet, and their kin with the same trunk."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from netlens.flat.adapter import Adapter, register
+
+
+@register("torchvision.models.resnet.ResNet")
+def resnet(network: nn.Module) -> Adapter:
+    return Adapter(cam_layer="layer4")
+
+
+@register("torchvision.models.regnet.RegNet")
+def regnet(network: nn.Module) -> Adapter:
+    return Adapter(cam_layer="trunk_output")

@@ -1,0 +1,44 @@
+"""Transformers on tokens: ViT, whose tokens are patches in rows after a class token, and MaxViT with its windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from netlens.flat.adapter import Adapter, register
+from netlens.flat.model import FlatModel
+from netlens.preprocessing import IMAGENET
+
+
+def _vit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
+    """Tokens (N, 1 + side^2, C), the class token left out, as maps (N, C, side, side)."""
+    if key in (*flat.inputs, "conv_proj"):
+        return activation
+    if activation.ndim != 3:
+        return None
+    patches = activation.shape[1] - 1
+    side = round(patches**0.5)
+    return activation[:, 1:].transpose(1, 2).unflatten(2, (side, side)) if side**2 == patches else None
+
+
+@register("torchvision.models.vision_transformer.VisionTransformer")
+def vit(network: nn.Module) -> Adapter:
+    size = int(network.image_size)  # type: ignore[arg-type]
+    preprocessing = replace(IMAGENET, size=(size, size), resize=size if size > 224 else 256)
+    blocks = len(network.encoder.layers)  # type: ignore[union-attr, arg-type]
+    # the last layer that all tokens still pass on their way to the class token
+    last = f"encoder.layers.encoder_layer_{blocks - 1}.ln_1"
+    return Adapter(cam_layer=last, preprocessing=preprocessing, grid=_vit_grid)
+
+
+def _maxvit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
+    """Between partition and departition, activations are windows without a grid of their own."""
+    windows = "_attention." in key and not key.split("_attention.")[1].startswith("departition")
+    return None if windows or activation.ndim != 4 else activation
+
+
+@register("torchvision.models.maxvit.MaxVit")
+def maxvit(network: nn.Module) -> Adapter:
+    preprocessing = replace(IMAGENET, resize=224, interpolation="bicubic")
+    return Adapter(cam_layer="blocks", preprocessing=preprocessing, grid=_maxvit_grid)

@@ -1,0 +1,193 @@
+"""The layers that a trace makes: pure modules for calls that were not modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a layer's i-th input in the arguments of the call that it makes."""
+
+    index: int
+
+
+def fill(template: Any, inputs: Sequence[Any]) -> Any:
+    """The template with each `Slot` replaced by its input."""
+    if isinstance(template, Slot):
+        return inputs[template.index]
+    if isinstance(template, (tuple, list)):
+        return type(template)(fill(item, inputs) for item in template)
+    if isinstance(template, dict):
+        return {key: fill(item, inputs) for key, item in template.items()}
+    if isinstance(template, slice):
+        return slice(fill(template.start, inputs), fill(template.stop, inputs), fill(template.step, inputs))
+    return template
+
+
+class Piece(nn.Module):
+    """Abstract: a pure layer that adapters write, which a trace keeps whole."""
+
+
+class Function(Piece):
+    """Abstract: a layer that calls one pure function of its inputs; the constants of the call are part of the layer."""
+
+    def __init__(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs)
+        self.plain = not kwargs and all(arg == Slot(i) for i, arg in enumerate(self.args))
+
+    def forward(self, *inputs: Any) -> Any:
+        if self.plain:
+            return self.function(*inputs)
+        return self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+
+    def extra_repr(self) -> str:
+        shown = [f"${arg.index}" if isinstance(arg, Slot) else repr(arg) for arg in self.args]
+        shown += [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        return f"{getattr(self.function, '__name__', self.function)}({', '.join(shown)})"
+
+
+class Add(Function):
+    """`a + b`, also with a constant."""
+
+
+class Subtract(Function):
+    """`a - b`, also with a constant."""
+
+
+class Multiply(Function):
+    """`a * b`, also with a constant."""
+
+
+class Divide(Function):
+    """`a / b`, also with a constant."""
+
+
+class MatMul(Function):
+    """A matrix product of two activations."""
+
+
+class Concatenate(Function):
+    """Tensors joined along an existing dimension."""
+
+
+class Mean(Function):
+    """A mean over dimensions."""
+
+
+class Reshape(Function):
+    """The same values in the same order under another shape."""
+
+
+class Permute(Function):
+    """The same values with their dimensions in another order."""
+
+
+class Select(Function):
+    """A part of a tensor, or one of several outputs, by index."""
+
+
+class Apply(Function):
+    """Any other pure function, called by its name in `function`."""
+
+
+class Constant(nn.Module):
+    """A parameter or buffer that the network uses directly, such as a class token; it has no inputs."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        if isinstance(value, nn.Parameter):
+            self.value = value
+        else:
+            self.register_buffer("value", value)
+
+    def forward(self) -> Tensor:
+        return self.value
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.value.shape)}"
+
+
+class Call(nn.Module):
+    """A module that is called with more than plain positional inputs."""
+
+    def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.module = module
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.module(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+
+
+class Opaque(nn.Module):
+    """A module that could not be unrolled; `reason` says why.
+
+    It works on copies of its inputs, so that nothing it does in place reaches a recorded activation.
+    """
+
+    def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], reason: str) -> None:
+        super().__init__()
+        self.module = module
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs)
+        self.reason = reason
+
+    def forward(self, *inputs: Any) -> Any:
+        copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
+        return self.module(*fill(self.args, copies), **fill(self.kwargs, copies))
+
+    def extra_repr(self) -> str:
+        return self.reason
+
+
+class Scatter(nn.Module):
+    """A base tensor in which the part seen through a chain of views holds a new value.
+
+    This is what an in-place operation on a view does to the tensor behind the view, written as a pure function.
+    Inputs: the base, the new value, then what the views take besides their base.
+    """
+
+    def __init__(self, views: Sequence[nn.Module], inputs: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.views = nn.ModuleList(views)
+        self.inputs = tuple(tuple(indices) for indices in inputs)
+
+    def forward(self, base: Tensor, value: Any, *others: Any) -> Tensor:
+        copy = view = base.clone()
+        for layer, indices in zip(self.views, self.inputs, strict=True):
+            view = layer(*(view if i < 0 else others[i] for i in indices))
+        view.copy_(value)
+        return copy
+
+
+class Normalize(nn.Module):
+    """`(x - mean) / std` per channel, so that a network takes images in [0, 1]. Shapes (N, C, H, W) to the same.
+
+    >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 2, 2)).flatten().tolist()
+    [2.0, 2.0, 2.0, 2.0]
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # as doubles, so that a float64 network is normalised by the numbers that were written
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float64).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"

@@ -1,0 +1,200 @@
+"""From the many spellings of an operation (function, method, operator, in place or not) to one layer type."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netlens.flat import layers
+from netlens.flat.layers import Slot
+
+Lifted = tuple[nn.Module, list[int]]
+
+
+def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], inputs: int) -> Lifted:
+    """The layer for a call whose tensor arguments are `Slot`s, and which of the `inputs` it reads, in order.
+
+    Calls that have a torch module (`F.relu`, `torch.softmax`, `x.flatten(1)`) become that module, so that a rule or a
+    lookup by type finds them however they were written; all others become a `Function` layer.
+    """
+    module = _MODULES.get(function)
+    if module is not None:
+        try:
+            lifted, first = module(*args, **kwargs)
+        except TypeError:  # an argument is not a constant, so the module cannot hold it
+            pass
+        else:
+            if isinstance(first, Slot) and inputs == 1:
+                return lifted.eval(), [first.index]
+    layer = _TYPES.get(function, layers.Apply)
+    return layer(function, args, kwargs), list(range(inputs))
+
+
+def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The pure counterpart of an in-place function or method; None for a function that is pure already."""
+    name = getattr(function, "__name__", "")
+    if function in _IN_PLACE:
+        return _IN_PLACE[function]
+    if not name.endswith("_") or name.endswith("__"):
+        return None
+    for owner in (Tensor, torch, F):
+        if getattr(owner, name, None) is function:
+            return getattr(owner, name[:-1], None) or OnCopy(name)
+    return None
+
+
+class OnCopy:
+    """An in-place tensor method that has no pure counterpart, applied to a copy."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name.rstrip("_")
+        self.method = name
+
+    def __call__(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return getattr(tensor.clone(), self.method)(*args, **kwargs)
+
+
+def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
+    """Whether the call asks for `inplace=True`, and its (args, kwargs) without that."""
+    kwargs = dict(kwargs)
+    if "inplace" in kwargs:
+        return bool(kwargs.pop("inplace")), (tuple(args), kwargs)
+    if inspect.isfunction(function) and function.__module__ == F.__name__:
+        names = list(inspect.signature(function).parameters)
+        place = names.index("inplace") if "inplace" in names else len(args)
+        if place < len(args):
+            return bool(args[place]), ((*args[:place], False, *args[place + 1 :]), kwargs)
+    return False, (tuple(args), kwargs)
+
+
+def is_view(layer: nn.Module) -> bool:
+    """Whether a layer's output may share memory with its first input, as the original's would."""
+    if isinstance(layer, layers.Function):
+        return layer.function in _VIEWS
+    return isinstance(layer, _VIEW_MODULES)
+
+
+def _module(make: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, Any]]:
+    """A builder that takes a call's arguments and gives the module and the call's first argument."""
+
+    def build(input: Any, *args: Any, **kwargs: Any) -> tuple[nn.Module, Any]:
+        if any(isinstance(value, Slot) for value in (*args, *kwargs.values())):
+            raise TypeError
+        return make(*args, **kwargs), input
+
+    return build
+
+
+def _plain(kind: Callable[[], nn.Module]) -> Callable[..., tuple[nn.Module, Any]]:
+    return _module(lambda inplace=False: kind())
+
+
+def _softmax(dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> nn.Module:
+    if dim is None or dtype is not None:
+        raise TypeError
+    return nn.Softmax(dim)
+
+
+def _dropout(p: float = 0.5, training: bool = False, inplace: bool = False) -> nn.Module:
+    if training:
+        raise TypeError
+    return nn.Dropout(p)
+
+
+def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def make(size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> nn.Module:
+        return kind(size, stride or None, padding, dilation, ceil_mode=ceil_mode)
+
+    return make
+
+
+def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Module:
+    return nn.Flatten(start_dim, end_dim)
+
+
+_MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
+    **dict.fromkeys((F.relu, torch.relu, Tensor.relu), _plain(nn.ReLU)),
+    F.relu6: _plain(nn.ReLU6),
+    F.silu: _plain(nn.SiLU),
+    F.mish: _plain(nn.Mish),
+    F.hardswish: _plain(nn.Hardswish),
+    F.hardsigmoid: _plain(nn.Hardsigmoid),
+    F.gelu: _module(lambda approximate="none": nn.GELU(approximate)),
+    F.elu: _module(lambda alpha=1.0, inplace=False: nn.ELU(alpha)),
+    F.leaky_relu: _module(lambda negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope)),
+    F.hardtanh: _module(lambda min_val=-1.0, max_val=1.0, inplace=False: nn.Hardtanh(min_val, max_val)),
+    **dict.fromkeys((F.sigmoid, torch.sigmoid, Tensor.sigmoid), _plain(nn.Sigmoid)),
+    **dict.fromkeys((F.tanh, torch.tanh, Tensor.tanh), _plain(nn.Tanh)),
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _module(_softmax)),
+    F.dropout: _module(_dropout),
+    F.dropout2d: _module(_dropout),
+    **dict.fromkeys((torch.flatten, Tensor.flatten), _module(_flatten)),
+    F.max_pool2d: _module(_max_pool(nn.MaxPool2d)),
+    torch.max_pool2d: _module(_max_pool(nn.MaxPool2d)),
+    F.avg_pool2d: _module(nn.AvgPool2d),
+    F.adaptive_avg_pool2d: _module(nn.AdaptiveAvgPool2d),
+    F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
+}
+
+_TYPES: dict[Any, type[layers.Function]] = {
+    **dict.fromkeys((operator.add, torch.add, Tensor.add), layers.Add),
+    **dict.fromkeys((operator.sub, torch.sub, Tensor.sub, torch.subtract), layers.Subtract),
+    **dict.fromkeys((operator.mul, torch.mul, Tensor.mul, torch.multiply), layers.Multiply),
+    **dict.fromkeys((operator.truediv, torch.div, Tensor.div, torch.divide), layers.Divide),
+    **dict.fromkeys((operator.matmul, torch.matmul, Tensor.matmul, torch.bmm, Tensor.bmm), layers.MatMul),
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), layers.Concatenate),
+    **dict.fromkeys((torch.mean, Tensor.mean), layers.Mean),
+    **dict.fromkeys(
+        (Tensor.view, Tensor.reshape, torch.reshape, Tensor.squeeze, torch.squeeze, Tensor.unsqueeze, torch.unsqueeze),
+        layers.Reshape,
+    ),
+    **dict.fromkeys((Tensor.permute, torch.permute, Tensor.transpose, torch.transpose, Tensor.t), layers.Permute),
+    **dict.fromkeys((operator.getitem, torch.select, Tensor.select, torch.narrow, Tensor.narrow), layers.Select),
+}
+
+
+class SetItem:
+    """`tensor[index] = value` as a pure function; one picklable instance serves all."""
+
+    __name__ = "setitem"
+
+    def __call__(self, tensor: Tensor, index: Any, value: Any) -> Tensor:
+        copy = tensor.clone()
+        copy[index] = value
+        return copy
+
+
+_IN_PLACE: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+    operator.iand: operator.and_,
+    operator.ior: operator.or_,
+    operator.ixor: operator.xor,
+    operator.imatmul: operator.matmul,
+    operator.setitem: SetItem(),
+}
+
+_VIEWS = {
+    operator.getitem,
+    *(
+        getattr(owner, name)
+        for owner in (torch, Tensor)
+        for name in (
+            "select narrow transpose permute squeeze unsqueeze view view_as expand expand_as chunk split tensor_split "
+            "unbind t movedim moveaxis swapaxes swapdims unflatten diagonal detach reshape flatten contiguous"
+        ).split()
+        if hasattr(owner, name)
+    ),
+}
+_VIEW_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)

@@ -1,0 +1,212 @@
+"""FlatModel: any network as a flat list of pure, named layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from netlens.errors import LayerNotFound, NetLensError, RecordError
+from netlens.flat import surgery
+from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
+from netlens.flat.keys import LayerKey, Layers
+from netlens.flat.program import Program
+from netlens.flat.rules import Rules
+from netlens.flat.taps import tapped_inputs, tapped_visit
+from netlens.flat.trace import trace
+from netlens.flat.twin import twin, unwrapped
+from netlens.flat.unroll import unroll
+
+if TYPE_CHECKING:
+    from netlens.classes import ClassNames
+
+OUTPUT = "output"
+
+
+class FlatModel(nn.Module):
+    """Any network as a flat list of pure, named layers that share the network's weights.
+
+    Make one with `FlatModel.from_nn_Module(network)`. It always computes what the network computes in eval mode.
+
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    >>> flat = FlatModel.from_nn_Module(net)
+    >>> list(flat.layers)
+    ['0', '1', '2']
+    >>> x = torch.randn(5, 3)
+    >>> torch.equal(flat(x), net(x))
+    True
+    >>> flat(x, until="1").shape
+    torch.Size([5, 4])
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        name: str,
+        opaque: Mapping[str, str] | None = None,
+        adapter: Adapter | None = None,
+        classes: ClassNames | None = None,
+    ) -> None:
+        super().__init__()
+        self.program = program
+        self.name = name
+        self.opaque = dict(opaque) if opaque is not None else {}
+        self.adapter = adapter if adapter is not None else Adapter()
+        self.classes = classes
+        shown = {step.key: step.layer for step in program.steps if not step.hidden}
+        self.layers = Layers(shown, name)
+        # keys are paths with dots, which add_module refuses; the names of parameters become those of the original
+        self._modules.update(shown)
+        self.training = False
+
+    @classmethod
+    def from_nn_Module(  # noqa: N802 - the public name
+        cls,
+        module: nn.Module,
+        inputs: Sequence[str] | None = None,
+        adapter: Adapter | None = None,
+        classes: ClassNames | None = None,
+        name: str | None = None,
+    ) -> FlatModel:
+        """Unroll a network. The network itself is never changed; its weights are shared.
+
+        inputs: the arguments of its forward that are inputs; by default those without a default value.
+        adapter: what is known about its family; by default the one registered for its class.
+        classes: names of its classes. name: how messages and results call it; by default its class.
+
+        Raises `TraceError` when the network's own forward cannot be traced; a submodule that cannot be is kept whole
+        and named in `flat.opaque`.
+        """
+        if not isinstance(module, nn.Module):
+            raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
+        network = unwrapped(module)
+        if isinstance(network, FlatModel):
+            return network
+        known = adapter if adapter is not None else adapter_of(network)
+        program, opaque = unroll(trace(rewritten(twin(network)), inputs))
+        return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, classes)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs: `("input",)`, or the names of the arguments if there are several."""
+        return self.program.inputs
+
+    def forward(self, *inputs: Any, until: LayerKey | None = None) -> Any:
+        """The network's output, or the activation of layer `until`, past which nothing runs."""
+        wanted = self.program.outputs if until is None else (self.key(until),)
+        values = self.program.run(self._named(inputs), wanted, tapped_visit(self))
+        return self.program.assemble(values) if until is None else values[wanted[0]]
+
+    def record(self, *inputs: Any, layers: LayerKey | Sequence[LayerKey]) -> dict[str, Tensor]:
+        """The activations of `layers` by key, and nothing run past the deepest of them.
+
+        "input" names the input, and "output" the network's output, among the layers.
+        """
+        return self.run(self._named(inputs), self.keys_of(layers))
+
+    def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
+        """The output (or the activation at `until`) computed from recorded activations onwards.
+
+        `activations` must cut the network: `flat.frontier(key)` says which ones do. Raises `RecordError` with the
+        missing ones otherwise.
+        """
+        known = {self._known(key): value for key, value in activations.items()}
+        wanted = self.program.outputs if until is None else (self.key(until),)
+        missing = self.program.missing(known, wanted)
+        if missing:
+            raise RecordError(
+                f"these activations do not suffice to go on; also needed: {', '.join(map(repr, missing))}. "
+                "flat.frontier(key) lists what to record."
+            )
+        values = self.program.run(known, wanted, tapped_visit(self))
+        return self.program.assemble(values) if until is None else values[wanted[0]]
+
+    def frontier(self, key: LayerKey) -> tuple[str, ...]:
+        """The activations (and inputs) that, recorded, let the network resume after layer `key`."""
+        return self.program.frontier(self._known(self.key(key)))
+
+    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+        """The engine under all of these: the `wanted` values (exact keys, or "output") from the `known` ones."""
+        visit = tapped_visit(self)
+        if OUTPUT not in wanted or OUTPUT in self.layers:
+            return self.program.run(known, wanted, visit)
+        keys = list(dict.fromkeys([key for key in wanted if key != OUTPUT] + list(self.program.outputs)))
+        values = self.program.run(known, keys, visit)
+        values[OUTPUT] = self.program.assemble(values)
+        return {key: values[key] for key in wanted}
+
+    def key(self, name: LayerKey) -> str:
+        """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
+        return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
+
+    def find(self, name: LayerKey) -> list[str]:
+        """The keys of all layers that `name` names."""
+        return self.layers.find(name)
+
+    def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
+        """Exact keys for names of layers, "input" and "output" included."""
+        several = [names] if isinstance(names, (str, int, type)) else list(names)
+        special = [n for n in several if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
+        return special + self.layers.find_all([n for n in several if n not in special])
+
+    def logits(self, output: Any) -> Tensor:
+        """Class scores (N, classes), or maps of them (N, classes, h, w), from the network's output."""
+        return (self.adapter.logits if self.adapter.logits is not None else logits_of)(output)
+
+    def with_rules(self, rules: Rules) -> FlatModel:
+        """A view of the same weights in which chosen layers propagate backwards by `rules`."""
+        return rules.apply(self)
+
+    def prepend(self, name: str, layer: nn.Module) -> FlatModel:
+        """A flat model in which `layer`, called `name`, stands between the input and its first readers."""
+        return self.insert_after(self.inputs[0], name, layer)
+
+    def insert_after(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
+        """A flat model with a new `layer` after `key`, which all readers of `key` then read."""
+        return self.edited(surgery.insert_after(self.program, self.key(key), name, layer))
+
+    def insert_before(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
+        """A flat model with a new `layer` between `key` and the first value that it reads."""
+        return self.edited(surgery.insert_before(self.program, self.layers.key(key), name, layer))
+
+    def replace(self, key: LayerKey, layer: nn.Module) -> FlatModel:
+        """A flat model with `layer` in the place of `key`."""
+        return self.edited(surgery.substitute(self.program, self.layers.key(key), layer))
+
+    def remove(self, key: LayerKey) -> FlatModel:
+        """A flat model without `key`, whose readers read its one input instead."""
+        return self.edited(surgery.remove(self.program, self.layers.key(key)))
+
+    def cut(self, key: LayerKey) -> FlatModel:
+        """A flat model that ends after `key`: its output is the activation there."""
+        return self.edited(surgery.cut(self.program, self.layers.key(key)))
+
+    def edited(self, program: Program) -> FlatModel:
+        """A flat model of another program, with the name, adapter and classes of this one."""
+        keys = {step.key for step in program.steps}
+        opaque = {key: why for key, why in self.opaque.items() if key in keys}
+        return FlatModel(program, self.name, opaque, self.adapter, self.classes)
+
+    def train(self, mode: bool = True) -> FlatModel:
+        """Does nothing: a flat model is the network as it predicts, in eval mode."""
+        return self
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """The layer at `target`; keys have dots but are no nested modules."""
+        return self if target == "" else self.layers[target]
+
+    def _named(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        if len(inputs) != len(self.inputs):
+            raise NetLensError(
+                f"{self.name} takes {len(self.inputs)} input(s) ({', '.join(self.inputs)}), but got {len(inputs)}."
+            )
+        return tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True)))
+
+    def _known(self, key: str) -> str:
+        if key in self.inputs or key in self.layers:
+            return key
+        raise LayerNotFound(f"{self.name} has no layer {key!r}; activations are given by exact key.")
+
+    def __repr__(self) -> str:
+        return f"FlatModel({self.name}: {len(self.layers)} layers, {len(self.opaque)} opaque)"

@@ -1,0 +1,124 @@
+"""A program: the flat list of steps, the schedule that runs just what is needed, and nothing longer than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.utils import _pytree as pytree
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer in its place: its key, and the keys whose values it reads, in order.
+
+    Hidden steps are shape arithmetic; they run, but are not layers. A guard is a hidden step that only asserts.
+    """
+
+    key: str
+    layer: nn.Module
+    reads: tuple[str, ...]
+    hidden: bool = False
+    guard: bool = False
+
+
+Schedule = tuple[tuple[Step, tuple[str, ...]], ...]
+Visit = Callable[[Step, list[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Steps in an order in which they can run, from named inputs to the outputs' structure."""
+
+    steps: tuple[Step, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    structure: pytree.TreeSpec
+    schedules: dict[Any, Schedule] = field(default_factory=dict, repr=False, compare=False)
+
+    def run(self, known: Mapping[str, Any], wanted: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
+        """The values at the `wanted` keys, computed from the `known` ones by the fewest steps.
+
+        Each value is let go as soon as its last reader has run. `visit` is called for each step in place of the layer.
+        """
+        values = dict(known)
+        for step, dead in self.schedule(known, wanted):
+            read = [values[key] for key in step.reads]
+            values[step.key] = step.layer(*read) if visit is None else visit(step, read)
+            del read
+            for key in dead:
+                del values[key]
+        return {key: values[key] for key in wanted}
+
+    def schedule(self, known: Collection[str], wanted: Sequence[str]) -> Schedule:
+        """The steps that lead from `known` to `wanted`, each with the keys that nobody reads after it."""
+        identity = (frozenset(known), tuple(wanted))
+        if identity not in self.schedules:
+            self.schedules[identity] = self._schedule(known, set(wanted))
+        return self.schedules[identity]
+
+    def _schedule(self, known: Collection[str], wanted: Collection[str]) -> Schedule:
+        needed = set(wanted)
+        chosen: set[str] = set()
+        for step in reversed(self.steps):
+            if step.key in needed and step.key not in known:
+                chosen.add(step.key)
+                needed.update(step.reads)
+        for guard in self.steps:
+            if guard.guard:
+                sizes, sources = self._behind(guard)
+                if sources <= chosen | set(known):
+                    chosen |= sizes
+        order = [step for step in self.steps if step.key in chosen]
+        last_use = {step.key: step.key for step in order}
+        last_use.update((key, step.key) for step in order for key in step.reads)
+        dead: dict[str, list[str]] = {}
+        for key, user in last_use.items():
+            if key not in wanted:
+                dead.setdefault(user, []).append(key)
+        return tuple((step, tuple(dead.get(step.key, ()))) for step in order)
+
+    def _behind(self, guard: Step) -> tuple[set[str], set[str]]:
+        """The hidden steps that a guard needs, itself included, and the values whose sizes it guards."""
+        hidden = {step.key: step for step in self.steps if step.hidden}
+        sizes: set[str] = set()
+        sources: set[str] = set()
+        pending = [guard.key]
+        while pending:
+            key = pending.pop()
+            if key in hidden:
+                sizes.add(key)
+                pending.extend(hidden[key].reads)
+            else:
+                sources.add(key)
+        return sizes, sources
+
+    def missing(self, known: Collection[str], wanted: Iterable[str]) -> list[str]:
+        """The inputs that the steps from `known` to `wanted` would still need."""
+        schedule = self.schedule(known, tuple(wanted))
+        made = {step.key for step, _ in schedule}
+        needed = [key for step, _ in schedule for key in step.reads] + list(wanted)
+        return [key for key in dict.fromkeys(needed) if key not in made and key not in known]
+
+    def frontier(self, key: str) -> tuple[str, ...]:
+        """The values made up to `key`, and inputs, from which everything after it can be computed: a minimal cut."""
+        position = next(i for i, step in enumerate(self.steps) if step.key == key)
+        before = {step.key: step for step in self.steps[: position + 1]}
+        cut: dict[str, None] = {}
+        pending = [read for step in self.steps[position + 1 :] for read in step.reads] + list(self.outputs)
+        while pending:
+            read = pending.pop(0)
+            step = before.get(read)
+            if step is not None and (step.hidden or not step.reads):
+                pending.extend(step.reads)  # sizes and constants are cheap, and are not activations: trace them back
+            elif step is not None or read in self.inputs:
+                cut[read] = None
+        order = {name: i for i, name in enumerate((*self.inputs, *before))}
+        return tuple(sorted(cut, key=order.__getitem__))
+
+    def assemble(self, values: Mapping[str, Any]) -> Any:
+        """The network's output in its own structure (tensor, tuple, dict, dataclass)."""
+        return pytree.tree_unflatten([values[key] for key in self.outputs], self.structure)
+

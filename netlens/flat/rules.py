@@ -1,0 +1,124 @@
+"""Rules: chosen layers propagate backwards by a rule of your own, on a view of the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.errors import NotApplicable
+from netlens.flat.keys import LayerKey
+
+if TYPE_CHECKING:
+    from netlens.flat.model import FlatModel
+
+Backward = Callable[[nn.Module, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor | None]]
+
+RECTIFIERS: tuple[type[nn.Module], ...] = (
+    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold),
+    *(nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer propagates backwards.
+
+    backward: called as `backward(layer, inputs, output, gradient)` with the layer's tensor inputs, its output, both
+    in a graph of their own, and the gradient at the output; gives one gradient per input. `vjp` is the true one.
+    """
+
+    backward: Backward
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which layers follow which rule: by type, key, path or glob; of several that match, the last one counts."""
+
+    rules: Mapping[LayerKey | tuple[type[nn.Module], ...], Rule]
+    name: str = "rules"
+
+    def apply(self, flat: FlatModel) -> FlatModel:
+        """A view of `flat` whose chosen layers propagate by rule; `NotApplicable` if no layer is chosen."""
+        chosen: dict[str, Rule] = {}
+        for which, rule in self.rules.items():
+            for key in self._keys(flat, which):
+                chosen[key] = rule
+        if not chosen:
+            kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
+            raise NotApplicable(f"{self.name}: {flat.name} has no layer that it changes; its types: {', '.join(kinds)}.")
+        steps = tuple(
+            replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
+            for step in flat.program.steps
+        )
+        return flat.edited(replace(flat.program, steps=steps, schedules={}))
+
+    @staticmethod
+    def _keys(flat: FlatModel, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:
+        if isinstance(which, (type, tuple)):
+            return [key for key, layer in flat.layers.items() if isinstance(layer, which)]
+        return flat.find(which)
+
+
+class Ruled(nn.Module):
+    """A layer with its own forward and the backward of a rule."""
+
+    def __init__(self, layer: nn.Module, rule: Rule) -> None:
+        super().__init__()
+        self.layer = layer
+        self.rule = rule
+
+    def forward(self, *inputs: Any) -> Any:
+        if not torch.is_grad_enabled() or not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+            return self.layer(*inputs)
+        return _ByRule.apply(self.layer, self.rule, *inputs)
+
+
+class _ByRule(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, layer: nn.Module, rule: Rule, *inputs: Any) -> Any:
+        # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
+        with torch.enable_grad():
+            ctx.inputs = [
+                value.detach().requires_grad_(value.is_floating_point()) if isinstance(value, Tensor) else value
+                for value in inputs
+            ]
+            ctx.output = layer(*ctx.inputs)
+        ctx.layer, ctx.rule = layer, rule
+        return ctx.output.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        tensors = [value for value in ctx.inputs if isinstance(value, Tensor)]
+        propagated = iter(ctx.rule.backward(ctx.layer, tensors, ctx.output, gradients[0]))
+        return None, None, *(next(propagated) if isinstance(value, Tensor) else None for value in ctx.inputs)
+
+
+def vjp(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """The true gradients at `inputs`, given the gradient at `output`."""
+    wanted = [value for value in inputs if value.requires_grad]
+    found = iter(torch.autograd.grad(output, wanted, gradient, retain_graph=True, allow_unused=True))
+    return tuple(next(found) if value.requires_grad else None for value in inputs)
+
+
+GUIDED = Rules(
+    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient.clamp(min=0)))},
+    name="guided backprop",
+)
+"""Only positive gradients pass a rectifier, and only where its own derivative lets them.
+
+Springenberg et al. 2014, https://arxiv.org/abs/1412.6806. Smooth rectifiers (GELU, SiLU, Hardswish, ...) keep their own
+derivative in place of the mask of ReLU.
+"""
+
+DECONVNET = Rules(
+    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: (gradient.clamp(min=0),))},
+    name="deconvnet",
+)
+"""Only positive gradients pass a rectifier, whatever went forward.
+
+Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
+"""

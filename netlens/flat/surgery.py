@@ -1,0 +1,82 @@
+"""Surgery on the list of layers: each function gives a new program; the layers, and so the weights, stay shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from netlens.errors import NetLensError
+from netlens.flat.program import Program, Step
+
+
+def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Program:
+    """`layer` reads what `key` (a layer or an input) gives, and everything that read `key` reads `layer` instead."""
+    _check_name(program, name)
+    moved = [_rewired(step, {key: name}) for step in program.steps]
+    position = next((i + 1 for i, step in enumerate(program.steps) if step.key == key), 0)
+    steps = (*moved[:position], Step(name, layer, (key,)), *moved[position:])
+    return replace(program, steps=steps, outputs=_renamed(program.outputs, {key: name}), schedules={})
+
+
+def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Program:
+    """`layer` stands between the layer `key` and the first value that it reads; other readers see no change."""
+    _check_name(program, name)
+    step = _step(program, key)
+    if not step.reads:
+        raise NetLensError(f"layer {key!r} reads nothing, so nothing can stand before it.")
+    position = program.steps.index(step)
+    rewired = replace(step, reads=(name, *step.reads[1:]))
+    steps = (*program.steps[:position], Step(name, layer, step.reads[:1]), rewired, *program.steps[position + 1 :])
+    return replace(program, steps=steps, schedules={})
+
+
+def substitute(program: Program, key: str, layer: nn.Module) -> Program:
+    """`layer` in the place of the layer `key`: same key, same inputs, same readers."""
+    step = _step(program, key)
+    steps = tuple(replace(s, layer=layer) if s is step else s for s in program.steps)
+    return replace(program, steps=steps, schedules={})
+
+
+def remove(program: Program, key: str) -> Program:
+    """Without the layer `key`: its readers read its input, which must be only one."""
+    step = _step(program, key)
+    if len(step.reads) != 1:
+        raise NetLensError(
+            f"layer {key!r} reads {len(step.reads)} values ({', '.join(step.reads)}), so it cannot simply be removed; "
+            "replace it instead."
+        )
+    names = {key: step.reads[0]}
+    steps = tuple(_rewired(other, names) for other in program.steps if other is not step)
+    return replace(program, steps=steps, outputs=_renamed(program.outputs, names), schedules={})
+
+
+def cut(program: Program, key: str) -> Program:
+    """The part that leads to the layer `key`, whose activation becomes the output."""
+    kept = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
+    structure = program.structure if len(program.outputs) == 1 and program.structure.is_leaf() else _leaf()
+    return replace(program, steps=kept, outputs=(key,), structure=structure, schedules={})
+
+
+def _leaf() -> object:
+    from torch.utils import _pytree as pytree
+
+    return pytree.tree_flatten(0)[1]
+
+
+def _step(program: Program, key: str) -> Step:
+    return next(step for step in program.steps if step.key == key)
+
+
+def _check_name(program: Program, name: str) -> None:
+    if name in program.inputs or any(step.key == name for step in program.steps):
+        raise NetLensError(f"there is a layer {name!r} already; give the new one another name.")
+
+
+def _rewired(step: Step, names: Mapping[str, str]) -> Step:
+    return replace(step, reads=_renamed(step.reads, names))
+
+
+def _renamed(keys: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(names.get(key, key) for key in keys)

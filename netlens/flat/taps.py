@@ -1,0 +1,69 @@
+"""Taps: what listens to a flat model's run in this thread; the stack that hooks push themselves on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from torch import nn
+
+from netlens.flat.program import Step, Visit
+
+
+class Tap(ABC):
+    """Abstract: sees, and may change, what the steps of one flat model compute."""
+
+    def __init__(self, flat: nn.Module) -> None:
+        self.flat = flat
+
+    def layer(self, key: str) -> nn.Module | None:
+        """A layer to run instead of the one at `key`; None for no change."""
+        return None
+
+    @abstractmethod
+    def value(self, key: str, value: Any) -> Any:
+        """The value at `key` (a layer or an input) that the rest of the network shall see."""
+
+
+# a context variable is per thread (and per asyncio task), so hooks in one thread never see another's run
+_TAPS: ContextVar[tuple[Tap, ...]] = ContextVar("netlens_taps", default=())
+
+
+@contextmanager
+def tapped(tap: Tap) -> Iterator[None]:
+    """Within the block, `tap` listens to the runs of its flat model in this thread, inside all earlier taps."""
+    token = _TAPS.set((*_TAPS.get(), tap))
+    try:
+        yield
+    finally:
+        _TAPS.reset(token)
+
+
+def tapped_inputs(flat: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs as the taps that are active for `flat` let the network see them."""
+    for tap in _active(flat):
+        inputs = {key: tap.value(key, value) for key, value in inputs.items()}
+    return inputs
+
+
+def tapped_visit(flat: nn.Module) -> Visit | None:
+    """How to run a step under the taps that are active for `flat`; None when there are none."""
+    taps = _active(flat)
+    if not taps:
+        return None
+
+    def visit(step: Step, inputs: list[Any]) -> Any:
+        replacements = [layer for layer in (tap.layer(step.key) for tap in taps) if layer is not None]
+        value = (replacements[-1] if replacements else step.layer)(*inputs)
+        for tap in taps:
+            value = tap.value(step.key, value)
+        return value
+
+    return visit
+
+
+def _active(flat: nn.Module) -> list[Tap]:
+    return [tap for tap in _TAPS.get() if tap.flat is flat]

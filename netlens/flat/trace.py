@@ -1,0 +1,255 @@
+"""Tracing: one symbolic run of a network, recorded as a graph; what can't be traced stays whole, as small as possible."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import operator
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+
+from netlens.errors import TraceError
+from netlens.flat.layers import Piece
+
+_LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one symbolic run saw: the graph, the modules and tensors that it names, and the parts kept whole."""
+
+    graph: fx.Graph
+    modules: dict[str, nn.Module]
+    tensors: dict[str, Tensor]
+    inputs: tuple[str, ...]
+    output: pytree.TreeSpec
+    opaque: dict[str, str]
+
+
+def trace(root: nn.Module, inputs: Sequence[str] | None = None) -> Trace:
+    """Trace `root` (a twin, never the user's module) with the named arguments of its forward as inputs.
+
+    Without `inputs`, the arguments that have no default are the inputs and all others keep their defaults. Raises
+    `TraceError` with the offending line when the forward of `root` itself cannot be traced; a submodule that cannot be
+    traced becomes one node, and the reason is kept in `opaque`.
+    """
+    names = _input_names(root, inputs)
+    tracer = _Tracer(root, names)
+    try:
+        graph = tracer.trace(root)
+    except Exception as error:
+        reason = _reason(error)
+        raise TraceError(
+            f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
+            "it then becomes one opaque layer, and everything around it is unrolled."
+        ) from error
+    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one layer: torch's own modules without children, pieces, and a few of torchvision's."""
+    if isinstance(module, torch.jit.ScriptModule) or isinstance(module, _LEAVES) or parametrize.is_parametrized(module):
+        return True
+    if isinstance(module, _CONTAINERS):
+        return False
+    ours = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    return ours and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
+
+
+class _Value(fx.Proxy):
+    """A traced tensor; unlike a plain proxy, it knows the in-place operators, which matter where tensors are aliased."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+
+class _Weight(_Value):
+    """A traced parameter or buffer: its shape is known, so control flow on it is no obstacle."""
+
+    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
+        super().__init__(node, tracer)
+        self.shape = tensor.shape
+        self.ndim = tensor.ndim
+        self.dim = tensor.dim
+        self.size = tensor.size
+        self.numel = tensor.numel
+
+
+def _in_place(name: str) -> Callable[[_Value, Any], Any]:
+    function = getattr(operator, name)
+    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
+for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"):
+    setattr(_Value, f"__{_name}__", _in_place(_name))
+
+
+class _Tracer(fx.Tracer):
+    trace_asserts = True
+
+    def __init__(self, root: nn.Module, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.thread = threading.get_ident()
+        self.modules_by_path = _modules(root)
+        self.paths = {id(module): path for path, module in reversed(self.modules_by_path.items())}
+        self.tensors: dict[str, Tensor] = {}
+        self.tensor_paths = {id(tensor): name for name, tensor in _tensors(self.modules_by_path)}
+        self.scopes = [""]
+        self.opaque: dict[str, str] = {}
+        self.output: pytree.TreeSpec
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        arguments = [self.create_proxy("placeholder", name, (), {}) for name in self.inputs]
+
+        def forward(*values: Any) -> Any:
+            output = root_fn(self.root, **dict(zip(self.inputs, values, strict=True)))
+            leaves, self.output = pytree.tree_flatten(output)
+            return leaves
+
+        return forward, arguments
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["scope"] = self.scopes[-1]
+        return node
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
+            return attr_val
+        path = self.tensor_paths.get(id(attr_val))
+        if path is None:
+            return attr_val
+        if path not in parameter_proxy_cache:
+            self.tensors[path] = attr_val
+            parameter_proxy_cache[path] = self.create_proxy(
+                "get_attr",
+                path,
+                (),
+                {},
+                proxy_factory_fn=lambda node: _Weight(node, self, attr_val),  # type: ignore[arg-type, return-value]
+            )
+        return parameter_proxy_cache[path]
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
+            path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
+            if path in self.tensors and self.tensors[path] is not a:
+                path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
+            self.tensors[path] = a
+            return self.create_node("get_attr", path, (), {})
+        return super().create_arg(a)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:  # tracing patches nn.Module.__call__ for every thread
+            return forward(*args, **kwargs)
+        path = self.path_of_module(m)
+        if is_leaf(m) or path in self.opaque:
+            return self.create_proxy("call_module", path, args, kwargs)
+        last = next(iter(reversed(self.graph.nodes)))
+        self.scopes.append(path)
+        try:
+            return forward(*args, **kwargs)
+        except Exception as error:
+            for node in list(reversed(self.graph.nodes)):
+                if node is last:
+                    break
+                self.graph.erase_node(node)
+            self.opaque[path] = _reason(error)
+            return self.create_proxy("call_module", path, args, kwargs)
+        finally:
+            self.scopes.pop()
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        """The module's path; one that the forward makes on the fly is named after its class."""
+        if id(mod) not in self.paths:
+            stem = path = f"{self.scopes[-1]}.{type(mod).__name__.lower()}".lstrip(".")
+            count = 0
+            while path in self.modules_by_path:
+                count += 1
+                path = f"{stem}_{count}"
+            self.modules_by_path[path] = mod
+            self.paths[id(mod)] = path
+        return self.paths[id(mod)]
+
+
+def _modules(root: nn.Module) -> dict[str, nn.Module]:
+    """Every module by path, also those that hide in plain Python lists, tuples and dicts of their owner."""
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, path: str) -> None:
+        if isinstance(value, nn.Module):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            found[path] = value
+            if isinstance(value, torch.jit.ScriptModule):
+                return
+            children = {**value._modules, **{k: v for k, v in value.__dict__.items() if not k.startswith("_")}}
+            for name, child in children.items():
+                visit(child, f"{path}.{name}".lstrip("."))
+        elif type(value) in (list, tuple):
+            for index, item in enumerate(value):
+                visit(item, f"{path}.{index}")
+        elif type(value) is dict:
+            for key, item in value.items():
+                visit(item, f"{path}.{key}")
+
+    visit(root, "")
+    return found
+
+
+def _tensors(modules: dict[str, nn.Module]) -> list[tuple[str, Tensor]]:
+    return [
+        (f"{path}.{name}".lstrip("."), tensor)
+        for path, module in reversed(modules.items())
+        if not isinstance(module, torch.jit.ScriptModule)
+        for name, tensor in {**module._parameters, **module._buffers, **module.__dict__}.items()
+        if isinstance(tensor, Tensor)
+    ]
+
+
+def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ...]:
+    parameters = inspect.signature(root.forward).parameters
+    network = type(root).__name__
+    if inputs is not None:
+        unknown = [name for name in inputs if name not in parameters]
+        if unknown:
+            raise TraceError(f"{network}.forward has no argument {unknown[0]!r}; it has {', '.join(parameters)}.")
+        return tuple(inputs)
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in variadic]
+    if required:
+        return tuple(required)
+    named = [p.name for p in parameters.values() if p.kind not in variadic]
+    if not named:
+        raise TraceError(f"{network}.forward names no argument; give it a signature with named inputs.")
+    return (named[0],)
+
+
+def _reason(error: Exception) -> str:
+    """Why and on which line of the network's own code the trace stopped."""
+    inside = ("torch/fx/", "netlens/flat/")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename.replace("\\", "/") for part in inside)]
+    what = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+    if isinstance(error, fx.proxy.TraceError):
+        what = "its control flow depends on the data"
+    if not own:
+        return what
+    line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
+    return f"{what} ({own[-1].filename}:{own[-1].lineno}: `{line}`)"

@@ -1,0 +1,121 @@
+"""A twin of a module tree: new modules on the same storage, so that the original is never touched."""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.errors import TraceError
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+)
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """A twin of `module` in eval mode: same classes and storage, no gradients, no hooks.
+
+    Parameters and buffers are detached views of the original's, so an in-place change of the original's weights (an
+    optimiser step, `load_state_dict`) is seen by the twin, while nothing that is done to the twin's modules, flags or
+    gradients reaches the original. The user's hooks stay behind; those by which torch itself computes a weight
+    (`weight_norm`, `spectral_norm`, pruning) come along, because without them the layer would be another one.
+    """
+    return _Twin().module(unwrapped(module))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The network inside `DataParallel`, `DistributedDataParallel` or `torch.compile` wrappers."""
+    while True:
+        if isinstance(module, _WRAPPERS):
+            module = module.module
+        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            module = module._orig_mod  # type: ignore[assignment]
+        else:
+            return module
+
+
+def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
+    """A copy of one layer on the same parameters, with every in-place flag off.
+
+    `share=False` gives the copy parameters of its own that require gradients, still on the same storage.
+    """
+    copy = _Twin(keep_parameters=share, trainable=not share).module(module)
+    for part in copy.modules():
+        if getattr(part, "inplace", False) is True:
+            part.inplace = False  # type: ignore[assignment]
+    return copy
+
+
+class _Twin:
+    def __init__(self, keep_parameters: bool = False, trainable: bool = False) -> None:
+        self.keep_parameters = keep_parameters
+        self.trainable = trainable
+        self.copies: dict[int, Any] = {}
+        self.alive: list[Any] = []  # ids stay unique only while their owners live
+
+    def module(self, module: nn.Module) -> nn.Module:
+        if isinstance(module, torch.jit.ScriptModule):
+            return module
+        if id(module) in self.copies:
+            return self.copies[id(module)]
+        copy = object.__new__(type(module))
+        self.remember(module, copy)
+        for name, value in module.__dict__.items():
+            if name in _HOOKS:
+                copy.__dict__[name] = self.hooks(name, value)
+            elif name == "training":
+                copy.__dict__[name] = False
+            else:
+                copy.__dict__[name] = self.value(value)
+        return copy
+
+    def value(self, value: Any) -> Any:
+        if id(value) in self.copies:
+            return self.copies[id(value)]
+        if isinstance(value, nn.Module):
+            return self.module(value)
+        if isinstance(value, Tensor):
+            return self.remember(value, self.tensor(value))
+        if type(value) in (list, tuple, set):
+            return type(value)(self.value(item) for item in value)
+        if type(value) in (dict, OrderedDict):
+            return type(value)((key, self.value(item)) for key, item in value.items())
+        if isinstance(value, types.MethodType) and isinstance(value.__self__, nn.Module):
+            return types.MethodType(value.__func__, self.module(value.__self__))
+        return value
+
+    def tensor(self, tensor: Tensor) -> Tensor:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise TraceError("the network has lazy parameters without a shape yet; run it once on an input first.")
+        if self.keep_parameters:
+            return tensor
+        shared = tensor.detach()
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(shared, requires_grad=self.trainable and shared.is_floating_point())
+        return shared
+
+    def hooks(self, name: str, hooks: Any) -> Any:
+        if name != "_forward_pre_hooks":
+            return type(hooks)()
+        ours = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
+        return type(hooks)(ours)
+
+    def remember(self, original: Any, copy: Any) -> Any:
+        self.copies[id(original)] = copy
+        self.alive.append(original)
+        return copy

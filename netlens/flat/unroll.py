@@ -1,0 +1,208 @@
+"""Unrolling: from a traced graph to a program of pure, named layers, each called exactly once."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from netlens.errors import TraceError
+from netlens.flat.aliases import Aliases
+from netlens.flat.layers import Apply, Call, Constant, Opaque, Slot
+from netlens.flat.lift import lift, pure, without_inplace
+from netlens.flat.program import Program, Step
+from netlens.flat.trace import Trace, is_leaf
+from netlens.flat.twin import pure_copy
+
+_SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
+_SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
+_ASSERTIONS = (torch._assert,)
+
+
+def unroll(trace: Trace) -> tuple[Program, dict[str, str]]:
+    """The program of a trace, and its opaque layers with the reasons why they are opaque."""
+    return _Unroll(trace).program()
+
+
+class _Unroll:
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.steps: dict[str, Step] = {}
+        self.aliases = Aliases(self.append)
+        self.sizes: set[fx.Node] = set()
+        self.opaque: dict[str, str] = {}
+        self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
+        # a module keeps its path as its key, so the call of a function must not take that name first
+        self.taken = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
+        self.used: set[str] = set(self.inputs)
+
+    def program(self) -> tuple[Program, dict[str, str]]:
+        names = iter(self.inputs)
+        outputs: tuple[str, ...] = ()
+        for node in self.trace.graph.nodes:
+            if node.op == "placeholder":
+                self.aliases.define(node, next(names))
+            elif node.op == "get_attr":
+                self.constant(node)
+            elif node.op == "call_module":
+                self.module(node)
+            elif node.op == "output":
+                outputs = tuple(self.output(leaf) for leaf in node.args[0])
+            else:
+                self.call(node)
+        steps = tuple(_alive(self.steps.values(), outputs))
+        opaque = {step.key: self.opaque[step.key] for step in steps if step.key in self.opaque}
+        return Program(steps, self.inputs, outputs, self.trace.output), opaque
+
+    def constant(self, node: fx.Node) -> None:
+        assert isinstance(node.target, str)
+        key = self.name(node.target)
+        self.append(Step(key, Constant(self.trace.tensors[node.target]), ()))
+        self.aliases.define(node, key)
+
+    def module(self, node: fx.Node) -> None:
+        path = str(node.target)
+        module = self.trace.modules[path]
+        nodes, args, kwargs = _slots(node.args, node.kwargs)
+        copy = pure_copy(module)
+        layer: nn.Module
+        if path in self.trace.opaque:
+            layer = Opaque(copy, args, kwargs, self.trace.opaque[path])
+        elif not kwargs and args == tuple(Slot(i) for i in range(len(nodes))):
+            layer = copy
+        else:
+            layer = Call(copy, args, kwargs)
+        key = self.name(path, module=True)
+        if isinstance(layer, Opaque):
+            self.opaque[key] = layer.reason
+        self.settle(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
+
+    def call(self, node: fx.Node) -> None:
+        function: Any = node.target
+        if node.op == "call_method":
+            function = getattr(Tensor, str(node.target), None) or operator.methodcaller(str(node.target))
+        if node.kwargs.get("out") is not None:
+            raise TraceError(f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor.")
+        in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
+        counterpart = pure(function)
+        if self.is_size(node, function):
+            self.size(node, counterpart or function)
+            return
+        nodes, args, kwargs = _slots(args, kwargs)
+        layer, used = lift(counterpart or function, args, kwargs, len(nodes))
+        key = self.name(f"{node.meta['scope']}.{_label(counterpart or function, args)}".lstrip("."))
+        self.settle(node, key, layer, [nodes[i] for i in used], in_place=in_place or counterpart is not None)
+
+    def settle(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
+        """Append the layer's step; say what the node's value is from now on, and what else has changed with it."""
+        self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
+        if in_place and reads and reads[0] is node.args[0]:
+            self.aliases.overwrite(reads[0], key)
+            self.aliases.same(node, reads[0])
+        else:
+            self.aliases.define(node, key, layer, reads)
+
+    def size(self, node: fx.Node, function: Callable[..., Any]) -> None:
+        nodes, args, kwargs = _slots(node.args, node.kwargs)
+        key = f"~{node.name}"
+        reads = tuple(self.aliases.key(read) for read in nodes)
+        self.append(Step(key, Apply(function, args, kwargs), reads, hidden=True, guard=function in _ASSERTIONS))
+        self.sizes.add(node)
+        self.aliases.define(node, key)
+
+    def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
+        """Whether a call makes numbers (shapes, devices, indices) rather than activations."""
+        if node.op == "call_method" and node.target in _SIZE_METHODS or function in _ASSERTIONS:
+            return True
+        if function is builtins.getattr:
+            return node.args[1] in _SIZE_ATTRIBUTES
+        inputs = node.all_input_nodes
+        if not inputs or any(node not in self.sizes for node in inputs):
+            return False
+        return not _makes_tensors(function)
+
+    def output(self, leaf: Any) -> str:
+        if isinstance(leaf, fx.Node):
+            return self.aliases.key(leaf)
+        key = self.name("constant")
+        self.append(Step(key, Apply(_Returns(leaf), (), {}), (), hidden=True))
+        return key
+
+    def append(self, step: Step) -> None:
+        self.steps[step.key] = step
+
+    def name(self, stem: str, module: bool = False) -> str:
+        """A key that no step has yet: the stem itself, else with the number of the call."""
+        key = stem
+        count = 0
+        while key in self.used or (not module and key in self.taken):
+            count += 1
+            key = f"{stem}_{count}"
+        self.used.add(key)
+        return key
+
+    def scope(self, node: fx.Node) -> str:
+        return node.meta["scope"] or "the network's forward"
+
+
+class _Returns:
+    """A function of nothing that returns one constant."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+def _slots(args: Any, kwargs: Any) -> tuple[list[fx.Node], tuple[Any, ...], dict[str, Any]]:
+    """The nodes that a call reads, in order, and its arguments with a `Slot` in place of each."""
+    nodes: list[fx.Node] = []
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            nodes.append(value)
+            return Slot(len(nodes) - 1)
+        if isinstance(value, tuple):
+            return tuple(walk(item) for item in value)
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if isinstance(value, dict):
+            return {key: walk(item) for key, item in value.items()}
+        if isinstance(value, slice):
+            return slice(walk(value.start), walk(value.stop), walk(value.step))
+        return value
+
+    args, kwargs = walk(args), walk(kwargs)
+    return nodes, args, kwargs
+
+
+def _label(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> str:
+    if function is builtins.getattr and len(args) > 1:
+        return str(args[1])
+    name = getattr(function, "__name__", type(function).__name__)
+    return {"truediv": "div", "concat": "cat", "concatenate": "cat"}.get(name, name.strip("_"))
+
+
+def _makes_tensors(function: Callable[..., Any]) -> bool:
+    """Torch's functions of numbers alone (`arange`, `zeros`) make tensors; Python's and a user's helpers make numbers."""
+    if function is operator.getitem:
+        return False
+    name = getattr(function, "__name__", "")
+    module = getattr(function, "__module__", None) or ""
+    return getattr(torch, name, None) is function or module.startswith("torch.") or inspect.ismethoddescriptor(function)
+
+
+def _alive(steps: Any, outputs: tuple[str, ...]) -> Iterator[Step]:
+    """The steps that an output or a guard depends on; a call whose result nobody reads computes nothing."""
+    steps = list(steps)
+    needed = {*outputs, *(step.key for step in steps if step.guard)}
+    for step in reversed(steps):
+        if step.key in needed:
+            needed.update(step.reads)
+    return (step for step in steps if step.key in needed)
