@@ -15,13 +15,13 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from netlens.world.augmentation import augment
-from netlens.world.network import MEAN, SIZE, STD, WEIGHTS, architecture, normalise
+from netlens.world.network import SIZE, WEIGHTS, architecture, normalise
 from netlens.world.scene import batch
 
 SEED: Final = 1
@@ -66,8 +66,8 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
     """Cross-entropy on a disturbed batch of bytes, with smoothed labels: confidence beyond 0.9 buys nothing."""
-    x = (augment(images, generator) - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    return F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), labels, label_smoothing=0.1)
+    x = normalise(augment(images, generator)).contiguous(memory_format=torch.channels_last)
+    return F.cross_entropy(model(x), labels, label_smoothing=0.1)
 
 
 def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
@@ -80,11 +80,11 @@ def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
 
 def save(model: nn.Module, path: Path) -> str:
     """Write the weights as float32 safetensors, all or nothing, and return the file's SHA-256."""
-    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    content = serialised({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
     temporary = path.with_suffix(".partial")
-    save_file(state, temporary)
+    temporary.write_bytes(content)
     temporary.replace(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from netlens.errors import WeightsError
 from netlens.world import network as bundled
 from netlens.world.network import SIZE, WEIGHTS, network, normalise
 from netlens.world.scene import CLASSES, batch, scene
-from netlens.world.training import HELD_OUT, SEED, accuracy, save
+from netlens.world.training import HELD_OUT, SEED, accuracy, save, train
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +79,13 @@ def test_saving_gives_back_the_same_file(net, tmp_path):
     digest = save(net, path)
     assert digest == bundled.SHA256 == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_training_again_gives_the_same_weights():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one = train(scenes=256, epochs=2).state_dict()
+    torch.testing.assert_close(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    other = train(scenes=256, epochs=2).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
