@@ -1,0 +1,148 @@
+"""From raw attributions to heat maps: which sign, which scale, which size. Pure functions of tensors.
+
+Maps are (N,C,h,w) and heat maps (N,1,h,w). Everything is per sample, so that a batch equals its samples one by one.
+
+    >>> values = torch.tensor([[[[3.0, -1.0]], [[-2.0, 0.0]]]])  # one sample, two channels, 1 x 2 pixels
+    >>> reduce(values, "absolute_value").tolist(), reduce(values, "all").tolist()
+    ([[[[5.0, 1.0]]]], [[[[1.0, -1.0]]]])
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from netlens.errors import NetLensError, NonFiniteError
+
+Sign = Literal["all", "positive", "negative", "absolute_value"]
+Limits = tuple[Tensor, Tensor]
+
+
+class ResultError(NetLensError):
+    """A result, a file of one, or an option of its drawing does not fit; the message says what would."""
+
+
+def choose(option: str, value: str, allowed: object) -> None:
+    """Refuse a word that is none of a `Literal`'s."""
+    words = get_args(allowed)
+    if value not in words:
+        raise ResultError(f"{option} is {value!r}, but must be one of {', '.join(map(repr, words))}.")
+
+
+def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
+    """Sum (N,C,h,w) maps over their channels to (N,1,h,w), taking the sign of every channel first.
+
+    Hence `absolute_value` is `positive` plus `negative`, and `all` is `positive` minus `negative`; a pixel whose
+    channels disagree shows in all but the last.
+    """
+    choose("sign", sign, Sign)
+    if maps.ndim != 4:
+        raise ResultError(f"Maps are (N,C,h,w), not {tuple(maps.shape)}.")
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of half-precision channels overflow
+    broken = (~torch.isfinite(maps)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    if broken:
+        raise NonFiniteError(f"NaN or Inf in the attribution of sample {', '.join(map(str, broken))}.")
+    if sign == "positive":
+        maps = maps.clamp(min=0)
+    elif sign == "negative":
+        maps = (-maps).clamp(min=0)
+    elif sign == "absolute_value":
+        maps = maps.abs()
+    return maps.sum(dim=1, keepdim=True)
+
+
+def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize (N,C,h,w) bilinearly to `size`, an int for a square or (height, width).
+
+    Corners are those of the picture, not the centres of the corner pixels (align_corners=False), so that a
+    7 x 7 map lies where its cells see; shrinking is antialiased, and the same size returns the same tensor.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if maps.shape[-2:] == (height, width):
+        return maps
+    shrinks = height < maps.shape[-2] or width < maps.shape[-1]
+    return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def percentile(heat: Tensor, q: float) -> Tensor:
+    """The `q`-th percentile (0 to 100, linear between neighbours) of each sample, as (N,1,1,1).
+
+    >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
+    15.0
+    """
+    if not 0 <= q <= 100:
+        raise ResultError(f"A percentile lies between 0 and 100; {q} does not.")
+    ordered = heat.flatten(1).sort(dim=1).values  # torch.quantile refuses more than 16 million values
+    position = q / 100 * (ordered.shape[1] - 1)
+    below = int(position)
+    above = min(below + 1, ordered.shape[1] - 1)
+    return torch.lerp(ordered[:, below], ordered[:, above], position - below)[:, None, None, None]
+
+
+def limits(heat: Tensor, q: float = 99) -> Limits:
+    """The minimum and the `q`-th percentile of each sample.
+
+    A map that is flat up to there (one lit pixel, say) takes its maximum instead: it has no outliers, only a signal.
+    """
+    low, high = heat.amin(dim=(1, 2, 3), keepdim=True), percentile(heat, q)
+    return low, torch.where(high > low, high, heat.amax(dim=(1, 2, 3), keepdim=True))
+
+
+def bound(heat: Tensor, q: float = 99) -> Tensor:
+    """The `q`-th percentile of each sample's magnitudes, (N,1,1,1): the scale of a map whose zero means nothing."""
+    size = heat.abs()
+    high = percentile(size, q)
+    return torch.where(high > 0, high, size.amax(dim=(1, 2, 3), keepdim=True))
+
+
+def rescale(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Map [low, high] to [0, 1] and clip. A constant map becomes zeros.
+
+    >>> heat = torch.tensor([[[[2.0, 4.0, 3.0]]], [[[7.0, 7.0, 7.0]]]])
+    >>> rescale(heat, *limits(heat, 100)).flatten(1).tolist()
+    [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    span = high - low
+    # resizing a constant map leaves rounding noise, which must not be stretched into a picture
+    noise = 16 * torch.finfo(heat.dtype).eps * torch.maximum(low.abs(), high.abs())
+    constant = span <= noise
+    return ((heat - low) / span.masked_fill(constant, 1)).clamp(0, 1).masked_fill(constant, 0)
+
+
+def normalise(heat: Tensor, q: float = 99) -> Tensor:
+    """Scale each sample from its minimum and `q`-th percentile to [0, 1]; q=100 is plain min-max.
+
+    >>> normalise(torch.tensor([[[[1.0, 2.0, 5.0]]]]), q=100).flatten().tolist()
+    [0.0, 0.25, 1.0]
+    """
+    return rescale(heat, *limits(heat, q))
+
+
+def rescale_signed(heat: Tensor, bound: Tensor) -> Tensor:
+    """Map [-bound, bound] to [-1, 1] and clip: zero stays zero."""
+    return (heat / bound.masked_fill(bound == 0, 1)).clamp(-1, 1)
+
+
+def normalise_signed(heat: Tensor, q: float = 99) -> Tensor:
+    """Scale each sample to [-1, 1] by one factor, the `q`-th percentile of its magnitudes.
+
+    >>> normalise_signed(torch.tensor([[[[-4.0, 0.0, 2.0]]]]), q=100).flatten().tolist()
+    [-1.0, 0.0, 0.5]
+    """
+    return rescale_signed(heat, bound(heat, q))
+
+
+def part(values: Tensor, sign: Literal["positive", "negative"]) -> Tensor:
+    """One sign of (N,...) values over its largest, per sample: max(0,v)/max v, or max(0,-v)/max(-v).
+
+    Channels and tokens are kept; a sample without that sign becomes zeros.
+
+    >>> part(torch.tensor([[4.0, -8.0, 2.0]]), "positive").tolist()
+    [[1.0, 0.0, 0.5]]
+    """
+    kept = (values if sign == "positive" else -values).clamp(min=0)
+    top = kept.reshape(len(kept), -1).amax(dim=1).reshape(-1, *[1] * (values.ndim - 1))
+    return kept / top.masked_fill(top == 0, 1)

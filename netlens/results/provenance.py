@@ -1,0 +1,102 @@
+"""Provenance: how a result came about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import netlens
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    torchvision = metadata.version("torchvision")  # asking the module itself would import all of it
+    return {"netlens": netlens.__version__, "torch": str(torch.__version__), "torchvision": torchvision}
+
+
+def _describe(option: object) -> str:
+    """An option that JSON has no word for: an array by its type and shape, all else by its repr."""
+    return f"{type(option).__name__}{tuple(option.shape)}" if isinstance(option, Tensor | np.ndarray) else repr(option)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Method, options, objective, network and versions: what it takes to compute a result again.
+
+    Equal to itself after any way through a file: options are kept as JSON keeps them, tuples as lists.
+
+    >>> made_by = Provenance("Occlusion", "resnet50", "logit(207)", targets=(207,), options={"window": (32, 32)})
+    >>> made_by.options, Provenance.from_dict(asdict(made_by)) == made_by
+    ({'window': [32, 32]}, True)
+    """
+
+    method: str
+    network: str
+    objective: str
+    layer: str = "input"
+    targets: tuple[int, ...] | None = None  # one class per sample, where the objective is about a class
+    target_names: tuple[str, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=_versions)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", json.loads(json.dumps(dict(self.options), default=_describe)))
+        object.__setattr__(self, "versions", dict(self.versions))
+        if self.targets is not None:
+            object.__setattr__(self, "targets", tuple(int(target) for target in self.targets))
+        if self.target_names is not None:
+            object.__setattr__(self, "target_names", tuple(self.target_names))
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Provenance:
+        """Read `asdict(provenance)`; fields that a later version may have added are skipped."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in saved.items() if name in known})
+
+    def of(self, samples: slice) -> Provenance:
+        """The provenance of some of the samples."""
+        targets = None if self.targets is None else self.targets[samples]
+        return replace(
+            self, targets=targets, target_names=None if self.target_names is None else self.target_names[samples]
+        )
+
+    def renamed(self, form: str) -> Provenance:
+        """The method set into a form such as `0.5 * {}`, in brackets where it is itself a formula."""
+        return replace(self, method=form.format(f"({self.method})" if " " in self.method else self.method))
+
+    def joined(self, sign: str, other: Provenance) -> Provenance:
+        """The provenance of a sum or difference: what both share as it was, all else as a formula.
+
+        >>> cat, dog = (Provenance("GradCAM", "vgg16", f"logit({i})", targets=(i,)) for i in (281, 207))
+        >>> cat.joined("-", dog).method, cat.joined("-", dog).objective
+        ('GradCAM - GradCAM', 'logit(281) - logit(207)')
+        """
+        names = None
+        if self.target_names is not None and other.target_names is not None:
+            pairs = zip(self.target_names, other.target_names, strict=True)
+            names = tuple(_shared(mine, sign, theirs) for mine, theirs in pairs)
+        return Provenance(
+            method=_join(self.method, sign, other.method),
+            network=_shared(self.network, sign, other.network),
+            objective=_shared(self.objective, sign, other.objective),
+            layer=_shared(self.layer, sign, other.layer),
+            targets=self.targets if self.targets == other.targets else None,
+            target_names=names,
+            options={"left": asdict(self), "right": asdict(other)},
+        )
+
+
+def _join(left: str, sign: str, right: str) -> str:
+    return f"{left} {sign} ({right})" if {"+", "-"} & set(right.split()) else f"{left} {sign} {right}"
+
+
+def _shared(left: str, sign: str, right: str) -> str:
+    return left if left == right else _join(left, sign, right)

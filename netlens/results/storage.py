@@ -1,0 +1,106 @@
+"""Storage: tensors and a header in one file, .safetensors or .npz, without pickle and never half written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from netlens.heatmaps import ResultError
+from netlens.results.provenance import Provenance
+
+KEY = "netlens"  # the text chunk of a PNG, the metadata entry or the array that holds the header
+FORMATS = (".safetensors", ".npz")
+
+Header = Mapping[str, Any]
+
+
+def write(path: str | Path, data: bytes) -> Path:
+    """Write a file whole or not at all: beside its place first, then renamed, so that no reader meets half of it."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        raise ResultError(f"{path} can't be written: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+    return path
+
+
+def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
+    """Tensors and a JSON-able header as the bytes of a .safetensors or .npz file."""
+    # clones: a view is stored as what it shows, and safetensors refuses tensors that share memory
+    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    text = json.dumps(header)
+    if suffix == ".safetensors":
+        return save(own, metadata={KEY: text})
+    try:
+        arrays = {name: tensor.numpy() for name, tensor in own.items()}
+    except TypeError as error:
+        raise ResultError(f"An .npz file can't hold such numbers ({error}); save as .safetensors.") from error
+    arrays[KEY] = np.array(text)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
+    """Read what `pack` made, onto the CPU."""
+    path = _existing(path, FORMATS)
+    with _readable(path):
+        if path.suffix == ".safetensors":
+            return load_file(path), _header(path)
+        with np.load(path, allow_pickle=False) as file:
+            return {name: torch.from_numpy(file[name]) for name in file.files if name != KEY}, _header(path)
+
+
+def read_provenance(path: str | Path) -> Provenance:
+    """The provenance in a file that a result was saved to: .png, .safetensors or .npz."""
+    path = _existing(path, (".png", *FORMATS))
+    with _readable(path):
+        return Provenance.from_dict(_header(path)["provenance"])
+
+
+def _header(path: Path) -> Header:
+    if path.suffix == ".png":
+        with Image.open(path, formats=["PNG"]) as picture:
+            return json.loads(picture.text[KEY])
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()[KEY])
+    with np.load(path, allow_pickle=False) as file:
+        return json.loads(str(file[KEY]))
+
+
+def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
+    path = Path(path)
+    if path.suffix not in suffixes:
+        raise ResultError(f"{path} is none of {', '.join(suffixes)}.")
+    if not path.is_file():
+        raise ResultError(f"There is no file {path}.")
+    return path
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError) as error:  # no such chunk, no metadata at all
+        raise ResultError(f"{path} was not saved by netlens: it carries no provenance.") from error
+    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
+        raise ResultError(f"{path} is damaged and can't be read ({error}); save the result again.") from error

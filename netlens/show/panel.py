@@ -1,0 +1,146 @@
+"""Panel: images and their attributions side by side, on scales of their own or on one that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+
+from netlens.heatmaps import ResultError, choose
+from netlens.results import Attribution, Provenance
+from netlens.show.overlay import Heat, Look, Pixels, photograph, share
+from netlens.show.picture import Picture
+
+Scale = Literal["each", "shared"]
+IN_A_ROW = 6  # tiles, before a row is wrapped
+INK, PALE_INK = "#1a1a1a", "#6b6b6b"
+
+
+@dataclass
+class Tile:
+    """One cell of the grid."""
+
+    pixels: Pixels  # (H,W,4)
+    title: str = ""
+    subtitle: str = ""
+    bar: tuple[str, list[str]] | None = None  # a colour map and the labels along it
+
+
+def panel(
+    attributions: Sequence[Attribution] | Attribution,
+    *,
+    titles: Sequence[str] | None = None,
+    scale: Scale = "each",
+    columns: int | None = None,
+    colorbar: bool = False,
+    original: bool = True,
+    **look: Any,
+) -> Picture:
+    """Draw each image and then one overlay per attribution; a batch becomes one row per sample.
+
+    Each tile says its method and what it explains; `titles` replace the methods. With `scale="shared"` the same
+    colour is the same raw value in all tiles. `columns` wraps longer rows; `colorbar` tells the raw values;
+    `original=False` leaves the images out. All else is a field of `Look`: style, sign, cmap, outlier_perc, alpha.
+    """
+    choose("scale", scale, Scale)
+    attributions = [attributions] if isinstance(attributions, Attribution) else list(attributions)
+    if not attributions:
+        raise ResultError("A panel needs at least one attribution.")
+    if len({len(attribution) for attribution in attributions}) > 1:
+        raise ResultError(f"A panel has one row per sample, but there are {[len(a) for a in attributions]} of them.")
+    names = [a.provenance.method for a in attributions] if titles is None else list(titles)
+    if len(names) != len(attributions):
+        raise ResultError(f"There are {len(attributions)} attributions, but {len(names)} titles.")
+    if columns is not None and columns < 1:
+        raise ResultError(f"A panel of {columns} columns shows nothing.")
+
+    heats = [Heat(attribution, Look(**look)) for attribution in attributions]
+    if scale == "shared":
+        share(heats)
+    return _arranged(_wrapped(_rows(attributions, heats, names, original=original, bars=colorbar), columns))
+
+
+def _rows(
+    attributions: Sequence[Attribution], heats: Sequence[Heat], names: Sequence[str], *, original: bool, bars: bool
+) -> list[list[Tile]]:
+    """One row per sample: every image once, followed by what explains it."""
+    overlays = [heat.pixels() for heat in heats]
+    photos = [photograph(attribution.image) for attribution in attributions]
+    new = [j == 0 or not np.array_equal(photos[j], photos[j - 1]) for j in range(len(photos))]
+    rows = []
+    for i in range(len(attributions[0])):
+        subjects = [_subject(attribution.provenance, i) for attribution in attributions]
+        told_once = original and len(set(subjects)) == 1  # over the image, and not again over every overlay
+        row: list[Tile] = []
+        for j, (heat, name) in enumerate(zip(heats, names, strict=True)):
+            if original and new[j]:
+                photo = photos[j][i]
+                row.append(Tile(photo, title=subjects[j]) if told_once else Tile(photo, subtitle="image"))
+            bar = (heat.cmap, heat.labels(i)) if bars and heat.coloured else None
+            row.append(Tile(overlays[j][i], name, "" if told_once else subjects[j], bar))
+        rows.append(row)
+    return rows
+
+
+def _subject(provenance: Provenance, sample: int) -> str:
+    """What was explained, in the fewest words: the first of a class's names, its number, or the objective."""
+    if provenance.target_names is not None:
+        return provenance.target_names[sample].split(",")[0]
+    if provenance.targets is not None:
+        return f"class {provenance.targets[sample]}"
+    return provenance.objective
+
+
+def _wrapped(rows: list[list[Tile]], columns: int | None) -> list[list[Tile]]:
+    """Break long rows into even ones; unbroken, they need no title that already heads its column."""
+    length = len(rows[0])
+    if columns is None:
+        columns = -(-length // -(-length // IN_A_ROW))
+    if columns >= length:
+        return [rows[0], *([_news(tile, said) for tile, said in zip(row, rows[0], strict=True)] for row in rows[1:])]
+    return [row[start : start + columns] for row in rows for start in range(0, length, columns)]
+
+
+def _news(tile: Tile, said: Tile) -> Tile:
+    return replace(tile, title="") if tile.title == said.title else tile
+
+
+def _arranged(rows: list[list[Tile]]) -> Picture:
+    """Lay tiles out in a grid of equal cells, with no more room for text than there is text."""
+    height = max(tile.pixels.shape[0] for row in rows for tile in row)
+    width = max(tile.pixels.shape[1] for row in rows for tile in row)
+    letter = round(0.056 * max(width, height))
+    width = max(width, 8 * letter)  # a narrow image still has a title
+    gap, thin = round(0.5 * letter), round(0.8 * letter)
+    heads = [[any(t.title for t in row) * 1.45 * letter, any(t.subtitle for t in row) * 1.3 * letter] for row in rows]
+    feet = [any(tile.bar for tile in row) * (gap // 2 + thin // 2 + 1.2 * letter) for row in rows]
+    across = max(map(len, rows))
+    total = 2 * gap + round(sum(map(sum, heads)) + sum(feet)) + len(rows) * height + (len(rows) - 1) * gap
+    picture = Picture(2 * gap + across * width + (across - 1) * gap, total)
+
+    y = float(gap)
+    for row, (title, subtitle), foot in zip(rows, heads, feet, strict=True):
+        top = round(y + title + subtitle)
+        for column, tile in enumerate(row):
+            x = gap + column * (width + gap)
+            picture.write(tile.title, x, y, letter, width, color=INK)
+            picture.write(tile.subtitle, x, y + title, 0.85 * letter, width, color=PALE_INK)
+            picture.place(tile.pixels, x, top)
+            if tile.bar is not None:
+                box = (x, top + tile.pixels.shape[0] + gap // 2, width, thin // 2)
+                _bar(picture, *tile.bar, box, 0.7 * letter)
+        y = top + height + foot + gap
+    return picture
+
+
+def _bar(picture: Picture, cmap: str, labels: Sequence[str], box: tuple[int, int, int, int], letter: float) -> None:
+    """A colour bar in its (x, y, width, height), and below it the labels, within its width so that none is cut."""
+    x, y, width, height = box
+    picture.place(mpl.colormaps[cmap](np.linspace(0, 1, width), bytes=True)[None], x, y, height)
+    for k, label in enumerate(labels):
+        at = k / (len(labels) - 1)
+        align = "left" if at == 0 else "right" if at == 1 else "center"
+        picture.write(label, x + at * width, y + 1.4 * height, letter, width / len(labels), color=PALE_INK, ha=align)
