@@ -73,22 +73,12 @@ def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Call
     return add
 
 
-def rewritten(network: nn.Module) -> nn.Module:
-    """The network (a twin, which is changed) with its submodules rewritten into pure pieces where that is known."""
+def rewritten(module: nn.Module) -> nn.Module | None:
+    """The module written out in pure pieces on the same weights, where that is known for its class."""
     _discover()
-    done: dict[nn.Module, nn.Module] = {}
-
-    def visit(module: nn.Module) -> nn.Module:
-        if module in done:
-            return done[module]
-        cls = type(module)
-        make = _REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
-        done[module] = (make(module) if make is not None else None) or module
-        for name, child in list(done[module].named_children()):
-            done[module]._modules[name] = visit(child)
-        return done[module]
-
-    return visit(network)
+    cls = type(module)
+    make = _REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
+    return make(module) if make is not None else None
 
 
 def adapter_of(network: nn.Module) -> Adapter:

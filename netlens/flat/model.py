@@ -84,7 +84,7 @@ class FlatModel(nn.Module):
         if isinstance(network, FlatModel):
             return network
         known = adapter if adapter is not None else adapter_of(network)
-        program, opaque = unroll(trace(rewritten(twin(network)), inputs))
+        program, opaque = unroll(trace(twin(network), inputs, rewritten))
         return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, classes)
 
     @property
@@ -124,7 +124,8 @@ class FlatModel(nn.Module):
 
     def frontier(self, key: LayerKey) -> tuple[str, ...]:
         """The activations (and inputs) that, recorded, let the network resume after layer `key`."""
-        return self.program.frontier(self._known(self.key(key)))
+        exact = self.key(key)
+        return self.inputs if exact in self.inputs else self.program.frontier(exact)
 
     def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
         """The engine under all of these: the `wanted` values (exact keys, or "output") from the `known` ones."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -32,12 +32,15 @@ class Tap(ABC):
 _TAPS: ContextVar[tuple[Tap, ...]] = ContextVar("netlens_taps", default=())
 
 
+T = TypeVar("T", bound=Tap)
+
+
 @contextmanager
-def tapped(tap: Tap) -> Iterator[None]:
+def tapped(tap: T) -> Iterator[T]:
     """Within the block, `tap` listens to the runs of its flat model in this thread, inside all earlier taps."""
     token = _TAPS.set((*_TAPS.get(), tap))
     try:
-        yield
+        yield tap
     finally:
         _TAPS.reset(token)
 

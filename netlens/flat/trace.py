@@ -36,15 +36,20 @@ class Trace:
     opaque: dict[str, str]
 
 
-def trace(root: nn.Module, inputs: Sequence[str] | None = None) -> Trace:
+Rewrite = Callable[[nn.Module], nn.Module | None]
+
+
+def trace(root: nn.Module, inputs: Sequence[str] | None = None, rewrite: Rewrite = lambda module: None) -> Trace:
     """Trace `root` (a twin, never the user's module) with the named arguments of its forward as inputs.
+
+    `rewrite` gives a module of pure pieces to trace in a module's place, or None.
 
     Without `inputs`, the arguments that have no default are the inputs and all others keep their defaults. Raises
     `TraceError` with the offending line when the forward of `root` itself cannot be traced; a submodule that cannot be
     traced becomes one node, and the reason is kept in `opaque`.
     """
     names = _input_names(root, inputs)
-    tracer = _Tracer(root, names)
+    tracer = _Tracer(root, names, rewrite)
     try:
         graph = tracer.trace(root)
     except Exception as error:
@@ -97,14 +102,17 @@ for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "
 class _Tracer(fx.Tracer):
     trace_asserts = True
 
-    def __init__(self, root: nn.Module, inputs: tuple[str, ...]) -> None:
+    def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite) -> None:
         super().__init__()
         self.inputs = inputs
         self.thread = threading.get_ident()
-        self.modules_by_path = _modules(root)
-        self.paths = {id(module): path for path, module in reversed(self.modules_by_path.items())}
+        self.rewrite = rewrite
+        self.pieces: dict[str, nn.Module] = {}
+        self.modules_by_path: dict[str, nn.Module] = {}
+        self.paths: dict[int, str] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.tensor_paths = {id(tensor): name for name, tensor in _tensors(self.modules_by_path)}
+        self.tensor_paths: dict[int, str] = {}
+        self.know(root, "")
         self.scopes = [""]
         self.opaque: dict[str, str] = {}
         self.output: pytree.TreeSpec
@@ -157,7 +165,12 @@ class _Tracer(fx.Tracer):
         if threading.get_ident() != self.thread:  # tracing patches nn.Module.__call__ for every thread
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
-        if is_leaf(m) or path in self.opaque:
+        if path in self.opaque:
+            return self.create_proxy("call_module", path, args, kwargs)
+        pieces = self.pieces.get(path)
+        if pieces is not None:
+            forward = pieces.forward
+        elif is_leaf(m):
             return self.create_proxy("call_module", path, args, kwargs)
         last = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
@@ -173,6 +186,21 @@ class _Tracer(fx.Tracer):
         finally:
             self.scopes.pop()
 
+    def know(self, module: nn.Module, prefix: str) -> None:
+        """Remember the paths of the modules and tensors of a tree, and what its parts are rewritten to."""
+        found = _modules(module, prefix)
+        self.modules_by_path = {**found, **self.modules_by_path}
+        for name, tensor in _tensors(found):
+            self.tensor_paths.setdefault(id(tensor), name)
+        for path, part in found.items():
+            if id(part) in self.paths:
+                continue
+            self.paths[id(part)] = path
+            pieces = self.rewrite(part)  # before the trace begins: it could not make new modules
+            if pieces is not None:
+                self.pieces[path] = pieces
+                self.know(pieces, path)
+
     def path_of_module(self, mod: nn.Module) -> str:
         """The module's path; one that the forward makes on the fly is named after its class."""
         if id(mod) not in self.paths:
@@ -186,7 +214,7 @@ class _Tracer(fx.Tracer):
         return self.paths[id(mod)]
 
 
-def _modules(root: nn.Module) -> dict[str, nn.Module]:
+def _modules(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
     """Every module by path, also those that hide in plain Python lists, tuples and dicts of their owner."""
     found: dict[str, nn.Module] = {}
     seen: set[int] = set()
@@ -209,14 +237,14 @@ def _modules(root: nn.Module) -> dict[str, nn.Module]:
             for key, item in value.items():
                 visit(item, f"{path}.{key}")
 
-    visit(root, "")
+    visit(root, prefix)
     return found
 
 
 def _tensors(modules: dict[str, nn.Module]) -> list[tuple[str, Tensor]]:
     return [
         (f"{path}.{name}".lstrip("."), tensor)
-        for path, module in reversed(modules.items())
+        for path, module in modules.items()
         if not isinstance(module, torch.jit.ScriptModule)
         for name, tensor in {**module._parameters, **module._buffers, **module.__dict__}.items()
         if isinstance(tensor, Tensor)

@@ -1,0 +1,83 @@
+"""Methods that are one gradient: true, guided or deconvolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from netlens.attribution.engine import gradient_of
+from netlens.attribution.method import Method, register
+from netlens.flat import DECONVNET, GUIDED, FlatModel
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True)
+class Saliency(Method):
+    """How strongly each value moves the objective: the gradient, by default its absolute value.
+
+    Simonyan et al. 2013, https://arxiv.org/abs/1312.6034
+    """
+
+    absolute: bool = True
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        _, gradient = gradient_of(flat, x, objective, wrt)
+        return gradient.abs() if self.absolute else gradient
+
+
+@register
+@dataclass(frozen=True)
+class InputGradient(Method):
+    """The gradient with its sign: which way each value moves the objective; `guided` lets only positive paths through."""
+
+    guided: bool = False
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        _, gradient = gradient_of(flat.with_rules(GUIDED) if self.guided else flat, x, objective, wrt)
+        return gradient
+
+
+@register
+@dataclass(frozen=True)
+class InputXGradient(Method):
+    """Gradient of the objective times the input.
+
+    `values` has the shape and units of `wrt` times those of the objective; on a piecewise linear network without biases
+    it sums to the objective exactly.
+
+    Shrikumar et al. 2016, https://arxiv.org/abs/1605.01713
+    """
+
+    reduction = "signed"
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        at, gradient = gradient_of(flat, x, objective, wrt)
+        return at * gradient
+
+
+@register
+@dataclass(frozen=True)
+class GuidedBackprop(Method):
+    """The gradient in which every rectifier, functional ones too, passes only positive gradients.
+
+    Springenberg et al. 2014, https://arxiv.org/abs/1412.6806
+    """
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        _, gradient = gradient_of(flat.with_rules(GUIDED), x, objective, wrt)
+        return gradient
+
+
+@register
+@dataclass(frozen=True)
+class Deconvolution(Method):
+    """The gradient in which every rectifier passes positive gradients only, wherever its forward was cut off.
+
+    Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
+    """
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        _, gradient = gradient_of(flat.with_rules(DECONVNET), x, objective, wrt)
+        return gradient

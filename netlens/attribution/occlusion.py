@@ -1,0 +1,106 @@
+"""Occlusion: how the objective falls when a window slides over the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.engine import frontier_of, in_chunks, value_from
+from netlens.attribution.method import Method, register
+from netlens.attribution.path import baseline_like
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.adapter import grid_of
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Occlusion(Method):
+    """f(x) - f(x with a window covered by the baseline), averaged over the windows that cover a pixel.
+
+    window, stride: in pixels of `wrt`, one number or (height, width); windows at the border are cropped, as far as one
+    would reach past it. All channels are covered at once, so the values of a pixel's channels are equal. A sequence of
+    tokens or features is covered by windows of consecutive ones.
+
+    Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
+    """
+
+    window: int | Sequence[int] = 32
+    stride: int | Sequence[int] = 16
+    baselines: float | Tensor = 0.0
+    chunk: int = 16
+    reduction = "signed"
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        known = frontier_of(flat, x, wrt)
+        at = known[wrt]
+        dims = _sliding_dims(flat, wrt, at)
+        windows = self._windows([at.shape[dim] for dim in dims])
+        baseline = baseline_like(at, self.baselines)
+        n = len(x)
+        with torch.no_grad():
+            before = value_from(flat, known, objective)
+        total, cover = torch.zeros_like(at), torch.zeros_like(at[:1])
+
+        def work(first: int, last: int) -> tuple[range, Tensor]:
+            jobs = range(first, last)
+            rows = [job % n for job in jobs]
+            occluded = at[rows]
+            for row, job in enumerate(jobs):
+                where = _index(at, dims, windows[job // n])
+                occluded[row][where] = baseline[job % n][where]
+            here = {key: value[rows] for key, value in known.items()}
+            with torch.no_grad():
+                after = value_from(flat, {**here, wrt: occluded}, objective.take(rows))
+            return jobs, before[rows] - after
+
+        for jobs, fall in in_chunks(len(windows) * n, self.chunk, work):
+            for job, change in zip(jobs, fall, strict=True):
+                where = _index(at, dims, windows[job // n])
+                total[job % n][where] += change
+        for window in windows:
+            cover[0][_index(at, dims, window)] += 1
+        return total / cover.clamp(min=1)  # a stride above the window leaves gaps, where nothing was measured: 0
+
+    def _windows(self, sizes: list[int]) -> list[tuple[slice, ...]]:
+        """All windows, as slices along the sliding dimensions."""
+        window, stride = (_pair(self.window, len(sizes), "window"), _pair(self.stride, len(sizes), "stride"))
+        along = []
+        for size, extent, step in zip(sizes, window, stride, strict=True):
+            count = 1 + max(0, math.ceil((size - extent) / step))
+            along.append([slice(i * step, min(i * step + extent, size)) for i in range(count)])
+        return list(product(*along))
+
+
+def _sliding_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
+    """The dimensions that windows slide along: the two of the image, or the one of tokens or features."""
+    if at.ndim == 4:
+        maps = at if wrt in flat.inputs else grid_of(flat, wrt, at)
+        if maps.shape == at.shape:
+            return (2, 3)
+        if maps.shape == at.permute(0, 3, 1, 2).shape:
+            return (1, 2)
+    if at.ndim in (2, 3):
+        return (1,)
+    raise NotApplicable(f"occlusion does not know how to slide over {wrt!r}, whose shape is {tuple(at.shape)}.")
+
+
+def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The window in one sample of `at`."""
+    index = [slice(None)] * (at.ndim - 1)
+    for dim, part in zip(dims, window, strict=True):
+        index[dim - 1] = part
+    return tuple(index)
+
+
+def _pair(value: int | Sequence[int], n: int, name: str) -> tuple[int, ...]:
+    pair = (value,) * n if isinstance(value, int) else tuple(value)
+    if len(pair) != n or any(not isinstance(side, int) or side < 1 for side in pair):
+        raise NetLensError(f"{name} must be a positive number, or {n} of them, not {value!r}.")
+    return pair
