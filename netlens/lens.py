@@ -1,0 +1,243 @@
+"""NetLens: the facade that a person uses in a notebook."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from netlens import objectives
+from netlens.attribution import METHODS, Attribution, Method, method_named
+from netlens.attribution.method import picture
+from netlens.classes import ClassNames
+from netlens.errors import NetLensError, NetLensWarning
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+from netlens.preprocessing import Preprocessing, as_batch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class with its probability (after the softmax) and its logit."""
+
+    index: int
+    name: str
+    probability: float
+    logit: float
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.index})  {self.probability:.3f}"
+
+
+class Predictions(Sequence[list[Prediction]]):
+    """The most probable classes of each image, most probable first; prints as a table."""
+
+    def __init__(self, rows: Iterable[list[Prediction]]) -> None:
+        self._rows = list(rows)
+
+    def __getitem__(self, image: Any) -> Any:
+        return self._rows[image]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        blocks = ["\n".join(f"{p.probability:6.3f}  {p.name} ({p.index})" for p in row) for row in self._rows]
+        return blocks[0] if len(blocks) == 1 else "\n".join(f"image {i}\n{b}" for i, b in enumerate(blocks))
+
+
+class NetLens:
+    """Explains what a network sees in an image, or in each image of a batch.
+
+    network: a `FlatModel`, or any module, which is then flattened (and never changed).
+    x: a PIL image, a path, bytes, an array, or a list of these, which are preprocessed as the network expects; or a
+    float tensor (C, H, W) or (N, C, H, W), which is taken as already preprocessed.
+    target: the class to explain by index or name, or one for each image; None explains what the network predicts.
+    preprocessing, classes: for a module that netlens does not know; by default its adapter's.
+
+    Every registered method is a method here, with its own options, and `objective` and `wrt` besides:
+    `lens.grad_cam(layer="layer3")`, `lens.saliency(wrt="layer2")`, ... `dir(lens)` lists them.
+
+    >>> from netlens.zoo import open_network
+    >>> from netlens.world.scene import scene
+    >>> lens = NetLens(open_network(), scene(0, label=3).image)
+    >>> lens.predictions(k=1)[0][0].name
+    'striped square'
+    >>> lens.grad_cam().heatmap().shape
+    torch.Size([1, 1, 128, 128])
+    """
+
+    def __init__(
+        self,
+        network: FlatModel | nn.Module,
+        x: Any,
+        target: Any = None,
+        *,
+        preprocessing: Preprocessing | None = None,
+        classes: ClassNames | Sequence[str] | None = None,
+    ) -> None:
+        flat = FlatModel.from_nn_Module(network)
+        self.flat = _with_knowledge(flat, preprocessing, classes)
+        self.x = self._batch(x)
+        self.logits = self._logits()
+        self.targets = self._targets(target)
+        self.objective = objectives.logit(list(self.targets) if len(self.targets) > 1 else self.targets[0])
+
+    @property
+    def image(self) -> Tensor | None:
+        """(N, C, H, W) in [0, 1]: the images as the network sees them; None where the input is no image."""
+        return picture(self.flat, self.x)
+
+    def predictions(self, k: int = 5) -> Predictions:
+        """The k most probable classes of each image; for a network with one logit, its sigmoid."""
+        scores = self.logits.double()
+        probabilities = scores.sigmoid() if scores.shape[1] == 1 else scores.softmax(1)
+        top = probabilities.topk(min(k, scores.shape[1]), dim=1)
+        return Predictions(
+            [
+                Prediction(c, self.name_of(c), p, float(self.logits[i, c]))
+                for p, c in zip(top.values[i].tolist(), top.indices[i].tolist(), strict=True)
+            ]
+            for i in range(len(scores))
+        )
+
+    def name_of(self, index: int) -> str:
+        """The name of a class, or `class 7` where the network's classes have no names."""
+        names = self.flat.classes
+        return names[index] if names is not None and index < len(names) else f"class {index}"
+
+    @overload
+    def attribute(
+        self, method: Method | type[Method] | str, objective: Objective | None = None, wrt: str = "input", **options: Any
+    ) -> Attribution: ...
+    @overload
+    def attribute(
+        self,
+        method: Sequence[Method | type[Method] | str],
+        objective: Objective | None = None,
+        wrt: str = "input",
+        **options: Any,
+    ) -> list[Attribution]: ...
+    def attribute(
+        self, method: Any, objective: Objective | None = None, wrt: str = "input", **options: Any
+    ) -> Attribution | list[Attribution]:
+        """Explain by a method, given as an instance, a class, a name, or a list of them.
+
+        objective: what to explain; by default the logit of the target. wrt: the input, or a layer. options: the
+        method's own, unless an instance was given.
+        """
+        if isinstance(method, (list, tuple)):
+            return [self.attribute(one, objective, wrt, **options) for one in method]
+        chosen = method if isinstance(method, Method) else _configured(method, options)
+        return chosen(self.flat, self.x, self.objective if objective is None else objective, wrt)
+
+    def show(self, *methods: Method | type[Method] | str, **look: Any) -> Any:
+        """A panel that compares methods (by default a choice of them) side by side."""
+        from netlens.show import panel
+
+        chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
+        return panel([self.attribute(method) for method in chosen], **look)
+
+    def __getattr__(self, name: str) -> Callable[..., Attribution]:
+        if name.startswith("_") or name not in METHODS:
+            raise AttributeError(f"NetLens has no attribute or method {name!r}; its methods: {', '.join(METHODS)}.")
+        method = METHODS[name]
+
+        def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
+            return self.attribute(method, objective, wrt, **options)
+
+        explain.__name__ = explain.__qualname__ = name
+        explain.__doc__ = method.__doc__
+        explain.__signature__ = _signature(method)  # type: ignore[attr-defined]
+        return explain
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *METHODS]
+
+    def __repr__(self) -> str:
+        explained = ", ".join(self.name_of(target) for target in self.targets)
+        return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
+
+    def _batch(self, x: Any) -> Tensor:
+        batch = as_batch(x, self.flat.adapter.preprocessing, _channels(self.flat))
+        if isinstance(x, Tensor) and x.is_floating_point():
+            return batch.detach()
+        weights = next((p for p in self.flat.parameters() if p.is_floating_point()), batch)
+        return batch.to(device=weights.device, dtype=weights.dtype)
+
+    def _logits(self) -> Tensor:
+        """(N, classes), in one forward without gradients."""
+        try:
+            with torch.no_grad():
+                scores = self.flat.logits(self.flat(self.x))
+        except (RuntimeError, AssertionError, IndexError, ValueError) as error:
+            usual = self.flat.adapter.preprocessing.size
+            if tuple(self.x.shape[-2:]) == usual:
+                raise
+            why = str(error).split("\n")[0]
+            raise NetLensError(
+                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))} "
+                f"(usual: {usual[0]}x{usual[1]}): {why}"
+            ) from error
+        return scores.flatten(2).mean(2) if scores.ndim > 2 else scores
+
+    def _targets(self, target: Any) -> tuple[int, ...]:
+        n = len(self.x)
+        predicted = tuple(self.logits.argmax(1).tolist())
+        if target is None:
+            return predicted
+        given = objectives.Logit(list(target) if isinstance(target, tuple) else target)
+        targets = given.targets(self.flat, n)
+        given(objectives.Record(self.flat, {"output": self.logits}))  # an index out of range is known here first
+        for i, (asked, seen) in enumerate(zip(targets, predicted, strict=True)):
+            if asked != seen and self.logits.shape[1] > 1:
+                which = f"image {i}: " if n > 1 else ""
+                warnings.warn(
+                    f"{which}explaining {self.name_of(asked)!r} ({asked}), which {self.flat.name} does not predict; "
+                    f"its prediction is {self.name_of(seen)!r} ({seen}).",
+                    NetLensWarning,
+                    stacklevel=3,
+                )
+        return targets
+
+
+def _with_knowledge(
+    flat: FlatModel, preprocessing: Preprocessing | None, classes: ClassNames | Sequence[str] | None
+) -> FlatModel:
+    if preprocessing is None and classes is None:
+        return flat
+    adapter = flat.adapter if preprocessing is None else replace(flat.adapter, preprocessing=preprocessing)
+    names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
+    return FlatModel(flat.program, flat.name, flat.opaque, adapter, flat.classes if names is None else names)
+
+
+def _channels(flat: FlatModel) -> int | None:
+    """How many channels the network takes, where its first convolution says so."""
+    for step in flat.program.steps:
+        if flat.inputs[0] in step.reads and isinstance(step.layer, nn.Conv2d):
+            return step.layer.in_channels
+    return None
+
+
+def _configured(method: type[Method] | str, options: dict[str, Any]) -> Method:
+    cls = method_named(method) if isinstance(method, str) else method
+    known = [field.name for field in fields(cls)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise NetLensError(f"{cls.__name__} has no option {unknown[0]!r}; its options: {', '.join(known) or 'none'}.")
+    return cls(**options)
+
+
+def _signature(method: type[Method]) -> inspect.Signature:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p.replace(kind=keyword) for p in inspect.signature(method).parameters.values()]
+    shared = [
+        inspect.Parameter("objective", keyword, default=None, annotation="Objective | None"),
+        inspect.Parameter("wrt", keyword, default="input", annotation="str"),
+    ]
+    return inspect.Signature([*own, *shared], return_annotation=Attribution)

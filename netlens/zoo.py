@@ -1,0 +1,44 @@
+"""Flat models by name: any torchvision network with its own preprocessing and classes, or the bundled one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from netlens.classes import ClassNames
+from netlens.flat import FlatModel
+from netlens.flat.adapter import adapter_of
+from netlens.preprocessing import Preprocessing
+from netlens.weights import build, metadata
+
+BUNDLED = "shapes"
+
+
+def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = None) -> FlatModel:
+    """A flat model by its torchvision name, or the bundled network ("shapes") by default.
+
+    weights: None (random), "default" (torchvision's own, from its cache or downloaded), or a `.safetensors` or `.pth`
+    file. The images that it takes and the names of its classes come with it.
+
+    >>> open_network().classes[0]
+    'striped disc'
+    """
+    if name == BUNDLED and weights is None:
+        return bundled()
+    network = build(name, weights)
+    preprocessing, classes = metadata(name, weights)
+    adapter = adapter_of(network)
+    if preprocessing is not None:
+        adapter = replace(adapter, preprocessing=preprocessing)
+    return FlatModel.from_nn_Module(network, adapter=adapter, classes=classes, name=name)
+
+
+def bundled() -> FlatModel:
+    """The network that comes with netlens: it knows the 15 classes of the little world of `netlens.world`."""
+    from netlens.world import network, scene
+
+    shapes = network.network()
+    preprocessing = Preprocessing((network.SIZE, network.SIZE), network.SIZE, network.MEAN, network.STD)
+    adapter = replace(adapter_of(shapes), preprocessing=preprocessing)
+    return FlatModel.from_nn_Module(shapes, adapter=adapter, classes=ClassNames(scene.CLASSES), name=BUNDLED)
+
