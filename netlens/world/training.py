@@ -1,6 +1,6 @@
 """Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
 
-The data are drawn once and disturbed anew in each epoch. Same machine, same threads: the same weights, bit for bit;
+The data are drawn once and disturbed anew in each epoch; first the network learns, then it is hardened. Same machine, same threads: the same weights, bit for bit;
 elsewhere rounding differs, so the file and its SHA-256 do, but not what the network can do.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,8 @@ SCENES: Final = 20_000
 EPOCHS: Final = 10
 BATCH: Final = 64
 RATE: Final = 4e-3
+STRENGTH: Final = 4.0
+"""How far images are moved against the network, as a Euclidean distance after normalisation."""
 THREADS: Final = 2  # rounding, and so the weights, depend on it
 
 log = logging.getLogger(__name__)
@@ -40,34 +43,77 @@ log = logging.getLogger(__name__)
 def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     """A network trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
     images, labels, _ = batch(SEED, scenes, SIZE)
-    generator = Generator().manual_seed(SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # torchvision initialises from the global generator
-        model: nn.Module = architecture().to(memory_format=torch.channels_last)
-    batches = scenes // BATCH
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
-    schedule = OneCycleLR(optimiser, max_lr=RATE, total_steps=epochs * batches, pct_start=0.2)
-    progress = tqdm(total=epochs * batches, desc="training", mininterval=10)
-    model.train()
-    for epoch in range(epochs):
-        total = torch.zeros(())
-        for chosen in torch.randperm(scenes, generator=generator)[: batches * BATCH].view(-1, BATCH):
-            loss = _loss(model, images[chosen], labels[chosen], generator)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            total += loss.detach()
-            progress.update()
-        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / batches)
-    progress.close()
+        model: nn.Module = architecture()
+    learn(model, images, labels, epochs)
+    harden(model, images, labels)
     return model.eval()
 
 
-def _loss(model: nn.Module, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-    """Cross-entropy on a disturbed batch of bytes, with smoothed labels: confidence beyond 0.9 buys nothing."""
-    x = normalise(augment(images, generator)).contiguous(memory_format=torch.channels_last)
-    return F.cross_entropy(model(x), labels, label_smoothing=0.1)
+def learn(model: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+    """Train on disturbed images, in place."""
+    lesson = _Lesson(model, RATE, epochs * (len(images) // BATCH))
+    generator = Generator().manual_seed(SEED)
+    for epoch in range(epochs):
+        total = torch.zeros(())
+        for chosen in _batches(len(images), generator):
+            total += lesson(_disturbed(images[chosen], generator), labels[chosen])
+        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / (len(images) // BATCH))
+    lesson.progress.close()
+
+
+def harden(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Train for one more epoch, on images and on what the network gets wrong most easily near them, in place.
+
+    Every batch is seen twice: as it is, then moved in the direction that the first time found to be the worst, ever
+    further. Gradients and visualisations show shapes and textures rather than noise after that. From the beginning, it
+    would keep the network from learning anything.
+
+    Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; Engstrom et al. 2019, https://arxiv.org/abs/1906.00945
+    """
+    steps = 2 * (len(images) // BATCH)
+    lesson = _Lesson(model, RATE / 4, steps)
+    generator = Generator().manual_seed(SEED)
+    for done, chosen in enumerate(_batches(len(images), generator)):
+        x = _disturbed(images[chosen], generator).requires_grad_()
+        lesson(x, labels[chosen])
+        assert x.grad is not None
+        length = torch.linalg.vector_norm(x.grad, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+        distance = STRENGTH * min(1, 4 * done / steps)
+        lesson((x + distance * x.grad / length).detach(), labels[chosen])
+    lesson.progress.close()
+
+
+class _Lesson:
+    """Steps of the weights, along a schedule of `steps` of them that rises to `rate` and falls to nothing."""
+
+    def __init__(self, model: nn.Module, rate: float, steps: int) -> None:
+        self.model = model.train().to(memory_format=torch.channels_last)
+        self.optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+        self.schedule = OneCycleLR(self.optimiser, max_lr=rate, total_steps=steps, pct_start=0.2)
+        self.progress = tqdm(total=steps, desc="training", mininterval=10)
+
+    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Learn one batch and return the loss before; `x.grad` is filled if x requires it."""
+        # smoothed labels: confidence beyond 0.9 buys nothing
+        loss = F.cross_entropy(self.model(x), labels, label_smoothing=0.1)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        self.progress.update()
+        return loss.detach()
+
+
+def _batches(n: int, generator: Generator) -> Iterable[Tensor]:
+    """The numbers below n in random order, BATCH at a time, without the few that are left over."""
+    return torch.randperm(n, generator=generator)[: n // BATCH * BATCH].view(-1, BATCH)
+
+
+def _disturbed(images: Tensor, generator: Generator) -> Tensor:
+    """Bytes (N, 3, H, W), augmented and normalised."""
+    return normalise(augment(images, generator)).contiguous(memory_format=torch.channels_last)
 
 
 def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:

@@ -35,6 +35,15 @@ def test_it_looks_at_the_object(net):
         assert (net(normalise(without)).argmax(1) == labels).float().mean() < 0.25
 
 
+def test_a_pixel_of_the_object_matters_more_than_one_outside(net):
+    images, labels, masks = batch(HELD_OUT, 100)
+    x = normalise(images).requires_grad_()
+    logits = net(x)[torch.arange(100), labels]
+    (gradient,) = torch.autograd.grad(logits.sum(), x)
+    strength = gradient.abs().sum(1)
+    assert strength[masks].mean() > 2 * strength[~masks].mean()
+
+
 def test_it_is_small_float32_and_ready_to_use(net):
     assert not net.training
     assert all(p.dtype == torch.float32 and p.requires_grad for p in net.parameters())
