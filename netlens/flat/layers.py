@@ -43,11 +43,16 @@ class Function(Piece):
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
         self.plain = not kwargs and all(arg == Slot(i) for i, arg in enumerate(self.args))
+        self.keeps_type = False
 
     def forward(self, *inputs: Any) -> Any:
         if self.plain:
-            return self.function(*inputs)
-        return self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+            output = self.function(*inputs)
+        else:
+            output = self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
+        if self.keeps_type and isinstance(output, Tensor):  # `x += y` leaves x of its type, where x + y might not
+            output = output.to(inputs[0].dtype)
+        return output
 
     def extra_repr(self) -> str:
         shown = [f"${arg.index}" if isinstance(arg, Slot) else repr(arg) for arg in self.args]
@@ -151,23 +156,48 @@ class Opaque(nn.Module):
 
 
 class Scatter(nn.Module):
-    """A base tensor in which the part seen through a chain of views holds a new value.
+    """A base tensor (or tuple of them) in which the part seen through a view holds a new value.
 
-    This is what an in-place operation on a view does to the tensor behind the view, written as a pure function.
-    Inputs: the base, the new value, then what the views take besides their base.
+    This is what an in-place operation on a view does to the tensor behind the view, written as a pure function; if
+    `view` makes a copy, the base stays as it is. Inputs: the base, the new value, then what the view takes besides
+    its base.
     """
 
-    def __init__(self, views: Sequence[nn.Module], inputs: Sequence[Sequence[int]]) -> None:
+    def __init__(self, view: nn.Module) -> None:
         super().__init__()
-        self.views = nn.ModuleList(views)
-        self.inputs = tuple(tuple(indices) for indices in inputs)
+        self.view = view
 
-    def forward(self, base: Tensor, value: Any, *others: Any) -> Tensor:
-        copy = view = base.clone()
-        for layer, indices in zip(self.views, self.inputs, strict=True):
-            view = layer(*(view if i < 0 else others[i] for i in indices))
-        view.copy_(value)
+    def forward(self, base: Any, value: Any, *others: Any) -> Any:
+        copy = base.clone() if isinstance(base, Tensor) else tuple(part.clone() for part in base)
+        seen = self.view(copy, *others)
+        if isinstance(seen, Tensor):
+            seen.copy_(value)
+        else:
+            for part, new in zip(seen, value, strict=True):
+                part.copy_(new)
         return copy
+
+
+class Again(nn.Module):
+    """A view taken anew after its base has changed.
+
+    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some inputs and a copy of others; where it
+    is a copy, the change does not reach it. Inputs: the value so far, then what the view takes, its base first.
+    """
+
+    def __init__(self, view: nn.Module) -> None:
+        super().__init__()
+        self.view = view
+
+    def forward(self, value: Any, base: Any, *others: Any) -> Any:
+        seen = self.view(base, *others)
+        return seen if _memory(seen) & _memory(base) else value
+
+
+def _memory(value: Any) -> set[int]:
+    """The addresses of the storages of a tensor, or of all tensors in a tuple."""
+    tensors = [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
+    return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 class Normalize(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 from netlens.flat import layers
@@ -49,6 +50,11 @@ def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
     return None
 
 
+def reshapes(function: Callable[..., Any]) -> bool:
+    """Whether an in-place method changes how its tensor sees its memory, and not what is in it."""
+    return function in _RESHAPES
+
+
 class OnCopy:
     """An in-place tensor method that has no pure counterpart, applied to a copy."""
 
@@ -76,6 +82,8 @@ def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: M
 def is_view(layer: nn.Module) -> bool:
     """Whether a layer's output may share memory with its first input, as the original's would."""
     if isinstance(layer, layers.Function):
+        if layer.function is getattr:
+            return layer.args[1] in _VIEW_ATTRIBUTES
         return layer.function in _VIEWS
     return isinstance(layer, _VIEW_MODULES)
 
@@ -185,16 +193,22 @@ _IN_PLACE: dict[Any, Callable[..., Any]] = {
     operator.setitem: SetItem(),
 }
 
+_VIEW_NAMES = """
+select narrow transpose permute squeeze unsqueeze view view_as expand expand_as chunk split tensor_split unbind t
+movedim moveaxis swapaxes swapdims unflatten diagonal detach reshape reshape_as flatten ravel contiguous unfold
+as_strided hsplit vsplit dsplit broadcast_to broadcast_tensors atleast_1d atleast_2d atleast_3d view_as_real
+view_as_complex real imag adjoint to type type_as float double half bfloat16 int long bool cpu cuda
+"""
 _VIEWS = {
     operator.getitem,
-    *(
-        getattr(owner, name)
-        for owner in (torch, Tensor)
-        for name in (
-            "select narrow transpose permute squeeze unsqueeze view view_as expand expand_as chunk split tensor_split "
-            "unbind t movedim moveaxis swapaxes swapdims unflatten diagonal detach reshape flatten contiguous"
-        ).split()
-        if hasattr(owner, name)
-    ),
+    *(getattr(owner, name) for owner in (torch, Tensor) for name in _VIEW_NAMES.split() if hasattr(owner, name)),
 }
-_VIEW_MODULES = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
+_RESHAPES = {
+    *(Tensor.t_, Tensor.transpose_, Tensor.swapaxes_, Tensor.swapdims_, Tensor.squeeze_, Tensor.unsqueeze_),
+    *(Tensor.as_strided_, Tensor.detach_),
+}
+_VIEW_ATTRIBUTES = {"T", "mT", "H", "mH", "data", "real", "imag"}
+_VIEW_MODULES = (
+    *(nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd),
+    torchvision.ops.StochasticDepth,
+)

@@ -49,7 +49,7 @@ class Rules:
                 chosen[key] = rule
         if not chosen:
             kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
-            raise NotApplicable(f"{self.name}: {flat.name} has no layer that it changes; its types: {', '.join(kinds)}.")
+            raise NotApplicable(f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.")
         steps = tuple(
             replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
             for step in flat.program.steps

@@ -1,4 +1,4 @@
-"""Tracing: one symbolic run of a network, recorded as a graph; what can't be traced stays whole, as small as possible."""
+"""Tracing: one symbolic run of a network, recorded as a graph; what can't be traced stays whole, as small as can be."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def trace(root: nn.Module, inputs: Sequence[str] | None = None, rewrite: Rewrite
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is one layer: torch's own modules without children, pieces, and a few of torchvision's."""
-    if isinstance(module, torch.jit.ScriptModule) or isinstance(module, _LEAVES) or parametrize.is_parametrized(module):
+    if isinstance(module, (torch.jit.ScriptModule, *_LEAVES)) or parametrize.is_parametrized(module):
         return True
     if isinstance(module, _CONTAINERS):
         return False
@@ -72,10 +72,22 @@ def is_leaf(module: nn.Module) -> bool:
 
 
 class _Value(fx.Proxy):
-    """A traced tensor; unlike a plain proxy, it knows the in-place operators, which matter where tensors are aliased."""
+    """A traced tensor; unlike a plain proxy, it knows the in-place operators, which matter for aliases."""
+
+    def __getattr__(self, name: str) -> _Attribute:
+        return _Attribute(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("data", "grad", "requires_grad"):
+            raise TypeError(f"it assigns the attribute `{name}` of a tensor")
+        super().__setattr__(name, value)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+
+class _Attribute(fx.proxy.Attribute, _Value):
+    """An attribute of a traced tensor (`x.T`), or the method that it turns out to be when called."""
 
 
 class _Weight(_Value):

@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
 from netlens.flat.aliases import Aliases
-from netlens.flat.layers import Apply, Call, Constant, Opaque, Slot
-from netlens.flat.lift import lift, pure, without_inplace
+from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
+from netlens.flat.lift import lift, pure, reshapes, without_inplace
 from netlens.flat.program import Program, Step
 from netlens.flat.trace import Trace, is_leaf
 from netlens.flat.twin import pure_copy
@@ -22,6 +22,7 @@ from netlens.flat.twin import pure_copy
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
 _ASSERTIONS = (torch._assert,)
+_ABOUT_GRADIENTS = {"requires_grad_", "retain_grad"}
 
 
 def unroll(trace: Trace) -> tuple[Program, dict[str, str]]:
@@ -88,6 +89,9 @@ class _Unroll:
             function = getattr(Tensor, str(node.target), None) or operator.methodcaller(str(node.target))
         if node.kwargs.get("out") is not None:
             raise TraceError(f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor.")
+        if node.op == "call_method" and node.target in _ABOUT_GRADIENTS and isinstance(node.args[0], fx.Node):
+            self.aliases.same(node, node.args[0])
+            return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
         counterpart = pure(function)
         if self.is_size(node, function):
@@ -96,12 +100,20 @@ class _Unroll:
         nodes, args, kwargs = _slots(args, kwargs)
         layer, used = lift(counterpart or function, args, kwargs, len(nodes))
         key = self.name(f"{node.meta['scope']}.{_label(counterpart or function, args)}".lstrip("."))
-        self.settle(node, key, layer, [nodes[i] for i in used], in_place=in_place or counterpart is not None)
+        reads = [nodes[i] for i in used]
+        if reshapes(function):
+            self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
+            self.aliases.reseen(node, key, layer, reads)
+            return
+        if counterpart is not None and isinstance(layer, Function):
+            layer.keeps_type = True
+        self.settle(node, key, layer, reads, in_place=in_place or counterpart is not None)
 
     def settle(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
         """Append the layer's step; say what the node's value is from now on, and what else has changed with it."""
         self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
-        if in_place and reads and reads[0] is node.args[0]:
+        target = node.args[0] if node.args else node.kwargs.get("input")
+        if in_place and reads and reads[0] is target:
             self.aliases.overwrite(reads[0], key)
             self.aliases.same(node, reads[0])
         else:
@@ -117,7 +129,7 @@ class _Unroll:
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
         """Whether a call makes numbers (shapes, devices, indices) rather than activations."""
-        if node.op == "call_method" and node.target in _SIZE_METHODS or function in _ASSERTIONS:
+        if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in _ASSERTIONS:
             return True
         if function is builtins.getattr:
             return node.args[1] in _SIZE_ATTRIBUTES
@@ -190,7 +202,7 @@ def _label(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> str:
 
 
 def _makes_tensors(function: Callable[..., Any]) -> bool:
-    """Torch's functions of numbers alone (`arange`, `zeros`) make tensors; Python's and a user's helpers make numbers."""
+    """Torch's functions of numbers alone (`arange`, `zeros`) make tensors; Python's and a user's own make numbers."""
     if function is operator.getitem:
         return False
     name = getattr(function, "__name__", "")
