@@ -1,7 +1,8 @@
 """Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
 
-The data are drawn once and disturbed anew in each epoch; first the network learns, then it is hardened. Same machine, same threads: the same weights, bit for bit;
-elsewhere rounding differs, so the file and its SHA-256 do, but not what the network can do.
+The data are drawn once and disturbed anew in each epoch; first the network learns, then it is hardened. On the same
+machine, the same versions give the same weights, bit for bit; elsewhere rounding differs, and with it the file and its
+SHA-256, but not what the network can do.
 """
 
 from __future__ import annotations
