@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import LayerKey, Layers
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
+from netlens.flat.summary import Summary, summarise
 from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
 from netlens.flat.twin import twin, unwrapped
@@ -208,6 +210,19 @@ class FlatModel(nn.Module):
         if key in self.inputs or key in self.layers:
             return key
         raise LayerNotFound(f"{self.name} has no layer {key!r}; activations are given by exact key.")
+
+    def summary(self, *sizes: tuple[int, ...]) -> Summary:
+        """Key, type, shape, parameters and receptive field of every layer, for inputs of these sizes.
+
+        By default for one image of the size that the network expects. Nothing is computed but shapes.
+        """
+        return summarise(self, *sizes)
+
+    def _repr_html_(self) -> str:
+        try:
+            return self.summary()._repr_html_()
+        except NetLensError:  # the usual size does not fit this network, and a repr is no place to ask for another
+            return f"<pre>{escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:
         return f"FlatModel({self.name}: {len(self.layers)} layers, {len(self.opaque)} opaque)"

@@ -1,0 +1,43 @@
+# The two commands: `make demo` and `make test`. Everything they need is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MODEL ?= shapes
+OUT ?= out/demo.png
+
+.PHONY: demo test matrix scoreboard benchmark pictures clean
+
+demo: .venv/installed
+	@mkdir -p $(dir $(OUT))
+	@$(BIN)/netlens explain $(if $(IMAGE),$(IMAGE),images/scene.png) --model $(MODEL) \
+		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(METHOD),--method $(METHOD)) -o $(OUT)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy netlens adapters
+	$(BIN)/python -m pytest
+
+matrix: .venv/installed
+	$(BIN)/python -m benchmarks.matrix
+
+scoreboard: .venv/installed
+	$(BIN)/python -m benchmarks.scoreboard
+
+benchmark: .venv/installed
+	$(BIN)/python -m benchmarks.forward
+
+pictures: .venv/installed
+	$(BIN)/python -m benchmarks.pictures
+
+.venv/installed: setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info out

@@ -1,0 +1,197 @@
+"""The command line: explain pictures, list layers, list methods."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from netlens import __version__
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NotApplicable
+
+if TYPE_CHECKING:
+    from netlens.flat import FlatModel
+    from netlens.lens import NetLens
+    from netlens.results import Attribution
+
+DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided_grad_cam,occlusion,smooth_gradient"
+
+
+class _Failure(click.ClickException):
+    """An error that a person can mend: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"netlens: {self.format_message()}", err=True)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Errors of netlens become one line and exit code 2; its warnings become notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NetLensWarning)
+        try:
+            yield
+        except NetLensError as error:
+            raise _Failure(" ".join(str(error).split())) from error
+        finally:
+            for warning in caught:
+                click.echo(f"note: {warning.message}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="netlens")
+def main() -> None:
+    """Explain what a vision network sees."""
+
+
+_model = click.option(
+    "--model", default="shapes", show_default=True, help="A torchvision name, or the bundled network (shapes)."
+)
+_weights = click.option(
+    "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."
+)
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@_model
+@_weights
+@click.option("--method", "methods", default=DEFAULT_METHODS, metavar="A,B,...|all", help="What to explain with.")
+@click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
+@click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
+@click.option("-o", "--output", metavar="OUT", help="A .png file; for several images, a folder.")
+def explain(
+    images: tuple[str, ...],
+    model: str,
+    weights: str | None,
+    methods: str,
+    target: str | None,
+    layer: str | None,
+    output: str | None,
+) -> None:
+    """Explain pictures with several methods side by side, one PNG each."""
+    with _reported():
+        from netlens.zoo import open_network
+
+        outputs = _outputs(images, output)
+        chosen = _methods(methods)
+        flat = open_network(model, weights)
+        if layer is not None:
+            layer = flat.key(layer)
+        if model != "shapes" and weights is None:
+            click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
+        for image, out in zip(images, outputs, strict=True):
+            _explain_one(flat, image, out, chosen, target, layer)
+
+
+@main.command()
+@click.argument("model", default="shapes")
+@_weights
+@click.option("--size", type=int, help="Side of the input in pixels, if not the usual one.")
+def layers(model: str, weights: str | None, size: int | None) -> None:
+    """List the layers of a network: key, type, shape, parameters, receptive field."""
+    with _reported():
+        from netlens.zoo import open_network
+
+        flat = open_network(model, weights)
+        shape = () if size is None else ((1, len(flat.adapter.preprocessing.mean), size, size),)
+        click.echo(str(flat.summary(*shape)))
+
+
+@main.command()
+def methods() -> None:
+    """List the methods with one line each."""
+    from netlens.attribution import METHODS
+
+    width = max(map(len, METHODS))
+    for name, method in METHODS.items():
+        click.echo(f"{name.ljust(width)}  {_first_line(method.__doc__)}")
+
+
+def _explain_one(
+    flat: FlatModel, image: str, out: Path, methods: list[str], target: str | None, layer: str | None
+) -> None:
+    from netlens.images import save
+    from netlens.lens import NetLens
+    from netlens.show import panel
+
+    lens = NetLens(flat, image, target)
+    click.echo(f"{image}: {flat.name} sees")
+    for prediction in lens.predictions()[0]:
+        click.echo(f"  {prediction.probability:6.3f}  {prediction.name} ({prediction.index})")
+    attributions = list(_attributions(lens, methods, layer))
+    if not attributions:
+        raise NotApplicable(f"none of the methods ({', '.join(methods)}) applies to {flat.name}.")
+    save(panel(attributions, columns=min(4, len(attributions) + 1)).rgba(), out)
+    click.echo(f"wrote {out}")
+
+
+def _attributions(lens: NetLens, methods: list[str], layer: str | None) -> Iterator[Attribution]:
+    """Each method's result, with its time told; methods that do not apply say why and are left out."""
+    from dataclasses import fields
+
+    from netlens.attribution import METHODS
+
+    for name in methods:
+        reads_layer = any(field.name == "layer" for field in fields(METHODS[name]))
+        options = {"layer": layer} if layer is not None and reads_layer else {}
+        start = time.perf_counter()
+        try:
+            result = lens.attribute(name, **options)
+        except NotApplicable as error:
+            click.echo(f"  {name}: does not apply: {error}", err=True)
+            continue
+        click.echo(f"  {name}: {time.perf_counter() - start:.2f} s")
+        yield result
+
+
+def _methods(names: str) -> list[str]:
+    from netlens.attribution import METHODS, method_named
+
+    if names == "all":
+        return list(METHODS)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        method_named(name)
+    if not chosen:
+        raise NetLensError("--method names no method; `netlens methods` lists them.")
+    return chosen
+
+
+def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
+    """Where each picture goes; never over one of the images, and known to be writable before any work is done."""
+    folder = Path(output) if output is not None and not output.lower().endswith(".png") else None
+    if folder is None and output is not None and len(images) > 1:
+        raise ImageError(f"{len(images)} images need a folder for their pictures; {output} is a file.")
+    names = [Path(image).stem for image in images]
+    stems = [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names)]
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImageError(f"{folder} cannot be made a folder: {error.strerror}; choose another -o.") from error
+    if output is not None and folder is None:
+        outputs = [Path(output)]
+    else:
+        outputs = [(folder if folder is not None else Path()) / f"{stem}-explained.png" for stem in stems]
+    for out in outputs:
+        if not out.absolute().parent.is_dir():
+            raise ImageError(f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o.")
+        if any(Path(image).absolute() == out.absolute() for image in images):
+            raise ImageError(f"{out} is one of the images to explain and would be overwritten; choose another -o.")
+    return outputs
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Receptive fields: how much of the input each layer's single values can see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netlens.flat.layers import (
+    Add,
+    Apply,
+    Concatenate,
+    Constant,
+    Divide,
+    MatMul,
+    Mean,
+    Multiply,
+    Normalize,
+    Permute,
+    Reshape,
+    Select,
+    Subtract,
+)
+from netlens.flat.program import Program, Step
+from netlens.flat.rules import RECTIFIERS, Ruled
+
+_POINTWISE: tuple[type[nn.Module], ...] = (
+    *(*RECTIFIERS, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Identity, nn.BatchNorm2d),
+    *(nn.Dropout, nn.Dropout2d, nn.AlphaDropout, Normalize, Add, Subtract, Multiply, Divide, Concatenate),
+    *(Permute, Reshape, Select, nn.Unflatten, nn.LayerNorm, nn.ChannelShuffle),
+)
+_POINTWISE_FUNCTIONS = (F.layer_norm, Tensor.contiguous, Tensor.expand, torch.chunk, Tensor.chunk, F.normalize)
+_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+_GLOBAL = (nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, Mean, MatMul, nn.GroupNorm, nn.InstanceNorm2d)
+
+
+@dataclass(frozen=True)
+class Field:
+    """The part of the input that one value of a layer can see: `size` pixels per side, at steps of `stride` pixels.
+
+    `size` None is the whole input.
+    """
+
+    size: tuple[int, int] | None
+    stride: tuple[int, int] = (1, 1)
+
+    def __str__(self) -> str:
+        return "all" if self.size is None else f"{_sides(self.size)} /{_sides(self.stride)}"
+
+
+WHOLE = Field(None)
+
+
+def receptive_fields(program: Program) -> dict[str, Field | None]:
+    """The receptive field at each input and layer; None where no general rule says it (windowed attention, say).
+
+    Layers that flatten or pool to a vector see the whole input from then on.
+    """
+    fields: dict[str, Field | None] = dict.fromkeys(program.inputs, Field((1, 1)))
+    for step in program.steps:
+        if not step.hidden:
+            fields[step.key] = _field(step, [fields[key] for key in step.reads if key in fields])
+    return fields
+
+
+def _field(step: Step, seen: list[Field | None]) -> Field | None:
+    layer = step.layer.layer if isinstance(step.layer, Ruled) else step.layer
+    if isinstance(layer, Constant):
+        return Field((0, 0))
+    if any(field is not None and field.size is None for field in seen):
+        return WHOLE
+    known = [field for field in seen if field is not None]
+    if len(known) < len(seen) or not known:
+        return None
+    joint = _joint(known)
+    if joint.size is None or isinstance(layer, _GLOBAL) or _flattens(layer):
+        return WHOLE
+    if isinstance(layer, _WINDOWED):
+        return _through_window(joint, joint.size, layer)
+    if isinstance(layer, nn.Linear):
+        return joint if joint.stride != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
+    function = layer.function if isinstance(layer, Apply) else None
+    return joint if isinstance(layer, _POINTWISE) or function in _POINTWISE_FUNCTIONS else None
+
+
+def _flattens(layer: nn.Module) -> bool:
+    """Whether a reshape leaves one vector per sample, as in `x.view(n, -1)`."""
+    if not isinstance(layer, Reshape) or layer.function not in (Tensor.view, Tensor.reshape, torch.reshape):
+        return False
+    shape = layer.args[1:] if len(layer.args) > 2 else layer.args[1]
+    return isinstance(shape, (tuple, list)) and len(shape) == 2
+
+
+def _joint(fields: list[Field]) -> Field:
+    """What a value sees that is made of several values at one place."""
+    if any(field.size is None for field in fields):
+        return WHOLE
+    sizes = [field.size for field in fields if field.size is not None]
+    strides = [field.stride for field in fields if field.size != (0, 0)] or [(1, 1)]
+    return Field(
+        (max(h for h, _ in sizes), max(w for _, w in sizes)), (max(h for h, _ in strides), max(w for _, w in strides))
+    )
+
+
+def _through_window(field: Field, size: tuple[int, int], layer: nn.Module) -> Field:
+    kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
+    dilation = _pair(getattr(layer, "dilation", 1))
+    grown = [s + (k - 1) * d * j for s, k, d, j in zip(size, kernel, dilation, field.stride, strict=True)]
+    steps = [j * s for j, s in zip(field.stride, stride, strict=True)]
+    return replace(field, size=(grown[0], grown[1]), stride=(steps[0], steps[1]))
+
+
+def _pair(value: object) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[arg-type, return-value]
+
+
+def _sides(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"

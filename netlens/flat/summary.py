@@ -1,0 +1,122 @@
+"""The summary of a flat model: key, type, shape, parameters and receptive field of each layer, as text or HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from netlens.errors import NetLensError
+from netlens.flat.layers import Apply, Call
+from netlens.flat.receptive import receptive_fields
+from netlens.flat.rules import Ruled
+
+if TYPE_CHECKING:
+    from netlens.flat.model import FlatModel
+
+_COLUMNS = ("layer", "type", "shape", "parameters", "sees")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: its key, type, output shape for a batch of one, own parameters, and receptive field in pixels."""
+
+    key: str
+    kind: str
+    shape: str
+    parameters: int
+    sees: str
+
+    def cells(self) -> tuple[str, ...]:
+        return self.key, self.kind, self.shape, f"{self.parameters:,}" if self.parameters else "", self.sees
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The table of a flat model's layers; prints as text and shows itself as HTML in a notebook."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        table = [_COLUMNS, *(row.cells() for row in self.rows)]
+        widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
+        right = {3}
+        lines = [
+            "  ".join(
+                c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+            )
+            for cells in table
+        ]
+        return "\n".join([self.title, *(line.rstrip() for line in lines)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in _COLUMNS)
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row.cells()) + "</tr>"
+            for row in self.rows
+        )
+        table = f"<table style='font-size:85%'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<b>{escape(self.title)}</b><div style='max-height:30em;overflow:auto'>{table}</div>"
+
+
+def summarise(flat: FlatModel, *sizes: tuple[int, ...]) -> Summary:
+    """The summary for inputs of these sizes (each with the batch); by default one image as the network expects it."""
+    shapes = _shapes(flat, sizes)
+    fields = receptive_fields(flat.program)
+    rows = tuple(
+        Row(
+            key=key,
+            kind=_kind(layer),
+            shape=shapes[key],
+            parameters=sum(p.numel() for p in layer.parameters()),
+            sees="?" if fields[key] is None else str(fields[key]),
+        )
+        for key, layer in flat.layers.items()
+    )
+    total = sum(p.numel() for p in flat.parameters())
+    opaque = f", opaque: {', '.join(flat.opaque)}" if flat.opaque else ""
+    return Summary(f"{flat.name}: {len(rows)} layers, {total:,} parameters{opaque}", rows)
+
+
+def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, str]:
+    """The shape at each layer, from a run that computes no numbers."""
+    if not sizes:
+        wanted = flat.adapter.preprocessing
+        sizes = ((1, len(wanted.mean), *wanted.size),)
+    if len(sizes) != len(flat.inputs):
+        raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
+    weights = next((p for p in flat.parameters() if p.is_floating_point()), torch.empty(0))
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            inputs = [torch.empty(size, dtype=weights.dtype, device=weights.device) for size in sizes]
+            values = flat.run(dict(zip(flat.inputs, inputs, strict=True)), list(flat.layers))
+            return {key: _shape(value) for key, value in values.items()}
+    except Exception as error:  # whatever a layer makes of a size that it cannot take, the shapes are unknown
+        why = str(error).split("\n")[0]
+        raise NetLensError(
+            f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {why}; "
+            "give another size: flat.summary((1, channels, height, width))."
+        ) from error
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "x".join(map(str, value.shape))
+    return f"{len(value)} values" if isinstance(value, (tuple, list, dict)) else type(value).__name__
+
+
+def _kind(layer: nn.Module) -> str:
+    if isinstance(layer, Ruled):
+        return f"{_kind(layer.layer)} by rule"
+    if isinstance(layer, Call):
+        return _kind(layer.module)
+    if isinstance(layer, Apply):
+        return str(getattr(layer.function, "__name__", type(layer.function).__name__))
+    return type(layer).__name__
