@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ class Reverse(_Windows):
 
 
 class Neighbours(_Windows):
-    """Scores (N * windows, heads, tokens, tokens), lowered by 100 between tokens that only the shift made neighbours."""
+    """Scores (N * windows, heads, tokens, tokens), lowered by 100 between tokens that only the shift joined."""
 
     def forward(self, scores: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -84,7 +85,10 @@ class Neighbours(_Windows):
 class WindowAttention(nn.Module):
     """Torchvision's `ShiftedWindowAttention` (v1 and v2) as pieces: query, key, value, scores, softmax, mixed, proj."""
 
-    def __init__(self, source: nn.Module, cosine: bool) -> None:
+    logit_scale: Tensor
+    proj: nn.Linear
+
+    def __init__(self, source: Any, cosine: bool) -> None:
         super().__init__()
         # the weights keep their names, and get_relative_position_bias of the source finds what it needs here
         self._parameters, self._buffers = source._parameters, source._buffers
@@ -143,7 +147,8 @@ def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
 
 @register("torchvision.models.swin_transformer.SwinTransformer")
 def swin(network: nn.Module) -> Adapter:
-    window = next((m.window_size[0] for m in network.modules() if hasattr(m, "window_size")), 7)
+    windows: Any = (m.window_size for m in network.modules() if hasattr(m, "window_size"))
+    window = next(windows, (7, 7))[0]
     size = 32 * window  # windows of 7 belong to images of 224, windows of 8 to 256
     preprocessing = replace(IMAGENET, size=(size, size), resize=size + 8, interpolation="bicubic")
     return Adapter(cam_layer="norm", preprocessing=preprocessing, grid=_grid)

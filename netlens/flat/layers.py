@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netlens.errors import TraceError
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -137,19 +139,37 @@ class Call(nn.Module):
 class Opaque(nn.Module):
     """A module that could not be unrolled; `reason` says why.
 
-    It works on copies of its inputs, so that nothing it does in place reaches a recorded activation.
+    It works on copies of its inputs, so that nothing it does in place reaches a recorded activation. `read_later` are
+    the inputs that the network reads again afterwards: a change of one of these would be missed, so it is an error.
     """
 
-    def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], reason: str) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        reason: str,
+        read_later: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.module = module
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
         self.reason = reason
+        self.read_later = tuple(read_later)
 
     def forward(self, *inputs: Any) -> Any:
-        copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
-        return self.module(*fill(self.args, copies), **fill(self.kwargs, copies))
+        with torch.inference_mode(False):  # inference tensors count no versions
+            copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
+        watched = [copies[i] for i in self.read_later if isinstance(copies[i], Tensor)]
+        versions = [tensor._version for tensor in watched]
+        output = self.module(*fill(self.args, copies), **fill(self.kwargs, copies))
+        if versions != [tensor._version for tensor in watched]:
+            raise TraceError(
+                f"an opaque {type(self.module).__name__} changes its input in place, and the network reads that input "
+                f"again afterwards. Let it work on a copy (x.clone()), or make it traceable: {self.reason}."
+            )
+        return output
 
     def extra_repr(self) -> str:
         return self.reason

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError
 from netlens.flat.program import Program, Step
@@ -59,9 +60,7 @@ def cut(program: Program, key: str) -> Program:
     return replace(program, steps=kept, outputs=(key,), structure=structure, schedules={})
 
 
-def _leaf() -> object:
-    from torch.utils import _pytree as pytree
-
+def _leaf() -> pytree.TreeSpec:
     return pytree.tree_flatten(0)[1]
 
 

@@ -19,8 +19,11 @@ from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
 from netlens.flat.layers import Piece
+from netlens.flat.paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
+# a trace patches nn.Module for the whole process and puts it back; two at once would not put back what they found
+_ONE_AT_A_TIME = threading.Lock()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
@@ -51,7 +54,8 @@ def trace(root: nn.Module, inputs: Sequence[str] | None = None, rewrite: Rewrite
     names = _input_names(root, inputs)
     tracer = _Tracer(root, names, rewrite)
     try:
-        graph = tracer.trace(root)
+        with _ONE_AT_A_TIME:
+            graph = tracer.trace(root)
     except Exception as error:
         reason = _reason(error)
         raise TraceError(
@@ -63,7 +67,7 @@ def trace(root: nn.Module, inputs: Sequence[str] | None = None, rewrite: Rewrite
 
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is one layer: torch's own modules without children, pieces, and a few of torchvision's."""
-    if isinstance(module, (torch.jit.ScriptModule, *_LEAVES)) or parametrize.is_parametrized(module):
+    if isinstance(module, _LEAVES) or parametrize.is_parametrized(module):
         return True
     if isinstance(module, _CONTAINERS):
         return False
@@ -160,7 +164,7 @@ class _Tracer(fx.Tracer):
                 path,
                 (),
                 {},
-                proxy_factory_fn=lambda node: _Weight(node, self, attr_val),  # type: ignore[arg-type, return-value]
+                proxy_factory_fn=lambda node: _Weight(node, self, attr_val),
             )
         return parameter_proxy_cache[path]
 
@@ -184,6 +188,10 @@ class _Tracer(fx.Tracer):
             forward = pieces.forward
         elif is_leaf(m):
             return self.create_proxy("call_module", path, args, kwargs)
+        elif isinstance(m, torch.jit.ScriptModule):
+            self.opaque[path] = "it is compiled by TorchScript"
+            return self.create_proxy("call_module", path, args, kwargs)
+        found = {part: dict(part.__dict__) for part in m.modules()}
         last = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
@@ -193,6 +201,9 @@ class _Tracer(fx.Tracer):
                 if node is last:
                     break
                 self.graph.erase_node(node)
+            for part, attributes in found.items():  # the forward may have kept traced values
+                part.__dict__.clear()
+                part.__dict__.update(attributes)
             self.opaque[path] = _reason(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
@@ -200,9 +211,9 @@ class _Tracer(fx.Tracer):
 
     def know(self, module: nn.Module, prefix: str) -> None:
         """Remember the paths of the modules and tensors of a tree, and what its parts are rewritten to."""
-        found = _modules(module, prefix)
+        found = modules_of(module, prefix)
         self.modules_by_path = {**found, **self.modules_by_path}
-        for name, tensor in _tensors(found):
+        for name, tensor in tensors_of(found):
             self.tensor_paths.setdefault(id(tensor), name)
         for path, part in found.items():
             if id(part) in self.paths:
@@ -224,43 +235,6 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
-
-
-def _modules(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
-    """Every module by path, also those that hide in plain Python lists, tuples and dicts of their owner."""
-    found: dict[str, nn.Module] = {}
-    seen: set[int] = set()
-
-    def visit(value: Any, path: str) -> None:
-        if isinstance(value, nn.Module):
-            if id(value) in seen:
-                return
-            seen.add(id(value))
-            found[path] = value
-            if isinstance(value, torch.jit.ScriptModule):
-                return
-            children = {**value._modules, **{k: v for k, v in value.__dict__.items() if not k.startswith("_")}}
-            for name, child in children.items():
-                visit(child, f"{path}.{name}".lstrip("."))
-        elif type(value) in (list, tuple):
-            for index, item in enumerate(value):
-                visit(item, f"{path}.{index}")
-        elif type(value) is dict:
-            for key, item in value.items():
-                visit(item, f"{path}.{key}")
-
-    visit(root, prefix)
-    return found
-
-
-def _tensors(modules: dict[str, nn.Module]) -> list[tuple[str, Tensor]]:
-    return [
-        (f"{path}.{name}".lstrip("."), tensor)
-        for path, module in modules.items()
-        if not isinstance(module, torch.jit.ScriptModule)
-        for name, tensor in {**module._parameters, **module._buffers, **module.__dict__}.items()
-        if isinstance(tensor, Tensor)
-    ]
 
 
 def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ...]:

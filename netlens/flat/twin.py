@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from netlens.errors import TraceError
 
@@ -54,11 +56,11 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
 
     `share=False` gives the copy parameters of its own that require gradients, still on the same storage.
     """
-    copy = _Twin(keep_parameters=share, trainable=not share).module(module)
-    for part in copy.modules():
+    pure = _Twin(keep_parameters=share, trainable=not share).module(module)
+    for part in pure.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
-    return copy
+    return pure
 
 
 class _Twin:
@@ -69,20 +71,21 @@ class _Twin:
         self.alive: list[Any] = []  # ids stay unique only while their owners live
 
     def module(self, module: nn.Module) -> nn.Module:
-        if isinstance(module, torch.jit.ScriptModule):
-            return module
+        module = unwrapped(module)
         if id(module) in self.copies:
             return self.copies[id(module)]
-        copy = object.__new__(type(module))
-        self.remember(module, copy)
+        if isinstance(module, torch.jit.ScriptModule):
+            return self.remember(module, _scripted(module))
+        new = object.__new__(type(module))
+        self.remember(module, new)
         for name, value in module.__dict__.items():
             if name in _HOOKS:
-                copy.__dict__[name] = self.hooks(name, value)
+                new.__dict__[name] = self.hooks(name, value)
             elif name == "training":
-                copy.__dict__[name] = False
+                new.__dict__[name] = False
             else:
-                copy.__dict__[name] = self.value(value)
-        return copy
+                new.__dict__[name] = self.value(value)
+        return new
 
     def value(self, value: Any) -> Any:
         if id(value) in self.copies:
@@ -100,7 +103,7 @@ class _Twin:
         return value
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise TraceError("the network has lazy parameters without a shape yet; run it once on an input first.")
         if self.keep_parameters:
             return tensor
@@ -115,7 +118,17 @@ class _Twin:
         ours = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
         return type(hooks)(ours)
 
-    def remember(self, original: Any, copy: Any) -> Any:
-        self.copies[id(original)] = copy
+    def remember(self, original: Any, new: Any) -> Any:
+        self.copies[id(original)] = new
         self.alive.append(original)
-        return copy
+        return new
+
+
+def _scripted(module: torch.jit.ScriptModule) -> nn.Module:
+    """A compiled module's twin: only a deep copy has flags of its own, so the shared tensors are put back into it."""
+    new = copy.deepcopy(module)
+    for mine, theirs in zip(new.modules(), module.modules(), strict=True):
+        for name, tensor in (*theirs._parameters.items(), *theirs._buffers.items()):
+            if tensor is not None:
+                mine._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
+    return new.eval()

@@ -70,18 +70,23 @@ class _Unroll:
         path = str(node.target)
         module = self.trace.modules[path]
         nodes, args, kwargs = _slots(node.args, node.kwargs)
-        copy = pure_copy(module)
         layer: nn.Module
         if path in self.trace.opaque:
-            layer = Opaque(copy, args, kwargs, self.trace.opaque[path])
+            # as it is: what it does in place, it does to copies
+            layer = Opaque(module, args, kwargs, self.trace.opaque[path], self.read_later(node, nodes))
         elif not kwargs and args == tuple(Slot(i) for i in range(len(nodes))):
-            layer = copy
+            layer = pure_copy(module)
         else:
-            layer = Call(copy, args, kwargs)
+            layer = Call(pure_copy(module), args, kwargs)
         key = self.name(path, module=True)
         if isinstance(layer, Opaque):
             self.opaque[key] = layer.reason
         self.settle(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
+
+    def read_later(self, node: fx.Node, reads: list[fx.Node]) -> list[int]:
+        """Which of `reads` the network reads again after `node`, be it as a view or under another name."""
+        later = {read for user in _after(node) for read in user.all_input_nodes if read in self.aliases.values}
+        return [i for i, read in enumerate(reads) if any(self.aliases.share(read, other) for other in later)]
 
     def call(self, node: fx.Node) -> None:
         function: Any = node.target
@@ -170,6 +175,11 @@ class _Returns:
 
     def __call__(self) -> Any:
         return self.value
+
+
+def _after(node: fx.Node) -> Iterator[fx.Node]:
+    while (node := node.next).op != "root":
+        yield node
 
 
 def _slots(args: Any, kwargs: Any) -> tuple[list[fx.Node], tuple[Any, ...], dict[str, Any]]:

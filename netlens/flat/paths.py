@@ -1,0 +1,46 @@
+"""Paths: by which name each module and tensor of a network is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
+    """Every module by path, also those that hide in plain Python lists, tuples and dicts of their owner."""
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, path: str) -> None:
+        if isinstance(value, nn.Module):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            found[path] = value
+            if isinstance(value, torch.jit.ScriptModule):
+                return
+            children = {**value._modules, **{k: v for k, v in value.__dict__.items() if not k.startswith("_")}}
+            for name, child in children.items():
+                visit(child, f"{path}.{name}".lstrip("."))
+        elif type(value) in (list, tuple):
+            for index, item in enumerate(value):
+                visit(item, f"{path}.{index}")
+        elif type(value) is dict:
+            for key, item in value.items():
+                visit(item, f"{path}.{key}")
+
+    visit(root, prefix)
+    return found
+
+
+def tensors_of(modules: dict[str, nn.Module]) -> list[tuple[str, Tensor]]:
+    """The parameters, buffers and plain tensor attributes of modules, by path."""
+    return [
+        (f"{path}.{name}".lstrip("."), tensor)
+        for path, module in modules.items()
+        if not isinstance(module, torch.jit.ScriptModule)
+        for name, tensor in {**module._parameters, **module._buffers, **module.__dict__}.items()
+        if isinstance(tensor, Tensor)
+    ]
