@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
+from netlens.flat.assertions import asserts
 from netlens.flat.layers import Piece
 from netlens.flat.paths import modules_of, tensors_of
 
@@ -116,8 +117,6 @@ for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "
 
 
 class _Tracer(fx.Tracer):
-    trace_asserts = True
-
     def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite) -> None:
         super().__init__()
         self.inputs = inputs
@@ -142,6 +141,16 @@ class _Tracer(fx.Tracer):
             return leaves
 
         return forward, arguments
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace."""
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_globals.get("__name__") in (__name__, fx.proxy.__name__):
+            frame = frame.f_back
+        if frame is None or not asserts(frame):
+            return super().to_bool(obj)
+        self.create_proxy("call_function", torch._assert, (obj, f"assertion in line {frame.f_lineno}"), {})
+        return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)

@@ -69,7 +69,7 @@ class _Unroll:
     def module(self, node: fx.Node) -> None:
         path = str(node.target)
         module = self.trace.modules[path]
-        nodes, args, kwargs = _slots(node.args, node.kwargs)
+        nodes, args, kwargs = _slots(*_positional(module, node.args, node.kwargs))
         layer: nn.Module
         if path in self.trace.opaque:
             # as it is: what it does in place, it does to copies
@@ -180,6 +180,16 @@ class _Returns:
 def _after(node: fx.Node) -> Iterator[fx.Node]:
     while (node := node.next).op != "root":
         yield node
+
+
+def _positional(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The arguments of a module's call, by position as far as can be: `conv(input=x)` is the plain layer `conv`."""
+    kwargs = dict(kwargs)
+    for name in list(inspect.signature(module.forward).parameters)[len(args) :] if kwargs else ():
+        if name not in kwargs:
+            break
+        args = (*args, kwargs.pop(name))
+    return args, kwargs
 
 
 def _slots(args: Any, kwargs: Any) -> tuple[list[fx.Node], tuple[Any, ...], dict[str, Any]]:
