@@ -141,7 +141,7 @@ def _attributions(lens: NetLens, methods: list[str], layer: str | None) -> Itera
 
     for name in methods:
         reads_layer = any(field.name == "layer" for field in fields(METHODS[name]))
-        options = {"layer": layer} if layer is not None and reads_layer else {}
+        options: dict[str, Any] = {"layer": layer} if layer is not None and reads_layer else {}
         start = time.perf_counter()
         try:
             result = lens.attribute(name, **options)
@@ -183,7 +183,9 @@ def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
         outputs = [(folder if folder is not None else Path()) / f"{stem}-explained.png" for stem in stems]
     for out in outputs:
         if not out.absolute().parent.is_dir():
-            raise ImageError(f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o.")
+            raise ImageError(
+                f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o."
+            )
         if any(Path(image).absolute() == out.absolute() for image in images):
             raise ImageError(f"{out} is one of the images to explain and would be overwritten; choose another -o.")
     return outputs

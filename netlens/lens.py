@@ -81,8 +81,7 @@ class NetLens:
         preprocessing: Preprocessing | None = None,
         classes: ClassNames | Sequence[str] | None = None,
     ) -> None:
-        flat = FlatModel.from_nn_Module(network)
-        self.flat = _with_knowledge(flat, preprocessing, classes)
+        self.flat = _with_knowledge(FlatModel.from_nn_Module(network), preprocessing, classes)
         self.x = self._batch(x)
         self.logits = self._logits()
         self.targets = self._targets(target)
@@ -113,7 +112,11 @@ class NetLens:
 
     @overload
     def attribute(
-        self, method: Method | type[Method] | str, objective: Objective | None = None, wrt: str = "input", **options: Any
+        self,
+        method: Method | type[Method] | str,
+        objective: Objective | None = None,
+        wrt: str = "input",
+        **options: Any,
     ) -> Attribution: ...
     @overload
     def attribute(
@@ -164,6 +167,8 @@ class NetLens:
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
 
     def _batch(self, x: Any) -> Tensor:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
+            return x.detach()
         batch = as_batch(x, self.flat.adapter.preprocessing, _channels(self.flat))
         if isinstance(x, Tensor) and x.is_floating_point():
             return batch.detach()
@@ -209,10 +214,14 @@ class NetLens:
 def _with_knowledge(
     flat: FlatModel, preprocessing: Preprocessing | None, classes: ClassNames | Sequence[str] | None
 ) -> FlatModel:
-    if preprocessing is None and classes is None:
-        return flat
-    adapter = flat.adapter if preprocessing is None else replace(flat.adapter, preprocessing=preprocessing)
+    known = flat.adapter.preprocessing if preprocessing is None else preprocessing
+    if preprocessing is None and _channels(flat) == 1 and len(known.mean) == 3:
+        # what is known of the family was learned on colour; in gray it is the average of that
+        known = replace(known, mean=(sum(known.mean) / 3,), std=(sum(known.std) / 3,))
     names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
+    if known is flat.adapter.preprocessing and names is None:
+        return flat
+    adapter = replace(flat.adapter, preprocessing=known)
     return FlatModel(flat.program, flat.name, flat.opaque, adapter, flat.classes if names is None else names)
 
 

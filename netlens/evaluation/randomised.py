@@ -9,19 +9,24 @@ from torch import nn
 
 
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of `network` in eval mode with every parameter and buffer random, at scales that keep activations alive.
+    """A copy of `network` in eval mode, randomised as by `randomise_`."""
+    return randomise_(copy.deepcopy(network), seed)
+
+
+def randomise_(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give `network` itself, set to eval mode, random parameters and buffers at scales that keep activations alive.
 
     Weights are normal with variance 2 / fan-in; biases, shifts and running means are not 0, scales and running
     variances not 1, and heads that start at zero do not stay there. Deterministic in `seed`.
     """
-    copied = copy.deepcopy(network).eval()
+    network.eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, tensor in [*copied.named_parameters(), *copied.named_buffers()]:
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             if tensor.is_floating_point() and "coords_table" not in name:
                 noise = torch.randn(tensor.shape, generator=generator)
                 tensor.copy_(_spread(name.rsplit(".", 1)[-1], noise))
-    return copied
+    return network
 
 
 def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:

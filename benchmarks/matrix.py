@@ -1,0 +1,123 @@
+"""`make matrix`: flatten all of torchvision's classification networks and compare each with its original.
+
+Every network gets random weights and batch norm statistics, so that nothing is hidden by zeros and ones. Exits non-zero
+if one cannot be flattened or differs by more than 1e-5 of its largest output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from tqdm import tqdm
+
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel
+from netlens.weights import build
+
+TOLERANCE = 1e-5  # relative; only fused attention, which is written out in pieces, may need it
+MARKS = ("<!-- matrix: begin -->", "<!-- matrix: end -->")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network's result; `difference` is relative to the largest output, and 0 only where outputs are equal."""
+
+    network: str
+    family: str
+    layers: int
+    opaque: int
+    difference: float
+    seconds: float
+    error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.error and self.difference <= TOLERANCE
+
+    @property
+    def verdict(self) -> str:
+        if self.error:
+            return self.error
+        return "equal" if self.difference == 0 else f"{self.difference:.1e}"
+
+
+def measure(name: str) -> Row:
+    network = randomise_(build(name))
+    family = type(network).__name__
+    try:
+        gc.collect()  # or a collection of the last network's leftovers would be timed
+        start = time.perf_counter()
+        flat = FlatModel.from_nn_Module(network)
+        seconds = time.perf_counter() - start
+        x = torch.randn(1, 3, *flat.adapter.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            expected, found = network(x), flat(x)
+    except Exception as error:  # one failing network must not hide the other 79
+        return Row(name, family, 0, 0, float("inf"), 0.0, f"{type(error).__name__}: {error}".split("\n")[0])
+    difference = 0.0
+    if not torch.equal(expected, found):
+        difference = ((expected - found).abs().max() / expected.abs().max()).item()
+    return Row(name, family, len(flat.layers), len(flat.opaque), difference, seconds)
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = ["| network | layers | opaque | output | seconds to flatten |", "|---|---|---|---|---|"]
+    lines += [f"| {r.network} | {r.layers} | {r.opaque} | {r.verdict} | {r.seconds:.2f} |" for r in rows]
+    return "\n".join(lines)
+
+
+def families(rows: Sequence[Row]) -> str:
+    """One line per family, for the README."""
+    lines = ["| family | networks | layers | opaque | output against the original |", "|---|---|---|---|---|"]
+    for family in dict.fromkeys(row.family for row in rows):
+        members = [row for row in rows if row.family == family]
+        counts = sorted(row.layers for row in members)
+        layers = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
+        equal = sum(row.difference == 0 for row in members)
+        worst = max(row.difference for row in members)
+        verdict = "equal, bit for bit" if equal == len(members) else f"{equal} equal, else within {worst:.0e}"
+        names = members[0].network if len(members) == 1 else f"{members[0].network} … ({len(members)})"
+        lines.append(f"| {names} | {len(members)} | {layers} | {sum(r.opaque for r in members)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="networks; by default all of torchvision.models")
+    parser.add_argument("--write", action="store_true", help="also put the tables into README.md and docs/networks.md")
+    options = parser.parse_args(arguments)
+    names = options.names or torchvision.models.list_models(module=torchvision.models)
+    FlatModel.from_nn_Module(torch.nn.Identity())  # finds the adapters, once per process
+    rows = []
+    for name in tqdm(names, disable=None):
+        rows.append(measure(name))
+        gc.collect()
+    failed = [row.network for row in rows if not row.passed]
+    print(table(rows))
+    print(f"\n{families(rows)}")
+    equal = sum(row.difference == 0 for row in rows)
+    print(f"\n{len(rows) - len(failed)} of {len(rows)} pass, {equal} of them equal bit for bit")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    if options.write:
+        _write(Path("docs/networks.md"), table(rows))
+        _write(Path("README.md"), families(rows))
+    return 1 if failed else 0
+
+
+def _write(path: Path, text: str) -> None:
+    pattern = re.compile(f"({re.escape(MARKS[0])}\n).*(\n{re.escape(MARKS[1])})", re.DOTALL)
+    path.write_text(pattern.sub(lambda match: match[1] + text + match[2], path.read_text()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

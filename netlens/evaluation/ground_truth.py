@@ -1,0 +1,86 @@
+"""The ground-truth score: how much of an explanation lies on the object that truly caused the label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens import heatmaps
+from netlens.attribution import Attribution, Method
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, logit
+
+
+def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
+    """(N,): the share of positive attribution that lies inside the masks (N, H, W); 0 where nothing is positive.
+
+    Positive parts are taken per channel, summed, and brought to the size of the masks. By chance, it is the share of
+    the image that the object covers.
+    """
+    heat = heatmaps.resize(heatmaps.reduce(attribution.spatial, "positive"), (masks.shape[-2], masks.shape[-1]))[:, 0]
+    if len(heat) != len(masks):
+        raise NetLensError(f"there are {len(masks)} masks for {len(heat)} samples; give one for each.")
+    total = heat.flatten(1).sum(1)
+    inside = (heat * masks.to(heat)).flatten(1).sum(1)
+    return torch.where(total > 0, inside / total, torch.zeros_like(total))
+
+
+@dataclass(frozen=True)
+class RandomMap(Method):
+    """A control that knows nothing: uniform noise."""
+
+    seed: int = 0
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.rand(x.shape, generator=generator).to(x)
+
+
+@dataclass(frozen=True)
+class EdgeDetector(Method):
+    """A control that sees the image but not the network: the magnitude of its Sobel gradient, per channel."""
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(x)
+        kernels = torch.stack([across, across.T])[:, None]
+        padded = F.pad(x.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
+        return F.conv2d(padded, kernels).square().sum(1).sqrt().view_as(x)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A method's mean share of positive attribution inside the object, over n images, and its standard error."""
+
+    method: str
+    mean: float
+    error: float
+    n: int
+
+
+def scoreboard(
+    flat: FlatModel,
+    x: Tensor,
+    labels: Sequence[int],
+    masks: Tensor,
+    methods: Sequence[Method],
+    batch: int = 25,
+    progress: Callable[[Method], object] = lambda method: None,
+) -> list[Score]:
+    """The score of each method, explaining the true label of each image of `x`, best first."""
+    scores = []
+    for method in methods:
+        progress(method)
+        shares = torch.cat(
+            [
+                share_inside(method(flat, x[i : i + batch], logit(list(labels[i : i + batch]))), masks[i : i + batch])
+                for i in range(0, len(x), batch)
+            ]
+        )
+        error = shares.std().item() / len(shares) ** 0.5
+        scores.append(Score(type(method).__name__, shares.mean().item(), error, len(shares)))
+    return sorted(scores, key=lambda score: -score.mean)

@@ -1,0 +1,124 @@
+"""The command line: what a newcomer types, and every wrong thing that they may type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import save_file
+
+from netlens.attribution import METHODS
+from netlens.cli import main
+from netlens.weights import build
+from netlens.world.scene import scene
+
+FAST = "saliency,grad_cam"
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(scene(3, label=4).image).save("photo.png")
+    return "photo.png"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def failed(result: Result, *words: str) -> None:
+    """Exit code 2, one line on stderr with these words, and no traceback."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("note:")]
+    assert len(lines) == 1 and lines[0].startswith("netlens: "), result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_explain_writes_one_picture_and_says_where(photo: str) -> None:
+    result = run("explain", photo, "--method", FAST)
+    assert result.exit_code == 0, result.output
+    assert "dotted square (4)" in result.output
+    assert "wrote photo-explained.png" in result.output
+    assert all(f"  {name}: " in result.output for name in FAST.split(","))
+    height, width = np.asarray(Image.open("photo-explained.png")).shape[:2]
+    assert width > 2 * height  # the image and two maps in a row
+
+
+def test_several_images_go_into_a_folder(photo: str) -> None:
+    Path("other").mkdir()
+    Image.fromarray(scene(6).image).save("other/photo.png")
+    assert run("explain", photo, "other/photo.png", "--method", "saliency", "-o", "out").exit_code == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["photo-0-explained.png", "photo-1-explained.png"]
+
+
+def test_all_methods_run_on_the_bundled_network(photo: str) -> None:
+    result = run("explain", photo, "--method", "all", "-o", "all.png")
+    assert result.exit_code == 0, result.output
+    assert all(f"  {name}: " in result.output for name in METHODS)
+
+
+def test_target_and_layer_are_used(photo: str) -> None:
+    result = run("explain", photo, "--method", "grad_cam", "--target", "star, striped", "-o", "a.png")
+    failed(result, "star, striped")
+    result = run("explain", photo, "--method", "grad_cam", "--target", "striped star", "--layer", "trunk_output.block2")
+    assert result.exit_code == 0
+    assert "note: explaining 'striped star'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.jpg"], ["missing.jpg"]),
+        (["empty.jpg"], ["empty.jpg"]),
+        (["text.jpg"], ["text.jpg"]),
+        (["photo.png", "--method", "gradcam"], ["'gradcam'", "'grad_cam'"]),
+        (["photo.png", "--method", ","], ["no method"]),
+        (["photo.png", "--target", "giraffe"], ["giraffe"]),
+        (["photo.png", "--target", "99"], ["99"]),
+        (["photo.png", "--layer", "layer7"], ["layer7", "Closest"]),
+        (["photo.png", "--model", "resnet51"], ["resnet51", "resnet50"]),
+        (["photo.png", "--model", "alexnet", "--weights", "none.safetensors"], ["none.safetensors"]),
+        (["photo.png", "--model", "squeezenet1_1", "--weights", "other.safetensors"], ["other.safetensors"]),
+        (["photo.png", "-o", "no/such/folder/out.png"], ["no/such/folder"]),
+        (["photo.png", "-o", "photo.png"], ["photo.png", "overwritten"]),
+        (["photo.png", "text.jpg", "-o", "out.png"], ["folder"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(photo: str, arguments: list[str], words: list[str]) -> None:
+    Path("empty.jpg").touch()
+    Path("text.jpg").write_text("hello")
+    save_file({"fc.weight": torch.zeros(2, 2)}, "other.safetensors")
+    before = Path(photo).read_bytes()
+    failed(run("explain", *arguments), *words)
+    assert Path(photo).read_bytes() == before
+    assert not list(Path().glob("**/*explained*"))
+
+
+def test_a_network_with_its_weights(photo: str) -> None:
+    network = build("squeezenet1_1")
+    save_file({key: value.half() for key, value in network.state_dict().items()}, "weights.safetensors")
+    result = run("explain", photo, "--model", "squeezenet1_1", "--weights", "weights.safetensors", "--method", FAST)
+    assert result.exit_code == 0, result.output
+    assert "squeezenet1_1 sees" in result.output and "random weights" not in result.stderr
+
+
+def test_random_weights_are_said(photo: str) -> None:
+    result = run("explain", photo, "--model", "squeezenet1_1", "--method", "saliency")
+    assert "squeezenet1_1 has random weights" in result.stderr
+
+
+def test_layers_lists_every_layer() -> None:
+    result = run("layers", "resnet18")
+    assert result.exit_code == 0
+    assert "layer3.1.relu_1" in result.output and "1x512x7x7" in result.output
+    failed(run("layers", "resnet1888"), "resnet18")
+
+
+def test_methods_lists_every_method() -> None:
+    result = run("methods")
+    assert [line.split()[0] for line in result.output.strip().split("\n")] == list(METHODS)
