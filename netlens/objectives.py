@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
+from operator import index as whole_number
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,6 +75,13 @@ class Objective(ABC):
 
     def __neg__(self) -> Objective:
         return self * -1
+
+    def __radd__(self, other: object) -> Objective:
+        # so that the built-in sum(), which starts from 0, adds objectives
+        return self if isinstance(other, Real) and other == 0 else NotImplemented
+
+    def __truediv__(self, divisor: float) -> Objective:
+        return self * (1 / divisor) if isinstance(divisor, Real) else NotImplemented
 
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, Objective):
@@ -145,17 +153,22 @@ class Logit(Objective):
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
         if isinstance(self.target, tuple):
             return (int(self.target[0]),) * n
-        given = self.target.tolist() if isinstance(self.target, Tensor) else self.target
-        if isinstance(given, (int, str)):
+        given = self._plain
+        if isinstance(given, str) or not isinstance(given, Sequence):
             return (_class(flat, given),) * n
         classes = tuple(_class(flat, one) for one in given)
         if len(classes) != n:
             raise NetLensError(f"{len(classes)} targets were given for {n} images; give one, or one for each.")
         return classes
 
+    @property
+    def _plain(self) -> Any:
+        """The target in Python's own types, whichever library's number, array or tensor it is."""
+        return self.target.tolist() if hasattr(self.target, "tolist") else self.target
+
     def take(self, samples: Sequence[int]) -> Objective:
-        target = self.target.tolist() if isinstance(self.target, Tensor) else self.target
-        if isinstance(target, (int, str, tuple)):
+        target = self._plain
+        if isinstance(target, (str, tuple)) or not isinstance(target, Sequence):
             return self
         return replace(self, target=[target[sample] for sample in samples])
 
@@ -163,11 +176,11 @@ class Logit(Objective):
     def _at(logits: Tensor, index: tuple[int, ...]) -> Tensor:
         if len(index) != logits.ndim - 1 or any(not 0 <= i < n for i, n in zip(index, logits.shape[1:], strict=True)):
             raise ClassNotFound(f"there is no output at {index}; the output of a sample is {tuple(logits.shape[1:])}.")
-        return logits[(slice(None), *index)]
+        everywhere: list[Any] = [slice(None)]
+        return logits[tuple(everywhere + list(index))]
 
     def __repr__(self) -> str:
-        target = self.target.tolist() if isinstance(self.target, Tensor) else self.target
-        return f"logit({target!r})"
+        return f"logit({self._plain!r})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -256,7 +269,10 @@ def _channel(record: Record, key: str, index: int) -> Tensor:
 
 def _class(flat: FlatModel, target: Any) -> int:
     if not isinstance(target, str):
-        return int(target)
+        try:
+            return whole_number(target)
+        except TypeError:
+            raise ClassNotFound(f"a class is given by its index or name, not by {target!r}.") from None
     if flat.classes is None:
         if target.isdecimal():
             return int(target)

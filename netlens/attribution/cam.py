@@ -16,7 +16,8 @@ from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
-from netlens.flat.layers import Add, Concatenate
+from netlens.flat.layers import Add, Concatenate, Mean, Multiply
+from netlens.flat.program import Step
 from netlens.flat.rules import RECTIFIERS
 from netlens.objectives import Objective
 
@@ -27,13 +28,14 @@ _SAME_PLACE = (*RECTIFIERS, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.
 def cam_layer(flat: FlatModel) -> str:
     """The layer that class activation maps read by default: the adapter's choice, else the last maps of the network.
 
-    Those are the output of the last convolution, followed through the normalisation, rectifier, sum or concatenation
-    that belong to it, up to whatever pools or flattens the maps.
+    Those are the output of the last convolution over positions (not over pooled features), followed through the
+    normalisation, rectifier, gate, sum or concatenation that belong to it, up to whatever pools or flattens the maps.
     """
     if flat.adapter.cam_layer is not None:
         return flat.key(flat.adapter.cam_layer)
-    steps = flat.program.steps
-    convolutions = [step.key for step in steps if isinstance(step.layer, _CONVOLUTIONS)]
+    steps = _leading_to(flat, flat.program.outputs[0])
+    pooled = _pooled(steps)
+    convolutions = [step.key for step in steps if isinstance(step.layer, _CONVOLUTIONS) and step.key not in pooled]
     if not convolutions:
         raise NotApplicable(
             f"{flat.name} has no 2-d convolution, so there is no obvious layer for a class activation map; "
@@ -41,9 +43,37 @@ def cam_layer(flat: FlatModel) -> str:
         )
     key = convolutions[-1]
     for step in steps:
-        if key in step.reads and isinstance(step.layer, (*_SAME_PLACE, Add, Concatenate)):
+        if key in step.reads and isinstance(step.layer, (*_SAME_PLACE, Add, Concatenate, Multiply)):
             key = step.key
     return key
+
+
+def _leading_to(flat: FlatModel, output: str) -> list[Step]:
+    """The steps that an output depends on: the first output has the class scores, others may be auxiliary."""
+    needed, steps = {output}, []
+    for step in reversed(flat.program.steps):
+        if step.key in needed:
+            needed.update(step.reads)
+            steps.append(step)
+    return steps[::-1]
+
+
+def _pooled(steps: Sequence[Step]) -> set[str]:
+    """The values that hold one position for the whole image, such as the gates of squeeze-and-excitation."""
+    pooled: set[str] = set()
+    for step in steps:
+        if _pools_all(step.layer) or (step.reads and pooled.issuperset(step.reads)):
+            pooled.add(step.key)
+    return pooled
+
+
+def _pools_all(layer: nn.Module) -> bool:
+    if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+        return layer.output_size in (1, (1, 1), [1, 1])
+    if not isinstance(layer, Mean):
+        return False
+    dims = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else None)
+    return isinstance(dims, (tuple, list)) and {dim % 4 for dim in dims} == {2, 3}
 
 
 @register
@@ -75,7 +105,7 @@ class GradCAM(Method):
         return [key for name in names for key in flat.find(name)]
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        keys = self.layers(flat, "input") if self.layer is not None else [wrt]
+        keys = self.layers(flat, wrt)
         maps = [
             self.combine(grid_of(flat, key, activation), grid_of(flat, key, gradient))
             for key, activation, gradient in zip(keys, *gradients_of(flat, x, objective, keys), strict=True)
@@ -108,8 +138,7 @@ class GuidedGradCAM(Method):
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        cam = GradCAM(self.layer)
-        where = cam.attribute(flat, x, objective, cam.at(flat, "input"))
+        where = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
         what = GuidedBackprop().attribute(flat, x, objective, wrt)
         if what.ndim != 4:
             raise NotApplicable(f"guided Grad-CAM needs maps (N, C, h, w); {wrt!r} gives {tuple(what.shape)}.")

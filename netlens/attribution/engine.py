@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netlens.errors import NonFiniteError, NotApplicable
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
 from netlens.flat.taps import Tap, tapped
 from netlens.objectives import Objective, Record
 
@@ -29,12 +28,6 @@ def record_of(flat: FlatModel, x: Tensor, objective: Objective, also: Sequence[s
     return Record(flat, flat.record(x, layers=keys))
 
 
-def value_of(flat: FlatModel, x: Tensor, objective: Objective) -> Tensor:
-    """(N,): the objective of each sample, without gradients."""
-    with torch.no_grad():
-        return objective(record_of(flat, x, objective))
-
-
 def gradient_of(flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> tuple[Tensor, Tensor]:
     """The activation at `wrt` and the objective's gradient there; backward goes no further than `wrt`."""
     activations, gradients = gradients_of(flat, x, objective, (wrt,))
@@ -47,49 +40,51 @@ def gradients_of(
     """As `gradient_of`, at several layers in one forward and one backward."""
     keys = [flat.key(name) for name in wrt]
     with differentiating(), tapped(_Starts(flat, keys)) as starts:
-        record = record_of(flat, x.detach().clone() if x.is_inference() else x.detach(), objective, also=keys)
+        value = evaluated(objective, record_of(flat, x, objective, also=keys), len(x))
         points = [starts.points[key] for key in keys]
-        gradients = _differentiate(flat, objective, objective(record), keys, points)
-    return tuple(point.detach() for point in points), gradients
+        gradients = differentiated(flat, objective, value, keys, points)
+    return tuple(per_sample(key, point.detach(), len(x)) for key, point in zip(keys, points, strict=True)), gradients
 
 
-def frontier_of(flat: FlatModel, x: Tensor, wrt: str) -> dict[str, Tensor]:
-    """The activations from which everything after `wrt` can be computed, `wrt` among them."""
-    with torch.no_grad():
-        return flat.record(x.detach(), layers=list(dict.fromkeys((*flat.frontier(wrt), wrt))))
+def evaluated(objective: Objective, record: Record, n: int) -> Tensor:
+    """The objective of each of n samples (n,)."""
+    value = objective(record)
+    if value.shape != (n,):
+        raise NotApplicable(f"{objective} gives {tuple(value.shape)} numbers for {n} samples; it must give ({n},).")
+    return value
 
 
-def value_from(flat: FlatModel, known: Mapping[str, Tensor], objective: Objective) -> Tensor:
-    """(N,): the objective computed from known activations onwards, in the caller's gradient mode."""
-    wanted = flat.keys_of(objective.layers)
-    outputs = [key for name in wanted for key in (flat.program.outputs if name == OUTPUT else (name,))]
-    if flat.program.missing(known, outputs):
-        layers = ", ".join(map(repr, known))
-        raise NotApplicable(f"{objective} of {flat.name} does not come after {layers}, so it does not depend on it.")
-    return objective(Record(flat, {**known, **flat.run(known, wanted)}))
-
-
-def gradient_from(
-    flat: FlatModel, known: Mapping[str, Tensor], objective: Objective, wrt: str
-) -> tuple[Tensor, Tensor]:
-    """The objective (N,) and its gradient at `wrt`, computed from known activations onwards, `wrt` among them."""
-    with differentiating():
-        point = known[wrt].detach().requires_grad_()
-        value = value_from(flat, {**known, wrt: point}, objective)
-        return value.detach(), _differentiate(flat, objective, value, [wrt], [point])[0]
-
-
-def _differentiate(
+def differentiated(
     flat: FlatModel, objective: Objective, value: Tensor, keys: Sequence[str], points: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise NotApplicable(f"{objective} of {flat.name} does not depend on {keys[0]!r}, so it has no gradient there.")
+    """The gradients of each sample's value at the points, which are the activations at `keys`."""
     # the sum's gradient holds each sample's own, because no sample looks at another
-    gradients = torch.autograd.grad(value.sum(), points, allow_unused=True)
-    for key, gradient in zip(keys, gradients, strict=True):
+    gradients = torch.autograd.grad(value.sum(), points, allow_unused=True) if value.requires_grad else (None,)
+    found = []
+    for key, gradient in zip(keys, gradients, strict=value.requires_grad):
         if gradient is None:
             raise NotApplicable(f"{objective} of {flat.name} does not depend on {key!r}, so it has no gradient there.")
-    return gradients
+        rows = per_sample(key, gradient, len(value))
+        # the derivative of a rectifier at NaN is 0, so the gradient of a broken value can look healthy
+        broken = ~torch.isfinite(value.detach()).view(-1, *[1] * (rows.ndim - 1))
+        found.append(rows.masked_fill(broken, torch.nan))
+    return tuple(found)
+
+
+def per_sample(key: str, value: Tensor, n: int) -> Tensor:
+    """An activation with one row per sample; a layer with k windows per sample, n * k rows, becomes (n, k, ...)."""
+    if value.ndim and len(value) == n:
+        return value
+    if value.ndim and len(value) % n == 0:
+        return value.unflatten(0, (n, -1))
+    raise NotApplicable(f"layer {key!r} gives {tuple(value.shape)} for {n} samples, so its rows belong to no sample.")
+
+
+def real_tensor(key: str, value: Any) -> Tensor:
+    """The activation at `key`, refused where there can be no gradient or change of it."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise NotApplicable(f"layer {key!r} gives no tensor of real numbers ({type(value).__name__}); choose another.")
+    return value
 
 
 class _Starts(Tap):
@@ -103,14 +98,15 @@ class _Starts(Tap):
     def value(self, key: str, value: Any) -> Any:
         if key not in self.keys:
             return value
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise NotApplicable(f"layer {key!r} gives no real tensor, so there is no gradient there.")
-        self.points[key] = value if value.requires_grad else value.detach().requires_grad_()
+        tensor = real_tensor(key, value)
+        self.points[key] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
         return self.points[key]
 
 
 def in_chunks(total: int, size: int, work: Callable[[int, int], Any]) -> Iterator[Any]:
     """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on."""
+    if size < 1:
+        raise NetLensError(f"chunk must be at least 1, not {size}.")
     start = 0
     while start < total:
         stop = min(start + size, total)
@@ -130,22 +126,32 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
-def check_finite(flat: FlatModel, x: Tensor, what: str, values: Tensor) -> None:
+def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tensor) -> None:
     """Raise `NonFiniteError` if `values` hold NaN or Inf, naming the first layer and the sample where they arose."""
     if torch.isfinite(values).all():
         return
-    with torch.no_grad(), tapped(_FiniteCheck(flat)):
-        flat(x)
-    sample = _first_bad(values)
-    raise NonFiniteError(f"{what} of {flat.name} is not finite for sample {sample}, although every activation is.")
+    with torch.no_grad(), tapped(_FiniteCheck(flat, len(x))):
+        record_of(flat, x, objective)
+    raise NonFiniteError(
+        f"the attribution of {objective} of {flat.name} holds NaN or Inf for sample {first_bad(values, len(x))}, "
+        "although every activation on the image itself is finite."
+    )
 
 
 class _FiniteCheck(Tap):
+    def __init__(self, flat: FlatModel, n: int) -> None:
+        super().__init__(flat)
+        self.n = n
+
     def value(self, key: str, value: Any) -> Any:
         if isinstance(value, Tensor) and not torch.isfinite(value).all():
-            raise NonFiniteError(f"{key!r} gives NaN or Inf for sample {_first_bad(value)}.")
+            name = self.flat.name
+            raise NonFiniteError(f"layer {key!r} of {name} gives NaN or Inf for sample {first_bad(value, self.n)}.")
         return value
 
 
-def _first_bad(values: Tensor) -> int:
-    return int((~torch.isfinite(values)).flatten(1).any(1).nonzero()[0]) if values.ndim > 1 else 0
+def first_bad(values: Tensor, n: int) -> int:
+    """The first of n samples with NaN or Inf, of which each may have several rows."""
+    rows = values.reshape(max(1, len(values)) if values.ndim else 1, -1)
+    bad = (~torch.isfinite(rows)).any(1)
+    return int(bad.nonzero()[0]) * n // len(rows)

@@ -30,7 +30,7 @@ class Saliency(Method):
 @register
 @dataclass(frozen=True)
 class InputGradient(Method):
-    """The gradient with its sign: which way each value moves the objective; `guided` lets only positive paths through."""
+    """The gradient with its sign: which way each value moves the objective; `guided` keeps only positive paths."""
 
     guided: bool = False
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from netlens.attribution.engine import check_finite
+from netlens.attribution.engine import check_finite, first_bad
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
@@ -60,21 +60,25 @@ class Method(ABC):
         Raises `NotApplicable` where the method has no meaning for the network or layer, and `NonFiniteError` where
         NaN or Inf arises.
         """
-        _check_input(x)
-        key = flat.key(self.at(flat, wrt))
-        values = self.attribute(flat, x, objective, key)
-        diagnostics: Mapping[str, Tensor] = {}
-        if isinstance(values, tuple):
-            values, diagnostics = values
-        check_finite(flat, x, f"{type(self).__name__} of {objective}", values)
-        return Attribution(
-            values=values.detach(),
-            image=picture(flat, x),
-            provenance=self.provenance(flat, objective, key, len(x)),
-            maps=self.maps(flat, key, values),
-            reduction=self.reduction,
-            diagnostics=diagnostics,
-        )
+        _check_arguments(flat, x, objective)
+        wrt = flat.key(wrt)
+        key = self.at(flat, wrt)
+        # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
+        with torch.inference_mode(False), torch.no_grad():
+            x = x.clone() if x.is_inference() else x.detach()
+            values = self.attribute(flat, x, objective, wrt)
+            diagnostics: Mapping[str, Tensor] = {}
+            if isinstance(values, tuple):
+                values, diagnostics = values
+            check_finite(flat, x, objective, values)
+            return Attribution(
+                values=values,
+                image=picture(flat, x),
+                provenance=self.provenance(flat, objective, key, len(x)),
+                maps=self.maps(flat, key, values),
+                reduction=self.reduction,
+                diagnostics=diagnostics,
+            )
 
     @abstractmethod
     def attribute(
@@ -83,7 +87,7 @@ class Method(ABC):
         """The values, and optionally diagnostics of one number per sample."""
 
     def at(self, flat: FlatModel, wrt: str) -> str:
-        """What the values are with respect to, when `wrt` is asked for."""
+        """The key of the layer that the values lie at, when `wrt` is asked for."""
         return wrt
 
     def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
@@ -94,7 +98,7 @@ class Method(ABC):
             maps = grid_of(flat, key, values)
         except NotApplicable:
             return None
-        return None if maps is values else maps.detach()
+        return None if maps is values else maps
 
     def provenance(self, flat: FlatModel, objective: Objective, key: str, n: int) -> Provenance:
         targets = objective.targets(flat, n)
@@ -127,10 +131,23 @@ def _options(method: Method) -> Iterator[tuple[str, Any]]:
         yield field.name, {type(value).__name__: dict(_options(value))} if isinstance(value, Method) else value
 
 
-def _check_input(x: Tensor) -> None:
-    if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
-        got = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
+    if not isinstance(flat, FlatModel):
+        raise NetLensError(
+            f"a method explains a FlatModel, made by FlatModel.from_nn_Module(network), not {_kind(flat)}."
+        )
+    if not isinstance(objective, Objective):
+        raise NetLensError(f"a method explains an objective such as logit(207), not {_kind(objective)}.")
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 1 or not x.is_floating_point():
+        got = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else _kind(x)
         raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {got}.")
+    # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
+    wanted = {type(step.layer) for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs)}
+    if x.ndim == 3 and nn.Conv2d in wanted:
+        raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
     if not torch.isfinite(x).all():
-        sample = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {sample}.")
+        raise NonFiniteError(f"the input holds NaN or Inf in sample {first_bad(x, len(x))}.")
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"

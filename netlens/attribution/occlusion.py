@@ -10,9 +10,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import frontier_of, in_chunks, value_from
+from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path import baseline_like
+from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
@@ -38,34 +39,28 @@ class Occlusion(Method):
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        known = frontier_of(flat, x, wrt)
-        at = known[wrt]
+        suffix = Suffix.of(flat, x, objective, wrt)
+        at, n = suffix.at, len(x)
         dims = _sliding_dims(flat, wrt, at)
-        windows = self._windows([at.shape[dim] for dim in dims])
+        windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
         baseline = baseline_like(at, self.baselines)
-        n = len(x)
-        with torch.no_grad():
-            before = value_from(flat, known, objective)
-        total, cover = torch.zeros_like(at), torch.zeros_like(at[:1])
+        before = suffix.value(range(n), at)
+        total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
 
         def work(first: int, last: int) -> tuple[range, Tensor]:
             jobs = range(first, last)
             rows = [job % n for job in jobs]
             occluded = at[rows]
             for row, job in enumerate(jobs):
-                where = _index(at, dims, windows[job // n])
+                where = windows[job // n]
                 occluded[row][where] = baseline[job % n][where]
-            here = {key: value[rows] for key, value in known.items()}
-            with torch.no_grad():
-                after = value_from(flat, {**here, wrt: occluded}, objective.take(rows))
-            return jobs, before[rows] - after
+            return jobs, before[rows] - suffix.value(rows, occluded)
 
         for jobs, fall in in_chunks(len(windows) * n, self.chunk, work):
             for job, change in zip(jobs, fall, strict=True):
-                where = _index(at, dims, windows[job // n])
-                total[job % n][where] += change
-        for window in windows:
-            cover[0][_index(at, dims, window)] += 1
+                total[job % n][windows[job // n]] += change
+        for where in windows:
+            cover[where] += 1
         return total / cover.clamp(min=1)  # a stride above the window leaves gaps, where nothing was measured: 0
 
     def _windows(self, sizes: list[int]) -> list[tuple[slice, ...]]:
@@ -82,10 +77,10 @@ def _sliding_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
     """The dimensions that windows slide along: the two of the image, or the one of tokens or features."""
     if at.ndim == 4:
         maps = at if wrt in flat.inputs else grid_of(flat, wrt, at)
+        if maps is not at and maps.shape == at.permute(0, 3, 1, 2).shape:
+            return (1, 2)
         if maps.shape == at.shape:
             return (2, 3)
-        if maps.shape == at.permute(0, 3, 1, 2).shape:
-            return (1, 2)
     if at.ndim in (2, 3):
         return (1,)
     raise NotApplicable(f"occlusion does not know how to slide over {wrt!r}, whose shape is {tuple(at.shape)}.")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import frontier_of, gradient_from, in_chunks, value_from
+from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
+from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -23,9 +24,10 @@ Quadrature = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_
 class IntegratedGradients(Method):
     """The gradient integrated along the straight path from a baseline, times the change along it.
 
-    Complete: the values sum to f(x) - f(baseline), up to the quadrature's error, which `diagnostics["completeness_gap"]`
-    gives per sample in the objective's units. With respect to a layer, the path leads from the layer's activation on the
-    baseline to that on the input. `multiply=False` gives the mean gradient instead.
+    Complete: the values sum to f(x) - f(baseline), up to the quadrature's error, which
+    `diagnostics["completeness_gap"]` gives per sample in the objective's units. With respect to a layer, the path leads
+    from the layer's activation on the baseline to that on the input, and what skips past the layer stays as on the
+    input. `multiply=False` gives the mean gradient instead.
 
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
     """
@@ -37,15 +39,11 @@ class IntegratedGradients(Method):
     chunk: int = 8
     reduction = "signed"
 
-    def attribute(
-        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.chunk < 1:
-            raise NetLensError("chunk must be at least 1.")
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)
-        known = frontier_of(flat, x, wrt)
-        end = known[wrt]
-        start = frontier_of(flat, baseline_like(x, self.baselines), wrt)[wrt]
+        suffix = Suffix.of(flat, x, objective, wrt)
+        end = suffix.at
+        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
         n = len(x)
 
         def work(first: int, last: int) -> Tensor:
@@ -54,17 +52,14 @@ class IntegratedGradients(Method):
             steps = [row // n for row in range(first, last)]
             shape = [-1] + [1] * (end.ndim - 1)
             alpha = torch.from_numpy(places[steps]).to(end).view(shape)
-            point = start[rows] + alpha * (end[rows] - start[rows])
-            here = {key: value[rows] for key, value in known.items()}
-            _, gradient = gradient_from(flat, {**here, wrt: point}, objective.take(rows), wrt)
+            gradient = suffix.gradient(rows, start[rows] + alpha * (end[rows] - start[rows]))
             weighted = gradient * torch.from_numpy(weights[steps]).to(end).view(shape)
             return torch.zeros_like(end).index_add_(0, torch.tensor(rows, device=end.device), weighted)
 
         mean = sum(in_chunks(self.n_steps * n, self.chunk, work))
         assert isinstance(mean, Tensor)
         values = mean * (end - start)
-        with torch.no_grad():
-            change = value_from(flat, known, objective) - value_from(flat, {**known, wrt: start}, objective)
+        change = suffix.value(range(n), end) - suffix.value(range(n), start)
         gap = values.flatten(1).sum(1) - change
         return (values if self.multiply else mean), {"completeness_gap": gap}
 
@@ -93,7 +88,7 @@ def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
         weights = np.full(n, 1 / (n - 1))
         weights[[0, -1]] /= 2
         return weights, np.arange(n) / (n - 1)
-    raise NetLensError(f"there is no quadrature {name!r}; choose one of {', '.join(Quadrature.__args__)}.")  # type: ignore[attr-defined]
+    raise NetLensError(f"there is no quadrature {name!r}; choose one of {', '.join(Quadrature.__args__)}.")
 
 
 def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
@@ -106,4 +101,3 @@ def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
         raise NetLensError(
             f"a baseline of shape {tuple(baselines.shape)} does not broadcast to the input's {tuple(x.shape)}."
         ) from None
-

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +16,15 @@ from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.results.attribution import Reduction
 
 
 @dataclass(frozen=True)
 class _Noisy(Method):
     """Abstract: statistics of `method` over `n_samples` noisy copies of each input.
 
-    The noise is normal with a standard deviation of `noise_level` times the range (max - min) of the sample. All samples
-    of a batch see the same noise pattern, so a batch equals its samples one by one.
+    The noise is normal with a standard deviation of `noise_level` times the range (max - min) of the sample. All
+    samples of a batch see the same noise pattern, so a batch equals its samples one by one.
     """
 
     n_samples: int = 25
@@ -32,29 +34,41 @@ class _Noisy(Method):
     chunk: int = 8
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        if self.n_samples < 1 or self.noise_level < 0 or self.chunk < 1:
-            raise NetLensError("n_samples and chunk must be at least 1, and noise_level at least 0.")
-        return self.reduce(self._values(flat, x, objective, wrt))
+        if self.n_samples < 1 or self.noise_level < 0:
+            raise NetLensError("n_samples must be at least 1, and noise_level at least 0.")
+        return self.reduce(self._copies(flat, x, objective, wrt))
 
     @abstractmethod
-    def reduce(self, values: Iterator[Tensor]) -> Tensor:
-        """The statistic of the method's values, which come one noisy copy at a time."""
+    def reduce(self, copies: Iterator[Tensor]) -> Tensor:
+        """The statistic of the method's values, which come one noisy copy of the batch at a time."""
 
-    def _values(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
+    def at(self, flat: FlatModel, wrt: str) -> str:
+        return self.method.at(flat, wrt)
+
+    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+        return self.method.maps(flat, key, values)
+
+    def _copies(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
+        n = len(x)
         span = x.flatten(1).amax(1) - x.flatten(1).amin(1)
         scale = (self.noise_level * span).view(-1, *[1] * (x.ndim - 1))
-        # one copy at a time, so that neither memory nor the stream of noise depends on how it is chunked
-        for _ in range(self.n_samples):
-            noise = torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
 
-            def work(start: int, stop: int, noise: Tensor = noise) -> Tensor:
-                rows = range(start, stop)
-                noisy = x[start:stop] + scale[start:stop] * noise
-                values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
-                return values[0] if isinstance(values, tuple) else values
+        def work(first: int, last: int) -> Tensor:
+            # rows of one sample lie n apart: all samples in one copy, then all in the next
+            rows = [row % n for row in range(first, last)]
+            noise = {copy: self._noise(copy, x) for copy in range(first // n, (last - 1) // n + 1)}
+            noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
+            values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
+            return values[0] if isinstance(values, tuple) else values
 
-            yield torch.cat(list(in_chunks(len(x), self.chunk, work)))
+        rows = (row for chunk in in_chunks(self.n_samples * n, self.chunk, work) for row in chunk)
+        return (torch.stack(copy) for copy in zip(*[rows] * n, strict=True))
+
+    def _noise(self, copy: int, x: Tensor) -> Tensor:
+        # each copy has a stream of its own, so that the noise does not depend on how copies are chunked
+        seed = np.random.SeedSequence((self.seed, copy)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(seed[0]))
+        return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
 
 
 @register
@@ -65,8 +79,12 @@ class SmoothGradient(_Noisy):
     Smilkov et al. 2017, https://arxiv.org/abs/1706.03825
     """
 
-    def reduce(self, values: Iterator[Tensor]) -> Tensor:
-        return sum(values) / self.n_samples  # type: ignore[return-value]
+    @property
+    def reduction(self) -> Reduction:  # type: ignore[override]
+        return self.method.reduction
+
+    def reduce(self, copies: Iterator[Tensor]) -> Tensor:
+        return sum(copies) / self.n_samples  # type: ignore[return-value]
 
 
 @register
@@ -77,8 +95,8 @@ class SmoothGradientSquared(_Noisy):
     Hooker et al. 2019, https://arxiv.org/abs/1806.10758
     """
 
-    def reduce(self, values: Iterator[Tensor]) -> Tensor:
-        return sum(value.square() for value in values) / self.n_samples  # type: ignore[return-value]
+    def reduce(self, copies: Iterator[Tensor]) -> Tensor:
+        return sum(values.square() for values in copies) / self.n_samples  # type: ignore[return-value]
 
 
 @register
@@ -89,15 +107,12 @@ class VarGrad(_Noisy):
     Adebayo et al. 2018, https://arxiv.org/abs/1810.03307
     """
 
-    def reduce(self, values: Iterator[Tensor]) -> Tensor:
-        mean = spread = None
+    def reduce(self, copies: Iterator[Tensor]) -> Tensor:
+        mean = spread = torch.zeros(())
         # Welford's running variance: the difference of two large sums would lose all digits
-        for count, value in enumerate(values, start=1):
-            if mean is None or spread is None:
-                mean, spread = value, torch.zeros_like(value)
-                continue
-            change = value - mean
+        for count, values in enumerate(copies, start=1):
+            mean, spread = mean.to(values), spread.to(values)
+            change = values - mean
             mean = mean + change / count
-            spread = spread + change * (value - mean)
-        assert spread is not None
+            spread = spread + change * (values - mean)
         return spread / self.n_samples

@@ -40,7 +40,7 @@ class Attribution:
     """
 
     values: Tensor  # (N, ...), shaped like what they are with respect to; (N,1,h,w) for CAMs
-    image: Tensor  # (N,C,H,W) in [0,1]: the explained images, over which the heat maps are drawn
+    image: Tensor | None  # (N,C,H,W) in [0,1]: the explained images, over which to draw; None if they are no images
     provenance: Provenance
     maps: Tensor | None = None  # (N,C,h,w): `values` as they lie in the image, where they aren't laid out so (tokens)
     reduction: Reduction = "magnitude"
@@ -48,9 +48,10 @@ class Attribution:
 
     def __post_init__(self) -> None:
         choose("reduction", self.reduction, Reduction)
-        if self.image.ndim != 4:
-            raise ResultError(f"The explained images are (N,C,H,W), not {tuple(self.image.shape)}.")
-        object.__setattr__(self, "image", self.image.detach())
+        if self.image is not None:
+            if self.image.ndim != 4:
+                raise ResultError(f"The explained images are (N,C,H,W), not {tuple(self.image.shape)}.")
+            object.__setattr__(self, "image", self.image.detach())
         about = {"targets": self.provenance.targets, "target_names": self.provenance.target_names}
         per_sample: dict[str, Tensor | Sequence[object] | None]
         per_sample = {"values": self.values, "maps": self.maps, **about, **self.diagnostics}
@@ -60,7 +61,7 @@ class Attribution:
                 raise ResultError(f"There are {len(self)} images, but {name} for {count}; give one per sample.")
 
     def __len__(self) -> int:
-        return len(self.image)
+        return len(self.values if self.image is None else self.image)
 
     def __repr__(self) -> str:
         by, dtype = self.provenance, str(self.values.dtype).removeprefix("torch.")
@@ -76,7 +77,7 @@ class Attribution:
         return replace(
             self,
             **self._each(lambda tensor: tensor[index]),
-            image=self.image[index],
+            image=None if self.image is None else self.image[index],
             provenance=self.provenance.of(index),
             diagnostics={name: tensor[index] for name, tensor in self.diagnostics.items()},
         )
@@ -98,15 +99,17 @@ class Attribution:
         return maps
 
     def heatmap(self, size: int | tuple[int, int] | None = None, percentile: float | None = None) -> Tensor:
-        """(N,1,H,W) in [0,1], at the size of the image or at `size`, each sample on its own scale.
+        """(N,1,H,W) in [0,1], at the size of the image (of the maps, if there is none) or at `size`.
 
-        Of the sum over channels of |v| (for a CAM: of v), the minimum becomes 0 and the `percentile`-th
+        Of each sample's sum over channels of |v| (for a CAM: of v), the minimum becomes 0 and the `percentile`-th
         percentile becomes 1: by default the 99th, for a CAM the maximum. A constant map becomes zeros.
         """
         cam = self.reduction == "cam"
         heat = heatmaps.reduce(self.spatial, "all" if cam else "absolute_value")
-        height, width = self.image.shape[-2:]
-        heat = heatmaps.resize(heat, (height, width) if size is None else size)
+        if size is None:
+            height, width = (heat if self.image is None else self.image).shape[-2:]
+            size = (height, width)
+        heat = heatmaps.resize(heat, size)
         return heatmaps.normalise(heat, (100 if cam else 99) if percentile is None else percentile)
 
     @property
@@ -201,8 +204,8 @@ class Attribution:
             return storage.write(path, self.show(**options).png(header))
         if suffix not in storage.FORMATS:
             raise ResultError(f"{path} should end in .png (a drawing), .safetensors or .npz (the raw values).")
-        tensors = {"values": self.values, "image": self.image}
-        tensors |= {} if self.maps is None else {"maps": self.maps}
+        optional = {"image": self.image, "maps": self.maps}
+        tensors = {"values": self.values} | {name: t for name, t in optional.items() if t is not None}
         tensors |= {f"diagnostics.{name}": tensor for name, tensor in self.diagnostics.items()}
         return storage.write(path, storage.pack(suffix, tensors, header))
 
@@ -213,7 +216,7 @@ class Attribution:
         start = "diagnostics."
         return cls(
             values=tensors["values"],
-            image=tensors["image"],
+            image=tensors.get("image"),
             provenance=Provenance.from_dict(header["provenance"]),
             maps=tensors.get("maps"),
             reduction=header["reduction"],

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from netlens import heatmaps
+from netlens.errors import NotApplicable
 from netlens.heatmaps import Limits, ResultError, Sign, choose
 from netlens.results import Attribution, Reduction
 
@@ -55,8 +56,13 @@ class Heat:
 
     def __init__(self, attribution: Attribution, look: Look) -> None:
         reduction = attribution.reduction
-        height, width = attribution.image.shape[-2:]
+        if attribution.image is None:
+            raise NotApplicable(
+                f"{attribution.provenance.method} explained an input that is no image, so there is nothing to draw; "
+                "read .values or .heatmap()."
+            )
         self.image, self.alpha = attribution.image, look.alpha
+        height, width = self.image.shape[-2:]
         self.style = STYLES[reduction] if look.style is None else look.style
         self.sign = _sign(reduction, self.style) if look.sign is None else look.sign
         # a CAM's zero means nothing in particular, unless one asks for its signs

@@ -68,7 +68,7 @@ def _rows(
 ) -> list[list[Tile]]:
     """One row per sample: every image once, followed by what explains it."""
     overlays = [heat.pixels() for heat in heats]
-    photos = [photograph(attribution.image) for attribution in attributions]
+    photos = [photograph(heat.image) for heat in heats]
     new = [j == 0 or not np.array_equal(photos[j], photos[j - 1]) for j in range(len(photos))]
     rows = []
     for i in range(len(attributions[0])):

@@ -1,0 +1,84 @@
+"""The rest of a network after one of its layers, as a function of the activation there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from netlens.attribution.engine import differentiated, differentiating, evaluated, per_sample, real_tensor
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.model import OUTPUT
+from netlens.objectives import Objective, Record
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """The objective as a function of the activation at `wrt`, with all else that it reads as it was on n samples.
+
+    Rows are samples of the original batch in any order and number, so that many variants of a few samples are computed
+    in chunks.
+    """
+
+    flat: FlatModel
+    objective: Objective
+    wrt: str
+    known: Mapping[str, Any]  # a cut of the network after `wrt`, and what the objective reads from before it
+    shared: frozenset[str]  # of these, what depends on weights alone and so has no rows for the samples
+    n: int
+
+    @classmethod
+    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Suffix:
+        """Run the network on x (n, ...) up to `wrt`, once."""
+        wanted = flat.keys_of(objective.layers)
+        after = _reached(flat, [wrt])
+        if not after.isdisjoint(flat.program.outputs):
+            after.add(OUTPUT)
+        earlier = [key for key in wanted if key not in after]
+        if len(earlier) == len(wanted):
+            raise NotApplicable(f"{objective} of {flat.name} does not come after {wrt!r}, so it does not depend on it.")
+        with torch.no_grad():
+            known = flat.record(x, layers=list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
+        real_tensor(wrt, known[wrt])
+        return cls(flat, objective, wrt, known, frozenset(known) - _reached(flat, flat.inputs), len(x))
+
+    @property
+    def at(self) -> Tensor:
+        """(n, ...): the activation at `wrt`."""
+        return per_sample(self.wrt, self.known[self.wrt], self.n)
+
+    def value(self, rows: Sequence[int], at: Tensor) -> Tensor:
+        """The objective of these samples, had they the activations `at` (rows, ...)."""
+        known = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
+        known[self.wrt] = at.reshape(-1, *self.known[self.wrt].shape[1:])
+        computed = self.flat.run(known, self.flat.keys_of(self.objective.layers))
+        return evaluated(self.objective.take(rows), Record(self.flat, {**known, **computed}), len(rows))
+
+    def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
+        """The gradient (rows, ...) of that value at `at`."""
+        with differentiating():
+            point = at.detach().requires_grad_()
+            value = self.value(rows, point)
+            return differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
+
+    def _taken(self, key: str, rows: Sequence[int]) -> Any:
+        def take(value: Tensor) -> Tensor:
+            each = per_sample(key, value, self.n)[list(rows)]
+            return each if len(value) == self.n else each.flatten(0, 1)
+
+        # the activation at `wrt` itself is about to be replaced
+        return None if key == self.wrt else pytree.tree_map_only(Tensor, take, self.known[key])
+
+
+def _reached(flat: FlatModel, keys: Sequence[str]) -> set[str]:
+    """These keys and all that are computed from them."""
+    reached = set(keys)
+    for step in flat.program.steps:
+        if not reached.isdisjoint(step.reads):
+            reached.add(step.key)
+    return reached
