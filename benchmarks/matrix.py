@@ -24,6 +24,7 @@ from netlens.flat import FlatModel
 from netlens.weights import build
 
 TOLERANCE = 1e-5  # relative; only fused attention, which is written out in pieces, may need it
+HEAD = "| network | layers | opaque | output | seconds to flatten |\n|---|---|---|---|---|"
 MARKS = ("<!-- matrix: begin -->", "<!-- matrix: end -->")
 
 
@@ -49,6 +50,9 @@ class Row:
             return self.error
         return "equal" if self.difference == 0 else f"{self.difference:.1e}"
 
+    def __str__(self) -> str:
+        return f"| {self.network} | {self.layers} | {self.opaque} | {self.verdict} | {self.seconds:.2f} |"
+
 
 def measure(name: str) -> Row:
     network = randomise_(build(name))
@@ -67,12 +71,6 @@ def measure(name: str) -> Row:
     if not torch.equal(expected, found):
         difference = ((expected - found).abs().max() / expected.abs().max()).item()
     return Row(name, family, len(flat.layers), len(flat.opaque), difference, seconds)
-
-
-def table(rows: Sequence[Row]) -> str:
-    lines = ["| network | layers | opaque | output | seconds to flatten |", "|---|---|---|---|---|"]
-    lines += [f"| {r.network} | {r.layers} | {r.opaque} | {r.verdict} | {r.seconds:.2f} |" for r in rows]
-    return "\n".join(lines)
 
 
 def families(rows: Sequence[Row]) -> str:
@@ -97,19 +95,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = options.names or torchvision.models.list_models(module=torchvision.models)
     FlatModel.from_nn_Module(torch.nn.Identity())  # finds the adapters, once per process
-    rows = []
+    rows: list[Row] = []
+    print(HEAD)
     for name in tqdm(names, disable=None):
         rows.append(measure(name))
-        gc.collect()
+        print(rows[-1], flush=True)
     failed = [row.network for row in rows if not row.passed]
-    print(table(rows))
     print(f"\n{families(rows)}")
     equal = sum(row.difference == 0 for row in rows)
     print(f"\n{len(rows) - len(failed)} of {len(rows)} pass, {equal} of them equal bit for bit")
     if failed:
         print(f"failed: {', '.join(failed)}")
     if options.write:
-        _write(Path("docs/networks.md"), table(rows))
+        _write(Path("docs/networks.md"), "\n".join([HEAD, *map(str, rows)]))
         _write(Path("README.md"), families(rows))
     return 1 if failed else 0
 

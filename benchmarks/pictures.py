@@ -1,0 +1,44 @@
+"""`make pictures`: the pictures in images/ that the README and the docs show.
+
+Without arguments, those of the bundled network. With `--weights` (of mobilenet_v2) and `--photos` (a folder), also the
+panel of photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from netlens import NetLens, open_network
+from netlens.attribution import METHODS, Occlusion
+from netlens.images import save
+from netlens.show import panel
+from netlens.world.scene import scene
+
+IMAGES = Path("images")
+PHOTOS = ("macaw", "egyptian_cat", "sunflower", "samoyed")
+CHOICE = ("grad_cam", "guided_backprop", "guided_grad_cam", "integrated_gradients")
+SCENE = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", help="ImageNet weights of mobilenet_v2")
+    parser.add_argument("--photos", type=Path, help="a folder with " + ", ".join(f"{name}.jpg" for name in PHOTOS))
+    options = parser.parse_args()
+    save(Image.fromarray(scene(SCENE, size=384).image), IMAGES / "scene.png")
+    lens = NetLens(open_network(), IMAGES / "scene.png")
+    save(panel(lens.attribute(list(METHODS)), columns=4).rgba()[..., :3], IMAGES / "methods.jpg")
+    if options.weights is not None and options.photos is not None:
+        flat = open_network("mobilenet_v2", options.weights)
+        lens = NetLens(flat, [options.photos / f"{name}.jpg" for name in PHOTOS])
+        methods = [*CHOICE, Occlusion(window=48, stride=16)]
+        save(panel(lens.attribute(methods), columns=len(methods) + 1).rgba()[..., :3], IMAGES / "photos.jpg")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
