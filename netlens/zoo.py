@@ -41,4 +41,3 @@ def bundled() -> FlatModel:
     preprocessing = Preprocessing((network.SIZE, network.SIZE), network.SIZE, network.MEAN, network.STD)
     adapter = replace(adapter_of(shapes), preprocessing=preprocessing)
     return FlatModel.from_nn_Module(shapes, adapter=adapter, classes=ClassNames(scene.CLASSES), name=BUNDLED)
-

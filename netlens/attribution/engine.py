@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
@@ -104,21 +105,26 @@ class _Starts(Tap):
 
 
 def in_chunks(total: int, size: int, work: Callable[[int, int], Any]) -> Iterator[Any]:
-    """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on."""
+    """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on.
+
+    Shows its progress in a terminal once it takes longer than a second.
+    """
     if size < 1:
         raise NetLensError(f"chunk must be at least 1, not {size}.")
     start = 0
-    while start < total:
-        stop = min(start + size, total)
-        try:
-            result = work(start, stop)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or stop - start == 1:
-                raise
-            size = (stop - start) // 2
-            continue
-        yield result
-        start = stop
+    with tqdm(total=total, delay=1, disable=None, leave=False) as bar:
+        while start < total:
+            stop = min(start + size, total)
+            try:
+                result = work(start, stop)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or stop - start == 1:
+                    raise
+                size = (stop - start) // 2
+                continue
+            yield result
+            bar.update(stop - start)
+            start = stop
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from netlens.errors import LayerNotFound, NetLensError, RecordError
 from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import LayerKey, Layers
+from netlens.flat.layers import Normalize
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
 from netlens.flat.summary import Summary, summarise
@@ -162,8 +164,16 @@ class FlatModel(nn.Module):
         return rules.apply(self)
 
     def prepend(self, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model in which `layer`, called `name`, stands between the input and its first readers."""
-        return self.insert_after(self.inputs[0], name, layer)
+        """A flat model in which `layer`, called `name`, stands between the input and its first readers.
+
+        With a `Normalize` the network takes images in [0, 1], and its adapter's preprocessing says so.
+        """
+        flat = self.insert_after(self.inputs[0], name, layer)
+        if isinstance(layer, Normalize):
+            known = self.adapter.preprocessing
+            plain = replace(known, mean=(0.0,) * len(known.mean), std=(1.0,) * len(known.std))
+            flat.adapter = replace(self.adapter, preprocessing=plain)
+        return flat
 
     def insert_after(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
         """A flat model with a new `layer` after `key`, which all readers of `key` then read."""
