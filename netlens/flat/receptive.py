@@ -31,7 +31,9 @@ _POINTWISE: tuple[type[nn.Module], ...] = (
     *(nn.Dropout, nn.Dropout2d, nn.AlphaDropout, Normalize, Add, Subtract, Multiply, Divide, Concatenate),
     *(Permute, Reshape, Select, nn.Unflatten, nn.LayerNorm, nn.ChannelShuffle),
 )
-_POINTWISE_FUNCTIONS = (F.layer_norm, Tensor.contiguous, Tensor.expand, torch.chunk, Tensor.chunk, F.normalize)
+_POINTWISE_FUNCTIONS = (
+    *(F.layer_norm, F.normalize, torch.chunk, Tensor.chunk, Tensor.contiguous, Tensor.expand, Tensor.unflatten),
+)
 _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 _GLOBAL = (nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, Mean, MatMul, nn.GroupNorm, nn.InstanceNorm2d)
 
