@@ -40,6 +40,13 @@ class PaddingMasked(Piece):
         return scores.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 
+class BatchSwapped(Piece):
+    """Batch and time of sequences (L, N, C) or (N, L, C) swapped; one unbatched sequence (L, C) stays as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1) if x.ndim == 3 else x
+
+
 class Attention(nn.Module):
     """`nn.MultiheadAttention` as pieces: query, key, value, scores, softmax, mixed, out_proj."""
 
@@ -62,6 +69,7 @@ class Attention(nn.Module):
         self.out_proj = source.out_proj
         self.heads = (source.num_heads, size // source.num_heads)
         self.batch_first = source.batch_first
+        self.swap = BatchSwapped()
 
     def forward(
         self,
@@ -75,7 +83,7 @@ class Attention(nn.Module):
         is_causal: bool = False,  # a hint about attn_mask that changes nothing
     ) -> tuple[Tensor, Tensor | None]:
         if not self.batch_first:
-            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+            query, key, value = (self.swap(x) for x in (query, key, value))
         q = self._split(self.query(query)) * self.heads[1] ** -0.5
         k, v = self._split(self.key(key)), self._split(self.value(value))
         scores = self.scores(q, k.transpose(-2, -1))
@@ -87,7 +95,7 @@ class Attention(nn.Module):
         mixed = self.mixed(weights, v).transpose(-3, -2).flatten(-2)
         output = self.out_proj(mixed)
         if not self.batch_first:
-            output = output.transpose(0, 1)
+            output = self.swap(output)
         if not need_weights:
             return output, None
         return output, weights.mean(-3) if average_attn_weights else weights

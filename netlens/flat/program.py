@@ -106,19 +106,13 @@ class Program:
         """The values made up to `key`, and inputs, from which everything after it can be computed: a minimal cut."""
         position = next(i for i, step in enumerate(self.steps) if step.key == key)
         before = {step.key: step for step in self.steps[: position + 1]}
-        cut: dict[str, None] = {}
-        pending = [read for step in self.steps[position + 1 :] for read in step.reads] + list(self.outputs)
-        while pending:
-            read = pending.pop(0)
-            step = before.get(read)
-            if step is not None and (step.hidden or not step.reads):
-                pending.extend(step.reads)  # sizes and constants are cheap, and are not activations: trace them back
-            elif step is not None or read in self.inputs:
-                cut[read] = None
-        order = {name: i for i, name in enumerate((*self.inputs, *before))}
-        return tuple(sorted(cut, key=order.__getitem__))
+        read = {name for step in self.steps[position + 1 :] for name in step.reads} | set(self.outputs)
+        for step in reversed(before.values()):
+            if step.key in read and (step.hidden or not step.reads):
+                read.remove(step.key)
+                read.update(step.reads)  # sizes and constants are cheap, and are not activations: trace them back
+        return tuple(name for name in (*self.inputs, *before) if name in read)
 
     def assemble(self, values: Mapping[str, Any]) -> Any:
         """The network's output in its own structure (tensor, tuple, dict, dataclass)."""
         return pytree.tree_unflatten([values[key] for key in self.outputs], self.structure)
-

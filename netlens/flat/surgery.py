@@ -1,4 +1,7 @@
-"""Surgery on the list of layers: each function gives a new program; the layers, and so the weights, stay shared."""
+"""Surgery on the list of layers: each function gives a new program; the layers, and so the weights, stay shared.
+
+A layer that is put in becomes pure, as all others are: a copy on the same weights, in eval mode, never in place.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError
 from netlens.flat.program import Program, Step
+from netlens.flat.twin import pure_copy
 
 
 def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Program:
@@ -17,7 +21,7 @@ def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Pro
     _check_name(program, name)
     moved = [_rewired(step, {key: name}) for step in program.steps]
     position = next((i + 1 for i, step in enumerate(program.steps) if step.key == key), 0)
-    steps = (*moved[:position], Step(name, layer, (key,)), *moved[position:])
+    steps = (*moved[:position], Step(name, pure_copy(layer), (key,)), *moved[position:])
     return replace(program, steps=steps, outputs=_renamed(program.outputs, {key: name}), schedules={})
 
 
@@ -29,14 +33,20 @@ def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Pr
         raise NetLensError(f"layer {key!r} reads nothing, so nothing can stand before it.")
     position = program.steps.index(step)
     rewired = replace(step, reads=(name, *step.reads[1:]))
-    steps = (*program.steps[:position], Step(name, layer, step.reads[:1]), rewired, *program.steps[position + 1 :])
+    steps = (
+        *program.steps[:position],
+        Step(name, pure_copy(layer), step.reads[:1]),
+        rewired,
+        *program.steps[position + 1 :],
+    )
     return replace(program, steps=steps, schedules={})
 
 
 def substitute(program: Program, key: str, layer: nn.Module) -> Program:
     """`layer` in the place of the layer `key`: same key, same inputs, same readers."""
     step = _step(program, key)
-    steps = tuple(replace(s, layer=layer) if s is step else s for s in program.steps)
+    pure = pure_copy(layer)
+    steps = tuple(replace(s, layer=pure) if s is step else s for s in program.steps)
     return replace(program, steps=steps, schedules={})
 
 

@@ -136,7 +136,9 @@ class _Tracer(fx.Tracer):
         arguments = [self.create_proxy("placeholder", name, (), {}) for name in self.inputs]
 
         def forward(*values: Any) -> Any:
-            output = root_fn(self.root, **dict(zip(self.inputs, values, strict=True)))
+            named = dict(zip(self.inputs, values, strict=True))
+            pieces = self.pieces.get("")
+            output = root_fn(self.root, **named) if pieces is None else pieces.forward(**named)
             leaves, self.output = pytree.tree_flatten(output)
             return leaves
 

@@ -1,0 +1,70 @@
+"""`nn.TransformerEncoder` and its layers without the fused kernel, so that everything inside is a layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from netlens.flat.adapter import rewrite
+
+
+class EncoderLayer(nn.Module):
+    """`nn.TransformerEncoderLayer` as it computes with gradients; its fused kernel differs from this in rounding."""
+
+    self_attn: nn.Module
+    linear1: nn.Module
+    linear2: nn.Module
+    norm1: nn.Module
+    norm2: nn.Module
+    dropout: nn.Module
+    dropout1: nn.Module
+    dropout2: nn.Module
+
+    def __init__(self, source: nn.TransformerEncoderLayer) -> None:
+        super().__init__()
+        self._modules.update(source._modules)
+        self.activation = source.activation
+        self.norm_first = source.norm_first
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,  # a hint about src_mask that changes nothing
+    ) -> Tensor:
+        if self.norm_first:
+            x = src + self._attended(self.norm1(src), src_mask, src_key_padding_mask)
+            return x + self._fed(self.norm2(x))
+        x = self.norm1(src + self._attended(src, src_mask, src_key_padding_mask))
+        return self.norm2(x + self._fed(x))
+
+    def _attended(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
+        mixed, _ = self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)
+        return self.dropout1(mixed)
+
+    def _fed(self, x: Tensor) -> Tensor:
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+
+
+class Encoder(nn.Module):
+    """`nn.TransformerEncoder`, one layer after the other; where it would fill padding with zeros, it computes it."""
+
+    def __init__(self, source: nn.TransformerEncoder) -> None:
+        super().__init__()
+        self.layers = source.layers
+        self.norm = source.norm
+
+    def forward(
+        self,
+        src: Tensor,
+        mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool | None = None,  # a hint about mask that changes nothing
+    ) -> Tensor:
+        for layer in self.layers:
+            src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask)
+        return src if self.norm is None else self.norm(src)
+
+
+rewrite("torch.nn.modules.transformer.TransformerEncoderLayer")(EncoderLayer)
+rewrite("torch.nn.modules.transformer.TransformerEncoder")(Encoder)
