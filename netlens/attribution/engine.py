@@ -66,7 +66,7 @@ def differentiated(
         if gradient is None:
             raise NotApplicable(f"{objective} of {flat.name} does not depend on {key!r}, so it has no gradient there.")
         rows = per_sample(key, gradient, len(value))
-        # the derivative of a rectifier at NaN is 0, so the gradient of a broken value can look healthy
+        # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
         broken = ~torch.isfinite(value.detach()).view(-1, *[1] * (rows.ndim - 1))
         found.append(rows.masked_fill(broken, torch.nan))
     return tuple(found)

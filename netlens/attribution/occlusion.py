@@ -95,7 +95,7 @@ def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tupl
 
 
 def _pair(value: int | Sequence[int], n: int, name: str) -> tuple[int, ...]:
-    pair = (value,) * n if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value,) * n
     if len(pair) != n or any(not isinstance(side, int) or side < 1 for side in pair):
         raise NetLensError(f"{name} must be a positive number, or {n} of them, not {value!r}.")
     return pair
