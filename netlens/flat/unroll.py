@@ -40,7 +40,8 @@ class _Unroll:
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # a module keeps its path as its key, so the call of a function must not take that name first
         self.taken = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
-        self.used: set[str] = set(self.inputs)
+        # these mean the network's own input and output, so a layer of that name is numbered: "output_1"
+        self.used: set[str] = {*self.inputs, "output"}
 
     def program(self) -> tuple[Program, dict[str, str]]:
         names = iter(self.inputs)
