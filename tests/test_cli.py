@@ -122,3 +122,13 @@ def test_layers_lists_every_layer() -> None:
 def test_methods_lists_every_method() -> None:
     result = run("methods")
     assert [line.split()[0] for line in result.output.strip().split("\n")] == list(METHODS)
+
+
+def test_an_interrupt_leaves_no_picture(photo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(METHODS["grad_cam"], "attribute", interrupted)
+    result = run("explain", photo, "--method", FAST)
+    assert result.exit_code == 1 and "Aborted" in result.output + result.stderr
+    assert [path.name for path in Path().iterdir()] == [photo]
