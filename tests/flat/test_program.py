@@ -66,10 +66,10 @@ def test_until_runs_just_what_leads_there(flat, x):
     for key in sampled(flat):
         ran = called(flat, lambda key=key: flat(x, until=key))
         assert ran[-1] == key and keys.index(key) == max(map(keys.index, ran))
-        ancestors, pending = set(), [key]
+        ancestors, pending = set(), {key}
         while pending:
-            ancestors.add(step := pending.pop())
-            pending.extend(reads.get(step, ()))
+            ancestors |= pending
+            pending = {read for step in pending for read in reads.get(step, ())} - ancestors
         assert set(ran) == ancestors & set(keys)
 
 
@@ -77,7 +77,7 @@ def test_the_suffix_from_every_frontier_is_the_whole(flat, x):
     output = flat(x)
     everything = flat.record(x, layers=["input", *flat.layers])
     keys = list(flat.layers)
-    for key in keys:
+    for key in keys[:: 1 + len(keys) // 100]:
         cut = flat.frontier(key)
         assert torch.equal(flat.resume({name: everything[name] for name in cut}), output), key
     for key in sampled(flat):
