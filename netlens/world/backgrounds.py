@@ -1,14 +1,64 @@
-"""Backgrounds that look natural and say nothing about the label: coloured 1/f noise, from clouds to brushed metal."""
+"""Backgrounds that look natural, are as busy as the objects before them, and say nothing about the label.
+
+They are coloured 1/f noise, from clouds to brushed metal, or dead leaves, from gravel to grass: plain patches that hide
+each other, the classic model of what photographs are made of. Before smooth ones, an edge detector finds the objects.
+"""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from netlens.world.colours import colour
 from netlens.world.shapes import Field
+
+LEAFY: Final = 0.75
+"""Share of backgrounds that are dead leaves."""
+
+LEAF: Final = (0.012, 0.08)
+"""Radius of the smallest and the largest leaves, that of the disc of equal area, in image sides."""
+
+LEAVES: Final = 900
+"""How many are drawn: a few of them large, most of them small, the ground between them hardly seen."""
+
+
+def background(rng: np.random.Generator, size: int) -> Field:
+    """An image of (size, size, 3) in about [0, 1]."""
+    return leaves(rng, size) if rng.random() < LEAFY else noise(rng, size)
+
+
+def leaves(rng: np.random.Generator, size: int) -> Field:
+    """Plain round or angular patches in front of each other, more or less elongated and aligned, of mixed colours."""
+    smallest = rng.uniform(LEAF[0], 2 * LEAF[0])
+    largest = rng.uniform(1.5 * smallest, LEAF[1])
+    # as many of each size per octave as cover the same area: the sizes of things in photographs
+    radius = (smallest**-2 - rng.random(LEAVES) * (smallest**-2 - largest**-2)) ** -0.5
+    elongation = np.exp(rng.uniform(0, 0.9) * rng.random(LEAVES))
+    turn = rng.uniform(0, math.pi) + rng.uniform(0.1, math.pi) * (rng.random(LEAVES) - 0.5)
+    corners = int(rng.choice([3, 4, 5, 12]))
+    angle = np.arange(corners) * (2 * math.pi / corners)
+    along = (radius * elongation)[:, None] * np.cos(angle)
+    across = (radius / elongation)[:, None] * np.sin(angle)
+    c, s = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    x = rng.uniform(-0.02, 1.02, (LEAVES, 1)) + c * along - s * across
+    y = rng.uniform(-0.02, 1.02, (LEAVES, 1)) + s * along + c * across
+
+    mean = colour(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.4))
+    # light and dark rather than grey: a sine spends most of its time near its extremes
+    shade = rng.uniform(0.25, 0.42) * np.sin(rng.uniform(0, 2 * math.pi, (LEAVES, 1)))
+    tint = rng.uniform(0.02, 0.16) * rng.standard_normal((LEAVES, 3))
+    paint = np.rint(np.clip(mean + shade + tint, 0, 1) * 255).astype(int)
+
+    picture = Image.new("RGB", (2 * size, 2 * size), tuple(paint[0].tolist()))
+    draw = ImageDraw.Draw(picture)
+    outlines = (np.stack([x, y], axis=-1) * (2 * size)).reshape(LEAVES, -1).tolist()
+    for outline, fill in zip(outlines, map(tuple, paint.tolist()), strict=True):
+        draw.polygon(outline, fill)
+    return np.asarray(picture.reduce(2), dtype=np.float32) / 255
 
 
 @lru_cache(maxsize=8)
@@ -18,13 +68,13 @@ def frequencies(size: int) -> tuple[Field, Field]:
     return f[:, None], f[None, :]
 
 
-def background(rng: np.random.Generator, size: int) -> Field:
-    """An image of (size, size, 3) in about [0, 1]: two noise fields, each along its own colour, around a mean colour.
+def noise(rng: np.random.Generator, size: int) -> Field:
+    """Two noise fields, each along its own colour, around a mean colour.
 
     The power falls as a random power of the frequency, in ellipses of random direction and elongation, as it does in
     photographs of sky, sand, water, bark and grass.
     """
-    fall, turn, stretch = rng.uniform(1.1, 2.2), rng.uniform(0, math.pi), np.exp(rng.uniform(0, 1.6))
+    fall, turn, stretch = rng.uniform(0.8, 1.6), rng.uniform(0, math.pi), np.exp(rng.uniform(0, 1.6))
     rows, columns = frequencies(size)
     along = (math.cos(turn) * columns + math.sin(turn) * rows) * np.float32(stretch)
     across = math.cos(turn) * rows - math.sin(turn) * columns
@@ -35,8 +85,8 @@ def background(rng: np.random.Generator, size: int) -> Field:
     noise = np.fft.ifft2(amplitude * (white[0] + 1j * white[1]))
     fields = np.stack([noise.real, noise.imag], axis=-1).astype(np.float32)
     fields /= fields.std()
-    mean = colour(rng, luma=rng.uniform(0.25, 0.75), saturation=rng.uniform(0.05, 0.45))
-    contrast = rng.uniform(0.03, 0.13)
+    mean = colour(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.45))
+    contrast = rng.uniform(0.1, 0.2)
     tints = np.stack([np.ones(3), rng.uniform(-1, 1, 3)]).astype(np.float32) * np.array(
         [[contrast], [contrast / 2]], dtype=np.float32
     )

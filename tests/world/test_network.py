@@ -93,8 +93,8 @@ def test_saving_gives_back_the_same_file(net, tmp_path):
 def test_training_again_gives_the_same_weights():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    one = train(scenes=256, epochs=2).state_dict()
+    one = train(scenes=128, epochs=2).state_dict()
     torch.testing.assert_close(torch.get_rng_state(), before)
     torch.manual_seed(1)
-    other = train(scenes=256, epochs=2).state_dict()
+    other = train(scenes=128, epochs=2).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from netlens.errors import ClassNotFound
+from netlens.world.backgrounds import leaves, noise
 from netlens.world.scene import CLASSES, HIDDEN, MAIN, SMALL, batch, scene
 from netlens.world.shapes import REACH, SHAPES
 from netlens.world.textures import TEXTURES
@@ -75,6 +76,31 @@ def test_the_labelled_object_dominates():
         share = one.mask.mean()
         assert full[0] * (1 - HIDDEN[1]) * 0.95 < share < full[1] * 1.01
     assert 2 * SMALL[1] < MAIN[0]
+
+
+def test_an_edge_detector_does_not_find_the_object():
+    """Backgrounds are about as busy as objects: these hold hardly more than their share, 0.16, of the edges."""
+    shares = []
+    for seed in range(200):
+        one = scene(seed)
+        slope = np.hypot(*np.gradient(one.image.mean(-1), axis=(0, 1)))
+        shares.append(slope[one.mask].sum() / slope.sum())
+    assert np.mean(shares) < 0.25
+
+
+@pytest.mark.parametrize("kind", [leaves, noise])
+def test_a_background_is_made_of_colours_that_vary(kind):
+    for seed in range(20):
+        canvas = kind(np.random.default_rng(seed), 128)
+        assert canvas.shape == (128, 128, 3) and canvas.dtype == np.float32
+        assert canvas.std(axis=(0, 1)).max() > 0.05
+
+
+def test_leaves_are_the_same_at_any_size():
+    for seed in range(10):
+        small, large = (leaves(np.random.default_rng(seed), size) for size in (64, 128))
+        coarse = large.reshape(64, 2, 64, 2, 3).mean((1, 3))
+        assert np.corrcoef(coarse.ravel(), small.ravel())[0, 1] > 0.9
 
 
 def test_hardly_anything_of_the_object_is_outside_the_image():
