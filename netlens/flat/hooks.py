@@ -94,6 +94,7 @@ class Hooks(Tap):
         keys = flat.keys_of(layers)
         if OUTPUT in keys and OUTPUT not in flat.layers:
             raise NetLensError('"output" is what flat(x) returns; name a layer, such as the last one: -1.')
+        self.inputs = flat.inputs
         self.gradients = gradients or parameters
         self.edits = self._edits(flat, keys, edit)
         self.readings = {key: self._reading(flat, key, gradients, parameters) for key in keys}
@@ -146,6 +147,8 @@ class Hooks(Tap):
             return value
         if self.gradients and isinstance(value, Tensor) and value.is_floating_point():
             value = _differentiable(value)
+            if key in self.inputs:
+                value = value.view_as(value)  # so that the hook below is not left on a tensor of the user's
             reading._gradient = None
             if reading.wants_gradient:
                 value.register_hook(lambda gradient: setattr(reading, "_gradient", gradient.detach()))

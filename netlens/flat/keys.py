@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from netlens.errors import LayerNotFound, closest
+from netlens.flat.layers import is_kind
 
 LayerKey = str | int | type[nn.Module]
 
@@ -51,7 +52,7 @@ class Layers(Mapping[str, nn.Module]):
                 raise LayerNotFound(f"{self._network} has {len(keys)} layers; there is no layer {name}.")
             return [keys[name]]
         if isinstance(name, type):
-            found = [key for key, layer in self._layers.items() if isinstance(layer, name)]
+            found = [key for key, layer in self._layers.items() if is_kind(layer, name)]
             if not found:
                 kinds = sorted({type(layer).__name__ for layer in self._layers.values()})
                 raise LayerNotFound(

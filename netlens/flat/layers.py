@@ -123,7 +123,22 @@ class Constant(nn.Module):
         return f"{tuple(self.value.shape)}"
 
 
-class Call(nn.Module):
+class Wrapper(nn.Module):
+    """Abstract: another layer, `inner`, run in another way; whoever asks for layers by type sees the inner one."""
+
+    @property
+    def inner(self) -> nn.Module:
+        raise NotImplementedError
+
+
+def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
+    """Whether a layer, whatever wraps it, is of one of these types."""
+    while isinstance(layer, Wrapper):
+        layer = layer.inner
+    return isinstance(layer, kinds)
+
+
+class Call(Wrapper):
     """A module that is called with more than plain positional inputs."""
 
     def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -131,6 +146,10 @@ class Call(nn.Module):
         self.module = module
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
+
+    @property
+    def inner(self) -> nn.Module:
+        return self.module
 
     def forward(self, *inputs: Any) -> Any:
         return self.module(*fill(self.args, inputs), **fill(self.kwargs, inputs))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from netlens.errors import NotApplicable
 from netlens.flat.keys import LayerKey
+from netlens.flat.layers import Wrapper, is_kind
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -59,17 +60,21 @@ class Rules:
     @staticmethod
     def _keys(flat: FlatModel, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:
         if isinstance(which, (type, tuple)):
-            return [key for key, layer in flat.layers.items() if isinstance(layer, which)]
+            return [key for key, layer in flat.layers.items() if is_kind(layer, which)]
         return flat.find(which)
 
 
-class Ruled(nn.Module):
-    """A layer with its own forward and the backward of a rule."""
+class Ruled(Wrapper):
+    """A layer with its own forward and the backward of a rule, which takes the place of an earlier rule."""
 
     def __init__(self, layer: nn.Module, rule: Rule) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer: nn.Module = layer.layer if isinstance(layer, Ruled) else layer
         self.rule = rule
+
+    @property
+    def inner(self) -> nn.Module:
+        return self.layer
 
     def forward(self, *inputs: Any) -> Any:
         if not torch.is_grad_enabled() or not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):

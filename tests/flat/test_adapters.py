@@ -1,0 +1,237 @@
+"""What adapters say of a family is true of the network: the CAM layer exists, and a place in a map is that place."""
+
+import importlib.metadata
+
+import pytest
+import torch
+import torchvision.models as tv
+from torch import nn
+
+from netlens.errors import NetLensWarning, NotApplicable
+from netlens.evaluation.randomised import randomised
+from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
+from netlens.flat.adapter import adapter_of, grid_of, logits_of
+from netlens.flat.layers import Piece
+
+VERSION_2 = {
+    "block": tv.swin_transformer.SwinTransformerBlockV2,
+    "downsample_layer": tv.swin_transformer.PatchMergingV2,
+}
+NETWORKS = {
+    "resnet": (lambda: tv.resnet.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5), "layer4.0.relu_1"),
+    "regnet": (lambda: tv.regnet_y_400mf(num_classes=5), "trunk_output.block4.block4-5.activation"),
+    "densenet": (lambda: tv.DenseNet(8, (2, 3, 2), 16, num_classes=5), "relu"),
+    "googlenet": (lambda: tv.GoogLeNet(5, init_weights=False), "inception5b.cat"),
+    "convnext": (lambda: tv.ConvNeXt([tv.convnext.CNBlockConfig(8, None, 2)], num_classes=5), "features.1.1.add"),
+    "maxvit": (
+        lambda: tv.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 4, 0.2, num_classes=5),
+        "blocks.1.layers.0.layers.grid_attention.departition.reshape_1",
+    ),
+    "vit": (
+        lambda: tv.VisionTransformer(64, 16, 2, 2, 16, 32, num_classes=5),
+        "encoder.layers.encoder_layer_1.ln_1",
+    ),
+    "swin": (lambda: tv.SwinTransformer([4, 4], 12, [2, 2], [3, 6], [4, 4], num_classes=5), "norm"),
+    "swin_v2": (lambda: tv.SwinTransformer([4, 4], 12, [2, 2], [3, 6], [4, 4], num_classes=5, **VERSION_2), "norm"),
+}
+
+
+def made(name):
+    torch.manual_seed(0)
+    return FlatModel.from_nn_Module(randomised(NETWORKS[name][0]()))
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def named(request):
+    return request.param, made(request.param)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_cam_layer_is_a_map_over_the_image(named):
+    name, flat = named
+    key = flat.key(flat.adapter.cam_layer)
+    assert key.startswith(NETWORKS[name][1])
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps = grid_of(flat, key, flat(x, until=key))
+    assert maps.ndim == 4 and maps.shape[0] == 2 and maps.shape[2] == maps.shape[3] > 1
+
+
+def changed(flat, key, x, y, x_place):
+    """Which places of a layer's map change when the image changes around one place."""
+    other = x.clone()
+    other[..., y : y + 2, x_place : x_place + 2] += 3
+    with torch.no_grad():
+        maps = [grid_of(flat, key, flat(image, until=key)) for image in (x, other)]
+    return (maps[0] - maps[1]).abs().sum(1)[0]
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("resnet", "layer2"),
+        ("vit", "encoder.add"),
+        ("vit", "encoder.layers.encoder_layer_0.ln_1"),
+        ("swin", "features.0.0"),
+        ("swin", "features.0.1"),
+        ("swin", "features.0.2"),
+        ("swin", "features.1.0.norm1"),
+        ("convnext", "features.1.0.block.0"),
+        ("convnext", "features.1.0.block.1"),
+        ("convnext", "features.1.0.block.4"),
+        ("convnext", "features.0.1.permute"),
+        ("convnext", "features.1.0.add"),
+    ],
+)
+@pytest.mark.parametrize("place", [(0, 0), (40, 8), (8, 40), (62, 62)])
+def test_a_patch_lands_in_its_row_and_column(name, key, place):
+    """What differs most lies where the image differs, to within a cell."""
+    flat = made(name)
+    difference = changed(flat, flat.key(key), torch.randn(1, 3, 64, 64), *place)
+    row, column = divmod(int(difference.argmax()), difference.shape[1])
+    cell = 64 / difference.shape[0]
+    assert abs(row - place[0] // cell) <= 1 and abs(column - place[1] // cell) <= 1
+    assert difference.shape[0] == difference.shape[1]
+
+
+@pytest.mark.parametrize("name", ["swin", "swin_v2"])
+def test_reversed_windows_lie_where_they_were_cut(name):
+    """Partition and reverse, shift and padding included, undo each other; tokens in between have no place."""
+    flat = made(name)
+    x = torch.randn(2, 7, 9, 12)
+    for block in ("0", "1"):
+        partition = flat.layers[f"features.1.{block}.attn.partition"]
+        reverse = flat.layers[f"features.1.{block}.attn.reverse"]
+        assert torch.equal(reverse(partition(x), x), x)
+    key = "features.1.0.attn.softmax"
+    with pytest.raises(NotApplicable, match="no adapter lays out over the image"), torch.no_grad():
+        grid_of(flat, key, flat(torch.randn(1, 3, 64, 64), until=key))
+
+
+def test_vit_tokens_by_hand():
+    """Token 1 + row * side + column is the patch at (row, column); the class token is left out."""
+    flat = made("vit")
+    tokens = torch.arange(17.0).view(1, 17, 1).expand(2, 17, 3)
+    maps = grid_of(flat, flat.key(flat.adapter.cam_layer), tokens)
+    assert maps.shape == (2, 3, 4, 4)
+    assert torch.equal(maps[1, 2], torch.arange(1.0, 17).view(4, 4))
+    with pytest.raises(NotApplicable, match=r"activations of shape \(2, 5\)"):
+        grid_of(flat, "heads.head", torch.zeros(2, 5))
+    with pytest.raises(NotApplicable):
+        grid_of(flat, "encoder.ln", torch.zeros(2, 12, 3))  # eleven patches are no square
+
+
+def test_softmax_of_attention_is_a_distribution(named):
+    name, flat = named
+    if name not in ("vit", "swin", "swin_v2"):
+        assert not any(key.endswith(".softmax") for key in flat.layers) or name == "maxvit"
+        return
+    keys = flat.find("*.softmax")
+    with torch.no_grad():
+        for weights in flat.record(torch.randn(1, 3, 64, 64), layers=keys).values():
+            torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(adapter, "_REGISTRY", dict(adapter._REGISTRY))
+    monkeypatch.setattr(adapter, "_REWRITES", dict(adapter._REWRITES))
+
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return {"scores": self.conv(x).mean((2, 3))}
+
+
+class Heir(Mine):
+    pass
+
+
+def test_an_adapter_is_found_by_class_and_by_base_class(registry):
+    @register(f"{__name__}.Mine")
+    def mine(network):
+        return Adapter(cam_layer="conv", logits=lambda output: output["scores"] * 2)
+
+    for network in (Mine(), Heir()):
+        flat = FlatModel.from_nn_Module(network)
+        assert flat.adapter.cam_layer == "conv"
+        x = torch.randn(2, 3, 4, 4)
+        assert torch.equal(flat.logits(flat(x)), network(x)["scores"] * 2)
+
+    @register(f"{__name__}.Heir")
+    def heir(network):
+        return Adapter(cam_layer="mean")
+
+    assert adapter_of(Heir()).cam_layer == "mean" and adapter_of(Mine()).cam_layer == "conv"
+    assert adapter_of(nn.Linear(1, 1)) == Adapter()
+    assert FlatModel.from_nn_Module(Mine(), adapter=Adapter(cam_layer="here")).adapter.cam_layer == "here"
+
+
+class Swish(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(x) if x.sum() > -1e9 else x
+
+
+class SwishPiece(Piece):
+    def forward(self, x):
+        return x * torch.sigmoid(x)
+
+
+class Heiress(Swish):
+    def forward(self, x):
+        return super().forward(x) + 1 if x.sum() > -1e9 else x
+
+
+def test_a_rewrite_is_for_its_class_alone(registry):
+    network, x = nn.Sequential(Swish(), Heiress()), torch.randn(2, 3)
+    assert list(FlatModel.from_nn_Module(network).opaque) == ["0", "1"]
+
+    @rewrite(f"{__name__}.Swish")
+    def swish(module):
+        return SwishPiece()
+
+    flat = FlatModel.from_nn_Module(network)
+    assert list(flat.opaque) == ["1"]
+    assert torch.equal(flat(x), network(x))
+
+
+def test_an_entry_point_that_fails_is_a_warning(monkeypatch):
+    class Point:
+        name, value = "broken", "nowhere.to.be:found"
+
+        def load(self):
+            raise ImportError("no module named nowhere")
+
+    points = importlib.metadata.entry_points
+    monkeypatch.setattr(adapter, "entry_points", lambda group: [Point(), *points(group=group)])
+    monkeypatch.setattr(adapter, "_discovered", False)
+    with pytest.warns(NetLensWarning, match=r"adapter 'broken' \(nowhere\.to\.be:found\) cannot be loaded: no module"):
+        assert adapter_of(tv.resnet18()).cam_layer == "layer4"
+
+
+class Answer:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+def test_logits_of_the_usual_structures():
+    scores = torch.randn(2, 5)
+    for output in (
+        scores,
+        {"logits": scores, "loss": torch.zeros(())},
+        {"aux": torch.zeros(2, 5), "out": scores},
+        {"anything": scores},
+        (scores, torch.zeros(3)),
+        [None, scores],
+        Answer(scores),
+        Answer((scores,)),
+    ):
+        assert torch.equal(logits_of(output), scores)
+    assert logits_of(torch.zeros(3)).shape == (3, 1)
+    for nothing in (None, {}, (), "text", {"a": 1}):
+        with pytest.raises(NotApplicable, match="holds no class scores"):
+            logits_of(nothing)
