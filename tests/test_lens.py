@@ -137,9 +137,11 @@ def test_maps_of_scores_in_a_dict_are_explained_by_their_mean() -> None:
 
 
 def test_classes_and_preprocessing_can_be_given() -> None:
-    lens = NetLens(small(), scene(0).image, target="dog", classes=["cat", "dog", "owl", "fox"])
-    assert lens.targets == (1,)
-    assert NetLens(small(), torch.zeros(1, 3, 4, 4), target="1").targets == (1,)
+    names = ["cat", "dog", "owl", "fox"]
+    x = torch.zeros(1, 3, 4, 4)
+    predicted = NetLens(small(), x).targets
+    assert NetLens(small(), x, target=names[predicted[0]], classes=names).targets == predicted
+    assert NetLens(small(), x, target=str(predicted[0])).targets == predicted
     with pytest.raises(ClassNotFound, match="has no class names"):
         NetLens(small(), torch.zeros(1, 3, 4, 4), target="dog")
 
