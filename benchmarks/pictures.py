@@ -15,13 +15,21 @@ from PIL import Image
 from netlens import NetLens, open_network
 from netlens.attribution import METHODS, Occlusion
 from netlens.images import save
-from netlens.show import panel
+from netlens.show import Picture, panel
 from netlens.world.scene import scene
 
 IMAGES = Path("images")
 PHOTOS = ("macaw", "egyptian_cat", "sunflower", "samoyed")
 CHOICE = ("grad_cam", "guided_backprop", "guided_grad_cam", "integrated_gradients")
 SCENE = 5
+WIDTH = 1120
+
+
+def write(figure: Picture, name: str) -> None:
+    """The panel at the width of a page, so that the repository stays small."""
+    picture = Image.fromarray(figure.rgba()[..., :3])
+    picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+    save(picture, IMAGES / name)
 
 
 def main() -> None:
@@ -31,12 +39,12 @@ def main() -> None:
     options = parser.parse_args()
     save(Image.fromarray(scene(SCENE, size=384).image), IMAGES / "scene.png")
     lens = NetLens(open_network(), IMAGES / "scene.png")
-    save(panel(lens.attribute(list(METHODS)), columns=4).rgba()[..., :3], IMAGES / "methods.jpg")
+    write(panel(lens.attribute(list(METHODS)), columns=4), "methods.jpg")
     if options.weights is not None and options.photos is not None:
         flat = open_network("mobilenet_v2", options.weights)
         lens = NetLens(flat, [options.photos / f"{name}.jpg" for name in PHOTOS])
         methods = [*CHOICE, Occlusion(window=48, stride=16)]
-        save(panel(lens.attribute(methods), columns=len(methods) + 1).rgba()[..., :3], IMAGES / "photos.jpg")
+        write(panel(lens.attribute(methods), columns=len(methods) + 1), "photos.jpg")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def test_vectors_have_no_heat_map():
     a = attribution(2, 10)
     with pytest.raises(NotApplicable, match=r"\(2, 10\).*no place in the image"):
         a.heatmap()
-    assert a._repr_png_() is None
+    assert a._repr_jpeg_() is None
 
 
 def test_positive_and_negative():

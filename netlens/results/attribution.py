@@ -223,8 +223,8 @@ class Attribution:
             diagnostics={name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)},
         )
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]] | None:
         try:
-            return self.show()._repr_png_()
+            return self.show()._repr_jpeg_()
         except NotApplicable:  # values without a place in the image show as their one-line repr
             return None

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 DPI = 200
 NOTEBOOK_SCALE = 2 / 3  # of the drawn pixels: sharp on dense screens, and a pair still fits the page
@@ -59,6 +60,9 @@ class Picture(Figure):
         self.agg.print_png(buffer, metadata={} if header is None else {"netlens": json.dumps(header)})
         return buffer.getvalue()
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
+        # a notebook keeps what it shows; as PNG, the same picture takes five times the space
         height, width = self.shape
-        return self.png(), {"width": round(width * NOTEBOOK_SCALE), "height": round(height * NOTEBOOK_SCALE)}
+        buffer = io.BytesIO()
+        Image.fromarray(self.rgba()[..., :3]).save(buffer, "JPEG", quality=85)
+        return buffer.getvalue(), {"width": round(width * NOTEBOOK_SCALE), "height": round(height * NOTEBOOK_SCALE)}
