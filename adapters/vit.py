@@ -33,8 +33,8 @@ def vit(network: nn.Module) -> Adapter:
 
 
 def _maxvit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Between partition and departition, activations are windows without a grid of their own."""
-    windows = "_attention." in key and not key.split("_attention.")[1].startswith("departition")
+    """From partition to departition, activations are windows without a grid of their own."""
+    windows = "_attention." in key and not key.split("_attention.")[1].startswith("departition_op")
     return None if windows or activation.ndim != 4 else activation
 
 

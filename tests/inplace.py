@@ -111,13 +111,8 @@ def masked_filled(x):
 def copied(x):
     y = x * 2
     y[:, 0].copy_(x[:, 3])
-    return y
-
-
-def filled_and_zeroed(x):
-    y = x * 2
-    y[:, 0].zero_()
-    y[:, 1].fill_(2.0)
+    y[:, 1].zero_()
+    y[:, 2].fill_(2.0)
     return y
 
 
@@ -125,12 +120,6 @@ def relu_read_again(x):
     y = x * 2
     z = F.relu(y, inplace=True)
     return y + z
-
-
-def relu_by_keywords(x):
-    y = x * 2
-    F.relu(input=y, inplace=True)
-    return y
 
 
 def relu_underscore(x):
@@ -141,12 +130,8 @@ def relu_underscore(x):
 
 def on_the_input(x):
     x.add_(1)
-    return x * 2
-
-
-def on_a_view_of_the_input(x):
     x[:, 0] = 0
-    return x
+    return x * 2
 
 
 def on_reshape(x):

@@ -209,7 +209,8 @@ class Spellings(nn.Module):
         y = self.conv(input=x)
         y = torch.relu(F.relu(y.relu(), inplace=False)) + y.clamp(min=0).mT
         y = torch.cat([y, F.pad(x, (0, 0)), x], dim=1).softmax(1)
-        values, places = F.max_pool2d(y, 2, return_indices=True)
+        values, places = F.max_pool2d(y, kernel_size=2, return_indices=True)
+        y = y + F.adaptive_max_pool2d(y, y.shape[-2:], return_indices=True)[0]
         y = F.max_unpool2d(values, places, 2) + torch.stack([y, y]).sum(0)
         a, b, c = torch.split(y, 3, dim=1)
         mixed = torch.einsum("nchw,nchv->nwv", a, b) @ c[:, 0, ..., None].squeeze(-1)

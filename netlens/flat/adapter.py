@@ -115,12 +115,15 @@ def logits_of(output: Any) -> Tensor:
 def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
     """An activation as maps (N, C, h, w) over the image: by the adapter's grid, else the activation itself if 4-d."""
     grid = flat.adapter.grid
-    maps = grid(flat, key, activation) if grid is not None else activation
-    if maps is not None and maps.ndim == 4:
-        return maps
+    what = type(activation).__name__
+    if isinstance(activation, Tensor):
+        maps = grid(flat, key, activation) if grid is not None else activation
+        if maps is not None and maps.ndim == 4:
+            return maps
+        what = f"shape {tuple(activation.shape)}"
     raise NotApplicable(
-        f"layer {key!r} of {flat.name} has activations of shape {tuple(activation.shape)}, which no adapter lays out "
-        "over the image; choose a layer with maps (N, C, h, w)."
+        f"layer {key!r} of {flat.name} has activations of {what}, which no adapter lays out over the image; "
+        "choose a layer with maps (N, C, h, w)."
     )
 
 

@@ -34,6 +34,7 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
             if isinstance(first, Slot) and inputs == 1:
                 return lifted.eval(), [first.index]
     layer = _TYPES.get(function, layers.Apply)
+    function = Named(_DISPATCHED[function]) if function in _DISPATCHED else function
     return layer(function, args, kwargs), list(range(inputs))
 
 
@@ -88,6 +89,19 @@ def is_view(layer: nn.Module) -> bool:
     return isinstance(layer, _VIEW_MODULES)
 
 
+class Named:
+    """A function of `torch.nn.functional` by its name: those that torch makes of two others cannot be pickled."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(F, self.__name__)(*args, **kwargs)
+
+
+_DISPATCHED = {f: name for name, f in vars(F).items() if "<locals>" in getattr(f, "__qualname__", "")}
+
+
 def _module(make: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, Any]]:
     """A builder that takes a call's arguments and gives the module and the call's first argument."""
 
@@ -116,8 +130,15 @@ def _dropout(p: float = 0.5, training: bool = False, inplace: bool = False) -> n
 
 
 def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    def make(size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> nn.Module:
-        return kind(size, stride or None, padding, dilation, ceil_mode=ceil_mode)
+    def make(
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> nn.Module:
+        return kind(kernel_size, stride or None, padding, dilation, return_indices, ceil_mode)
 
     return make
 
@@ -145,6 +166,8 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     **dict.fromkeys((torch.flatten, Tensor.flatten), _module(_flatten)),
     F.max_pool2d: _module(_max_pool(nn.MaxPool2d)),
     torch.max_pool2d: _module(_max_pool(nn.MaxPool2d)),
+    F.max_pool1d: _module(_max_pool(nn.MaxPool1d)),
+    F.max_pool3d: _module(_max_pool(nn.MaxPool3d)),
     F.avg_pool2d: _module(nn.AvgPool2d),
     F.adaptive_avg_pool2d: _module(nn.AdaptiveAvgPool2d),
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
