@@ -37,6 +37,7 @@ class FlatModel(nn.Module):
     >>> flat = FlatModel.from_nn_Module(net)
     >>> list(flat.layers)
     ['0', '1', '2']
+    >>> import torch
     >>> x = torch.randn(5, 3)
     >>> torch.equal(flat(x), net(x))
     True
