@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks import matrix
 from torch import nn
+
+from benchmarks import matrix
 
 
 def test_a_network_passes(capsys: pytest.CaptureFixture[str]) -> None:
