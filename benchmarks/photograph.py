@@ -1,0 +1,44 @@
+"""The share of positive attribution inside a photographed object, given its mask (0: object, 1: around, 2: undecided)."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from netlens import NetLens, open_network
+from netlens.evaluation import share_inside
+from netlens.preprocessing import Preprocessing
+
+METHODS = ("grad_cam", "guided_grad_cam", "guided_backprop", "occlusion", "saliency", "integrated_gradients")
+
+
+def cropped(mask: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """(1, H, W): a boolean mask, resized and cropped as the network's images are."""
+    plain = replace(preprocessing, mean=(0.0,), std=(1.0,), interpolation="nearest")
+    return plain(Image.fromarray(mask.astype(np.uint8) * 255))[:, 0] > 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="mobilenet_v2")
+    for name in ("weights", "photo", "mask"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    lens = NetLens(open_network(options.model, options.weights), options.photo)
+    trimap = np.array(Image.open(options.mask))
+    inner, outer = (cropped(mask, lens.flat.adapter.preprocessing) for mask in (trimap == 0, trimap != 1))
+    print(lens.predictions(k=1))
+    print(f"the object covers {inner.float().mean():.3f}, with the undecided border {outer.float().mean():.3f}\n")
+    print("| method | inside | with the undecided border |\n|---|---|---|")
+    for name in METHODS:
+        attribution = lens.attribute(name)
+        print(f"| {name} | {share_inside(attribution, inner).item():.3f} | {share_inside(attribution, outer).item():.3f} |")
+
+
+if __name__ == "__main__":
+    main()
