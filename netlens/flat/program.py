@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from netlens.flat.reuse import may_overwrite, overwriters
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,7 +38,10 @@ class Program:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     structure: pytree.TreeSpec
-    schedules: dict[Any, Schedule] = field(default_factory=dict, repr=False, compare=False)
+    schedules: dict[Any, Schedule] = field(default_factory=dict, init=False, repr=False, compare=False)
+    shortcuts: dict[Any, dict[str, Callable[..., Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def run(self, known: Mapping[str, Any], wanted: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
         """The values at the `wanted` keys, computed from the `known` ones by the fewest steps.
@@ -44,13 +49,25 @@ class Program:
         Each value is let go as soon as its last reader has run. `visit` is called for each step in place of the layer.
         """
         values = dict(known)
-        for step, dead in self.schedule(known, wanted):
+        schedule = self.schedule(known, wanted)
+        in_place = self.in_place(known, wanted) if visit is None and may_overwrite(schedule) else {}
+        for step, dead in schedule:
             read = [values[key] for key in step.reads]
-            values[step.key] = step.layer(*read) if visit is None else visit(step, read)
+            if visit is None:
+                values[step.key] = in_place.get(step.key, step.layer)(*read)
+            else:
+                values[step.key] = visit(step, read)
             del read
             for key in dead:
                 del values[key]
         return {key: values[key] for key in wanted}
+
+    def in_place(self, known: Collection[str], wanted: Sequence[str]) -> dict[str, Callable[..., Any]]:
+        """What the schedule may call instead of layers when nobody can notice that memory is reused."""
+        identity = (frozenset(known), tuple(wanted))
+        if identity not in self.shortcuts:
+            self.shortcuts[identity] = overwriters(self.schedule(known, wanted))
+        return self.shortcuts[identity]
 
     def schedule(self, known: Collection[str], wanted: Sequence[str]) -> Schedule:
         """The steps that lead from `known` to `wanted`, each with the keys that nobody reads after it."""

@@ -55,7 +55,7 @@ class Rules:
             replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
             for step in flat.program.steps
         )
-        return flat.edited(replace(flat.program, steps=steps, schedules={}))
+        return flat.edited(replace(flat.program, steps=steps))
 
     @staticmethod
     def _keys(flat: FlatModel, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:

@@ -22,7 +22,7 @@ def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Pro
     moved = [_rewired(step, {key: name}) for step in program.steps]
     position = next((i + 1 for i, step in enumerate(program.steps) if step.key == key), 0)
     steps = (*moved[:position], Step(name, pure_copy(layer), (key,)), *moved[position:])
-    return replace(program, steps=steps, outputs=_renamed(program.outputs, {key: name}), schedules={})
+    return replace(program, steps=steps, outputs=_renamed(program.outputs, {key: name}))
 
 
 def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Program:
@@ -39,7 +39,7 @@ def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Pr
         rewired,
         *program.steps[position + 1 :],
     )
-    return replace(program, steps=steps, schedules={})
+    return replace(program, steps=steps)
 
 
 def substitute(program: Program, key: str, layer: nn.Module) -> Program:
@@ -47,7 +47,7 @@ def substitute(program: Program, key: str, layer: nn.Module) -> Program:
     step = _step(program, key)
     pure = pure_copy(layer)
     steps = tuple(replace(s, layer=pure) if s is step else s for s in program.steps)
-    return replace(program, steps=steps, schedules={})
+    return replace(program, steps=steps)
 
 
 def remove(program: Program, key: str) -> Program:
@@ -60,14 +60,14 @@ def remove(program: Program, key: str) -> Program:
         )
     names = {key: step.reads[0]}
     steps = tuple(_rewired(other, names) for other in program.steps if other is not step)
-    return replace(program, steps=steps, outputs=_renamed(program.outputs, names), schedules={})
+    return replace(program, steps=steps, outputs=_renamed(program.outputs, names))
 
 
 def cut(program: Program, key: str) -> Program:
     """The part that leads to the layer `key`, whose activation becomes the output."""
     kept = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
     structure = program.structure if len(program.outputs) == 1 and program.structure.is_leaf() else _leaf()
-    return replace(program, steps=kept, outputs=(key,), structure=structure, schedules={})
+    return replace(program, steps=kept, outputs=(key,), structure=structure)
 
 
 def _leaf() -> pytree.TreeSpec:

@@ -2,8 +2,8 @@
 
 It has what real networks have (batch norm, skip connections, grouped convolutions) and a total stride of 16, so that
 an image of 128 x 128 ends as a feature map of 8 x 8. It has 342,247 parameters in a file of 1.4 MB.
-`python -m netlens.world.training` makes its weights, byte for byte on the machine that made them first, in 1,065 s on one
-thread of a busy CPU, data included; they label 97.8 % of 2,000 held-out scenes correctly.
+`python -m netlens.world.training` makes its weights (byte for byte, on the machine that made them first) in 1,065 s on
+one thread of a busy CPU, data included; they label 97.8 % of 2,000 held-out scenes correctly.
 """
 
 from __future__ import annotations

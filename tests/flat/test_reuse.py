@@ -1,0 +1,65 @@
+"""Reuse of memory: the same numbers, and nothing that anybody holds is ever overwritten."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from netlens.evaluation import randomised
+from netlens.flat import FlatModel
+from netlens.weights import build
+
+
+@pytest.fixture(scope="module", params=["resnet18", "mobilenet_v2", "mobilenet_v3_small", "densenet121"])
+def flat(request: pytest.FixtureRequest) -> FlatModel:
+    return FlatModel.from_nn_Module(randomised(build(request.param)))
+
+
+def test_it_happens_and_changes_no_number(flat: FlatModel) -> None:
+    assert flat.program.in_place(flat.inputs, flat.program.outputs)
+    x = torch.randn(2, 3, 64, 64)
+    expected = flat(x)
+    with torch.no_grad():
+        assert torch.equal(flat(x), expected)
+    with torch.inference_mode():
+        assert torch.equal(flat(x), expected)
+
+
+def test_what_is_recorded_stays_as_it_was(flat: FlatModel) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    keys = list(flat.layers)
+    expected = flat.record(x, layers=keys)
+    for some in (keys, keys[::2], keys[1::3]):
+        with torch.no_grad():
+            recorded = flat.record(x, layers=some)
+        assert all(torch.equal(recorded[key], expected[key]) for key in some)
+
+
+def test_what_a_suffix_starts_from_stays_as_it_was(flat: FlatModel) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for key in flat.find(nn.BatchNorm2d)[::5]:
+            known = flat.record(x, layers=flat.frontier(key))
+            before = {name: value.clone() for name, value in known.items()}
+            flat.resume(known)
+            assert all(torch.equal(known[name], value) for name, value in before.items())
+
+
+def test_a_hook_of_torchs_own_keeps_what_it_saw(flat: FlatModel) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    key = next(k for k in flat.find(nn.BatchNorm2d))
+    handle = flat.layers[key].register_forward_hook(lambda module, args, output: seen.append((output, output.clone())))
+    with torch.no_grad():
+        flat(torch.randn(1, 3, 64, 64))
+    handle.remove()
+    assert len(seen) == 1 and torch.equal(*seen[0])
+
+
+def test_an_input_that_is_rectified_at_once_is_not_touched() -> None:
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.ReLU(), nn.Linear(4, 2)))
+    x = torch.randn(3, 2, 2)
+    before = x.clone()
+    with torch.no_grad():
+        flat(x)
+    assert torch.equal(x, before)
