@@ -36,7 +36,7 @@ class PaddingMasked(Piece):
     """Scores (N, heads, L, S) under a mask (N, S) of the keys that are padding."""
 
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
-        mask = mask[:, None, None, :]
+        mask = mask[..., None, None, :]
         return scores.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 

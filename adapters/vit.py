@@ -25,7 +25,7 @@ def _vit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
 @register("torchvision.models.vision_transformer.VisionTransformer")
 def vit(network: nn.Module) -> Adapter:
     size = int(network.image_size)  # type: ignore[arg-type]
-    preprocessing = replace(IMAGENET, size=(size, size), resize=size if size > 224 else 256)
+    preprocessing = replace(IMAGENET, size=(size, size), resize=size if size > 224 else round(size * 256 / 224))
     blocks = len(network.encoder.layers)  # type: ignore[union-attr, arg-type]
     # the last layer that all tokens still pass on their way to the class token
     last = f"encoder.layers.encoder_layer_{blocks - 1}.ln_1"

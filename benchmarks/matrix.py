@@ -82,7 +82,7 @@ def families(rows: Sequence[Row]) -> str:
         layers = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
         equal = sum(row.difference == 0 for row in members)
         worst = max(row.difference for row in members)
-        verdict = "equal, bit for bit" if equal == len(members) else f"{equal} equal, else within {worst:.0e}"
+        verdict = "equal, bit for bit" if equal == len(members) else f"within {worst:.0e}"
         names = members[0].network if len(members) == 1 else f"{members[0].network} … ({len(members)})"
         lines.append(f"| {names} | {len(members)} | {layers} | {sum(r.opaque for r in members)} | {verdict} |")
     return "\n".join(lines)

@@ -1,4 +1,7 @@
-"""The share of positive attribution inside a photographed object, given its mask (0: object, 1: around, 2: undecided)."""
+"""The share of positive attribution inside a photographed object.
+
+Its mask is an image of the same size: 0 on the object, 1 around it, 2 where that is undecided.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def main() -> None:
     print(f"the object covers {inner.float().mean():.3f}, with the undecided border {outer.float().mean():.3f}\n")
     print("| method | inside | with the undecided border |\n|---|---|---|")
     for name in METHODS:
-        attribution = lens.attribute(name)
-        print(f"| {name} | {share_inside(attribution, inner).item():.3f} | {share_inside(attribution, outer).item():.3f} |")
+        shares = (share_inside(lens.attribute(name), mask).item() for mask in (inner, outer))
+        print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |")
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ def explain(
     with _reported():
         from netlens.zoo import open_network
 
-        outputs = _outputs(images, output)
         chosen = _methods(methods)
+        outputs = _outputs(images, output)
         flat = open_network(model, weights)
         if layer is not None:
             layer = flat.key(layer)
@@ -166,12 +166,26 @@ def _methods(names: str) -> list[str]:
 
 
 def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
-    """Where each picture goes; never over one of the images, and known to be writable before any work is done."""
+    """Where each picture goes: into a folder that is there before any work is done, never over one of the images."""
+    if output is not None and Path(output).suffix.lower() in (
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+    ):
+        raise ImageError(f"pictures are written as PNG, not as {output}; give a .png file, or a folder.")
     folder = Path(output) if output is not None and not output.lower().endswith(".png") else None
     if folder is None and output is not None and len(images) > 1:
         raise ImageError(f"{len(images)} images need a folder for their pictures; {output} is a file.")
-    names = [Path(image).stem for image in images]
-    stems = [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names)]
+    stems: list[str] = []
+    for image in images:
+        stem, count = Path(image).stem, 0
+        while (stem if not count else f"{stem}-{count}") in stems:
+            count += 1
+        stems.append(stem if not count else f"{stem}-{count}")
     if folder is not None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +200,7 @@ def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
             raise ImageError(
                 f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o."
             )
-        if any(Path(image).absolute() == out.absolute() for image in images):
+        if any(Path(image).resolve() == out.resolve() for image in images):
             raise ImageError(f"{out} is one of the images to explain and would be overwritten; choose another -o.")
     return outputs
 

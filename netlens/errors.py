@@ -14,8 +14,10 @@ class TraceError(NetLensError):
     """A network, or the part of it that was asked for, cannot be unrolled into layers."""
 
 
-class LayerNotFound(NetLensError):
+class LayerNotFound(NetLensError, KeyError):
     """A key, path, glob, type or index names no layer."""
+
+    __str__ = Exception.__str__  # KeyError would quote the message
 
 
 class RecordError(NetLensError):

@@ -136,6 +136,8 @@ class NetLens:
         """
         if isinstance(method, (list, tuple)):
             return [self.attribute(one, objective, wrt, **options) for one in method]
+        if isinstance(method, Method) and options:
+            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
         chosen = method if isinstance(method, Method) else _configured(method, options)
         return chosen(self.flat, self.x, self.objective if objective is None else objective, wrt)
 
@@ -180,6 +182,8 @@ class NetLens:
         try:
             with torch.no_grad():
                 scores = self.flat.logits(self.flat(self.x))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
             usual = self.flat.adapter.preprocessing.size
             if tuple(self.x.shape[-2:]) == usual:
@@ -219,10 +223,8 @@ def _with_knowledge(
         # what is known of the family was learned on colour; in gray it is the average of that
         known = replace(known, mean=(sum(known.mean) / 3,), std=(sum(known.std) / 3,))
     names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
-    if known is flat.adapter.preprocessing and names is None:
-        return flat
-    adapter = replace(flat.adapter, preprocessing=known)
-    return FlatModel(flat.program, flat.name, flat.opaque, adapter, flat.classes if names is None else names)
+    adapter = None if known is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=known)
+    return flat.knowing(adapter, names)
 
 
 def _channels(flat: FlatModel) -> int | None:

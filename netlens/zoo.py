@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from netlens.classes import ClassNames
+from netlens.errors import WeightsError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.preprocessing import Preprocessing
@@ -23,7 +24,9 @@ def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = N
     >>> open_network().classes[0]
     'striped disc'
     """
-    if name == BUNDLED and weights is None:
+    if name == BUNDLED:
+        if weights is not None:
+            raise WeightsError("the bundled network brings its own weights; name a torchvision network for others.")
         return bundled()
     network = build(name, weights)
     preprocessing, classes = metadata(name, weights)

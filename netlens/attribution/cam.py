@@ -16,7 +16,7 @@ from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
-from netlens.flat.layers import Add, Concatenate, Mean, Multiply
+from netlens.flat.layers import Add, Concatenate, Mean, Multiply, is_kind
 from netlens.flat.program import Step
 from netlens.flat.rules import RECTIFIERS
 from netlens.objectives import Objective
@@ -35,7 +35,7 @@ def cam_layer(flat: FlatModel) -> str:
         return flat.key(flat.adapter.cam_layer)
     steps = _leading_to(flat, flat.program.outputs[0])
     pooled = _pooled(steps)
-    convolutions = [step.key for step in steps if isinstance(step.layer, _CONVOLUTIONS) and step.key not in pooled]
+    convolutions = [step.key for step in steps if is_kind(step.layer, _CONVOLUTIONS) and step.key not in pooled]
     if not convolutions:
         raise NotApplicable(
             f"{flat.name} has no 2-d convolution, so there is no obvious layer for a class activation map; "
@@ -43,7 +43,7 @@ def cam_layer(flat: FlatModel) -> str:
         )
     key = convolutions[-1]
     for step in steps:
-        if key in step.reads and isinstance(step.layer, (*_SAME_PLACE, Add, Concatenate, Multiply)):
+        if key in step.reads and is_kind(step.layer, (*_SAME_PLACE, Add, Concatenate, Multiply)):
             key = step.key
     return key
 

@@ -141,6 +141,14 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 1 or not x.is_floating_point():
         got = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else _kind(x)
         raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {got}.")
+    if len(flat.inputs) != 1:
+        raise NotApplicable(f"methods explain networks of one input; {flat.name} has {', '.join(flat.inputs)}.")
+    weights = next((p for p in flat.parameters() if p.is_floating_point()), x)
+    if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
+        raise NetLensError(
+            f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
+            "bring one to the other with .to(...)."
+        )
     # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
     wanted = {type(step.layer) for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs)}
     if x.ndim == 3 and nn.Conv2d in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Adapter:
 _REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
 _REWRITES: dict[str, Callable[[Any], nn.Module | None]] = {}
 _discovered = False
+_DISCOVERY = threading.RLock()  # a second thread waits until all adapters are known
 
 
 def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callable[[nn.Module], Adapter]]:
@@ -129,11 +131,12 @@ def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
 
 def _discover() -> None:
     global _discovered
-    if _discovered:
-        return
-    _discovered = True
-    for point in entry_points(group="netlens.adapters"):
-        try:
-            point.load()
-        except Exception as error:
-            warnings.warn(f"adapter {point.name!r} ({point.value}) cannot be loaded: {error}", NetLensWarning, 2)
+    with _DISCOVERY:
+        if _discovered:
+            return
+        for point in entry_points(group="netlens.adapters"):
+            try:
+                point.load()
+            except Exception as error:
+                warnings.warn(f"adapter {point.name!r} ({point.value}) cannot be loaded: {error}", NetLensWarning, 4)
+        _discovered = True

@@ -100,19 +100,24 @@ class Hooks(Tap):
         self.readings = {key: self._reading(flat, key, gradients, parameters) for key in keys}
         self._names = {name: flat.key(name) for name in _several(layers) if isinstance(name, str)}
         self._exit = ExitStack()
+        self._open = False
 
     def __enter__(self) -> Hooks:
+        if self._open:
+            raise RecordError("these Hooks are open already; make another Hooks for a block inside.")
         with ExitStack() as stack:
             if self.gradients:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())
             stack.enter_context(tapped(self))
             self._exit = stack.pop_all()
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         self._exit.close()
 
     def __getitem__(self, name: LayerKey) -> Reading:

@@ -143,6 +143,13 @@ def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return make
 
 
+def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
+    """A clamp from below at 0 is a ReLU by another name; one on both sides is a Hardtanh."""
+    if min is None or (max is None and min != 0):
+        raise TypeError
+    return nn.ReLU() if max is None else nn.Hardtanh(min, max)
+
+
 def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Module:
     return nn.Flatten(start_dim, end_dim)
 
@@ -158,6 +165,12 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.elu: _module(lambda alpha=1.0, inplace=False: nn.ELU(alpha)),
     F.leaky_relu: _module(lambda negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope)),
     F.hardtanh: _module(lambda min_val=-1.0, max_val=1.0, inplace=False: nn.Hardtanh(min_val, max_val)),
+    **dict.fromkeys((F.selu, torch.selu), _plain(nn.SELU)),
+    **dict.fromkeys((F.celu, torch.celu), _module(lambda alpha=1.0, inplace=False: nn.CELU(alpha))),
+    F.softplus: _module(lambda beta=1.0, threshold=20.0: nn.Softplus(beta, threshold)),
+    F.threshold: _module(lambda threshold, value, inplace=False: nn.Threshold(threshold, value)),
+    **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clip, Tensor.clip), _module(_clamp)),
+    **dict.fromkeys((torch.clamp_min, Tensor.clamp_min), _module(_clamp)),
     **dict.fromkeys((F.sigmoid, torch.sigmoid, Tensor.sigmoid), _plain(nn.Sigmoid)),
     **dict.fromkeys((F.tanh, torch.tanh, Tensor.tanh), _plain(nn.Tanh)),
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _module(_softmax)),

@@ -19,7 +19,7 @@ from netlens.flat.rules import Rules
 from netlens.flat.summary import Summary, summarise
 from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
-from netlens.flat.twin import twin, unwrapped
+from netlens.flat.twin import twins, unwrapped
 from netlens.flat.unroll import unroll
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class FlatModel(nn.Module):
         self.classes = classes
         shown = {step.key: step.layer for step in program.steps if not step.hidden}
         self.layers = Layers(shown, name)
+        self.origin = object()  # shared by views that differ in rules or knowledge only, so that hooks reach them too
         # keys are paths with dots, which add_module refuses; the names of parameters become those of the original
         self._modules.update(shown)
         self.training = False
@@ -87,9 +88,12 @@ class FlatModel(nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
         network = unwrapped(module)
         if isinstance(network, FlatModel):
-            return network
+            if inputs is not None:
+                raise NetLensError("a flat model's inputs are fixed; flatten the original with inputs=... instead.")
+            return network.knowing(adapter, classes, name)
         known = adapter if adapter is not None else adapter_of(network)
-        program, opaque = unroll(trace(twin(network), inputs, rewritten))
+        twin, parts = twins(network)
+        program, opaque = unroll(trace(twin, inputs, rewritten, parts))
         return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, classes)
 
     @property
@@ -162,7 +166,9 @@ class FlatModel(nn.Module):
 
     def with_rules(self, rules: Rules) -> FlatModel:
         """A view of the same weights in which chosen layers propagate backwards by `rules`."""
-        return rules.apply(self)
+        view = rules.apply(self)
+        view.origin = self.origin
+        return view
 
     def prepend(self, name: str, layer: nn.Module) -> FlatModel:
         """A flat model in which `layer`, called `name`, stands between the input and its first readers.
@@ -195,6 +201,22 @@ class FlatModel(nn.Module):
     def cut(self, key: LayerKey) -> FlatModel:
         """A flat model that ends after `key`: its output is the activation there."""
         return self.edited(surgery.cut(self.program, self.layers.key(key)))
+
+    def knowing(
+        self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
+    ) -> FlatModel:
+        """A view of this flat model with another adapter, other class names or another name, where given."""
+        if adapter is None and classes is None and name is None:
+            return self
+        view = FlatModel(
+            self.program,
+            name if name is not None else self.name,
+            self.opaque,
+            adapter if adapter is not None else self.adapter,
+            classes if classes is not None else self.classes,
+        )
+        view.origin = self.origin
+        return view
 
     def edited(self, program: Program) -> FlatModel:
         """A flat model of another program, with the name, adapter and classes of this one."""

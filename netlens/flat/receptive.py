@@ -82,7 +82,11 @@ def _field(step: Step, seen: list[Field | None]) -> Field | None:
     if isinstance(layer, _WINDOWED):
         return _through_window(joint, joint.size, layer)
     if isinstance(layer, nn.Linear):
-        return joint if joint.stride != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
+        return joint if joint.size != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
+    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
+        return WHOLE
+    if isinstance(layer, Select) and _moves(layer):
+        return None
     function = layer.function if isinstance(layer, Apply) else None
     return joint if isinstance(layer, _POINTWISE) or function in _POINTWISE_FUNCTIONS else None
 
@@ -93,6 +97,12 @@ def _flattens(layer: nn.Module) -> bool:
         return False
     shape = layer.args[1:] if len(layer.args) > 2 else layer.args[1]
     return isinstance(shape, (tuple, list)) and len(shape) == 2
+
+
+def _moves(layer: Select) -> bool:
+    """Whether a selection shifts or thins positions, as `x[:, :, ::2]` does, rather than choosing channels."""
+    index = layer.args[1] if len(layer.args) > 1 else None
+    return isinstance(index, tuple) and any(part not in (slice(None), Ellipsis) for part in index[2:])
 
 
 def _joint(fields: list[Field]) -> Field:

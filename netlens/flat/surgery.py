@@ -66,12 +66,8 @@ def remove(program: Program, key: str) -> Program:
 def cut(program: Program, key: str) -> Program:
     """The part that leads to the layer `key`, whose activation becomes the output."""
     kept = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
-    structure = program.structure if len(program.outputs) == 1 and program.structure.is_leaf() else _leaf()
-    return replace(program, steps=kept, outputs=(key,), structure=structure)
-
-
-def _leaf() -> pytree.TreeSpec:
-    return pytree.tree_flatten(0)[1]
+    one_tensor = pytree.tree_flatten(0)[1]
+    return replace(program, steps=kept, outputs=(key,), structure=one_tensor)
 
 
 def _step(program: Program, key: str) -> Step:
@@ -79,8 +75,8 @@ def _step(program: Program, key: str) -> Step:
 
 
 def _check_name(program: Program, name: str) -> None:
-    if name in program.inputs or any(step.key == name for step in program.steps):
-        raise NetLensError(f"there is a layer {name!r} already; give the new one another name.")
+    if name in (*program.inputs, "output") or any(step.key == name for step in program.steps):
+        raise NetLensError(f"the name {name!r} is taken already; give the new layer another one.")
 
 
 def _rewired(step: Step, names: Mapping[str, str]) -> Step:

@@ -69,4 +69,4 @@ def tapped_visit(flat: nn.Module) -> Visit | None:
 
 
 def _active(flat: nn.Module) -> list[Tap]:
-    return [tap for tap in _TAPS.get() if tap.flat is flat]
+    return [tap for tap in _TAPS.get() if getattr(tap.flat, "origin", tap.flat) is getattr(flat, "origin", flat)]

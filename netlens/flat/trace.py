@@ -7,7 +7,7 @@ import linecache
 import operator
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,17 +43,23 @@ class Trace:
 Rewrite = Callable[[nn.Module], nn.Module | None]
 
 
-def trace(root: nn.Module, inputs: Sequence[str] | None = None, rewrite: Rewrite = lambda module: None) -> Trace:
+def trace(
+    root: nn.Module,
+    inputs: Sequence[str] | None = None,
+    rewrite: Rewrite = lambda module: None,
+    twins: Mapping[int, Any] | None = None,
+) -> Trace:
     """Trace `root` (a twin, never the user's module) with the named arguments of its forward as inputs.
 
-    `rewrite` gives a module of pure pieces to trace in a module's place, or None.
+    `rewrite` gives a module of pure pieces to trace in a module's place, or None. `twins` are the twins of modules and
+    tensors by the `id` of the original, which a closure in the network may still mean.
 
     Without `inputs`, the arguments that have no default are the inputs and all others keep their defaults. Raises
     `TraceError` with the offending line when the forward of `root` itself cannot be traced; a submodule that cannot be
     traced becomes one node, and the reason is kept in `opaque`.
     """
     names = _input_names(root, inputs)
-    tracer = _Tracer(root, names, rewrite)
+    tracer = _Tracer(root, names, rewrite, twins if twins is not None else {})
     try:
         with _ONE_AT_A_TIME:
             graph = tracer.trace(root)
@@ -117,11 +123,12 @@ for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite) -> None:
+    def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite, twins: Mapping[int, Any]) -> None:
         super().__init__()
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
+        self.twins = twins
         self.pieces: dict[str, nn.Module] = {}
         self.modules_by_path: dict[str, nn.Module] = {}
         self.paths: dict[int, str] = {}
@@ -165,6 +172,7 @@ class _Tracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
             return attr_val
+        attr_val = self.twins.get(id(attr_val), attr_val)
         path = self.tensor_paths.get(id(attr_val))
         if path is None:
             return attr_val
@@ -181,6 +189,8 @@ class _Tracer(fx.Tracer):
 
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
+            a = self.twins.get(id(a), a)
+            a = a.detach() if a.requires_grad else a  # never a parameter of the user's
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
@@ -191,6 +201,9 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if threading.get_ident() != self.thread:  # tracing patches nn.Module.__call__ for every thread
             return forward(*args, **kwargs)
+        if id(m) in self.twins and self.twins[id(m)] is not m:
+            m = self.twins[id(m)]
+            forward = m.forward
         path = self.path_of_module(m)
         if path in self.opaque:
             return self.create_proxy("call_module", path, args, kwargs)

@@ -30,14 +30,22 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A twin of `module` in eval mode: same classes and storage, no gradients, no hooks.
+    """A twin of `module` alone; see `twins`."""
+    return twins(module)[0]
+
+
+def twins(module: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
+    """A twin of `module` in eval mode, and the twins of all its parts and tensors by the `id` of the original.
+
+    A twin has the same classes and storage, no gradients and no hooks.
 
     Parameters and buffers are detached views of the original's, so an in-place change of the original's weights (an
     optimiser step, `load_state_dict`) is seen by the twin, while nothing that is done to the twin's modules, flags or
     gradients reaches the original. The user's hooks stay behind; those by which torch itself computes a weight
     (`weight_norm`, `spectral_norm`, pruning) come along, because without them the layer would be another one.
     """
-    return _Twin().module(unwrapped(module))
+    maker = _Twin()
+    return maker.module(unwrapped(module)), maker.copies
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
