@@ -53,7 +53,7 @@ def test_several_images_go_into_a_folder(photo: str) -> None:
     Path("other").mkdir()
     Image.fromarray(scene(6).image).save("other/photo.png")
     assert run("explain", photo, "other/photo.png", "--method", "saliency", "-o", "out").exit_code == 0
-    assert sorted(path.name for path in Path("out").iterdir()) == ["photo-0-explained.png", "photo-1-explained.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["photo-1-explained.png", "photo-explained.png"]
 
 
 def test_all_methods_run_on_the_bundled_network(photo: str) -> None:

@@ -122,9 +122,9 @@ def test_suffixes_and_recording_work_on_edited_models(flat, x):
 
 
 def test_mistakes_are_named(flat):
-    with pytest.raises(NetLensError, match="there is a layer '1' already"):
+    with pytest.raises(NetLensError, match="the name '1' is taken already"):
         flat.insert_after("0", "1", Double())
-    with pytest.raises(NetLensError, match="there is a layer 'input' already"):
+    with pytest.raises(NetLensError, match="the name 'input' is taken already"):
         flat.prepend("input", Double())
     with pytest.raises(LayerNotFound, match="no layer 'conv9'"):
         flat.remove("conv9")
