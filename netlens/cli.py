@@ -87,6 +87,10 @@ def explain(
             layer = flat.key(layer)
         if model != "shapes" and weights is None:
             click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
+        if layer is not None and not any(_reads_layer(name) for name in chosen):
+            raise NetLensError(
+                f"none of {', '.join(chosen)} reads a layer, so --layer would change nothing; leave it out."
+            )
         for image, out in zip(images, outputs, strict=True):
             _explain_one(flat, image, out, chosen, target, layer)
 
@@ -135,13 +139,8 @@ def _explain_one(
 
 def _attributions(lens: NetLens, methods: list[str], layer: str | None) -> Iterator[Attribution]:
     """Each method's result, with its time told; methods that do not apply say why and are left out."""
-    from dataclasses import fields
-
-    from netlens.attribution import METHODS
-
     for name in methods:
-        reads_layer = any(field.name == "layer" for field in fields(METHODS[name]))
-        options: dict[str, Any] = {"layer": layer} if layer is not None and reads_layer else {}
+        options: dict[str, Any] = {"layer": layer} if layer is not None and _reads_layer(name) else {}
         start = time.perf_counter()
         try:
             result = lens.attribute(name, **options)
@@ -150,6 +149,14 @@ def _attributions(lens: NetLens, methods: list[str], layer: str | None) -> Itera
             continue
         click.echo(f"  {name}: {time.perf_counter() - start:.2f} s")
         yield result
+
+
+def _reads_layer(name: str) -> bool:
+    from dataclasses import fields
+
+    from netlens.attribution import METHODS
+
+    return any(field.name == "layer" for field in fields(METHODS[name]))
 
 
 def _methods(names: str) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import METHODS, Attribution, Method, method_named
-from netlens.attribution.method import picture
+from netlens.attribution.method import check_matches, picture
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
@@ -83,7 +83,13 @@ class NetLens:
     ) -> None:
         self.flat = _with_knowledge(FlatModel.from_nn_Module(network), preprocessing, classes)
         self.x = self._batch(x)
+        check_matches(self.flat, self.x)
         self.logits = self._logits()
+        if self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
+            raise NetLensError(
+                f"{len(self.flat.classes)} class names were given for the {self.logits.shape[1]} classes of "
+                f"{self.flat.name}; give one for each."
+            )
         self.targets = self._targets(target)
         self.objective = objectives.logit(list(self.targets) if len(self.targets) > 1 else self.targets[0])
 
@@ -154,7 +160,7 @@ class NetLens:
         method = METHODS[name]
 
         def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
-            return self.attribute(method, objective, wrt, **options)
+            return self.attribute(_configured(method, options), objective, wrt)
 
         explain.__name__ = explain.__qualname__ = name
         explain.__doc__ = method.__doc__

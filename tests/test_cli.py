@@ -81,6 +81,7 @@ def test_target_and_layer_are_used(photo: str) -> None:
         (["photo.png", "--target", "giraffe"], ["giraffe"]),
         (["photo.png", "--target", "99"], ["99"]),
         (["photo.png", "--layer", "layer7"], ["layer7", "Closest"]),
+        (["photo.png", "--method", "saliency", "--layer", "stem"], ["saliency", "--layer"]),
         (["photo.png", "--model", "resnet51"], ["resnet51", "resnet50"]),
         (["photo.png", "--model", "alexnet", "--weights", "none.safetensors"], ["none.safetensors"]),
         (["photo.png", "--model", "squeezenet1_1", "--weights", "other.safetensors"], ["other.safetensors"]),

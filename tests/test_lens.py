@@ -168,6 +168,18 @@ def test_too_small_an_image_names_the_usual_size() -> None:
         NetLens(pooled, torch.zeros(1, 3, 4, 4))
 
 
+def test_what_would_be_misread_is_refused() -> None:
+    with pytest.raises(NetLensError, match=r"the input is torch.float64 on cpu, but sequential is torch.float32"):
+        NetLens(small(), torch.zeros(1, 3, 8, 8, dtype=torch.float64))
+    with pytest.raises(NetLensError, match="2 class names were given for the 4 classes"):
+        NetLens(small(), torch.zeros(1, 3, 8, 8), classes=["cat", "dog"])
+    lens = NetLens(small(), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(NetLensError, match=r"IntegratedGradients has no option 'method'"):
+        lens.integrated_gradients(method="gausslegendre")
+    with pytest.raises(NetLensError, match=r"n_steps must be a whole number, not 2\.5"):
+        lens.integrated_gradients(n_steps=2.5)
+
+
 def test_a_float64_network_gets_float64_images() -> None:
     assert NetLens(small().double(), scene(0).image).saliency().values.dtype == torch.float64
 

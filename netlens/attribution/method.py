@@ -143,18 +143,23 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
         raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {got}.")
     if len(flat.inputs) != 1:
         raise NotApplicable(f"methods explain networks of one input; {flat.name} has {', '.join(flat.inputs)}.")
-    weights = next((p for p in flat.parameters() if p.is_floating_point()), x)
-    if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
-        raise NetLensError(
-            f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
-            "bring one to the other with .to(...)."
-        )
+    check_matches(flat, x)
     # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
     wanted = {type(step.layer) for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs)}
     if x.ndim == 3 and nn.Conv2d in wanted:
         raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
     if not torch.isfinite(x).all():
         raise NonFiniteError(f"the input holds NaN or Inf in sample {first_bad(x, len(x))}.")
+
+
+def check_matches(flat: FlatModel, x: Tensor) -> None:
+    """Raise if the network cannot take `x` for its type or device, which torch says less clearly."""
+    weights = next((p for p in flat.parameters() if p.is_floating_point()), x)
+    if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
+        raise NetLensError(
+            f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
+            "bring one to the other with .to(...)."
+        )
 
 
 def _kind(value: object) -> str:

@@ -72,6 +72,8 @@ def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
     >>> [part.tolist() for part in quadrature("riemann_trapezoid", 3)]
     [[0.25, 0.5, 0.25], [0.0, 0.5, 1.0]]
     """
+    if not isinstance(n, int):
+        raise NetLensError(f"n_steps must be a whole number, not {n!r}.")
     if n < 1 or (name == "riemann_trapezoid" and n < 2):
         raise NetLensError(f"{name} needs at least {2 if name == 'riemann_trapezoid' else 1} steps, not {n}.")
     even = np.full(n, 1 / n)
