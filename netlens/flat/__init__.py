@@ -5,7 +5,7 @@ from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.hooks import Hooks
 from netlens.flat.layers import Normalize
 from netlens.flat.model import FlatModel
-from netlens.flat.rules import DECONVNET, GUIDED, Rule, Rules
+from netlens.flat.rules import DECONVNET, GUIDED, Rule, Rules, vjp
 
 __all__ = [
     "DECONVNET",
@@ -19,4 +19,5 @@ __all__ = [
     "edits",
     "register",
     "rewrite",
+    "vjp",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,12 +124,13 @@ class Constant(nn.Module):
         return f"{tuple(self.value.shape)}"
 
 
-class Wrapper(nn.Module):
+class Wrapper(nn.Module, ABC):
     """Abstract: another layer, `inner`, run in another way; whoever asks for layers by type sees the inner one."""
 
     @property
+    @abstractmethod
     def inner(self) -> nn.Module:
-        raise NotImplementedError
+        """The layer that is wrapped."""
 
 
 def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
