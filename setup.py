@@ -8,7 +8,11 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "__init__.py").read_text()).group(1)
 
-TEST = ["pytest>=8", "ruff>=0.8", "mypy>=1.13", "captum>=0.8", "nbclient>=0.10", "ipykernel>=6"]
+# a superpixel is scikit-image's, a regression scikit-learn's
+SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]
+# captum, torchcam, zennit and grad-cam are oracles that the tests compare numbers with
+ORACLES = ["captum>=0.8", "torchcam>=0.5", "zennit>=0.5.1", "grad-cam>=1.5.4"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
 
 setup(
     name="netlens",
@@ -33,7 +37,11 @@ setup(
         "tqdm>=4.66",
         "click>=8.1",
     ],
-    extras_require={"test": TEST, "notebook": ["jupyterlab>=4"]},
+    extras_require={
+        "superpixels": SUPERPIXELS,
+        "test": [*TEST, *ORACLES, *SUPERPIXELS],
+        "notebook": ["jupyterlab>=4"],
+    },
     entry_points={
         "console_scripts": ["netlens = netlens.cli:main"],
         "netlens.adapters": ["torchvision = netlens.adapters"],

@@ -20,7 +20,7 @@ ROWS = [
     ("preprocessing",),
     ("weights",),
     ("flat", "world"),
-    ("adapters", "objectives"),
+    ("adapters", "objectives", "rules"),
     ("results", "show"),
     ("attribution",),
     ("evaluation",),

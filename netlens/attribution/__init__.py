@@ -7,8 +7,8 @@ A method is a frozen dataclass whose fields are its options and whose call is
 from netlens.attribution.cam import GradCAM, GuidedGradCAM, cam_layer
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
 from netlens.attribution.method import METHODS, Method, method_named, register
-from netlens.attribution.occlusion import Occlusion
 from netlens.attribution.path import IntegratedGradients
+from netlens.attribution.perturbation import Occlusion
 from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
 from netlens.results import Attribution
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
-from netlens.flat import DECONVNET, GUIDED, FlatModel
+from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.rules import DECONVNET, GUIDED
 
 
 @register

@@ -36,7 +36,7 @@ class Suffix:
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Suffix:
         """Run the network on x (n, ...) up to `wrt`, once."""
         wanted = flat.keys_of(objective.layers)
-        after = _reached(flat, [wrt])
+        after = flat.program.reached([wrt])
         if not after.isdisjoint(flat.program.outputs):
             after.add(OUTPUT)
         earlier = [key for key in wanted if key not in after]
@@ -45,7 +45,7 @@ class Suffix:
         with torch.no_grad():
             known = flat.record(x, layers=list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
-        return cls(flat, objective, wrt, known, frozenset(known) - _reached(flat, flat.inputs), len(x))
+        return cls(flat, objective, wrt, known, frozenset(known) - flat.program.reached(flat.inputs), len(x))
 
     @property
     def at(self) -> Tensor:
@@ -73,12 +73,3 @@ class Suffix:
 
         # the activation at `wrt` itself is about to be replaced
         return None if key == self.wrt else pytree.tree_map_only(Tensor, take, self.known[key])
-
-
-def _reached(flat: FlatModel, keys: Sequence[str]) -> set[str]:
-    """These keys and all that are computed from them."""
-    reached = set(keys)
-    for step in flat.program.steps:
-        if not reached.isdisjoint(step.reads):
-            reached.add(step.key)
-    return reached

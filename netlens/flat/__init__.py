@@ -5,11 +5,9 @@ from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.hooks import Hooks
 from netlens.flat.layers import Normalize
 from netlens.flat.model import FlatModel
-from netlens.flat.rules import DECONVNET, GUIDED, Rule, Rules, vjp
+from netlens.flat.rules import Rule, Rules, vjp
 
 __all__ = [
-    "DECONVNET",
-    "GUIDED",
     "Adapter",
     "FlatModel",
     "Hooks",

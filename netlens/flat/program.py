@@ -130,6 +130,14 @@ class Program:
                 read.update(step.reads)  # sizes and constants are cheap, and are not activations: trace them back
         return tuple(name for name in (*self.inputs, *before) if name in read)
 
+    def reached(self, keys: Iterable[str]) -> set[str]:
+        """These keys and all that are computed from them."""
+        reached = set(keys)
+        for step in self.steps:
+            if not reached.isdisjoint(step.reads):
+                reached.add(step.key)
+        return reached
+
     def assemble(self, values: Mapping[str, Any]) -> Any:
         """The network's output in its own structure (tensor, tuple, dict, dataclass)."""
         return pytree.tree_unflatten([values[key] for key in self.outputs], self.structure)

@@ -88,8 +88,8 @@ class _ByRule(torch.autograd.Function):
         # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
         with torch.enable_grad():
             ctx.inputs = [
-                value.detach().requires_grad_(value.is_floating_point()) if isinstance(value, Tensor) else value
-                for value in inputs
+                value.detach().requires_grad_(needed) if isinstance(value, Tensor) else value
+                for value, needed in zip(inputs, ctx.needs_input_grad[2:], strict=True)
             ]
             ctx.output = layer(*ctx.inputs)
         ctx.layer, ctx.rule = layer, rule
@@ -107,23 +107,3 @@ def vjp(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Ten
     wanted = [value for value in inputs if value.requires_grad]
     found = iter(torch.autograd.grad(output, wanted, gradient, retain_graph=True, allow_unused=True))
     return tuple(next(found) if value.requires_grad else None for value in inputs)
-
-
-GUIDED = Rules(
-    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient.clamp(min=0)))},
-    name="guided backprop",
-)
-"""Only positive gradients pass a rectifier, and only where its own derivative lets them.
-
-Springenberg et al. 2014, https://arxiv.org/abs/1412.6806. Smooth rectifiers (GELU, SiLU, Hardswish, ...) keep their own
-derivative in place of the mask of ReLU.
-"""
-
-DECONVNET = Rules(
-    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: (gradient.clamp(min=0),))},
-    name="deconvnet",
-)
-"""Only positive gradients pass a rectifier, whatever went forward.
-
-Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
-"""

@@ -19,7 +19,7 @@ from netlens.attribution import (
     Occlusion,
     Saliency,
 )
-from netlens.attribution.path import quadrature
+from netlens.attribution.path.quadrature import quadrature
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit

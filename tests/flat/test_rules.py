@@ -11,8 +11,9 @@ from torch import nn
 
 from netlens.errors import NotApplicable
 from netlens.evaluation.randomised import randomised
-from netlens.flat import DECONVNET, GUIDED, FlatModel, Hooks, Rule, Rules
+from netlens.flat import FlatModel, Hooks, Rule, Rules
 from netlens.flat.rules import vjp
+from netlens.rules import DECONVNET, GUIDED
 
 RULES = {"guided": (GUIDED, GuidedBackprop), "deconvnet": (DECONVNET, Deconvolution)}
 FUNCTIONAL = {

@@ -10,8 +10,9 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.evaluation.randomised import randomised
-from netlens.flat import GUIDED, FlatModel, Hooks, Normalize, Rules
+from netlens.flat import FlatModel, Hooks, Normalize, Rules
 from netlens.flat.rules import RECTIFIERS
+from netlens.rules import GUIDED
 from tests.networks import NETWORKS as ODD
 
 NETWORKS = {

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.baseline import baseline_like
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
+from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.suffix import Suffix
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
-
-Quadrature = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 
 
 @register
@@ -62,44 +59,3 @@ class IntegratedGradients(Method):
         change = suffix.value(range(n), end) - suffix.value(range(n), start)
         gap = values.flatten(1).sum(1) - change
         return (values if self.multiply else mean), {"completeness_gap": gap}
-
-
-def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and places of n evaluations on [0, 1]; the weights sum to 1.
-
-    >>> [part.tolist() for part in quadrature("riemann_middle", 2)]
-    [[0.5, 0.5], [0.25, 0.75]]
-    >>> [part.tolist() for part in quadrature("riemann_trapezoid", 3)]
-    [[0.25, 0.5, 0.25], [0.0, 0.5, 1.0]]
-    """
-    if not isinstance(n, int):
-        raise NetLensError(f"n_steps must be a whole number, not {n!r}.")
-    if n < 1 or (name == "riemann_trapezoid" and n < 2):
-        raise NetLensError(f"{name} needs at least {2 if name == 'riemann_trapezoid' else 1} steps, not {n}.")
-    even = np.full(n, 1 / n)
-    if name == "gausslegendre":
-        places, weights = np.polynomial.legendre.leggauss(n)
-        return weights / 2, (1 + places) / 2
-    if name == "riemann_left":
-        return even, np.arange(n) / n
-    if name == "riemann_right":
-        return even, np.arange(1, n + 1) / n
-    if name == "riemann_middle":
-        return even, (np.arange(n) + 0.5) / n
-    if name == "riemann_trapezoid":
-        weights = np.full(n, 1 / (n - 1))
-        weights[[0, -1]] /= 2
-        return weights, np.arange(n) / (n - 1)
-    raise NetLensError(f"there is no quadrature {name!r}; choose one of {', '.join(Quadrature.__args__)}.")
-
-
-def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
-    """A baseline of the shape of x: one number everywhere, or a tensor that broadcasts to x."""
-    if not isinstance(baselines, Tensor):
-        return torch.full_like(x, float(baselines))
-    try:
-        return baselines.to(x).expand_as(x).clone()
-    except RuntimeError:
-        raise NetLensError(
-            f"a baseline of shape {tuple(baselines.shape)} does not broadcast to the input's {tuple(x.shape)}."
-        ) from None

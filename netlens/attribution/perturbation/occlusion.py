@@ -10,9 +10,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from netlens.attribution.baseline import baseline_like
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
-from netlens.attribution.path import baseline_like
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel

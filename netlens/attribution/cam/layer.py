@@ -1,0 +1,67 @@
+"""Which layer class activation maps read by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.layers import Add, Concatenate, Mean, Multiply, is_kind
+from netlens.flat.program import Step
+from netlens.flat.rules import RECTIFIERS
+
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_SAME_PLACE = (*RECTIFIERS, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity)
+
+
+def cam_layer(flat: FlatModel) -> str:
+    """The layer that class activation maps read by default: the adapter's choice, else the last maps of the network.
+
+    Those are the output of the last convolution over positions (not over pooled features), followed through the
+    normalisation, rectifier, gate, sum or concatenation that belong to it, up to whatever pools or flattens the maps.
+    """
+    if flat.adapter.cam_layer is not None:
+        return flat.key(flat.adapter.cam_layer)
+    steps = _leading_to(flat, flat.program.outputs[0])
+    pooled = _pooled(steps)
+    convolutions = [step.key for step in steps if is_kind(step.layer, _CONVOLUTIONS) and step.key not in pooled]
+    if not convolutions:
+        raise NotApplicable(
+            f"{flat.name} has no 2-d convolution, so there is no obvious layer for a class activation map; "
+            "name one with layer=..., or give an adapter with cam_layer."
+        )
+    key = convolutions[-1]
+    for step in steps:
+        if key in step.reads and is_kind(step.layer, (*_SAME_PLACE, Add, Concatenate, Multiply)):
+            key = step.key
+    return key
+
+
+def _leading_to(flat: FlatModel, output: str) -> list[Step]:
+    """The steps that an output depends on: the first output has the class scores, others may be auxiliary."""
+    needed, steps = {output}, []
+    for step in reversed(flat.program.steps):
+        if step.key in needed:
+            needed.update(step.reads)
+            steps.append(step)
+    return steps[::-1]
+
+
+def _pooled(steps: Sequence[Step]) -> set[str]:
+    """The values that hold one position for the whole image, such as the gates of squeeze-and-excitation."""
+    pooled: set[str] = set()
+    for step in steps:
+        if _pools_all(step.layer) or (step.reads and pooled.issuperset(step.reads)):
+            pooled.add(step.key)
+    return pooled
+
+
+def _pools_all(layer: nn.Module) -> bool:
+    if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
+        return layer.output_size in (1, (1, 1), [1, 1])
+    if not isinstance(layer, Mean):
+        return False
+    dims = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else None)
+    return isinstance(dims, (tuple, list)) and {dim % 4 for dim in dims} == {2, 3}

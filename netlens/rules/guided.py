@@ -1,0 +1,24 @@
+"""Guided backprop and deconvnet: rectifiers that pass positive gradients only."""
+
+from __future__ import annotations
+
+from netlens.flat.rules import RECTIFIERS, Rule, Rules, vjp
+
+GUIDED = Rules(
+    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient.clamp(min=0)))},
+    name="guided backprop",
+)
+"""Only positive gradients pass a rectifier, and only where its own derivative lets them.
+
+Springenberg et al. 2014, https://arxiv.org/abs/1412.6806. Smooth rectifiers (GELU, SiLU, Hardswish, ...) keep their own
+derivative in place of the mask of ReLU.
+"""
+
+DECONVNET = Rules(
+    {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: (gradient.clamp(min=0),))},
+    name="deconvnet",
+)
+"""Only positive gradients pass a rectifier, whatever went forward.
+
+Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
+"""
