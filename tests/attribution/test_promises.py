@@ -18,7 +18,13 @@ from netlens.objectives import channel, layer, logit, neuron
 
 # what keeps small inputs interesting and tests fast, for the methods that have such an option
 SMALL = {
-    **{"n_steps": 5, "n_samples": 3, "n_masks": 6, "n_segments": 6, "window": 13, "stride": 9, "chunk": 4},
+    "n_steps": 5,
+    "n_samples": 3,
+    "n_masks": 6,
+    "n_segments": 6,
+    "window": 13,
+    "stride": 9,
+    "chunk": 4,
 }
 
 
