@@ -137,18 +137,23 @@ def _explain_one(
     click.echo(f"wrote {out}")
 
 
-def _attributions(lens: NetLens, methods: list[str], layer: str | None) -> Iterator[Attribution]:
+def _attributions(lens: NetLens, names: list[str], layer: str | None) -> Iterator[Attribution]:
     """Each method's result, with its time told; methods that do not apply say why and are left out."""
-    for name in methods:
-        options: dict[str, Any] = {"layer": layer} if layer is not None and _reads_layer(name) else {}
-        start = time.perf_counter()
-        try:
-            result = lens.attribute(name, **options)
-        except NotApplicable as error:
-            click.echo(f"  {name}: does not apply: {error}", err=True)
-            continue
-        click.echo(f"  {name}: {time.perf_counter() - start:.2f} s")
-        yield result
+    from netlens.attribution import METHODS, together
+
+    methods = {
+        name: METHODS[name](**({"layer": layer} if layer is not None and _reads_layer(name) else {})) for name in names
+    }
+    with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
+        for name, method in methods.items():
+            start = time.perf_counter()
+            try:
+                result = method(lens.flat, x, lens.objective)
+            except NotApplicable as error:
+                click.echo(f"  {name}: does not apply: {error}", err=True)
+                continue
+            click.echo(f"  {name}: {time.perf_counter() - start:.2f} s")
+            yield result
 
 
 def _reads_layer(name: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens import objectives
-from netlens.attribution import METHODS, Attribution, Method, method_named
+from netlens.attribution import METHODS, Attribution, Method, method_named, together
 from netlens.attribution.method import check_matches, picture
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning
@@ -135,24 +135,24 @@ class NetLens:
     def attribute(
         self, method: Any, objective: Objective | None = None, wrt: str = "input", **options: Any
     ) -> Attribution | list[Attribution]:
-        """Explain by a method, given as an instance, a class, a name, or a list of them.
+        """Explain by a method, given as an instance, a class, a name, or a list of them, which share what they can.
 
         objective: what to explain; by default the logit of the target. wrt: the input, or a layer. options: the
         method's own, unless an instance was given.
         """
-        if isinstance(method, (list, tuple)):
-            return [self.attribute(one, objective, wrt, **options) for one in method]
-        if isinstance(method, Method) and options:
-            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
-        chosen = method if isinstance(method, Method) else _configured(method, options)
-        return chosen(self.flat, self.x, self.objective if objective is None else objective, wrt)
+        asked = self.objective if objective is None else objective
+        if not isinstance(method, (list, tuple)):
+            return _configured(method, options)(self.flat, self.x, asked, wrt)
+        methods = [_configured(one, options) for one in method]
+        with together(methods, self.flat, self.x, asked, wrt) as x:
+            return [one(self.flat, x, asked, wrt) for one in methods]
 
     def show(self, *methods: Method | type[Method] | str, **look: Any) -> Any:
         """A panel that compares methods (by default a choice of them) side by side."""
         from netlens.show import panel
 
         chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
-        return panel([self.attribute(method) for method in chosen], **look)
+        return panel(self.attribute(list(chosen)), **look)
 
     def __getattr__(self, name: str) -> Callable[..., Attribution]:
         if name.startswith("_") or name not in METHODS:
@@ -241,7 +241,11 @@ def _channels(flat: FlatModel) -> int | None:
     return None
 
 
-def _configured(method: type[Method] | str, options: dict[str, Any]) -> Method:
+def _configured(method: Method | type[Method] | str, options: dict[str, Any]) -> Method:
+    if isinstance(method, Method):
+        if options:
+            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
+        return method
     cls = method_named(method) if isinstance(method, str) else method
     known = [field.name for field in fields(cls)]
     unknown = [name for name in options if name not in known]

@@ -10,6 +10,7 @@ from netlens.attribution.method import METHODS, Method, method_named, register
 from netlens.attribution.path import IntegratedGradients
 from netlens.attribution.perturbation import Occlusion
 from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
+from netlens.attribution.together import together
 from netlens.results import Attribution
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "cam_layer",
     "method_named",
     "register",
+    "together",
 ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from netlens.attribution.recording import Recording, recording_of
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.taps import Tap, tapped
@@ -40,11 +41,27 @@ def gradients_of(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """As `gradient_of`, at several layers in one forward and one backward."""
     keys = [flat.key(name) for name in wrt]
+    recording = recording_of(flat, x)
+    if recording is None or objective is not recording.objective or not recording.gradients.keys() >= set(keys):
+        recording = recorded(flat, x, objective, keys)
+    activations = tuple(per_sample(key, recording.activations[key], len(x)) for key in keys)
+    return activations, tuple(recording.gradients[key] for key in keys)
+
+
+def recorded(flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Recording:
+    """One forward and one backward, which give activations and the objective's gradients at these exact keys."""
     with differentiating(), tapped(_Starts(flat, keys)) as starts:
         value = evaluated(objective, record_of(flat, x, objective, also=keys), len(x))
         points = [starts.points[key] for key in keys]
         gradients = differentiated(flat, objective, value, keys, points)
-    return tuple(per_sample(key, point.detach(), len(x)) for key, point in zip(keys, points, strict=True)), gradients
+    activations = {key: point.detach() for key, point in zip(keys, points, strict=True)}
+    return Recording(flat, x, objective, activations, dict(zip(keys, gradients, strict=True)))
+
+
+def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
+    """The activations at these exact keys, of a run that methods may share."""
+    recording = recording_of(flat, x)
+    return flat.record(x, layers=keys) if recording is None else recording.activations_at(keys)
 
 
 def evaluated(objective: Objective, record: Record, n: int) -> Tensor:

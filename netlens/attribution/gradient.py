@@ -23,6 +23,9 @@ class Saliency(Method):
 
     absolute: bool = True
 
+    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+        return (wrt,)
+
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         _, gradient = gradient_of(flat, x, objective, wrt)
         return gradient.abs() if self.absolute else gradient
@@ -34,6 +37,9 @@ class InputGradient(Method):
     """The gradient with its sign: which way each value moves the objective; `guided` keeps only positive paths."""
 
     guided: bool = False
+
+    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+        return () if self.guided else (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         _, gradient = gradient_of(flat.with_rules(GUIDED) if self.guided else flat, x, objective, wrt)
@@ -52,6 +58,9 @@ class InputXGradient(Method):
     """
 
     reduction = "signed"
+
+    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+        return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         at, gradient = gradient_of(flat, x, objective, wrt)

@@ -86,6 +86,10 @@ class Method(ABC):
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The values, and optionally diagnostics of one number per sample."""
 
+    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+        """The layers at which it reads the gradient of a plain run, so that several methods can share that run."""
+        return ()
+
     def at(self, flat: FlatModel, wrt: str) -> str:
         """The key of the layer that the values lie at, when `wrt` is asked for."""
         return wrt

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.attribution.engine import differentiated, differentiating, evaluated, per_sample, real_tensor
+from netlens.attribution.engine import (
+    activations_of,
+    differentiated,
+    differentiating,
+    evaluated,
+    per_sample,
+    real_tensor,
+)
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -43,7 +50,7 @@ class Suffix:
         if len(earlier) == len(wanted):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {wrt!r}, so it does not depend on it.")
         with torch.no_grad():
-            known = flat.record(x, layers=list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
+            known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
         return cls(flat, objective, wrt, known, frozenset(known) - flat.program.reached(flat.inputs), len(x))
 

@@ -1,0 +1,112 @@
+"""Several methods on one input share a forward and a backward, and give what they give alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from netlens import NetLens
+from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Saliency, together
+from netlens.errors import NotApplicable
+from netlens.flat import Hooks
+from netlens.flat.taps import Tap, tapped
+from netlens.objectives import channel, logit
+
+
+class Runs(Tap):
+    """Counts how often each layer runs."""
+
+    def __init__(self, flat):
+        super().__init__(flat)
+        self.counts = {}
+
+    def value(self, key, value):
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return value
+
+
+METHODS = (Saliency(), GradCAM(), InputXGradient())
+
+
+def test_one_forward_serves_all_and_the_values_are_equal(some):
+    objective = logit(list(some.targets))
+    alone = [method(some.flat, some.x, objective).values for method in METHODS]
+    with together(METHODS, some.flat, some.x, objective) as x, tapped(Runs(some.flat)) as runs:
+        shared = [method(some.flat, x, objective).values for method in METHODS]
+    assert not runs.counts  # all three were answered from the run at the start
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_each_layer_runs_once_for_a_list(some):
+    lens = NetLens(some.flat, some.x)
+    with tapped(Runs(some.flat)) as runs:
+        results = lens.attribute(["saliency", "grad_cam", "input_x_gradient"])
+    assert set(runs.counts.values()) == {1}
+    assert [result.provenance.method for result in results] == ["Saliency", "GradCAM", "InputXGradient"]
+
+
+def test_what_is_not_the_same_run_is_not_answered_from_it(some):
+    objective, other = logit(0), logit(1)
+    with together(METHODS, some.flat, some.x, objective) as x:
+        for flat, where, what in (
+            (some.flat, x, other),
+            (some.flat, some.x + 1, objective),
+            (some.flat, x[:1], objective),
+            (some.flat, x.flip(0), objective),
+        ):
+            found = Saliency()(flat, where, what).values
+            assert torch.equal(found, _alone(flat, where, what))
+    assert torch.equal(Saliency()(some.flat, some.x, objective).values, _alone(some.flat, some.x, objective))
+
+
+def _alone(flat, x, objective):
+    x = x.clone().requires_grad_()
+    value = objective_value(flat, x, objective)
+    return torch.autograd.grad(value.sum(), x)[0].abs()
+
+
+def objective_value(flat, x, objective):
+    return flat.logits(flat(x))[:, objective.target]
+
+
+def test_methods_that_need_more_run_more(some):
+    methods = (Saliency(), IntegratedGradients(n_steps=3))
+    alone = [method(some.flat, some.x, logit(0)).values for method in methods]
+    objective = logit(0)
+    with together(methods, some.flat, some.x, objective) as x:
+        shared = [method(some.flat, x, objective).values for method in methods]
+    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+def test_inference_mode_shares_too(some):
+    with torch.inference_mode():
+        x = some.x.clone()
+        objective = logit(0)
+        with together(METHODS, some.flat, x, objective) as shared, tapped(Runs(some.flat)) as runs:
+            Saliency()(some.flat, shared, objective)
+    assert not runs.counts
+
+
+def test_a_method_that_does_not_apply_says_so_itself(cases):
+    case = cases["vectors"]
+    objective = logit(0)
+    with together(METHODS, case.flat, case.x, objective) as x:
+        with pytest.raises(NotApplicable):
+            GradCAM()(case.flat, x, objective)
+        assert torch.equal(Saliency()(case.flat, x, objective).values, Saliency()(case.flat, case.x, logit(0)).values)
+
+
+def test_a_layer_that_the_objective_does_not_reach_is_its_own_error(some):
+    objective = channel(some.family.middle, 0)
+    methods = (Saliency(), GradCAM(some.family.late))
+    with together(methods, some.flat, some.x, objective) as x:
+        Saliency()(some.flat, x, objective)
+        with pytest.raises(NotApplicable, match="does not depend"):
+            methods[1](some.flat, x, objective)
+
+
+def test_hooks_still_see_the_run(some):
+    with Hooks(some.flat, [some.family.late]) as hooks:
+        NetLens(some.flat, some.x).attribute(["saliency", "grad_cam"])
+    assert hooks[some.family.late].activation is not None
