@@ -8,7 +8,7 @@ from netlens.attribution.cam import GradCAM, GuidedGradCAM, cam_layer
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
 from netlens.attribution.method import METHODS, Method, method_named, register
 from netlens.attribution.path import IntegratedGradients
-from netlens.attribution.perturbation import Occlusion
+from netlens.attribution.perturbation import FeatureAblation, Occlusion, patches, superpixels
 from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
 from netlens.attribution.together import together
 from netlens.results import Attribution
@@ -17,6 +17,7 @@ __all__ = [
     "METHODS",
     "Attribution",
     "Deconvolution",
+    "FeatureAblation",
     "GradCAM",
     "GuidedBackprop",
     "GuidedGradCAM",
@@ -31,6 +32,7 @@ __all__ = [
     "VarGrad",
     "cam_layer",
     "method_named",
+    "patches",
     "register",
     "together",
 ]

@@ -1,5 +1,8 @@
 """Methods that change the input, or a layer, and see what the objective does."""
 
+from netlens.attribution.perturbation.features import FeatureAblation
+from netlens.attribution.perturbation.masks import patches
 from netlens.attribution.perturbation.occlusion import Occlusion
+from netlens.attribution.perturbation.superpixels import superpixels
 
-__all__ = ["Occlusion"]
+__all__ = ["FeatureAblation", "Occlusion", "patches", "superpixels"]

@@ -13,10 +13,10 @@ from torch import Tensor
 from netlens.attribution.baseline import baseline_like
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
+from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
 from netlens.objectives import Objective
 
 
@@ -41,7 +41,7 @@ class Occlusion(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         suffix = Suffix.of(flat, x, objective, wrt)
         at, n = suffix.at, len(x)
-        dims = _sliding_dims(flat, wrt, at)
+        dims = spatial_dims(flat, wrt, at)
         windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
         baseline = baseline_like(at, self.baselines)
         before = suffix.value(range(n), at)
@@ -71,19 +71,6 @@ class Occlusion(Method):
             count = 1 + max(0, math.ceil((size - extent) / step))
             along.append([slice(i * step, min(i * step + extent, size)) for i in range(count)])
         return list(product(*along))
-
-
-def _sliding_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
-    """The dimensions that windows slide along: the two of the image, or the one of tokens or features."""
-    if at.ndim == 4:
-        maps = at if wrt in flat.inputs else grid_of(flat, wrt, at)
-        if maps is not at and maps.shape == at.permute(0, 3, 1, 2).shape:
-            return (1, 2)
-        if maps.shape == at.shape:
-            return (2, 3)
-    if at.ndim in (2, 3):
-        return (1,)
-    raise NotApplicable(f"occlusion does not know how to slide over {wrt!r}, whose shape is {tuple(at.shape)}.")
 
 
 def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:

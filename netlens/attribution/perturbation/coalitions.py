@@ -1,0 +1,85 @@
+"""An objective as a function of which features of a sample are on: what ablation, Shapley values and LIME share."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.baseline import baseline_like
+from netlens.attribution.engine import in_chunks
+from netlens.attribution.perturbation.masks import default_mask, numbered
+from netlens.attribution.suffix import Suffix
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """f of x, of which some features are on and the others are at the baseline, for n samples.
+
+    A coalition is the set of features that are on: a boolean vector of the sample's number of features.
+    """
+
+    suffix: Suffix
+    at: Tensor  # (n, ...)
+    baseline: Tensor  # (n, ...)
+    mask: Tensor  # (n, ...), broadcasts to `at`: the feature, from 0, of each entry
+    counts: tuple[int, ...]  # the number of features of each sample
+    chunk: int
+
+    @classmethod
+    def of(
+        cls,
+        flat: FlatModel,
+        x: Tensor,
+        objective: Objective,
+        wrt: str,
+        feature_mask: Tensor | None = None,
+        n_segments: int = 50,
+        baselines: float | Tensor = 0.0,
+        chunk: int = 16,
+    ) -> Coalitions:
+        """Run the network on x up to `wrt`, once, and divide the activation there by the mask or the default one."""
+        suffix = Suffix.of(flat, x, objective, wrt)
+        at = suffix.at
+        mask = default_mask(flat, x, wrt, at, n_segments) if feature_mask is None else feature_mask
+        return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at), chunk)
+
+    def value(self, rows: Sequence[int], on: Sequence[Tensor]) -> Tensor:
+        """f of these samples, each with the features of its coalition on."""
+        keep = [each[mask] for each, mask in zip(on, self.mask[list(rows)], strict=True)]
+        return self.suffix.value(rows, torch.where(torch.stack(keep), self.at[rows], self.baseline[rows]))
+
+    def play(
+        self, sizes: Sequence[int], coalition: Callable[[int, int], Tensor]
+    ) -> Iterator[tuple[int, int, Tensor, float]]:
+        """Evaluate `coalition(number of features, index)` for the first `sizes[sample]` indices of each sample.
+
+        Gives (sample, index, coalition, value) one by one, in order; no more than a chunk is held at a time.
+        """
+        ends = list(accumulate(sizes))
+
+        def work(first: int, last: int) -> list[tuple[int, int, Tensor, float]]:
+            rows = [bisect_right(ends, job) for job in range(first, last)]
+            indices = [job - ends[row] + sizes[row] for job, row in zip(range(first, last), rows, strict=True)]
+            on = [coalition(self.counts[row], index) for row, index in zip(rows, indices, strict=True)]
+            values = self.value(rows, [each.to(self.at.device) for each in on]).tolist()
+            return list(zip(rows, indices, on, values, strict=True))
+
+        for played in in_chunks(ends[-1], self.chunk, work):
+            yield from played
+
+    def extremes(self) -> tuple[list[float], list[float]]:
+        """f with all features off, and with all on, of each sample."""
+        played = list(self.play([2] * len(self.counts), lambda count, index: torch.full((count,), index == 1)))
+        return [value for *_, value in played[::2]], [value for *_, value in played[1::2]]
+
+    def spread(self, scores: Sequence[Tensor]) -> Tensor:
+        """One score per feature, for each sample, as values of the shape of the activation."""
+        values = [score.to(self.at)[mask] for score, mask in zip(scores, self.mask, strict=True)]
+        return torch.stack(values).expand_as(self.at).contiguous()

@@ -1,0 +1,67 @@
+"""What each feature adds: methods whose value belongs to a feature, and feature ablation, the plainest of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.method import Method, register
+from netlens.attribution.perturbation.coalitions import Coalitions
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+
+
+@dataclass(frozen=True, eq=False)
+class OverFeatures(Method):
+    """Abstract: a method that gives each feature one number, from f of x with some of the features off.
+
+    feature_mask: integers that broadcast to `wrt`, (1 or N, ...); entries of equal number are one feature, which is
+    switched as a whole and whose value each of them gets. None takes the superpixels of a picture (of which there
+    are about `n_segments`), a grid of at most `n_segments` patches of a layer's maps, each token, each entry of a
+    vector. See `superpixels` and `patches` for masks of your own.
+
+    baselines: what stands where a feature is off, a number or a tensor that broadcasts to `wrt`.
+    """
+
+    feature_mask: Tensor | None = None
+    n_segments: int = 50
+    baselines: float | Tensor = 0.0
+    chunk: int = 16
+    reduction = "signed"
+
+    def attribute(
+        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        options = self.feature_mask, self.n_segments, self.baselines, self.chunk
+        game = Coalitions.of(flat, x, objective, wrt, *options)
+        return game.spread(self.scores(game))
+
+    @abstractmethod
+    def scores(self, game: Coalitions) -> list[Tensor]:
+        """One number per feature, for each sample."""
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class FeatureAblation(OverFeatures):
+    """f(x) - f(x with a feature off), for one feature after the other.
+
+    Each entry of `wrt` gets the change that its feature makes, in the units of the objective. The options
+    `feature_mask`, `n_segments` and `baselines` say what the features are: see `OverFeatures`.
+
+    Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
+    """
+
+    def scores(self, game: Coalitions) -> list[Tensor]:
+        _, full = game.extremes()
+        scores = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
+        for sample, feature, _, value in game.play(game.counts, _all_but):
+            scores[sample][feature] = full[sample] - value
+        return scores
+
+
+def _all_but(count: int, feature: int) -> Tensor:
+    return torch.arange(count) != feature

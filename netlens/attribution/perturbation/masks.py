@@ -1,0 +1,77 @@
+"""Feature masks: which entries of an input, or of a layer, are switched on and off together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.perturbation.superpixels import superpixels
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.adapter import grid_of
+
+
+def default_mask(flat: FlatModel, x: Tensor, wrt: str, at: Tensor, n_segments: int) -> Tensor:
+    """The features that suit what is explained, as a mask (N or 1, ...) that broadcasts to the activation `at`.
+
+    Superpixels of a picture; a grid of patches, over all channels, of other maps; each token; each entry of a vector.
+    `n_segments` is about the number of superpixels, and the largest number of patches.
+    """
+    if wrt in flat.inputs and x.ndim == 4 and x.shape[1] in (1, 3):
+        return superpixels(flat, x, n_segments)
+    dims = spatial_dims(flat, wrt, at)
+    sizes = [at.shape[dim] for dim in dims]
+    numbers = patches(sizes[0], sizes[1], n_segments) if len(sizes) == 2 else torch.arange(sizes[0])
+    return numbers.view([at.shape[dim] if dim in dims else 1 for dim in range(at.ndim)])
+
+
+def patches(height: int, width: int, n_segments: int) -> Tensor:
+    """A mask (height, width) of at most `n_segments` rectangles of nearly equal size, nearly square, row by row.
+
+    >>> patches(2, 6, 3)
+    tensor([[0, 0, 1, 1, 2, 2],
+            [0, 0, 1, 1, 2, 2]])
+    """
+    if n_segments < 1:
+        raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
+    rows = min(height, max(1, round((n_segments * height / width) ** 0.5)), n_segments)
+    columns = min(width, n_segments // rows)
+    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    return row[:, None] * columns + column
+
+
+def numbered(mask: Tensor, at: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """A user's mask with one row per sample, each sample's features numbered from 0, and how many each has.
+
+    The mask holds any integers, equal for the entries of a feature, and broadcasts to `at` (N, ...).
+    """
+    if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex():
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise NetLensError(f"feature_mask is a tensor of integers that says each entry's feature, not {kind}.")
+    shape = tuple(mask.shape)
+    try:
+        fits = torch.broadcast_shapes(shape, at.shape) == at.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise NetLensError(
+            f"a feature_mask of shape {shape} does not broadcast to the shape explained {tuple(at.shape)}."
+        )
+    mask = mask.reshape([1] * (at.ndim - mask.ndim) + list(shape))
+    each = [torch.unique(row, return_inverse=True) for row in mask.to(at.device, torch.long)]
+    rows = torch.stack([row for _, row in each])
+    counts = tuple(len(names) for names, _ in each)
+    return (rows, counts) if len(rows) == len(at) else (rows.expand(len(at), *rows.shape[1:]), counts * len(at))
+
+
+def spatial_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
+    """The dimensions along which an activation has places: the two of an image, or the one of tokens or features."""
+    if at.ndim == 4:
+        maps = at if wrt in flat.inputs else grid_of(flat, wrt, at)
+        if maps is not at and maps.shape == at.permute(0, 3, 1, 2).shape:
+            return (1, 2)
+        if maps.shape == at.shape:
+            return (2, 3)
+    if at.ndim in (2, 3):
+        return (1,)
+    raise NotApplicable(f"{wrt!r} of shape {tuple(at.shape)} is neither maps nor tokens nor a vector; choose another.")

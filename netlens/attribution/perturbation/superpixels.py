@@ -1,0 +1,40 @@
+"""Superpixels: the parts of a picture that are alike in colour and place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.method import picture
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+
+
+def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, compactness: float = 10.0) -> Tensor:
+    """About `n_segments` superpixels of each picture of x (N, C, H, W), as a feature mask (N, 1, H, W) of integers.
+
+    They are found by SLIC on the pictures as a person sees them, their preprocessing undone; each picture's are
+    numbered from 0. `compactness` weighs nearness in place against nearness in colour.
+
+    Needs scikit-image: pip install netlens[superpixels].
+
+    Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120
+    """
+    if n_segments < 1:
+        raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
+    pictures = picture(flat, x)
+    if pictures is None:
+        raise NotApplicable(
+            f"superpixels are of pictures (N, 1 or 3, H, W), not {tuple(x.shape)}; give a feature_mask."
+        )
+    try:
+        from skimage.segmentation import slic
+    except ImportError:
+        raise NotApplicable(
+            "superpixels need scikit-image: pip install netlens[superpixels], or give a feature_mask, such as "
+            "attribution.patches(height, width, n_segments)."
+        ) from None
+    # a grey picture as a colour one, so that compactness has the same meaning
+    colours = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()
+    labels = [slic(image, n_segments, compactness, start_label=0, channel_axis=-1) for image in colours]
+    return torch.stack([torch.from_numpy(label).long() for label in labels])[:, None].to(x.device)
