@@ -18,21 +18,25 @@ test: .venv/installed-test
 	$(BIN)/mypy netlens adapters
 	$(BIN)/python -m pytest
 
-matrix: .venv/installed
-	$(BIN)/python -m benchmarks.matrix
+matrix: $(if $(METHODS),.venv/installed-superpixels,.venv/installed)
+	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix)
 
-scoreboard: .venv/installed
+scoreboard: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.scoreboard
 
 benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.forward
 
-pictures: .venv/installed
+pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures
 
 .venv/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-superpixels: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[superpixels]"
 	touch $@
 
 .venv/installed-test: .venv/installed

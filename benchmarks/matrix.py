@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -19,13 +18,13 @@ import torch
 import torchvision
 from tqdm import tqdm
 
+from benchmarks.tables import write_between
 from netlens.evaluation import randomise_
 from netlens.flat import FlatModel
 from netlens.weights import build
 
 TOLERANCE = 1e-5  # relative; only fused attention, which is written out in pieces, may need it
 HEAD = "| network | layers | opaque | output | seconds to flatten |\n|---|---|---|---|---|"
-MARKS = ("<!-- matrix: begin -->", "<!-- matrix: end -->")
 
 
 @dataclass(frozen=True)
@@ -107,14 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         print(f"failed: {', '.join(failed)}")
     if options.write:
-        _write(Path("docs/networks.md"), "\n".join([HEAD, *map(str, rows)]))
-        _write(Path("README.md"), families(rows))
+        write_between(Path("docs/networks.md"), "matrix", "\n".join([HEAD, *map(str, rows)]))
+        write_between(Path("README.md"), "matrix", families(rows))
     return 1 if failed else 0
-
-
-def _write(path: Path, text: str) -> None:
-    pattern = re.compile(f"({re.escape(MARKS[0])}\n).*(\n{re.escape(MARKS[1])})", re.DOTALL)
-    path.write_text(pattern.sub(lambda match: match[1] + text + match[2], path.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""`make matrix METHODS=all`: every method on one network of each family: what applies, what does not, and why.
+
+Networks have random weights. Methods run with few steps and samples: what is asked is whether the answer exists, is
+finite and differs from place to place, not whether it is good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.tables import write_between
+from netlens.attribution import METHODS, Method, method_named
+from netlens.errors import NotApplicable
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel
+from netlens.objectives import logit
+from netlens.weights import build
+
+FAMILIES = (
+    *("alexnet", "vgg11_bn", "resnet18", "densenet121", "googlenet", "inception_v3", "mobilenet_v2"),
+    *("mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x0_5", "mnasnet0_5", "squeezenet1_1", "regnet_y_400mf"),
+    *("convnext_tiny", "vit_b_32", "swin_t", "swin_v2_t", "maxvit_t"),
+)
+FIXED = ("vit_b_32", "maxvit_t")  # networks that take images of one size only
+SIZE = 128
+FEW = {"n_steps": 3, "n_samples": 4, "n_masks": 8, "n_segments": 8, "window": 64, "stride": 64, "chunk": 4}
+MARK = "methods"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one method gave on one network: nothing wrong, `refusal` where it has no meaning, `error` where it broke."""
+
+    method: str
+    network: str
+    seconds: float
+    refusal: str = ""
+    error: str = ""
+
+    def __str__(self) -> str:
+        return "**error**" if self.error else "–" if self.refusal else "✓"
+
+
+def few(name: str) -> Method:
+    """The method with few steps, samples and masks."""
+    method = method_named(name)()
+    has = {field.name for field in fields(method)}
+    return replace(method, **{option: value for option, value in FEW.items() if option in has})
+
+
+def measure(name: str, network: str, flat: FlatModel, x: Tensor) -> Cell:
+    start = time.perf_counter()
+    refusal = error = ""
+    try:
+        values = few(name)(flat, x, logit(1)).values
+        if values.min() == values.max():
+            error = "the same value everywhere"
+    except NotApplicable as why:
+        refusal = str(why).replace(flat.name, "the network")
+    except Exception as why:  # one failing method must not hide the others
+        error = f"{type(why).__name__}: {why}".split("\n")[0]
+    return Cell(name, network, time.perf_counter() - start, refusal, error)
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """One row per method, one column per network, and below it why a method has no meaning somewhere."""
+    networks = list(dict.fromkeys(cell.network for cell in cells))
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    found = {(cell.method, cell.network): cell for cell in cells}
+    lines = [f"| method | {' | '.join(networks)} |", f"|---|{'---|' * len(networks)}"]
+    lines += [f"| {method} | {' | '.join(str(found[method, n]) for n in networks)} |" for method in methods]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if cell.refusal or cell.error:
+            reasons.setdefault((cell.method, cell.refusal or cell.error), []).append(cell.network)
+    lines += ["", *(f"- {method}, {', '.join(on)}: {why}" for (method, why), on in reasons.items())]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", default=FAMILIES, help="networks; by default one of each family")
+    parser.add_argument("--methods", default="all", help="methods by name, separated by commas, or all")
+    parser.add_argument("--write", action="store_true", help="also put the table into docs/methods.md")
+    options = parser.parse_args(arguments)
+    names = list(METHODS) if options.methods == "all" else options.methods.split(",")
+    cells: list[Cell] = []
+    for network in tqdm(options.networks, disable=None):
+        flat = FlatModel.from_nn_Module(randomise_(build(network)), name=network)
+        size = flat.adapter.preprocessing.size if network in FIXED else (SIZE, SIZE)
+        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        row = [measure(name, network, flat, x) for name in names]
+        cells += row
+        apply = sum(not (cell.refusal or cell.error) for cell in row)
+        print(f"{network}: {apply} of {len(row)} apply, {sum(cell.seconds for cell in row):.0f} s", flush=True)
+        for cell in row:
+            if cell.error:
+                print(f"  {cell.method}: {cell.error}", flush=True)
+    print(f"\n{table(cells)}")
+    broken = sum(bool(cell.error) for cell in cells)
+    print(f"\n{len(cells)} combinations: {sum(str(cell) == '✓' for cell in cells)} apply, {broken} errors")
+    if options.write:
+        write_between(Path("docs/methods.md"), MARK, table(cells))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
