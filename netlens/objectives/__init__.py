@@ -1,0 +1,25 @@
+"""Objectives: what a person wants to know, as one number per sample of a record of activations.
+
+To explain, differentiate or perturb an objective; to visualise, maximise it; to mine a dataset, sort by it.
+
+>>> logit(207) - 0.5 * logit(3)
+logit(207) - 0.5 * logit(3)
+"""
+
+from netlens.objectives.base import Combination, Objective, Record
+from netlens.objectives.classes import Logit, logit
+from netlens.objectives.layers import LayerObjective, channel, direction, layer, neuron, output
+
+__all__ = [
+    "Combination",
+    "LayerObjective",
+    "Logit",
+    "Objective",
+    "Record",
+    "channel",
+    "direction",
+    "layer",
+    "logit",
+    "neuron",
+    "output",
+]

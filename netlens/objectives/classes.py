@@ -1,0 +1,109 @@
+"""Classes as a person gives them, and the score of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import index as whole_number
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import ClassNotFound, NetLensError
+from netlens.flat.model import OUTPUT, FlatModel
+from netlens.objectives.base import Objective, Record
+
+if TYPE_CHECKING:
+    Target = int | str | tuple[int, ...] | Sequence[int | str] | Tensor
+
+
+@dataclass(frozen=True, repr=False)
+class Logit(Objective):
+    """The score of a class before the softmax: the same for all samples, or one class per sample.
+
+    target: an index, a class name, or a list or tensor of them, one per sample; a tuple is an index into each
+    dimension of the output after the first. Where the network gives maps of scores, their mean is taken.
+    """
+
+    target: Target
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (OUTPUT,)
+
+    def __call__(self, record: Record) -> Tensor:
+        logits = record.logits
+        if isinstance(self.target, tuple):
+            return self._at(logits, self.target)
+        scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
+        classes = classes_of(self.target, record.flat, len(scores))
+        check_known(classes, record.flat, scores.shape[1])
+        return scores.gather(1, torch.tensor(classes, device=scores.device)[:, None])[:, 0]
+
+    def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
+        if isinstance(self.target, tuple):
+            return (int(self.target[0]),) * n
+        return classes_of(self.target, flat, n)
+
+    def take(self, samples: Sequence[int]) -> Objective:
+        return replace(self, target=target_of(self.target, samples))
+
+    @staticmethod
+    def _at(logits: Tensor, index: tuple[int, ...]) -> Tensor:
+        if len(index) != logits.ndim - 1 or any(not 0 <= i < n for i, n in zip(index, logits.shape[1:], strict=True)):
+            raise ClassNotFound(f"there is no output at {index}; the output of a sample is {tuple(logits.shape[1:])}.")
+        everywhere: list[Any] = [slice(None)]
+        return logits[tuple(everywhere + list(index))]
+
+    def __repr__(self) -> str:
+        return f"logit({plain(self.target)!r})"
+
+
+def logit(target: Target) -> Objective:
+    """The score of a class before the softmax, by index or name; a list or tensor gives one class per sample."""
+    return Logit(target)
+
+
+def classes_of(target: Target, flat: FlatModel, n: int) -> tuple[int, ...]:
+    """The class of each of n samples, by index, whichever way it was given; not yet known to be in range."""
+    given = plain(target)
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return (_class(flat, given),) * n
+    classes = tuple(_class(flat, one) for one in given)
+    if len(classes) != n:
+        raise NetLensError(f"{len(classes)} targets were given for {n} images; give one, or one for each.")
+    return classes
+
+
+def check_known(classes: Sequence[int], flat: FlatModel, count: int) -> None:
+    """Raise if one of these is not among the network's `count` classes."""
+    wrong = [c for c in classes if not 0 <= c < count]
+    if wrong:
+        raise ClassNotFound(f"{flat.name} has no class {wrong[0]}; its {count} classes are 0 to {count - 1}.")
+
+
+def target_of(target: Target, samples: Sequence[int]) -> Target:
+    """The target of a batch made of these samples, where each has its own."""
+    given = plain(target)
+    if isinstance(given, (str, tuple)) or not isinstance(given, Sequence):
+        return target
+    return [given[sample] for sample in samples]
+
+
+def plain(target: Any) -> Any:
+    """A target in Python's own types, whichever library's number, array or tensor it is."""
+    return target.tolist() if hasattr(target, "tolist") else target
+
+
+def _class(flat: FlatModel, target: Any) -> int:
+    if not isinstance(target, str):
+        try:
+            return whole_number(target)
+        except TypeError:
+            raise ClassNotFound(f"a class is given by its index or name, not by {target!r}.") from None
+    if flat.classes is None:
+        if target.isdecimal():
+            return int(target)
+        raise ClassNotFound(f"{flat.name} has no class names, so {target!r} is unknown; give an index, or classes=...")
+    return flat.classes.index(target)
