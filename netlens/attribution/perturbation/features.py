@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,16 +33,20 @@ class OverFeatures(Method):
     chunk: int = 16
     reduction = "signed"
 
-    def attribute(
-        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         options = self.feature_mask, self.n_segments, self.baselines, self.chunk
         game = Coalitions.of(flat, x, objective, wrt, *options)
-        return game.spread(self.scores(game))
+        scores, diagnostics = self.scores(game)
+        return game.spread(scores), diagnostics
 
     @abstractmethod
-    def scores(self, game: Coalitions) -> list[Tensor]:
-        """One number per feature, for each sample."""
+    def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """One number per feature, for each sample; and diagnostics of one number per sample."""
+
+
+def stream(seed: int, index: int) -> np.random.Generator:
+    """The random numbers of one coalition, or permutation: they depend on no sample and no chunk."""
+    return np.random.default_rng(np.random.SeedSequence((seed, index)))
 
 
 @register
@@ -55,12 +60,12 @@ class FeatureAblation(OverFeatures):
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """
 
-    def scores(self, game: Coalitions) -> list[Tensor]:
+    def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
         _, full = game.extremes()
         scores = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, feature, _, value in game.play(game.counts, _all_but):
             scores[sample][feature] = full[sample] - value
-        return scores
+        return scores, {}
 
 
 def _all_but(count: int, feature: int) -> Tensor:

@@ -1,0 +1,145 @@
+"""KernelSHAP: Shapley values as the solution of a weighted linear regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import comb
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netlens.attribution.method import register
+from netlens.attribution.perturbation.coalitions import Coalitions
+from netlens.attribution.perturbation.features import OverFeatures, stream
+from netlens.attribution.perturbation.surrogate import Moments
+from netlens.errors import NetLensError
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class KernelShap(OverFeatures):
+    """The linear model of f over coalitions, weighted by the Shapley kernel, that is exact at f(x) and f(baseline).
+
+    The kernel weighs a coalition of s of k features by (k - 1) / (C(k, s) s (k - s)). Coalitions come in pairs with
+    their complement, at most `n_samples` in all: the smallest and largest sizes as a whole as far as they go, the
+    others drawn by their weight. If `n_samples` is at least 2^k - 2, all are tried and the values are the Shapley
+    values; with much fewer than k, what remains open is shared equally. The values of the features sum to
+    f(x) - f(baseline) exactly. What the features are is said by `feature_mask`, `n_segments` and `baselines`: see
+    `OverFeatures`.
+
+    Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874; pairs: Covert and Lee 2021,
+    https://arxiv.org/abs/2012.01536
+    """
+
+    n_samples: int = 1000
+    seed: int = 0
+
+    def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
+        if self.n_samples < 2:
+            raise NetLensError(f"n_samples must be at least 2, a coalition and its complement, not {self.n_samples}.")
+        empty, full = game.extremes()
+        plans = {count: Plan.of(count, self.n_samples, self.seed) for count in set(game.counts)}
+        moments = [Moments(count) for count in game.counts]
+        sizes = [plans[count].total for count in game.counts]
+        for sample, index, on, value in game.play(sizes, lambda count, index: plans[count].coalition(index)):
+            moments[sample].add(on, value - empty[sample], plans[game.counts[sample]].weight(index))
+        gains = [after - before for before, after in zip(empty, full, strict=True)]
+        return [each.constrained(gain) for each, gain in zip(moments, gains, strict=True)], {}
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """All pairs of a coalition of `size` out of `count` features and its complement."""
+
+    count: int
+    size: int
+
+    @property
+    def pairs(self) -> int:
+        return comb(self.count, self.size) // (2 if 2 * self.size == self.count else 1)
+
+    @property
+    def mass(self) -> Fraction:
+        """The kernel's weights of all its coalitions together."""
+        each = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
+        return 2 * self.pairs * each
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which coalitions of `count` features are tried, by index; one and its complement follow each other."""
+
+    count: int
+    whole: tuple[Stratum, ...]
+    drawn: tuple[Stratum, ...]
+    draws: int  # pairs that are drawn from these strata
+    seed: int
+
+    @classmethod
+    def of(cls, count: int, n_samples: int, seed: int) -> Plan:
+        strata = [Stratum(count, size) for size in range(1, count // 2 + 1)]
+        pairs, mass = n_samples // 2, sum((stratum.mass for stratum in strata), Fraction(0))
+        whole = 0
+        # a stratum is tried as a whole where as many draws would be expected in it
+        while whole < len(strata) and strata[whole].pairs * mass <= pairs * strata[whole].mass:
+            pairs -= strata[whole].pairs
+            mass -= strata[whole].mass
+            whole += 1
+        drawn = tuple(strata[whole:])
+        return cls(count, tuple(strata[:whole]), drawn, pairs if drawn else 0, seed)
+
+    @property
+    def total(self) -> int:
+        return 2 * (sum(stratum.pairs for stratum in self.whole) + self.draws)
+
+    @cached_property
+    def masses(self) -> np.ndarray:
+        return np.array([float(stratum.mass) for stratum in self.drawn])
+
+    def coalition(self, index: int) -> Tensor:
+        """The coalition (count,) of that index."""
+        pair, complement = divmod(index, 2)
+        stratum, rank = self._stratum(pair)
+        on = torch.zeros(self.count, dtype=torch.bool)
+        members = self._draw(rank) if stratum is None else list(subset(self.count, stratum.size, rank))
+        on[members] = True
+        return ~on if complement else on
+
+    def weight(self, index: int) -> float:
+        """Its weight: the kernel's; of a drawn one, an equal share of the kernel's over all that is drawn from."""
+        stratum, _ = self._stratum(index // 2)
+        if stratum is None:
+            return float(self.masses.sum()) / (2 * self.draws)
+        return float(stratum.mass / (2 * stratum.pairs))
+
+    def _stratum(self, pair: int) -> tuple[Stratum | None, int]:
+        """The stratum that is tried as a whole, None for a drawn pair; and the pair's number there."""
+        for stratum in self.whole:
+            if pair < stratum.pairs:
+                return stratum, pair
+            pair -= stratum.pairs
+        return None, pair
+
+    def _draw(self, number: int) -> list[int]:
+        rng = stream(self.seed, number)
+        size = rng.choice([stratum.size for stratum in self.drawn], p=self.masses / self.masses.sum())
+        return rng.permutation(self.count)[:size].tolist()
+
+
+def subset(count: int, size: int, rank: int) -> Iterator[int]:
+    """The subset of that rank of `size` out of `count` items, in lexical order.
+
+    >>> [tuple(subset(4, 2, rank)) for rank in range(6)]
+    [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    """
+    for item in range(count):
+        with_item = comb(count - item - 1, size - 1) if size else 0
+        if rank < with_item:
+            yield item
+            size -= 1
+        else:
+            rank -= with_item

@@ -1,0 +1,77 @@
+"""LIME: the linear model nearest to f around x."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.method import register
+from netlens.attribution.perturbation.coalitions import Coalitions
+from netlens.attribution.perturbation.features import OverFeatures, stream
+from netlens.attribution.perturbation.surrogate import Moments
+from netlens.errors import NetLensError
+from netlens.heatmaps import choose
+
+Distance = Literal["cosine", "euclidean"]
+Regression = Literal["ridge", "lasso"]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Lime(OverFeatures):
+    """The coefficients of the linear model that fits f best near x, over random sets of features that are on.
+
+    Each feature is off with probability 1/2 in all but the first of `n_samples` trials, which is x itself. A trial
+    weighs exp(-d² / (2 kernel_width²)), where d tells how far it is from x: "cosine" is 1 - √(the share of features
+    that are on), "euclidean" √(the share that are off). The fit has an intercept and a penalty: "ridge" minimises
+    Σ weight · error² + alpha · ‖coefficients‖², "lasso" (by scikit-learn) the weighted mean of error² / 2 +
+    alpha · Σ |coefficients|; where alpha is None, it is 1 for the ridge and 0.01 for the lasso. With alpha 0 and
+    enough trials, a linear f is met exactly.
+
+    The diagnostic `r2` is the share of the weighted variance of f that the linear model explains. What the features
+    are is said by `feature_mask`, `n_segments` and `baselines`: see `OverFeatures`.
+
+    Ribeiro et al. 2016, https://arxiv.org/abs/1602.04938
+    """
+
+    n_samples: int = 1000
+    seed: int = 0
+    distance: Distance = "cosine"
+    kernel_width: float = 0.25
+    regression: Regression = "ridge"
+    alpha: float | None = None
+
+    def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
+        choose("distance", self.distance, Distance)
+        choose("regression", self.regression, Regression)
+        if self.n_samples < 2 or self.kernel_width <= 0 or (self.alpha is not None and self.alpha < 0):
+            raise NetLensError("n_samples must be at least 2, kernel_width positive, and alpha 0 or more.")
+        moments = [Moments(count) for count in game.counts]
+        near = [0.0] * len(moments)
+        for sample, index, on, value in game.play([self.n_samples] * len(moments), self._trial):
+            if index == 0:
+                near[sample] = value
+            # a large constant in f would cost digits, and the intercept takes any
+            moments[sample].add(on, value - near[sample], self._weight(on))
+        fits = [self._fitted(each) for each in moments]
+        r2 = [each.explained(fit) for each, fit in zip(moments, fits, strict=True)]
+        return fits, {"r2": torch.stack(r2)}
+
+    def _trial(self, count: int, index: int) -> Tensor:
+        if index == 0:
+            return torch.ones(count, dtype=torch.bool)
+        return torch.from_numpy(stream(self.seed, index).integers(0, 2, count).astype(bool))
+
+    def _weight(self, on: Tensor) -> float:
+        share = on.double().mean().item()
+        distance = 1 - math.sqrt(share) if self.distance == "cosine" else math.sqrt(1 - share)
+        return math.exp(-(distance**2) / (2 * self.kernel_width**2))
+
+    def _fitted(self, moments: Moments) -> Tensor:
+        if self.regression == "lasso":
+            return moments.lasso(0.01 if self.alpha is None else self.alpha)
+        return moments.ridge(1.0 if self.alpha is None else self.alpha)

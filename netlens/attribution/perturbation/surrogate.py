@@ -1,0 +1,73 @@
+"""Linear surrogates: f as a weighted sum of which features are on, fitted to the values of coalitions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NotApplicable
+
+
+class Moments:
+    """Final: the weighted moments of a linear regression, all it needs of its data, however many there are."""
+
+    def __init__(self, features: int) -> None:
+        self.gram = torch.zeros(features + 1, features + 1, dtype=torch.float64)  # the first is the constant 1
+        self.cross = torch.zeros(features + 1, dtype=torch.float64)
+        self.square = 0.0
+
+    def add(self, on: Tensor, value: float, weight: float) -> None:
+        row = torch.cat([torch.ones(1, dtype=torch.float64), on.double()])
+        self.gram.addr_(row, row, alpha=weight)
+        self.cross += weight * value * row
+        self.square += weight * value * value
+
+    def centred(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The weighted covariances: of features (k, k), of features and the value (k,), of the value ()."""
+        features, value = self.gram / self.gram[0, 0], self.cross / self.gram[0, 0]
+        mean = features[0, 1:]
+        covariance = features[1:, 1:] - mean.outer(mean)
+        return covariance, value[1:] - mean * value[0], self.square / self.gram[0, 0] - value[0] ** 2
+
+    def ridge(self, alpha: float) -> Tensor:
+        """The coefficients that minimise Σ weight · error² + alpha · ‖coefficients‖²; of equal ones, the smallest."""
+        features, both, _ = self.centred()
+        penalty = alpha / self.gram[0, 0] * torch.eye(len(both), dtype=torch.float64)
+        return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ both
+
+    def lasso(self, alpha: float) -> Tensor:
+        """The coefficients that minimise the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
+        try:
+            from sklearn.linear_model import Lasso
+        except ImportError:
+            raise NotApplicable(
+                "the lasso needs scikit-learn: pip install netlens[superpixels], or take regression='ridge'."
+            ) from None
+        features, both, _ = self.centred()
+        if not torch.isfinite(both).all():
+            return both
+        # k rows with the same normal equations stand for all the data
+        spread, axes = torch.linalg.eigh(features)
+        kept = spread > 1e-12 * spread[-1]
+        root, axes = spread[kept].sqrt(), axes[:, kept]
+        rows, values = root[:, None] * axes.T, axes.T @ both / root
+        if not kept.any():
+            return torch.zeros_like(both)
+        fit = Lasso(alpha=alpha / len(rows), fit_intercept=False, tol=1e-10, max_iter=100_000)
+        return torch.from_numpy(fit.fit(rows.numpy(), values.numpy()).coef_)
+
+    def constrained(self, total: float) -> Tensor:
+        """The coefficients that sum to `total` and minimise Σ weight · error², with no intercept; the most equal."""
+        features, both = self.gram[1:, 1:], self.cross[1:]
+        count = len(both)
+        equal = torch.full((count,), total / count, dtype=torch.float64)
+        # what is left to find sums to zero, so all is projected on the vectors that do
+        zero_sum = torch.eye(count, dtype=torch.float64) - 1 / count
+        inner = torch.linalg.pinv(zero_sum @ features @ zero_sum, rtol=1e-10, hermitian=True)
+        return equal + zero_sum @ (inner @ (zero_sum @ (both - features @ equal)))
+
+    def explained(self, fit: Tensor) -> Tensor:
+        """R²: the share of the value's weighted variance that these coefficients, with an intercept, explain."""
+        features, both, value = self.centred()
+        missed = value - 2 * fit @ both + fit @ features @ fit
+        return 1 - missed / value.clamp(min=torch.finfo(value.dtype).tiny)
