@@ -66,6 +66,7 @@ class Method(ABC):
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone() if x.is_inference() else x.detach()
+            objective = objective.settled(flat, x)
             values = self.attribute(flat, x, objective, wrt)
             diagnostics: Mapping[str, Tensor] = {}
             if isinstance(values, tuple):

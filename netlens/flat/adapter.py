@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from netlens.classes import ClassNames
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.preprocessing import IMAGENET, Preprocessing
 
@@ -26,12 +27,16 @@ class Adapter:
     preprocessing: how an image becomes the network's input.
     logits: takes the network's output in its own structure to class scores (N, classes) or maps (N, classes, h, w).
     grid: takes (flat, layer key, activation) to maps (N, C, h, w), or None if the layer has no place in the image.
+    classes: the names of its classes, where the family has usual ones.
+    background: the class that means "nothing of interest", which is explained only when it is asked for.
     """
 
     cam_layer: str | None = None
     preprocessing: Preprocessing = IMAGENET
     logits: Callable[[Any], Tensor] | None = None
     grid: Callable[[FlatModel, str, Tensor], Tensor | None] | None = None
+    classes: ClassNames | None = None
+    background: int | None = None
 
 
 _REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}

@@ -79,7 +79,8 @@ class FlatModel(nn.Module):
 
         inputs: the arguments of its forward that are inputs; by default those without a default value.
         adapter: what is known about its family; by default the one registered for its class.
-        classes: names of its classes. name: how messages and results call it; by default its class.
+        classes: names of its classes; by default the adapter's.
+        name: how messages and results call it; by default its class.
 
         Raises `TraceError` when the network's own forward cannot be traced; a submodule that cannot be is kept whole
         and named in `flat.opaque`.
@@ -94,7 +95,8 @@ class FlatModel(nn.Module):
         known = adapter if adapter is not None else adapter_of(network)
         twin, parts = twins(network)
         program, opaque = unroll(trace(twin, inputs, rewritten, parts))
-        return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, classes)
+        names = classes if classes is not None else known.classes
+        return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, names)
 
     @property
     def inputs(self) -> tuple[str, ...]:

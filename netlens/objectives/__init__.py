@@ -9,6 +9,7 @@ logit(207) - 0.5 * logit(3)
 from netlens.objectives.base import Combination, Objective, Record
 from netlens.objectives.classes import Logit, logit
 from netlens.objectives.layers import LayerObjective, channel, direction, layer, neuron, output
+from netlens.objectives.regions import Region, region
 
 __all__ = [
     "Combination",
@@ -16,10 +17,12 @@ __all__ = [
     "Logit",
     "Objective",
     "Record",
+    "Region",
     "channel",
     "direction",
     "layer",
     "logit",
     "neuron",
     "output",
+    "region",
 ]

@@ -110,7 +110,9 @@ class Combination(Objective):
         return Combination(tuple((weight, term.take(samples)) for weight, term in self.terms))
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        return Combination(tuple((weight, term.settled(flat, x)) for weight, term in self.terms))
+        terms = tuple((weight, term.settled(flat, x)) for weight, term in self.terms)
+        same = all(new is old for (_, new), (_, old) in zip(terms, self.terms, strict=True))
+        return self if same else Combination(terms)  # runs are shared by the identity of the objective
 
     def __repr__(self) -> str:
         text = ""

@@ -1,0 +1,186 @@
+"""The score of a class over a region of the image, for networks that give maps of scores: segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat.model import OUTPUT, FlatModel
+from netlens.objectives.base import Objective, Record
+from netlens.objectives.classes import check_known, classes_of, plain, target_of
+
+if TYPE_CHECKING:
+    from netlens.objectives.classes import Target
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Region(Objective):
+    """The score of a class before the softmax, averaged over a region of the image.
+
+    target: a class by index or name for all samples, or a list or tensor of them, one per sample.
+    where: None, the positions at which the network itself predicts the class; a box (x0, y0, x1, y1) in pixels of the
+    input; or a mask (H, W), or (N, H, W) with one per sample, of the size of the input or of the network's map, whose
+    values are the weights of the mean. A mask of the input's size is averaged down where the map is coarser.
+    """
+
+    target: Target
+    where: Any = None
+    weights: Tensor | None = field(default=None, kw_only=True)  # (N, h, w) once the region is settled
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        # the input's size tells what a box or mask is measured in
+        return (OUTPUT,) if self.weights is not None or self.where is None else (OUTPUT, "input")
+
+    def __call__(self, record: Record) -> Tensor:
+        scores = self._scores(record)
+        weights = self.weights if self.weights is not None else self._weights(record, scores)
+        weights = weights.to(scores)
+        if weights.shape != scores.shape:
+            raise NetLensError(
+                f"{self} was settled on maps {tuple(weights.shape)} and cannot be read from {tuple(scores.shape)}."
+            )
+        return (scores * weights).sum((1, 2)) / weights.sum((1, 2))
+
+    def take(self, samples: Sequence[int]) -> Objective:
+        rows = list(samples)
+        where = self.where
+        if _dimensions(where) == 3:
+            where = torch.as_tensor(where)[rows]
+        weights = self.weights[rows] if self.weights is not None else None
+        return replace(self, target=target_of(self.target, rows), where=where, weights=weights)
+
+    def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
+        return classes_of(self.target, flat, n)
+
+    def settled(self, flat: FlatModel, x: Tensor) -> Objective:
+        if self.weights is not None:
+            return self
+        with torch.no_grad():
+            record = Record(flat, flat.record(x, layers=self.layers))
+            return replace(self, weights=self._weights(record, self._scores(record)))
+
+    def _scores(self, record: Record) -> Tensor:
+        """(N, h, w): the map of the class."""
+        maps = _maps(record)
+        classes = classes_of(self.target, record.flat, len(maps))
+        check_known(classes, record.flat, maps.shape[1])
+        return maps[range(len(maps)), list(classes)]
+
+    def _weights(self, record: Record, scores: Tensor) -> Tensor:
+        """(N, h, w): how much each position counts, not all 0 in any sample."""
+        n, size = len(scores), (scores.shape[1], scores.shape[2])
+        if self.where is None:
+            weights = self._predicted(record)
+        else:
+            image = tuple(record[record.flat.inputs[0]].shape[-2:])
+            if _dimensions(self.where) == 1:
+                mask = _box_mask(self.where, image).expand(1, *image)
+            else:
+                mask = _mask(self.where, n, image, size)
+            mask = mask.to(scores)
+            if mask.shape[1:] != size:
+                # the share of each coarse position that the mask covers
+                mask = F.adaptive_avg_pool2d(mask[:, None], size)[:, 0]
+            weights = mask.expand(n, *size)
+        empty = (weights.sum((1, 2)) == 0).nonzero().flatten().tolist()
+        if empty:
+            sample = f" in sample {empty[0]}" if n > 1 else ""
+            if self.where is not None:
+                raise NetLensError(f"the region of {self} is empty{sample}; mark at least one position.")
+            raise NotApplicable(
+                f"{record.flat.name} predicts class {self.targets(record.flat, n)[empty[0]]} nowhere{sample}; "
+                "say where: region(class, mask) or region(class, (x0, y0, x1, y1))."
+            )
+        return weights
+
+    def _predicted(self, record: Record) -> Tensor:
+        """(N, h, w): 1 where the class is the network's prediction, else 0."""
+        maps = _maps(record)
+        finite = torch.isfinite(maps).flatten(1).all(1)
+        if not finite.all():
+            bad = int((~finite).nonzero()[0])
+            raise NonFiniteError(f"the scores of {record.flat.name} hold NaN or Inf for sample {bad}.")
+        classes = torch.tensor(self.targets(record.flat, len(maps)), device=maps.device)
+        return (predicted_map(maps) == classes[:, None, None]).to(maps.dtype)
+
+    def __repr__(self) -> str:
+        where = self.where
+        if where is None:
+            return f"region({plain(self.target)!r})"
+        if _dimensions(where) == 1:
+            return f"region({plain(self.target)!r}, ({', '.join(f'{float(edge):g}' for edge in where)}))"
+        return f"region({plain(self.target)!r}, mask {'x'.join(map(str, torch.as_tensor(where).shape))})"
+
+
+def region(target: Target, where: Any = None) -> Objective:
+    """The score of a class, by index or name, averaged over a mask, a box, or where the network itself predicts it.
+
+    >>> region("dog", (10, 20, 90, 80))
+    region('dog', (10, 20, 90, 80))
+    """
+    return Region(target, where)
+
+
+def predicted_map(maps: Tensor) -> Tensor:
+    """(N, h, w): the class at each position of maps of scores (N, classes, h, w); one class alone is there above 0.
+
+    >>> predicted_map(torch.tensor([[[[1.0, 2.0]], [[0.0, 3.0]]]])).tolist()
+    [[[0, 1]]]
+    """
+    return maps.argmax(1) if maps.shape[1] > 1 else torch.where(maps[:, 0] > 0, 0, -1)
+
+
+def _maps(record: Record) -> Tensor:
+    maps = record.logits
+    if maps.ndim != 4:
+        raise NotApplicable(
+            f"{record.flat.name} gives scores {tuple(maps.shape)}, no maps (N, classes, h, w), so a class has no "
+            "region; use logit(class), or box(class, ...) for a detector."
+        )
+    return maps
+
+
+def _dimensions(where: Any) -> int:
+    """0 for None, 1 for a box, 2 or 3 for masks."""
+    return 0 if where is None else torch.as_tensor(where).ndim
+
+
+def _mask(where: Any, n: int, image: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """(1 or N, H, W) of the image's or the map's size."""
+    mask = torch.as_tensor(where)
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.ndim != 3 or len(mask) not in (1, n) or tuple(mask.shape[1:]) not in (image, size):
+        sizes = " or ".join(dict.fromkeys((_by(image), _by(size))))
+        raise NetLensError(
+            f"the mask is {tuple(torch.as_tensor(where).shape)}; give one of height and width {sizes}, "
+            f"or one for each of {n} sample(s)."
+        )
+    if mask.is_complex() or not torch.isfinite(mask).all() or (mask < 0).any():
+        raise NetLensError("the mask holds NaN, Inf or negative weights; give True and False, or weights from 0.")
+    return mask
+
+
+def _box_mask(box: Any, image: tuple[int, ...]) -> Tensor:
+    """(H, W): the share of each pixel that the box covers."""
+    edges = [float(edge) for edge in box]
+    if len(edges) != 4 or not (edges[0] < edges[2] and edges[1] < edges[3]):
+        raise NetLensError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {tuple(edges)}.")
+    x0, y0, x1, y1 = edges
+    return _cover(y0, y1, image[0])[:, None] * _cover(x0, x1, image[1])[None, :]
+
+
+def _cover(low: float, high: float, count: int) -> Tensor:
+    """How much of each of `count` unit cells the interval covers."""
+    cells = torch.arange(count, dtype=torch.float64)
+    return ((cells + 1).clamp(max=high) - cells.clamp(min=low)).clamp(min=0)
+
+
+def _by(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"
