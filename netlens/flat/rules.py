@@ -29,10 +29,16 @@ class Rule:
     """How a layer propagates backwards.
 
     backward: called as `backward(layer, inputs, output, gradient)` with the layer's tensor inputs, its output, both
-    in a graph of their own, and the gradient at the output; gives one gradient per input. `vjp` is the true one.
+    in a graph of their own, and the gradient at the output; gives one gradient (or None) per input. `vjp` is the true
+    one. graph: whether it uses that graph; a rule that does not spares its layer the memory. name: how it is shown.
     """
 
     backward: Backward
+    graph: bool = True
+    name: str = ""
+
+    def __repr__(self) -> str:
+        return self.name or f"Rule({getattr(self.backward, '__name__', type(self.backward).__name__)})"
 
 
 @dataclass(frozen=True)
@@ -77,29 +83,35 @@ class Ruled(Wrapper):
         return self.layer
 
     def forward(self, *inputs: Any) -> Any:
-        if not torch.is_grad_enabled() or not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        needed = [isinstance(value, Tensor) and value.requires_grad for value in inputs]
+        if not torch.is_grad_enabled() or not any(needed):
             return self.layer(*inputs)
-        return _ByRule.apply(self.layer, self.rule, *inputs)
+        # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
+        with torch.set_grad_enabled(self.rule.graph):
+            own = [
+                value.detach().requires_grad_(wanted and self.rule.graph) if isinstance(value, Tensor) else value
+                for value, wanted in zip(inputs, needed, strict=True)
+            ]
+            output = self.layer(*own)
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            return self.layer(*inputs)  # several outputs have no one gradient that a rule could take
+        return _ByRule.apply(self, own, output, *inputs)
 
 
 class _ByRule(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layer: nn.Module, rule: Rule, *inputs: Any) -> Any:
-        # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
-        with torch.enable_grad():
-            ctx.inputs = [
-                value.detach().requires_grad_(needed) if isinstance(value, Tensor) else value
-                for value, needed in zip(inputs, ctx.needs_input_grad[2:], strict=True)
-            ]
-            ctx.output = layer(*ctx.inputs)
-        ctx.layer, ctx.rule = layer, rule
-        return ctx.output.detach()
+    def forward(ctx: Any, ruled: Ruled, own: list[Any], output: Tensor, *inputs: Any) -> Tensor:
+        ctx.ruled, ctx.own, ctx.output = ruled, own, output
+        ctx.set_materialize_grads(False)
+        return output.detach()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        tensors = [value for value in ctx.inputs if isinstance(value, Tensor)]
-        propagated = iter(ctx.rule.backward(ctx.layer, tensors, ctx.output, gradients[0]))
-        return None, None, *(next(propagated) if isinstance(value, Tensor) else None for value in ctx.inputs)
+        if gradients[0] is None:  # a rule further up gave this layer nothing
+            return (None,) * len(ctx.needs_input_grad)
+        tensors = [value for value in ctx.own if isinstance(value, Tensor)]
+        propagated = iter(ctx.ruled.rule.backward(ctx.ruled.layer, tensors, ctx.output, gradients[0]))
+        return None, None, None, *(next(propagated) if isinstance(value, Tensor) else None for value in ctx.own)
 
 
 def vjp(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor | None, ...]:
