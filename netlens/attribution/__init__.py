@@ -6,9 +6,18 @@ A method is a frozen dataclass whose fields are its options and whose call is
 
 from netlens.attribution.cam import GradCAM, GuidedGradCAM, cam_layer
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
+from netlens.attribution.layer import LayerActivation
 from netlens.attribution.method import METHODS, Method, method_named, register
-from netlens.attribution.path import IntegratedGradients
-from netlens.attribution.perturbation import FeatureAblation, Occlusion, patches, superpixels
+from netlens.attribution.path import GradientShap, IntegratedGradients, InternalInfluence, LayerConductance
+from netlens.attribution.perturbation import (
+    FeatureAblation,
+    KernelShap,
+    Lime,
+    Occlusion,
+    ShapleyValueSampling,
+    patches,
+    superpixels,
+)
 from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
 from netlens.attribution.together import together
 from netlens.results import Attribution
@@ -19,14 +28,21 @@ __all__ = [
     "Deconvolution",
     "FeatureAblation",
     "GradCAM",
+    "GradientShap",
     "GuidedBackprop",
     "GuidedGradCAM",
     "InputGradient",
     "InputXGradient",
     "IntegratedGradients",
+    "InternalInfluence",
+    "KernelShap",
+    "LayerActivation",
+    "LayerConductance",
+    "Lime",
     "Method",
     "Occlusion",
     "Saliency",
+    "ShapleyValueSampling",
     "SmoothGradient",
     "SmoothGradientSquared",
     "VarGrad",
@@ -34,5 +50,6 @@ __all__ = [
     "method_named",
     "patches",
     "register",
+    "superpixels",
     "together",
 ]

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from netlens.results.attribution import Reduction
 
 METHODS: dict[str, type[Method]] = {}
 """Every registered method by its name on the command line and on `NetLens`, in the order of registration."""
+
+Needs = Literal["attention", "global attention"]
 
 M = TypeVar("M", bound="type[Method]")
 
@@ -53,6 +55,10 @@ class Method(ABC):
     """Abstract: an attribution method. Its fields are its options; `attribute` is its whole algorithm."""
 
     reduction: ClassVar[Reduction] = "magnitude"
+    reads_objective: ClassVar[bool] = True
+    """Whether the values depend on the objective at all; those of some methods show what the network looks at."""
+    needs: ClassVar[Needs | None] = None
+    """What a network must have for the method to apply: attention, or attention among all tokens (not in windows)."""
 
     def __call__(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> Attribution:
         """Explain the objective of each sample of `x` (N, ...) with respect to the input, or to any layer.

@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.gradient import InputGradient
 from netlens.attribution.method import Method, register
+from netlens.attribution.noise import normal, spans
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -50,25 +50,18 @@ class _Noisy(Method):
 
     def _copies(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
         n = len(x)
-        span = x.flatten(1).amax(1) - x.flatten(1).amin(1)
-        scale = (self.noise_level * span).view(-1, *[1] * (x.ndim - 1))
+        scale = self.noise_level * spans(x)
 
         def work(first: int, last: int) -> Tensor:
             # rows of one sample lie n apart: all samples in one copy, then all in the next
             rows = [row % n for row in range(first, last)]
-            noise = {copy: self._noise(copy, x) for copy in range(first // n, (last - 1) // n + 1)}
+            noise = {copy: normal(x, self.seed, copy) for copy in range(first // n, (last - 1) // n + 1)}
             noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
             values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
             return values[0] if isinstance(values, tuple) else values
 
         rows = (row for chunk in in_chunks(self.n_samples * n, self.chunk, work) for row in chunk)
         return (torch.stack(copy) for copy in zip(*[rows] * n, strict=True))
-
-    def _noise(self, copy: int, x: Tensor) -> Tensor:
-        # each copy has a stream of its own, so that the noise does not depend on how copies are chunked
-        seed = np.random.SeedSequence((self.seed, copy)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(seed[0]))
-        return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
 
 
 @register

@@ -70,6 +70,7 @@ class Family:
     late: str
     shape: tuple[int, ...] = (3, 32, 32)
     outputs: int = CLASSES
+    has: tuple[str, ...] = ()  # what some methods need
 
 
 FAMILIES = {
@@ -87,9 +88,13 @@ FAMILIES = {
         lambda: VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=CLASSES),
         "encoder.layers.encoder_layer_0",
         "encoder.layers.encoder_layer_1.ln_1",
+        has=("attention", "global attention"),
     ),
     "swin": Family(
-        lambda: SwinTransformer([2, 2], 8, [2, 2], [2, 2], [4, 4], num_classes=CLASSES), "features.1", "norm"
+        lambda: SwinTransformer([2, 2], 8, [2, 2], [2, 2], [4, 4], num_classes=CLASSES),
+        "features.1",
+        "norm",
+        has=("attention",),
     ),
     "plain": Family(Plain, "trunk.3", "trunk.4", shape=(3, 15, 20)),
     "one logit": Family(lambda: Plain(outputs=1), "trunk.3", "trunk.4", shape=(3, 15, 20), outputs=1),

@@ -41,15 +41,32 @@ def method(request: pytest.FixtureRequest) -> Method:
 
 
 def explained(method: Method, case, flat=None, x=None, objective=None, **options) -> Attribution:
-    """The method's answer; one that has no meaning for vectors or tokens says so, and is not tested on them."""
+    """The method's answer; one that has no meaning for vectors or tokens says so, and is not tested on them.
+
+    One that declares what it needs is refused just where the network has nothing of the kind.
+    """
     flat, x = case.flat if flat is None else flat, case.x if x is None else x
     objective = logit(list(case.targets)) if objective is None else objective
+    if lacks(method, case):
+        with pytest.raises(NotApplicable, match="attention"):
+            method(flat, x, objective, **options)
+        pytest.skip(f"{case.name} has no {method.needs}, and the method says so")
     try:
         return method(flat, x, objective, **options)
     except NotApplicable as refusal:
         if case.spatial and "wrt" not in options:
             raise
         pytest.skip(str(refusal))
+
+
+def lacks(method: Method, case) -> bool:
+    return method.needs is not None and method.needs not in case.family.has
+
+
+def broken_in(method: Method, case) -> dict[str, str]:
+    """Where to look for what breaks inside: the input itself stays whole, and some methods read nothing else."""
+    only_the_input = not method.reads_objective and not lacks(method, case) and method.at(case.flat, "input") == "input"
+    return {"wrt": case.family.late} if only_the_input else {}
 
 
 def test_a_batch_equals_its_samples(method, case):
@@ -72,9 +89,11 @@ def test_chunked_equals_unchunked(method, some):
 def test_class_0_is_a_class_like_any_other(method, some):
     x = some.x[:1]
     network = _with_classes_moved(some.module)
-    first, moved = (method(FlatModel.from_nn_Module(m), x, logit(k)) for m, k in ((some.module, 0), (network, 1)))
+    first, moved = (
+        explained(method, some, FlatModel.from_nn_Module(m), x, logit(k)) for m, k in ((some.module, 0), (network, 1))
+    )
     assert_close(first.values, moved.values, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(first.values, method(some.flat, x, logit(1)).values)
+    assert torch.allclose(first.values, method(some.flat, x, logit(1)).values) != method.reads_objective
 
 
 def _with_classes_moved(module: nn.Module) -> nn.Module:
@@ -157,7 +176,7 @@ def test_nan_in_a_weight_names_the_layer(method, case):
     )
     weight.view(-1)[0] = torch.nan
     with pytest.raises(NonFiniteError, match=rf"'{broken}'.* sample 0"):
-        explained(method, case, flat)
+        explained(method, case, flat, **broken_in(method, case))
 
 
 def test_overflow_in_one_sample_names_the_sample(method, some):
@@ -165,7 +184,7 @@ def test_overflow_in_one_sample_names_the_sample(method, some):
     x = some.x.float()
     x[1] = x[1].sign() * 3e38
     with pytest.raises(NonFiniteError, match="for sample 1"):
-        explained(method, some, flat, x)
+        explained(method, some, flat, x, **broken_in(method, some))
 
 
 def test_nan_in_the_input_names_the_sample(method, case):
@@ -205,6 +224,10 @@ def test_an_objective_is_linear_in_its_terms(method, some):
         "IntegratedGradients",
         "SmoothGradient",
         "Occlusion",
+        "BlurIntegratedGradients",
+        "GradientShap",
+        "InternalInfluence",
+        "LayerConductance",
     ):
         pytest.skip("not linear")
     parts = [
@@ -215,7 +238,10 @@ def test_an_objective_is_linear_in_its_terms(method, some):
 
 
 def test_an_objective_before_the_layer_is_refused_in_one_line(method, case):
+    if not method.reads_objective:
+        pytest.skip("no objective is read")
     first = next(iter(case.flat.layers))
-    with pytest.raises(NotApplicable, match=r"does not (come after|depend on)|no 2-d convolution") as caught:
+    reasons = r"does not (come after|depend on)|no 2-d convolution|attention"
+    with pytest.raises(NotApplicable, match=reasons) as caught:
         method(case.flat, case.x, layer(first), wrt=case.family.late)
     assert "\n" not in str(caught.value)

@@ -1,5 +1,7 @@
-"""Methods that gather gradients along paths from a baseline to the input."""
+"""Path methods: what gradients add up to on the way from a baseline to the input."""
 
 from netlens.attribution.path.integrated import IntegratedGradients
+from netlens.attribution.path.layer import InternalInfluence, LayerConductance
+from netlens.attribution.path.shap import GradientShap
 
-__all__ = ["IntegratedGradients"]
+__all__ = ["GradientShap", "IntegratedGradients", "InternalInfluence", "LayerConductance"]

@@ -1,16 +1,16 @@
-"""Integrated gradients: gradients along the straight path from a baseline."""
+"""Integrated gradients: the gradient along a straight path, times the change along it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
+from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.suffix import Suffix
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -44,14 +44,10 @@ class IntegratedGradients(Method):
         n = len(x)
 
         def work(first: int, last: int) -> Tensor:
-            # rows of one sample lie n apart: all samples at one place of the path, then all at the next
-            rows = [row % n for row in range(first, last)]
-            steps = [row // n for row in range(first, last)]
-            shape = [-1] + [1] * (end.ndim - 1)
-            alpha = torch.from_numpy(places[steps]).to(end).view(shape)
+            rows, steps = rows_of(first, last, n)
+            alpha = each(places[steps], end)
             gradient = suffix.gradient(rows, start[rows] + alpha * (end[rows] - start[rows]))
-            weighted = gradient * torch.from_numpy(weights[steps]).to(end).view(shape)
-            return torch.zeros_like(end).index_add_(0, torch.tensor(rows, device=end.device), weighted)
+            return summed(gradient * each(weights[steps], end), rows, n)
 
         mean = sum(in_chunks(self.n_steps * n, self.chunk, work))
         assert isinstance(mean, Tensor)

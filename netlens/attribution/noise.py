@@ -1,0 +1,19 @@
+"""Random draws that depend on the seed and on which draw it is, never on how draws are chunked or batched."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def normal(x: Tensor, seed: int, draw: int) -> Tensor:
+    """Standard normal noise of the shape of one sample of x, in a stream of its own for each draw."""
+    state = np.random.SeedSequence((seed, draw)).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(state[0]))
+    return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
+
+
+def spans(x: Tensor) -> Tensor:
+    """(N, 1, ...): the range (max - min) of each sample, which noise levels are fractions of."""
+    return (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *[1] * (x.ndim - 1))
