@@ -8,7 +8,14 @@ from netlens.attribution.cam import GradCAM, GuidedGradCAM, cam_layer
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
 from netlens.attribution.layer import LayerActivation
 from netlens.attribution.method import METHODS, Method, method_named, register
-from netlens.attribution.path import GradientShap, IntegratedGradients, InternalInfluence, LayerConductance
+from netlens.attribution.path import (
+    BlurIntegratedGradients,
+    GradientShap,
+    GuidedIntegratedGradients,
+    IntegratedGradients,
+    InternalInfluence,
+    LayerConductance,
+)
 from netlens.attribution.perturbation import (
     FeatureAblation,
     KernelShap,
@@ -25,12 +32,14 @@ from netlens.results import Attribution
 __all__ = [
     "METHODS",
     "Attribution",
+    "BlurIntegratedGradients",
     "Deconvolution",
     "FeatureAblation",
     "GradCAM",
     "GradientShap",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "GuidedIntegratedGradients",
     "InputGradient",
     "InputXGradient",
     "IntegratedGradients",

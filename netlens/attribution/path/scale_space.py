@@ -1,0 +1,46 @@
+"""Scale space: an image blurred by a Gaussian of any width, and how it changes with the width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class ScaleSpace:
+    """Images (N, C, H, W) under a Gaussian blur of standard deviation sigma pixels, mirrored at the borders.
+
+    The blur is computed on the cosines of each axis, which it only scales, by exp(-(sigma w)^2 / 2) for a cosine of w
+    radians per pixel. So there is no kernel to cut off, a blur of 0 is the image itself, and the derivative with
+    respect to sigma is exact. Means are kept. From a sigma of about 1 on, it is the sampled Gaussian kernel.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        height, width = images.shape[-2:]
+        (self.rows, down), (self.columns, across) = _cosines(height, images), _cosines(width, images)
+        self.squared = down[:, None].square() + across.square()
+        with torch.autocast(images.device.type, enabled=False):
+            self.spectrum = self.rows @ images @ self.columns.T
+
+    def blurred(self, samples: list[int], sigma: Tensor) -> Tensor:
+        """(n, C, H, W): these samples, each blurred by its own sigma (n,)."""
+        return self._image(self.spectrum[samples] * self._decay(sigma))
+
+    def change(self, samples: list[int], sigma: Tensor) -> Tensor:
+        """(n, C, H, W): the derivative of `blurred` with respect to sigma."""
+        slope = -sigma.view(-1, 1, 1, 1) * self.squared * self._decay(sigma)
+        return self._image(self.spectrum[samples] * slope)
+
+    def _decay(self, sigma: Tensor) -> Tensor:
+        return torch.exp(-sigma.view(-1, 1, 1, 1).square() * self.squared / 2)
+
+    def _image(self, spectrum: Tensor) -> Tensor:
+        with torch.autocast(spectrum.device.type, enabled=False):
+            return self.rows.T @ spectrum @ self.columns
+
+
+def _cosines(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The orthonormal cosines (DCT-II) of an axis as rows, and their frequencies in radians per pixel."""
+    frequencies = torch.pi * torch.arange(size, dtype=torch.float64) / size
+    basis = torch.cos(frequencies[:, None] * (torch.arange(size, dtype=torch.float64) + 0.5))
+    basis /= basis.norm(dim=1, keepdim=True)
+    return basis.to(like), frequencies.to(like)
