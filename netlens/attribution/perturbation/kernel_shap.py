@@ -63,10 +63,14 @@ class Stratum:
         return comb(self.count, self.size) // (2 if 2 * self.size == self.count else 1)
 
     @property
+    def coalitions(self) -> int:
+        return 2 * self.pairs
+
+    @property
     def mass(self) -> Fraction:
         """The kernel's weights of all its coalitions together."""
         each = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
-        return 2 * self.pairs * each
+        return self.coalitions * each
 
 
 @dataclass(frozen=True)
@@ -76,25 +80,25 @@ class Plan:
     count: int
     whole: tuple[Stratum, ...]
     drawn: tuple[Stratum, ...]
-    draws: int  # pairs that are drawn from these strata
+    draws: int  # coalitions that are drawn from these strata
     seed: int
 
     @classmethod
     def of(cls, count: int, n_samples: int, seed: int) -> Plan:
         strata = [Stratum(count, size) for size in range(1, count // 2 + 1)]
-        pairs, mass = n_samples // 2, sum((stratum.mass for stratum in strata), Fraction(0))
+        left, mass = n_samples, sum((stratum.mass for stratum in strata), Fraction(0))
         whole = 0
-        # a stratum is tried as a whole where as many draws would be expected in it
-        while whole < len(strata) and strata[whole].pairs * mass <= pairs * strata[whole].mass:
-            pairs -= strata[whole].pairs
+        # a stratum is tried as a whole where at least as many draws would be expected in it
+        while whole < len(strata) and strata[whole].coalitions * mass <= left * strata[whole].mass:
+            left -= strata[whole].coalitions
             mass -= strata[whole].mass
             whole += 1
         drawn = tuple(strata[whole:])
-        return cls(count, tuple(strata[:whole]), drawn, pairs if drawn else 0, seed)
+        return cls(count, tuple(strata[:whole]), drawn, left if drawn else 0, seed)
 
     @property
     def total(self) -> int:
-        return 2 * (sum(stratum.pairs for stratum in self.whole) + self.draws)
+        return sum(stratum.coalitions for stratum in self.whole) + self.draws
 
     @cached_property
     def masses(self) -> np.ndarray:
@@ -113,8 +117,8 @@ class Plan:
         """Its weight: the kernel's; of a drawn one, an equal share of the kernel's over all that is drawn from."""
         stratum, _ = self._stratum(index // 2)
         if stratum is None:
-            return float(self.masses.sum()) / (2 * self.draws)
-        return float(stratum.mass / (2 * stratum.pairs))
+            return float(self.masses.sum()) / self.draws
+        return float(stratum.mass / stratum.coalitions)
 
     def _stratum(self, pair: int) -> tuple[Stratum | None, int]:
         """The stratum that is tried as a whole, None for a drawn pair; and the pair's number there."""

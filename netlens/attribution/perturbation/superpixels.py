@@ -10,11 +10,11 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 
 
-def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, compactness: float = 10.0) -> Tensor:
+def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
     """About `n_segments` superpixels of each picture of x (N, C, H, W), as a feature mask (N, 1, H, W) of integers.
 
-    They are found by SLIC on the pictures as a person sees them, their preprocessing undone; each picture's are
-    numbered from 0. `compactness` weighs nearness in place against nearness in colour.
+    They are found by SLICO on the pictures as a person sees them, their preprocessing undone; each picture's are
+    numbered from 0.
 
     Needs scikit-image: pip install netlens[superpixels].
 
@@ -34,7 +34,8 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, compactness: f
             "superpixels need scikit-image: pip install netlens[superpixels], or give a feature_mask, such as "
             "attribution.patches(height, width, n_segments)."
         ) from None
-    # a grey picture as a colour one, so that compactness has the same meaning
+    # slic_zero adapts the weight of nearness in place to each superpixel's contrast; with one weight for all, 50 are
+    # asked for and a textured photograph gives 23, noise a single one. A grey picture goes as a colour one.
     colours = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()
-    labels = [slic(image, n_segments, compactness, start_label=0, channel_axis=-1) for image in colours]
+    labels = [slic(image, n_segments, slic_zero=True, start_label=0, channel_axis=-1) for image in colours]
     return torch.stack([torch.from_numpy(label).long() for label in labels])[:, None].to(x.device)
