@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any, overload
 
 import torch
@@ -18,37 +18,9 @@ from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.objectives.classes import check_known, classes_of
+from netlens.predictions import Prediction, Predictions, Reading, read
 from netlens.preprocessing import Preprocessing, as_batch
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class with its probability (after the softmax) and its logit."""
-
-    index: int
-    name: str
-    probability: float
-    logit: float
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.index})  {self.probability:.3f}"
-
-
-class Predictions(Sequence[list[Prediction]]):
-    """The most probable classes of each image, most probable first; prints as a table."""
-
-    def __init__(self, rows: Iterable[list[Prediction]]) -> None:
-        self._rows = list(rows)
-
-    def __getitem__(self, image: Any) -> Any:
-        return self._rows[image]
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __repr__(self) -> str:
-        blocks = ["\n".join(f"{p.probability:6.3f}  {p.name} ({p.index})" for p in row) for row in self._rows]
-        return blocks[0] if len(blocks) == 1 else "\n".join(f"image {i}\n{b}" for i, b in enumerate(blocks))
 
 
 class NetLens:
@@ -57,7 +29,8 @@ class NetLens:
     network: a `FlatModel`, or any module, which is then flattened (and never changed).
     x: a PIL image, a path, bytes, an array, or a list of these, which are preprocessed as the network expects; or a
     float tensor (C, H, W) or (N, C, H, W), which is taken as already preprocessed.
-    target: the class to explain by index or name, or one for each image; None explains what the network predicts.
+    target: the class to explain by index or name, or one for each image; None explains what the network predicts. Of
+    maps of scores (segmentation) it is explained over where the network predicts it, of boxes in its surest one.
     preprocessing, classes: for a module that netlens does not know; by default its adapter's.
 
     Every registered method is a method here, with its own options, and `objective` and `wrt` besides:
@@ -84,14 +57,19 @@ class NetLens:
         self.flat = _with_knowledge(FlatModel.from_nn_Module(network), preprocessing, classes)
         self.x = self._batch(x)
         check_matches(self.flat, self.x)
-        self.logits = self._logits()
+        self.reading = self._read()
         if self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
             raise NetLensError(
                 f"{len(self.flat.classes)} class names were given for the {self.logits.shape[1]} classes of "
                 f"{self.flat.name}; give one for each."
             )
         self.targets = self._targets(target)
-        self.objective = objectives.logit(list(self.targets) if len(self.targets) > 1 else self.targets[0])
+        self.objective = self._objective()
+
+    @property
+    def logits(self) -> Tensor:
+        """(N, classes): the scores before the softmax; of maps their mean over positions, of boxes the highest."""
+        return self.reading.logits
 
     @property
     def image(self) -> Tensor | None:
@@ -99,10 +77,12 @@ class NetLens:
         return picture(self.flat, self.x)
 
     def predictions(self, k: int = 5) -> Predictions:
-        """The k most probable classes of each image; for a network with one logit, its sigmoid."""
-        scores = self.logits.double()
-        probabilities = scores.sigmoid() if scores.shape[1] == 1 else scores.softmax(1)
-        top = probabilities.topk(min(k, scores.shape[1]), dim=1)
+        """The k most probable classes of each image; for a network with one logit, its sigmoid.
+
+        Of maps of scores it is the mean over positions, the share of the image; of boxes the highest score.
+        """
+        scores = self.reading.probabilities
+        top = scores.topk(min(k, scores.shape[1]), dim=1)
         return Predictions(
             [
                 Prediction(c, self.name_of(c), p, float(self.logits[i, c]))
@@ -183,11 +163,11 @@ class NetLens:
         weights = next((p for p in self.flat.parameters() if p.is_floating_point()), batch)
         return batch.to(device=weights.device, dtype=weights.dtype)
 
-    def _logits(self) -> Tensor:
-        """(N, classes), in one forward without gradients."""
+    def _read(self) -> Reading:
+        """What the network says, in one forward without gradients."""
         try:
             with torch.no_grad():
-                scores = self.flat.logits(self.flat(self.x))
+                return read(self.flat, self.flat(self.x))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
@@ -199,26 +179,33 @@ class NetLens:
                 f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))} "
                 f"(usual: {usual[0]}x{usual[1]}): {why}"
             ) from error
-        return scores.flatten(2).mean(2) if scores.ndim > 2 else scores
 
     def _targets(self, target: Any) -> tuple[int, ...]:
-        n = len(self.x)
-        predicted = tuple(self.logits.argmax(1).tolist())
+        n, count = self.logits.shape
         if target is None:
-            return predicted
-        given = objectives.Logit(list(target) if isinstance(target, tuple) else target)
-        targets = given.targets(self.flat, n)
-        given(objectives.Record(self.flat, {"output": self.logits}))  # an index out of range is known here first
-        for i, (asked, seen) in enumerate(zip(targets, predicted, strict=True)):
-            if asked != seen and self.logits.shape[1] > 1:
+            return self.reading.target
+        targets = classes_of(list(target) if isinstance(target, tuple) else target, self.flat, n)
+        check_known(targets, self.flat, count)
+        for i, (asked, usual) in enumerate(zip(targets, self.reading.target, strict=True)):
+            if not self.reading.predicted[i, asked] and count > 1:
                 which = f"image {i}: " if n > 1 else ""
                 warnings.warn(
                     f"{which}explaining {self.name_of(asked)!r} ({asked}), which {self.flat.name} does not predict; "
-                    f"its prediction is {self.name_of(seen)!r} ({seen}).",
+                    f"its prediction is {self.name_of(usual)!r} ({usual}).",
                     NetLensWarning,
                     stacklevel=3,
                 )
         return targets
+
+    def _objective(self) -> Objective:
+        """The score of the target: of the image, over where it is predicted, or of the surest box."""
+        target = list(self.targets) if len(self.targets) > 1 else self.targets[0]
+        positions = self.reading.positions
+        if positions is None:
+            return objectives.logit(target)
+        where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
+        where |= ~where.flatten(1).any(1)[:, None, None]  # predicted nowhere: asked for over the whole image
+        return objectives.Region(target, weights=where)
 
 
 def _with_knowledge(

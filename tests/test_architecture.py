@@ -21,6 +21,7 @@ ROWS = [
     ("weights",),
     ("flat", "world"),
     ("adapters", "objectives", "rules"),
+    ("predictions",),
     ("results", "show"),
     ("attribution",),
     ("evaluation",),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -37,6 +37,18 @@ class Adapter:
     grid: Callable[[FlatModel, str, Tensor], Tensor | None] | None = None
     classes: ClassNames | None = None
     background: int | None = None
+
+
+class Detections(NamedTuple):
+    """What a detector says about each of A candidate boxes, before it throws most of them away.
+
+    boxes: (N, A, 4) as (x0, y0, x1, y1) in pixels of the input; or (N, A, classes, 4), one for each class.
+    logits: (N, A, classes) before the softmax or sigmoid. scores: (N, A, classes) as the detector reports them.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    scores: Tensor
 
 
 _REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
@@ -102,8 +114,10 @@ def logits_of(output: Any) -> Tensor:
     """Class scores from an output of the usual structures: a tensor, a dict, a tuple, or an object with `.logits`.
 
     Dicts are asked for "logits" and "out" first; a dict, tuple or list otherwise gives its first tensor. Scores
-    (N,) of a network with one logit become (N, 1).
+    (N,) of a network with one logit become (N, 1). Of detections it is each class's highest over the boxes.
     """
+    if isinstance(output, Detections):
+        return output.logits.amax(1)
     if isinstance(output, Mapping):
         named = [output[key] for key in ("logits", "out") if key in output]
         output = next(iter([*named, *output.values()]), None)
