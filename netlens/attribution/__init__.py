@@ -17,11 +17,14 @@ from netlens.attribution.path import (
     LayerConductance,
 )
 from netlens.attribution.perturbation import (
+    RISE,
     FeatureAblation,
+    HSICAttribution,
     KernelShap,
     Lime,
     Occlusion,
     ShapleyValueSampling,
+    SobolAttribution,
     patches,
     superpixels,
 )
@@ -31,6 +34,7 @@ from netlens.results import Attribution
 
 __all__ = [
     "METHODS",
+    "RISE",
     "Attribution",
     "BlurIntegratedGradients",
     "Deconvolution",
@@ -40,6 +44,7 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "GuidedIntegratedGradients",
+    "HSICAttribution",
     "InputGradient",
     "InputXGradient",
     "IntegratedGradients",
@@ -54,6 +59,7 @@ __all__ = [
     "ShapleyValueSampling",
     "SmoothGradient",
     "SmoothGradientSquared",
+    "SobolAttribution",
     "VarGrad",
     "cam_layer",
     "method_named",

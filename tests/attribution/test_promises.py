@@ -22,6 +22,7 @@ SMALL = {
     "n_samples": 3,
     "n_masks": 6,
     "n_segments": 6,
+    "grid_size": 3,
     "window": 13,
     "stride": 9,
     "chunk": 4,

@@ -1,11 +1,25 @@
 """Methods that change the input, or a layer, and see what the objective does."""
 
 from netlens.attribution.perturbation.features import FeatureAblation
+from netlens.attribution.perturbation.hsic import HSICAttribution
 from netlens.attribution.perturbation.kernel_shap import KernelShap
 from netlens.attribution.perturbation.lime import Lime
 from netlens.attribution.perturbation.masks import patches
 from netlens.attribution.perturbation.occlusion import Occlusion
+from netlens.attribution.perturbation.rise import RISE
 from netlens.attribution.perturbation.shapley import ShapleyValueSampling
+from netlens.attribution.perturbation.sobol import SobolAttribution
 from netlens.attribution.perturbation.superpixels import superpixels
 
-__all__ = ["FeatureAblation", "KernelShap", "Lime", "Occlusion", "ShapleyValueSampling", "patches", "superpixels"]
+__all__ = [
+    "RISE",
+    "FeatureAblation",
+    "HSICAttribution",
+    "KernelShap",
+    "Lime",
+    "Occlusion",
+    "ShapleyValueSampling",
+    "SobolAttribution",
+    "patches",
+    "superpixels",
+]

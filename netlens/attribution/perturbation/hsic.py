@@ -1,0 +1,99 @@
+"""HSIC: how much the objective depends on whether a cell is seen, by the kernels of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.engine import in_chunks
+from netlens.attribution.method import Method, register
+from netlens.attribution.perturbation.masked import Masked
+from netlens.attribution.perturbation.random_masks import cells_along, in_blocks, stream
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+
+_ROWS = 256  # rows of the kernel matrix that are held at a time
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class HSICAttribution(Method):
+    """The Hilbert-Schmidt independence criterion between each cell of a grid being seen and f, over random masks.
+
+    The image is divided into `grid_size` cells per side, each of which half of the masks show and half replace by the
+    baseline. A cell's value is tr(K H L H) / (n_masks - 1)^2, of no unit and at least 0: K is 1 where two masks agree
+    on the cell and 0 elsewhere, L the Gaussian kernel of f with the median distance between its values as width, and
+    H = 1 - 1/n_masks centres. It sees any dependence, not just of the mean; independence gives 0 up to 1 / n_masks.
+
+    Novello et al. 2022, https://arxiv.org/abs/2206.06219
+    """
+
+    n_masks: int = 1500
+    grid_size: int = 7
+    baselines: float | Tensor = 0.0
+    seed: int = 0
+    chunk: int = 16
+    reduction = "cam"
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        masked = Masked.of(flat, x, objective, wrt, self.baselines)
+        cells = cells_along(masked.sizes, self.grid_size)
+        seen = balanced(self.n_masks, prod(cells), self.seed)
+
+        def mask(index: int) -> Tensor:
+            return in_blocks(seen[index].view(cells), masked.sizes)
+
+        values = masked.responses(mask, self.n_masks, self.chunk)
+        criterion = hsic(seen.to(values), values)
+        return masked.filled(in_blocks(criterion.unflatten(1, cells), masked.sizes))
+
+
+def balanced(n_masks: int, count: int, seed: int) -> Tensor:
+    """Masks (n_masks, count) of 0 and 1, in which each cell is 1 in half of the masks, independently of other cells.
+
+    A Sobol sequence cut at a half is no choice: the first bits of its dimensions are so few that cells would coincide.
+    """
+    if n_masks < 2:
+        raise NetLensError(f"n_masks must be at least 2, not {n_masks}.")
+    order = torch.rand(n_masks, count, generator=stream(seed), dtype=torch.float64).argsort(0)
+    return (order < n_masks // 2).double()
+
+
+def hsic(seen: Tensor, values: Tensor) -> Tensor:
+    """(n, cells) from masks of 0 and 1 (masks, cells) and values (n, masks).
+
+    K = (1 + z z') / 2 with z = 1 where a cell is seen and -1 where not, so that tr(K H L H) = (H z)' L (H z) / 2, which
+    needs no matrix of masks by masks but a few rows of L.
+    """
+    signs = 2 * seen - 1
+    signs = signs - signs.mean(0)
+    # a width of 0, where most values are equal, leaves L with 1 for equal values and 0 for others
+    width = median_distance(values).clamp(min=torch.finfo(values.dtype).tiny)[:, None, None]
+
+    def work(first: int, last: int) -> Tensor:
+        apart = (values[:, first:last, None] - values[:, None, :]) / width
+        kernel = torch.exp(-apart.square() / 2)
+        return (signs[first:last] * (kernel @ signs)).sum(1)
+
+    total = sum(in_chunks(len(seen), _ROWS, work))
+    assert isinstance(total, Tensor)
+    broken = ~torch.isfinite(values).all(1, keepdim=True)  # the kernel of infinitely far values would be a healthy 0
+    return (total / (2 * (len(seen) - 1) ** 2)).masked_fill(broken, torch.nan)
+
+
+def median_distance(values: Tensor) -> Tensor:
+    """(n,): the (lower) median distance between two of the values (n, m), found without listing the m (m - 1) / 2."""
+    ordered = values.sort(1).values
+    count = values.shape[1]
+    half = (count * (count - 1) // 2 + 1) // 2
+    low, high = torch.zeros_like(ordered[:, 0]), ordered[:, -1] - ordered[:, 0]
+    for _ in range(60 if values.dtype == torch.float64 else 30):
+        middle = (low + high) / 2
+        pairs = torch.searchsorted(ordered, ordered + middle[:, None], right=True).sum(1) - count * (count + 1) // 2
+        enough = pairs >= half
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    return high

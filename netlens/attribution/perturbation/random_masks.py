@@ -1,0 +1,55 @@
+"""Coarse masks: a few cells per side with values in [0, 1], spread over the places of an input or a layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError
+
+_SMOOTH = {1: "linear", 2: "bilinear"}
+
+
+def cells_along(sizes: Sequence[int], grid_size: int) -> tuple[int, ...]:
+    """How many cells each side is divided into: `grid_size`, or as many as the side has places, if these are fewer."""
+    if grid_size < 1:
+        raise NetLensError(f"grid_size must be at least 1, not {grid_size}.")
+    return tuple(min(grid_size, size) for size in sizes)
+
+
+def in_blocks(cells: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Cells (..., *cells) as masks (..., *sizes), in which each cell is a block of places of nearly equal number.
+
+    >>> in_blocks(torch.tensor([5, 7]), (5,))
+    tensor([5, 5, 5, 7, 7])
+    """
+    for dim, size in enumerate(sizes, start=cells.ndim - len(sizes)):
+        cells = cells.index_select(dim, torch.arange(size, device=cells.device) * cells.shape[dim] // size)
+    return cells
+
+
+def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probability: float) -> Tensor:
+    """The mask (*sizes) number `index` of RISE: cells that are 1 with the given probability, else 0, made smooth.
+
+    The cells are resized linearly to one cell more than `sizes`, of which a part is taken at a random place. Each mask
+    has a stream of its own, so that it depends on neither the batch nor the other masks.
+    """
+    counts = cells_along(sizes, grid_size)
+    generator = stream(seed, index)
+    cells = (torch.rand(counts, generator=generator, dtype=torch.float64) < probability).double()
+    steps = [math.ceil(size / count) for size, count in zip(sizes, counts, strict=True)]
+    starts = [int(torch.randint(step, (), generator=generator)) for step in steps]
+    large = [(count + 1) * step for count, step in zip(counts, steps, strict=True)]
+    smooth = F.interpolate(cells[None, None], large, mode=_SMOOTH[len(counts)], align_corners=False)[0, 0]
+    return smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
+
+
+def stream(*numbers: int) -> torch.Generator:
+    """A generator whose numbers depend on these alone."""
+    seed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(seed[0]))
