@@ -74,10 +74,9 @@ class Coalitions:
         for played in in_chunks(ends[-1], self.chunk, work):
             yield from played
 
-    def extremes(self) -> tuple[list[float], list[float]]:
-        """f with all features off, and with all on, of each sample."""
-        played = list(self.play([2] * len(self.counts), lambda count, index: torch.full((count,), index == 1)))
-        return [value for *_, value in played[::2]], [value for *_, value in played[1::2]]
+    def uniform(self, on: bool) -> list[float]:
+        """f of each sample with all its features on, or all off."""
+        return [value for *_, value in self.play([1] * len(self.counts), lambda count, _: torch.full((count,), on))]
 
     def spread(self, scores: Sequence[Tensor]) -> Tensor:
         """One score per feature, for each sample, as values of the shape of the activation."""

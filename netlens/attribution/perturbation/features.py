@@ -37,7 +37,8 @@ class OverFeatures(Method):
         options = self.feature_mask, self.n_segments, self.baselines, self.chunk
         game = Coalitions.of(flat, x, objective, wrt, *options)
         scores, diagnostics = self.scores(game)
-        return game.spread(scores), diagnostics
+        values = game.spread(scores)
+        return values, {name: numbers.to(values) for name, numbers in diagnostics.items()}
 
     @abstractmethod
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -61,7 +62,7 @@ class FeatureAblation(OverFeatures):
     """
 
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
-        _, full = game.extremes()
+        full = game.uniform(on=True)
         scores = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, feature, _, value in game.play(game.counts, _all_but):
             scores[sample][feature] = full[sample] - value

@@ -41,7 +41,7 @@ class KernelShap(OverFeatures):
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
         if self.n_samples < 2:
             raise NetLensError(f"n_samples must be at least 2, a coalition and its complement, not {self.n_samples}.")
-        empty, full = game.extremes()
+        empty, full = game.uniform(on=False), game.uniform(on=True)
         plans = {count: Plan.of(count, self.n_samples, self.seed) for count in set(game.counts)}
         moments = [Moments(count) for count in game.counts]
         sizes = [plans[count].total for count in game.counts]

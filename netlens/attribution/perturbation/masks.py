@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,8 +36,14 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
     """
     if n_segments < 1:
         raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
-    rows = min(height, max(1, round((n_segments * height / width) ** 0.5)), n_segments)
-    columns = min(width, n_segments // rows)
+    shapes = [(rows, min(width, n_segments // rows)) for rows in range(1, min(height, n_segments) + 1)]
+
+    def misfit(shape: tuple[int, int]) -> float:
+        # how far patches are from square, and how many fewer they are than asked for: both as ratios
+        rows, columns = shape
+        return abs(math.log(height * columns / (rows * width))) + math.log(n_segments / (rows * columns))
+
+    rows, columns = min(shapes, key=misfit)
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
     return row[:, None] * columns + column
 

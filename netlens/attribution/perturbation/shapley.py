@@ -33,7 +33,7 @@ class ShapleyValueSampling(OverFeatures):
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
         if self.n_samples < 1:
             raise NetLensError(f"n_samples must be at least 1, not {self.n_samples}.")
-        empty, full = game.extremes()
+        empty, full = game.uniform(on=False), game.uniform(on=True)
         totals = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, index, _, value in game.play([self.n_samples * (count - 1) for count in game.counts], self._first):
             order, joined = self._place(game.counts[sample], index)
