@@ -17,6 +17,8 @@ from netlens.attribution.method import check_matches, picture
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.adapter import adapter_of
+from netlens.flat.twin import unwrapped
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of
 from netlens.predictions import Prediction, Predictions, Reading, read
@@ -54,7 +56,7 @@ class NetLens:
         preprocessing: Preprocessing | None = None,
         classes: ClassNames | Sequence[str] | None = None,
     ) -> None:
-        self.flat = _with_knowledge(FlatModel.from_nn_Module(network), preprocessing, classes)
+        self.flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         self.x = self._batch(x)
         check_matches(self.flat, self.x)
         self.reading = self._read()
@@ -157,22 +159,18 @@ class NetLens:
     def _batch(self, x: Any) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
             return x.detach()
-        batch = as_batch(x, self.flat.adapter.preprocessing, _channels(self.flat))
-        if isinstance(x, Tensor) and x.is_floating_point():
-            return batch.detach()
-        weights = next((p for p in self.flat.parameters() if p.is_floating_point()), batch)
-        return batch.to(device=weights.device, dtype=weights.dtype)
+        return _as_input(x, self.flat, self.flat.adapter.preprocessing, _channels(self.flat))
 
     def _read(self) -> Reading:
         """What the network says, in one forward without gradients."""
         try:
-            with torch.no_grad():
-                return read(self.flat, self.flat(self.x))
+            with torch.inference_mode(False), torch.no_grad():
+                return read(self.flat, self.flat(self.x.clone() if self.x.is_inference() else self.x))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
             usual = self.flat.adapter.preprocessing.size
-            if tuple(self.x.shape[-2:]) == usual:
+            if usual is None or tuple(self.x.shape[-2:]) == usual:
                 raise
             why = str(error).split("\n")[0]
             raise NetLensError(
@@ -200,12 +198,34 @@ class NetLens:
     def _objective(self) -> Objective:
         """The score of the target: of the image, over where it is predicted, or of the surest box."""
         target = list(self.targets) if len(self.targets) > 1 else self.targets[0]
+        if self.reading.boxes:
+            return objectives.box(target).settled(self.flat, self.x)
         positions = self.reading.positions
         if positions is None:
             return objectives.logit(target)
         where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
         where |= ~where.flatten(1).any(1)[:, None, None]  # predicted nowhere: asked for over the whole image
         return objectives.Region(target, weights=where)
+
+
+def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:
+    """The network unrolled, with the images at hand where it is to look at what it finds on them."""
+    if not isinstance(network, nn.Module) or isinstance(network, FlatModel):
+        return FlatModel.from_nn_Module(network)
+    adapter = adapter_of(unwrapped(network))
+    if adapter.unwrap is None:
+        return FlatModel.from_nn_Module(network)
+    images = _as_input(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
+    return FlatModel.from_nn_Module(network, images=images)
+
+
+def _as_input(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
+    """The images as a batch that the network takes; a float tensor is taken as it is."""
+    batch = as_batch(x, preprocessing, channels)
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return batch.detach()
+    weights = next((p for p in network.parameters() if p.is_floating_point()), batch)
+    return batch.to(device=weights.device, dtype=weights.dtype)
 
 
 def _with_knowledge(

@@ -51,7 +51,7 @@ class Reading:
     logits: (N, classes), of maps the mean over positions, of boxes the highest. probabilities: (N, classes), of maps
     the mean over positions, of boxes the highest. target: (N,) the class to explain when nobody names one. predicted:
     (N, classes), whether a class is the prediction for the image, at some position, or for some box. positions: the
-    class at each position (N, h, w), where the output is maps.
+    class at each position (N, h, w), where the output is maps. boxes: whether it is boxes.
     """
 
     logits: Tensor
@@ -59,6 +59,7 @@ class Reading:
     target: tuple[int, ...]
     predicted: Tensor
     positions: Tensor | None = None
+    boxes: bool = False
 
 
 def read(flat: FlatModel, output: Any) -> Reading:
@@ -71,7 +72,7 @@ def read(flat: FlatModel, output: Any) -> Reading:
     if isinstance(output, Detections):
         best = output.scores.amax(1)
         predicted = _marked(output.scores.argmax(2), best.shape[1])
-        return Reading(output.logits.amax(1), best, _largest(_without(best, background)), predicted)
+        return Reading(output.logits.amax(1), best, _largest(_without(best, background)), predicted, boxes=True)
     scores = flat.logits(output)
     probabilities = scores.double().sigmoid() if scores.shape[1] == 1 else scores.double().softmax(1)
     if scores.ndim == 2:

@@ -22,15 +22,16 @@ class Preprocessing:
     """What a network wants its pictures to be; called with pictures, it returns a batch (N,C,H,W) in float32.
 
     `resize` scales the shorter side to an int, or both to (height, width); `size` is the central crop (height, width),
-    padded with black where the picture is smaller. Values are then `(x - mean) / std` of x in [0,1]. One mean makes a
-    grayscale batch. Bit for bit what torchvision's `ImageClassification` computes of a PIL image.
+    padded with black where the picture is smaller; None takes the whole picture. Values are then `(x - mean) / std` of
+    x in [0,1]. One mean makes a grayscale batch. Bit for bit what torchvision's `ImageClassification` computes of a PIL
+    image.
 
     >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
     tensor([[[[1., 1.],
               [1., 1.]]]])
     """
 
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     resize: int | tuple[int, int] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -45,8 +46,9 @@ class Preprocessing:
             raise ImageError(
                 f"interpolation {self.interpolation!r} is unknown; use one of {', '.join(_INTERPOLATIONS)}."
             )
-        sides = (*self.size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
-        if len(self.size) != 2 or any(side is not None and side < 1 for side in sides):
+        size = (1, 1) if self.size is None else self.size
+        sides = (*size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
+        if len(size) != 2 or any(side is not None and side < 1 for side in sides):
             raise ImageError(
                 f"size {self.size} or resize {self.resize} is not a (height, width) of at least one pixel."
             )
@@ -76,7 +78,10 @@ class Preprocessing:
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
             raise ImageError("an empty list holds no image; give at least one.")
-        return torch.stack([self._one(images.load(picture)) for picture in pictures])
+        ready = [self._one(images.load(picture)) for picture in pictures]
+        if len(shapes := {tuple(one.shape[1:]) for one in ready}) > 1:
+            raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
+        return torch.stack(ready)
 
     def normalise(self, x: Tensor) -> Tensor:
         """(..., C, H, W) in [0,1] to the network's units."""
@@ -90,7 +95,9 @@ class Preprocessing:
         if len(self.mean) == 1:
             picture = picture.convert("L")
         picture = self._crop(self._resize(picture))
-        values = torch.from_numpy(np.array(picture)).view(*self.size, len(self.mean)).permute(2, 0, 1)
+        values = (
+            torch.from_numpy(np.array(picture)).view(picture.height, picture.width, len(self.mean)).permute(2, 0, 1)
+        )
         return self.normalise(values.float().contiguous() / 255)
 
     def _resize(self, picture: Image.Image) -> Image.Image:
@@ -108,6 +115,8 @@ class Preprocessing:
         return picture if new == picture.size else picture.resize(new, resample)
 
     def _crop(self, picture: Image.Image) -> Image.Image:
+        if self.size is None:
+            return picture
         top, left = (_start(have, want) for have, want in zip(reversed(picture.size), self.size, strict=True))
         return picture.crop((left, top, left + self.size[1], top + self.size[0]))
 

@@ -29,6 +29,8 @@ class Adapter:
     grid: takes (flat, layer key, activation) to maps (N, C, h, w), or None if the layer has no place in the image.
     classes: the names of its classes, where the family has usual ones.
     background: the class that means "nothing of interest", which is explained only when it is asked for.
+    unwrap: takes the network (a twin on its weights) and the images to be explained, where they are known, to the
+    module that is unrolled in its place; for networks whose own forward is no function of a batch of images.
     """
 
     cam_layer: str | None = None
@@ -37,6 +39,7 @@ class Adapter:
     grid: Callable[[FlatModel, str, Tensor], Tensor | None] | None = None
     classes: ClassNames | None = None
     background: int | None = None
+    unwrap: Callable[[nn.Module, Tensor | None], nn.Module] | None = None
 
 
 class Detections(NamedTuple):

@@ -74,6 +74,7 @@ class FlatModel(nn.Module):
         adapter: Adapter | None = None,
         classes: ClassNames | None = None,
         name: str | None = None,
+        images: Tensor | None = None,
     ) -> FlatModel:
         """Unroll a network. The network itself is never changed; its weights are shared.
 
@@ -81,6 +82,7 @@ class FlatModel(nn.Module):
         adapter: what is known about its family; by default the one registered for its class.
         classes: names of its classes; by default the adapter's.
         name: how messages and results call it; by default its class.
+        images: the batch to be explained, for networks that look at what they find on it (two-stage detectors).
 
         Raises `TraceError` when the network's own forward cannot be traced; a submodule that cannot be is kept whole
         and named in `flat.opaque`.
@@ -94,6 +96,8 @@ class FlatModel(nn.Module):
             return network.knowing(adapter, classes, name)
         known = adapter if adapter is not None else adapter_of(network)
         twin, parts = twins(network)
+        if known.unwrap is not None:
+            twin = known.unwrap(twin, images)
         program, opaque = unroll(trace(twin, inputs, rewritten, parts))
         names = classes if classes is not None else known.classes
         return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, names)

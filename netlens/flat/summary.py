@@ -89,6 +89,8 @@ def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, st
     """The shape at each layer, from a run that computes no numbers."""
     if not sizes:
         wanted = flat.adapter.preprocessing
+        if wanted.size is None:
+            raise NetLensError(f"{flat.name} takes images of any size; give one: flat.summary((1, 3, height, width)).")
         sizes = ((1, len(wanted.mean), *wanted.size),)
     if len(sizes) != len(flat.inputs):
         raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")

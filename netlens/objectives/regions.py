@@ -62,7 +62,9 @@ class Region(Objective):
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         if self.weights is not None:
             return self
-        with torch.no_grad():
+        # what is made under inference_mode could take no part in gradients later
+        with torch.inference_mode(False), torch.no_grad():
+            x = x.clone() if x.is_inference() else x
             record = Record(flat, flat.record(x, layers=self.layers))
             return replace(self, weights=self._weights(record, self._scores(record)))
 

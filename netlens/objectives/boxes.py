@@ -1,0 +1,150 @@
+"""The score of a class in a box, for detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat.adapter import Detections
+from netlens.flat.model import OUTPUT, FlatModel
+from netlens.objectives.base import Objective, Record
+from netlens.objectives.classes import check_known, classes_of, plain, target_of
+
+if TYPE_CHECKING:
+    from netlens.objectives.classes import Target
+
+# candidates that overlap the box about as well as the best one does are told apart by their scores
+_NEARLY = 0.9
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Box(Objective):
+    """The score of a class at one of a detector's candidate boxes, before the softmax or sigmoid.
+
+    target: a class by index or name for all samples, or a list or tensor of them, one per sample.
+    box: (x0, y0, x1, y1) in pixels of the input, or (N, 4) with one per sample. Of the candidates whose overlap (IoU)
+    with it is at least 0.9 of the best, the one with the highest score is meant: for a box that the detector reports,
+    the candidate that it is. None: the candidate with the highest score of all.
+    probability: the score as the detector reports it, instead of the logit.
+    """
+
+    target: Target
+    box: Any = None
+    probability: bool = False
+    chosen: Tensor | None = field(default=None, kw_only=True)  # (N,) candidates, once settled
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (OUTPUT,)
+
+    def __call__(self, record: Record) -> Tensor:
+        found = _detections(record)
+        n = len(found.logits)
+        classes = self._classes(record.flat, found)
+        chosen = self.chosen if self.chosen is not None else self._choice(record.flat, found)
+        if len(chosen) != n:
+            raise NetLensError(f"{self} was settled on {len(chosen)} samples and cannot be read from {n}.")
+        values = found.scores if self.probability else found.logits
+        return values[torch.arange(n), chosen.cpu(), torch.tensor(classes)]
+
+    def take(self, samples: Sequence[int]) -> Objective:
+        rows = list(samples)
+        several = self.box is not None and torch.as_tensor(self.box).ndim == 2
+        box = torch.as_tensor(self.box)[rows] if several else self.box
+        chosen = self.chosen[rows] if self.chosen is not None else None
+        return replace(self, target=target_of(self.target, rows), box=box, chosen=chosen)
+
+    def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
+        return classes_of(self.target, flat, n)
+
+    def settled(self, flat: FlatModel, x: Tensor) -> Objective:
+        if self.chosen is not None:
+            return self
+        # what is made under inference_mode could take no part in gradients later
+        with torch.inference_mode(False), torch.no_grad():
+            x = x.clone() if x.is_inference() else x
+            found = _detections(Record(flat, flat.record(x, layers=self.layers)))
+            return replace(self, chosen=self._choice(flat, found))
+
+    def _classes(self, flat: FlatModel, found: Detections) -> tuple[int, ...]:
+        classes = classes_of(self.target, flat, len(found.logits))
+        check_known(classes, flat, found.logits.shape[2])
+        return classes
+
+    def _choice(self, flat: FlatModel, found: Detections) -> Tensor:
+        """(N,): the candidate that is meant in each sample."""
+        classes = list(self._classes(flat, found))
+        n = len(classes)
+        scores = found.scores.detach()[range(n), :, classes]
+        finite = torch.isfinite(scores).all(1)
+        if not finite.all():
+            raise NonFiniteError(f"the scores of {flat.name} hold NaN or Inf for sample {int((~finite).nonzero()[0])}.")
+        if self.box is None:
+            return scores.argmax(1)
+        boxes = found.boxes.detach()
+        boxes = boxes if boxes.ndim == 3 else boxes[range(n), :, classes]
+        overlap = _overlap(_given(self.box, n).to(boxes), boxes)
+        best = overlap.amax(1, keepdim=True)
+        if (best == 0).any():
+            sample = f" in sample {int((best == 0).nonzero()[0, 0])}" if n > 1 else ""
+            raise NotApplicable(
+                f"no box of {flat.name} overlaps that of {self}{sample}; "
+                "boxes are (x0, y0, x1, y1) in pixels of the input."
+            )
+        return scores.masked_fill(overlap < _NEARLY * best, -torch.inf).argmax(1)
+
+    def __repr__(self) -> str:
+        parts = [repr(plain(self.target))]
+        if self.box is not None:
+            box = torch.as_tensor(self.box)
+            parts.append(
+                f"{len(box)} boxes" if box.ndim == 2 else f"({', '.join(f'{edge:g}' for edge in box.tolist())})"
+            )
+        return f"box({', '.join(parts + ['probability=True'] * self.probability)})"
+
+
+def box(target: Target, box: Any = None, *, probability: bool = False) -> Objective:
+    """The score of a class, by index or name, in a box of a detector; by default where the detector is surest of it.
+
+    >>> box("dog", (10, 20, 90, 80))
+    box('dog', (10, 20, 90, 80))
+    """
+    return Box(target, box, probability)
+
+
+def _detections(record: Record) -> Detections:
+    output = record.values[OUTPUT]
+    if not isinstance(output, Detections):
+        raise NotApplicable(
+            f"{record.flat.name} is no detector that netlens knows: its output is {type(output).__name__}, "
+            "not Detections(boxes, logits, scores)."
+        )
+    return output
+
+
+def _given(box: Any, n: int) -> Tensor:
+    """(1 or N, 4), checked."""
+    boxes = torch.as_tensor(box)
+    boxes = boxes[None] if boxes.ndim == 1 else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) not in (1, n):
+        raise NetLensError(f"a box is (x0, y0, x1, y1), or one for each of {n} sample(s), not {tuple(boxes.shape)}.")
+    if not (boxes[:, 2:] > boxes[:, :2]).all():
+        raise NetLensError(f"a box is (x0, y0, x1, y1) with x0 < x1 and y0 < y1, not {tuple(boxes[0].tolist())}.")
+    return boxes
+
+
+def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
+    """(N, A): intersection over union of the box (1 or N, 4) with each of the boxes (N, A, 4)."""
+    one = box[:, None]
+    low, high = torch.maximum(one[..., :2], boxes[..., :2]), torch.minimum(one[..., 2:], boxes[..., 2:])
+    both = (high - low).clamp(min=0).prod(-1)
+    return both / (_area(one) + _area(boxes) - both)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
