@@ -24,7 +24,8 @@ class GuidedIntegratedGradients(Method):
     Each of the `n_steps` steps takes the same L1 distance towards the input. fraction: which part of all features may
     move together; max_dist: how far (of the way) a feature may run ahead of the straight path or fall behind it, 0 for
     integrated gradients by left Riemann sums. With respect to a layer, the path leads through its activations.
-    `diagnostics["completeness_gap"]` says by how much the values miss f(x) - f(baseline).
+    `diagnostics["completeness_gap"]` says by how much the values miss f(x) - f(baseline): features jump by up to twice
+    max_dist on one gradient, so the gap falls with max_dist, and with n_steps only as far as that.
 
     Kapishnikov et al. 2021, https://arxiv.org/abs/2106.09788
     """
@@ -53,7 +54,8 @@ class GuidedIntegratedGradients(Method):
 
         for step in range(1, self.n_steps + 1):
             gradient = torch.cat(list(in_chunks(n, self.chunk, gradients)))
-            moved = torch.stack([self._moved(*each, step / self.n_steps) for each in zip(gone, way.abs(), gradient)])
+            samples = zip(gone, way.abs(), gradient, strict=True)
+            moved = torch.stack([self._moved(*sample, step / self.n_steps) for sample in samples])
             values += (moved - gone) * way * gradient
             gone = moved
         change = suffix.value(range(n), end) - suffix.value(range(n), start)

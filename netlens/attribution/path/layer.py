@@ -80,4 +80,4 @@ class InternalInfluence(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * each(weights[steps], gradient), rows, n)
 
-        return sum(in_chunks(self.n_steps * n, self.chunk, work))  # type: ignore[return-value]
+        return sum(in_chunks(self.n_steps * n, self.chunk, work))

@@ -27,8 +27,8 @@ class GradientShap(Method):
     gradient and the difference are those of the layer. `multiply=False` gives the mean gradient instead.
 
     In expectation the values sum to f(x) minus the mean of f over the baselines. All samples of a batch see the same
-    draws. The draws are stratified: one place in each of `n_samples` equal parts of the path, in random order, and each
-    baseline as often as any other, which leaves the expectation as it is and lowers the variance.
+    draws. The draws are stratified: one place in each of `n_samples` equal parts of the path, and each of m baselines
+    once in m neighbouring places, which leaves the expectation as it is and lowers the variance.
 
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
@@ -58,7 +58,7 @@ class GradientShap(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * (at(end) - at(start)) if self.multiply else gradient, rows, n)
 
-        return sum(in_chunks(self.n_samples * n, self.chunk, work)) / self.n_samples  # type: ignore[return-value]
+        return sum(in_chunks(self.n_samples * n, self.chunk, work)) / self.n_samples
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
         """For each draw its place on the path in [0, 1], and which of m baselines it starts from."""
@@ -66,9 +66,9 @@ class GradientShap(Method):
             raise NetLensError("n_samples must be a whole number of at least 1, and noise_level at least 0.")
         # a stream of its own, apart from those of the noise, which have two numbers
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
-        strata = random.permutation(self.n_samples)
-        order = random.permutation(m)
-        return (strata + random.random(self.n_samples)) / self.n_samples, order[np.arange(self.n_samples) % m]
+        places = (np.arange(self.n_samples) + random.random(self.n_samples)) / self.n_samples
+        chosen = np.concatenate([random.permutation(m) for _ in range(0, self.n_samples, m)])
+        return places, chosen[: self.n_samples]
 
     def _distribution(self, x: Tensor) -> Tensor:
         if not isinstance(self.baselines, Tensor):

@@ -1,0 +1,82 @@
+"""The adaptive path: what it moves first, by hand, and the paths that it becomes at the ends of its options."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from netlens.attribution import GuidedIntegratedGradients, IntegratedGradients
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import logit
+
+
+class _Product(nn.Module):
+    """f(a, b) = a b + 10 a: along the straight path b has the smaller gradient."""
+
+    def forward(self, x):
+        a, b = x.unbind(1)
+        return (a * b + 10 * a)[:, None]
+
+
+def vector(*numbers: float) -> torch.Tensor:
+    return torch.tensor([numbers], dtype=torch.float64)
+
+
+def test_the_smaller_gradient_moves_first():
+    flat = FlatModel.from_nn_Module(_Product())
+    # to (1, 1) in two steps of L1 distance 1: b alone, at gradients (10, 0); then a alone, at (0, 1): (11, 0)
+    free = GuidedIntegratedGradients(2, fraction=0.5, max_dist=1.0)(flat, vector(1, 1), logit(0))
+    assert free.values.tolist() == [[11.0, 0.0]]
+    assert free.diagnostics["completeness_gap"].tolist() == [0.0]
+    # to (1, 3), whose distance is 4: b moves by 2, then, at (10, 0), by 1; a at b = 2, where its gradient is 12
+    assert GuidedIntegratedGradients(2, fraction=0.5, max_dist=1.0)(flat, vector(1, 3), logit(0)).values.tolist() == [
+        [12.0, 0.0]
+    ]
+    # b may run ahead by a quarter of its way: to 3/4, so a goes to 1/4; then both go on from gradients (10.75, 0.25)
+    near = GuidedIntegratedGradients(2, fraction=0.5, max_dist=0.25)(flat, vector(1, 1), logit(0))
+    assert near.values.tolist() == [[0.25 * 10 + 0.75 * 10.75, 0.25 * 0.25]]
+
+
+@pytest.mark.parametrize("name", ["plain", "branches", "vit", "vectors"])
+def test_on_a_short_leash_it_is_integrated_gradients(cases, name):
+    case = cases[name]
+    ours = GuidedIntegratedGradients(6, baselines=0.2, max_dist=0.0)(case.flat, case.x, logit(0)).values
+    straight = IntegratedGradients(6, baselines=0.2, quadrature="riemann_left")(case.flat, case.x, logit(0)).values
+    assert_close(ours, straight, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrt", ["input", "trunk.2"])
+def test_its_gradients_are_smaller_and_it_is_nearly_complete(cases, wrt):
+    case = cases["plain"]
+    straight = IntegratedGradients(100)(case.flat, case.x / 4, logit(2), wrt=wrt)
+    change = straight.values.flatten(1).sum(1) - straight.diagnostics["completeness_gap"]
+    gaps = []
+    for leash in (0.1, 0.005):
+        result = GuidedIntegratedGradients(300, max_dist=leash)(case.flat, case.x / 4, logit(2), wrt=wrt)
+        gaps.append(result.diagnostics["completeness_gap"])
+        assert_close(gaps[-1], result.values.flatten(1).sum(1) - change, rtol=0, atol=1e-12)
+        sizes = [values.abs().flatten(1).sum(1) for values in (result.values, straight.values)]
+        assert leash == 0.005 or (sizes[0] < 0.99 * sizes[1]).all()
+    assert (gaps[1].abs() < gaps[0].abs() / 4).all() and gaps[1].abs().max() < 0.05 * change.abs().max()
+
+
+def test_what_equals_the_baseline_gets_nothing(cases):
+    case = cases["plain"]
+    x = case.x.clone()
+    x[:, 1] = 0
+    values = GuidedIntegratedGradients(10)(case.flat, x, logit(0)).values
+    assert values[:, 1].abs().max() == 0 and values.abs().max() > 0
+    nowhere = GuidedIntegratedGradients(10, baselines=case.x)(case.flat, case.x, logit(0))
+    assert nowhere.values.abs().max() == 0
+
+
+def test_options_out_of_range(cases):
+    case = cases["plain"]
+    for wrong in ({"fraction": 0}, {"fraction": 1.5}, {"max_dist": -0.1}):
+        with pytest.raises(NetLensError, match=r"fraction must lie in \(0, 1\], and max_dist in \[0, 1\]"):
+            GuidedIntegratedGradients(**wrong)(case.flat, case.x, logit(0))
+    with pytest.raises(NetLensError, match="n_steps must be a whole number"):
+        GuidedIntegratedGradients(0)(case.flat, case.x, logit(0))
