@@ -26,6 +26,8 @@ def part(weight: Tensor, bias: Tensor | None, start: int, stop: int) -> nn.Linea
 class Masked(Piece):
     """Scores under a mask: -inf where a boolean mask is True; a float mask is added."""
 
+    linear = True
+
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
         if mask.ndim == 3 and scores.ndim == 4:  # (N * heads, L, S)
             mask = mask.view(scores.shape)
@@ -35,6 +37,8 @@ class Masked(Piece):
 class PaddingMasked(Piece):
     """Scores (N, heads, L, S) under a mask (N, S) of the keys that are padding."""
 
+    linear = True
+
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
         mask = mask[..., None, None, :]
         return scores.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
@@ -42,6 +46,8 @@ class PaddingMasked(Piece):
 
 class BatchSwapped(Piece):
     """Batch and time of sequences (L, N, C) or (N, L, C) swapped; one unbatched sequence (L, C) stays as it is."""
+
+    linear = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x.transpose(0, 1) if x.ndim == 3 else x

@@ -21,6 +21,8 @@ from .attention import part, product
 class _Windows(Piece):
     """Abstract: what the window pieces know; sizes depend on the map (N, H, W, C) that they are given."""
 
+    linear = True
+
     def __init__(self, window: list[int], shift: list[int]) -> None:
         super().__init__()
         self.window = tuple(window)

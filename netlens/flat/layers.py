@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,12 @@ def fill(template: Any, inputs: Sequence[Any]) -> Any:
 
 
 class Piece(nn.Module):
-    """Abstract: a pure layer that adapters write, which a trace keeps whole."""
+    """Abstract: a pure layer that adapters write, which a trace keeps whole.
+
+    `linear` says that it is linear, up to a constant, in all that it reads together, so that rules leave it alone.
+    """
+
+    linear: ClassVar[bool] = False
 
 
 class Function(Piece):

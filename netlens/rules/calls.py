@@ -1,0 +1,84 @@
+"""A layer as the function that it is: its name, its arguments, and its value at other tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper, fill
+from netlens.flat.program import Step
+
+Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]
+"""`propagate(layer, inputs, reference, gradient)`: one gradient per tensor input, where `reference` is all that the
+layer read in another run, on a baseline."""
+
+
+def innermost(layer: nn.Module) -> nn.Module:
+    """The layer without what wraps it."""
+    while isinstance(layer, Wrapper):
+        layer = layer.inner
+    return layer
+
+
+def name_of(layer: nn.Module) -> str:
+    """The name of the function that a layer calls; empty for modules, which are known by their type."""
+    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
+
+
+def tensors(reads: Sequence[Any]) -> list[Tensor]:
+    """The tensors among what a layer reads."""
+    return [value for value in reads if isinstance(value, Tensor)]
+
+
+def call(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Any:
+    """The layer's value at `others` in the place of the tensors that it read."""
+    return layer(*substituted(reads, others))
+
+
+def substituted(reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
+    """What a layer read, with `others` in the place of the tensors."""
+    given = iter(others)
+    return [next(given) if isinstance(value, Tensor) else value for value in reads]
+
+
+def arguments(layer: Function, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
+    """The arguments of a layer's Python function by name, with `others` in the place of the tensors that it read."""
+    inputs = substituted(reads, others)
+    bound = inspect.signature(layer.function).bind(*fill(layer.args, inputs), **fill(layer.kwargs, inputs))
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def uses(step: Step, active: Collection[str]) -> int:
+    """How often the call that a step makes takes one of the `active` values; `x * x` takes one value twice."""
+    layer = step.layer
+    while isinstance(layer, Wrapper) and not isinstance(layer, Call):
+        layer = layer.inner
+    if isinstance(layer, (Function, Call, Opaque)):
+        return sum(step.reads[slot.index] in active for slot in _slots([*layer.args, *layer.kwargs.values()]))
+    return sum(key in active for key in step.reads)
+
+
+def _slots(template: Any) -> Iterator[Slot]:
+    if isinstance(template, Slot):
+        yield template
+    elif isinstance(template, (tuple, list)):
+        for item in template:
+            yield from _slots(item)
+    elif isinstance(template, dict):
+        yield from _slots(list(template.values()))
+    elif isinstance(template, slice):
+        yield from _slots([template.start, template.stop, template.step])
+
+
+def wide(layer: nn.Module, value: Tensor) -> Tensor:
+    """Half precision as float32, where a difference of two values would otherwise hold no digits.
+
+    A layer with weights stays in the type of its weights.
+    """
+    half = value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half and next(layer.parameters(), None) is None else value

@@ -1,0 +1,101 @@
+"""Layers that divide by a norm: layer, group, instance and RMS norm, batch norm by the batch, and normalised vectors.
+
+Each is centring, which is linear, then the product of the centred values and of one over their size, the root of a
+mean of squares. The slopes of squares and of inverse roots are known in closed form, so that no small difference is
+divided by another.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.flat.layers import Function
+from netlens.rules.calls import arguments, innermost, tensors
+from netlens.rules.products import along_path
+
+_FORMS: dict[type[nn.Module], str] = {
+    nn.LayerNorm: "layer_norm",
+    nn.RMSNorm: "rms_norm",
+    nn.GroupNorm: "group_norm",
+    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), "instance_norm"),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), "batch_norm"),
+}
+NORMS: tuple[type[nn.Module], ...] = tuple(_FORMS)
+NAMES = (*dict.fromkeys(_FORMS.values()), "normalize")
+
+
+def norm(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor | None]:
+    """The multipliers of a norm; those with recorded statistics are linear and need none."""
+    inner: Any = innermost(layer)
+    if not isinstance(inner, Function):
+        form = next(form for kind, form in _FORMS.items() if isinstance(inner, kind))
+        return (_multipliers(form, vars(inner) | inner._parameters, inputs[0], tensors(reference)[0], gradient),)
+    if not inspect.isfunction(inner.function) or any(value.requires_grad for value in inputs[1:]):
+        return along_path(layer, inputs, reference, gradient)
+    given = arguments(inner, reference, inputs)
+    if not given.get("training", given.get("use_input_stats", True)):
+        return along_path(layer, inputs, reference, gradient, places=1)
+    if given["input"] is not inputs[0] or given.get("p", 2) != 2:
+        return along_path(layer, inputs, reference, gradient)
+    found = _multipliers(inner.function.__name__, given, inputs[0], tensors(reference)[0], gradient)
+    return [found, *[None] * (len(inputs) - 1)]
+
+
+def _multipliers(form: str, given: Mapping[str, Any], x: Tensor, r: Tensor, gradient: Tensor) -> Tensor:
+    if given.get("weight") is not None:
+        own = form in ("layer_norm", "rms_norm")
+        gradient = gradient * (given["weight"] if own else given["weight"].view(-1, *[1] * (x.ndim - 2)))
+    x_rows, r_rows, gradient = (_rows(form, given, value) for value in (x, r, gradient))
+    if form == "normalize":
+        found = _of_unit_length(x_rows, r_rows, gradient, given["eps"])
+        return found.movedim(-1, given["dim"]).to(x.dtype)
+    eps = torch.finfo(x.dtype).eps if given["eps"] is None else given["eps"]
+    found = _standardised(x_rows, r_rows, gradient, eps, centred=form != "rms_norm")
+    if form == "batch_norm":
+        return found.view(x.transpose(0, 1).shape).transpose(0, 1).to(x.dtype)
+    return found.view(x.shape).to(x.dtype)
+
+
+def _rows(form: str, given: Mapping[str, Any], value: Tensor) -> Tensor:
+    """The values (..., D) of which every D have one size."""
+    if form == "normalize":
+        return value.movedim(given["dim"], -1)
+    if form == "batch_norm":  # by the batch: all samples share one size
+        return value.transpose(0, 1).flatten(1)
+    if form == "instance_norm":
+        return value.flatten(2)
+    if form == "group_norm":
+        return value.reshape(len(value), given["num_groups"], -1)
+    return value.flatten(-len(given["normalized_shape"]))
+
+
+def _standardised(x: Tensor, r: Tensor, gradient: Tensor, eps: float, centred: bool = True) -> Tensor:
+    """The multipliers of (x - mean) / sqrt(variance + eps) over the last dimension."""
+    x, r = x.to(gradient), r.to(gradient)
+    if centred:
+        x, r = x - x.mean(-1, keepdim=True), r - r.mean(-1, keepdim=True)
+    s, t = ((value.square().mean(-1, keepdim=True) + eps).rsqrt() for value in (x, r))
+    middle = (x + r) / 2
+    # the slope of 1 / sqrt(v) is -(st)^2 / (s + t), that of a square is the sum of both, twice the middle
+    size = (gradient * middle).sum(-1, keepdim=True) * -(s * t).square() / (s + t)
+    found = gradient * (s + t) / 2 + size * 2 * middle / x.shape[-1]
+    return found - found.mean(-1, keepdim=True) if centred else found
+
+
+def _of_unit_length(x: Tensor, r: Tensor, gradient: Tensor, eps: float) -> Tensor:
+    """The multipliers of x / max(length, eps) over the last dimension."""
+    u, v = (value.square().sum(-1, keepdim=True) for value in (x, r))
+    s, t = (1 / value.sqrt().clamp(min=eps) for value in (u, v))
+    short = torch.minimum(u, v).sqrt() < eps
+    rise = u - v
+    slope = torch.where(short, torch.where(rise == 0, 0, (s - t) / rise), -(s * t).square() / (s + t))
+    middle = (x + r) / 2
+    size = (gradient * middle).sum(-1, keepdim=True) * slope
+    return gradient * (s + t) / 2 + size * 2 * middle

@@ -1,0 +1,83 @@
+"""Max pools: the change of each window's largest value, given to the places where it was and is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netlens.flat.layers import Function
+from netlens.rules.calls import innermost, name_of, tensors
+
+WINDOWED: dict[type[nn.Module], Any] = {
+    nn.MaxPool1d: F.max_pool1d,
+    nn.MaxPool2d: F.max_pool2d,
+    nn.MaxPool3d: F.max_pool3d,
+}
+ADAPTIVE: dict[type[nn.Module], Any] = {
+    nn.AdaptiveMaxPool1d: F.adaptive_max_pool1d,
+    nn.AdaptiveMaxPool2d: F.adaptive_max_pool2d,
+    nn.AdaptiveMaxPool3d: F.adaptive_max_pool3d,
+}
+POOLS: tuple[type[nn.Module], ...] = (*WINDOWED, *ADAPTIVE)
+_DIMENSIONS = {kind: i % 3 + 1 for i, kind in enumerate(POOLS)}
+
+
+def max_pool(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor]:
+    """Each window's rise, first to where the larger maximum is, and what is left to the other place.
+
+    Overlapping windows add up; padding is never a maximum.
+    """
+    inner: Any = innermost(layer)
+    kind = next(kind for kind in POOLS if isinstance(inner, kind))
+
+    def pooled(value: Tensor) -> tuple[Tensor, Tensor]:
+        if kind in ADAPTIVE:
+            return ADAPTIVE[kind](value, inner.output_size, return_indices=True)
+        sizes = (inner.kernel_size, inner.stride, inner.padding, inner.dilation)
+        return WINDOWED[kind](value, *sizes, ceil_mode=inner.ceil_mode, return_indices=True)
+
+    flat = -_DIMENSIONS[kind]
+    x, r = inputs[0], tensors(reference)[0]
+    (out, here), (before, there) = ([part.flatten(flat) for part in pooled(value)] for value in (x, r))
+    found = _shared(x.flatten(flat), r.flatten(flat), out, before, here, there, gradient.flatten(flat))
+    return (found.view(x.shape),)
+
+
+def largest(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
+    """As `max_pool`, for `amax` and `amin` over whole dimensions."""
+    inner = innermost(layer)
+    assert isinstance(inner, Function)
+    given = {**dict(zip(("input", "dim", "keepdim"), inner.args, strict=False)), **inner.kwargs}
+    dims = given.get("dim", ())
+    x, r = inputs[0], tensors(reference)[0]
+    sign = -1 if name_of(inner) == "amin" else 1
+    dims = [dims] if isinstance(dims, int) else list(dims)
+    dims = sorted(d % x.ndim for d in (dims if dims else range(x.ndim)))
+    order = [d for d in range(x.ndim) if d not in dims] + dims
+    rows = [sign * value.permute(order).flatten(x.ndim - len(dims)) for value in (x, r)]
+    (out, here), (before, there) = (value.max(-1, keepdim=True) for value in rows)
+    found = _shared(rows[0], rows[1], out, before, here, there, gradient.reshape(out.shape))
+    moved = found.view([x.shape[d] for d in order])
+    return (moved.permute([order.index(d) for d in range(x.ndim)]),)
+
+
+def _shared(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, there: Tensor, gradient: Tensor) -> Tensor:
+    """The multipliers at x (..., places), given each window's largest value and its place in x and in r.
+
+    What rose has its largest value `here`, where x has risen at least as much; what fell has fallen at least as much
+    `there`, where it was. So no multiplier exceeds the gradient.
+    """
+    cross = torch.maximum(out, before)
+    found = torch.zeros_like(x, dtype=gradient.dtype)
+    for place, part in ((here, cross - before), (there, out - cross)):
+        change = x.gather(-1, place) - r.gather(-1, place)
+        found.scatter_add_(-1, place, gradient * torch.where(change == 0, 0, part / change))
+    # where neither the window nor its place has changed, there is only the derivative
+    still = (out == before) & (x.gather(-1, here) == r.gather(-1, here))
+    return found.scatter_add_(-1, here, gradient * still)

@@ -1,0 +1,106 @@
+"""Elementwise layers by finite differences: the slope between the reference and the input, in place of the derivative.
+
+Where the two are so near that their difference holds too few digits, it is the derivative half-way between them. How
+near that is follows from the function: the slope's rounding error then is no larger than the derivative's own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.rules.calls import call, innermost, name_of, tensors, wide
+from netlens.rules.products import along_path
+
+Near = Callable[[Tensor, Tensor], Tensor]
+
+
+def _never(x: Tensor, r: Tensor) -> Tensor:
+    """For what copies its input or is constant: differences are exact, however small."""
+    return torch.zeros_like(x)
+
+
+def _by_own_size(x: Tensor, r: Tensor) -> Tensor:
+    """For functions that are smooth but at 0, such as powers; values on either side of 0 are never near."""
+    return torch.finfo(x.dtype).eps ** (1 / 3) * (x.abs() + r.abs()) / 2
+
+
+def _by_one(x: Tensor, r: Tensor) -> Tensor:
+    """For smooth functions that bend around 1, such as a sigmoid."""
+    return torch.finfo(x.dtype).eps ** (1 / 3) * ((x + r).abs() / 2).clamp(min=1)
+
+
+def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
+    """As `_by_one`, with kinks, across which the derivative half-way means little."""
+    return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
+
+
+_NEAR: tuple[tuple[Near, str, tuple[type[nn.Module], ...]], ...] = (
+    (
+        _never,
+        "relu relu6 hardtanh threshold hardshrink clamp clip clamp_min clamp_max",
+        (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold, nn.Hardshrink),
+    ),
+    (
+        _by_own_size,
+        "leaky_relu elu celu selu abs sqrt rsqrt log log2 log10 pow square reciprocal",
+        (nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU),
+    ),
+    (
+        _by_one,
+        "sigmoid tanh gelu silu mish softplus softsign logsigmoid erf sin cos log1p",
+        (nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink),
+    ),
+    (_between_kinks, "hardswish hardsigmoid softshrink", (nn.Hardswish, nn.Hardsigmoid, nn.Softshrink)),
+)
+ELEMENTWISE: dict[type[nn.Module] | str, Near] = {
+    **{name: near for near, names, _ in _NEAR for name in names.split()},
+    **{kind: near for near, _, types in _NEAR for kind in types},
+}
+"""The elementwise layers and functions, and when two of their inputs are near."""
+
+
+def secant(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor | None]:
+    """The gradient times (f(x) - f(r)) / (x - r), for each element."""
+    if len(inputs) > 1 or inputs[0].shape != gradient.shape:  # another tensor is broadcast against this one
+        return along_path(layer, inputs, reference, gradient)
+    x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))
+    change = x - r
+    inner = innermost(layer)
+    near = (x == r) | (change.abs() <= ELEMENTWISE[name_of(inner) or _type(inner)](x, r))
+    rise = call(layer, reference, [x]) - call(layer, reference, [r])
+    slope = rise / change.masked_fill(near, 1)
+    if near.any():
+        middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
+        slope = torch.where(near, _derivative(layer, reference, middle), slope)
+    return ((gradient * slope).to(inputs[0].dtype),)
+
+
+def _type(layer: nn.Module) -> type[nn.Module]:
+    return next(kind for kind in type(layer).__mro__ if kind in ELEMENTWISE)
+
+
+def _derivative(layer: nn.Module, reference: Sequence[Any], at: Tensor) -> Tensor:
+    with torch.enable_grad():
+        point = at.detach().requires_grad_()
+        return torch.autograd.grad(call(layer, reference, [point]).sum(), point)[0]
+
+
+def log_mean(a: Tensor, b: Tensor) -> Tensor:
+    """The slope of the exponential, (e^a - e^b) / (a - b), to the last digit; also the logarithmic mean of both."""
+    gap = (a - b).abs()
+    rise = -torch.expm1(-gap) / gap
+    return torch.maximum(a, b).exp() * torch.where(a == b, 1, rise)  # both -inf under a mask: e^-inf is 0
+
+
+def exponential(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor]:
+    """The secant of e^x, and of e^x - 1."""
+    x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))
+    return ((gradient * log_mean(x, r)).to(inputs[0].dtype),)

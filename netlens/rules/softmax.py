@@ -1,0 +1,33 @@
+"""Softmax, its logarithm, and the logarithm of a sum of exponentials, by the slopes of what they are made of.
+
+The softmax is e^(x - lse) with lse the logarithm of the sum of all e^x. Unlike a quotient of e^x and their sum, nothing
+in this leaves [0, 1], however far the scores lie apart from those of the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netlens.rules.calls import innermost, tensors, wide
+from netlens.rules.secant import log_mean
+
+SOFTMAXES: tuple[type[nn.Module], ...] = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax)
+
+
+def softmax(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
+    """The multipliers of `nn.Softmax` and `nn.LogSoftmax`; scores under a mask, -inf in both runs, get 0."""
+    inner: Any = innermost(layer)
+    dim = -3 if isinstance(inner, nn.Softmax2d) else inner.dim
+    x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))
+    highest = torch.maximum(x, r).amax(dim, keepdim=True)
+    x, r = x - highest, r - highest  # the same for both, or the shift itself would need a share
+    total, before = (value.logsumexp(dim, keepdim=True) for value in (x, r))
+    if not isinstance(inner, nn.LogSoftmax):
+        gradient = gradient * log_mean(x - total, r - before)
+    # the slope of the logarithm is one over the logarithmic mean of both sums
+    weights = log_mean(x, r) / log_mean(total, before)
+    return ((gradient - weights * gradient.sum(dim, keepdim=True)).to(inputs[0].dtype),)
