@@ -1,5 +1,26 @@
 """Sets of rules: what DeepLIFT, LRP, guided backprop and deconvnet are, and nothing else."""
 
+from netlens.rules import relevance
+from netlens.rules.composites import (
+    COMPOSITES,
+    Composite,
+    Epsilon,
+    EpsilonAlpha2Beta1,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+)
 from netlens.rules.guided import DECONVNET, GUIDED
 
-__all__ = ["DECONVNET", "GUIDED"]
+__all__ = [
+    "COMPOSITES",
+    "DECONVNET",
+    "GUIDED",
+    "Composite",
+    "Epsilon",
+    "EpsilonAlpha2Beta1",
+    "EpsilonGammaBox",
+    "EpsilonPlus",
+    "EpsilonPlusFlat",
+    "relevance",
+]

@@ -1,0 +1,208 @@
+"""Composites: which layer follows which rule of relevance, decided on the graph of the network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat.keys import LayerKey
+from netlens.flat.model import FlatModel
+from netlens.flat.program import Step
+from netlens.flat.rules import Rule, Rules
+from netlens.rules import relevance
+from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules.relevance_layers import Role, role_of
+
+ATTENTION = ("attn_lrp", "constant")
+
+
+@dataclass(frozen=True)
+class Composite(ABC):
+    """Abstract: which layer follows which rule of relevance.
+
+    epsilon: of the ε rule in linear layers. stabilizer: the epsilon of all other rules. attention: "attn_lrp" takes
+    relevance through the softmax to queries and keys (Achtibat et al. 2024, https://arxiv.org/abs/2402.05602);
+    "constant" gives all of it to the values, which conserves it (CP-LRP, Ali et al. 2022,
+    https://arxiv.org/abs/2202.07304).
+
+    What mixes activations shares relevance by contribution, what only rearranges or selects them (max pools too) gives
+    it back, and activations and normalisations pass it. A composite says what convolutions and linear layers do.
+    """
+
+    epsilon: float = relevance.STABILIZER
+    stabilizer: float = relevance.STABILIZER
+    attention: str = "attn_lrp"
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTION:
+            raise NetLensError(f"attention must be one of {', '.join(ATTENTION)}, not {self.attention!r}.")
+        if self.epsilon < 0 or self.stabilizer < 0:
+            raise NetLensError(f"epsilon ({self.epsilon}) and stabilizer ({self.stabilizer}) must not be below 0.")
+
+    def __call__(self, flat: FlatModel) -> Rules:
+        """The rules for a network, by key."""
+        active = self._active(flat)
+        first = first_layers(flat)
+        rules: dict[LayerKey | tuple[type[nn.Module], ...], Rule] = {}
+        for step in flat.program.steps:
+            if not step.hidden and active[step.key]:
+                rule = self._rule(flat, step, _takers(flat, step, active), step.key in first)
+                if rule is not None:
+                    rules[step.key] = rule
+        return Rules(rules, name=type(self).__name__)
+
+    @abstractmethod
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        """The rule of a convolution or linear layer; first: no other stands between it and the input."""
+
+    def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
+        """The rule of what else mixes activations: a sum, or a sum of products of which some factors take relevance."""
+        return relevance.epsilon(self.stabilizer, takers)
+
+    def _rule(self, flat: FlatModel, step: Step, takers: tuple[bool, ...], first: bool) -> Rule | None:
+        role = role_of(step.layer)
+        if role is Role.ARRANGES or not any(takers):
+            return None
+        if role is Role.WEIGHTS:
+            return self.weights(flat, step, first)
+        if role is Role.PASSES:
+            return relevance.passing()
+        if role is Role.SOFTMAX:
+            return softmax()
+        if role is Role.DIVIDES:
+            return numerator(takers)
+        if role is Role.MULTIPLIES and sum(takers) > 1:
+            return uniform(takers)
+        if role is Role.ATTENDS:
+            return relevance.epsilon(self.stabilizer, [i == 2 for i in range(len(takers))])
+        if role is Role.CONTRACTS:
+            return self.mixes(step.layer, takers)
+        return self.mixes(step.layer)
+
+    def _active(self, flat: FlatModel) -> dict[str, bool]:
+        """Whether each value takes relevance: it depends on the input, and is not taken for a constant."""
+        roles = {step.key: role_of(step.layer) for step in flat.program.steps}
+        products = {key for key, role in roles.items() if role is Role.CONTRACTS}
+        active = dict.fromkeys(flat.inputs, True)
+        for step in flat.program.steps:
+            active[step.key] = any(active[key] for key in step.reads)
+            if self.attention == "constant" and roles[step.key] is Role.SOFTMAX:
+                # a softmax that ends the network attends to nothing
+                active[step.key] = products.isdisjoint(flat.program.reached([step.key]))
+        return active
+
+
+@dataclass(frozen=True)
+class Epsilon(Composite):
+    """The ε rule everywhere; with epsilon=0 (LRP-0) a network of ReLUs gives its input times its gradient."""
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        return relevance.epsilon(self.epsilon)
+
+    def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
+        return relevance.epsilon(self.epsilon, takers)
+
+
+@dataclass(frozen=True)
+class EpsilonPlus(Composite):
+    """z⁺ in convolutions, ε in linear layers."""
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        return relevance.epsilon(self.epsilon) if is_linear(step) else relevance.z_plus(self.stabilizer)
+
+
+@dataclass(frozen=True)
+class EpsilonPlusFlat(Composite):
+    """Flat in the first layer, z⁺ in the other convolutions, ε in linear layers."""
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        if first:
+            return relevance.flat(self.stabilizer)
+        return relevance.epsilon(self.epsilon) if is_linear(step) else relevance.z_plus(self.stabilizer)
+
+
+@dataclass(frozen=True)
+class EpsilonAlpha2Beta1(Composite):
+    """α-β with 2 and 1 in convolutions, ε in linear layers."""
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        return relevance.epsilon(self.epsilon) if is_linear(step) else relevance.alpha_beta(2, 1, self.stabilizer)
+
+
+@dataclass(frozen=True)
+class EpsilonGammaBox(Composite):
+    """zB in the first layer if it is a convolution, γ in the other convolutions, ε in linear layers.
+
+    low, high: the least and greatest values of an input, numbers or one per channel; by default those of images in
+    [0, 1] after the network's own preprocessing.
+    """
+
+    gamma: float = 0.25
+    low: float | tuple[float, ...] | None = None
+    high: float | tuple[float, ...] | None = None
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        if is_linear(step):
+            return relevance.epsilon(self.epsilon)
+        if first:
+            low, high = (_at_layer(flat, step, edge) for edge in self._box(flat))
+            return relevance.z_box(low, high, self.stabilizer)
+        return relevance.gamma(self.gamma, self.stabilizer)
+
+    def _box(self, flat: FlatModel) -> list[Tensor]:
+        known = flat.adapter.preprocessing
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (known.mean, known.std))
+        given = ((self.low, -mean / std), (self.high, (1 - mean) / std))
+        return [usual if value is None else torch.tensor(value, dtype=torch.float64) for value, usual in given]
+
+
+COMPOSITES: dict[str, type[Composite]] = {
+    "epsilon": Epsilon,
+    "epsilon_plus": EpsilonPlus,
+    "epsilon_plus_flat": EpsilonPlusFlat,
+    "epsilon_gamma_box": EpsilonGammaBox,
+    "epsilon_alpha2_beta1": EpsilonAlpha2Beta1,
+}
+"""The composites by name."""
+
+
+def is_linear(step: Step) -> bool:
+    """Whether the layer of weights is a linear one, and not a convolution."""
+    return isinstance(step.layer, nn.Linear)
+
+
+def first_layers(flat: FlatModel) -> set[str]:
+    """The convolutions and linear layers with no other of their kind between them and the input."""
+    fresh, found = set(flat.inputs), set()
+    for step in flat.program.steps:
+        if fresh.isdisjoint(step.reads):
+            continue
+        (found if role_of(step.layer) is Role.WEIGHTS else fresh).add(step.key)
+    return found
+
+
+def _takers(flat: FlatModel, step: Step, active: Mapping[str, bool]) -> tuple[bool, ...]:
+    """For each tensor that a layer reads, whether it takes relevance."""
+    hidden = {other.key for other in flat.program.steps if other.hidden}  # sizes, which are no tensors
+    return tuple(active[key] for key in step.reads if key not in hidden)
+
+
+def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
+    """An edge of the box that inputs lie in, as the first convolution sees it after what stands before it."""
+    channels = getattr(step.layer, "in_channels", 1)
+    if edge.numel() not in (1, channels):
+        raise NotApplicable(
+            f"the box of inputs has {edge.numel()} channels, but {step.key!r} of {flat.name} reads {channels}; "
+            "give low and high for its inputs."
+        )
+    pixel = edge.view(1, -1, *[1] * (step.layer.weight.ndim - 2))  # type: ignore[operator, union-attr]
+    if step.reads[0] in flat.inputs:
+        return pixel
+    weight: Tensor = step.layer.weight  # type: ignore[assignment]
+    with torch.no_grad():
+        return flat.record(pixel.to(weight).expand(1, channels, *pixel.shape[2:]), layers=step.reads[0])[step.reads[0]]

@@ -1,0 +1,71 @@
+"""Excitation backprop as a composite: relevance follows what excites, and stays a probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from netlens.flat.layers import Add, MatMul, Mean
+from netlens.flat.model import FlatModel
+from netlens.flat.program import Step
+from netlens.flat.rules import Rule, vjp
+from netlens.rules import relevance
+from netlens.rules.composites import Composite
+
+_AVERAGES = nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd
+
+
+@dataclass(frozen=True)
+class Excitation(Composite):
+    """z⁺ without biases in convolutions and linear layers; in sums, what has the sign of the sum shares.
+
+    Where activations are not negative, as the paper has it, these are the same. Zhang et al. 2016,
+    https://arxiv.org/abs/1608.00507
+    """
+
+    attention: str = "constant"  # weights of attention are not negative, and so they are probabilities already
+
+    def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
+        return relevance.z_plus(self.stabilizer, bias=False)
+
+    def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            return relevance.passing()
+        if isinstance(layer, (Add, Mean, MatMul, *_AVERAGES)):
+            return of_the_same_sign(self.stabilizer, takers)
+        return relevance.epsilon(self.stabilizer, takers)
+
+
+def of_the_same_sign(epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None) -> Rule:
+    """A sum's relevance is shared among the inputs that have its sign, by size; `active` as for `relevance.epsilon`.
+
+    For layers whose coefficients are not negative: sums, means, and the product of attention with its values.
+    """
+
+    def backward(
+        layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance_: Tensor
+    ) -> Sequence[Tensor | None]:
+        takes = [True] * len(inputs) if active is None else active
+        found: list[Tensor | None] = [
+            torch.zeros_like(value) if take else None for value, take in zip(inputs, takes, strict=True)
+        ]
+        for sign in (1, -1):
+            mine = torch.where(sign * output > 0, relevance_, 0)
+            if not mine.any():
+                continue
+            with torch.enable_grad():
+                own = [
+                    (value * sign).clamp(min=0).requires_grad_() if take else value
+                    for value, take in zip(inputs, takes, strict=True)
+                ]
+                total = layer(*own)
+            gradients = vjp(total, own, relevance.quotient(mine, total, epsilon))
+            for i, (value, gradient) in enumerate(zip(own, gradients, strict=True)):
+                if takes[i]:
+                    found[i] = found[i] + value.detach() * gradient
+        return found
+
+    return Rule(backward, graph=False, name=f"of_the_same_sign({epsilon:g})")

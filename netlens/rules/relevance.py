@@ -1,0 +1,159 @@
+"""Rules of layer-wise relevance propagation for single layers: how relevance at an output is shared among the inputs.
+
+Each function makes a `Rule` in which relevance takes the place of the gradient. A rule of your own is one function:
+
+>>> def twice(layer, inputs, output, relevance):
+...     return [2 * relevance for _ in inputs]
+>>> doubled = Rule(twice, graph=False)
+
+Bach et al. 2015, https://doi.org/10.1371/journal.pone.0130140 (ε, α-β); Montavon et al. 2017,
+https://arxiv.org/abs/1512.02479 (z⁺, zB, w²); Lapuschkin et al. 2019, https://arxiv.org/abs/1902.10178 (flat);
+Montavon et al. 2019, https://doi.org/10.1007/978-3-030-28954-6_10 (γ).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from netlens.errors import NetLensError
+from netlens.flat.rules import Rule, vjp
+from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
+
+STABILIZER = 1e-6
+"""What is added to the magnitude of a total before relevance is divided by it."""
+
+
+def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> Tensor:
+    """Relevance per unit of the total, whose magnitude is raised by epsilon; with 0, a total of 0 has none to give.
+
+    >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
+    [2.0, -2.0, 6.0]
+    """
+    if epsilon == 0:
+        return torch.where(total == 0, 0, relevance / total)
+    return relevance / torch.where(total < 0, total - epsilon, total + epsilon)
+
+
+def passing() -> Rule:
+    """Relevance goes on as it is to the first input, whatever the layer computes: activations and normalisations.
+
+    For normalisations it is the identity rule of Achtibat et al. 2024, https://arxiv.org/abs/2402.05602.
+    """
+
+    def backward(
+        layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
+    ) -> Sequence[Tensor | None]:
+        return [relevance.sum_to_size(inputs[0].shape), *[None] * (len(inputs) - 1)]
+
+    return Rule(backward, graph=False, name="pass")
+
+
+def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -> Rule:
+    """LRP-ε: each input's share of the output is its part in it, `a_i * w_i / (Σ a * w + b)`; a bias keeps its own.
+
+    It fits every layer that is linear in its inputs (sums, means and affine norms too); for others it is the gradient
+    times the input. With epsilon=0 it is LRP-0. active: which inputs take a share. Where the output is a product of
+    several of them, each takes an equal part of the relevance; this is the product rule of AttnLRP,
+    https://arxiv.org/abs/2402.05602. None: all, in a sum.
+    """
+
+    def backward(
+        layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
+    ) -> Sequence[Tensor | None]:
+        factors = 1 if active is None else sum(active)
+        gradients = vjp(output, inputs, quotient(relevance, factors * output, epsilon))
+        takes = [True] * len(inputs) if active is None else active
+        return [
+            value * gradient if gradient is not None and take else None
+            for value, gradient, take in zip(inputs, gradients, takes, strict=True)
+        ]
+
+    return Rule(backward, name=f"epsilon({epsilon:g})")
+
+
+def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
+    """z⁺: only positive contributions count, of negative inputs by negative weights too; α-β with 1 and 0.
+
+    bias: whether a positive bias keeps its share; without, this is excitation backprop.
+    """
+
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
+        own = parts(inputs[0])
+        total = of_sign(layer, own, 1, bias)
+        return [redistributed(own, total, quotient(relevance, total, epsilon))]
+
+    return Rule(backward, graph=False, name=f"z_plus({epsilon:g})")
+
+
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZER) -> Rule:
+    """α-β: positive contributions share `alpha` times the relevance, negative ones take back `beta` times of it."""
+    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
+        raise NetLensError(f"alpha - beta must be 1 and neither below 0, not alpha={alpha}, beta={beta}.")
+
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
+        own = parts(inputs[0])
+        shares = []
+        for factor, sign in ((alpha, 1), (-beta, -1)):
+            if factor != 0:
+                total = of_sign(layer, own, sign)
+                shares.append(redistributed(own, total, factor * quotient(relevance, total, epsilon)))
+        return [shares[0] + shares[1] if len(shares) == 2 else shares[0]]
+
+    return Rule(backward, graph=False, name=f"alpha_beta({alpha:g}, {beta:g}, {epsilon:g})")
+
+
+def gamma(gamma: float = 0.25, epsilon: float = STABILIZER) -> Rule:
+    """LRP-γ: contributions of the output's sign count `1 + gamma` times, for inputs of either sign."""
+
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
+        own = parts(inputs[0])
+        positive = of_sign(layer, own, 1)
+        # what does not count as positive is negative, so the output and its positive part say all
+        up, down = output + gamma * positive, output + gamma * (output - positive)
+        up = torch.where(output > 0, quotient(relevance, up, epsilon), 0)
+        down = torch.where(output < 0, quotient(relevance, down, epsilon), 0)
+        (gradient,) = vjp(output, inputs[:1], up + (1 + gamma) * down)
+        assert gradient is not None
+        return [inputs[0] * gradient + redistributed(own, positive, gamma * (up - down))]
+
+    return Rule(backward, name=f"gamma({gamma:g}, {epsilon:g})")
+
+
+def z_box(low: Tensor | float, high: Tensor | float, epsilon: float = STABILIZER) -> Rule:
+    """zB, for pixels between `low` and `high`: numbers, or tensors that broadcast to the input of the layer."""
+
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
+        weight, _ = weights_of(layer)
+        with torch.enable_grad():
+            x = inputs[0].detach()
+            edges = [torch.as_tensor(edge).to(x).expand_as(x) for edge in (low, high)]
+            own = [value.clone().requires_grad_() for value in (x, *edges)]
+            total = applied(layer, own[0], weight)
+            total = total - applied(layer, own[1], weight.clamp(min=0)) - applied(layer, own[2], weight.clamp(max=0))
+        return [redistributed(own, total, quotient(relevance, total, epsilon))]
+
+    return Rule(backward, graph=False, name=f"z_box({epsilon:g})")
+
+
+def flat(epsilon: float = STABILIZER) -> Rule:
+    """Flat: the same share for every input that reaches an output, whatever its value and weight."""
+    return _of_weights(torch.ones_like, False, epsilon, f"flat({epsilon:g})")
+
+
+def w_square(epsilon: float = STABILIZER) -> Rule:
+    """w²: a share by the square of the weight, whatever the value of the input; a bias keeps its own."""
+    return _of_weights(torch.square, True, epsilon, f"w_square({epsilon:g})")
+
+
+def _of_weights(change: Callable[[Tensor], Tensor], bias: bool, epsilon: float, name: str) -> Rule:
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
+        weight, shift = weights_of(layer)
+        with torch.enable_grad():
+            ones = [torch.ones_like(inputs[0]).requires_grad_()]
+            total = applied(layer, ones[0], change(weight), change(shift) if bias and shift is not None else None)
+        return [redistributed(ones, total, quotient(relevance, total, epsilon))]
+
+    return Rule(backward, graph=False, name=name)
