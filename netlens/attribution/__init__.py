@@ -28,16 +28,21 @@ from netlens.attribution.perturbation import (
     patches,
     superpixels,
 )
+from netlens.attribution.propagation import LRP, DeepLift, DeepLiftShap, ExcitationBackprop
 from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
 from netlens.attribution.together import together
 from netlens.results import Attribution
 
 __all__ = [
+    "LRP",
     "METHODS",
     "RISE",
     "Attribution",
     "BlurIntegratedGradients",
     "Deconvolution",
+    "DeepLift",
+    "DeepLiftShap",
+    "ExcitationBackprop",
     "FeatureAblation",
     "GradCAM",
     "GradientShap",
