@@ -1,0 +1,244 @@
+"""Incremental runs: the network on many variants of one sample that differ from it in a window each.
+
+After Krypton (Nakandala et al. 2019, https://adalabucsd.github.io/papers/2019_Krypton_SIGMOD.pdf), on any flat model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netlens.flat.program import Program, Step
+from netlens.flat.regions.cost import Cost, arithmetic, best_switch
+from netlens.flat.regions.local import Layouts, first, last
+from netlens.flat.regions.patch import Patch, Place, cut, hull
+from netlens.flat.regions.sliding import Sliding
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiplications done, and those that full forwards of the same variants would have taken."""
+
+    done: float = 0.0
+    full: float = 0.0
+
+    @property
+    def saved(self) -> float:
+        """The share of multiplications that were not needed."""
+        return 1 - self.done / self.full if self.full else 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.done + other.done, self.full + other.full)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The first steps, to be run on patches, and the values at which the rest sets in on full maps."""
+
+    steps: tuple[Step, ...]
+    cut: tuple[str, ...]
+    work: Work  # per row
+
+
+class Incremental:
+    """One sample's run, and what differs from it where a window of the value at `start` differs.
+
+    known: values of one sample that cut the program, that at `start` (1, C, H, W) among them; wanted: keys. Gradients
+    are not recorded.
+    """
+
+    def __init__(self, program: Program, known: Mapping[str, Any], start: str, wanted: Sequence[str]) -> None:
+        self.program, self.start, self.wanted = program, start, tuple(wanted)
+        self.steps = [step for step, _ in program.schedule(known, self.wanted)]
+        self.known = dict(known)
+        self.shapes: dict[str, Any] = {key: _shape(value) for key, value in known.items()}
+        self.layouts = Layouts()
+        self.base: dict[str, Any] = {}
+        self.padded: dict[tuple[str, Sliding], Tensor] = {}
+        self.plans: dict[tuple[int, int], Plan] = {}
+        self.work = Work()
+        self._record()
+
+    def _record(self) -> None:
+        """Run the sample itself, and keep what patches will be cut from: the values up to the first global layer."""
+        changed, local = {self.start}, len(self.shapes[self.start]) == 4
+        self.local: list[Step] = []
+
+        def visit(step: Step, inputs: list[Any]) -> Any:
+            nonlocal local
+            value = step.layer(*inputs)
+            self.shapes[step.key] = _shape(value)
+            if changed.isdisjoint(step.reads):
+                self.base[step.key] = value
+                return value
+            if step.hidden:
+                return value
+            local = local and self.layouts.local(step, dict.fromkeys(changed), self.shapes)
+            if local:
+                self.local.append(step)
+                changed.add(step.key)
+                self.base[step.key] = value
+            return value
+
+        with torch.no_grad():
+            values = self.program.run(self.known, self.wanted, visit)
+        self.base.update(self.known)
+        self.result = values
+        needed = {key for plan_cut in (self._cut(step.key) for step in self.local) for key in plan_cut}
+        kept = needed | {key for step in self.local for key in (*step.reads, step.key)} | {self.start}
+        self.base = {key: value for key, value in self.base.items() if key in kept}
+
+    def run(self, patch: Patch) -> dict[str, Any]:
+        """The wanted values of one variant per row, whose value at `start` is the sample's except for the patch."""
+        plan = self.plan(patch.size)
+        rows = len(patch.value)
+        with torch.no_grad():
+            patches = {self.start: patch}
+            for step in plan.steps:
+                patches[step.key] = self._step(step, patches)
+            known = {key: self._full(key, patches.get(key), rows) for key in plan.cut}
+            values = self.program.run(known, self.wanted)
+        self.work += Work(rows * plan.work.done, rows * plan.work.full)
+        return values
+
+    def plan(self, size: tuple[int, int]) -> Plan:
+        """Where it pays to leave patches for full maps, for changes of this size at `start`."""
+        if size not in self.plans:
+            self.plans[size] = self._plan(size)
+        return self.plans[size]
+
+    def _plan(self, size: tuple[int, int]) -> Plan:
+        sizes = {self.start: size}
+        patched: list[Cost] = []
+        for step in self.local:
+            patched.append(self._patched_cost(step, sizes))
+        after = [step for step in self.steps if step not in self.local and self._depends(step)]
+        full = [self._full_cost(step) for step in (*self.local, *after)]
+        count = best_switch(patched, full)
+        steps = tuple(self.local[:count])
+        done = sum(cost.arithmetic for cost in (*patched[:count], *full[count:]))
+        work = Work(done, sum(cost.arithmetic for cost in full))
+        return Plan(steps, self._cut(steps[-1].key) if steps else self._cut(self.start), work)
+
+    def _cut(self, key: str) -> tuple[str, ...]:
+        """What full maps are needed of, when patches end after the layer `key`."""
+        frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
+        cut = dict.fromkeys((*frontier, key))
+        read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
+        return tuple(name for name in cut if name in read or name in self.wanted)
+
+    def _depends(self, step: Step) -> bool:
+        return step.key in self._after
+
+    @property
+    def _after(self) -> set[str]:
+        return self.program.reached([self.start])
+
+    def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
+        """The cost of a step on patches, whose size it notes."""
+        limit = self._limit(step.key)
+        seen = [sizes[key] for key in step.reads if key in sizes]
+        sliding = None if step.key in self.layouts.last else Sliding.of(step.layer)
+        channels = self._channels(step.reads[0])
+        if sliding is not None:
+            grown = [axis.grown(n, most) for axis, n, most in zip(sliding.axes, seen[0], limit, strict=True)]
+            spans = [axis.spanned(n) for axis, n in zip(sliding.axes, grown, strict=True)]
+            read = 0 if sliding.pointwise else 2 * spans[0] * spans[1] * channels  # cut out, then written over
+            size = (grown[0], grown[1])
+        else:
+            size = (min(limit[0], max(h for h, _ in seen)), min(limit[1], max(w for _, w in seen)))
+            read = size[0] * size[1] * channels * 2 * (len(step.reads) - 1)
+        sizes[step.key] = size
+        outputs = size[0] * size[1] * self._channels(step.key)
+        return Cost(arithmetic(step.layer, outputs), read + outputs)
+
+    def _full_cost(self, step: Step) -> Cost:
+        outputs = _count(self.shapes[step.key])
+        return Cost(arithmetic(step.layer, outputs), outputs + sum(_count(self.shapes[key]) for key in step.reads))
+
+    def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
+        own = [patches[key] for key in step.reads if key in patches]
+        channels_last = step.reads[0] in self.layouts.last
+        if (step.key in self.layouts.last) != channels_last:  # a permutation, of which patches know nothing
+            return own[0]
+        sliding = None if channels_last else Sliding.of(step.layer)
+        if sliding is not None:
+            return self._slid(step, sliding, own[0])
+        if len(step.reads) == 1:
+            value = first(step.layer(last(own[0].value))) if channels_last else step.layer(own[0].value)
+            return Patch(value, own[0].top, own[0].left)
+        place = hull(own, self._limit(step.key))
+        values = [self._meeting(key, patches.get(key), place) for key in step.reads]
+        value = step.layer(*values)
+        return Patch(first(value) if channels_last else value, place.top, place.left)
+
+    def _slid(self, step: Step, sliding: Sliding, patch: Patch) -> Patch:
+        if sliding.pointwise:
+            return Patch(sliding(patch.value), patch.top, patch.left)
+        limit = self._limit(step.key)
+        outputs = sliding.reached(patch.place, limit)
+        seen = sliding.seen(outputs)
+        source = (step.reads[0], sliding)
+        if source not in self.padded:
+            maps = self.base[step.reads[0]].contiguous(memory_format=torch.channels_last)
+            self.padded[source] = sliding.padded(maps, limit)
+        block = cut(self.padded[source], seen)
+        patch.into(block, seen.moved(-sliding.axes[0].padding, -sliding.axes[1].padding))
+        return Patch(sliding(block), outputs.top, outputs.left)
+
+    def _meeting(self, key: str, patch: Patch | None, place: Place) -> Any:
+        """One of several values that meet at `place`, in the layout of its layer."""
+        channels_last = key in self.layouts.last
+        if patch is None and (len(self.shapes[key]) != 4 or 1 in self._limit(key)):
+            return self.base[key]
+        if patch is not None and patch.place == place:
+            block = patch.value
+        else:
+            base = self.base[key]
+            block = cut(first(base) if channels_last else base, place)
+            if patch is not None:
+                block = patch.into(block, place)
+        return last(block) if channels_last else block
+
+    def _full(self, key: str, patch: Patch | None, rows: int) -> Any:
+        base = self.base[key]
+        if not isinstance(base, Tensor) or key not in self._after:
+            return (
+                base
+                if not isinstance(base, Tensor) or not self._per_sample(key)
+                else base.expand(rows, *base.shape[1:])
+            )
+        assert patch is not None
+        channels_last = key in self.layouts.last
+        maps = first(base) if channels_last else base
+        full = maps.expand(rows, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        if full.data_ptr() == maps.data_ptr():  # one row is no copy yet
+            full = full.clone()
+        patch.into(full, Place((0,) * rows, (0,) * rows, self._limit(key)))
+        return last(full) if channels_last else full
+
+    def _per_sample(self, key: str) -> bool:
+        return key in self.program.reached(self.program.inputs)
+
+    def _limit(self, key: str) -> tuple[int, int]:
+        shape = self.shapes[key]
+        return (shape[1], shape[2]) if key in self.layouts.last else (shape[2], shape[3])
+
+    def _channels(self, key: str) -> int:
+        shape = self.shapes[key]
+        return shape[3] if key in self.layouts.last else shape[1]
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _count(shape: Any) -> int:
+    count = 1
+    for size in shape[1:]:
+        count *= size
+    return count if shape else 0

@@ -1,0 +1,89 @@
+"""Patches: rectangles of activations that differ from those of an unchanged sample, one per row, all of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What a layer gives for one rectangle of each row: `value` (rows, C, h, w) with its corner at `top`, `left`.
+
+    A patch may hold more than what has changed, so that all rows have one size; outside of it nothing has.
+    """
+
+    value: Tensor
+    top: tuple[int, ...]
+    left: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.value.shape[2], self.value.shape[3]
+
+    @property
+    def place(self) -> Place:
+        return Place(self.top, self.left, self.size)
+
+    def into(self, block: Tensor, place: Place) -> Tensor:
+        """Write the patch into a block (rows, C, H, W) at `place`, as far as it reaches, and return the block."""
+        for (down, right), rows in _groups(self, place).items():
+            y, x = _overlap(down, self.size[0], place.size[0]), _overlap(right, self.size[1], place.size[1])
+            if y.stop <= y.start or x.stop <= x.start:
+                continue
+            from_y, from_x = slice(y.start - down, y.stop - down), slice(x.start - right, x.stop - right)
+            if len(rows) == len(block):
+                block[:, :, y, x] = self.value[:, :, from_y, from_x]
+            else:
+                block[rows, :, y, x] = self.value[rows, :, from_y, from_x]
+        return block
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rectangles of one size lie: the corner of each row's, which may be outside the map where it is padded."""
+
+    top: tuple[int, ...]
+    left: tuple[int, ...]
+    size: tuple[int, int]
+
+    def moved(self, down: int, right: int) -> Place:
+        return Place(tuple(t + down for t in self.top), tuple(x + right for x in self.left), self.size)
+
+
+def cut(base: Tensor, place: Place) -> Tensor:
+    """The rectangles (rows, C, h, w) at `place` of one sample's maps (1, C, H, W), channels last in memory."""
+    device = base.device
+    ys = torch.tensor(place.top, device=device)[:, None] + torch.arange(place.size[0], device=device)
+    xs = torch.tensor(place.left, device=device)[:, None] + torch.arange(place.size[1], device=device)
+    return base[0].permute(1, 2, 0)[ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)
+
+
+def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Place:
+    """The smallest place, of one size for all rows, that covers all patches of a row within a map of `limit`."""
+    tops, lefts, size = [], [], []
+    for axis, corners in enumerate(([p.top for p in patches], [p.left for p in patches])):
+        starts = [min(row) for row in zip(*corners, strict=True)]
+        ends = [
+            max(start + patch.size[axis] for start, patch in zip(row, patches, strict=True))
+            for row in zip(*corners, strict=True)
+        ]
+        extent = max(end - start for start, end in zip(starts, ends, strict=True))
+        (tops if axis == 0 else lefts).extend(min(start, limit[axis] - extent) for start in starts)
+        size.append(extent)
+    return Place(tuple(tops), tuple(lefts), (size[0], size[1]))
+
+
+def _groups(patch: Patch, place: Place) -> dict[tuple[int, int], list[int]]:
+    """The rows by how far right and down of the block's corner the patch's lies; usually that is the same for all."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, corner in enumerate(zip(patch.top, place.top, patch.left, place.left, strict=True)):
+        groups.setdefault((corner[0] - corner[1], corner[2] - corner[3]), []).append(row)
+    return groups
+
+
+def _overlap(start: int, extent: int, limit: int) -> slice:
+    return slice(max(start, 0), min(start + extent, limit))

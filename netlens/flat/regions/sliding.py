@@ -1,0 +1,114 @@
+"""Sliding windows: which outputs of a convolution or pool a change can reach, and which inputs those look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netlens.flat.regions.patch import Place
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A window that slides along one axis.
+
+    >>> Axis(kernel=3, stride=1, padding=1, dilation=1).reached([4], 2, limit=10)
+    ((3,), 4)
+    """
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    @property
+    def extent(self) -> int:
+        """How many inputs, gaps included, one output spans."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def spanned(self, outputs: int) -> int:
+        """How many inputs, padding included, so many neighbouring outputs span."""
+        return (outputs - 1) * self.stride + self.extent
+
+    def grown(self, size: int, limit: int) -> int:
+        """The most outputs, of `limit`, that a change of `size` neighbouring inputs can reach."""
+        return min(limit, (size + self.extent - 2) // self.stride + 1)
+
+    def reached(self, starts: Sequence[int], size: int, limit: int) -> tuple[tuple[int, ...], int]:
+        """Where the outputs start that changes of inputs start to start + size reach, and how many each row needs."""
+        first = [max(0, -(-(start + self.padding - self.extent + 1) // self.stride)) for start in starts]
+        last = [min(limit - 1, (start + size - 1 + self.padding) // self.stride) for start in starts]
+        count = max(1, *(b - a + 1 for a, b in zip(first, last, strict=True)))
+        return tuple(min(a, limit - count) for a in first), count
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """A layer that slides a window over maps: its two axes, and what stands where it looks past the border."""
+
+    layer: nn.Module
+    axes: tuple[Axis, Axis]
+    fill: float
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> Sliding | None:
+        """None for a layer of another kind, or one whose border follows other rules."""
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
+            return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), 0.0)
+        if isinstance(layer, nn.MaxPool2d) and not layer.return_indices:
+            return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), -math.inf)
+        # an average at the border may be one of fewer values
+        if isinstance(layer, nn.AvgPool2d) and not layer.ceil_mode and _pair(layer.padding) == (0, 0):
+            return cls(layer, _axes(layer.kernel_size, layer.stride, 0, 1), 0.0)
+        return None
+
+    @property
+    def pointwise(self) -> bool:
+        return all((axis.kernel, axis.stride, axis.padding) == (1, 1, 0) for axis in self.axes)
+
+    def reached(self, place: Place, limit: tuple[int, int]) -> Place:
+        """The outputs, in a map of `limit`, that a change at `place` can reach."""
+        (top, height), (left, width) = (
+            axis.reached(starts, size, most)
+            for axis, starts, size, most in zip(self.axes, (place.top, place.left), place.size, limit, strict=True)
+        )
+        return Place(top, left, (height, width))
+
+    def seen(self, outputs: Place) -> Place:
+        """The inputs that these outputs look at, in the coordinates of the map with its padding."""
+        vertical, horizontal = self.axes
+        return Place(
+            tuple(top * vertical.stride for top in outputs.top),
+            tuple(left * horizontal.stride for left in outputs.left),
+            (vertical.spanned(outputs.size[0]), horizontal.spanned(outputs.size[1])),
+        )
+
+    def padded(self, maps: Tensor, outputs: tuple[int, int]) -> Tensor:
+        """The maps (n, C, H, W) with all that the window looks at past the border, and nothing more."""
+        before = [axis.padding for axis in self.axes]
+        sizes = [axis.spanned(count) for axis, count in zip(self.axes, outputs, strict=True)]
+        after = [size - start - have for size, start, have in zip(sizes, before, maps.shape[2:], strict=True)]
+        # where the stride leaves the last rows out, "after" is negative and cuts them off
+        return F.pad(maps, (before[1], after[1], before[0], after[0]), value=self.fill)
+
+    def __call__(self, padded: Tensor) -> Tensor:
+        """The layer on maps that hold their padding already."""
+        layer = self.layer
+        if isinstance(layer, nn.Conv2d):
+            return F.conv2d(padded, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
+        if isinstance(layer, nn.MaxPool2d):
+            return F.max_pool2d(padded, layer.kernel_size, layer.stride, 0, layer.dilation)
+        return layer(padded)
+
+
+def _axes(kernel: object, stride: object, padding: object, dilation: object) -> tuple[Axis, Axis]:
+    vertical, horizontal = zip(*map(_pair, (kernel, stride, padding, dilation)), strict=True)
+    return Axis(*vertical), Axis(*horizontal)
+
+
+def _pair(value: object) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[arg-type, return-value]
