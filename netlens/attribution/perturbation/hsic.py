@@ -55,7 +55,7 @@ class HSICAttribution(Method):
 def balanced(n_masks: int, count: int, seed: int) -> Tensor:
     """Masks (n_masks, count) of 0 and 1, in which each cell is 1 in half of the masks, independently of other cells.
 
-    A Sobol sequence cut at a half is no choice: the first bits of its dimensions are so few that cells would coincide.
+    Not a Sobol sequence cut at a half: in 2^k of its points, all cells would be parities of k of them.
     """
     if n_masks < 2:
         raise NetLensError(f"n_masks must be at least 2, not {n_masks}.")

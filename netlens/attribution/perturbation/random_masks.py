@@ -46,7 +46,8 @@ def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probabi
     starts = [int(torch.randint(step, (), generator=generator)) for step in steps]
     large = [(count + 1) * step for count, step in zip(counts, steps, strict=True)]
     smooth = F.interpolate(cells[None, None], large, mode=_SMOOTH[len(counts)], align_corners=False)[0, 0]
-    return smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
+    taken = smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
+    return taken.clamp(max=1)  # weights that sum to 1 may round to more
 
 
 def stream(*numbers: int) -> torch.Generator:
