@@ -1,0 +1,114 @@
+"""`make completeness`: whether DeepLIFT accounts for the whole change of the output, on torchvision's networks.
+
+Every network gets random weights and batch norm statistics and explains a scene against zeros, noise, and
+another scene. What the values miss of f(x) - f(baseline) is given relative to that change, for the class that changes
+most. Exits non-zero if it is more than 1e-6 in float64, or 1e-3 in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torchvision
+from torch import Tensor
+from tqdm import tqdm
+
+from netlens.attribution import DeepLift
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel
+from netlens.objectives import logit
+from netlens.weights import build
+from netlens.world.scene import scene
+
+TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
+BASELINES = ("zero", "noise", "image")
+FIXED = ("vit", "maxvit")  # networks that take images of one size only
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network's relative gap for each baseline."""
+
+    network: str
+    dtype: str
+    size: int
+    gaps: tuple[float, ...]
+    seconds: float
+    error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        # a gap that is NaN is not below anything
+        return not self.error and all(gap <= TOLERANCES[self.dtype] for gap in self.gaps)
+
+    def __str__(self) -> str:
+        shown = " | ".join(f"{gap:.1e}" for gap in self.gaps) if not self.error else f"{self.error} | |"
+        return f"| {self.network} | {self.dtype} | {self.size} | {shown} | {self.seconds:.1f} |"
+
+
+def pictures(height: int, width: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The explained scene (1, 3, height, width), as networks take it, and its baselines."""
+    image, other = (
+        (torch.from_numpy(scene(seed, max(height, width)).image.copy()) / 255 - 0.45) / 0.225 for seed in (0, 1)
+    )
+    image, other = (picture.permute(2, 0, 1)[None, :, :height, :width] for picture in (image, other))
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    return image, {"zero": torch.zeros_like(image), "noise": noise, "image": other}
+
+
+def gap(flat: FlatModel, x: Tensor, output: Tensor, baseline: Tensor) -> float:
+    """The completeness gap relative to the change of the output (1, classes), at the class that changes most."""
+    with torch.inference_mode():
+        changes = (output - flat(baseline))[0]
+    target = int(changes.abs().argmax())
+    result = DeepLift(baselines=baseline)(flat, x, logit(target))
+    return abs(result.diagnostics["completeness_gap"].item() / changes[target].item())
+
+
+def measure(name: str, dtype: str, size: int | None = None) -> Row:
+    kind: torch.dtype = getattr(torch, dtype)
+    flat = FlatModel.from_nn_Module(randomise_(build(name)).to(kind))
+    expected = flat.adapter.preprocessing.size
+    height, width = expected if size is None or name.startswith(FIXED) else (size, size)
+    x, baselines = pictures(height, width)
+    start = time.perf_counter()
+    try:
+        with torch.inference_mode():
+            output = flat(x.to(kind))
+        gaps = tuple(gap(flat, x.to(kind), output, baselines[name].to(kind)) for name in BASELINES)
+    except Exception as error:  # one failing network must not hide the other 79
+        return Row(name, dtype, height, (), 0.0, f"{type(error).__name__}: {error}".split("\n")[0])
+    return Row(name, dtype, height, gaps, time.perf_counter() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="networks; by default all of torchvision.models")
+    parser.add_argument("--dtype", nargs="+", choices=TOLERANCES, default=["float64", "float32"])
+    parser.add_argument(
+        "--size", type=int, help="of the images, for networks that take any; by default the expected one"
+    )
+    options = parser.parse_args(arguments)
+    names = options.names or torchvision.models.list_models(module=torchvision.models)
+    rows: list[Row] = []
+    print(f"| network | type | size | {' | '.join(BASELINES)} | seconds |\n|---|---|---|---|---|---|---|")
+    for dtype in options.dtype:
+        for name in tqdm(names, disable=None):
+            gc.collect()
+            rows.append(measure(name, dtype, options.size))
+            print(rows[-1], flush=True)
+    failed = [f"{row.network} ({row.dtype})" for row in rows if not row.passed]
+    print(f"\n{len(rows) - len(failed)} of {len(rows)} pass")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
