@@ -147,10 +147,15 @@ def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
     return activation.permute(0, 3, 1, 2) if activation.ndim == 4 and not inside else None
 
 
+def _windows(flat: FlatModel, key: str) -> str | None:
+    """The layer that cuts the map into the windows of an attention map, in the same block."""
+    return f"{key.rpartition('.')[0]}.partition"
+
+
 @register("torchvision.models.swin_transformer.SwinTransformer")
 def swin(network: nn.Module) -> Adapter:
     windows: Any = (m.window_size for m in network.modules() if hasattr(m, "window_size"))
     window = next(windows, (7, 7))[0]
     size = 32 * window  # windows of 7 belong to images of 224, windows of 8 to 256
     preprocessing = replace(IMAGENET, size=(size, size), resize=size + 8, interpolation="bicubic")
-    return Adapter(cam_layer="norm", preprocessing=preprocessing, grid=_grid)
+    return Adapter(cam_layer="norm", preprocessing=preprocessing, grid=_grid, windows=_windows)

@@ -4,6 +4,7 @@ A method is a frozen dataclass whose fields are its options and whose call is
 `method(flat, x, objective, wrt="input") -> Attribution`.
 """
 
+from netlens.attribution.attention import AttentionMap, AttentionRollout, GradientRollout, LeGrad
 from netlens.attribution.cam import GradCAM, GuidedGradCAM, cam_layer
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
 from netlens.attribution.layer import LayerActivation
@@ -37,6 +38,8 @@ __all__ = [
     "LRP",
     "METHODS",
     "RISE",
+    "AttentionMap",
+    "AttentionRollout",
     "Attribution",
     "BlurIntegratedGradients",
     "Deconvolution",
@@ -45,6 +48,7 @@ __all__ = [
     "ExcitationBackprop",
     "FeatureAblation",
     "GradCAM",
+    "GradientRollout",
     "GradientShap",
     "GuidedBackprop",
     "GuidedGradCAM",
@@ -57,6 +61,7 @@ __all__ = [
     "KernelShap",
     "LayerActivation",
     "LayerConductance",
+    "LeGrad",
     "Lime",
     "Method",
     "Occlusion",

@@ -27,6 +27,8 @@ class Adapter:
     preprocessing: how an image becomes the network's input.
     logits: takes the network's output in its own structure to class scores (N, classes) or maps (N, classes, h, w).
     grid: takes (flat, layer key, activation) to maps (N, C, h, w), or None if the layer has no place in the image.
+    windows: takes (flat, key of an attention map) to the key of the layer that cuts a map (N, h, w, C) into the windows
+    within which it attends, or to None where attention is among all tokens.
     classes: the names of its classes, where the family has usual ones.
     background: the class that means "nothing of interest", which is explained only when it is asked for.
     unwrap: takes the network (a twin on its weights) and the images to be explained, where they are known, to the
@@ -37,6 +39,7 @@ class Adapter:
     preprocessing: Preprocessing = IMAGENET
     logits: Callable[[Any], Tensor] | None = None
     grid: Callable[[FlatModel, str, Tensor], Tensor | None] | None = None
+    windows: Callable[[FlatModel, str], str | None] | None = None
     classes: ClassNames | None = None
     background: int | None = None
     unwrap: Callable[[nn.Module, Tensor | None], nn.Module] | None = None

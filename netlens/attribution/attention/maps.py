@@ -1,0 +1,72 @@
+"""Where a network's attention maps are: found from the graph, so that no network needs to be known by name."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from netlens.attribution.engine import per_sample, real_tensor
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.layers import Function, MatMul, Reshape, is_kind
+from netlens.flat.program import Step
+
+# what may stand between the softmax and the product without changing what the map says
+_PASSING = (nn.Dropout, nn.Identity, Reshape)
+
+
+def attention_maps(flat: FlatModel, wrt: str | None = None) -> list[str]:
+    """The keys of all attention maps, in order: softmaxes whose output is the first factor of a matrix product.
+
+    With `wrt` only those that come after it, itself included. Raises `NotApplicable` where there are none.
+    """
+    readers: dict[str, list[Step]] = {}
+    for step in flat.program.steps:
+        for key in step.reads:
+            readers.setdefault(key, []).append(step)
+
+    def mixes(key: str) -> bool:
+        """Whether the value at `key` is the first factor of a matrix product."""
+        return any(
+            (_multiplies(step.layer) and step.reads[0] == key) or (_passes(step.layer) and mixes(step.key))
+            for step in readers.get(key, ())
+        )
+
+    found = [key for key, layer in flat.layers.items() if _is_softmax(layer) and mixes(key)]
+    if not found:
+        fused = [key for key, layer in flat.layers.items() if _name(layer) == "scaled_dot_product_attention"]
+        why = (
+            f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
+        )
+        raise NotApplicable(f"{flat.name} has no attention maps (a softmax that multiplies values){why}.")
+    after = set(found) if wrt is None else flat.program.reached([wrt])
+    if after.isdisjoint(found):
+        raise NotApplicable(f"no attention of {flat.name} comes after {wrt!r}; the last is {found[-1]!r}.")
+    return [key for key in found if key in after]
+
+
+def by_head(key: str, value: object, n: int) -> Tensor:
+    """An attention map, or its gradient, as (n, windows, heads, queries, keys); without windows there is one."""
+    maps = per_sample(key, real_tensor(key, value), n)
+    if maps.ndim == 3:
+        maps = maps[:, None]  # one head, whose dimension was left out
+    if maps.ndim == 4:
+        maps = maps[:, None]
+    if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
+        raise NotApplicable(f"{key!r} gives {tuple(maps.shape)}, which is no attention of tokens to one another.")
+    return maps
+
+
+def _name(layer: nn.Module) -> str:
+    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
+
+
+def _is_softmax(layer: nn.Module) -> bool:
+    return is_kind(layer, nn.Softmax) or _name(layer) == "softmax"  # a softmax in another dtype is a plain function
+
+
+def _multiplies(layer: nn.Module) -> bool:
+    return is_kind(layer, MatMul) or _name(layer) in ("einsum", "baddbmm")
+
+
+def _passes(layer: nn.Module) -> bool:
+    return is_kind(layer, _PASSING) or _name(layer) in ("to", "type_as", "contiguous")

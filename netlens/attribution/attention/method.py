@@ -1,0 +1,45 @@
+"""What the attention methods share: they give maps on the grid of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from netlens.attribution.attention.maps import by_head
+from netlens.attribution.engine import activations_of
+from netlens.attribution.method import Method, Needs
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+
+
+@dataclass(frozen=True)
+class AttentionMethod(Method):
+    """Abstract: `values` (N, 1, h, w) on the grid of tokens.
+
+    What the class token asks for is shown; where there is none, the mean over all tokens that ask.
+    """
+
+    reduction = "cam"
+    needs: ClassVar[Needs | None] = "attention"
+
+    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+        return None
+
+
+def attention_at(flat: FlatModel, x: Tensor, keys: list[str]) -> list[Tensor]:
+    """The attention maps at these keys, each (n, windows, heads, T, T)."""
+    activations = activations_of(flat, x, keys)
+    return [by_head(key, activations[key], len(x)).detach() for key in keys]
+
+
+def chained(flat: FlatModel, keys: list[str], maps: list[Tensor]) -> list[Tensor]:
+    """Maps (n, heads, T, T) that can be multiplied, because a token is the same one in all of them."""
+    shapes = {tuple(one.shape[i] for i in (1, 3)) for one in maps}
+    if len(shapes) > 1 or maps[0].shape[1] > 1:
+        raise NotApplicable(
+            f"a rollout follows tokens from attention to attention, but those of {flat.name} are regrouped between "
+            f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); take AttentionMap or LeGrad."
+        )
+    return [one[:, 0] for one in maps]

@@ -1,0 +1,59 @@
+"""Raw attention of one layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+from netlens.attribution.attention.maps import attention_maps
+from netlens.attribution.attention.method import AttentionMethod, attention_at
+from netlens.attribution.attention.tokens import Tokens
+from netlens.attribution.method import register
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True)
+class AttentionMap(AttentionMethod):
+    """How much attention each token gets in one layer, whatever the objective: from 0 to 1, over all tokens 1.
+
+    layer: the place of an attention map among all, the last by default, or its key, glob or path (of several, the
+    last). head: one head; None for the mean over heads. `values` (N, 1, h, w) are what the class token attends to, or
+    where there is none the mean over all tokens, in windows over those of the same window. The maps themselves,
+    (N, heads, T, T), are layers: `flat.record(x, layers="*softmax*")`.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    """
+
+    layer: int | str = -1
+    head: int | None = None
+    reads_objective = False
+
+    def at(self, flat: FlatModel, wrt: str) -> str:
+        found = attention_maps(flat)
+        if wrt not in flat.inputs:
+            if wrt not in found:
+                raise NotApplicable(f"{wrt!r} is no attention map; those of {flat.name} are {', '.join(found)}.")
+            return wrt
+        if isinstance(self.layer, int):
+            if not -len(found) <= self.layer < len(found):
+                raise NetLensError(f"{flat.name} has {len(found)} attention maps, and no layer {self.layer} of them.")
+            return found[self.layer]
+        named = [key for key in found if fnmatchcase(key, self.layer) or key.startswith(f"{self.layer}.")]
+        if not named:
+            raise NetLensError(f"{self.layer!r} names no attention map; those of {flat.name} are {', '.join(found)}.")
+        return named[-1]
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        key = self.at(flat, wrt)
+        (attention,) = attention_at(flat, x, [key])
+        heads = attention.shape[2]
+        if self.head is not None and not 0 <= self.head < heads:
+            raise NetLensError(f"{key!r} has no head {self.head}; its heads are 0 to {heads - 1}.")
+        chosen = attention.mean(2) if self.head is None else attention[:, :, self.head]
+        tokens = Tokens.of(flat, x, key, chosen.shape[1], chosen.shape[-1])
+        return tokens.laid_out(tokens.asked(chosen))
