@@ -81,7 +81,7 @@ def measure(name: str, dtype: str, size: int | None = None) -> Row:
     try:
         with torch.inference_mode():
             output = flat(x.to(kind))
-        gaps = tuple(gap(flat, x.to(kind), output, baselines[name].to(kind)) for name in BASELINES)
+        gaps = tuple(gap(flat, x.to(kind), output, baselines[which].to(kind)) for which in BASELINES)
     except Exception as error:  # one failing network must not hide the other 79
         return Row(name, dtype, height, (), 0.0, f"{type(error).__name__}: {error}".split("\n")[0])
     return Row(name, dtype, height, gaps, time.perf_counter() - start)

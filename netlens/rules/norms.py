@@ -1,8 +1,7 @@
 """Layers that divide by a norm: layer, group, instance and RMS norm, batch norm by the batch, and normalised vectors.
 
-Each is centring, which is linear, then the product of the centred values and of one over their size, the root of a
-mean of squares. The slopes of squares and of inverse roots are known in closed form, so that no small difference is
-divided by another.
+Each is centring, which is linear, then a quotient of the centred values and their size, the root of a mean of squares.
+The slopes of quotients, roots and squares are known in closed form, so that no small difference is divided by another.
 """
 
 from __future__ import annotations
@@ -81,21 +80,25 @@ def _standardised(x: Tensor, r: Tensor, gradient: Tensor, eps: float, centred: b
     x, r = x.to(gradient), r.to(gradient)
     if centred:
         x, r = x - x.mean(-1, keepdim=True), r - r.mean(-1, keepdim=True)
-    s, t = ((value.square().mean(-1, keepdim=True) + eps).rsqrt() for value in (x, r))
-    middle = (x + r) / 2
-    # the slope of 1 / sqrt(v) is -(st)^2 / (s + t), that of a square is the sum of both, twice the middle
-    size = (gradient * middle).sum(-1, keepdim=True) * -(s * t).square() / (s + t)
-    found = gradient * (s + t) / 2 + size * 2 * middle / x.shape[-1]
+    size, before = ((value.square().mean(-1, keepdim=True) + eps).sqrt() for value in (x, r))
+    found = _over_size(x, r, size, before, 1 / (size + before) / x.shape[-1], gradient)
     return found - found.mean(-1, keepdim=True) if centred else found
 
 
 def _of_unit_length(x: Tensor, r: Tensor, gradient: Tensor, eps: float) -> Tensor:
     """The multipliers of x / max(length, eps) over the last dimension."""
-    u, v = (value.square().sum(-1, keepdim=True) for value in (x, r))
-    s, t = (1 / value.sqrt().clamp(min=eps) for value in (u, v))
-    short = torch.minimum(u, v).sqrt() < eps
-    rise = u - v
-    slope = torch.where(short, torch.where(rise == 0, 0, (s - t) / rise), -(s * t).square() / (s + t))
-    middle = (x + r) / 2
-    size = (gradient * middle).sum(-1, keepdim=True) * slope
-    return gradient * (s + t) / 2 + size * 2 * middle
+    x, r = x.to(gradient), r.to(gradient)
+    size, before = (value.square().sum(-1, keepdim=True).sqrt().clamp(min=eps) for value in (x, r))
+    rise = x.square().sum(-1, keepdim=True) - r.square().sum(-1, keepdim=True)
+    short = (size <= eps) | (before <= eps)  # where the slope of the clamp counts, too
+    slope = torch.where(short & (rise != 0), (size - before) / rise, torch.where(short, 0, 1 / (size + before)))
+    return _over_size(x, r, size, before, slope, gradient)
+
+
+def _over_size(x: Tensor, r: Tensor, size: Tensor, before: Tensor, slope: Tensor, gradient: Tensor) -> Tensor:
+    """The multipliers of x / size, given the slope of the size over the sum of the squares of x.
+
+    y = x / s changes by (2 dx - (y + y') ds) / (s + s'), in which nothing is large, however small one of the sizes is.
+    """
+    mean = (gradient * (x / size + r / before)).sum(-1, keepdim=True)
+    return (2 * gradient - mean * slope * (x + r)) / (size + before)

@@ -57,12 +57,13 @@ def product(factors: int) -> Propagate:
 def quotient(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """a / b is the product of a and 1 / b, and the slope of 1 / b is -1 / (b times its reference)."""
+    """y = a / b changes by (2 da - (y + y') db) / (b + b'); where b changes its sign, all of the change is that of b."""
     inner = innermost(layer)
     if not isinstance(inner, Function) or inner.kwargs or len(inner.args) != 2:
         return along_path(layer, inputs, reference, gradient)
     (a, b), (ra, rb) = (fill(inner.args, substituted(reference, others)) for others in (inputs, tensors(reference)))
-    shares = (gradient * (1 / b + 1 / rb) / 2, gradient * (a + ra) / -2 / (b * rb))
+    (sign, before), size = (torch.sign(torch.as_tensor(value)) for value in (b, rb)), abs(b) + abs(rb)
+    shares = (gradient * (sign + before) / size, -gradient * (before * a / b + sign * ra / rb) / size)
     found: list[Tensor | None] = []
     for index, value in zip(_places(reference), inputs, strict=True):
         own = [share for share, arg in zip(shares, inner.args, strict=True) if arg == Slot(index)]
