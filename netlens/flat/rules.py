@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from netlens.flat.layers import Wrapper, is_kind
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
+    from netlens.flat.program import Program
 
 Backward = Callable[[nn.Module, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor | None]]
 
@@ -41,15 +43,24 @@ class Rule:
         return self.name or f"Rule({getattr(self.backward, '__name__', type(self.backward).__name__)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rules:
-    """Which layers follow which rule: by type, key, path or glob; of several that match, the last one counts."""
+    """Which layers follow which rule: by type, key, path or glob; of several that match, the last one counts.
+
+    Not to be changed after its first use: a network remembers the program that a set of rules made of its own.
+    """
 
     rules: Mapping[LayerKey | tuple[type[nn.Module], ...], Rule]
     name: str = "rules"
 
     def apply(self, flat: FlatModel) -> FlatModel:
         """A view of `flat` whose chosen layers propagate by rule; `NotApplicable` if no layer is chosen."""
+        made = _PROGRAMS.setdefault(flat, WeakKeyDictionary())
+        if self not in made:
+            made[self] = self._program(flat)
+        return flat.edited(made[self])
+
+    def _program(self, flat: FlatModel) -> Program:
         chosen: dict[str, Rule] = {}
         for which, rule in self.rules.items():
             for key in self._keys(flat, which):
@@ -61,13 +72,17 @@ class Rules:
             replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
             for step in flat.program.steps
         )
-        return flat.edited(replace(flat.program, steps=steps))
+        return replace(flat.program, steps=steps)
 
     @staticmethod
     def _keys(flat: FlatModel, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:
         if isinstance(which, (type, tuple)):
             return [key for key, layer in flat.layers.items() if is_kind(layer, which)]
         return flat.find(which)
+
+
+# a method that runs many times on one network would otherwise make and schedule the same program each time
+_PROGRAMS: WeakKeyDictionary[FlatModel, WeakKeyDictionary[Rules, Program]] = WeakKeyDictionary()
 
 
 class Ruled(Wrapper):

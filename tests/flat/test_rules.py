@@ -1,6 +1,8 @@
 """Rules change the backward of chosen layers and nothing else."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -164,3 +166,17 @@ def test_a_network_without_rectifiers_is_told():
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(3, 2), nn.Tanh()))
     with pytest.raises(NotApplicable, match=r"guided backprop: sequential .*its types: Linear, Tanh"):
         flat.with_rules(GUIDED)
+
+
+def test_a_program_under_rules_is_made_once_and_let_go_with_them(monkeypatch):
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+    rules = Rules({nn.ReLU: Rule(lambda layer, inputs, output, gradient: (gradient,))})
+    first, second = flat.with_rules(rules), flat.with_rules(rules)
+    assert first.program is second.program and first is not second
+    other = Rules({nn.ReLU: Rule(lambda layer, inputs, output, gradient: (gradient,))})
+    assert flat.with_rules(other).program is not first.program
+    assert FlatModel.from_nn_Module(nn.Sequential(nn.ReLU())).with_rules(rules).program is not first.program
+    program = weakref.ref(first.program)
+    del rules, first, second
+    gc.collect()
+    assert program() is None
