@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,10 @@ from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.relevance_norms import centred_norm
 
 ATTENTION = ("attn_lrp", "constant")
+GATES = ("constant", "uniform")
 
 
 @dataclass(frozen=True)
@@ -28,32 +30,36 @@ class Composite(ABC):
     epsilon: of the ε rule in linear layers. stabilizer: the epsilon of all other rules. attention: "attn_lrp" takes
     relevance through the softmax to queries and keys (Achtibat et al. 2024, https://arxiv.org/abs/2402.05602);
     "constant" gives all of it to the values, which conserves it (CP-LRP, Ali et al. 2022,
-    https://arxiv.org/abs/2202.07304).
+    https://arxiv.org/abs/2202.07304). gates: "constant" gives the relevance of gated maps to the maps (Arras et al.
+    2017, https://arxiv.org/abs/1706.07206); "uniform" gives half of it to the gate, as AttnLRP has it, which grows
+    without bound where the input of its sigmoid is near 0.
 
     What mixes activations shares relevance by contribution, what only rearranges or selects them (max pools too) gives
-    it back, and activations and normalisations pass it. A composite says what convolutions and linear layers do.
+    it back, activations pass it, and normalisations take what they divide by for a constant. A composite says what
+    convolutions and linear layers do.
     """
 
     epsilon: float = relevance.STABILIZER
     stabilizer: float = relevance.STABILIZER
     attention: str = "attn_lrp"
+    gates: str = "constant"
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTION:
             raise NetLensError(f"attention must be one of {', '.join(ATTENTION)}, not {self.attention!r}.")
+        if self.gates not in GATES:
+            raise NetLensError(f"gates must be one of {', '.join(GATES)}, not {self.gates!r}.")
         if self.epsilon < 0 or self.stabilizer < 0:
             raise NetLensError(f"epsilon ({self.epsilon}) and stabilizer ({self.stabilizer}) must not be below 0.")
 
     def __call__(self, flat: FlatModel) -> Rules:
         """The rules for a network, by key."""
-        active = self._active(flat)
-        first = first_layers(flat)
+        takers, first = self._takers(flat), first_layers(flat)
         rules: dict[LayerKey | tuple[type[nn.Module], ...], Rule] = {}
         for step in flat.program.steps:
-            if not step.hidden and active[step.key]:
-                rule = self._rule(flat, step, _takers(flat, step, active), step.key in first)
-                if rule is not None:
-                    rules[step.key] = rule
+            rule = self._rule(flat, step, takers[step.key], step.key in first) if any(takers[step.key]) else None
+            if rule is not None and not step.hidden:
+                rules[step.key] = rule
         return Rules(rules, name=type(self).__name__)
 
     @abstractmethod
@@ -64,37 +70,52 @@ class Composite(ABC):
         """The rule of what else mixes activations: a sum, or a sum of products of which some factors take relevance."""
         return relevance.epsilon(self.stabilizer, takers)
 
+    def norms(self) -> Rule:
+        """The rule of normalisations that subtract a mean."""
+        return centred_norm(self.stabilizer)
+
     def _rule(self, flat: FlatModel, step: Step, takers: tuple[bool, ...], first: bool) -> Rule | None:
         role = role_of(step.layer)
-        if role is Role.ARRANGES or not any(takers):
+        if role is Role.ARRANGES:
             return None
         if role is Role.WEIGHTS:
             return self.weights(flat, step, first)
-        if role is Role.PASSES:
+        if role in (Role.PASSES, Role.SQUASHES):
             return relevance.passing()
+        if role is Role.CENTRES:
+            return self.norms()
         if role is Role.SOFTMAX:
             return softmax()
         if role is Role.DIVIDES:
             return numerator(takers)
-        if role is Role.MULTIPLIES and sum(takers) > 1:
+        if role is Role.MULTIPLIES:
             return uniform(takers)
         if role is Role.ATTENDS:
             return relevance.epsilon(self.stabilizer, [i == 2 for i in range(len(takers))])
-        if role is Role.CONTRACTS:
-            return self.mixes(step.layer, takers)
-        return self.mixes(step.layer)
+        return self.mixes(step.layer, takers if role is Role.CONTRACTS else None)
 
-    def _active(self, flat: FlatModel) -> dict[str, bool]:
-        """Whether each value takes relevance: it depends on the input, and is not taken for a constant."""
-        roles = {step.key: role_of(step.layer) for step in flat.program.steps}
-        products = {key for key, role in roles.items() if role is Role.CONTRACTS}
-        active = dict.fromkeys(flat.inputs, True)
+    def _takers(self, flat: FlatModel) -> dict[str, tuple[bool, ...]]:
+        """For each layer, which of the tensors that it reads take relevance.
+
+        It is asked of the graph, and not of what happens to require a gradient: with respect to a late layer, what
+        comes from elsewhere still takes its share.
+        """
+        sizes = {step.key for step in flat.program.steps if step.hidden}
+        active = flat.program.reached(flat.inputs)
+        weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
+        takers = {}
         for step in flat.program.steps:
-            active[step.key] = any(active[key] for key in step.reads)
-            if self.attention == "constant" and roles[step.key] is Role.SOFTMAX:
-                # a softmax that ends the network attends to nothing
-                active[step.key] = products.isdisjoint(flat.program.reached([step.key]))
-        return active
+            role = role_of(step.layer)
+            tensors = [key for key in step.reads if key not in sizes]
+            if role in (Role.SOFTMAX, Role.SQUASHES) or (role is Role.ARRANGES and weighing.issuperset(tensors)):
+                weighing.add(step.key)
+            chosen = {key for key in tensors if key in active}
+            if (role is Role.MULTIPLIES and self.gates == "constant") or (
+                role is Role.CONTRACTS and self.attention == "constant"
+            ):
+                chosen = chosen - weighing or chosen
+            takers[step.key] = tuple(key in chosen for key in tensors)
+        return takers
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,9 @@ class Epsilon(Composite):
 
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
         return relevance.epsilon(self.epsilon, takers)
+
+    def norms(self) -> Rule:
+        return centred_norm(self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -178,18 +202,13 @@ def is_linear(step: Step) -> bool:
 
 def first_layers(flat: FlatModel) -> set[str]:
     """The convolutions and linear layers with no other of their kind between them and the input."""
-    fresh, found = set(flat.inputs), set()
+    fresh = set(flat.inputs)
+    found: set[str] = set()
     for step in flat.program.steps:
         if fresh.isdisjoint(step.reads):
             continue
         (found if role_of(step.layer) is Role.WEIGHTS else fresh).add(step.key)
     return found
-
-
-def _takers(flat: FlatModel, step: Step, active: Mapping[str, bool]) -> tuple[bool, ...]:
-    """For each tensor that a layer reads, whether it takes relevance."""
-    hidden = {other.key for other in flat.program.steps if other.hidden}  # sizes, which are no tensors
-    return tuple(active[key] for key in step.reads if key not in hidden)
 
 
 def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
@@ -200,7 +219,7 @@ def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
             f"the box of inputs has {edge.numel()} channels, but {step.key!r} of {flat.name} reads {channels}; "
             "give low and high for its inputs."
         )
-    pixel = edge.view(1, -1, *[1] * (step.layer.weight.ndim - 2))  # type: ignore[operator, union-attr]
+    pixel = edge.view(1, -1, *[1] * (step.layer.weight.ndim - 2))  # type: ignore[operator]
     if step.reads[0] in flat.inputs:
         return pixel
     weight: Tensor = step.layer.weight  # type: ignore[assignment]

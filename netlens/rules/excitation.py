@@ -38,6 +38,9 @@ class Excitation(Composite):
             return of_the_same_sign(self.stabilizer, takers)
         return relevance.epsilon(self.stabilizer, takers)
 
+    def norms(self) -> Rule:
+        return relevance.passing()
+
 
 def of_the_same_sign(epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None) -> Rule:
     """A sum's relevance is shared among the inputs that have its sign, by size; `active` as for `relevance.epsilon`.
@@ -64,8 +67,8 @@ def of_the_same_sign(epsilon: float = relevance.STABILIZER, active: Sequence[boo
                 total = layer(*own)
             gradients = vjp(total, own, relevance.quotient(mine, total, epsilon))
             for i, (value, gradient) in enumerate(zip(own, gradients, strict=True)):
-                if takes[i]:
-                    found[i] = found[i] + value.detach() * gradient
+                if found[i] is not None and gradient is not None:
+                    found[i] = found[i] + value.detach() * gradient  # type: ignore[operator]
         return found
 
     return Rule(backward, graph=False, name=f"of_the_same_sign({epsilon:g})")

@@ -38,10 +38,7 @@ def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> T
 
 
 def passing() -> Rule:
-    """Relevance goes on as it is to the first input, whatever the layer computes: activations and normalisations.
-
-    For normalisations it is the identity rule of Achtibat et al. 2024, https://arxiv.org/abs/2402.05602.
-    """
+    """Relevance goes on as it is to the first input, whatever the layer computes: activations, divisions by a norm."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor

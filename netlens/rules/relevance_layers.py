@@ -12,6 +12,7 @@ from netlens.flat import layers
 from netlens.flat.layers import Function, Piece, Wrapper
 from netlens.flat.lift import is_view
 from netlens.flat.rules import RECTIFIERS
+from netlens.rules.relevance_norms import CENTRED, CENTRED_NAMES
 from netlens.rules.relevance_weights import has_weights
 
 
@@ -19,7 +20,9 @@ class Role(Enum):
     """What a layer is to relevance."""
 
     ARRANGES = "each output is one of the inputs, or a constant: relevance goes back by the true gradient"
-    PASSES = "elementwise, or a normalisation: relevance passes as it is"
+    PASSES = "elementwise, or divides by a norm: relevance passes as it is"
+    CENTRES = "a normalisation that subtracts a mean"
+    SQUASHES = "elementwise, to between 0 and 1, as gates do: relevance passes as it is"
     SOFTMAX = "a softmax"
     MULTIPLIES = "an elementwise product"
     DIVIDES = "an elementwise quotient"
@@ -32,19 +35,18 @@ class Role(Enum):
 _DROPOUTS = nn.modules.dropout._DropoutNd, torchvision.ops.StochasticDepth
 _POOLS = nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd
 _PADS = tuple(getattr(nn, f"{kind}Pad{n}d") for kind in ("Constant", "Reflection", "Replication") for n in (1, 2, 3))
-_NORMS = (
-    *(nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-    *(nn.LocalResponseNorm, nn.CrossMapLRN2d, layers.Normalize),
-)
-_SQUASHERS = (
-    *(nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanh, nn.Tanhshrink, nn.Softsign, nn.Softshrink, nn.Hardshrink),
+_NORMS = nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d, layers.Normalize
+_ACTIVATIONS = (
+    *(nn.LogSigmoid, nn.Tanh, nn.Tanhshrink, nn.Softsign, nn.Softshrink, nn.Hardshrink),
     *(nn.LogSoftmax,),
 )
 _TYPES: tuple[tuple[tuple[type[nn.Module], ...], Role], ...] = (
     ((layers.Concatenate, layers.Reshape, layers.Permute, layers.Select, layers.Scatter, layers.Again), Role.ARRANGES),
     ((nn.Identity, nn.Flatten, nn.Unflatten, *_DROPOUTS, *_POOLS, *_PADS), Role.ARRANGES),
     ((nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle), Role.ARRANGES),
-    ((*RECTIFIERS, *_SQUASHERS, *_NORMS), Role.PASSES),
+    ((*RECTIFIERS, *_ACTIVATIONS, *_NORMS), Role.PASSES),
+    (CENTRED, Role.CENTRES),
+    ((nn.Sigmoid, nn.Hardsigmoid), Role.SQUASHES),
     ((nn.Softmax, nn.Softmax2d), Role.SOFTMAX),
     ((layers.Multiply,), Role.MULTIPLIES),
     ((layers.Divide,), Role.DIVIDES),
@@ -58,9 +60,11 @@ _FUNCTIONS = {
         adaptive_max_pool1d adaptive_max_pool3d max_pool1d max_pool3d _patch_merging_pad
     """,
     Role.PASSES: """
-        layer_norm group_norm instance_norm rms_norm local_response_norm normalize prelu rrelu logsigmoid tanhshrink
-        softsign softshrink hardshrink log_softmax relu relu6 gelu silu hardsigmoid hardswish sigmoid tanh softplus
+        rms_norm local_response_norm normalize prelu rrelu logsigmoid tanhshrink
+        softsign softshrink hardshrink log_softmax relu relu6 gelu silu hardswish tanh softplus
     """,
+    Role.CENTRES: " ".join(CENTRED_NAMES),
+    Role.SQUASHES: "sigmoid hardsigmoid",
     Role.CONTRACTS: "einsum matmul bmm mm mv dot tensordot inner",
     Role.ATTENDS: "scaled_dot_product_attention",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class LRP(Method):
     composite: str | Composite = "epsilon_plus"
     epsilon: float | None = None
     attention: str | None = None
-    rules: Mapping[Any, Any] | Rules | None = None
+    rules: Any = None  # a mapping, or Rules
 
     def __post_init__(self) -> None:
         if isinstance(self.composite, str) and self.composite not in COMPOSITES:
@@ -69,7 +69,7 @@ class LRP(Method):
     def view(self, flat: FlatModel) -> FlatModel:
         """The network with batch norm folded, in which the gradient is relevance; hooks read it as any gradient."""
         chosen = COMPOSITES[self.composite]() if isinstance(self.composite, str) else self.composite
-        options = {"epsilon": self.epsilon, "attention": self.attention}
+        options: dict[str, Any] = {"epsilon": self.epsilon, "attention": self.attention}
         chosen = replace(chosen, **{name: value for name, value in options.items() if value is not None})
         flat = folded(flat)
         view = flat.with_rules(chosen(flat))
@@ -105,7 +105,7 @@ class _Share(Objective):
 
 
 def _contributing(value: Tensor) -> Tensor:
-    return _Contribution.apply(value) if value.is_floating_point() else value  # type: ignore[no-untyped-call]
+    return _Contribution.apply(value) if value.is_floating_point() else value
 
 
 class _Contribution(torch.autograd.Function):

@@ -1,0 +1,53 @@
+"""Relevance through normalisations that subtract a mean: layer, group and instance norm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from netlens.flat.layers import Function
+from netlens.flat.rules import Rule
+from netlens.rules.calls import arguments, innermost, name_of
+from netlens.rules.relevance import STABILIZER, quotient
+
+CENTRED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+CENTRED_NAMES = ("layer_norm", "group_norm", "instance_norm")
+
+
+def centred_norm(epsilon: float = STABILIZER) -> Rule:
+    """A norm's relevance is shared by contribution to what is linear in it, with the deviation taken for a constant.
+
+    Passing it on instead, the identity rule of AttnLRP, gives relevance to values near 0 that the mean alone moves away
+    from 0; in the sum before them, it then grows without bound. Ali et al. 2022, https://arxiv.org/abs/2202.07304
+    """
+
+    def backward(
+        layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
+    ) -> Sequence[Tensor | None]:
+        x, given = inputs[0], _given(layer, inputs)
+        rows = _rows(layer, given, x)
+        deviation = (rows.var(-1, keepdim=True, unbiased=False) + given["eps"]).sqrt()
+        per_unit = quotient(relevance, output, epsilon)
+        if given.get("weight") is not None:
+            last = isinstance(innermost(layer), nn.LayerNorm) or name_of(innermost(layer)) == "layer_norm"
+            per_unit = per_unit * (given["weight"] if last else given["weight"].view(-1, *[1] * (x.ndim - 2)))
+        per_unit = per_unit.reshape(rows.shape) / deviation
+        shares = x * (per_unit - per_unit.mean(-1, keepdim=True)).view(x.shape)  # the gradient of what centres
+        return [shares, *[None] * (len(inputs) - 1)]
+
+    return Rule(backward, graph=False, name=f"centred_norm({epsilon:g})")
+
+
+def _given(layer: nn.Module, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
+    """The norm's options and parameters by name."""
+    inner: Any = innermost(layer)
+    return arguments(inner, inputs, inputs) if isinstance(inner, Function) else vars(inner) | inner._parameters
+
+
+def _rows(layer: nn.Module, given: Mapping[str, Any], x: Tensor) -> Tensor:
+    """The values (..., D) of which every D have one mean and deviation."""
+    if "normalized_shape" in given:
+        return x.reshape(*x.shape[: x.ndim - len(given["normalized_shape"])], -1)
+    return x.reshape(len(x), given["num_groups"], -1) if "num_groups" in given else x.flatten(2)
