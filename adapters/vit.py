@@ -19,7 +19,7 @@ def _vit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
         return None
     patches = activation.shape[1] - 1
     side = round(patches**0.5)
-    return activation[:, 1:].transpose(1, 2).unflatten(2, (side, side)) if side**2 == patches else None
+    return activation[:, 1:].transpose(1, 2).unflatten(2, (side, side)) if side**2 == patches > 0 else None
 
 
 @register("torchvision.models.vision_transformer.VisionTransformer")

@@ -60,8 +60,20 @@ class _Noisy(Method):
             values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
             return values[0] if isinstance(values, tuple) else values
 
-        rows = (row for chunk in in_chunks(self.n_samples * n, self.chunk, work) for row in chunk)
+        if _holds_rows(self.method, n):  # they fit whole copies of the batch only
+            chunks = in_chunks(self.n_samples, 1, lambda first, last: work(first * n, last * n))
+        else:
+            chunks = in_chunks(self.n_samples * n, self.chunk, work)
+        rows = (row for chunk in chunks for row in chunk)
         return (torch.stack(copy) for copy in zip(*[rows] * n, strict=True))
+
+
+def _holds_rows(method: Method, n: int) -> bool:
+    """Whether an option of the method may hold one row for each of n samples, as baselines do."""
+    return any(
+        _holds_rows(value, n) if isinstance(value, Method) else isinstance(value, Tensor) and value.shape[:1] == (n,)
+        for value in vars(method).values()
+    )
 
 
 @register

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields, replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import (
+    METHODS,
     GradCAM,
     GuidedBackprop,
     InputGradient,
     InputXGradient,
     IntegratedGradients,
+    Method,
     SmoothGradient,
     SmoothGradientSquared,
     VarGrad,
 )
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -28,6 +35,15 @@ def noises(x: Tensor, n: int, level: float, seed: int) -> list[Tensor]:
     ]
     sums = [value * (i + 1) for i, value in enumerate(values)]
     return [b - a for a, b in zip([torch.zeros_like(x), *sums[:-1]], sums, strict=True)]
+
+
+# few steps: here only sums and shapes matter
+FEW = {"n_steps": 3, "n_samples": 2, "n_masks": 4, "n_segments": 4, "window": 13, "stride": 9}
+
+
+def small(name: str) -> Method:
+    has = {field.name for field in fields(METHODS[name])}
+    return replace(METHODS[name](), **{option: value for option, value in FEW.items() if option in has})
 
 
 class _HalfSquare(nn.Module):
@@ -71,3 +87,31 @@ def test_without_noise_it_is_the_method_itself(cases):
         assert_close(smooth.values, plain.values)
         assert smooth.reduction == plain.reduction and smooth.provenance.layer == plain.provenance.layer
         assert VarGrad(n_samples=2, noise_level=0, method=inner)(case.flat, case.x, logit(1)).values.abs().max() < 1e-20
+
+
+def test_a_baseline_per_sample_stays_with_its_sample(cases):
+    case = cases["plain"]
+    objective = logit(list(case.targets))
+    inner = IntegratedGradients(3, baselines=case.x.flip(0) / 3, chunk=4)
+    plain = inner(case.flat, case.x, objective).values
+    for method in (inner, SmoothGradient(n_samples=2, noise_level=0, method=inner, chunk=2)):
+        for chunk in (1, 2, 100):
+            smooth = SmoothGradient(n_samples=3, noise_level=0, method=method, chunk=chunk)
+            assert_close(smooth(case.flat, case.x, objective).values, plain)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("family", ["vit", "branches"])
+def test_any_method_can_be_smoothed(cases, name, family):
+    case, inner = cases[family], small(name)
+    objective = logit(list(case.targets))
+    try:
+        plain = inner(case.flat, case.x, objective)
+    except NotApplicable as refusal:
+        with pytest.raises(NotApplicable, match=re.escape(str(refusal))):
+            SmoothGradient(n_samples=2, method=inner)(case.flat, case.x, objective)
+        return
+    smooth = SmoothGradient(n_samples=3, noise_level=0, method=inner, chunk=4)(case.flat, case.x, objective)
+    assert_close(smooth.values, plain.values, rtol=1e-9, atol=1e-11)
+    assert smooth.reduction == plain.reduction and smooth.provenance.layer == plain.provenance.layer
+    assert (smooth.maps is None) == (plain.maps is None)
