@@ -120,6 +120,8 @@ def test_vit_tokens_by_hand():
         grid_of(flat, "heads.head", torch.zeros(2, 5))
     with pytest.raises(NotApplicable):
         grid_of(flat, "encoder.ln", torch.zeros(2, 12, 3))  # eleven patches are no square
+    with pytest.raises(NotApplicable):
+        grid_of(flat, "class_token", torch.zeros(2, 1, 3))  # nor is none
 
 
 def test_windows_of_maxvit_have_no_place():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,69 +34,62 @@ class LeGrad(AttentionMethod):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        outputs = block_outputs(flat, x, attention_maps(flat))
-        last = list(outputs.values())[-1]
+        ends = block_ends(flat, attention_maps(flat))
+        last = list(ends.values())[-1]
         after = flat.program.reached([last])
-        read = flat.keys_of(objective.layers)
-        if any(key not in after for key in read if key != OUTPUT):
+        if any(key not in after for key in flat.keys_of(objective.layers) if key != OUTPUT):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {last!r}, the output of its blocks.")
+        keys = [key for key in attention_maps(flat, wrt) if key in ends]
+        # all that the blocks go on from is recorded in one run
+        wanted = [name for key in keys for name in (key, ends[key], *flat.frontier(key))]
+        known = activations_of(flat, x, list(dict.fromkeys([*wanted, last])))
         layers = []
-        for key in attention_maps(flat, wrt):
-            if key not in outputs:
+        for key in keys:
+            if known[ends[key]].shape != known[last].shape:
                 continue
-            gradient = by_head(key, self._gradient(flat, x, objective, key, outputs[key], last), len(x))
+            gradient = self._gradient(flat, known, objective, key, ends[key], last, len(x))
             seen = gradient.clamp(min=0).mean((2, 3))
             layers.append(Tokens.of(flat, x, key, *gradient.shape[1::3]).laid_out(seen))
         return torch.stack(layers).mean(0)
 
-    def _gradient(self, flat: FlatModel, x: Tensor, objective: Objective, key: str, own: str, last: str) -> Tensor:
+    def _gradient(
+        self, flat: FlatModel, known: Mapping[str, Tensor], objective: Objective, key: str, own: str, last: str, n: int
+    ) -> Tensor:
         """The gradient at the attention map `key` if its block's output `own` stood in the place of the last's."""
-        known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(key), key))))
         with differentiating():
             point = known[key].detach().requires_grad_()
-            tokens = flat.run({**known, key: point}, [own])[own]
+            tokens = flat.run({name: known[name] for name in flat.frontier(key)} | {key: point}, [own])[own]
             answer = flat.run({last: tokens}, flat.keys_of(objective.layers))
-            value = evaluated(objective, Record(flat, answer), len(x))
-            return differentiated(flat, objective, value, [key], [point])[0]
+            value = evaluated(objective, Record(flat, answer), n)
+            return by_head(key, differentiated(flat, objective, value, [key], [point])[0], n)
 
 
-def block_outputs(flat: FlatModel, x: Tensor, keys: list[str]) -> dict[str, str]:
+def block_ends(flat: FlatModel, keys: list[str]) -> dict[str, str]:
     """For the attention maps whose block's output could stand in the place of the last block's: that output's key.
 
     A block's output is the last value before the next attention that alone carries everything on. The last block's
-    is as many steps behind its attention as in the block before, which has the same layers.
+    is as many layers behind its attention as in the block before, which is made like it. (What ends with another type
+    of layer, as before a merging of patches, is no block like the last.)
     """
-    steps = list(flat.layers)
-    place = {key: i for i, key in enumerate(steps)}
-    ends = {}
-    for key, following in pairwise(keys):
-        between = steps[place[key] + 1 : place[following]]
-        alone = next((end for end in reversed(between) if flat.frontier(end) == (end,)), None)
-        if alone is not None:
-            ends[key] = alone
+    layers = list(flat.layers)
+    place = {key: i for i, key in enumerate(layers)}
+
+    def alone(between: Iterable[str]) -> str | None:
+        return next((end for end in between if flat.frontier(end) == (end,)), None)
+
+    ends = {key: alone(layers[place[following] - 1 : place[key] : -1]) for key, following in pairwise(keys)}
     final = keys[-1]
-    if len(keys) < 2 or keys[-2] not in ends:
-        return {final: _next_alone(flat, steps[place[final] + 1 :], final)}
-    far = place[ends[keys[-2]]] - place[keys[-2]]
-    ends[final] = steps[min(place[final] + far, len(steps) - 1)]
-    if flat.frontier(ends[final]) != (ends[final],) or _kind(flat, ends[final]) != _kind(flat, ends[keys[-2]]):
-        return {final: _next_alone(flat, steps[place[final] + 1 :], final)}
-    shapes = {key: value.shape for key, value in activations_of(flat, x, list(ends.values())).items()}
-
-    def like_the_last(end: str) -> bool:
-        # between stages it is a merging of patches, which no block of the last stage ends with
-        return shapes[end] == shapes[ends[final]] and _kind(flat, end) == _kind(flat, ends[final])
-
-    return {key: end for key, end in ends.items() if like_the_last(end)}
+    before = ends.get(keys[-2]) if len(keys) > 1 else None
+    if before is not None:
+        end = layers[min(place[final] + place[before] - place[keys[-2]], len(layers) - 1)]
+        if flat.frontier(end) == (end,) and _same_type(flat, end, before):
+            like = {key: found for key, found in ends.items() if found is not None and _same_type(flat, found, end)}
+            return {**like, final: end}
+    only = alone(layers[place[final] + 1 :])
+    if only is None:
+        raise NotApplicable(f"nothing after {final!r} of {flat.name} carries all that its output depends on.")
+    return {final: only}
 
 
-def _kind(flat: FlatModel, key: str) -> type:
-    return type(flat.layers[key])
-
-
-def _next_alone(flat: FlatModel, following: list[str], key: str) -> str:
-    """The first value behind an attention map that alone carries everything on."""
-    for end in following:
-        if flat.frontier(end) == (end,):
-            return end
-    raise NotApplicable(f"nothing after {key!r} of {flat.name} carries all that the output depends on.")
+def _same_type(flat: FlatModel, one: str, other: str) -> bool:
+    return type(flat.layers[one]) is type(flat.layers[other])
