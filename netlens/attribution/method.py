@@ -22,7 +22,7 @@ from netlens.results.attribution import Reduction
 METHODS: dict[str, type[Method]] = {}
 """Every registered method by its name on the command line and on `NetLens`, in the order of registration."""
 
-Needs = Literal["attention", "global attention"]
+Needs = Literal["attention", "global attention", "pooled maps"]
 
 M = TypeVar("M", bound="type[Method]")
 
@@ -58,7 +58,8 @@ class Method(ABC):
     reads_objective: ClassVar[bool] = True
     """Whether the values depend on the objective at all; those of some methods show what the network looks at."""
     needs: ClassVar[Needs | None] = None
-    """What a network must have for the method to apply: attention, or attention among all tokens (not in windows)."""
+    """What a network must have for the method to apply: attention, attention among all tokens (not in windows), or maps
+    of which a linear classifier reads the mean over space."""
 
     def __call__(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> Attribution:
         """Explain the objective of each sample of `x` (N, ...) with respect to the input, or to any layer.

@@ -20,6 +20,7 @@ from netlens.attribution.engine import (
 )
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.fast import fast
 from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective, Record
 
@@ -38,10 +39,11 @@ class Suffix:
     known: Mapping[str, Any]  # a cut of the network after `wrt`, and what the objective reads from before it
     shared: frozenset[str]  # of these, what depends on weights alone and so has no rows for the samples
     n: int
+    runner: FlatModel  # what computes the rest: the network, or its fast twin
 
     @classmethod
-    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Suffix:
-        """Run the network on x (n, ...) up to `wrt`, once."""
+    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, many: bool = False) -> Suffix:
+        """Run the network on x (n, ...) up to `wrt`, once; `many` forwards to come are worth a fast twin."""
         wanted = flat.keys_of(objective.layers)
         after = flat.program.reached([wrt])
         if not after.isdisjoint(flat.program.outputs):
@@ -52,7 +54,9 @@ class Suffix:
         with torch.no_grad():
             known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
-        return cls(flat, objective, wrt, known, frozenset(known) - flat.program.reached(flat.inputs), len(x))
+        shared = frozenset(known) - flat.program.reached(flat.inputs)
+        runner = fast(flat, keep=(*known, *wanted)) if many else flat
+        return cls(flat, objective, wrt, known, shared, len(x), runner)
 
     @property
     def at(self) -> Tensor:
@@ -63,8 +67,14 @@ class Suffix:
         """The objective of these samples, had they the activations `at` (rows, ...)."""
         known = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
         known[self.wrt] = at.reshape(-1, *self.known[self.wrt].shape[1:])
-        computed = self.flat.run(known, self.flat.keys_of(self.objective.layers))
+        computed = self.runner.run(known, self.flat.keys_of(self.objective.layers))
         return evaluated(self.objective.take(rows), Record(self.flat, {**known, **computed}), len(rows))
+
+    def one(self, sample: int) -> dict[str, Any]:
+        """All that is known of one sample."""
+        known = {key: value if key in self.shared else self._taken(key, [sample]) for key, value in self.known.items()}
+        known[self.wrt] = self.at[[sample]]
+        return known
 
     def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
         """The gradient (rows, ...) of that value at `at`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,14 @@ def folded(flat: FlatModel) -> FlatModel:
     return flat.edited(replace(flat.program, steps=steps))
 
 
-def foldings(program: Program) -> dict[str, nn.Module]:
-    """The layers of the folded program that differ, by key."""
+def foldings(program: Program, keep: Collection[str] = ()) -> dict[str, nn.Module]:
+    """The layers of the folded program that differ, by key; the activations at `keep` stay what they are."""
     readers = Counter(key for step in program.steps for key in step.reads) + Counter(program.outputs)
     makers = {step.key: step.layer for step in program.steps}
     layers: dict[str, nn.Module] = {}
     for step in program.steps:
         source = step.reads[0] if len(step.reads) == 1 else ""
-        if source in makers and readers[source] == 1 and _foldable(makers[source], step.layer):
+        if source in makers and source not in keep and readers[source] == 1 and _foldable(makers[source], step.layer):
             layers[source] = fold(makers[source], step.layer)  # type: ignore[arg-type]
             layers[step.key] = nn.Identity()
     return layers
@@ -67,7 +68,7 @@ def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
         else:
             new = weight * rows.view(-1, *[1] * (weight.ndim - 1))
         bias = shift if layer.bias is None else shift + scale * layer.bias.double()
-    return _like(layer, new, bias.to(weight.dtype))
+    return rebuilt(layer, new, bias.to(weight.dtype))
 
 
 def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
@@ -81,7 +82,7 @@ def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
         return scale, shift if norm.bias is None else shift + norm.bias.double()
 
 
-def _like(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:
+def rebuilt(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
     """A layer of the same settings on another weight and bias."""
     if isinstance(layer, nn.Linear):
         return _given(_Rows(layer.in_features, layer.out_features, device="meta"), weight, bias)
@@ -91,14 +92,16 @@ def _like(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:
         dilation=layer.dilation,
         groups=layer.groups,
         padding_mode=layer.padding_mode,
+        bias=bias is not None,
         device="meta",
         **more,
     )
     return _given(new, weight, bias)
 
 
-def _given(layer: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
-    layer.weight, layer.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))
+def _given(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return layer.eval()
 
 

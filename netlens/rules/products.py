@@ -57,7 +57,7 @@ def product(factors: int) -> Propagate:
 def quotient(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """y = a / b changes by (2 da - (y + y') db) / (b + b'); where b changes its sign, all of the change is that of b."""
+    """y = a / b changes by (2 da - (y + y') db) / (b + b'); where b changes its sign, the change is all of b."""
     inner = innermost(layer)
     if not isinstance(inner, Function) or inner.kwargs or len(inner.args) != 2:
         return along_path(layer, inputs, reference, gradient)

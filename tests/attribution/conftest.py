@@ -70,7 +70,7 @@ class Family:
     late: str
     shape: tuple[int, ...] = (3, 32, 32)
     outputs: int = CLASSES
-    has: tuple[str, ...] = ()  # what some methods need
+    has: tuple[str, ...] = ("pooled maps",)  # what some methods need
 
 
 FAMILIES = {
@@ -94,7 +94,7 @@ FAMILIES = {
         lambda: SwinTransformer([2, 2], 8, [2, 2], [2, 2], [4, 4], num_classes=CLASSES),
         "features.1",
         "norm",
-        has=("attention",),
+        has=("attention", "pooled maps"),
     ),
     "plain": Family(Plain, "trunk.3", "trunk.4", shape=(3, 15, 20)),
     "one logit": Family(lambda: Plain(outputs=1), "trunk.3", "trunk.4", shape=(3, 15, 20), outputs=1),
@@ -105,6 +105,7 @@ FAMILIES = {
         "1",
         "3",
         shape=(9,),
+        has=(),
     ),
 }
 

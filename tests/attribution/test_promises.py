@@ -23,6 +23,7 @@ SMALL = {
     "n_masks": 6,
     "n_segments": 6,
     "grid_size": 3,
+    "n_channels": 6,
     "window": 13,
     "stride": 9,
     "chunk": 4,
@@ -49,7 +50,7 @@ def explained(method: Method, case, flat=None, x=None, objective=None, **options
     flat, x = case.flat if flat is None else flat, case.x if x is None else x
     objective = logit(list(case.targets)) if objective is None else objective
     if lacks(method, case):
-        with pytest.raises(NotApplicable, match="attention"):
+        with pytest.raises(NotApplicable, match=r"attention|\bmaps?\b"):
             method(flat, x, objective, **options)
         pytest.skip(f"{case.name} has no {method.needs}, and the method says so")
     try:
@@ -66,8 +67,12 @@ def lacks(method: Method, case) -> bool:
 
 def broken_in(method: Method, case) -> dict[str, str]:
     """Where to look for what breaks inside: the input itself stays whole, and some methods read nothing else."""
-    only_the_input = not method.reads_objective and not lacks(method, case) and method.at(case.flat, "input") == "input"
+    only_the_input = not method.reads_objective and not lacks(method, case) and not _reads_a_layer(method, case)
     return {"wrt": case.family.late} if only_the_input else {}
+
+
+def _reads_a_layer(method: Method, case) -> bool:
+    return hasattr(method, "layer") or method.at(case.flat, "input") != "input"
 
 
 def test_a_batch_equals_its_samples(method, case):

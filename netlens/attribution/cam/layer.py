@@ -53,12 +53,13 @@ def _pooled(steps: Sequence[Step]) -> set[str]:
     """The values that hold one position for the whole image, such as the gates of squeeze-and-excitation."""
     pooled: set[str] = set()
     for step in steps:
-        if _pools_all(step.layer) or (step.reads and pooled.issuperset(step.reads)):
+        if pools_all(step.layer) or (step.reads and pooled.issuperset(step.reads)):
             pooled.add(step.key)
     return pooled
 
 
-def _pools_all(layer: nn.Module) -> bool:
+def pools_all(layer: nn.Module) -> bool:
+    """Whether a layer makes one position of each map (N, C, h, w)."""
     if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
         return layer.output_size in (1, (1, 1), [1, 1])
     if not isinstance(layer, Mean):

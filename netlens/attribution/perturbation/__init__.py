@@ -1,5 +1,7 @@
 """Methods that change the input, or a layer, and see what the objective does."""
 
+from netlens.attribution.perturbation.bottleneck import InformationBottleneck, bottleneck_layer
+from netlens.attribution.perturbation.extremal import ExtremalPerturbation
 from netlens.attribution.perturbation.features import FeatureAblation
 from netlens.attribution.perturbation.hsic import HSICAttribution
 from netlens.attribution.perturbation.kernel_shap import KernelShap
@@ -13,13 +15,16 @@ from netlens.attribution.perturbation.superpixels import superpixels
 
 __all__ = [
     "RISE",
+    "ExtremalPerturbation",
     "FeatureAblation",
     "HSICAttribution",
+    "InformationBottleneck",
     "KernelShap",
     "Lime",
     "Occlusion",
     "ShapleyValueSampling",
     "SobolAttribution",
+    "bottleneck_layer",
     "patches",
     "superpixels",
 ]

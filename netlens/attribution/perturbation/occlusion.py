@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
+from netlens.attribution.windows import Windows
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -39,26 +40,40 @@ class Occlusion(Method):
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        suffix = Suffix.of(flat, x, objective, wrt)
+        suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at, n = suffix.at, len(x)
         dims = spatial_dims(flat, wrt, at)
         windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
+        windows.sort(key=lambda window: [part.stop - part.start for part in window if part.stop is not None])
         baseline = baseline_like(at, self.baselines)
         before = suffix.value(range(n), at)
         total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
+        partial = Windows(suffix) if dims == (2, 3) else None
 
-        def work(first: int, last: int) -> tuple[range, Tensor]:
-            jobs = range(first, last)
-            rows = [job % n for job in jobs]
-            occluded = at[rows]
-            for row, job in enumerate(jobs):
-                where = windows[job // n]
-                occluded[row][where] = baseline[job % n][where]
-            return jobs, before[rows] - suffix.value(rows, occluded)
+        def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:
+            falls = []
+            for sample, own in groupby(range(first, last), lambda job: job // len(windows)):
+                covered = [windows[job % len(windows)] for job in own]
+                falls += [(sample, where, before[sample] - value) for where, value in play(sample, covered)]
+            return falls
 
-        for jobs, fall in in_chunks(len(windows) * n, self.chunk, work):
-            for job, change in zip(jobs, fall, strict=True):
-                total[job % n][windows[job // n]] += change
+        def play(sample: int, covered: list[tuple[slice, ...]]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+            if partial is None:
+                variants = at[[sample] * len(covered)]
+                for row, where in enumerate(covered):
+                    variants[row][where] = baseline[sample][where]
+                yield from zip(covered, suffix.value([sample] * len(covered), variants), strict=True)
+                return
+            for _, alike in groupby(covered, lambda where: baseline[sample][where].shape):
+                group = list(alike)
+                new = torch.stack([baseline[sample][where] for where in group])
+                yield from zip(
+                    group, partial.value(sample, [(where[1], where[2]) for where in group], new), strict=True
+                )
+
+        for falls in in_chunks(len(windows) * n, self.chunk, work):
+            for sample, where, fall in falls:
+                total[sample][where] += fall
         for where in windows:
             cover[where] += 1
         return total / cover.clamp(min=1)  # a stride above the window leaves gaps, where nothing was measured: 0

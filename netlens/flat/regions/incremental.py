@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from netlens.flat.program import Program, Step
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
@@ -33,6 +34,9 @@ class Work:
 
     def __add__(self, other: Work) -> Work:
         return Work(self.done + other.done, self.full + other.full)
+
+    def __sub__(self, other: Work) -> Work:
+        return Work(self.done - other.done, self.full - other.full)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class Incremental:
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
         self.work = Work()
+        self._after = program.reached([start])
+        self._of_sample = program.reached(program.inputs)
         self._record()
 
     def _record(self) -> None:
@@ -116,7 +122,7 @@ class Incremental:
         patched: list[Cost] = []
         for step in self.local:
             patched.append(self._patched_cost(step, sizes))
-        after = [step for step in self.steps if step not in self.local and self._depends(step)]
+        after = [step for step in self.steps if step not in self.local and step.key in self._after]
         full = [self._full_cost(step) for step in (*self.local, *after)]
         count = best_switch(patched, full)
         steps = tuple(self.local[:count])
@@ -127,16 +133,11 @@ class Incremental:
     def _cut(self, key: str) -> tuple[str, ...]:
         """What full maps are needed of, when patches end after the layer `key`."""
         frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
-        cut = dict.fromkeys((*frontier, key))
+        made = [step.key for step in self.local]
+        before = {*self.known, *made[: made.index(key) + 1 if key in made else 0]}
+        cut = dict.fromkeys((*frontier, key, *(name for name in self.wanted if name in before)))
         read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
         return tuple(name for name in cut if name in read or name in self.wanted)
-
-    def _depends(self, step: Step) -> bool:
-        return step.key in self._after
-
-    @property
-    def _after(self) -> set[str]:
-        return self.program.reached([self.start])
 
     def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
         """The cost of a step on patches, whose size it notes."""
@@ -206,23 +207,16 @@ class Incremental:
 
     def _full(self, key: str, patch: Patch | None, rows: int) -> Any:
         base = self.base[key]
-        if not isinstance(base, Tensor) or key not in self._after:
-            return (
-                base
-                if not isinstance(base, Tensor) or not self._per_sample(key)
-                else base.expand(rows, *base.shape[1:])
-            )
+        if key not in self._after:
+            if key not in self._of_sample:
+                return base
+            return pytree.tree_map_only(Tensor, lambda value: value.expand(rows, *value.shape[1:]), base)
         assert patch is not None
         channels_last = key in self.layouts.last
         maps = first(base) if channels_last else base
-        full = maps.expand(rows, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        if full.data_ptr() == maps.data_ptr():  # one row is no copy yet
-            full = full.clone()
+        full = maps.expand(rows, -1, -1, -1).clone(memory_format=torch.channels_last)
         patch.into(full, Place((0,) * rows, (0,) * rows, self._limit(key)))
         return last(full) if channels_last else full
-
-    def _per_sample(self, key: str) -> bool:
-        return key in self.program.reached(self.program.inputs)
 
     def _limit(self, key: str) -> tuple[int, int]:
         shape = self.shapes[key]

@@ -64,7 +64,9 @@ def cut(base: Tensor, place: Place) -> Tensor:
 
 def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Place:
     """The smallest place, of one size for all rows, that covers all patches of a row within a map of `limit`."""
-    tops, lefts, size = [], [], []
+    tops: list[int] = []
+    lefts: list[int] = []
+    size: list[int] = []
     for axis, corners in enumerate(([p.top for p in patches], [p.left for p in patches])):
         starts = [min(row) for row in zip(*corners, strict=True)]
         ends = [

@@ -27,7 +27,7 @@ from netlens.objectives import logit
 METHODS = [
     FeatureAblation(),
     ShapleyValueSampling(n_samples=3),
-    KernelShap(n_samples=40),
+    KernelShap(n_samples=41),
     Lime(n_samples=40, alpha=0),
 ]
 IDS = [type(method).__name__ for method in METHODS]

@@ -192,6 +192,8 @@ def test_a_plan_within_a_budget(count, n_samples):
     if (count, n_samples) == (50, 1000):  # sizes 1 and 49 are all tried, as a fifth of the kernel's weight is theirs
         singles = {int(on.nonzero()[0]) for on in tried if on.sum() == 1}
         assert len(singles) == 50 and [stratum.size for stratum in plan.whole] == [1]
+        # with 101 they could be, but all but one would be spent on a fifth
+        assert Plan.of(50, 101, seed=3).whole == ()
 
 
 def test_drawn_sizes_follow_the_kernel():

@@ -1,0 +1,96 @@
+"""`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
+
+With `--weights` (of mobilenet_v2) and `--photo`; methods that read attention explain the bundled transformer on a scene.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.tables import write_between
+from netlens import NetLens, open_network
+from netlens.attribution import METHODS, Attribution, Method
+from netlens.errors import NotApplicable
+from netlens.images import save
+from netlens.show import panel
+
+PAGE = Path("docs/methods.md")
+PICTURES = Path("images/methods")
+SCENE = Path("images/scene.png")
+SIDE = 224
+COLUMNS = 4
+
+
+def explained(name: str, lenses: Iterable[NetLens]) -> Attribution:
+    """The method's answer on the first of these to which it applies."""
+    refusal: NotApplicable | None = None
+    for lens in lenses:
+        try:
+            return lens.attribute(name)
+        except NotApplicable as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def write(attribution: Attribution, name: str) -> Path:
+    """The overlay alone, at the size of the photo, as a JPEG."""
+    picture = Image.fromarray(panel(attribution, titles=[""], original=False).rgba()[..., :3])
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    save(picture, PICTURES / f"{name}.jpg")
+    return PICTURES / f"{name}.jpg"
+
+
+def caption(method: type[Method]) -> str:
+    """The class, what it shows, and its paper, from the docstring."""
+    text = method.__doc__ or ""
+    summary = " ".join(text.split("\n\n")[0].split())
+    paper = re.search(r"([A-Z][^\n.]*?\d{4}[^\n,]*), (https://\S+?)[.,]?(?:\s|$)", text)
+    cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
+    return f"<b>{method.__name__}</b><br>{summary}{cited}"
+
+
+def gallery(names: list[str]) -> str:
+    """An HTML table of pictures with captions, which Markdown shows as it is."""
+    cells = [
+        f'<td width="25%" valign="top"><img src="../{PICTURES}/{name}.jpg" width="200" alt="{name}"><br>'
+        f"{caption(METHODS[name])}</td>"
+        for name in names
+    ]
+    rows = ["\n".join(["<tr>", *cells[i : i + COLUMNS], "</tr>"]) for i in range(0, len(cells), COLUMNS)]
+    return "\n".join(["<table>", *rows, "</table>"])
+
+
+def family(method: type[Method]) -> str:
+    """The part of `netlens.attribution` that a method lives in."""
+    parts = method.__module__.split(".")
+    return parts[2] if len(parts) > 3 else "gradient"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True, help="ImageNet weights of mobilenet_v2")
+    parser.add_argument("--photo", required=True, help="the photo to explain")
+    parser.add_argument("--methods", help="only these, separated by commas; the gallery stays as it is")
+    options = parser.parse_args()
+    lenses = [
+        NetLens(open_network("mobilenet_v2", options.weights), options.photo),
+        NetLens(open_network("shapes_vit"), SCENE),
+    ]
+    names = list(METHODS) if options.methods is None else options.methods.split(",")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name in tqdm(names, disable=None):
+        write(explained(name, lenses), name)
+    if options.methods is None:
+        for group in dict.fromkeys(family(method) for method in METHODS.values()):
+            write_between(PAGE, group, gallery([n for n in names if family(METHODS[n]) == group]))
+
+
+if __name__ == "__main__":
+    main()

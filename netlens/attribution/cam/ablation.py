@@ -1,0 +1,81 @@
+"""Ablation-CAM: channels weighted by how the objective falls without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.cam.base import ActivationMaps, weighted
+from netlens.attribution.cam.head import of_scores, pooled_features
+from netlens.attribution.engine import gradient_of, in_chunks
+from netlens.attribution.method import register
+from netlens.attribution.suffix import Suffix
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.adapter import grid_of
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True)
+class AblationCAM(ActivationMaps):
+    """Channels of a late layer, weighted by (y - y without the channel) / y, where y is the objective.
+
+    A channel is taken away by setting it to zero everywhere, in class tokens too. Only what follows the layer runs, and
+    channels that are zero already need no run; where a mean over space and a linear layer follow, nothing runs, because
+    the fall is known: weight times mean. A negative y turns the sign of the map, as the paper has it; relative=False
+    weighs by the fall itself. `values` (N, 1, h, w) have the layer's resolution.
+
+    Desai and Ramaswamy 2020, https://doi.org/10.1109/WACV45572.2020.9093360
+    """
+
+    relative: bool = True
+    chunk: int = 32
+
+    def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
+        for key in keys:
+            suffix = Suffix.of(flat, x, objective, key)
+            maps = grid_of(flat, key, suffix.at)
+            y = suffix.value(range(len(x)), suffix.at)
+            pooled = pooled_features(flat, key) if of_scores(flat, objective) else None
+            if pooled is None:
+                falls = ablated(suffix, maps, y, self.chunk)
+            else:
+                _, weights = gradient_of(flat, x, objective, pooled)
+                falls = weights.flatten(1) * maps.mean((2, 3))
+            yield weighted(falls / y[:, None] if self.relative else falls, maps)
+
+
+def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int) -> Tensor:
+    """(N, C): how the value y (N,) of the suffix falls when one channel of the activation is set to zero."""
+    dim = channel_dim(suffix, maps)
+    by_channel = suffix.at.movedim(dim, 1)
+    jobs = (by_channel != 0).flatten(2).any(2).nonzero()  # also where it is NaN
+    falls = torch.zeros(by_channel.shape[:2], dtype=y.dtype, device=y.device)
+
+    def work(first: int, last: int) -> tuple[Tensor, Tensor]:
+        samples, channels = jobs[first:last].T
+        at = by_channel[samples]
+        at[torch.arange(len(at), device=at.device), channels] = 0
+        return jobs[first:last], y[samples] - suffix.value(samples.tolist(), at.movedim(1, dim))
+
+    for done, fall in in_chunks(len(jobs), chunk, work):
+        falls[done[:, 0], done[:, 1]] = fall
+    return falls
+
+
+def channel_dim(suffix: Suffix, maps: Tensor) -> int:
+    """The dimension of the activation that becomes the channels of its maps, whatever the family's layout."""
+    at, channels = suffix.at[:1], maps.shape[1]
+    numbers = torch.arange(channels, dtype=torch.float32, device=at.device)
+    for dim in range(1, at.ndim):
+        if at.shape[dim] == channels:
+            shape = [1] * at.ndim
+            shape[dim] = channels
+            of_numbers = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(at.shape))
+            if torch.equal(of_numbers, numbers.view(1, -1, 1, 1).expand_as(of_numbers)):
+                return dim
+    raise NotApplicable(f"the channels of {suffix.wrt!r} are no dimension of its activation {tuple(suffix.at.shape)}.")

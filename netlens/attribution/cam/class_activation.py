@@ -1,0 +1,55 @@
+"""CAM as first defined: the classifier's own weights on the maps that it pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from netlens.attribution.cam.base import ActivationMaps, maps_of, weighted
+from netlens.attribution.cam.head import pooled_features
+from netlens.attribution.engine import gradient_of
+from netlens.attribution.method import register
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.model import OUTPUT
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True)
+class CAM(ActivationMaps):
+    """The maps that a network averages over space, weighted by its classifier's weights for the class.
+
+    Exact: with `relu=False` the map's mean is the score without its bias. Only for networks in which a mean over space
+    and linear layers follow the maps; Grad-CAM is its generalisation to others, and on these it is the same map
+    divided by the number of places. `values` (N, 1, h, w) have the layer's resolution.
+
+    Zhou et al. 2015, https://arxiv.org/abs/1512.04150
+    """
+
+    needs = "pooled maps"
+
+    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+        return tuple(self._pooled(flat, key) for key in self.layers(flat, wrt))
+
+    def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
+        for key, maps in maps_of(flat, x, keys).items():
+            pooled = self._pooled(flat, key)
+            later = {OUTPUT, *flat.program.reached([pooled])}
+            if not later.issuperset(flat.keys_of(objective.layers)):
+                raise NotApplicable(f"CAM explains class scores, not {objective}; GradCAM explains any objective.")
+            # one step backwards from a linear output reads the rows of its weights, combined as the objective says
+            _, weights = gradient_of(flat, x, objective, pooled)
+            yield weighted(weights.flatten(1), maps)
+
+    @staticmethod
+    def _pooled(flat: FlatModel, key: str) -> str:
+        pooled = pooled_features(flat, key)
+        if pooled is None:
+            raise NotApplicable(
+                f"CAM needs pooled maps, so a linear classifier must read just the mean over space of {key!r}; that of "
+                f"{flat.name} does not. Use GradCAM, which generalises it."
+            )
+        return pooled

@@ -1,0 +1,79 @@
+"""Finer-CAM: what tells a class from those that look like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.cam.base import check_after
+from netlens.attribution.cam.grad_cam import GradCAM
+from netlens.attribution.engine import record_of
+from netlens.attribution.method import Method, register
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, logit
+from netlens.results.attribution import Reduction
+
+
+@register
+@dataclass(frozen=True)
+class FinerCAM(Method):
+    """A class activation map of the target's score minus alpha times the mean score of similar classes.
+
+    comparisons: the classes to tell the target from; None: the `n_similar` whose scores are closest to the target's in
+    each sample (all others, where there are fewer). alpha: how much of what they share is taken away; 0 is the plain
+    method. method: whichever map is to be made of the difference. pytorch-grad-cam differs: it weighs the similar
+    classes by their probabilities, and differentiates these too.
+
+    Zhang et al. 2025, https://arxiv.org/abs/2501.11309
+    """
+
+    alpha: float = 0.6
+    n_similar: int = 3
+    comparisons: Sequence[int | str] | None = None
+    method: Method = field(default_factory=GradCAM)
+
+    @property
+    def reduction(self) -> Reduction:  # type: ignore[override]
+        return self.method.reduction
+
+    def at(self, flat: FlatModel, wrt: str) -> str:
+        return self.method.at(flat, wrt)
+
+    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+        return self.method.maps(flat, key, values)
+
+    def attribute(
+        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        check_after(flat, objective, self.at(flat, wrt))
+        targets = objective.targets(flat, len(x))
+        if targets is None:
+            raise NotApplicable(
+                f"Finer-CAM tells one class from similar ones, but {objective} is no class: give logit(...)."
+            )
+        similar = self._similar(flat, x, objective, targets)
+        for others in similar:
+            objective = objective - self.alpha / len(similar) * logit(others)
+        return self.method.attribute(flat, x, objective, wrt)
+
+    def _similar(
+        self, flat: FlatModel, x: Tensor, objective: Objective, targets: Sequence[int]
+    ) -> Sequence[int | str | list[int]]:
+        """The classes to compare with: each is one for all samples, or one per sample."""
+        if self.comparisons is not None:
+            shared = {target for one in self.comparisons for target in logit(one).targets(flat, 1) or ()} & set(targets)
+            if shared:
+                raise NetLensError(f"class {min(shared)} is the target; comparisons must be other classes.")
+            return self.comparisons
+        if self.n_similar < 1:
+            raise NetLensError(f"n_similar must be at least 1, not {self.n_similar}.")
+        logits = record_of(flat, x, objective).logits
+        scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
+        of_target = torch.tensor(targets, device=scores.device)[:, None]
+        distances = (scores - scores.gather(1, of_target)).abs().scatter(1, of_target, torch.inf)
+        count = min(self.n_similar, scores.shape[1] - 1)
+        return distances.argsort(stable=True, dim=1)[:, :count].T.tolist()

@@ -1,0 +1,63 @@
+"""FullGrad: the full gradients of an objective, drawn as one map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.attribution.cam.base import check_after
+from netlens.attribution.cam.full_gradient import full_gradients
+from netlens.attribution.engine import evaluated, record_of
+from netlens.attribution.method import Method, register
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.adapter import grid_of
+from netlens.heatmaps import rescale
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True)
+class FullGrad(Method):
+    """Input times gradient and every bias times its gradient, channel by channel in magnitude, as one map.
+
+    `values` (N, 1, H, W) have the input's resolution and no unit: of each channel, the magnitudes are scaled from their
+    minimum at 0 to their maximum at 1, resized, and summed over the channels of the input and of all layers with maps.
+    The parts themselves, which `full_gradients` gives, sum to the objective; `diagnostics["completeness_gap"]` is what
+    is missing. It is rounding where the objective is linear in the activations that it reads, as scores are.
+
+    Srinivas and Fleuret 2019, https://arxiv.org/abs/1905.00780
+    """
+
+    reduction = "cam"
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
+        check_after(flat, objective, wrt)
+        if wrt not in flat.inputs:
+            raise NotApplicable(f"FullGrad explains an image by all layers at once, not by {wrt!r}; leave wrt out.")
+        if x.ndim != 4:
+            raise NotApplicable(f"FullGrad explains images (N, C, H, W), not {tuple(x.shape)}; use InputXGradient.")
+        cam, total = torch.zeros_like(x[:, :1]), x.new_zeros(len(x))
+        for key, part in full_gradients(flat, x, objective):
+            total = total + part.flatten(1).sum(1)
+            try:
+                maps = grid_of(flat, key, part)
+            except NotApplicable:  # what has no place, such as the classifier's bias, counts but is not drawn
+                continue
+            cam = cam + _drawn(maps, x.shape[-2:])
+        gap = total - evaluated(objective, record_of(flat, x, objective), len(x))
+        return cam, {"completeness_gap": gap}
+
+    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+        return None
+
+
+def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
+    """(N, 1, H, W): the magnitude of each channel from its minimum at 0 to its maximum at 1, resized, and their sum."""
+    size_of = maps.abs()
+    scaled = rescale(size_of, size_of.amin((2, 3), keepdim=True), size_of.amax((2, 3), keepdim=True))
+    # resizing is linear: one map is resized instead of one per channel
+    return F.interpolate(scaled.sum(1, keepdim=True), size, mode="bilinear")

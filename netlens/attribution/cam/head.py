@@ -1,0 +1,54 @@
+"""Networks that end in a mean over space and linear layers, for which much is known without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from netlens.attribution.cam.layer import pools_all
+from netlens.flat import FlatModel
+from netlens.flat.layers import Permute, Reshape, Select, is_kind
+from netlens.flat.program import Step
+from netlens.objectives import Combination, Logit, Objective
+
+_UNCHANGED = (nn.Dropout, nn.Dropout2d, nn.Identity)
+_LINEAR = (*_UNCHANGED, nn.Flatten, Reshape, Permute, Select, nn.Linear)
+_CHANNELS_FIRST = [0, 3, 1, 2]
+
+
+def pooled_features(flat: FlatModel, key: str) -> str | None:
+    """The key of the mean over space of the maps at `key`, if only linear layers lead from there to the output.
+
+    None where the maps, or their mean, go anywhere else, or through anything else. The gradient of a score at the
+    pooled features is then the classifier's row of weights.
+    """
+    step = _only_reader(flat, key)
+    while step is not None and (is_kind(step.layer, _UNCHANGED) or _brings_channels_first(step.layer)):
+        step = _only_reader(flat, step.key)
+    if step is None or not pools_all(step.layer) or is_kind(step.layer, nn.AdaptiveMaxPool2d):
+        return None
+    pooled = step.key
+    while step is not None and step.key not in flat.program.outputs[-1:]:
+        step = _only_reader(flat, step.key)
+        if step is not None and not is_kind(step.layer, _LINEAR):
+            return None
+    return None if step is None else pooled
+
+
+def of_scores(flat: FlatModel, objective: Objective) -> bool:
+    """Whether the objective is a weighted sum of the network's scores, as they come."""
+    terms: Sequence[Objective] = [objective]
+    if isinstance(objective, Combination):
+        terms = [term for _, term in objective.terms]
+    return flat.adapter.logits is None and all(isinstance(term, Logit) for term in terms)
+
+
+def _only_reader(flat: FlatModel, key: str) -> Step | None:
+    # hidden steps are shape arithmetic, which carries no activation on
+    readers = [step for step in flat.program.steps if key in step.reads and not step.hidden]
+    return readers[0] if len(readers) == 1 else None
+
+
+def _brings_channels_first(layer: nn.Module) -> bool:
+    return isinstance(layer, Permute) and list(layer.args[1:]) in ([_CHANNELS_FIRST], _CHANNELS_FIRST)

@@ -1,0 +1,175 @@
+"""The information bottleneck: how many bits of each place of a layer the objective needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.cam import cam_layer
+from netlens.attribution.engine import differentiating, in_chunks, per_sample
+from netlens.attribution.method import Method, register
+from netlens.attribution.perturbation.masks import spatial_dims
+from netlens.attribution.perturbation.random_masks import stream
+from netlens.attribution.suffix import Suffix
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class InformationBottleneck(Method):
+    """IBA, per sample: the bits that pass each entry of a layer when noise takes what the objective can do without.
+
+    The activation R becomes Z = l R + (1 - l) noise, with normal noise of the mean and variance of R, and l in (0, 1)
+    chosen for each entry by `n_steps` of Adam to maximise f(Z), averaged over `n_samples` draws, less `beta` times the
+    mean information KL(Z | R, noise) in nats; l is smooth over `sigma` places. `values` are that information in bits,
+    of the shape of the layer: their sum over channels is the paper's map, their whole sum the bits that are needed.
+
+    layer: where the noise comes in; with `wrt` a layer, it is that one. None takes the middle one of the layers, up to
+    that of class activation maps, that all information passes: conv3_4 of a ResNet-50, as in the paper.
+
+    The mean and deviation of a channel are those over the places of the sample's own R, or, with `reference`, over
+    the samples and places of these inputs (K, ...); no deviation is taken below a hundredth of the layer's mean one. A
+    layer of vectors has no places, and needs a reference.
+
+    The paper's f is the log-probability of the class, in nats; that of a logit is not bounded, and weighs more.
+
+    Schulz et al. 2020, https://arxiv.org/abs/2001.00396
+    """
+
+    layer: str | None = None
+    beta: float = 10.0
+    n_steps: int = 10
+    n_samples: int = 10
+    learning_rate: float = 1.0
+    sigma: float = 1.0
+    reference: Tensor | None = None
+    seed: int = 0
+    chunk: int = 8
+    reduction = "cam"
+
+    def at(self, flat: FlatModel, wrt: str) -> str:
+        if wrt not in flat.inputs:
+            return flat.key(wrt)
+        return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
+
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        if self.n_steps < 1 or self.n_samples < 1 or self.beta < 0 or self.sigma < 0:
+            raise NetLensError("n_steps and n_samples must be at least 1, and beta and sigma at least 0.")
+        key = self.at(flat, wrt)
+        suffix = Suffix.of(flat, x, objective, key)
+        at = suffix.at.to(torch.promote_types(suffix.at.dtype, torch.float32))
+        dims = spatial_dims(flat, key, at)
+        mean, deviation = self._statistics(flat, key, at, dims)
+        surprise = ((at - mean) / deviation).square()
+        kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
+        raised = torch.full_like(at, 5.0)  # almost all information passes at first
+        adam = torch.optim.Adam([raised], lr=self.learning_rate)
+        for step in range(self.n_steps):
+            with differentiating():
+                share = _blurred(torch.sigmoid(raised.requires_grad_()), dims, kernels)
+                nats = information(share, surprise).flatten(1).mean(1)
+                gain = self._gain(suffix, at, share.detach(), mean, deviation, step)
+                (slope,) = torch.autograd.grad([nats, share], raised, [torch.full_like(nats, self.beta), -gain])
+            raised.requires_grad_(False).grad = slope
+            adam.step()
+        return information(_blurred(torch.sigmoid(raised), dims, kernels), surprise) / math.log(2)
+
+    def _statistics(self, flat: FlatModel, key: str, at: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """The mean and deviation of each channel, which broadcast to `at`."""
+        if self.reference is not None:
+            known = flat.record(self.reference.to(at.device), layers=key)[key]
+            known = per_sample(key, known, len(self.reference)).to(at)
+            over: tuple[int, ...] = (0, *dims) if at.ndim > 2 else (0,)
+        elif at.ndim > 2:
+            known, over = at, dims
+        else:
+            raise NotApplicable(
+                f"layer {key!r} gives vectors, and the spread of a feature needs several inputs: give reference=..., "
+                "or a layer with maps or tokens."
+            )
+        mean, deviation = known.mean(over, keepdim=True), known.std(over, correction=0, keepdim=True)
+        # with a dead channel, any activation would be infinitely surprising
+        least = deviation.flatten(1).mean(1).view(-1, *[1] * (at.ndim - 1)) / 100
+        return mean, torch.maximum(deviation, least.clamp(min=torch.finfo(at.dtype).tiny))
+
+    def _gain(self, suffix: Suffix, at: Tensor, share: Tensor, mean: Tensor, deviation: Tensor, step: int) -> Tensor:
+        """The slope of f(Z), averaged over draws of the noise, with respect to the share of R in Z."""
+        n = len(at)
+        shape = at.shape[1:]
+
+        def work(first: int, last: int) -> Tensor:
+            rows = [row % n for row in range(first, last)]
+            draws = {draw: self._noise(shape, step, draw) for draw in range(first // n, (last - 1) // n + 1)}
+            drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(at)
+            noise = _rows(mean, rows) + _rows(deviation, rows) * drawn
+            mixed = share[rows] * at[rows] + (1 - share[rows]) * noise
+            slope = suffix.gradient(rows, mixed.to(suffix.at)) * (at[rows] - noise)
+            return torch.zeros_like(at).index_add_(0, torch.tensor(rows, device=at.device), slope)
+
+        total = sum(in_chunks(self.n_samples * n, self.chunk, work))
+        assert isinstance(total, Tensor)
+        return total / self.n_samples
+
+    def _noise(self, shape: torch.Size, step: int, draw: int) -> Tensor:
+        # the same for all samples, so that a batch equals its samples one by one
+        return torch.randn(shape, generator=stream(self.seed, step, draw), dtype=torch.float64)
+
+
+def information(share: Tensor, surprise: Tensor) -> Tensor:
+    """KL(P || Q) in nats of each entry: P of Z = share R + (1 - share) noise with R known, Q of the noise alone.
+
+    surprise: ((R - mean) / deviation)^2, with the mean and deviation of the noise.
+    """
+    rest = (1 - share).clamp(min=torch.finfo(share.dtype).eps)  # all of R would be infinitely many bits
+    return (rest.square() + share.square() * surprise - 1) / 2 - rest.log()
+
+
+def bottleneck_layer(flat: FlatModel) -> str:
+    """The middle one of the layers that all information passes, from the input to the layer of class activation maps.
+
+    Those are the layers before which nothing was computed that is read after them, as between two residual blocks.
+    """
+    end, waist, reach = cam_layer(flat), [], 0
+    told = set(flat.inputs)  # what tells of the image: not sizes, nor what depends on weights alone
+    steps = [step for step in flat.program.steps if not step.hidden]
+    last_read = {key: index for index, step in enumerate(steps) for key in step.reads}
+    for index, step in enumerate(steps):
+        if not told.isdisjoint(step.reads):
+            told.add(step.key)
+            reach = max(reach, *(last_read[key] for key in step.reads if key in told))
+            if reach <= index:
+                waist.append(step.key)
+        if step.key == end:
+            break
+    if not waist:
+        raise NotApplicable(f"{flat.name} has no layer that all information passes; name one with layer=....")
+    return waist[(len(waist) - 1) // 2]
+
+
+def _gaussian(size: int, sigma: float) -> Tensor:
+    """(size, size): what takes each of `size` places to the Gaussian mean of its neighbours, mirrored at the ends."""
+    places = torch.arange(size, dtype=torch.float64)
+    if sigma == 0:
+        return torch.eye(size, dtype=torch.float64)
+    # beyond the ends, places repeat mirrored with a period of twice the size
+    images = torch.cat([places + 2 * size * k for k in (-1, 0, 1)] + [2 * size * k - 1 - places for k in (0, 1)])
+    weights = torch.exp(-((places[:, None] - images) ** 2) / (2 * sigma**2))
+    weights = weights.unflatten(1, (-1, size)).sum(1)
+    return weights / weights.sum(1, keepdim=True)
+
+
+def _blurred(share: Tensor, dims: tuple[int, ...], kernels: list[Tensor]) -> Tensor:
+    for dim, kernel in zip(dims, kernels, strict=True):
+        with torch.autocast(share.device.type, enabled=False):
+            share = (share.movedim(dim, -1) @ kernel.T).movedim(-1, dim)
+    return share
+
+
+def _rows(statistic: Tensor, rows: list[int]) -> Tensor:
+    """A statistic of each sample for these rows; that of a reference is one for all."""
+    return statistic if len(statistic) == 1 else statistic[rows]

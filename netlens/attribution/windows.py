@@ -1,0 +1,61 @@
+"""The objective of a sample of which one window differs, with no more computed than the window can have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from netlens.attribution.engine import evaluated
+from netlens.attribution.suffix import Suffix
+from netlens.flat.model import OUTPUT
+from netlens.flat.regions import Incremental, Patch, Work
+from netlens.flat.taps import tapped_visit
+from netlens.objectives import Record
+
+
+@dataclass
+class Windows:
+    """Variants of the samples of a suffix whose maps (n, C, H, W) differ in a window each.
+
+    What the last sample's variants share is kept; so take one sample after the other. Where hooks listen, or may edit,
+    every variant is a full run.
+    """
+
+    suffix: Suffix
+    work: Work = field(default_factory=Work)
+    _sample: int | None = None
+    _run: Incremental | None = None
+
+    def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
+        """(rows,): the objective of the sample, had it `new` (rows, C, h, w) in these windows of one size."""
+        if tapped_visit(self.suffix.flat) is not None:
+            return self._whole(sample, windows, new)
+        run = self._of(sample)
+        before = run.work
+        place = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
+        values = run.run(Patch(new, *place))
+        self.work += run.work - before
+        return self._evaluated(sample, values, len(windows))
+
+    def _of(self, sample: int) -> Incremental:
+        if self._run is None or self._sample != sample:
+            flat, runner, known = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
+            keys = flat.keys_of(self.suffix.objective.layers)
+            wanted = [key for key in keys if key != OUTPUT or key in flat.layers]
+            wanted += runner.program.outputs if len(wanted) < len(keys) else ()
+            self._sample, self._run = sample, Incremental(runner.program, known, self.suffix.wrt, wanted)
+        return self._run
+
+    def _evaluated(self, sample: int, values: dict[str, Tensor], rows: int) -> Tensor:
+        flat = self.suffix.flat
+        if OUTPUT not in values and set(flat.program.outputs) <= values.keys():
+            values = {**values, OUTPUT: flat.program.assemble(values)}
+        return evaluated(self.suffix.objective.take([sample] * rows), Record(flat, values), rows)
+
+    def _whole(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
+        variants = self.suffix.at[[sample] * len(windows)]
+        for row, (y, x) in enumerate(windows):
+            variants[row, :, y, x] = new[row]
+        return self.suffix.value([sample] * len(windows), variants)

@@ -1,0 +1,202 @@
+"""Torchcam and pytorch-grad-cam as independent oracles, where they agree with the papers, in float64."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import pytorch_grad_cam
+import torch
+import torchcam.methods
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+from torchvision.models import MobileNetV2, ResNet
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.vgg import make_layers
+
+from netlens import attribution
+from netlens.attribution import cam as ours
+from netlens.evaluation.randomised import randomised
+from netlens.flat import FlatModel
+from netlens.objectives import logit
+
+CLASSES = 6
+TARGETS = [4, 0]
+
+
+class VGG(nn.Module):
+    """VGG in small, whose maps pass a rectifier, and two linear layers with a rectifier between, to the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = make_layers([8, "M", 12, "M", 16], batch_norm=True)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+# a network, a module in its middle, and the one with its last maps
+NETWORKS = {
+    "resnet": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), "layer2", "layer4"),
+    "mobilenet": (lambda: MobileNetV2(CLASSES, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]]), "features.2", "features.4"),
+    "vgg": (VGG, "features.5", "features.9"),
+}
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, tuple[nn.Module, FlatModel]]:
+    return {}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request, built) -> tuple[str, nn.Module, FlatModel]:
+    if request.param not in built:
+        module = randomised(NETWORKS[request.param][0]()).double()
+        for part in module.modules():  # their hooks record what in-place rectifiers then overwrite
+            if hasattr(part, "inplace"):
+                part.inplace = False
+        built[request.param] = module, FlatModel.from_nn_Module(module)
+    return request.param, *built[request.param]
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(2, 3, 40, 56, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def double(monkeypatch) -> Iterator[None]:
+    """Pytorch-grad-cam rounds scores and projections to float32 on its way; here it may not."""
+    monkeypatch.setattr(np, "float32", np.float64)
+    torch.set_default_dtype(torch.float64)
+    monkeypatch.setattr(torch, "Tensor", torch.tensor)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def same(mine: Tensor, theirs: Tensor | np.ndarray, tolerance: float = 1e-10) -> None:
+    theirs = torch.as_tensor(theirs).reshape(mine.shape).to(mine)
+    assert theirs.abs().max() > 0
+    assert (mine - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
+def by_torchcam(kind: str, module: nn.Module, layer: str, x: Tensor, **options) -> Tensor:
+    """(N, h, w): torchcam's map before it is normalised."""
+    with getattr(torchcam.methods, kind)(module, layer, input_shape=(3, 40, 56), **options) as extractor:
+        scores = module(x)
+        return extractor(TARGETS, scores, normalized=False)[0]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("kind", "tolerance"), [("GradCAM", 1e-12), ("LayerCAM", 1e-12), ("XGradCAM", 1e-6)])
+def test_torchcam_with_gradients(network, x, kind, tolerance, depth):
+    """Torchcam adds 1e-8 to the divisor of XGrad-CAM, which shows in channels that are hardly active."""
+    name, module, flat = network
+    layer = NETWORKS[name][depth]
+    mine = getattr(attribution, kind)(layer)(flat, x, logit(TARGETS))
+    same(mine.values, by_torchcam(kind, module, layer, x), tolerance)
+
+
+def test_torchcam_cam(network, x):
+    name, module, flat = network
+    if name == "vgg":
+        with pytest.raises(ours.class_activation.NotApplicable, match=r"'features\.9'.* Use GradCAM"):
+            attribution.CAM()(flat, x, logit(TARGETS))
+        return
+    theirs = by_torchcam("CAM", module, NETWORKS[name][2], x)
+    same(attribution.CAM(relu=False)(flat, x, logit(TARGETS)).values, theirs)
+
+
+def test_torchcam_finer_cam(network, x):
+    name, module, flat = network
+    layer = NETWORKS[name][2]
+    mine = attribution.FinerCAM(method=attribution.LayerCAM(layer))(flat, x, logit(TARGETS))
+    same(mine.values, by_torchcam("FinerCAM", module, layer, x, base_method=torchcam.methods.LayerCAM))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "their_options"),
+    [("ScoreCAM", {}, {}), ("ISCAM", {"n_steps": 3, "cumulative": True}, {"num_samples": 3})],
+)
+def test_torchcam_with_masks(network, x, kind, options, their_options):
+    name, module, flat = network
+    layer = {"resnet": "layer1", "mobilenet": "features.2", "vgg": "features.9"}[name]  # few channels
+    mine = getattr(attribution, kind)(layer, convention="torchcam", **options)(flat, x, logit(TARGETS))
+    same(mine.values, by_torchcam(kind, module, layer, x, **their_options))
+
+
+def by_grad_cam(kind: str, module: nn.Module, layer: str, x: Tensor) -> np.ndarray:
+    """(N, h, w): pytorch-grad-cam's map before it is clipped and normalised."""
+    targets = [ClassifierOutputTarget(target) for target in TARGETS]
+    at = module.get_submodule(layer)
+    with getattr(pytorch_grad_cam, kind)(module, [at]) as cam:
+        x = x.clone().requires_grad_(cam.compute_input_gradient)
+        scores = sum(target(output) for target, output in zip(targets, cam.activations_and_grads(x), strict=True))
+        if cam.detach:
+            scores.backward()
+        else:
+            torch.autograd.grad(scores, x, create_graph=True)
+        seen = cam.activations_and_grads
+        activation, gradient = seen.activations[0], seen.gradients[0]
+        if cam.detach:
+            activation, gradient = activation.numpy(), gradient.numpy()
+        result = cam.get_cam_image(x.detach(), at, targets, activation, gradient)
+    module.zero_grad()
+    return result
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "tolerance"),
+    # it adds 1e-7 to the divisor of XGrad-CAM and 1e-6 to that of Grad-CAM++, whose squared gradients are as small
+    [
+        ("HiResCAM", 1e-12),
+        ("GradCAMElementWise", 1e-12),
+        ("LayerCAM", 1e-12),
+        ("XGradCAM", 1e-5),
+        ("ShapleyCAM", 1e-10),
+    ],
+)
+def test_pytorch_grad_cam_with_gradients(network, x, kind, tolerance, depth, double):
+    name, module, flat = network
+    layer = NETWORKS[name][depth]
+    mine = getattr(attribution, kind)(layer, relu=False)(flat, x, logit(TARGETS))
+    same(mine.values, by_grad_cam(kind, module, layer, x), tolerance)
+
+
+@pytest.mark.parametrize("kind", ["EigenCAM", "EigenGradCAM"])
+def test_pytorch_grad_cam_with_singular_vectors(network, x, kind, double):
+    name, module, flat = network
+    layer = NETWORKS[name][1]
+    mine = getattr(attribution, kind)(layer, relu=False, centred=True)(flat, x, logit(TARGETS)).values
+    theirs = torch.as_tensor(by_grad_cam(kind, module, layer, x))[:, None]
+    signs = (mine * theirs).sum((1, 2, 3), keepdim=True).sign()  # theirs is left to chance
+    same(mine, signs * theirs, 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["ScoreCAM", "AblationCAM"])
+def test_pytorch_grad_cam_with_perturbations(network, x, kind, double):
+    name, module, flat = network
+    layer = {"resnet": "layer1", "mobilenet": "features.2", "vgg": "features.9"}[name]
+    options = {"convention": "pytorch-grad-cam"} if kind == "ScoreCAM" else {}
+    mine = getattr(attribution, kind)(layer, relu=False, **options)(flat, x, logit(TARGETS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        same(mine.values, by_grad_cam(kind, module, layer, x), 1e-9)
+
+
+def test_pytorch_grad_cam_full_grad(network, x):
+    """To the float32 in which it resizes."""
+    _, module, flat = network
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytorch_grad_cam.FullGrad(module, []) as cam:
+            theirs = torch.as_tensor(cam(x, [ClassifierOutputTarget(target) for target in TARGETS]))[:, None]
+    module.zero_grad()
+    mine = attribution.FullGrad()(flat, x, logit(TARGETS)).values
+    low, high = mine.amin((2, 3), keepdim=True), mine.amax((2, 3), keepdim=True)
+    assert ((mine - low) / (high - low) - theirs).abs().max() < 1e-4
