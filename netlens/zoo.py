@@ -1,10 +1,9 @@
-"""Flat models by name: any torchvision network with its own preprocessing and classes, or a bundled one."""
+"""Flat models by name: any torchvision network with its own preprocessing and classes, or the bundled one."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Final
 
 from netlens.classes import ClassNames
 from netlens.errors import WeightsError
@@ -13,12 +12,11 @@ from netlens.flat.adapter import adapter_of
 from netlens.preprocessing import Preprocessing
 from netlens.weights import build, metadata
 
-BUNDLED: Final = ("shapes", "shapes_vit")
-"""Names of the networks that come with netlens: a RegNet and a vision transformer."""
+BUNDLED = "shapes"
 
 
-def open_network(name: str = BUNDLED[0], weights: str | os.PathLike[str] | None = None) -> FlatModel:
-    """A flat model by its torchvision name, or a bundled network: "shapes", the default, or "shapes_vit".
+def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = None) -> FlatModel:
+    """A flat model by its torchvision name, or the bundled network ("shapes") by default.
 
     weights: None (random), "default" (torchvision's own, from its cache or downloaded), or a `.safetensors` or `.pth`
     file. The images that it takes and the names of its classes come with it.
@@ -26,10 +24,10 @@ def open_network(name: str = BUNDLED[0], weights: str | os.PathLike[str] | None 
     >>> open_network().classes[0]
     'striped disc'
     """
-    if name in BUNDLED:
+    if name == BUNDLED:
         if weights is not None:
-            raise WeightsError("a bundled network brings its own weights; name a torchvision network for others.")
-        return bundled(name)
+            raise WeightsError("the bundled network brings its own weights; name a torchvision network for others.")
+        return bundled()
     network = build(name, weights)
     preprocessing, classes = metadata(name, weights)
     adapter = adapter_of(network)
@@ -38,11 +36,11 @@ def open_network(name: str = BUNDLED[0], weights: str | os.PathLike[str] | None 
     return FlatModel.from_nn_Module(network, adapter=adapter, classes=classes, name=name)
 
 
-def bundled(name: str) -> FlatModel:
-    """A network that comes with netlens: it knows the 15 classes of the little world of `netlens.world`."""
+def bundled() -> FlatModel:
+    """The network that comes with netlens: it knows the 15 classes of the little world of `netlens.world`."""
     from netlens.world import network, scene
 
-    trained = network.network(network.NETWORKS[name])
+    shapes = network.network()
     preprocessing = Preprocessing((network.SIZE, network.SIZE), network.SIZE, network.MEAN, network.STD)
-    adapter = replace(adapter_of(trained), preprocessing=preprocessing)
-    return FlatModel.from_nn_Module(trained, adapter=adapter, classes=ClassNames(scene.CLASSES), name=name)
+    adapter = replace(adapter_of(shapes), preprocessing=preprocessing)
+    return FlatModel.from_nn_Module(shapes, adapter=adapter, classes=ClassNames(scene.CLASSES), name=BUNDLED)

@@ -1,9 +1,8 @@
-"""Trains a bundled network from nothing but a seed: `python -m netlens.world.training [--network vit] [--output FILE]`.
+"""Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
 
-The data are drawn once and disturbed anew in each epoch. For the RegNet, at first, the world emerges from grey around
-the objects; once it is all there, the network is hardened. The transformer learns from the bundled RegNet, too, as
-`netlens.world.distillation` tells. On the same machine, the same versions give the same weights, bit for bit; elsewhere
-rounding differs, and with it the file and its SHA-256, but not what the network can do.
+The data are drawn once and disturbed anew in each epoch. At first, the world emerges from grey around the objects; once
+it is all there, the network is hardened. On the same machine, the same versions give the same weights, bit for bit;
+elsewhere rounding differs, and with it the file and its SHA-256, but not what the network can do.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import argparse
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +23,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from netlens.world.augmentation import augment
-from netlens.world.distillation import distil
-from netlens.world.network import SHAPES, SHAPES_VIT, SIZE, Bundled, network, normalise, regnet, vit
+from netlens.world.network import SIZE, WEIGHTS, architecture, normalise
 from netlens.world.scene import batch
 
 SEED: Final = 1
@@ -34,6 +31,7 @@ HELD_OUT: Final = 2
 """Seeds of the scenes to learn from and of those to be judged by."""
 
 SCENES: Final = 12_000
+EPOCHS: Final = 10
 GENTLE: Final = 0.4
 """Share of the epochs in which the world emerges and nothing works against the network yet; it would learn nothing."""
 
@@ -46,45 +44,18 @@ STRENGTH: Final = 12.0
 """How far images are moved against the network, as a Euclidean distance after normalisation."""
 THREADS: Final = 1  # rounding, and so the weights, depend on it
 
-Network = TypeVar("Network", bound=nn.Module)
-
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a bundled network is made: `train` takes a number of scenes and of epochs."""
-
-    network: Bundled
-    epochs: int
-    train: Callable[[int, int], nn.Module]
-
-
-def train_regnet(scenes: int, epochs: int) -> nn.Module:
-    """The RegNet trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
+def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
+    """A network trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
     images, labels, masks = batch(SEED, scenes, SIZE)
-    model = _seeded(regnet)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)  # torchvision initialises from the global generator
+        model: nn.Module = architecture()
     learn(model, images, labels, masks, epochs)
     polish(model, images, labels)
     return model.eval()
-
-
-def train_vit(scenes: int, epochs: int) -> nn.Module:
-    """The same for the transformer, whose teacher is the bundled RegNet."""
-    images, labels, _ = batch(SEED, scenes, SIZE)
-    model = _seeded(vit)
-    distil(model, network(SHAPES), images, labels, epochs, SEED)
-    return model.eval()
-
-
-RECIPES: Final = {"regnet": Recipe(SHAPES, 10, train_regnet), "vit": Recipe(SHAPES_VIT, 8, train_vit)}
-
-
-def _seeded(architecture: Callable[[], Network]) -> Network:
-    """A network of random weights that follow from SEED alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # torchvision initialises from the global generator
-        return architecture()
 
 
 def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epochs: int) -> None:
@@ -193,20 +164,16 @@ def save(model: nn.Module, path: Path) -> str:
 
 def main() -> None:
     """The command: train, judge on held-out scenes, write."""
-    parser = argparse.ArgumentParser(description="Train a bundled network.")
-    parser.add_argument("--network", choices=RECIPES, default="regnet", help="which (default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="file to write (default: that of the bundled network)")
+    parser = argparse.ArgumentParser(description="Train the bundled network.")
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to learn from (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="passes over them (default: 10, or 8 for vit)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over them (default: %(default)s)")
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.network]
-    output = recipe.network.weights if arguments.output is None else arguments.output
-    epochs = recipe.epochs if arguments.epochs is None else arguments.epochs
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(THREADS)
     start = time.monotonic()
-    model = recipe.train(arguments.scenes, epochs)
-    digest = save(model, output)
+    model = train(arguments.scenes, arguments.epochs)
+    digest = save(model, arguments.output)
     log.info("%d parameters, %.0f s", sum(p.numel() for p in model.parameters()), time.monotonic() - start)
     log.info("held-out accuracy %.4f; SHA-256 %s", accuracy(model), digest)
 
