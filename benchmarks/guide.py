@@ -1,6 +1,6 @@
 """`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
 
-With `--weights` (of mobilenet_v2) and `--photo`; methods that read attention explain the bundled transformer on a scene.
+With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain the bundled transformer.
 """
 
 from __future__ import annotations

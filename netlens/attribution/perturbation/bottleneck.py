@@ -134,16 +134,17 @@ def bottleneck_layer(flat: FlatModel) -> str:
 
     Those are the layers before which nothing was computed that is read after them, as between two residual blocks.
     """
-    end, waist, reach = cam_layer(flat), [], 0
+    end, waist = cam_layer(flat), []
     told = set(flat.inputs)  # what tells of the image: not sizes, nor what depends on weights alone
     steps = [step for step in flat.program.steps if not step.hidden]
     last_read = {key: index for index, step in enumerate(steps) for key in step.reads}
+    reach = max(last_read.get(key, 0) for key in flat.inputs)
     for index, step in enumerate(steps):
         if not told.isdisjoint(step.reads):
             told.add(step.key)
-            reach = max(reach, *(last_read[key] for key in step.reads if key in told))
             if reach <= index:
                 waist.append(step.key)
+            reach = max(reach, last_read.get(step.key, 0))
         if step.key == end:
             break
     if not waist:

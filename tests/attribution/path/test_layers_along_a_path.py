@@ -85,7 +85,7 @@ def test_conductance_is_the_mean_of_captums_both_ways(middle, double):
     assert (there - back).abs().max() > 1e-3 * ours.abs().max()
 
 
-@pytest.mark.parametrize("name", ["vit", "plain", "resnet"])
+@pytest.mark.parametrize("name", ["vit", "plain", "branches"])
 def test_conductance_of_a_layer_that_all_passes_through_is_complete(cases, name):
     case = cases[name]
     x, target = case.x[:1] / 4, case.targets[1]
