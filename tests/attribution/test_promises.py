@@ -164,14 +164,16 @@ def _flags(parameter: Tensor) -> tuple:
 
 
 def test_the_same_seed_gives_the_same_bits(method, some):
+    # at the last maps of a network that averages them the gradient is the same, whatever the input and its noise
+    where = {"wrt": some.family.middle} if hasattr(method, "layer") else {}
     torch.manual_seed(1)
-    first = explained(method, some).values
+    first = explained(method, some, **where).values
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    assert torch.equal(explained(method, some).values, first)
+    assert torch.equal(explained(method, some, **where).values, first)
     assert torch.equal(torch.get_rng_state(), state)
     if hasattr(method, "seed"):
-        assert not torch.allclose(explained(replace(method, seed=7), some).values, first)
+        assert not torch.allclose(explained(replace(method, seed=7), some, **where).values, first)
 
 
 def test_nan_in_a_weight_names_the_layer(method, case):

@@ -27,7 +27,7 @@ class AblationCAM(ActivationMaps):
     A channel is taken away by setting it to zero everywhere, in class tokens too. Only what follows the layer runs, and
     channels that are zero already need no run; where a mean over space and a linear layer follow, nothing runs, because
     the fall is known: weight times mean. A negative y turns the sign of the map, as the paper has it; relative=False
-    weighs by the fall itself. `values` (N, 1, h, w) have the layer's resolution.
+    weighs by the fall itself, as a y of zero does. `values` (N, 1, h, w) have the layer's resolution.
 
     Desai and Ramaswamy 2020, https://doi.org/10.1109/WACV45572.2020.9093360
     """
@@ -37,7 +37,7 @@ class AblationCAM(ActivationMaps):
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
-            suffix = Suffix.of(flat, x, objective, key)
+            suffix = Suffix.of(flat, x, objective, key, many=True)
             maps = grid_of(flat, key, suffix.at)
             y = suffix.value(range(len(x)), suffix.at)
             pooled = pooled_features(flat, key) if of_scores(flat, objective) else None
@@ -46,7 +46,7 @@ class AblationCAM(ActivationMaps):
             else:
                 _, weights = gradient_of(flat, x, objective, pooled)
                 falls = weights.flatten(1) * maps.mean((2, 3))
-            yield weighted(falls / y[:, None] if self.relative else falls, maps)
+            yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
 
 
 def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, GradientMaps, maps_of, weighted
-from netlens.attribution.cam.noise import normal
 from netlens.attribution.engine import gradients_of, in_chunks
 from netlens.attribution.method import register
+from netlens.attribution.noise import normal, spans
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
@@ -25,7 +25,8 @@ class GradCAMPlusPlus(GradientMaps):
 
     At each place alpha = g^2 / (2 g^2 + S g^3), with S the sum of the activation over the channel: equation 19 of the
     paper for the score exp(objective), whose factor exp(objective) cancels in alpha and is left out of the weights,
-    which it would scale all alike. pytorch-grad-cam computes the same but adds 1e-6 to the denominator; torchcam sums
+    which it would scale all alike. The paper's maps are rectified; of others S sums the positive part, for else the
+    divisor could vanish. pytorch-grad-cam computes the same but adds 1e-6 to the denominator; torchcam sums
     g^3 * activation over the channel instead, which is not what the equation says. `values` (N, 1, h, w) have the
     layer's resolution.
 
@@ -74,16 +75,13 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
         self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]
     ) -> Iterator[tuple[list[int], tuple[Tensor, ...]]]:
         n = len(x)
-        span = x.flatten(1).amax(1) - x.flatten(1).amin(1)
-        scale = (self.noise_level * span).view(-1, *[1] * (x.ndim - 1))
+        scale = self.noise_level * spans(x)
 
         def work(first: int, last: int) -> tuple[list[int], tuple[Tensor, ...]]:
             # rows of one sample lie n apart: all samples in one copy, then all in the next
             rows = [row % n for row in range(first, last)]
-            patterns = {
-                copy: normal((self.seed, copy), x.shape[1:], x) for copy in {r // n for r in range(first, last)}
-            }
-            noisy = x[rows] + scale[rows] * torch.stack([patterns[row // n] for row in range(first, last)])
+            noise = {copy: normal(x, self.seed, copy) for copy in range(first // n, (last - 1) // n + 1)}
+            noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
             return rows, gradients_of(flat, noisy, objective.take(rows), keys)[1]
 
         return in_chunks(self.n_samples * n, self.chunk, work)
@@ -91,6 +89,6 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
 
 def _alpha(square: Tensor, cube: Tensor, activation: Tensor) -> Tensor:
     """Equation 19, from the (mean) second and third powers of the gradient; 0 where the gradient or divisor is 0."""
-    divisor = 2 * square + activation.sum((2, 3), keepdim=True) * cube
+    divisor = 2 * square + activation.clamp(min=0).sum((2, 3), keepdim=True) * cube
     nothing = divisor == 0
     return (square / divisor.masked_fill(nothing, 1)).masked_fill(nothing, 0)

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, maps_of, weighted
-from netlens.attribution.cam.noise import normal
 from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import register
+from netlens.attribution.noise import normal
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
@@ -46,7 +46,7 @@ class MaskingMaps(ActivationMaps):
         choose("convention", self.convention, Convention)
         if x.ndim != 4:
             raise NotApplicable(f"{type(self).__name__} masks images (N, C, H, W), not {tuple(x.shape)}.")
-        suffix = Suffix.of(flat, x, objective, flat.inputs[0])
+        suffix = Suffix.of(flat, x, objective, flat.inputs[0], many=True)
         for maps in maps_of(flat, x, keys).values():
             yield weighted(self.weights(suffix, maps.to(x.dtype)), maps)
 
@@ -142,7 +142,7 @@ class SSCAM(MaskingMaps):
         return _count("n_samples", self.n_samples)
 
     def disturbed(self, mask: Tensor, channel: int, copy: int) -> Tensor:
-        return mask + self.noise_level * normal((self.seed, channel, copy), mask.shape, mask)
+        return mask + self.noise_level * normal(mask[None], self.seed, channel, copy)
 
 
 @register
