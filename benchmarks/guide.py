@@ -1,13 +1,13 @@
 """`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
 
-With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain the bundled transformer.
+With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention have no picture: no trained transformer is
+at hand.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -22,21 +22,8 @@ from netlens.show import panel
 
 PAGE = Path("docs/methods.md")
 PICTURES = Path("images/methods")
-SCENE = Path("images/scene.png")
 SIDE = 224
 COLUMNS = 4
-
-
-def explained(name: str, lenses: Iterable[NetLens]) -> Attribution:
-    """The method's answer on the first of these to which it applies."""
-    refusal: NotApplicable | None = None
-    for lens in lenses:
-        try:
-            return lens.attribute(name)
-        except NotApplicable as error:
-            refusal = error
-    assert refusal is not None
-    raise refusal
 
 
 def write(attribution: Attribution, name: str) -> Path:
@@ -79,17 +66,20 @@ def main() -> None:
     parser.add_argument("--photo", required=True, help="the photo to explain")
     parser.add_argument("--methods", help="only these, separated by commas; the gallery stays as it is")
     options = parser.parse_args()
-    lenses = [
-        NetLens(open_network("mobilenet_v2", options.weights), options.photo),
-        NetLens(open_network("shapes_vit"), SCENE),
-    ]
+    lens = NetLens(open_network("mobilenet_v2", options.weights), options.photo)
     names = list(METHODS) if options.methods is None else options.methods.split(",")
+    shown = []
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name in tqdm(names, disable=None):
-        write(explained(name, lenses), name)
+        try:
+            write(lens.attribute(name), name)
+        except NotApplicable as refusal:
+            print(f"{name}: {refusal}")
+        else:
+            shown.append(name)
     if options.methods is None:
-        for group in dict.fromkeys(family(method) for method in METHODS.values()):
-            write_between(PAGE, group, gallery([n for n in names if family(METHODS[n]) == group]))
+        for group in dict.fromkeys(family(METHODS[name]) for name in shown):
+            write_between(PAGE, group, gallery([n for n in shown if family(METHODS[n]) == group]))
 
 
 if __name__ == "__main__":
