@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test matrix scoreboard benchmark pictures clean
+.PHONY: demo test matrix completeness scoreboard benchmark pictures clean
 
 demo: .venv/installed
 	@mkdir -p $(dir $(OUT))
@@ -20,6 +20,9 @@ test: .venv/installed-test
 
 matrix: $(if $(METHODS),.venv/installed-superpixels,.venv/installed)
 	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix)
+
+completeness: .venv/installed
+	$(BIN)/python -m benchmarks.completeness
 
 scoreboard: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.scoreboard

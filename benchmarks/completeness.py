@@ -97,13 +97,14 @@ def measure(name: str, dtype: str, size: int | None = None) -> Row:
     network = randomise_(build(name))
     expected = adapter_of(network).preprocessing.size
     height, width = expected if size is None or name.startswith(FIXED) else (size, size)
-    flat = FlatModel.from_nn_Module(calibrated(network, height, width).to(kind))
-    x, baselines = pictures(height, width)
     start = time.perf_counter()
     try:
+        flat = FlatModel.from_nn_Module(calibrated(network, height, width).to(kind))
+        image, baselines = pictures(height, width)
+        x = image.to(kind)
         with torch.inference_mode():
-            output = flat(x.to(kind))
-        gaps = tuple(gap(flat, x.to(kind), output, baselines[which].to(kind)) for which in BASELINES)
+            output = flat(x)
+        gaps = tuple(gap(flat, x, output, baselines[which].to(kind)) for which in BASELINES)
     except Exception as error:  # one failing network must not hide the other 79
         return Row(name, dtype, height, (), 0.0, f"{type(error).__name__}: {error}".split("\n")[0])
     return Row(name, dtype, height, gaps, time.perf_counter() - start)

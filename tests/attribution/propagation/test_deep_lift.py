@@ -117,7 +117,7 @@ def check_complete(flat: FlatModel, x: Tensor, targets: list[int], rtol: float =
         reference = baseline.expand_as(x) if isinstance(baseline, Tensor) else torch.full_like(x, baseline)
         change = (flat.logits(flat(x)) - flat.logits(flat(reference)))[rows, targets]
         parts = result.values.flatten(1).sum(1)
-        assert change.abs().min() > 1e-3
+        assert change.abs().min() > 1e-5
         assert_close(parts, change, rtol=rtol, atol=0)
         gap = result.diagnostics["completeness_gap"]
         assert_close(gap, parts - change, rtol=0, atol=1e-12 * float(change.abs().max()))
@@ -133,7 +133,8 @@ def test_contributions_sum_to_the_change_in_output_of_more_networks(name):
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(randomised(make()).double())
     assert not flat.opaque
-    check_complete(flat, drawn(2, 3, size, size), [1, 4])
+    x = drawn(2, 3, size, size)
+    check_complete(flat, x, flat(x).argmax(1).tolist())  # squeezenet's other scores may be rectified to 0
 
 
 def test_layers_that_cut_the_network_are_complete_too(case):
@@ -153,12 +154,16 @@ def test_a_change_far_down_equals_its_multipliers_from_there(cases):
     """What the layers after a cut contribute does not depend on where the multipliers start."""
     case = cases["vit"]
     objective, method = channel(case.family.late, 1), DeepLift(baselines=0.2)
-    for wrt in ("input", "conv_proj", "encoder.layers.encoder_layer_0.ln_1", "encoder.layers.encoder_layer_0"):
+    sums = []
+    for wrt in ("input", "encoder.dropout", "encoder.layers.encoder_layer_0"):
         result = method(case.flat, case.x, objective, wrt=wrt)
-        past = "completeness_gap" not in result.diagnostics
-        assert past == (wrt.endswith("ln_1"))
-        if not past:
-            assert_close(result.diagnostics["completeness_gap"], torch.zeros(3).double(), rtol=0, atol=1e-12)
+        sums.append(result.values.flatten(1).sum(1))
+        assert_close(result.diagnostics["completeness_gap"], torch.zeros(3).double(), rtol=0, atol=1e-12)
+    assert_close(sums[0], sums[1], rtol=1e-9, atol=0)
+    assert_close(sums[0], sums[2], rtol=1e-9, atol=0)
+    # a residual path, or the class token, leads past these
+    for wrt in ("encoder.layers.encoder_layer_0.ln_1", "conv_proj"):
+        assert "completeness_gap" not in method(case.flat, case.x, objective, wrt=wrt).diagnostics
 
 
 class Skip(nn.Module):
