@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netlens.attribution.engine import gradients_of
 from netlens.flat import FlatModel
-from netlens.flat.layers import Add, Concatenate, Mean, Permute, Reshape, Select, Slot, is_kind
+from netlens.flat.layers import Add, Apply, Concatenate, Mean, Permute, Reshape, Select, Slot, is_kind
 from netlens.flat.model import OUTPUT
 from netlens.flat.program import Step
 from netlens.objectives import Objective
@@ -21,6 +21,7 @@ _HOMOGENEOUS = (
     *(nn.Flatten, nn.Dropout, nn.Dropout2d, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.Upsample),
     *(Add, Concatenate, Mean, Permute, Reshape, Select),
 )
+_TAKES_APART = ("chunk", "split", "tensor_split", "unbind")  # into a tuple, which has no gradient of its own
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d)
 
 
@@ -62,6 +63,8 @@ def _has_bias(step: Step, from_input: set[str]) -> bool:
     layer = step.layer
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         return layer.bias is not None
+    if isinstance(layer, Apply) and getattr(layer.function, "__name__", "") in _TAKES_APART:
+        return False
     if not is_kind(layer, _HOMOGENEOUS):
         return True
     adds_a_number = isinstance(layer, Add) and not all(isinstance(arg, Slot) for arg in layer.args)
