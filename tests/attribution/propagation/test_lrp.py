@@ -119,6 +119,34 @@ def test_at_epsilon_0_it_is_the_input_times_the_gradient(cases, name):
         assert_close(got, expected, rtol=1e-8, atol=1e-10 * expected.abs().max().item())
 
 
+class Normed(nn.Module):
+    """A residual block behind a layer norm, whose deviation may be held constant."""
+
+    held = False
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.mlp, self.head = nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        y = self.held_norm(x) if self.held else self.norm(x)
+        return self.head(x + torch.relu(self.mlp(y)))
+
+    def held_norm(self, x):
+        deviation = (x.var(-1, keepdim=True, unbiased=False) + self.norm.eps).sqrt().detach()
+        return (x - x.mean(-1, keepdim=True)) / deviation * self.norm.weight + self.norm.bias
+
+
+def test_at_epsilon_0_norms_give_the_gradient_with_their_deviation_held():
+    network = randomised(Normed()).double()
+    x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    got = LRP("epsilon", epsilon=0)(FlatModel.from_nn_Module(network), x, logit(1)).values
+    network.held = True
+    leaf = x.clone().requires_grad_()
+    assert_close(got, x * torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)[0], rtol=1e-9, atol=1e-12)
+
+
 # zennit
 
 
