@@ -233,6 +233,8 @@ def test_an_objective_is_linear_in_its_terms(method, some):
         "SmoothGradient",
         "Occlusion",
         "BlurIntegratedGradients",
+        "DeepLift",
+        "DeepLiftShap",
         "GradientShap",
         "InternalInfluence",
         "LayerConductance",

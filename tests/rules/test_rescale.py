@@ -287,6 +287,12 @@ def test_a_quotient():
     assert_close(multipliers(network, vector(6, 2), vector(1, 4)), vector(1 / 3, -3.25 / 6))
 
 
+def test_a_quotient_whose_divisor_changes_its_sign():
+    network = Calls(lambda x: x[:, 0] / x[:, 1])
+    # 6 / 2 from 1 / -4 rises by 3.25, all of it by the divisor's change of 6
+    assert_close(multipliers(network, vector(6, 2), vector(1, -4)), vector(0, 3.25 / 6))
+
+
 def test_a_max_pool_that_rises_and_falls():
     x, r = vector(5, 1, 0, 2)[None], vector(1, 3, 4, 0)[None]
     # the window (5, 1) from (1, 3) rises by 2 at its first place, which rose by 4; (0, 2) from (4, 0) falls by 2 at the
