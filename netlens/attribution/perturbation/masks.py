@@ -38,11 +38,12 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
         raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
     shapes = [(rows, min(width, n_segments // rows)) for rows in range(1, min(height, n_segments) + 1)]
 
-    def elongation(shape: tuple[int, int]) -> float:
+    def misfit(shape: tuple[int, int]) -> float:
+        # how far patches are from square, and how many fewer they are than asked for: both as ratios
         rows, columns = shape
-        return abs(math.log(height * columns / (rows * width)))
+        return abs(math.log(height * columns / (rows * width))) + math.log(n_segments / (rows * columns))
 
-    rows, columns = min(shapes, key=elongation)
+    rows, columns = min(shapes, key=misfit)
     row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
     return row[:, None] * columns + column
 

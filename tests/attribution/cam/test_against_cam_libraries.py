@@ -105,7 +105,7 @@ def by_torchcam(kind: str, module: nn.Module, layer: str, x: Tensor, **options) 
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize(("kind", "tolerance"), [("GradCAM", 1e-12), ("LayerCAM", 1e-12), ("XGradCAM", 1e-6)])
+@pytest.mark.parametrize(("kind", "tolerance"), [("GradCAM", 1e-12), ("LayerCAM", 1e-12), ("XGradCAM", 1e-8)])
 def test_torchcam_with_gradients(network, x, kind, tolerance, depth):
     """Torchcam adds 1e-8 to the divisor of XGrad-CAM, which shows in channels that are hardly active."""
     name, module, flat = network
@@ -166,12 +166,12 @@ def by_grad_cam(kind: str, module: nn.Module, layer: str, x: Tensor) -> np.ndarr
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize(
     ("kind", "tolerance"),
-    # it adds 1e-7 to the divisor of XGrad-CAM and 1e-6 to that of Grad-CAM++, whose squared gradients are as small
+    # it adds 1e-7 to the divisor of XGrad-CAM; to that of Grad-CAM++, whose squared gradients are as small, 1e-6
     [
         ("HiResCAM", 1e-12),
         ("GradCAMElementWise", 1e-12),
         ("LayerCAM", 1e-12),
-        ("XGradCAM", 1e-5),
+        ("XGradCAM", 1e-7),
         ("ShapleyCAM", 1e-10),
     ],
 )
