@@ -30,10 +30,10 @@ class ExtremalPerturbation(Method):
     """The mask of a given area that keeps the objective highest when all else is blurred; the mean over `areas`.
 
     `values` are masks in [0, 1], the same in all channels. `variant`: "preserve" shows what the mask covers, "delete"
-    blurs it so that the objective falls lowest, "dual" does both. `areas` are parts of the image in (0, 1), one mask
-    for each. The blur grows to a standard deviation of `blur`, where the mask is 0; with `baselines`, what is not shown
-    fades to these instead. Masks are smooth over `sigma`, from `grid_size` cells along the longer side. Both widths are
-    parts of the longer side.
+    blurs it so that the objective falls lowest, "dual" does both, each by half. `areas` are parts of the image in
+    (0, 1), one mask for each. The blur grows to a standard deviation of `blur`, where the mask is 0; with `baselines`,
+    what is not shown fades to these instead. Masks are smooth over `sigma`, from `grid_size` cells along the longer
+    side. Both widths are parts of the longer side.
 
     Gradient ascent with momentum from a mask of 1, on the share of f(x) - f(all perturbed) that is reached, less
     `penalty` times the mean square by which the sorted mask misses 0 and 1 of that area, a weight that grows from 0.
@@ -78,8 +78,9 @@ class ExtremalPerturbation(Method):
         smooth = SmoothMask.of(masked.sizes, self.grid_size, self.sigma, areas)
         cells = areas.new_ones(len(rows), *smooth.cells)
         speed = torch.zeros_like(cells)
-        # where the mask shows, and how the objective counts there
-        sides = [(False, 1)] * (self.variant != "delete") + [(True, -1)] * (self.variant != "preserve")
+        # whether the mask hides, and how the objective counts there: what is optimised is a share with every variant
+        both = [(False, 0.5), (True, -0.5)]
+        sides = {"preserve": [(False, 1.0)], "delete": [(True, -1.0)], "dual": both}[self.variant]
         for step in range(self.n_steps):
             with differentiating():
                 cells.requires_grad_()

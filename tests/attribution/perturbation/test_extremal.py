@@ -51,8 +51,12 @@ def soft_discs(area: Tensor) -> Tensor:
     discs = []
     for y, x in [*itertools.product(range(1, 30, 4), range(1, 40, 4)), (10, 11), (21, 30)]:
         distance = ((down[:, None] - y) ** 2 + (across - x) ** 2).sqrt()
-        masks = smooth((distance < torch.linspace(0.1, 14, 140)[:, None, None]).to(area))
-        discs.append(masks[int((masks.mean((1, 2)) <= area).sum()) - 1])
+        radii, least, most = torch.linspace(0.1, 14, 140), 0, 139
+        while least < most:  # the mean of a mask grows with its radius
+            middle = (least + most + 1) // 2
+            fits = smooth((distance < radii[middle])[None].to(area)).mean() <= area
+            least, most = (middle, most) if fits else (least, middle - 1)
+        discs.append(smooth((distance < radii[least])[None].to(area))[0])
     return torch.stack(discs)
 
 
@@ -76,6 +80,16 @@ def test_the_mask_has_its_area_and_lies_on_the_evidence(lit, variant):
         discs = soft_discs(mask.mean())
         others = module(x[i : i + 1] * (1 - discs if variant == "delete" else discs)[:, None])[:, i]
         assert score < others.min() if variant == "delete" else score > others.max()
+
+
+def test_on_a_linear_network_all_variants_are_one(lit):
+    _, flat, x = lit
+    preserve, delete, dual = (
+        ExtremalPerturbation(0.1, variant, 50, baselines=0.0)(flat, x, logit([0, 1])).values
+        for variant in ("preserve", "delete", "dual")
+    )
+    assert_close(delete, preserve, rtol=0, atol=1e-9)
+    assert_close(dual, preserve, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("area", [0.04, 0.2, 0.5])
