@@ -23,7 +23,7 @@ ROWS = [
     ("adapters", "objectives", "rules"),
     ("predictions",),
     ("results", "show"),
-    ("attribution",),
+    ("attribution", "visualization"),
     ("evaluation",),
     ("zoo",),
     ("lens",),
