@@ -11,11 +11,13 @@ from netlens.rules.composites import (
     EpsilonPlusFlat,
 )
 from netlens.rules.guided import DECONVNET, GUIDED
+from netlens.rules.redirected import REDIRECTED
 
 __all__ = [
     "COMPOSITES",
     "DECONVNET",
     "GUIDED",
+    "REDIRECTED",
     "Composite",
     "Epsilon",
     "EpsilonAlpha2Beta1",

@@ -1,0 +1,48 @@
+"""Redirected rectifiers: where a whole sample is dead, gradients still pass that would bring it back to life."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from netlens.flat.layers import Wrapper
+from netlens.flat.rules import Rule, Rules, vjp
+
+
+def live_range(layer: nn.Module) -> tuple[float, float]:
+    """The inputs between which a rectifier has a derivative; outside, it is constant."""
+    while isinstance(layer, Wrapper):
+        layer = layer.inner
+    if isinstance(layer, nn.Hardtanh):  # and ReLU6, which is one
+        return layer.min_val, layer.max_val
+    if isinstance(layer, nn.Hardsigmoid):
+        return -3.0, 3.0
+    if isinstance(layer, nn.Hardswish):
+        return -3.0, math.inf
+    return (layer.threshold if isinstance(layer, nn.Threshold) else 0.0), math.inf
+
+
+def _redirected(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradient: Tensor) -> tuple[Tensor | None]:
+    (true,) = vjp(output, inputs, gradient)
+    assert true is not None
+    low, high = live_range(layer)
+    x = inputs[0]
+    # a gradient that would push the unit further out of its live range does no good, and Adam would remember it
+    inwards = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
+    dead = true.flatten(1).eq(0).all(1) if true.ndim > 1 else true.eq(0)
+    return (torch.where(inwards & dead.view(-1, *[1] * (true.ndim - 1)), gradient, true),)
+
+
+REDIRECTED = Rules(
+    {(nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid): Rule(_redirected, name="redirected")},
+    name="redirected rectifiers",
+)
+"""Where nothing of a sample's gradient gets through a rectifier, what points into its live range passes: up below zero
+and, for ReLU6 and its kin, down above the upper end. All other samples keep the true derivative.
+
+For the gradient of something to be maximised. What starts dead would otherwise stay so, and its picture grey.
+Olah et al. 2017, https://distill.pub/2017/feature-visualization
+"""
