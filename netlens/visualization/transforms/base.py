@@ -1,0 +1,43 @@
+"""What a transform is: a disturbance of each picture of a batch, drawn from that picture's own generator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+
+Generators = Sequence[torch.Generator]
+Size = tuple[int, int]
+
+
+class Transform(ABC):
+    """Abstract: disturbs pictures (N, C, H, W), each by its own generator on the CPU.
+
+    So each sample is disturbed independently, and alike in whichever batch it is and on whichever device.
+    """
+
+    @abstractmethod
+    def __call__(self, images: Tensor, generators: Generators) -> Tensor:
+        """The disturbed pictures (N, C, h, w); differentiable."""
+
+
+def uniform(generators: Generators, low: float, high: float) -> Tensor:
+    """(N,) in float64: one number from each generator."""
+    drawn = torch.stack([torch.rand((), generator=generator, dtype=torch.float64) for generator in generators])
+    return low + (high - low) * drawn
+
+
+def one_of(generators: Generators, n: int) -> list[int]:
+    """A whole number from 0 to n - 1 from each generator."""
+    return [int(torch.randint(n, (), generator=generator)) for generator in generators]
+
+
+def check_batch(images: Tensor, generators: Generators) -> None:
+    """Raise unless these are pictures with a generator each."""
+    if images.ndim != 4 or len(images) != len(generators):
+        shape = tuple(images.shape)
+        raise NetLensError(f"a transform takes pictures (N, C, H, W) and N generators, not {shape}, {len(generators)}.")

@@ -1,0 +1,50 @@
+"""Transforms one after the other, and the stack of them that makes pictures clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from netlens.visualization.transforms.affine import GREY, Geometric, Jitter, Outside, Rotate, Scale, View
+from netlens.visualization.transforms.base import Generators, Transform, check_batch
+from netlens.visualization.transforms.crops import CentreCrop, Pad
+
+
+@dataclass(frozen=True)
+class Chain(Transform):
+    """Transforms one after the other; all geometric ones in a row resample the pictures once, not once each."""
+
+    steps: tuple[Transform, ...] = ()
+
+    def __call__(self, images: Tensor, generators: Generators) -> Tensor:
+        check_batch(images, generators)
+        view: View | None = None
+        for step in self.flat():
+            if isinstance(step, Geometric):
+                height, width = images.shape[-2:]
+                view = step.seen(View.whole(len(images), (height, width)) if view is None else view, generators)
+            else:
+                images = step(images if view is None else view.of(images), generators)
+                view = None
+        return images if view is None else view.of(images)
+
+    def flat(self) -> tuple[Transform, ...]:
+        """The steps, with those of chains within in their places."""
+        return tuple(inner for step in self.steps for inner in (step.flat() if isinstance(step, Chain) else (step,)))
+
+
+def standard(
+    pad: int = 12,
+    outside: Outside = GREY,
+    jitter: int = 8,
+    scale: tuple[float, float] = (0.9, 1.1),
+    degrees: float = 10,
+    last_jitter: int = 4,
+) -> Chain:
+    """Pad, jitter, scale, rotate (in a fifth of the cases not) and jitter again, at the size that the picture has.
+
+    Olah et al. 2017, https://distill.pub/2017/feature-visualization
+    """
+    moves = (Jitter(jitter), Scale(*scale), Rotate(degrees, upright=0.2), Jitter(last_jitter))
+    return Chain((Pad(pad, outside), *moves, CentreCrop(pad)))
