@@ -1,0 +1,25 @@
+"""Parameterisations: how pictures are made of what is optimised."""
+
+from netlens.visualization.params.alpha import Alpha, on_backgrounds, over
+from netlens.visualization.params.base import Param
+from netlens.visualization.params.cppn import CPPN
+from netlens.visualization.params.fourier import Fourier
+from netlens.visualization.params.from_image import FromImage
+from netlens.visualization.params.maco import Maco
+from netlens.visualization.params.pixel import Pixel
+from netlens.visualization.params.pyramid import Pyramid
+from netlens.visualization.params.shared import Shared
+
+__all__ = [
+    "CPPN",
+    "Alpha",
+    "Fourier",
+    "FromImage",
+    "Maco",
+    "Param",
+    "Pixel",
+    "Pyramid",
+    "Shared",
+    "on_backgrounds",
+    "over",
+]

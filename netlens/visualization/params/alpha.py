@@ -1,0 +1,60 @@
+"""Pictures with a channel that says how opaque they are, so that what does not matter can vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.visualization.params.base import Param, Size, noise
+from netlens.visualization.params.colour import to_image
+from netlens.visualization.params.spectrum import falling, to_picture
+from netlens.visualization.params.wrapped import Wrapped
+
+
+@dataclass(frozen=True)
+class Alpha(Wrapped):
+    """Another parameterisation with a further channel, last in its images: 0 where transparent, 1 where opaque.
+
+    A network is shown such images `on_backgrounds`; then what it does not look at may as well be transparent.
+
+    Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
+    """
+
+    param: Param
+
+    def __post_init__(self) -> None:
+        if isinstance(self.param, Alpha) or self.param.channels not in (1, 3):
+            raise NetLensError("pictures of 1 or 3 channels can have one for alpha, once.")
+
+    @property
+    def inner(self) -> Param:
+        return self.param.with_channels(self.channels + 1)
+
+    @property
+    def channels(self) -> int:
+        return self.param.channels
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Alpha, list[Tensor]]:
+        whole, resized = self.inner.resized(parameters, size)
+        return Alpha(whole.with_channels(self.channels)), resized
+
+    def with_channels(self, channels: int) -> Alpha:
+        return Alpha(self.param.with_channels(channels))
+
+
+def over(images: Tensor, background: Tensor | float) -> Tensor:
+    """Images (N, C + 1, H, W) laid on a background, which has no part in them where they are opaque: (N, C, H, W)."""
+    colours, opacity = images[:, :-1], images[:, -1:]
+    return colours * opacity + background * (1 - opacity)
+
+
+def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Each image (N, C + 1, H, W) laid on a random background that is as smooth as photographs: (N, C, H, W)."""
+    height, width = images.shape[2:]
+    drawn = torch.stack([noise(own, images.shape[1] - 1, height, width // 2 + 1, 2) for own in generators])
+    waves = torch.view_as_complex(drawn.to(images)) * falling((height, width), images) / 4
+    return over(images, to_image(to_picture(waves, width), decorrelate=True))

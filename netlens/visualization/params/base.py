@@ -1,0 +1,151 @@
+"""What a parameterisation is: tensors to optimise, and the picture that they make."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.visualization.params.colour import to_image
+
+Size = int | tuple[int, int]
+
+P = TypeVar("P", bound="Sized")
+
+
+class Param(ABC):
+    """Abstract: how a batch of pictures is made of tensors that can be optimised. Holds options, not those tensors."""
+
+    @property
+    @abstractmethod
+    def extent(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """How many pictures `start` begins."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """The channels of colour, which a network sees; 1 for grey."""
+
+    @property
+    @abstractmethod
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+
+    @property
+    @abstractmethod
+    def decorrelate(self) -> bool:
+        """Whether `values` are colours that vary independently in photographs, rather than red, green and blue."""
+
+    @abstractmethod
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        """The leaf tensors to optimise, of which the first dimension is the batch; picture i depends on seed i alone."""
+
+    @abstractmethod
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        """(N, C, H, W): the unbounded colours of the pictures, 0 for mid grey."""
+
+    @abstractmethod
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Param, list[Tensor]]:
+        """The same pictures at another size, with new leaf tensors to optimise."""
+
+    @abstractmethod
+    def with_channels(self, channels: int) -> Param:
+        """The same options for pictures of so many channels."""
+
+    def image(self, parameters: Sequence[Tensor]) -> Tensor:
+        """(N, C, H, W) in [0, 1], differentiable: the pictures that the parameters make."""
+        return to_image(self.values(parameters), self.decorrelate)
+
+
+@dataclass(frozen=True)
+class Sized(Param):
+    """Abstract: a parameterisation that is told how many pictures of which size to make.
+
+    size: a side in pixels, or (height, width), odd or even. batch: how many pictures. channels: 3, or 1 for a grey
+    network. seed: one for each picture, or the first of them, from which they count upwards: picture i of a batch is
+    the single picture of seed i. decorrelate: optimise colours that vary independently in photographs.
+    """
+
+    size: Size = 224
+    batch: int = 1
+    channels: int = 3
+    seed: int | Sequence[int] = 0
+    decorrelate: bool = True
+
+    def __post_init__(self) -> None:
+        extent_of(self.size)
+        if not _counts(self.batch) or not _counts(self.channels):
+            raise NetLensError(f"batch and channels are at least 1, not {self.batch!r} and {self.channels!r}.")
+        if isinstance(self.seed, Sequence):
+            object.__setattr__(self, "seed", tuple(self.seed))  # a list would be no part of a frozen value
+        if len(self.seeds) != self.batch:
+            raise NetLensError(f"there are {len(self.seeds)} seeds for a batch of {self.batch}; give one for each.")
+        if min(self.seeds) < 0:
+            raise NetLensError(f"a seed is at least 0, not {min(self.seeds)}.")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        return extent_of(self.size)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.seed) if isinstance(self.seed, Sequence) else tuple(range(self.seed, self.seed + self.batch))
+
+    def with_channels(self: P, channels: int) -> P:
+        return replace(self, channels=channels)
+
+    def drawn(
+        self,
+        draw: Callable[[torch.Generator], Sequence[Tensor]],
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> list[Tensor]:
+        """Leaf tensors that stack what is drawn for each picture, from a generator of its own."""
+        if dtype not in (torch.float32, torch.float64):
+            raise NetLensError(
+                f"pictures are optimised in float32 or float64, not {dtype}; convert the finished image."
+            )
+        # tensors made under inference_mode could not be optimised
+        with torch.inference_mode(False):
+            pictures = [draw(_generator(seed)) for seed in self.seeds]
+            return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
+
+
+def noise(generator: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers, in float64, so that every precision starts from the same picture."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def leaf(tensor: Tensor) -> Tensor:
+    """A tensor of the same numbers that gradients are taken at."""
+    with torch.inference_mode(False):
+        return tensor.detach().clone().requires_grad_()
+
+
+def extent_of(size: Size) -> tuple[int, int]:
+    """Height and width of a size, which may be one side of a square."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or not all(map(_counts, sides)):
+        raise NetLensError(f"a size is a side in pixels or (height, width), not {size!r}.")
+    return sides[0], sides[1]
+
+
+def _counts(number: int) -> bool:
+    return isinstance(number, int) and number >= 1
+
+
+def _generator(seed: int) -> torch.Generator:
+    # a stream of its own: whoever else seeds a generator with the same number draws other numbers
+    state = np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))

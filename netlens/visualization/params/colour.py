@@ -1,0 +1,45 @@
+"""Colours that vary independently of each other, as the channels of photographs do not, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# how red, green and blue of photographs vary together: each column is a direction and its strength
+_PHOTOGRAPHS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float64)
+MIX = _PHOTOGRAPHS / _PHOTOGRAPHS.norm(dim=0).max()
+"""(3, 3) float64: independent colours to red, green and blue. Its columns are not orthogonal."""
+
+DARKEST = 1 / 512
+"""Half a grey level of 8 bits: what a sigmoid cannot reach, 0 and 1, is brought this near, and rounds to 0 and 255."""
+
+
+def mixed(values: Tensor) -> Tensor:
+    """Independent colours (N, C, h, w) to red, green and blue; a fourth channel, and other numbers of channels, stay.
+
+    Olah et al. 2017, https://distill.pub/2017/feature-visualization
+    """
+    return _through(MIX, values)
+
+
+def unmixed(values: Tensor) -> Tensor:
+    """The inverse of `mixed`."""
+    return _through(torch.linalg.inv(MIX), values)
+
+
+def to_image(values: Tensor, decorrelate: bool) -> Tensor:
+    """Unbounded values (N, C, h, w) to an image in [0, 1]; 0 is mid grey."""
+    return (mixed(values) if decorrelate else values).sigmoid()
+
+
+def from_image(image: Tensor, decorrelate: bool) -> Tensor:
+    """The inverse of `to_image`, exact but within half a grey level of black and white."""
+    values = image.clamp(DARKEST, 1 - DARKEST).logit()
+    return unmixed(values) if decorrelate else values
+
+
+def _through(matrix: Tensor, values: Tensor) -> Tensor:
+    if values.shape[1] not in (3, 4):
+        return values
+    colours = torch.einsum("ij,njhw->nihw", matrix.to(values), values[:, :3])
+    return colours if values.shape[1] == 3 else torch.cat([colours, values[:, 3:]], 1)

@@ -1,0 +1,44 @@
+"""Pictures made of waves: what most other pictures of this kind on the web are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.visualization.params.base import noise
+from netlens.visualization.params.invertible import Invertible
+from netlens.visualization.params.spectrum import falling, of_picture, to_picture
+
+
+@dataclass(frozen=True)
+class Fourier(Invertible):
+    """Each wave is optimised by itself, scaled so that one step moves long waves as much more as photographs do.
+
+    sd: the standard deviation of the waves that it starts from. decay: waves are scaled by 1 / frequency ** decay. The
+    parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture; four
+    of the imaginary parts at most (of the mean and the fastest waves) are nothing in a real picture.
+
+    Olah et al. 2017, https://distill.pub/2017/feature-visualization
+    """
+
+    sd: float = 0.01
+    decay: float = 1.0
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        height, width = self.extent
+        shape = (self.channels, height, width // 2 + 1, 2)
+        return self.drawn(lambda own: [self.sd * noise(own, *shape)], device, dtype)
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        (waves,) = parameters
+        return to_picture(torch.view_as_complex(waves) * self._scale(waves), self.extent[1])
+
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        return [torch.view_as_real(of_picture(values) / self._scale(values))]
+
+    def _scale(self, like: Tensor) -> Tensor:
+        # a quarter, because unit steps would otherwise drive the sigmoid of the colours into saturation
+        return falling(self.extent, like) ** self.decay / 4

@@ -1,0 +1,86 @@
+"""Parameterisations that start at a given picture instead of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.images import Source, load
+from netlens.visualization.params.base import Size, leaf
+from netlens.visualization.params.fourier import Fourier
+from netlens.visualization.params.invertible import Invertible, resampled
+from netlens.visualization.params.wrapped import Wrapped
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, eq=False)
+class FromImage(Wrapped):
+    """A parameterisation that starts at an image, and gives it back to the grey level of 8 bits.
+
+    image: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
+    `Fourier` or `Pyramid`, or one of them with options, of which size, batch, channels and seed do not count. size: None
+    for the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures, for they
+    start without noise. grey: in one channel, for a grey network.
+    """
+
+    image: Tensor | Source = field(repr=False)
+    base: Invertible | type[Invertible] = Fourier
+    size: Size | None = None
+    copies: int = 1
+    seed: int | Sequence[int] = 0
+    grey: bool = False
+    pictures: Tensor = field(init=False, repr=False)
+    """(N, C, H, W) in [0, 1], float64: where it starts."""
+
+    def __post_init__(self) -> None:
+        base = self.base if isinstance(self.base, type) else type(self.base)
+        if not issubclass(base, Invertible):
+            raise NetLensError(f"Pixel, Fourier and Pyramid can start at an image, {self.base!r} cannot.")
+        pictures = _pictures(self.image)
+        if self.grey and pictures.shape[1] >= 3:
+            pictures = torch.einsum("c,nchw->nhw", pictures.new_tensor(_LUMA), pictures[:, :3])[:, None]
+        if self.size is not None:
+            pictures = resampled(pictures, self.size)
+        object.__setattr__(self, "pictures", pictures.repeat_interleave(self.copies, 0))
+
+    @property
+    def inner(self) -> Invertible:
+        batch, channels, *extent = self.pictures.shape
+        base = self.base if isinstance(self.base, Invertible) else self.base()
+        return replace(base, size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        return [leaf(tensor.to(device, dtype)) for tensor in self.inner.of_image(self.pictures)]
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Invertible, list[Tensor]]:
+        return self.inner.resized(parameters, size)
+
+    def with_channels(self, channels: int) -> FromImage:
+        """With further channels full: a channel for alpha starts opaque."""
+        images = self.pictures[:, :channels]
+        full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
+        return FromImage(torch.cat([images, full], 1), self.base, seed=self.seed)
+
+
+def _pictures(image: Tensor | Source) -> Tensor:
+    """(N, C, H, W) in [0, 1], float64."""
+    if not isinstance(image, Tensor):
+        return torch.from_numpy(np.array(load(image))).permute(2, 0, 1)[None].double() / 255
+    if image.ndim not in (3, 4) or image.numel() == 0:
+        raise ImageError(f"an image is (C, H, W) or (N, C, H, W), not {tuple(image.shape)}.")
+    with torch.inference_mode(False):
+        pictures = image.detach().clone().cpu().double() / (255 if image.dtype == torch.uint8 else 1)
+    if not pictures.isfinite().all():
+        raise NonFiniteError("the image holds NaN or Inf; replace them first, for example with torch.nan_to_num.")
+    if pictures.min() < 0 or pictures.max() > 1:
+        low, high = float(pictures.min()), float(pictures.max())
+        raise ImageError(
+            f"the image holds {low:.4g} to {high:.4g}, not [0, 1]; undo its preprocessing or clamp it first."
+        )
+    return pictures[None] if pictures.ndim == 3 else pictures

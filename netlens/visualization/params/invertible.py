@@ -1,0 +1,48 @@
+"""Parameterisations that can show any picture, and so can start at one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.visualization.params.base import Size, Sized, extent_of, leaf
+from netlens.visualization.params.colour import from_image
+
+P = TypeVar("P", bound="Invertible")
+
+
+@dataclass(frozen=True)
+class Invertible(Sized):
+    """Abstract: a parameterisation whose parameters can be found for any picture."""
+
+    @abstractmethod
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        """The parameters of which `values` makes these (N, C, H, W)."""
+
+    def of_image(self, image: Tensor) -> list[Tensor]:
+        """Leaf tensors of which `image` makes this picture (N, C, H, W) in [0, 1], up to half a grey level of 8 bits."""
+        if image.shape[1:] != (self.channels, *self.extent):
+            wanted = (self.channels, *self.extent)
+            raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")
+        with torch.inference_mode(False), torch.no_grad():
+            return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate))]
+
+    def resized(self: P, parameters: Sequence[Tensor], size: Size) -> tuple[P, list[Tensor]]:
+        param = replace(self, size=size)
+        with torch.no_grad():
+            return param, param.of_image(resampled(self.image(parameters), size))
+
+
+def resampled(images: Tensor, size: Size) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] at another size, bicubic and without aliasing."""
+    extent = extent_of(size)
+    if images.shape[2:] == extent:
+        return images
+    return F.interpolate(images, extent, mode="bicubic", antialias=True).clamp(0, 1)

@@ -1,0 +1,108 @@
+"""Pictures whose waves have the strengths of a photograph's, so that only where they lie is optimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.visualization.params.base import Size, Sized, leaf, noise
+from netlens.visualization.params.colour import from_image
+from netlens.visualization.params.invertible import resampled
+from netlens.visualization.params.spectrum import falling, odd, of_picture, to_picture
+
+
+@dataclass(frozen=True, eq=False)
+class Maco(Sized):
+    """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
+
+    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, where the mean [:, 0, 0] may be negative; at another
+    size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels beyond
+    C: one over the frequency, around mid grey, as strong as in photographs.
+
+    Fel et al. 2023, https://arxiv.org/abs/2306.06805
+    """
+
+    magnitude: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.magnitude is not None and (self.magnitude.ndim != 3 or not self.magnitude.isfinite().all()):
+            raise NetLensError(
+                f"a magnitude is finite and (C, h, w // 2 + 1), not {tuple(self.magnitude.shape)}; see Maco.like(photos)."
+            )
+
+    @classmethod
+    def like(cls, images: Tensor, **options: Any) -> Maco:
+        """Maco with the mean magnitude and the mean colour of images (N, C, H, W) in [0, 1], at their size by default."""
+        param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
+        spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
+        magnitude = spectra.abs().mean(0)
+        magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
+        return replace(param, magnitude=magnitude)
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        return self.drawn(lambda own: [of_picture(noise(own, self.channels, *self.extent)).angle()], device, dtype)
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        (phases,) = parameters
+        width = self.extent[1]
+        magnitude = self._magnitude(phases).expand_as(phases)
+        return to_picture(torch.polar(magnitude, odd(phases, width)), width)
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Maco, list[Tensor]]:
+        """The same picture at another size, of which finer detail, where there was none, is drawn from the seeds."""
+        (phases,) = parameters
+        param = replace(self, size=size)
+        (old_height, old_width), (height, width) = self.extent, param.extent
+        with torch.no_grad():
+            known = odd(phases, old_width)
+            if self.extent == param.extent:
+                return param, [leaf(known)]
+            drawn = param.start(phases.device, phases.dtype)[0].detach()
+            fastest = (min(height, old_height) - 1) // 2
+            rows = torch.arange(-fastest, fastest + 1, device=phases.device)[:, None]
+            columns = torch.arange((min(width, old_width) - 1) // 2 + 1, device=phases.device)
+            # the corners of the pictures coincide, so the centres of their first pixels do not
+            shift = rows * (1 / height - 1 / old_height) + columns * (1 / width - 1 / old_width)
+            drawn[..., rows, columns] = known[..., rows, columns] + math.pi * shift
+        return param, [leaf(drawn)]
+
+    def _magnitude(self, like: Tensor) -> Tensor:
+        natural = falling(self.extent, like) / 4
+        natural[0, 0] = 0
+        if self.magnitude is None:
+            return natural
+        given = _at(self.extent, self.magnitude.to(like))[: self.channels]
+        return torch.cat([given, natural.expand(self.channels - len(given), -1, -1)])
+
+
+def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
+    """A magnitude at another size: interpolated along frequency, with the fall over frequency taken out."""
+    height, width = extent
+    if magnitude.shape[1:] == (height, width // 2 + 1):
+        return magnitude
+    rows, columns = magnitude.shape[1:]
+    old = (rows, rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1))
+    level = magnitude / falling(old, magnitude)
+    level[:, 0, 0] = (level[:, 1 % rows, 0] + level[:, 0, 1 % columns]) / 2  # the mean is no wave
+    vertical = torch.fft.fftfreq(height, dtype=level.dtype, device=level.device) * rows + rows // 2
+    horizontal = torch.fft.rfftfreq(width, dtype=level.dtype, device=level.device) * old[1]
+    places = torch.stack(
+        [
+            (horizontal * 2 / max(columns - 1, 1) - 1).expand(height, -1),
+            (vertical * 2 / max(rows - 1, 1) - 1)[:, None].expand(-1, len(horizontal)),
+        ],
+        -1,
+    )
+    shifted = torch.fft.fftshift(level, dim=1)[None]
+    found = F.grid_sample(shifted, places[None], padding_mode="border", align_corners=True)[0]
+    found = found * falling(extent, found)
+    found[:, 0, 0] = magnitude[:, 0, 0] * math.sqrt(height * width / (old[0] * old[1]))
+    return found

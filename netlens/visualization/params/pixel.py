@@ -1,0 +1,29 @@
+"""Pictures made of their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.visualization.params.base import noise
+from netlens.visualization.params.invertible import Invertible
+
+
+@dataclass(frozen=True)
+class Pixel(Invertible):
+    """Each pixel is optimised by itself. sd: the standard deviation of the noise that it starts from."""
+
+    sd: float = 0.01
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        return self.drawn(lambda own: [self.sd * noise(own, self.channels, *self.extent)], device, dtype)
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        (values,) = parameters
+        return values
+
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        return [values]

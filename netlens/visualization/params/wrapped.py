@@ -1,0 +1,46 @@
+"""Parameterisations that are made of another one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netlens.visualization.params.base import Param
+
+
+class Wrapped(Param):
+    """Abstract: what another parameterisation does, but for what is said otherwise."""
+
+    @property
+    @abstractmethod
+    def inner(self) -> Param:
+        """The parameterisation that does the work."""
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        return self.inner.extent
+
+    @property
+    def batch(self) -> int:
+        return self.inner.batch
+
+    @property
+    def channels(self) -> int:
+        return self.inner.channels
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return self.inner.seeds
+
+    @property
+    def decorrelate(self) -> bool:
+        return self.inner.decorrelate
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        return self.inner.start(device, dtype)
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        return self.inner.values(parameters)
