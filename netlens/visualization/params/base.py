@@ -49,7 +49,7 @@ class Param(ABC):
 
     @abstractmethod
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """The leaf tensors to optimise, of which the first dimension is the batch; picture i depends on seed i alone."""
+        """The leaf tensors to optimise, whose first dimension is the batch; picture i depends on seed i alone."""
 
     @abstractmethod
     def values(self, parameters: Sequence[Tensor]) -> Tensor:

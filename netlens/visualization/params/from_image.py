@@ -23,13 +23,13 @@ _LUMA = (0.299, 0.587, 0.114)
 class FromImage(Wrapped):
     """A parameterisation that starts at an image, and gives it back to the grey level of 8 bits.
 
-    image: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
-    `Fourier` or `Pyramid`, or one of them with options, of which size, batch, channels and seed do not count. size: None
-    for the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures, for they
-    start without noise. grey: in one channel, for a grey network.
+    source: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
+    `Fourier` or `Pyramid`, or one of them with options, of which size, batch, channels and seed do not count. size:
+    None for the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures,
+    for they start without noise. grey: in one channel, for a grey network.
     """
 
-    image: Tensor | Source = field(repr=False)
+    source: Tensor | Source = field(repr=False)
     base: Invertible | type[Invertible] = Fourier
     size: Size | None = None
     copies: int = 1
@@ -42,7 +42,7 @@ class FromImage(Wrapped):
         base = self.base if isinstance(self.base, type) else type(self.base)
         if not issubclass(base, Invertible):
             raise NetLensError(f"Pixel, Fourier and Pyramid can start at an image, {self.base!r} cannot.")
-        pictures = _pictures(self.image)
+        pictures = _pictures(self.source)
         if self.grey and pictures.shape[1] >= 3:
             pictures = torch.einsum("c,nchw->nhw", pictures.new_tensor(_LUMA), pictures[:, :3])[:, None]
         if self.size is not None:

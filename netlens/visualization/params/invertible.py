@@ -27,7 +27,7 @@ class Invertible(Sized):
         """The parameters of which `values` makes these (N, C, H, W)."""
 
     def of_image(self, image: Tensor) -> list[Tensor]:
-        """Leaf tensors of which `image` makes this picture (N, C, H, W) in [0, 1], up to half a grey level of 8 bits."""
+        """Leaf tensors of which `image` makes these pictures (N, C, H, W) in [0, 1], to half a grey level of 8 bits."""
         if image.shape[1:] != (self.channels, *self.extent):
             wanted = (self.channels, *self.extent)
             raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")

@@ -22,8 +22,8 @@ from netlens.visualization.params.spectrum import falling, odd, of_picture, to_p
 class Maco(Sized):
     """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
 
-    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, where the mean [:, 0, 0] may be negative; at another
-    size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels beyond
+    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, where the mean [:, 0, 0] may be negative; at
+    another size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels beyond
     C: one over the frequency, around mid grey, as strong as in photographs.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
@@ -34,13 +34,12 @@ class Maco(Sized):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.magnitude is not None and (self.magnitude.ndim != 3 or not self.magnitude.isfinite().all()):
-            raise NetLensError(
-                f"a magnitude is finite and (C, h, w // 2 + 1), not {tuple(self.magnitude.shape)}; see Maco.like(photos)."
-            )
+            shape = tuple(self.magnitude.shape)
+            raise NetLensError(f"a magnitude is finite and (C, h, w // 2 + 1), not {shape}; see Maco.like(photos).")
 
     @classmethod
     def like(cls, images: Tensor, **options: Any) -> Maco:
-        """Maco with the mean magnitude and the mean colour of images (N, C, H, W) in [0, 1], at their size by default."""
+        """Maco with the mean magnitude and colour of images (N, C, H, W) in [0, 1], at their size by default."""
         param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
         spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
         magnitude = spectra.abs().mean(0)
