@@ -5,9 +5,10 @@ from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.hooks import Hooks
 from netlens.flat.layers import Normalize
 from netlens.flat.model import FlatModel
-from netlens.flat.rules import Rule, Rules, vjp
+from netlens.flat.rules import RECTIFIERS, Rule, Rules, vjp
 
 __all__ = [
+    "RECTIFIERS",
     "Adapter",
     "FlatModel",
     "Hooks",
