@@ -1,8 +1,7 @@
 """Objectives on the picture itself: how rough, how loud or how busy at the edge it is. Penalties: subtract them.
 
-They read the network's input, take the network's normalisation back, and so see the picture in [0, 1] that the
-network is shown, after all transforms. Each is a mean over pixels and colours, so that its weight needs no change when
-the size does.
+They read "input" in the record, which is in the network's units, and take its normalisation back, so that they see the
+picture in [0, 1]. Each is a mean over pixels and colours, so that its weight needs no change when the size does.
 """
 
 from __future__ import annotations
