@@ -69,6 +69,7 @@ class CPPN(Sized):
 
 
 def _activated(signal: Tensor) -> Tensor:
-    """An odd and an even function of each unit, scaled to a mean square of 1 on normal signals."""
+    """An odd and an even function of each unit, with a mean of 0 and a standard deviation of 1 on normal signals."""
     bent = signal.atan()
-    return torch.cat([bent / 0.67, bent.square() / 0.6], -1)
+    # without the mean taken out, most of the signal would be the same everywhere after a few layers
+    return torch.cat([bent / 0.67, (bent.square() - 0.45) / 0.396], -1)

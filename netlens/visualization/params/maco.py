@@ -23,8 +23,8 @@ class Maco(Sized):
     """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
 
     magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, where the mean [:, 0, 0] may be negative; at
-    another size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels beyond
-    C: one over the frequency, around mid grey, as strong as in photographs.
+    another size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels
+    beyond C: one over the frequency, around mid grey, as strong as in photographs.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
@@ -74,12 +74,15 @@ class Maco(Sized):
         return param, [leaf(drawn)]
 
     def _magnitude(self, like: Tensor) -> Tensor:
-        natural = falling(self.extent, like) / 4
-        natural[0, 0] = 0
+        # the mixture of colours spreads a channel over red, green and blue, so one that is not mixed has less to give
+        mixed = 3 if self.decorrelate and self.channels in (3, 4) else 0
+        strengths = [1 / 4] * mixed + [1 / (4 * math.sqrt(3))] * (self.channels - mixed)
+        natural = falling(self.extent, like) * like.new_tensor(strengths)[:, None, None]
+        natural[:, 0, 0] = 0
         if self.magnitude is None:
             return natural
         given = _at(self.extent, self.magnitude.to(like))[: self.channels]
-        return torch.cat([given, natural.expand(self.channels - len(given), -1, -1)])
+        return torch.cat([given, natural[len(given) :]])
 
 
 def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:

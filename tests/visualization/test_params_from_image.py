@@ -1,0 +1,152 @@
+"""Starting at a picture: round trips, colours, what may be given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.testing import assert_close
+
+from netlens.images import load
+from netlens.visualization import Alpha, Fourier, FromImage, Pixel, Pyramid, on_backgrounds, over
+from netlens.visualization.params.colour import MIX, from_image, mixed, to_image, unmixed
+from netlens.visualization.params.invertible import Invertible
+
+BASES: list[Invertible | type[Invertible]] = [Pixel, Fourier, Pyramid, Fourier(decorrelate=False), Pyramid(levels=2)]
+SIZES = [(16, 16), (15, 21), (22, 13), (1, 9), (8, 1), (2, 3)]
+
+
+def eight_bits(*shape: int) -> Tensor:
+    """Noise of all grey levels, of which a third is black and a third white."""
+    levels = torch.randint(-255, 511, shape, generator=torch.Generator().manual_seed(1)).clamp(0, 255)
+    return levels.to(torch.uint8)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * (a - b).detach().square().mean().log10())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("base", BASES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_eight_bits_come_back_to_the_grey_level(
+    base: Invertible | type[Invertible], channels: int, size: tuple[int, int], dtype: torch.dtype
+) -> None:
+    picture = eight_bits(2, channels, *size)
+    param = FromImage(picture, base)
+    parameters = param.start(dtype=dtype)
+    image = param.image(parameters)
+    assert (param.extent, param.batch, param.channels) == (size, 2, channels)
+    assert torch.equal((image * 255).round().to(torch.uint8), picture)
+    assert psnr(image, picture / 255) > 50
+    assert all(p.is_leaf and p.requires_grad and p.dtype == dtype for p in parameters)
+    assert all(g.isfinite().all() and g.any() for g in torch.autograd.grad(image.square().sum(), parameters))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("base", BASES, ids=str)
+def test_black_and_white_come_back(base: Invertible | type[Invertible], level: int) -> None:
+    picture = torch.full((1, 3, 12, 15), level, dtype=torch.uint8)
+    param = FromImage(picture, base)
+    assert psnr(param.image(param.start()), picture / 255) > 50
+
+
+@pytest.mark.parametrize("base", BASES, ids=str)
+def test_what_is_neither_black_nor_white_comes_back_exactly(base: Invertible | type[Invertible]) -> None:
+    picture = torch.rand(2, 3, 15, 20, generator=torch.Generator(), dtype=torch.float64) * 0.98 + 0.01
+    param = FromImage(picture, base)
+    assert_close(param.image(param.start(dtype=torch.float64)), picture, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("base", [Pixel, Fourier, Pyramid])
+def test_values_are_encoded_exactly(base: type[Invertible], size: tuple[int, int]) -> None:
+    param = base(size, batch=2)
+    values = torch.randn(2, 3, *size, generator=torch.Generator(), dtype=torch.float64) * 3
+    assert_close(param.values(param.encoded(values)), values, rtol=0, atol=1e-11)
+    # and what real pictures have no part in is the only thing lost of the parameters
+    parameters = param.start(dtype=torch.float64)
+    again = param.encoded(param.values(parameters))
+    assert_close(param.values(again), param.values(parameters), rtol=0, atol=1e-12)
+
+
+def test_colours_are_the_directions_of_photographs() -> None:
+    wanted = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float64) / 0.46195
+    assert_close(MIX, wanted, rtol=1e-4, atol=0)
+    red, green, blue = mixed(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)).flatten()
+    assert red > 0 and green == 0 and blue == -red  # the second direction is red against blue
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_colours_are_mixed_and_unmixed_exactly(channels: int) -> None:
+    values = torch.randn(2, channels, 5, 6, generator=torch.Generator(), dtype=torch.float64) * 2
+    assert_close(unmixed(mixed(values)), values, rtol=0, atol=1e-12)
+    assert_close(mixed(unmixed(values)), values, rtol=0, atol=1e-12)
+    assert_close(from_image(to_image(values * 0.3, True), True), values * 0.3, rtol=0, atol=1e-11)
+    assert torch.equal(mixed(values)[:, 3:], values[:, 3:])
+    assert torch.equal(mixed(values), values) is (channels not in (3, 4))
+
+
+def test_everything_that_is_an_image_may_be_given(tmp_path: Path) -> None:
+    picture = eight_bits(3, 9, 14)
+    array = picture.permute(1, 2, 0).numpy()
+    Image.fromarray(array).save(tmp_path / "picture.png")
+    wanted = FromImage(picture).start()
+    for source in (tmp_path / "picture.png", Image.fromarray(array), array, picture.double() / 255, picture[None]):
+        assert_close(FromImage(source).start(), wanted, rtol=0, atol=1e-6)
+
+
+def test_size_copies_and_grey() -> None:
+    picture = eight_bits(2, 3, 20, 30)
+    param = FromImage(picture, Pixel, size=(10, 15), copies=2, seed=4, grey=True)
+    assert (param.extent, param.batch, param.channels, param.seeds) == ((10, 15), 4, 1, (4, 5, 6, 7))
+    image = param.image(param.start(dtype=torch.float64))
+    assert_close(image[0], image[1], rtol=0, atol=0)
+    assert not torch.equal(image[1], image[2])
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
+    grey = (picture / 255 * weights).sum(1, keepdim=True)
+    # a resampled picture has the mean of the picture, but for what overshoots and is clamped
+    assert_close(image[::2].mean((2, 3)), grey.mean((2, 3)), rtol=0.03, atol=0)
+    whole = FromImage(picture, Pixel, grey=True)
+    assert_close(whole.image(whole.start(dtype=torch.float64)), grey, rtol=0, atol=1 / 512)
+
+
+def test_resized_it_is_the_resized_picture(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.linspace(20, 120, 40), np.linspace(0, 100, 60))[..., None] * np.ones(3)
+    path = tmp_path / "ramp.png"
+    Image.fromarray(ramp.round().astype(np.uint8)).save(path)
+    param = FromImage(path)
+    other, parameters = param.resized(param.start(dtype=torch.float64), (20, 30))
+    small = np.array(load(path).resize((30, 20), Image.Resampling.BICUBIC))
+    wanted = torch.from_numpy(small).permute(2, 0, 1)[None] / 255
+    assert psnr(other.image(parameters), wanted) > 45
+
+
+def test_an_image_starts_opaque_and_lies_on_backgrounds() -> None:
+    picture = eight_bits(1, 3, 12, 12)
+    param = Alpha(FromImage(picture, Pixel))
+    image = param.image(param.start(dtype=torch.float64))
+    assert param.channels == 3 and image.shape == (1, 4, 12, 12)
+    assert (image[:, 3] > 1 - 1 / 255).all()
+    assert_close(over(image, 0.3), picture / 255.0, rtol=0, atol=1 / 128, check_dtype=False)
+
+
+def test_backgrounds_belong_to_samples_and_show_where_transparent() -> None:
+    images = torch.zeros(2, 4, 16, 21, dtype=torch.float64)
+    images[:, :3, :8] = 0.25
+    images[:, 3, :8] = 1
+
+    def laid(*seeds: int) -> Tensor:
+        return on_backgrounds(images[: len(seeds)], [torch.Generator().manual_seed(seed) for seed in seeds])
+
+    both = laid(1, 2)
+    assert both.shape == (2, 3, 16, 21) and both.min() >= 0 and both.max() <= 1
+    assert (both[:, :, :8] == 0.25).all()
+    assert (both[:, :, 8:].std((1, 2, 3)) > 0.05).all()
+    assert torch.equal(both[1:], laid(2)) and torch.equal(both[:1], laid(1))
+    assert not torch.equal(both[0], both[1])
