@@ -31,19 +31,19 @@ def arithmetic(layer: nn.Module, outputs: int) -> float:
     return 0.0
 
 
-def best_switch(patched: Sequence[Cost], full: Sequence[Cost]) -> int:
+def best_switch(patched: Sequence[Cost], full: Sequence[Cost], pasted: Sequence[Cost]) -> int:
     """How many of the first steps to run on patches, so that these and all later ones on full maps cost least.
 
-    `patched` has the steps that can run on patches, a beginning of those in `full`.
+    `patched` has the steps that can run on patches, a beginning of those in `full`; `pasted`, one longer, what it costs
+    to make full maps before each of them, and after the last.
 
-    >>> best_switch([Cost(1, 0), Cost(1, 0), Cost(9, 0)], [Cost(8, 0), Cost(8, 0), Cost(8, 0), Cost(8, 0)])
+    >>> full, free = [Cost(8, 0)] * 4, [Cost(0, 0)] * 4
+    >>> best_switch([Cost(1, 0), Cost(1, 0), Cost(9, 0)], full, free)
     2
     """
-    rest = sum(cost.total for cost in full)
-    least, best, spent = rest, 0, 0.0
-    for count, (patch, whole) in enumerate(zip(patched, full, strict=False), start=1):
+    rest, spent, totals = sum(cost.total for cost in full), 0.0, []
+    for patch, whole, paste in zip((*patched, Cost(0, 0)), (*full, Cost(0, 0)), pasted, strict=False):
+        totals.append(spent + paste.total + rest)
         spent += patch.total
         rest -= whole.total
-        if spent + rest < least:
-            least, best = spent + rest, count
-    return best
+    return totals.index(min(totals))

@@ -5,7 +5,8 @@ After Krypton (Nakandala et al. 2019, https://adalabucsd.github.io/papers/2019_K
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from netlens.flat.regions.sliding import Sliding
 
 @dataclass(frozen=True)
 class Work:
-    """Multiplications done, and those that full forwards of the same variants would have taken."""
+    """Multiplications of convolutions and linear layers: those done, and those that full forwards would have taken."""
 
     done: float = 0.0
     full: float = 0.0
@@ -45,18 +46,25 @@ class Plan:
 
     steps: tuple[Step, ...]
     cut: tuple[str, ...]
-    work: Work  # per row
+    rest: float  # multiplications that follow, per row
 
 
 class Incremental:
     """One sample's run, and what differs from it where a window of the value at `start` differs.
 
-    known: values of one sample that cut the program, that at `start` (1, C, H, W) among them; wanted: keys. Gradients
-    are not recorded.
+    known: values of one sample that cut the program, that at `start` (1, C, H, W) among them; wanted: keys; switch: how
+    many of the first steps run on patches, by what things cost. Gradients are not recorded.
     """
 
-    def __init__(self, program: Program, known: Mapping[str, Any], start: str, wanted: Sequence[str]) -> None:
-        self.program, self.start, self.wanted = program, start, tuple(wanted)
+    def __init__(
+        self,
+        program: Program,
+        known: Mapping[str, Any],
+        start: str,
+        wanted: Sequence[str],
+        switch: Callable[[Sequence[Cost], Sequence[Cost], Sequence[Cost]], int] = best_switch,
+    ) -> None:
+        self.program, self.start, self.wanted, self.switch = program, start, tuple(wanted), switch
         self.steps = [step for step, _ in program.schedule(known, self.wanted)]
         self.known = dict(known)
         self.shapes: dict[str, Any] = {key: _shape(value) for key, value in known.items()}
@@ -64,12 +72,15 @@ class Incremental:
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
-        self.work = Work()
         self._after = program.reached([start])
         self._of_sample = program.reached(program.inputs)
-        self._record()
+        self.result = self._recorded()
+        """The wanted values of the sample itself."""
+        self.each = sum(self._full_cost(step).arithmetic for step in self.steps)
+        """Multiplications of a full run from the known values."""
+        self.work = Work(self.each, self.each)
 
-    def _record(self) -> None:
+    def _recorded(self) -> dict[str, Any]:
         """Run the sample itself, and keep what patches will be cut from: the values up to the first global layer."""
         changed, local = {self.start}, len(self.shapes[self.start]) == 4
         self.local: list[Step] = []
@@ -93,22 +104,24 @@ class Incremental:
         with torch.no_grad():
             values = self.program.run(self.known, self.wanted, visit)
         self.base.update(self.known)
-        self.result = values
-        needed = {key for plan_cut in (self._cut(step.key) for step in self.local) for key in plan_cut}
-        kept = needed | {key for step in self.local for key in (*step.reads, step.key)} | {self.start}
+        self.cuts = [self._cut(end) for end in (self.start, *(step.key for step in self.local))]
+        kept = {key for cut in self.cuts for key in cut}
+        kept |= {key for step in self.local for key in (*step.reads, step.key)}
         self.base = {key: value for key, value in self.base.items() if key in kept}
+        return values
 
     def run(self, patch: Patch) -> dict[str, Any]:
         """The wanted values of one variant per row, whose value at `start` is the sample's except for the patch."""
         plan = self.plan(patch.size)
         rows = len(patch.value)
         with torch.no_grad():
-            patches = {self.start: patch}
+            patches, done = {self.start: patch}, plan.rest * rows
             for step in plan.steps:
                 patches[step.key] = self._step(step, patches)
+                done += arithmetic(step.layer, patches[step.key].value.numel())
             known = {key: self._full(key, patches.get(key), rows) for key in plan.cut}
             values = self.program.run(known, self.wanted)
-        self.work += Work(rows * plan.work.done, rows * plan.work.full)
+        self.work += Work(done, self.each * rows)
         return values
 
     def plan(self, size: tuple[int, int]) -> Plan:
@@ -124,11 +137,10 @@ class Incremental:
             patched.append(self._patched_cost(step, sizes))
         after = [step for step in self.steps if step not in self.local and step.key in self._after]
         full = [self._full_cost(step) for step in (*self.local, *after)]
-        count = best_switch(patched, full)
-        steps = tuple(self.local[:count])
-        done = sum(cost.arithmetic for cost in (*patched[:count], *full[count:]))
-        work = Work(done, sum(cost.arithmetic for cost in full))
-        return Plan(steps, self._cut(steps[-1].key) if steps else self._cut(self.start), work)
+        count = self.switch(patched, full, [self._pasted_cost(cut) for cut in self.cuts])
+        steps, cut = tuple(self.local[:count]), self.cuts[count]
+        rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
+        return Plan(steps, cut, rest)
 
     def _cut(self, key: str) -> tuple[str, ...]:
         """What full maps are needed of, when patches end after the layer `key`."""
@@ -148,11 +160,11 @@ class Incremental:
         if sliding is not None:
             grown = [axis.grown(n, most) for axis, n, most in zip(sliding.axes, seen[0], limit, strict=True)]
             spans = [axis.spanned(n) for axis, n in zip(sliding.axes, grown, strict=True)]
-            read = 0 if sliding.pointwise else 2 * spans[0] * spans[1] * channels  # cut out, then written over
+            read = spans[0] * spans[1] * channels * (1 if sliding.pointwise else 3)  # cut out, written over, and read
             size = (grown[0], grown[1])
         else:
             size = (min(limit[0], max(h for h, _ in seen)), min(limit[1], max(w for _, w in seen)))
-            read = size[0] * size[1] * channels * 2 * (len(step.reads) - 1)
+            read = size[0] * size[1] * channels * (3 * len(step.reads) - 2)
         sizes[step.key] = size
         outputs = size[0] * size[1] * self._channels(step.key)
         return Cost(arithmetic(step.layer, outputs), read + outputs)
@@ -160,6 +172,10 @@ class Incremental:
     def _full_cost(self, step: Step) -> Cost:
         outputs = _count(self.shapes[step.key])
         return Cost(arithmetic(step.layer, outputs), outputs + sum(_count(self.shapes[key]) for key in step.reads))
+
+    def _pasted_cost(self, cut: Sequence[str]) -> Cost:
+        """The cost of the full maps from which the rest goes on."""
+        return Cost(0.0, sum(_count(self.shapes[key]) for key in cut if key in self._after))
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
         own = [patches[key] for key in step.reads if key in patches]
@@ -173,7 +189,7 @@ class Incremental:
             value = first(step.layer(last(own[0].value))) if channels_last else step.layer(own[0].value)
             return Patch(value, own[0].top, own[0].left)
         place = hull(own, self._limit(step.key))
-        values = [self._meeting(key, patches.get(key), place) for key in step.reads]
+        values = [self._meeting(key, patches.get(key), place, channels_last) for key in step.reads]
         value = step.layer(*values)
         return Patch(first(value) if channels_last else value, place.top, place.left)
 
@@ -191,16 +207,14 @@ class Incremental:
         patch.into(block, seen.moved(-sliding.axes[0].padding, -sliding.axes[1].padding))
         return Patch(sliding(block), outputs.top, outputs.left)
 
-    def _meeting(self, key: str, patch: Patch | None, place: Place) -> Any:
+    def _meeting(self, key: str, patch: Patch | None, place: Place, channels_last: bool) -> Any:
         """One of several values that meet at `place`, in the layout of its layer."""
-        channels_last = key in self.layouts.last
-        if patch is None and (len(self.shapes[key]) != 4 or 1 in self._limit(key)):
-            return self.base[key]
         if patch is not None and patch.place == place:
             block = patch.value
+        elif len(self.shapes[key]) != 4:
+            return self.base[key]
         else:
-            base = self.base[key]
-            block = cut(first(base) if channels_last else base, place)
+            block = cut(first(self.base[key]) if channels_last else self.base[key], place)
             if patch is not None:
                 block = patch.into(block, place)
         return last(block) if channels_last else block
@@ -210,7 +224,7 @@ class Incremental:
         if key not in self._after:
             if key not in self._of_sample:
                 return base
-            return pytree.tree_map_only(Tensor, lambda value: value.expand(rows, *value.shape[1:]), base)
+            return pytree.tree_map_only(Tensor, lambda value: value.expand(rows, *value.shape).flatten(0, 1), base)
         assert patch is not None
         channels_last = key in self.layouts.last
         maps = first(base) if channels_last else base
@@ -232,7 +246,4 @@ def _shape(value: Any) -> Any:
 
 
 def _count(shape: Any) -> int:
-    count = 1
-    for size in shape[1:]:
-        count *= size
-    return count if shape else 0
+    return math.prod(shape) if shape else 0

@@ -44,13 +44,13 @@ class Layouts:
         if step.hidden or len(last) != 1 or len(shapes[step.key]) != 4:
             return False
         layer, channels_last = step.layer, last.pop()
-        if len(step.reads) == 1:
+        if len(step.reads) == 1 and not isinstance(layer, Concatenate):  # which DenseNet calls with a list of one, too
             if isinstance(layer, Permute):
                 return self._permuted(step, layer, channels_last)
             local = _alone(layer, channels_last)
         else:
             others = [shapes[key] for key in step.reads if key not in changed]
-            local = _with_others(layer, others, channels_last)
+            local = _with_others(layer, others, channels_last) and _aligned(step, maps, shapes, channels_last)
         if local and channels_last:
             self.last.add(step.key)
         return local
@@ -91,7 +91,7 @@ def _by_constant(layer: nn.Module) -> bool:
 
 
 def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bool:
-    """Whether values meet place by place; one that does not change must lie on the map, or be one for all of it."""
+    """Whether values meet place by place; one that does not change must lie on the map, or be stretched to it."""
     if channels_last and _over_channels(layer):  # with its weights as values of their own
         return all(len(shape) == 1 for shape in others)
     if isinstance(layer, Concatenate):
@@ -100,6 +100,12 @@ def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bo
     if not isinstance(layer, _TOGETHER) or len(layer.args) != 2:
         return False
     return all(len(shape) == 4 or _same_everywhere(shape, channels_last) for shape in others)
+
+
+def _aligned(step: Step, maps: list[str], shapes: Mapping[str, Any], channels_last: bool) -> bool:
+    """Whether the maps that change lie place by place on what the step gives, none of them stretched to its size."""
+    along = slice(1, 3) if channels_last else slice(2, 4)
+    return all(shapes[key][along] == shapes[step.key][along] for key in maps)
 
 
 def _same_everywhere(shape: Any, channels_last: bool) -> bool:

@@ -55,10 +55,16 @@ class Place:
 
 
 def cut(base: Tensor, place: Place) -> Tensor:
-    """The rectangles (rows, C, h, w) at `place` of one sample's maps (1, C, H, W), channels last in memory."""
-    device = base.device
-    ys = torch.tensor(place.top, device=device)[:, None] + torch.arange(place.size[0], device=device)
-    xs = torch.tensor(place.left, device=device)[:, None] + torch.arange(place.size[1], device=device)
+    """The rectangles (rows, C, h, w) at `place` of one sample's maps (1, C, H, W), channels last in memory.
+
+    Maps that are one wide or one high are as if stretched along it.
+    """
+    ys, xs = (
+        (torch.tensor(starts, device=base.device)[:, None] + torch.arange(extent, device=base.device)).clamp(
+            max=most - 1
+        )
+        for starts, extent, most in zip((place.top, place.left), place.size, base.shape[2:], strict=True)
+    )
     return base[0].permute(1, 2, 0)[ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)
 
 

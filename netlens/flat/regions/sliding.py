@@ -57,13 +57,17 @@ class Sliding:
     @classmethod
     def of(cls, layer: nn.Module) -> Sliding | None:
         """None for a layer of another kind, or one whose border follows other rules."""
-        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-            return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), 0.0)
-        if isinstance(layer, nn.MaxPool2d) and not layer.return_indices:
+        if layer._forward_pre_hooks or layer._forward_hooks:  # these may change the weight, or the result
+            return None
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and _runs_as(layer, nn.Conv2d):
+            return cls(layer, _axes(layer.kernel_size, layer.stride, _padding(layer), layer.dilation), 0.0)
+        if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and _runs_as(layer, nn.MaxPool2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), -math.inf)
-        # an average at the border may be one of fewer values
-        if isinstance(layer, nn.AvgPool2d) and not layer.ceil_mode and _pair(layer.padding) == (0, 0):
-            return cls(layer, _axes(layer.kernel_size, layer.stride, 0, 1), 0.0)
+        if isinstance(layer, nn.AvgPool2d) and _runs_as(layer, nn.AvgPool2d):
+            # an average at the border may be one of fewer values
+            unpadded = layer.count_include_pad or _pair(layer.padding) == (0, 0)
+            if unpadded and not layer.ceil_mode:
+                return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, 1), 0.0)
         return None
 
     @property
@@ -102,7 +106,23 @@ class Sliding:
             return F.conv2d(padded, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
         if isinstance(layer, nn.MaxPool2d):
             return F.max_pool2d(padded, layer.kernel_size, layer.stride, 0, layer.dilation)
-        return layer(padded)
+        assert isinstance(layer, nn.AvgPool2d)
+        return F.avg_pool2d(padded, layer.kernel_size, layer.stride, divisor_override=layer.divisor_override)
+
+
+def _runs_as(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer, perhaps of a subclass, computes just what the class of torch's does."""
+    own = type(layer)
+    return own.forward is kind.forward and getattr(own, "_conv_forward", None) is getattr(kind, "_conv_forward", None)
+
+
+def _padding(layer: nn.Conv2d) -> object:
+    """What is padded before the maps; "same" pads at most one more after them."""
+    if not isinstance(layer.padding, str):
+        return layer.padding
+    if layer.padding == "valid":
+        return 0
+    return tuple(gap * (size - 1) // 2 for gap, size in zip(layer.dilation, layer.kernel_size, strict=True))
 
 
 def _axes(kernel: object, stride: object, padding: object, dilation: object) -> tuple[Axis, Axis]:
