@@ -32,8 +32,10 @@ class Record:
 
     def maps(self, layer: str) -> Tensor:
         """An activation as maps (N, C, h, w); a vector of features is a map of one position."""
-        value = self[layer]
-        return value[:, :, None, None] if value.ndim == 2 else grid_of(self.flat, self.flat.key(layer), value)
+        key = layer if layer in self.values else self.flat.key(layer)
+        value = self.values[key]
+        two = isinstance(value, Tensor) and value.ndim == 2
+        return value[:, :, None, None] if two else grid_of(self.flat, key, value)
 
 
 class Objective(ABC):

@@ -83,7 +83,7 @@ class Reference(Objective):
                 batch = self.sized(batch.to(x), x)
             record = Record(flat, flat.record(batch, layers=self.names))
             for name in self.names:
-                _check_finite(record, name)
+                _check_read(record, name, len(batch))
             kept = tuple(self.keep(record, name) for name in self.names)
             return kept if self.rows is None else _rows(kept, self.rows)
 
@@ -123,22 +123,29 @@ def check_alive(values: Tensor, record: Record, name: str) -> None:
         )
 
 
-def _check_finite(record: Record, name: str) -> None:
-    """Raise if the other picture's activation holds NaN or Inf."""
+def _check_read(record: Record, name: str, pictures: int) -> None:
     value = record[name]
-    if isinstance(value, Tensor) and not torch.isfinite(value).all():
-        sample = int((~torch.isfinite(value).flatten(1).all(1)).nonzero()[0])
+    if not isinstance(value, Tensor) or len(value) != pictures:
+        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise NotApplicable(
+            f"layer {name!r} of {record.flat.name} has an activation of {what} for {pictures} picture(s), not one for "
+            "each; choose a layer outside of windows and boxes."
+        )
+    finite = torch.isfinite(value).flatten(1).all(1)
+    if not finite.all():
+        sample = int((~finite).nonzero()[0])
         raise NonFiniteError(
             f"layer {name!r} of {record.flat.name} holds NaN or Inf for picture {sample} of the objective."
         )
 
 
 def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
-    if isinstance(image, Tensor) and image.is_floating_point() and image.ndim == 2:
+    ready = isinstance(image, Tensor) and image.is_floating_point()
+    if ready and image.ndim == 2:
         batch = image  # the input of a network that takes vectors
     else:
         channels = x.shape[1] if x is not None and x.ndim == 4 else None
-        batch = as_batch(image, flat.adapter.preprocessing, channels)
+        batch = as_batch(image, None if ready else flat.adapter.preprocessing, channels)
     weights = next((p for p in flat.parameters() if p.is_floating_point()), batch)
     # a copy, as the network may keep the picture itself (layer "input"), which its owner may go on to change
     return batch.detach().to(weights, copy=True)
