@@ -2,6 +2,8 @@
 
 from netlens.results.attribution import Attribution, Reduction
 from netlens.results.provenance import Provenance
+from netlens.results.render import Render
+from netlens.results.state import State
 from netlens.results.storage import read_provenance
 
-__all__ = ["Attribution", "Provenance", "Reduction", "read_provenance"]
+__all__ = ["Attribution", "Provenance", "Reduction", "Render", "State", "read_provenance"]

@@ -32,12 +32,32 @@ def _redirected(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, grad
     x = inputs[0]
     # a gradient that would push the unit further out of its live range does no good, and Adam would remember it
     inwards = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
-    dead = true.flatten(1).eq(0).all(1) if true.ndim > 1 else true.eq(0)
-    return (torch.where(inwards & dead.view(-1, *[1] * (true.ndim - 1)), gradient, true),)
+    return (torch.where(inwards & _dead(true), gradient, true),)
 
+
+def _straight(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradient: Tensor) -> tuple[Tensor | None]:
+    (true,) = vjp(output, inputs, gradient)
+    assert true is not None
+    return (torch.where(_dead(true), gradient, true),)
+
+
+def _dead(gradient: Tensor) -> Tensor:
+    """Of which samples nothing got through, in a shape that broadcasts."""
+    return gradient.eq(0).flatten(1).all(1).view(-1, *[1] * (gradient.ndim - 1)) if gradient.ndim > 1 else gradient == 0
+
+
+MORTAL: tuple[type[nn.Module], ...] = (nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)
+"""Rectifiers that are constant beyond an end, so that no gradient gets through."""
+
+STRAIGHT = Rule(_straight, name="straight through")
+"""Where nothing of a sample's gradient gets through a rectifier, all of it passes.
+
+For the rectifiers that an objective reads: their units then go on to grow safely beyond an upper end, or below the
+lower one if that is what is asked for, where the true derivative would end with the first picture that just reaches it.
+"""
 
 REDIRECTED = Rules(
-    {(nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid): Rule(_redirected, name="redirected")},
+    {MORTAL: Rule(_redirected, name="redirected")},
     name="redirected rectifiers",
 )
 """Where nothing of a sample's gradient gets through a rectifier, what points into its live range passes: up below zero

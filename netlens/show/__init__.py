@@ -1,7 +1,8 @@
-"""All drawing: heat maps over images, and panels that compare them. No pyplot, hence no global state."""
+"""All drawing: heat maps over images, panels that compare them, sheets of images. No pyplot, so no global state."""
 
 from netlens.show.overlay import Look, Style, overlay
 from netlens.show.panel import Scale, panel
 from netlens.show.picture import Picture
+from netlens.show.sheet import sheet
 
-__all__ = ["Look", "Picture", "Scale", "Style", "overlay", "panel"]
+__all__ = ["Look", "Picture", "Scale", "Style", "overlay", "panel", "sheet"]

@@ -1,0 +1,93 @@
+"""State: where an optimisation stands, and its file, so that it can go on as if it had never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from netlens.heatmaps import ResultError
+from netlens.results import storage
+
+_TENSOR = "tensor"
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that it takes to go on: tensors and plain numbers, no code.
+
+    step: how many steps are done. parameters: what the pictures are made of, first dimension N. history: (step, N).
+    optimisers: what each optimiser remembers, by the position of its tensor; one for all samples, or one for each.
+    done: (N,), which samples had stopped early.
+    """
+
+    step: int
+    parameters: tuple[Tensor, ...]
+    history: Tensor
+    optimisers: tuple[Mapping[int, Mapping[str, Any]], ...]
+    done: Tensor
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Its tensors by name, and the rest as JSON takes it."""
+        tensors = {f"parameters.{i}": tensor for i, tensor in enumerate(self.parameters)}
+        tensors |= {"history": self.history, "done": self.done}
+        optimisers = [
+            [[position, _without_tensors(own, tensors)] for position, own in optimiser.items()]
+            for optimiser in self.optimisers
+        ]
+        return tensors, {"step": self.step, "parameters": len(self.parameters), "optimisers": optimisers}
+
+    @classmethod
+    def unpacked(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> State:
+        """What `packed` gave."""
+        return cls(
+            step=header["step"],
+            parameters=tuple(tensors[f"parameters.{i}"] for i in range(header["parameters"])),
+            history=tensors["history"],
+            optimisers=tuple(
+                {position: _with_tensors(own, tensors) for position, own in optimiser}
+                for optimiser in header["optimisers"]
+            ),
+            done=tensors["done"],
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write it whole, as .safetensors."""
+        if Path(path).suffix != ".safetensors":
+            raise ResultError(f"{path} should end in .safetensors, which keeps a state.")
+        tensors, header = self.packed()
+        return storage.write(path, storage.pack(".safetensors", tensors, {"state": header}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> State:
+        """Read what `save` wrote: the same bits, on the CPU."""
+        tensors, header = storage.unpack(path)
+        if "state" not in header:
+            raise ResultError(f"{path} holds no state of an optimisation.")
+        return cls.unpacked(tensors, header["state"])
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value with each tensor put among `tensors`, and its name in its place."""
+    if isinstance(value, Tensor):
+        name = f"optimiser.{len(tensors)}"
+        tensors[name] = value
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {str(key): _without_tensors(item, tensors) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without_tensors(item, tensors) for item in value]
+    return value
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, Mapping):
+        if value.keys() == {_TENSOR}:
+            return tensors[value[_TENSOR]]
+        return {key: _with_tensors(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(item, tensors) for item in value]
+    return value

@@ -1,0 +1,32 @@
+"""Sheet: pictures side by side with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from netlens.heatmaps import ResultError
+from netlens.show.overlay import photograph
+from netlens.show.picture import Picture
+from netlens.show.tiles import IN_A_ROW, Tile, arranged
+
+
+def sheet(
+    images: Tensor,
+    captions: Sequence[str] | None = None,
+    subtitles: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Picture:
+    """Draw images (N, C, H, W) in [0, 1], wrapped into even rows or into `columns`, each under its caption."""
+    for name, given in (("captions", captions), ("subtitles", subtitles)):
+        if given is not None and len(given) != len(images):
+            raise ResultError(f"There are {len(images)} images, but {len(given)} {name}.")
+    if columns is not None and columns < 1:
+        raise ResultError(f"A sheet of {columns} columns shows nothing.")
+    if columns is None:
+        columns = -(-len(images) // -(-len(images) // IN_A_ROW))
+    blank = [""] * len(images)
+    texts = zip(blank if captions is None else captions, blank if subtitles is None else subtitles, strict=True)
+    tiles = [Tile(photo, *text) for photo, text in zip(photograph(images), texts, strict=True)]
+    return arranged([tiles[start : start + columns] for start in range(0, len(tiles), columns)])

@@ -1,0 +1,201 @@
+"""One stage of an optimisation: how a step moves a batch of pictures, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
+
+from netlens.errors import NetLensError, NonFiniteError
+from netlens.results.state import State
+from netlens.visualization.gradients import GradientTransform
+from netlens.visualization.judge import Judge
+from netlens.visualization.params.base import Param, leaf
+from netlens.visualization.schedule import Stop
+
+MakeOptimiser = Callable[[list[Tensor]], Optimizer]
+"""Takes the tensors to optimise to any optimiser of torch: the class itself, or `partial(Adam, lr=0.1)`."""
+
+# each number by itself, so that samples of one batch move as if each were alone
+_ELEMENTWISE = {
+    *(torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax, torch.optim.SGD),
+    *(torch.optim.ASGD, torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.RMSprop, torch.optim.Rprop),
+}
+_CHECK_EVERY = 16  # steps, where to look at a number means to wait for the device
+
+
+@dataclass
+class Group:
+    """Samples that share an optimiser: all of them, or each alone where an optimiser looks at all numbers together."""
+
+    rows: range
+    parameters: list[Tensor]
+    optimiser: Optimizer
+
+
+class Ascent:
+    """One stage of an optimisation: a batch of pictures of one size, what judges and what moves them.
+
+    A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        param: Param,
+        parameters: Sequence[Tensor],
+        make: MakeOptimiser,
+        gradient: Sequence[GradientTransform],
+        history: Tensor,  # (steps, N), to be filled; rows from earlier stages are there already
+        done: Tensor,  # (N,)
+    ) -> None:
+        self.judge, self.param, self.gradient, self.history = judge, param, gradient, history
+        self.groups = self._groups(parameters, make)
+        self.rates = [[entry["lr"] for entry in group.optimiser.param_groups] for group in self.groups]
+        self.done = done
+        self.kept = self.parameters
+        self.health = torch.zeros_like(history)
+        self.checked = 0
+
+    def _groups(self, parameters: Sequence[Tensor], make: MakeOptimiser) -> list[Group]:
+        together = [leaf(tensor) for tensor in parameters]
+        optimiser = make(together)
+        if not isinstance(optimiser, Optimizer):
+            kind = type(optimiser).__name__
+            raise NetLensError(f"optimiser makes an optimiser of torch, such as partial(Adam, lr=0.05), not a {kind}.")
+        n = len(self.param.seeds)
+        if type(optimiser) in _ELEMENTWISE or n == 1 or self._entangled(together):
+            return [Group(range(n), together, optimiser)]
+        self.judge = self.judge.settled(self.param.image(together))
+        alone = [[leaf(tensor[i : i + 1]) for tensor in parameters] for i in range(n)]
+        return [Group(range(i, i + 1), own, make(own)) for i, own in enumerate(alone)]
+
+    def _entangled(self, parameters: list[Tensor]) -> bool:
+        """Whether a sample depends on the others, by its objective (diversity) or by what its picture shares."""
+        generators = [_generator(seed, 0) for seed in self.param.seeds]
+        first = self.judge(self.param.image(parameters), generators, redirect=True)[0]
+        gradients = torch.autograd.grad(first, parameters, allow_unused=True, materialize_grads=True)
+        return any(bool(gradient[1:].any()) for gradient in gradients)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Of all samples, as they are now."""
+        parts = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
+        return [one[0].clone() if len(one) == 1 else torch.cat(one) for one in zip(*parts, strict=True)]
+
+    @property
+    def result(self) -> list[Tensor]:
+        """Of all samples, as they are now or were when they were done."""
+        return [_chosen(self.done, kept, now) for kept, now in zip(self.kept, self.parameters, strict=True)]
+
+    def step(self, step: int, redirect: bool, rate: float) -> None:
+        """Improve all pictures that are not done."""
+        for group, rates in zip(self.groups, self.rates, strict=True):
+            if len(self.groups) > 1 and self.done[group.rows.start]:
+                self.history[step, group.rows.start : group.rows.stop] = torch.nan
+                continue
+            for entry, own in zip(group.optimiser.param_groups, rates, strict=True):
+                entry["lr"] = own * rate
+            self._step(group, step, redirect)
+
+    def _step(self, group: Group, step: int, redirect: bool) -> None:
+        rows = slice(group.rows.start, group.rows.stop)
+        seeds = self.param.seeds[rows]
+        alone = None if len(self.groups) == 1 else group.rows
+        evaluated = False
+
+        def closure() -> Tensor:
+            nonlocal evaluated
+            # an optimiser that asks several times within a step sees the same disturbance each time
+            generators = [_generator(seed, step) for seed in seeds]
+            images = self.param.image(group.parameters)
+            point = images.detach().requires_grad_() if self.gradient else images
+            values = self.judge(point, generators, alone, redirect)
+            gradients = self._gradients(values, point, images, group.parameters)
+            for tensor, gradient in zip(group.parameters, gradients, strict=True):
+                tensor.grad = gradient.neg()
+            if not evaluated:
+                self._note(step, rows, values.detach(), gradients)
+                evaluated = True
+            return -values.detach().sum()
+
+        group.optimiser.step(closure)  # type: ignore[arg-type]
+
+    def _gradients(self, values: Tensor, point: Tensor, images: Tensor, parameters: list[Tensor]) -> Sequence[Tensor]:
+        if not values.requires_grad:
+            raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
+        # the sum's gradient holds each sample's own, because no sample looks at another
+        if not self.gradient:
+            return torch.autograd.grad(values.sum(), parameters, allow_unused=True, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(values.sum(), point)
+        for transform in self.gradient:
+            gradient = transform(gradient)
+        return torch.autograd.grad(images, parameters, gradient, allow_unused=True, materialize_grads=True)
+
+    def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
+        health = values * 0
+        for gradient in gradients:
+            health = health + gradient.flatten(1).abs().amax(1) * 0
+        self.history[step, rows] = values.to(self.history.dtype)
+        self.health[step, rows] = health.to(self.health.dtype)
+
+    def check(self, steps: int, now: bool) -> None:
+        """Raise `NonFiniteError` if NaN or Inf arose in one of the first so many steps; `now`, or when it is cheap."""
+        if self.history.device.type != "cpu" and steps % _CHECK_EVERY and not now:
+            return
+        self.checked, start = steps, self.checked
+        bad = (self.health[start:steps] != 0) & ~self.done  # NaN differs from everything
+        if bad.any():
+            at, sample = (int(i) for i in bad.nonzero()[0])
+            raise NonFiniteError(
+                f"step {start + at}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is NaN or Inf "
+                f"for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate."
+            )
+
+    def retire(self, steps: int, stop: Stop) -> None:
+        """Keep the pictures of those who, after so many steps, are done."""
+        self.history[steps - 1].masked_fill_(self.done, torch.nan)
+        newly = stop(self.history[:steps]).to(self.done.device) & ~self.done
+        if newly.any():
+            pairs = zip(self.parameters, self.kept, strict=True)
+            self.kept = [_chosen(newly, now, kept) for now, kept in pairs]
+            self.done = self.done | newly
+
+    def state(self, step: int) -> State:
+        """All that it takes to go on after so many steps."""
+
+        def copied(value: Any) -> Any:
+            return value.detach().cpu().clone() if isinstance(value, Tensor) else value
+
+        memories = [group.optimiser.state_dict()["state"] for group in self.groups]
+        return State(
+            step=step,
+            parameters=tuple(tensor.cpu().clone() for tensor in self.result),
+            history=self.history[:step].cpu().clone(),
+            optimisers=tuple(tree_map(copied, memory) for memory in memories),
+            done=self.done.cpu().clone(),
+        )
+
+    def remember(self, state: State) -> None:
+        """Take up what the optimisers knew."""
+        if len(state.optimisers) != len(self.groups):
+            raise NetLensError("the state to resume from is of another optimiser; give the one that it was made with.")
+        for group, memory in zip(self.groups, state.optimisers, strict=True):
+            options = group.optimiser.state_dict()["param_groups"]
+            group.optimiser.load_state_dict({"state": dict(memory), "param_groups": options})
+
+
+def _chosen(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(mask.view(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    # one for each step, so that a resumed run needs to know no more than its step
+    state = np.random.SeedSequence(seed, spawn_key=(1, step)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))

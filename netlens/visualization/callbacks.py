@@ -1,0 +1,79 @@
+"""Callbacks: what looks on while pictures are made."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.results.state import State
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An optimisation between two of its steps. It is only true until the next one.
+
+    step: how many steps are done. values: (N,), the objective in the last of them, of the disturbed pictures that it
+    started from; None before the first. draw and capture: how its pictures and its state are made on demand.
+    """
+
+    step: int
+    steps: int
+    values: Tensor | None
+    draw: Callable[[], Tensor]
+    capture: Callable[[], State]
+
+    @property
+    def images(self) -> Tensor:
+        """(N, C, H, W) in [0, 1]: the pictures as they are now, undisturbed."""
+        with torch.no_grad():
+            return self.draw()
+
+    @property
+    def state(self) -> State:
+        """What it takes to go on from here, with `render(..., resume=state)`."""
+        return self.capture()
+
+
+class Callback(ABC):  # noqa: B024 - none of its methods is a must
+    """Abstract: overrides what it wants to know of. What it raises ends the optimisation and reaches the caller."""
+
+    def on_start(self, moment: Moment) -> None:  # noqa: B027 - each is optional
+        """Before the first step."""
+
+    def on_step(self, moment: Moment) -> None:  # noqa: B027
+        """After each step."""
+
+    def on_end(self, moment: Moment) -> None:  # noqa: B027
+        """After the last step."""
+
+
+class Frames(Callback):
+    """Keeps the pictures of every so many steps, the first and the last ones included: what `Render.save_gif` shows."""
+
+    def __init__(self, every: int = 16) -> None:
+        if every < 1:
+            raise NetLensError(f"a frame is kept of every so many steps, at least 1, not {every}.")
+        self.every = every
+        self.images: list[Tensor] = []
+        self.last = -1
+
+    def on_start(self, moment: Moment) -> None:
+        self.images, self.last = [], -1
+        self._keep(moment)
+
+    def on_step(self, moment: Moment) -> None:
+        if moment.step % self.every == 0:
+            self._keep(moment)
+
+    def on_end(self, moment: Moment) -> None:
+        if self.last != moment.step:
+            self._keep(moment)
+
+    def _keep(self, moment: Moment) -> None:
+        self.images.append(moment.images.detach().float().cpu())
+        self.last = moment.step

@@ -1,0 +1,57 @@
+"""Gradient transforms: what becomes of the gradient at a picture before it moves what the picture is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError
+
+GradientTransform = Callable[[Tensor], Tensor]
+"""Takes the gradient at the pictures (N, C, H, W) to another one, each sample by itself."""
+
+_EPS = 1e-12
+
+
+def normalised(gradient: Tensor) -> Tensor:
+    """Each sample's gradient divided by its mean absolute value, so that a step is as long for any objective."""
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=_EPS)
+
+
+@dataclass(frozen=True)
+class LaplacianSmoothing:
+    """All octaves of the gradient brought to the same strength, so that the few long waves count as much as the short.
+
+    Mordvintsev et al. 2015, https://github.com/google/deepdream
+    """
+
+    levels: int = 4
+
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise NetLensError(f"a Laplacian pyramid has at least one level, not {self.levels}.")
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        details = []
+        coarse = gradient
+        for _ in range(self.levels - 1):
+            if min(coarse.shape[-2:]) < 2:
+                break
+            smaller = F.avg_pool2d(coarse, 2, ceil_mode=True, count_include_pad=False)
+            details.append(coarse - _enlarged(smaller, coarse))
+            coarse = smaller
+        smooth = _of_one_strength(coarse)
+        for detail in reversed(details):
+            smooth = _enlarged(smooth, detail) + _of_one_strength(detail)
+        return smooth
+
+
+def _enlarged(image: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(image, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _of_one_strength(band: Tensor) -> Tensor:
+    return band / band.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=_EPS)

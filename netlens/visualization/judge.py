@@ -1,0 +1,159 @@
+"""What judges pictures: a network, run no further than the objective reads, on pictures disturbed and normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.fast import fast
+from netlens.flat.keys import LayerKey
+from netlens.flat.layers import is_kind
+from netlens.flat.model import OUTPUT
+from netlens.flat.rules import Rule, Rules
+from netlens.objectives import Objective, Record
+from netlens.rules.redirected import MORTAL, REDIRECTED, STRAIGHT
+from netlens.visualization.params import on_backgrounds
+from netlens.visualization.transforms.base import Generators, Size, Transform
+from netlens.visualization.transforms.crops import Fit
+from netlens.visualization.transforms.standard import Chain
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An objective as a function of pictures in [0, 1]; `size` is that at which the network looks at them."""
+
+    flat: FlatModel
+    objective: Objective
+    transforms: Transform
+    size: Size
+
+    @classmethod
+    def of(cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size) -> Judge:
+        """The network looks at pictures at their own size if it can, otherwise at that which it expects."""
+        judge = cls(flat, objective, transforms, extent)
+        expected = flat.adapter.preprocessing.size
+        if expected is None or expected == extent or not judge._layers:
+            return judge
+        try:
+            judge._run(torch.zeros(1, channels_of(flat), *extent))
+        except Exception:  # whatever a layer makes of a size that it cannot take; another cause fails again below
+            judge = replace(judge, size=expected)
+            judge._run(torch.zeros(1, channels_of(flat), *expected))
+        return judge
+
+    def __call__(
+        self, images: Tensor, generators: Generators, rows: Sequence[int] | None = None, redirect: bool = False
+    ) -> Tensor:
+        """(n,): the objective of each picture (n, C, H, W); `rows` are their places in the batch, if not all of it.
+
+        "input" is, for the objective, the picture itself: undisturbed and at its own size, in the network's units. A
+        channel more than the network takes is the pictures' opacity, and each is laid on a background of its own.
+        """
+        if images.shape[1] == channels_of(self.flat) + 1:
+            images = on_backgrounds(images, generators)
+        record = self._run(self._disturbed(images, generators), redirect) if self._layers else {}
+        if len(self._layers) < len(self._keys):
+            record[self.flat.inputs[0]] = self._normalised(images)
+        objective = self.objective if rows is None else self.objective.take(rows)
+        values = objective(Record(self.flat, record))
+        if values.shape != (len(images),):
+            got = tuple(values.shape)
+            raise NotApplicable(f"{objective} gives {got} numbers for {len(images)} samples; it must give one each.")
+        return values
+
+    def settled(self, images: Tensor) -> Judge:
+        """The same, once all that the objective lets depend on the batch is decided on these pictures."""
+        return replace(self, objective=self.objective.settled(self.flat, self._input(images.detach())))
+
+    def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
+        height, width = images.shape[-2:]
+        if height > self.size[0] or width > self.size[1]:
+            # bilinear resampling would skip pixels
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
+        return Chain((self.transforms, Fit(self.size)))(images, generators)
+
+    def _run(self, images: Tensor, redirect: bool = False) -> dict[str, Tensor]:
+        runner = self._redirected if redirect else self._runner
+        return runner.run({self.flat.inputs[0]: self._input(images)}, self._layers)
+
+    def _input(self, images: Tensor) -> Tensor:
+        return self._normalised(images.to(self._weights.device)).to(self._weights.dtype)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean, scale = (column.to(images) for column in self._units)
+        return (images - mean) * scale
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        return self.flat.keys_of(self.objective.layers)
+
+    @cached_property
+    def _layers(self) -> list[str]:
+        return [key for key in self._keys if key not in self.flat.inputs]
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return weights_of(self.flat)
+
+    @cached_property
+    def _plain(self) -> FlatModel:
+        # its weights have no gradients, and those of the pictures are the same to rounding
+        return fast(self.flat, keep=self._layers)
+
+    @cached_property
+    def _straight(self) -> dict[LayerKey | tuple[type[nn.Module], ...], Rule]:
+        return dict.fromkeys(read_rectifiers(self.flat, self._layers), STRAIGHT)
+
+    @cached_property
+    def _runner(self) -> FlatModel:
+        return self._plain.with_rules(Rules(self._straight, "straight through")) if self._straight else self._plain
+
+    @cached_property
+    def _redirected(self) -> FlatModel:
+        try:
+            return self._plain.with_rules(Rules({**REDIRECTED.rules, **self._straight}, REDIRECTED.name))
+        except NotApplicable:  # without rectifiers that die, there is none to wake
+            return self._plain
+
+    @cached_property
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """What to subtract from pictures, and to multiply them by; a grey network may be known by colours only."""
+        known = self.flat.adapter.preprocessing
+        mean, std = torch.tensor(known.mean), torch.tensor(known.std)
+        if channels_of(self.flat) == 1:
+            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+        device = self._weights.device
+        return mean.view(-1, 1, 1).to(device), 1 / std.double().view(-1, 1, 1).to(device)
+
+
+def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
+    """The rectifiers at or before `keys` with no weights in between: those whose ends an objective on `keys` meets."""
+    program = flat.program
+    pending = {*keys, *(program.outputs if OUTPUT in keys else ())}
+    found = []
+    for step in reversed(program.steps):
+        if step.key in pending:
+            if is_kind(step.layer, MORTAL):
+                found.append(step.key)
+            elif next(step.layer.parameters(), None) is None:
+                pending.update(step.reads)
+    return found
+
+
+def weights_of(flat: FlatModel) -> Tensor:
+    """One of the network's weights, for its type and device."""
+    return next((p for p in flat.parameters() if p.is_floating_point()), torch.empty(0))
+
+
+def channels_of(flat: FlatModel) -> int:
+    """How many channels the pictures have that a network takes: those of the convolutions that read its input."""
+    readers = (step.layer for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs))
+    first = next((layer for layer in readers if isinstance(layer, nn.Conv2d)), None)
+    return len(flat.adapter.preprocessing.mean) if first is None else first.in_channels

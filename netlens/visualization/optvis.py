@@ -1,0 +1,141 @@
+"""OptVis: the renderer, which makes pictures that excite what an objective reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+from netlens.results.provenance import Provenance
+from netlens.results.render import Render
+from netlens.results.state import State
+from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.callbacks import Callback, Frames
+from netlens.visualization.gradients import GradientTransform
+from netlens.visualization.loop import Loop, suited
+from netlens.visualization.params.base import Param
+from netlens.visualization.schedule import Schedule, Stop
+from netlens.visualization.transforms import Transform, standard
+
+ADAM: MakeOptimiser = partial(torch.optim.Adam, lr=0.05)
+
+
+class OptVis:
+    """Makes pictures that maximise an objective, as the network sees them through small disturbances.
+
+    transforms: by default `standard()`; `Chain()` disturbs nothing. Colours are in [0, 1]; the network gets them as its
+    adapter's preprocessing says, at the pictures' size if it can take that, else at the size that it expects.
+
+    Olah et al. 2017, https://distill.pub/2017/feature-visualization
+    """
+
+    def __init__(self, flat: FlatModel, objective: Objective, transforms: Transform | None = None) -> None:
+        if not isinstance(flat, FlatModel):
+            raise NetLensError(f"OptVis takes a FlatModel, made by FlatModel.from_nn_Module, not {_kind(flat)}.")
+        if not isinstance(objective, Objective):
+            raise NetLensError(f"OptVis takes an objective such as channel('layer3', 12), not {_kind(objective)}.")
+        if len(flat.inputs) != 1:
+            names = ", ".join(flat.inputs)
+            raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
+        flat.keys_of(objective.layers)  # a wrong name raises here, before anybody waits
+        self.flat = flat
+        self.objective = objective
+        self.transforms = standard() if transforms is None else transforms
+
+    def render(
+        self,
+        param: Param,
+        steps: int = 512,
+        optimiser: MakeOptimiser = ADAM,
+        schedule: Schedule | None = None,
+        gradient: GradientTransform | Sequence[GradientTransform] = (),
+        redirect: int = 16,
+        callbacks: Sequence[Callback] = (),
+        stop: Stop | None = None,
+        progress: bool = True,
+        resume: Render | State | None = None,
+    ) -> Render:
+        """Optimise the pictures that `param` makes, each sample of the batch as if it were alone.
+
+        steps: how many in all, those done before `resume` included. optimiser: takes the tensors to an optimiser of
+        torch; one that is not elementwise, such as LBFGS, gets each sample by itself. schedule: learning rates and
+        sizes. gradient: what becomes of the gradient at the picture, one or several after each other. redirect: for how
+        many steps dead rectifiers let gradients pass. stop: which samples are done, see `Plateau`. resume: what an
+        earlier run with the same options gave, or its state.
+
+        Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
+        """
+        if steps < 1:
+            raise NetLensError(f"a picture takes at least one step, not {steps}.")
+        schedule = Schedule() if schedule is None else schedule
+        transforms = (gradient,) if callable(gradient) else tuple(gradient)
+        param = suited(param, self.flat)
+        images, state = Loop(
+            *(self.flat, self.objective, self.transforms, param, steps, optimiser, schedule, transforms),
+            *(redirect, callbacks, stop, progress),
+        ).run(resume.state if isinstance(resume, Render) else resume)
+        options = {
+            "param": param,
+            "transforms": self.transforms,
+            "steps": steps,
+            "optimiser": optimiser,
+            "schedule": schedule,
+            "gradient": transforms,
+            "redirect": redirect,
+            "stop": stop,
+        }
+        frames = next((callback.images for callback in callbacks if isinstance(callback, Frames)), [])
+        return Render(
+            images=_finite(images.float().cpu(), param.seeds),
+            history=state.history,
+            seeds=param.seeds,
+            provenance=self._provenance(len(images), options),
+            frames=tuple(frames),
+            state=state,
+        )
+
+    def _provenance(self, n: int, options: dict[str, Any]) -> Provenance:
+        flat, targets = self.flat, self.objective.targets(self.flat, n)
+        named = targets is not None and flat.classes is not None
+        return Provenance(
+            method="OptVis",
+            network=flat.name,
+            objective=repr(self.objective),
+            targets=targets,
+            target_names=tuple(flat.classes[t] for t in targets) if named else None,  # type: ignore[index, union-attr]
+            options={name: _described(value) for name, value in options.items()},
+        )
+
+
+def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
+    bad = (~torch.isfinite(images)).flatten(1).any(1)
+    if bad.any():
+        sample = int(bad.nonzero()[0])
+        raise NonFiniteError(
+            f"after the last step, the picture of sample {sample} (seed {seeds[sample]}) is NaN or Inf."
+        )
+    return images
+
+
+def _described(option: Any) -> Any:
+    """An option as its class and its own options."""
+    if is_dataclass(option) and not isinstance(option, type):
+        own = {field.name: _described(getattr(option, field.name)) for field in fields(option)}
+        return {type(option).__name__: own}
+    if isinstance(option, partial):
+        return {_described(option.func): _described(option.keywords)}
+    if isinstance(option, dict):
+        return {str(key): _described(value) for key, value in option.items()}
+    if isinstance(option, (tuple, list)):
+        return [_described(item) for item in option]
+    return getattr(option, "__name__", option)
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}"

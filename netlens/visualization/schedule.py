@@ -1,0 +1,85 @@
+"""Schedules: how the learning rate and the size of the pictures change over the steps; and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+
+Rate = Callable[[int, int], float]
+"""Takes (step, steps) to what the optimiser's learning rate is multiplied by."""
+
+Stop = Callable[[Tensor], Tensor]
+"""Takes the history (steps so far, N) to the samples (N,) that are done."""
+
+
+def constant(step: int, steps: int) -> float:
+    """The learning rate as it is."""
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Rises over the first `warmup` of the steps, then falls along half a cosine to `end` times the rate."""
+
+    warmup: float = 0.0
+    end: float = 0.0
+
+    def __call__(self, step: int, steps: int) -> float:
+        rising = self.warmup * steps
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        passed = (step - rising) / max(1.0, steps - rising)
+        return self.end + (1 - self.end) * (1 + math.cos(math.pi * passed)) / 2
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Multiplied by `factor` at each of these shares of the steps."""
+
+    at: Sequence[float] = (0.5, 0.75)
+    factor: float = 0.5
+
+    def __call__(self, step: int, steps: int) -> float:
+        return self.factor ** sum(step >= share * steps for share in self.at)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes, and the sizes that pictures have before their last one, the steps shared evenly.
+
+    Small pictures are cheap and settle what is where; the param's own size then adds the detail.
+    """
+
+    rate: Rate = constant
+    sizes: tuple[int | tuple[int, int], ...] = ()
+
+    def stage(self, step: int, steps: int) -> int:
+        """Which of the sizes step `step` of `steps` has; the last stage, `len(sizes)`, has the param's own."""
+        return min(step * (len(self.sizes) + 1) // max(1, steps), len(self.sizes))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Done is what, over `patience` steps, was no better by `gain` of itself than over those before.
+
+    Means over many steps are compared, because each step sees the picture disturbed in another way.
+    """
+
+    patience: int = 64
+    gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise NetLensError(f"patience is at least one step, not {self.patience}.")
+
+    def __call__(self, history: Tensor) -> Tensor:
+        if len(history) < 2 * self.patience:
+            return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
+        before, now = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
+        return now < before + self.gain * before.abs()
