@@ -94,6 +94,17 @@ def test_precisions_start_from_the_same_picture_also_under_inference_mode(kind: 
     assert torch.autograd.grad(param.image(single).sum(), single[0])[0].isfinite().all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_changes_no_bit(kind: str) -> None:
+    param = KINDS[kind]((9, 12))
+    parameters = param.start()
+    image, larger = param.image(parameters), param.resized(parameters, 16)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(param.start(), parameters, strict=True))
+        assert torch.equal(param.image(parameters), image)
+        assert all(torch.equal(a, b) for a, b in zip(param.resized(parameters, 16)[1], larger, strict=True))
+
+
 @pytest.mark.parametrize("kind", ["pixel", "fourier", "pyramid", "cppn", "alpha", "shared"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_start_nearly_but_not_quite_grey(kind: str, channels: int) -> None:
@@ -144,6 +155,23 @@ def test_the_same_network_of_places_makes_the_same_picture_at_any_size() -> None
     other, resized = param.resized(parameters, (96, 144))
     # the centre of every third pixel of the larger picture is that of a pixel of the smaller one
     assert_close(other.image(resized)[:, :, 1::3, 1::3], image, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 40)])
+def test_places_are_spread_evenly_around_the_middle(height: int, width: int) -> None:
+    param = CPPN((height, width))
+    y, x = param._places(torch.zeros(1, dtype=torch.float64))[0].mT.unflatten(1, param.extent)
+    assert_close(y, -y.flip(0))
+    assert_close(x, -x.flip(1))
+    assert_close(y[1, 0] - y[0, 0], x[0, 1] - x[0, 0])  # pixels are square
+    area = (x[0, 1] - x[0, 0]).square() * height * width
+    assert_close(area, torch.tensor(12.0, dtype=torch.float64))  # of a square with a standard deviation of 1
+
+
+def test_levels_of_a_pyramid_halve_down_to_a_few_pixels() -> None:
+    assert Pyramid((33, 40)).extents == [(33, 40), (17, 20), (9, 10), (5, 5)]
+    assert Pyramid((3, 40)).extents == [(3, 40)]
+    assert Pyramid((33, 40), levels=2).extents == [(33, 40), (17, 20)]
 
 
 def test_a_network_of_places_starts_alive() -> None:

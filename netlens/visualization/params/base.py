@@ -116,10 +116,8 @@ class Sized(Param):
             raise NetLensError(
                 f"pictures are optimised in float32 or float64, not {dtype}; convert the finished image."
             )
-        # tensors made under inference_mode could not be optimised
-        with torch.inference_mode(False):
-            pictures = [draw(_generator(seed)) for seed in self.seeds]
-            return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
+        pictures = [draw(_generator(seed)) for seed in self.seeds]
+        return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:
@@ -129,6 +127,7 @@ def noise(generator: torch.Generator, *shape: int) -> Tensor:
 
 def leaf(tensor: Tensor) -> Tensor:
     """A tensor of the same numbers that gradients are taken at."""
+    # a tensor made under inference_mode could not be optimised
     with torch.inference_mode(False):
         return tensor.detach().clone().requires_grad_()
 

@@ -41,5 +41,7 @@ def from_image(image: Tensor, decorrelate: bool) -> Tensor:
 def _through(matrix: Tensor, values: Tensor) -> Tensor:
     if values.shape[1] not in (3, 4):
         return values
-    colours = torch.einsum("ij,njhw->nihw", matrix.to(values), values[:, :3])
+    # under autocast, a product of matrices would leave too few bits for 256 grey levels
+    with torch.autocast(values.device.type, enabled=False):
+        colours = torch.einsum("ij,njhw->nihw", matrix.to(values), values[:, :3])
     return colours if values.shape[1] == 3 else torch.cat([colours, values[:, 3:]], 1)

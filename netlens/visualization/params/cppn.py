@@ -50,9 +50,11 @@ class CPPN(Sized):
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         signal = self._places(parameters[0])
         *hidden, last = list(zip(parameters[::2], parameters[1::2], strict=True))
-        for weight, bias in hidden:
-            signal = _activated(torch.baddbmm(bias, signal, weight))
-        return torch.baddbmm(last[1], signal, last[0]).mT.unflatten(2, self.extent)
+        # under autocast, too few bits would be left for 256 grey levels
+        with torch.autocast(signal.device.type, enabled=False):
+            for weight, bias in hidden:
+                signal = _activated(torch.baddbmm(bias, signal, weight))
+            return torch.baddbmm(last[1], signal, last[0]).mT.unflatten(2, self.extent)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:
         return replace(self, size=size), [leaf(tensor) for tensor in parameters]
