@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.folding import foldings, rebuilt
+from netlens.flat.folding import foldable, foldings, rebuilt
 from netlens.flat.taps import tapped_visit
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
 
-Stamp = tuple[tuple[int, int], ...]
+Stamp = tuple[tuple[int, int, float], ...]
 
-_TWINS: WeakKeyDictionary[FlatModel, dict[frozenset[str], tuple[Stamp, FlatModel]]] = WeakKeyDictionary()
+
+class _Twin(NamedTuple):
+    stamp: Stamp | None
+    keep: frozenset[str]
+    flat: FlatModel
+
+
+_TWINS: WeakKeyDictionary[FlatModel, _Twin] = WeakKeyDictionary()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     """A flat model that computes the same to rounding in less time; it is `flat` itself while hooks listen to it.
 
     keep: keys whose activations somebody reads; a convolution among them is not folded, as its key would then hold what
-    the batch norm gives. The twin has weights of its own. It is kept as long as the flat model, and made anew when the
-    network's weights have changed.
+    the batch norm gives. The twin has weights of its own. The last one is kept as long as the flat model, and made anew
+    when the network's weights have changed.
     """
     if tapped_visit(flat) is not None:
         return flat
+    # most keys hinder no folding, so that most layers are served by one twin
+    kept = frozenset(keep) & foldable(flat.program)
     stamp = _stamp((*flat.parameters(), *flat.buffers()))
-    wanted = frozenset(keep)
-    made = _TWINS.setdefault(flat, {}).get(wanted)
-    if made is None or stamp is None or made[0] != stamp:
-        made = (stamp if stamp is not None else (), _made(flat, wanted))
-        _TWINS[flat][wanted] = made
-    return made[1]
+    made = _TWINS.get(flat)
+    if made is None or stamp is None or (made.stamp, made.keep) != (stamp, kept):
+        made = _TWINS[flat] = _Twin(stamp, kept, _made(flat, kept))
+    return made.flat
 
 
 def _made(flat: FlatModel, keep: Collection[str]) -> FlatModel:
@@ -63,4 +70,10 @@ def _stamp(tensors: Iterable[Tensor]) -> Stamp | None:
     tensors = list(tensors)
     if any(tensor.is_inference() for tensor in tensors):
         return None
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+    # changes through `weight.data` are not counted; the sums, one pass over the weights, see them
+    return tuple((each.data_ptr(), each._version, _sum(each)) for each in tensors)
+
+
+def _sum(tensor: Tensor) -> float:
+    small = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.detach().sum(dtype=torch.float32 if small else None).item()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netlens.errors import NetLensError
-from netlens.flat.program import Program
+from netlens.flat.program import Program, Step
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -37,15 +37,28 @@ def folded(flat: FlatModel) -> FlatModel:
 
 def foldings(program: Program, keep: Collection[str] = ()) -> dict[str, nn.Module]:
     """The layers of the folded program that differ, by key; the activations at `keep` stay what they are."""
-    readers = Counter(key for step in program.steps for key in step.reads) + Counter(program.outputs)
     makers = {step.key: step.layer for step in program.steps}
     layers: dict[str, nn.Module] = {}
+    for source, norm in _pairs(program):
+        if source not in keep:
+            layers[source] = fold(makers[source], norm.layer)  # type: ignore[arg-type]
+            layers[norm.key] = nn.Identity()
+    return layers
+
+
+def foldable(program: Program) -> frozenset[str]:
+    """The keys of the layers that a batch norm can be folded into."""
+    return frozenset(source for source, _ in _pairs(program))
+
+
+def _pairs(program: Program) -> Iterator[tuple[str, Step]]:
+    """The key of each convolution or linear layer that a batch norm alone reads, and the batch norm."""
+    readers = Counter(key for step in program.steps for key in step.reads) + Counter(program.outputs)
+    makers = {step.key: step.layer for step in program.steps}
     for step in program.steps:
         source = step.reads[0] if len(step.reads) == 1 else ""
-        if source in makers and source not in keep and readers[source] == 1 and _foldable(makers[source], step.layer):
-            layers[source] = fold(makers[source], step.layer)  # type: ignore[arg-type]
-            layers[step.key] = nn.Identity()
-    return layers
+        if source in makers and readers[source] == 1 and _foldable(makers[source], step.layer):
+            yield source, step
 
 
 def _foldable(layer: Any, norm: nn.Module) -> bool:

@@ -6,7 +6,6 @@ import random
 
 import pytest
 import torch
-from local_networks import NETWORKS, PARTS, conv
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -15,6 +14,7 @@ from netlens.flat import FlatModel
 from netlens.flat.fast import fast
 from netlens.flat.regions import Incremental, Patch, Work
 from netlens.flat.regions.cost import Cost, best_switch
+from tests.local_networks import NETWORKS, PARTS, conv
 
 
 def network(name: str) -> tuple[FlatModel, Tensor]:
