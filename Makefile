@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test matrix completeness scoreboard benchmark pictures clean
+.PHONY: demo test matrix completeness scoreboard guide benchmark pictures clean
 
 demo: .venv/installed
 	@mkdir -p $(dir $(OUT))
@@ -26,6 +26,9 @@ completeness: .venv/installed
 
 scoreboard: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.scoreboard
+
+guide: .venv/installed-superpixels
+	$(BIN)/python -m benchmarks.guide --weights $(WEIGHTS) --photo $(PHOTO)
 
 benchmark: .venv/installed
 	$(BIN)/python -m benchmarks.forward

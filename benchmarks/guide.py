@@ -1,7 +1,7 @@
 """`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
 
-With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention have no picture: no trained transformer is
-at hand.
+With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene with the bundled
+transformer instead. Methods of layers explain the layer that class activation maps read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from tqdm import tqdm
 from benchmarks.tables import write_between
 from netlens import NetLens, open_network
 from netlens.attribution import METHODS, Attribution, Method
-from netlens.errors import NotApplicable
 from netlens.images import save
 from netlens.show import panel
 
 PAGE = Path("docs/methods.md")
 PICTURES = Path("images/methods")
+SCENE = "images/scene.png"
+OF_LAYERS = ("layer_activation", "layer_conductance", "internal_influence")
 SIDE = 224
 COLUMNS = 4
 
@@ -64,22 +65,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True, help="ImageNet weights of mobilenet_v2")
     parser.add_argument("--photo", required=True, help="the photo to explain")
-    parser.add_argument("--methods", help="only these, separated by commas; the gallery stays as it is")
+    parser.add_argument("--methods", help="only these, separated by commas")
     options = parser.parse_args()
-    lens = NetLens(open_network("mobilenet_v2", options.weights), options.photo)
-    names = list(METHODS) if options.methods is None else options.methods.split(",")
-    shown = []
+    photo = NetLens(open_network("mobilenet_v2", options.weights), options.photo)
+    scene = NetLens(open_network("shapes_vit"), SCENE)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name in tqdm(names, disable=None):
-        try:
-            write(lens.attribute(name), name)
-        except NotApplicable as refusal:
-            print(f"{name}: {refusal}")
-        else:
-            shown.append(name)
-    if options.methods is None:
-        for group in dict.fromkeys(family(METHODS[name]) for name in shown):
-            write_between(PAGE, group, gallery([n for n in shown if family(METHODS[n]) == group]))
+    for name in tqdm(list(METHODS) if options.methods is None else options.methods.split(","), disable=None):
+        lens = scene if family(METHODS[name]) == "attention" else photo
+        write(lens.attribute(name, wrt=lens.flat.adapter.cam_layer if name in OF_LAYERS else "input"), name)
+    shown = [name for name in METHODS if (PICTURES / f"{name}.jpg").exists()]
+    for group in dict.fromkeys(family(METHODS[name]) for name in shown):
+        write_between(PAGE, group, gallery([n for n in shown if family(METHODS[n]) == group]))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 _model = click.option(
-    "--model", default="shapes", show_default=True, help="A torchvision name, or the bundled network (shapes)."
+    "--model", default="shapes", show_default=True, help="A torchvision name, or a bundled one: shapes, shapes_vit."
 )
 _weights = click.option(
     "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."
@@ -78,14 +78,14 @@ def explain(
 ) -> None:
     """Explain pictures with several methods side by side, one PNG each."""
     with _reported():
-        from netlens.zoo import open_network
+        from netlens.zoo import BUNDLED, open_network
 
         chosen = _methods(methods)
         outputs = _outputs(images, output)
         flat = open_network(model, weights)
         if layer is not None:
             layer = flat.key(layer)
-        if model != "shapes" and weights is None:
+        if model not in BUNDLED and weights is None:
             click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
         if layer is not None and not any(_reads_layer(name) for name in chosen):
             raise NetLensError(

@@ -12,11 +12,11 @@ from netlens.flat.adapter import adapter_of
 from netlens.preprocessing import Preprocessing
 from netlens.weights import build, metadata
 
-BUNDLED = "shapes"
+SHAPES, SHAPES_VIT = BUNDLED = ("shapes", "shapes_vit")
 
 
-def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = None) -> FlatModel:
-    """A flat model by its torchvision name, or the bundled network ("shapes") by default.
+def open_network(name: str = SHAPES, weights: str | os.PathLike[str] | None = None) -> FlatModel:
+    """A flat model by its torchvision name, or a bundled network: "shapes" by default, or the transformer "shapes_vit".
 
     weights: None (random), "default" (torchvision's own, from its cache or downloaded), or a `.safetensors` or `.pth`
     file. The images that it takes and the names of its classes come with it.
@@ -24,10 +24,10 @@ def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = N
     >>> open_network().classes[0]
     'striped disc'
     """
-    if name == BUNDLED:
+    if name in BUNDLED:
         if weights is not None:
-            raise WeightsError("the bundled network brings its own weights; name a torchvision network for others.")
-        return bundled()
+            raise WeightsError(f"{name} brings its own weights; name a torchvision network for others.")
+        return bundled(name)
     network = build(name, weights)
     preprocessing, classes = metadata(name, weights)
     adapter = adapter_of(network)
@@ -36,11 +36,11 @@ def open_network(name: str = BUNDLED, weights: str | os.PathLike[str] | None = N
     return FlatModel.from_nn_Module(network, adapter=adapter, classes=classes, name=name)
 
 
-def bundled() -> FlatModel:
-    """The network that comes with netlens: it knows the 15 classes of the little world of `netlens.world`."""
-    from netlens.world import network, scene
+def bundled(name: str = SHAPES) -> FlatModel:
+    """A network that comes with netlens: both know the 15 classes of the little world of `netlens.world`."""
+    from netlens.world import network, scene, transformer
 
-    shapes = network.network()
+    shapes = network.network() if name == SHAPES else transformer.network()
     preprocessing = Preprocessing((network.SIZE, network.SIZE), network.SIZE, network.MEAN, network.STD)
     adapter = replace(adapter_of(shapes), preprocessing=preprocessing)
-    return FlatModel.from_nn_Module(shapes, adapter=adapter, classes=ClassNames(scene.CLASSES), name=BUNDLED)
+    return FlatModel.from_nn_Module(shapes, adapter=adapter, classes=ClassNames(scene.CLASSES), name=name)

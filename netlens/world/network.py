@@ -49,7 +49,7 @@ def network() -> nn.Module:
 
     Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.
     """
-    state = _verified(WEIGHTS)
+    state = verified(WEIGHTS, SHA256)
     with torch.device("meta"):  # allocates and draws nothing: the caller's random numbers stay as they were
         model = architecture()
     model.load_state_dict(state, assign=True)
@@ -63,16 +63,16 @@ def normalise(images: Tensor) -> Tensor:
     return (colours - mean) / std
 
 
-def _verified(path: Path) -> dict[str, Tensor]:
+def verified(path: Path, digest: str) -> dict[str, Tensor]:
     """The tensors of a file whose SHA-256 is right; it is read only once, so what is checked is what loads."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); reinstall netlens.") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != SHA256:
+    if found != digest:
         raise WeightsError(
-            f"{path} is not the bundled network: its SHA-256 is {found}, not {SHA256}; reinstall netlens, or, after "
-            "training anew, set SHA256 in netlens/world/network.py."
+            f"{path} is not the bundled network: its SHA-256 is {found}, not {digest}; reinstall netlens, or, after "
+            "training anew, set SHA256 in the module of that network."
         )
     return load(content)

@@ -72,9 +72,9 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
     generator = Generator().manual_seed(SEED)
     for epoch in range(epochs):
         total = torch.zeros(())
-        for done, chosen in enumerate(_batches(len(images), generator)):
+        for done, chosen in enumerate(batches(len(images), generator)):
             shown = _emerging(images[chosen], masks[chosen], min(1, (epoch + done / batches) / gentle))
-            x = _disturbed(shown, generator)
+            x = disturbed(shown, generator)
             if epoch < gentle:
                 total += lesson(x, labels[chosen])
             else:
@@ -89,8 +89,8 @@ def polish(model: nn.Module, images: Tensor, labels: Tensor) -> None:
     lesson = _Lesson(model, RATE / 4, 2 * POLISH * (len(images) // BATCH))
     generator = Generator().manual_seed(SEED)
     for _ in range(POLISH):
-        for chosen in _batches(len(images), generator):
-            _twice(lesson, _disturbed(images[chosen], generator), labels[chosen], STRENGTH)
+        for chosen in batches(len(images), generator):
+            _twice(lesson, disturbed(images[chosen], generator), labels[chosen], STRENGTH)
     lesson.progress.close()
 
 
@@ -135,12 +135,12 @@ class _Lesson:
         return loss.detach()
 
 
-def _batches(n: int, generator: Generator) -> Iterable[Tensor]:
+def batches(n: int, generator: Generator) -> Iterable[Tensor]:
     """The numbers below n in random order, BATCH at a time, without the few that are left over."""
     return torch.randperm(n, generator=generator)[: n // BATCH * BATCH].view(-1, BATCH)
 
 
-def _disturbed(images: Tensor, generator: Generator) -> Tensor:
+def disturbed(images: Tensor, generator: Generator) -> Tensor:
     """Bytes (N, 3, H, W), augmented and normalised."""
     return normalise(augment(images, generator)).contiguous(memory_format=torch.channels_last)
 

@@ -1,0 +1,102 @@
+"""Trains the bundled transformer on the bundled network: `python -m netlens.world.distillation [--output FILE]`.
+
+It learns what the scenes are and what the bundled network takes them for, half and half; its convolutions stay as they
+are. That takes minutes, where a transformer alone would have to find out first what an edge is.
+
+Hinton et al. 2015, https://arxiv.org/abs/1503.02531
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torchvision.models import VisionTransformer
+from tqdm import tqdm
+
+from netlens.world import network
+from netlens.world.scene import CLASSES, batch
+from netlens.world.training import BATCH, SEED, THREADS, accuracy, batches, disturbed, save
+from netlens.world.transformer import WEIGHTS, architecture, stem
+
+SCENES: Final = 12_000
+EPOCHS: Final = 12
+RATE: Final = 1e-3
+
+log = logging.getLogger(__name__)
+
+
+def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
+    """A transformer trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
+    images, labels, _ = batch(SEED, scenes, network.SIZE)
+    teacher = network.network()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)  # torchvision initialises from the global generator
+        model = architecture()
+    for part, learned in zip(model.conv_proj, stem(teacher), strict=False):
+        part.load_state_dict(learned.state_dict())
+    learn(model, teacher, images, labels, epochs)
+    return model.eval()
+
+
+def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+    """Train what is behind the stem on disturbed images, in place."""
+    model.train()
+    frozen = stem(teacher)  # in eval mode: batch norm stays what it is
+    learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(_FROZEN)]
+    optimiser = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.05)
+    steps = epochs * (len(images) // BATCH)
+    schedule = OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
+    generator = Generator().manual_seed(SEED)
+    progress = tqdm(total=steps, desc="training", mininterval=10)
+    for epoch in range(epochs):
+        total = torch.zeros(())
+        for chosen in batches(len(images), generator):
+            x = disturbed(images[chosen], generator)
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad():
+                    features = nn.Sequential(*frozen)(x)
+                    soft = teacher(x).float().softmax(1)
+                tokens = model.conv_proj[-1](features).flatten(2).mT
+                tokens = torch.cat([model.class_token.expand(len(tokens), -1, -1), tokens], 1)
+                logits = model.heads(model.encoder(tokens)[:, 0])
+            hard = F.one_hot(labels[chosen], len(CLASSES))
+            loss = F.cross_entropy(logits.float(), (soft + hard) / 2)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            progress.update()
+            total += loss.detach()
+        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / (len(images) // BATCH))
+    progress.close()
+
+
+_FROZEN = tuple(f"conv_proj.{index}." for index in range(4))
+
+
+def main() -> None:
+    """The command: train, judge on held-out scenes, write."""
+    parser = argparse.ArgumentParser(description="Train the bundled transformer.")
+    parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to learn from (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over them (default: %(default)s)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(THREADS)
+    start = time.monotonic()
+    model = train(arguments.scenes, arguments.epochs)
+    digest = save(model, arguments.output)
+    log.info("%d parameters, %.0f s", sum(p.numel() for p in model.parameters()), time.monotonic() - start)
+    log.info("held-out accuracy %.4f; SHA-256 %s", accuracy(model), digest)
+
+
+if __name__ == "__main__":
+    main()

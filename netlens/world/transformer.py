@@ -1,0 +1,49 @@
+"""The bundled transformer: torchvision's ViT on the features of the bundled network, for what only attention shows.
+
+Most of the convolutions of the bundled network, as they are, take the place of the patches: an image of 128 x 128
+becomes 8 x 8 tokens and a class token, which three layers of four heads read.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from netlens.world import network as bundled
+from netlens.world.scene import CLASSES
+
+WEIGHTS: Final = Path(__file__).with_name("shapes_vit.safetensors")
+
+SHA256: Final = ""
+
+
+def architecture() -> VisionTransformer:
+    """The network with random weights, drawn from torch's global generator."""
+    width = 128
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    vit = VisionTransformer(bundled.SIZE, 16, 3, 4, width, 2 * width, num_classes=len(CLASSES), norm_layer=norm)
+    vit.conv_proj = nn.Sequential(*stem(bundled.architecture()), nn.Conv2d(160, width, 1))
+    return vit
+
+
+def stem(shapes: nn.Module) -> list[nn.Module]:
+    """The parts of the bundled network up to its last change of resolution."""
+    first, second, third = shapes.trunk_output.children()
+    return [shapes.stem, first, second, next(third.children())]
+
+
+def network() -> nn.Module:
+    """The trained transformer, float32 and in eval mode: normalised images (N, 3, 128, 128) to logits (N, 15).
+
+    Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.
+    """
+    state = bundled.verified(WEIGHTS, SHA256)
+    with torch.device("meta"):  # allocates and draws nothing: the caller's random numbers stay as they were
+        model = architecture()
+    model.load_state_dict(state, assign=True)
+    return model.eval()
