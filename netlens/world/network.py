@@ -14,7 +14,7 @@ from typing import Final
 
 import torch
 from safetensors.torch import load
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.regnet import BlockParams, RegNet
 
 from netlens.errors import WeightsError
@@ -44,7 +44,7 @@ def architecture() -> RegNet:
     return RegNet(stages, num_classes=len(CLASSES), stem_width=24)
 
 
-def network() -> nn.Module:
+def network() -> RegNet:
     """The trained network, float32 and in eval mode: normalised images (N, 3, H, W) to logits (N, 15).
 
     Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.

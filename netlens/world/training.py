@@ -67,20 +67,20 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
 
     Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; Engstrom et al. 2019, https://arxiv.org/abs/1906.00945
     """
-    batches, gentle = len(images) // BATCH, max(1, round(GENTLE * epochs))
-    lesson = _Lesson(model, RATE, batches * (2 * epochs - gentle))
+    n_batches, gentle = len(images) // BATCH, max(1, round(GENTLE * epochs))
+    lesson = _Lesson(model, RATE, n_batches * (2 * epochs - gentle))
     generator = Generator().manual_seed(SEED)
     for epoch in range(epochs):
         total = torch.zeros(())
         for done, chosen in enumerate(batches(len(images), generator)):
-            shown = _emerging(images[chosen], masks[chosen], min(1, (epoch + done / batches) / gentle))
+            shown = _emerging(images[chosen], masks[chosen], min(1, (epoch + done / n_batches) / gentle))
             x = disturbed(shown, generator)
             if epoch < gentle:
                 total += lesson(x, labels[chosen])
             else:
-                hardened = (epoch - gentle + done / batches) / (epochs - gentle)
+                hardened = (epoch - gentle + done / n_batches) / (epochs - gentle)
                 total += _twice(lesson, x, labels[chosen], STRENGTH * min(1, 2 * hardened))
-        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / batches)
+        log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / n_batches)
     lesson.progress.close()
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 from torch import nn
-from torchvision.models import VisionTransformer
+from torchvision.models import RegNet, VisionTransformer
 
 from netlens.world import network as bundled
 from netlens.world.scene import CLASSES
@@ -31,7 +31,7 @@ def architecture() -> VisionTransformer:
     return vit
 
 
-def stem(shapes: nn.Module) -> list[nn.Module]:
+def stem(shapes: RegNet) -> list[nn.Module]:
     """The parts of the bundled network up to its last change of resolution."""
     first, second, third = shapes.trunk_output.children()
     return [shapes.stem, first, second, next(third.children())]
