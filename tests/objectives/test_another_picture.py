@@ -43,6 +43,7 @@ MAKERS = {
     "content": lambda image: content(["1", "4"], image),
     "content of a part": lambda image: content("4", image, mask=np.eye(14)),
     "content in its own units": lambda image: content("1", image, normalised=False),
+    "content of the picture itself": lambda image: content("input", image),
     "caricature": lambda image: caricature(["3", "2"], image),
     **{f"style by {one}": lambda image, one=one: style(["1", "4"], image, one) for one in STATISTICS},
     "style in its own units": lambda image: style("1", image, normalised=True),
@@ -242,7 +243,7 @@ def test_a_grey_network(value):
 
 def test_under_inference_mode(conv, value):
     with torch.inference_mode():
-        objective = (style("1", OTHER + 0) - content("4", OTHER + 0)).settled(conv, X + 0)
+        objective = (style("1", OTHER + 0) - caricature("4", OTHER + 0)).settled(conv, X + 0)
     x = X.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(value(objective, x, conv).sum(), x)
     assert gradient.abs().max() > 0
@@ -324,6 +325,8 @@ def test_mistakes(conv, value):
         style("1", OTHER[:, :2]).settled(conv, X)
     with pytest.raises(NotApplicable, match="'input' of sequential is all 0 where it is looked at"):
         content("input", OTHER * 0).settled(conv, X)
+    with pytest.raises(NotApplicable, match="all 0 where it is looked at"):
+        content("input", OTHER * (torch.arange(14) > 6), mask=np.eye(2)[[0]]).settled(conv, X)
     with pytest.raises(NotApplicable, match="all 0 where it is looked at"):
         style("input", OTHER * 0, normalised=True).settled(conv, X)
     with pytest.raises(TypeError, match="two of them do not multiply"):

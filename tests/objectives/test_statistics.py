@@ -161,6 +161,11 @@ def test_contextual_similarity_is_between_0_and_1(seed):
     assert (cost >= math.log(12 / 9) - 1e-12).all()
 
 
+def test_contextual_similarity_is_seen_from_the_middle_of_the_style():
+    mine, theirs, shift = random(3, 4, 9), random(1, 4, 12, seed=1), random(1, 4, 1, seed=2)
+    assert_close(distance(Contextual(), mine + shift, theirs + shift), distance(Contextual(), mine, theirs))
+
+
 @pytest.mark.parametrize("statistic", ALL, ids=repr)
 def test_gradients(statistic):
     theirs = random(1, 3, 7, seed=1)
