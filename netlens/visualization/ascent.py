@@ -119,7 +119,7 @@ class Ascent:
             values = self.judge(point, generators, alone, redirect)
             gradients = self._gradients(values, point, images, group.parameters)
             for tensor, gradient in zip(group.parameters, gradients, strict=True):
-                tensor.grad = gradient.neg()
+                tensor.grad = gradient.neg().contiguous()  # as some optimisers expect it
             if not evaluated:
                 self._note(step, rows, values.detach(), gradients)
                 evaluated = True

@@ -126,11 +126,11 @@ class Judge:
     def _units(self) -> tuple[Tensor, Tensor]:
         """What to subtract from pictures, and to multiply them by; a grey network may be known by colours only."""
         known = self.flat.adapter.preprocessing
-        mean, std = torch.tensor(known.mean), torch.tensor(known.std)
+        mean, std = (torch.tensor(column, dtype=torch.float64) for column in (known.mean, known.std))
         if channels_of(self.flat) == 1:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         device = self._weights.device
-        return mean.view(-1, 1, 1).to(device), 1 / std.double().view(-1, 1, 1).to(device)
+        return mean.view(-1, 1, 1).to(device), 1 / std.view(-1, 1, 1).to(device)
 
 
 def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:

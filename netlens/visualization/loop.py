@@ -83,9 +83,7 @@ class Loop:
         ascent = self._first(stage)
         shapes = [[tuple(tensor.shape) for tensor in some] for some in (ascent.parameters, state.parameters)]
         if shapes[0] != shapes[1]:
-            raise NetLensError(
-                f"the state to resume has tensors {shapes[1]}, but the param {shapes[0]}; give the same."
-            )
+            raise NetLensError(f"the state has tensors {shapes[1]}, but the param {shapes[0]}; give the same param.")
         like = ascent.history
         like[: state.step] = state.history.to(like)
         own = [tensor.to(like) for tensor in state.parameters]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, Rules
 from netlens.rules import REDIRECTED
+from netlens.rules.redirected import STRAIGHT
 
 RANGES = {
     "relu": (nn.ReLU(), 0.0, None),
@@ -69,3 +70,17 @@ def test_the_forward_is_untouched():
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     flat = FlatModel.from_nn_Module(network)
     assert torch.equal(flat.with_rules(REDIRECTED)(x.requires_grad_()), network(x))
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_straight_through_passes_all_where_nothing_got_through(name):
+    layer, low, high = RANGES[name]
+    x = torch.full((3, 4), low - 1.0, dtype=torch.float64)
+    x[1] = low - 1.0 if high is None else high + 1.0
+    x[2, 1] = low + 0.25
+    above = torch.tensor([[1.0, -2.0, 0.5, 3.0]], dtype=torch.float64).expand(3, 4)
+    network = FlatModel.from_nn_Module(nn.Sequential(layer))
+    leaf = x.clone().requires_grad_()
+    (true,) = torch.autograd.grad(network(leaf), leaf, above)
+    (straight,) = torch.autograd.grad(network.with_rules(Rules({"0": STRAIGHT}))(leaf), leaf, above)
+    assert torch.equal(straight[:2], above[:2]) and torch.equal(straight[2], true[2]) and true[2].any()

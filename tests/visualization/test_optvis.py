@@ -1,0 +1,546 @@
+"""The renderer: each sample as if alone, no further than needed, again to the bit, resumed as if never stopped."""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import nn
+from torch.utils.data import get_worker_info
+from torchvision.models import MobileNetV2, VisionTransformer
+
+from netlens.errors import LayerNotFound, NetLensError, NonFiniteError
+from netlens.evaluation.randomised import randomised
+from netlens.flat import FlatModel, Hooks
+from netlens.flat.adapter import Adapter
+from netlens.objectives import Objective, channel, diversity, interpolation, l2, layer, logit, output
+from netlens.preprocessing import Preprocessing
+from netlens.results import State
+from netlens.visualization import (
+    Alpha,
+    Callback,
+    Cosine,
+    Fourier,
+    Frames,
+    LaplacianSmoothing,
+    OptVis,
+    Pixel,
+    Plateau,
+    Schedule,
+    Shared,
+    Steps,
+    normalised,
+)
+from netlens.visualization.judge import Judge
+from netlens.visualization.transforms import Chain
+
+PLAIN = Preprocessing(None, None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+LBFGS = partial(torch.optim.LBFGS, lr=1, max_iter=5, history_size=5)
+
+
+def flattened(module, preprocessing=None):
+    adapter = None if preprocessing is None else Adapter(preprocessing=preprocessing)
+    return FlatModel.from_nn_Module(module.double(), adapter=adapter)
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    torch.manual_seed(0)
+    return flattened(randomised(MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]])))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU()
+    return flattened(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)))
+
+
+def rendered(flat, objective, param, steps=6, transforms=None, **options):
+    return OptVis(flat, objective, transforms).render(param, steps=steps, progress=False, **options)
+
+
+def assert_same(one, other, atol=0.0):
+    torch.testing.assert_close(one.images, other.images, rtol=0, atol=atol)
+    torch.testing.assert_close(one.history, other.history, rtol=0, atol=atol, equal_nan=True)
+
+
+# samples
+
+OPTIMISERS = {
+    "adam": partial(torch.optim.Adam, lr=0.05),
+    "sgd": partial(torch.optim.SGD, lr=5.0, momentum=0.9),
+    "nadam": partial(torch.optim.NAdam, lr=0.1),
+    "lbfgs": LBFGS,
+    "adafactor": partial(torch.optim.Adafactor, lr=0.1),  # looks at all numbers of a tensor together
+}
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("param", [Fourier, Pixel])
+def test_each_sample_of_a_batch_is_its_own_single_run(mobilenet, optimiser, param):
+    options = {"optimiser": OPTIMISERS[optimiser], "redirect": 2}
+    objective = channel("features.2", 0)
+    together = rendered(mobilenet, objective, param(20, batch=3, seed=[4, 9, 2]), **options)
+    assert together.images.shape == (3, 3, 20, 20) and together.seeds == (4, 9, 2)
+    for i, seed in enumerate((4, 9, 2)):
+        alone = rendered(mobilenet, objective, param(20, seed=seed), **options)
+        assert_same(together[i], alone, atol=1e-5)
+        torch.testing.assert_close(together.history[:, i], alone.history[:, 0], rtol=1e-7, atol=1e-9)
+    assert not torch.allclose(together.images[0], together.images[1], atol=1e-3)
+
+
+def test_several_targets_in_a_batch(plain):
+    together = rendered(plain, logit([2, 0]), Fourier(16, batch=2), optimiser=LBFGS)
+    for i, target in enumerate((2, 0)):
+        assert_same(together[i], rendered(plain, logit(target), Fourier(16, seed=i), optimiser=LBFGS), atol=1e-6)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_same_seed_same_bits(mobilenet, optimiser):
+    options = {"optimiser": OPTIMISERS[optimiser]}
+    objective = channel("features.2", 1)
+    one, again = (rendered(mobilenet, objective, Fourier(17, batch=2, seed=3), **options) for _ in range(2))
+    assert_same(one, again)
+
+
+def test_samples_that_depend_on_each_other_share_an_lbfgs(plain):
+    objective = channel("3", 0) - diversity("3")
+    run = rendered(plain, objective, Pixel(12, batch=2), optimiser=LBFGS)
+    assert len(run.state.optimisers) == 1
+    shared = rendered(plain, channel("3", 0), Shared(Pixel(12, batch=2)), optimiser=LBFGS)
+    assert len(shared.state.optimisers) == 1
+    between = rendered(plain, interpolation(channel("3", 0), channel("3", 1)), Pixel(12, batch=3), optimiser=LBFGS)
+    assert len(between.state.optimisers) == 3
+    last = rendered(plain, channel("3", 1), Pixel(12, seed=2), optimiser=LBFGS)
+    assert_same(between[2], last, atol=1e-6)
+
+
+# the optimisation itself
+
+
+@dataclass(frozen=True)
+class Bowl(Objective):
+    """Minus a stretched distance of the mean colours to others: a concave quadratic with known best."""
+
+    best: tuple[float, ...]
+    stretch: tuple[float, ...]
+
+    @property
+    def layers(self):
+        return ("input",)
+
+    def __call__(self, record):
+        colours = record["input"].mean((2, 3))
+        return -((colours - colours.new_tensor(self.best)).square() * colours.new_tensor(self.stretch)).sum(1)
+
+
+def test_lbfgs_finds_the_best_of_a_quadratic_as_scipy_does():
+    flat = flattened(nn.Conv2d(3, 1, 1), PLAIN)
+    bowl = Bowl((0.2, 0.6, 0.7), (1.0, 30.0, 500.0))
+    strong = partial(torch.optim.LBFGS, lr=1, max_iter=20, line_search_fn="strong_wolfe", tolerance_change=0)
+    param = Pixel(1, decorrelate=False)
+    run = rendered(flat, bowl, param, steps=20, transforms=Chain(), optimiser=strong)
+    torch.testing.assert_close(run.images[0, :, 0, 0], torch.tensor(bowl.best), rtol=0, atol=1e-5)
+
+    def loss(values):
+        colours = 1 / (1 + np.exp(-values))
+        return float(((colours - np.array(bowl.best)) ** 2 * np.array(bowl.stretch)).sum())
+
+    start = param.start(dtype=torch.float64)[0].detach().flatten().numpy()
+    found = minimize(loss, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
+    expected = 1 / (1 + np.exp(-found.x))
+    np.testing.assert_allclose(run.images.flatten().numpy(), expected, atol=1e-4)
+
+
+def test_the_closure_judges_the_current_picture():
+    """A stale one would give the same value at each of the evaluations within a step."""
+    flat = flattened(nn.Conv2d(3, 1, 1), PLAIN)
+    values = []
+
+    class Seen(Bowl):
+        def __call__(self, record):
+            value = super().__call__(record)
+            values.append(float(value.detach()))
+            return value
+
+    bowl = Seen((0.2, 0.6, 0.7), (1.0, 2.0, 5.0))
+    rendered(flat, bowl, Pixel(4), steps=1, transforms=Chain(), optimiser=partial(torch.optim.LBFGS, max_iter=10))
+    assert len(values) > 5 and len(set(values)) == len(values)
+    assert values[-1] > values[0] * 0.01
+
+
+def test_adam_does_as_by_hand(plain):
+    objective, param = channel("3", 2), Pixel(14, seed=5)
+    run = rendered(plain, objective, param, steps=5, transforms=Chain(), redirect=0)
+    (values,) = param.start(dtype=torch.float64)
+    optimiser = torch.optim.Adam([values], lr=0.05)
+    units = plain.adapter.preprocessing
+    for _ in range(5):
+        optimiser.zero_grad()
+        (-plain(units.normalise(param.image([values])), until="3")[:, 2].mean()).backward()
+        optimiser.step()
+    torch.testing.assert_close(run.images, param.image([values]).detach().float(), rtol=0, atol=1e-6)
+    assert not plain.layers["3"].weight.requires_grad
+
+
+def test_rates_and_their_schedule(plain):
+    seen = []
+
+    class Rates(torch.optim.SGD):
+        def step(self, closure=None):
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    make = partial(Rates, lr=0.5)
+    rendered(plain, channel("3", 0), Pixel(12), steps=8, optimiser=make, schedule=Schedule(Steps((0.5,), 0.1)))
+    np.testing.assert_allclose(seen, [0.5] * 4 + [0.05] * 4)
+    rates = [Cosine(warmup=0.25, end=0.1)(step, 8) for step in range(8)]
+    np.testing.assert_allclose(rates[2:], [0.1 + 0.9 * (1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)])
+    assert 0 < rates[0] < rates[1] < rates[2] == 1
+
+
+def test_pictures_grow(plain):
+    sizes = []
+
+    class Sizes(Callback):
+        def on_step(self, moment):
+            sizes.append(tuple(moment.images.shape[-2:]))
+
+    schedule = Schedule(sizes=(10, (14, 15)))
+    run = rendered(plain, channel("3", 0), Fourier((19, 21)), steps=6, schedule=schedule, callbacks=[Sizes()])
+    assert sizes == [(10, 10)] * 2 + [(14, 15)] * 2 + [(19, 21)] * 2
+    assert run.images.shape == (1, 3, 19, 21)
+
+
+@pytest.mark.parametrize("gradient", [normalised, LaplacianSmoothing(3), (LaplacianSmoothing(2), normalised)])
+def test_gradient_transforms_make_the_step_independent_of_the_scale(plain, gradient):
+    sgd = partial(torch.optim.SGD, lr=0.5)
+    options = {"optimiser": sgd, "gradient": gradient, "steps": 3}
+    one = rendered(plain, channel("3", 0), Pixel(16, batch=2), **options)
+    tenfold = rendered(plain, 10 * channel("3", 0), Pixel(16, batch=2), **options)
+    torch.testing.assert_close(one.images, tenfold.images, rtol=0, atol=1e-6)
+    assert not torch.allclose(one.images, rendered(plain, channel("3", 0), Pixel(16, batch=2), steps=3).images)
+
+
+def test_smoothing_of_one_level_is_division_by_strength():
+    gradient = torch.randn(2, 3, 9, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    strength = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(LaplacianSmoothing(1)(gradient), gradient / strength)
+    wave = torch.ones(1, 1, 16, 16, dtype=torch.float64)
+    wave[..., ::2, :] = 1.002  # beside a strong long wave, a weak short one comes up to its strength
+    smooth = LaplacianSmoothing(2)(wave)
+    inner = smooth[0, 0, 4:12, 4]
+    torch.testing.assert_close(inner.diff().abs(), torch.full((7,), 2.0, dtype=torch.float64), rtol=0.01, atol=0)
+
+
+# what is dead
+
+
+def dead_network(rectifier, bias):
+    """Its only channel starts far outside of the rectifier's range, and a brighter picture brings it in."""
+    network = nn.Sequential(nn.Conv2d(3, 1, 1), rectifier, nn.Conv2d(1, 2, 1, bias=False))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+        network[0].bias.fill_(bias)
+        network[2].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+    return flattened(network, PLAIN)
+
+
+def test_redirected_gradients_wake_a_dead_unit():
+    flat = dead_network(nn.ReLU(), -1.9)
+    options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
+    grey = rendered(flat, channel("2", 0), redirect=0, **options)
+    assert not grey.history.any() and grey.images.std() < 0.01
+    awake = rendered(flat, channel("2", 0), redirect=30, **options)
+    assert awake.history[0] == 0 and awake.history[-1] > 0.3
+
+
+def test_they_wake_what_starts_above_the_upper_end():
+    flat = dead_network(nn.ReLU6(), 5.0)
+    options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
+    assert (rendered(flat, channel("2", 1), redirect=0, **options).history == -6).all()
+    assert rendered(flat, channel("2", 1), redirect=30, **options).history[-1] > -5.9
+
+
+@pytest.mark.parametrize(
+    ("rectifier", "bias", "sign"), [(nn.ReLU6(), 5.5, 1), (nn.ReLU(), -1.0, 1), (nn.ReLU(), -2, -1)]
+)
+def test_a_rectifier_that_the_objective_reads_never_stops_the_picture(rectifier, bias, sign):
+    """Saturated, dead, or as low as it can be: the picture goes on to where it is safely so."""
+    flat = dead_network(rectifier, bias)
+    param = Pixel(6, decorrelate=False)
+    for transforms in (Chain(), None):
+        run = rendered(flat, sign * channel("1", 0), param, steps=60, redirect=0, transforms=transforms)
+        assert (run.images - 0.5).mul(sign).min() > 0.3
+
+
+def test_a_live_network_is_optimised_alike_with_and_without():
+    torch.manual_seed(0)
+    flat = flattened(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)))
+    assert_same(*(rendered(flat, channel("2", 0), Fourier(16), redirect=steps) for steps in (0, 6)))
+
+
+# what is run, and what is touched
+
+
+def test_no_layer_beyond_the_deepest_runs():
+    class Counted(nn.Module):
+        calls = 0
+
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            Counted.calls += 1
+            return self.inner(x)
+
+    class Never(nn.Module):
+        def forward(self, x):
+            raise AssertionError("this layer is not needed")
+
+    relu, late = Counted(nn.ReLU()), Never()
+    flat = flattened(nn.Sequential(nn.Conv2d(3, 4, 1), relu, nn.Conv2d(4, 4, 1), nn.Identity()), PLAIN)
+    flat = flat.replace("1.inner", relu).replace("3", late)
+    Counted.calls = 0  # the trace's
+    rendered(flat, channel("2", 0), Pixel(8), steps=5, redirect=0)
+    assert Counted.calls == 5
+    with pytest.raises(AssertionError):
+        rendered(flat, channel("3", 0), Pixel(8), steps=1)
+    Counted.calls = 0
+    rendered(flat, l2(0.3), Pixel(8), steps=5)  # an objective on the picture needs no network at all
+    assert Counted.calls == 0
+
+
+def test_weights_gradients_generators_and_modes_are_as_they_were():
+    torch.manual_seed(0)
+    network = randomised(MobileNetV2(5, 0.25, [[1, 8, 1, 1]])).double().train()
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    generators = torch.get_rng_state(), np.random.get_state()[1].copy()
+    rendered(FlatModel.from_nn_Module(network), channel("features.1", 0), Fourier(16), optimiser=LBFGS)
+
+    class Stop(Callback):
+        def on_step(self, moment):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rendered(FlatModel.from_nn_Module(network), channel("features.1", 0), Fourier(16), callbacks=[Stop()])
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(p.requires_grad and bool((p.grad == 1).all()) for p in network.parameters()) and network.training
+    assert torch.equal(torch.get_rng_state(), generators[0])
+    assert (np.random.get_state()[1] == generators[1]).all()
+    assert get_worker_info() is None
+
+
+def test_without_gradients_and_in_inference_mode(plain):
+    expected = rendered(plain, channel("3", 0), Fourier(16))
+    with torch.no_grad():
+        assert_same(rendered(plain, channel("3", 0), Fourier(16)), expected)
+    with torch.inference_mode():
+        assert_same(rendered(plain, channel("3", 0), Fourier(16)), expected)
+
+
+def test_nothing_is_printed(plain, capfd):
+    OptVis(plain, channel("3", 0)).render(Fourier(16), steps=3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_hooks_see_the_network_that_judges(plain):
+    with Hooks(plain, ["3"]) as hooks:
+        rendered(plain, channel("3", 0), Fourier(16), steps=2)
+    assert hooks["3"].activation.shape[1] == 8
+
+
+# sizes and channels
+
+
+def test_the_network_looks_at_the_size_of_the_picture_or_else_at_its_own():
+    torch.manual_seed(0)
+    vit = randomised(VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=5))
+    flat = flattened(vit, Preprocessing((32, 32), 32, (0.5,) * 3, (0.5,) * 3))
+    assert Judge.of(flat, logit(0), Chain(), (20, 20)).size == (32, 32)
+    for size in (20, (50, 40)):
+        run = rendered(flat, logit(1), Fourier(size), steps=30)
+        assert run.history[-5:].mean() > run.history[:5].mean()
+    convolutions = flattened(nn.Sequential(nn.Conv2d(3, 4, 3)), Preprocessing((32, 32), 32, (0.5,) * 3, (0.5,) * 3))
+    assert Judge.of(convolutions, channel("0", 0), Chain(), (20, 27)).size == (20, 27)
+
+
+def test_a_failure_of_the_network_itself_reaches_the_caller():
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise ValueError("broken for its own reasons")
+
+    flat = flattened(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity()), Preprocessing((32, 32), 32, (0.5,) * 3, (0.5,) * 3)
+    )
+    with pytest.raises(ValueError, match="its own reasons"):
+        rendered(flat.replace("1", Broken()), channel("1", 0), Pixel(16))
+
+
+def test_pictures_reach_the_network_as_its_preprocessing_says():
+    units = Preprocessing((8, 8), 8, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    flat = flattened(nn.Sequential(nn.Conv2d(3, 1, 1)), units)
+    seen = []
+
+    def first(record):
+        seen.append(record["0"].detach())
+        return record["0"].flatten(1).mean(1)
+
+    class First(Objective):
+        layers = ("0",)
+
+        def __call__(self, record):
+            return first(record)
+
+    param = Pixel(8)
+    rendered(flat, First(), param, steps=1, transforms=Chain())
+    image = param.image(param.start(dtype=torch.float64)).detach()
+    torch.testing.assert_close(seen[0], flat(units.normalise(image)), rtol=1e-9, atol=1e-9)
+
+
+def test_a_grey_network_gets_grey_pictures_and_a_transparent_one_is_laid_on_backgrounds(plain):
+    torch.manual_seed(0)
+    grey = flattened(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
+    assert rendered(grey, channel("2", 0), Fourier(16)).images.shape == (1, 1, 16, 16)
+    run = rendered(plain, channel("3", 0), Alpha(Fourier(16, batch=2)), steps=20)
+    assert run.images.shape == (2, 4, 16, 16)
+    assert run.history[-3:].mean() > run.history[:3].mean()
+
+
+# guards
+
+
+def test_nan_names_the_step_and_the_sample(plain):
+    class Breaks(Objective):
+        layers = ("3",)
+        calls = 0
+
+        def __call__(self, record):
+            Breaks.calls += 1
+            values = channel("3", 0)(record)
+            return values / torch.tensor([1.0, 0.0 if Breaks.calls == 4 else 1.0], dtype=values.dtype)
+
+    with pytest.raises(NonFiniteError, match=r"step 3.*sample 1 \(seed 8\)"):
+        rendered(plain, Breaks(), Pixel(12, batch=2, seed=7), steps=9)
+
+
+def test_nan_in_a_gradient_alone_is_found(plain):
+    def root(scores):
+        return (scores[:, 0] * 0).abs().sqrt()  # 0, with a gradient of 0 / 0
+
+    with pytest.raises(NonFiniteError, match=r"step 0.*sample 0"):
+        rendered(plain, output(root), Pixel(12), steps=3)
+
+
+def test_what_makes_no_sense_is_refused(plain):
+    with pytest.raises(LayerNotFound):
+        OptVis(plain, channel("nowhere", 0))
+    with pytest.raises(NetLensError, match="channel 8"):
+        rendered(plain, channel("3", 8), Pixel(12))
+    with pytest.raises(NetLensError, match="at least one step"):
+        rendered(plain, channel("3", 0), Pixel(12), steps=0)
+    with pytest.raises(NetLensError, match="optimiser"):
+        rendered(plain, channel("3", 0), Pixel(12), optimiser=lambda tensors: "adam")
+    with pytest.raises(NetLensError, match="FlatModel"):
+        OptVis(nn.Conv2d(3, 3, 1), channel("3", 0))
+    with pytest.raises(NetLensError, match="objective"):
+        OptVis(plain, "3:0")
+
+
+# stopping and going on
+
+
+def test_early_stop_keeps_each_sample_as_it_was_when_it_was_done(plain):
+    def stop(history):
+        return history[-1] > threshold
+
+    objective, param = channel("3", 0), Fourier(16, batch=3)
+    free = rendered(plain, objective, param, steps=60)
+    threshold = float(free.history.amax(0).min()) * 0.6
+    together = rendered(plain, objective, param, steps=60, stop=stop)
+    lengths = (~together.history.isnan()).sum(0)
+    assert len(set(lengths.tolist())) > 1 and len(together.history) == lengths.max() < 60
+    for i in range(3):
+        alone = rendered(plain, objective, Fourier(16, seed=i), steps=60, stop=stop)
+        assert len(alone.history) == lengths[i]
+        torch.testing.assert_close(together.images[i], alone.images[0], rtol=0, atol=1e-5)
+
+
+def test_a_plateau_is_where_nothing_is_gained():
+    rising = torch.arange(40.0)
+    flat = torch.cat([torch.arange(20.0), torch.full((20,), 19.0)])
+    stop = Plateau(patience=8, gain=0.01)
+    done = torch.stack([stop(torch.stack([rising, flat], 1)[:t]) for t in range(1, 41)])
+    assert not done[:, 0].any()
+    assert not done[:30, 1].any() and done[-1, 1]
+
+
+RESUMED = {
+    "adam": {},
+    "lbfgs": {"optimiser": LBFGS},
+    "cosine": {"schedule": Schedule(Cosine(0.2))},
+    "growing": {"schedule": Schedule(sizes=(10,))},
+    "at its growth": {"schedule": Schedule(sizes=(10, 12))},
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resumed_run_is_the_uninterrupted_one(plain, name, tmp_path):
+    options, param = RESUMED[name], Fourier(16, batch=2)
+    steps = 9 if name == "at its growth" else 10
+
+    class Interrupted(Callback):
+        def on_step(self, moment):
+            if moment.step == 6:
+                moment.state.save(tmp_path / "state.safetensors")
+                raise KeyboardInterrupt
+
+    whole = rendered(plain, channel("3", 0), param, steps=steps, **options)
+    with pytest.raises(KeyboardInterrupt):
+        rendered(plain, channel("3", 0), param, steps=steps, callbacks=[Interrupted()], **options)
+    state = State.load(tmp_path / "state.safetensors")
+    assert_same(rendered(plain, channel("3", 0), param, steps=steps, resume=state, **options), whole)
+
+
+def test_a_render_goes_on(plain):
+    half = rendered(plain, channel("3", 0), Fourier(16), steps=5)
+    assert_same(
+        rendered(plain, channel("3", 0), Fourier(16), steps=9, resume=half),
+        rendered(plain, channel("3", 0), Fourier(16), steps=9),
+    )
+    with pytest.raises(NetLensError, match="same param"):
+        rendered(plain, channel("3", 0), Fourier(20), steps=9, resume=half)
+    with pytest.raises(NetLensError, match="5 steps"):
+        rendered(plain, channel("3", 0), Fourier(16), steps=4, resume=half)
+    with pytest.raises(NetLensError, match="another optimiser"):
+        pair = rendered(plain, channel("3", 0), Fourier(16, batch=2), steps=3)
+        rendered(plain, channel("3", 0), Fourier(16, batch=2), steps=5, resume=pair, optimiser=LBFGS)
+
+
+def test_callbacks_hear_of_each_step_and_frames_are_kept(plain):
+    heard = []
+
+    class All(Callback):
+        def on_start(self, moment):
+            heard.append(("start", moment.step, moment.values))
+
+        def on_step(self, moment):
+            heard.append(("step", moment.step, float(moment.values[0])))
+
+        def on_end(self, moment):
+            heard.append(("end", moment.step, tuple(moment.images.shape)))
+
+    run = rendered(plain, layer("3"), Pixel(12), steps=5, callbacks=[All(), Frames(every=2)])
+    assert heard[0] == ("start", 0, None) and heard[-1] == ("end", 5, (1, 3, 12, 12))
+    assert heard[1:-1] == [("step", i + 1, float(run.history[i, 0])) for i in range(5)]
+    assert len(run.frames) == 4  # steps 0, 2, 4 and 5
+    torch.testing.assert_close(run.frames[-1], run.images, rtol=0, atol=0)
+    start = Pixel(12)
+    torch.testing.assert_close(run.frames[0], start.image(start.start(dtype=torch.float64)).detach().float())
