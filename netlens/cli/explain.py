@@ -1,18 +1,17 @@
-"""The command line: explain pictures, list layers, list methods."""
+"""`netlens explain`: pictures explained with several methods side by side."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from netlens import __version__
-from netlens.errors import ImageError, NetLensError, NetLensWarning, NotApplicable
+from netlens.cli.group import main, reported
+from netlens.cli.options import model_option, opened, weights_option
+from netlens.errors import ImageError, NetLensError, NotApplicable
 
 if TYPE_CHECKING:
     from netlens.flat import FlatModel
@@ -22,47 +21,10 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided_grad_cam,occlusion,smooth_gradient"
 
 
-class _Failure(click.ClickException):
-    """An error that a person can mend: one line, exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"netlens: {self.format_message()}", err=True)
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Errors of netlens become one line and exit code 2; its warnings become notes."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NetLensWarning)
-        try:
-            yield
-        except NetLensError as error:
-            raise _Failure(" ".join(str(error).split())) from error
-        finally:
-            for warning in caught:
-                click.echo(f"note: {warning.message}", err=True)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="netlens")
-def main() -> None:
-    """Explain what a vision network sees."""
-
-
-_model = click.option(
-    "--model", default="shapes", show_default=True, help="A torchvision name, or a bundled one: shapes, shapes_vit."
-)
-_weights = click.option(
-    "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."
-)
-
-
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@_model
-@_weights
+@model_option
+@weights_option
 @click.option("--method", "methods", default=DEFAULT_METHODS, metavar="A,B,...|all", help="What to explain with.")
 @click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
 @click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
@@ -77,46 +39,18 @@ def explain(
     output: str | None,
 ) -> None:
     """Explain pictures with several methods side by side, one PNG each."""
-    with _reported():
-        from netlens.zoo import BUNDLED, open_network
-
+    with reported():
         chosen = _methods(methods)
         outputs = _outputs(images, output)
-        flat = open_network(model, weights)
+        flat = opened(model, weights)
         if layer is not None:
             layer = flat.key(layer)
-        if model not in BUNDLED and weights is None:
-            click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
         if layer is not None and not any(_reads_layer(name) for name in chosen):
             raise NetLensError(
                 f"none of {', '.join(chosen)} reads a layer, so --layer would change nothing; leave it out."
             )
         for image, out in zip(images, outputs, strict=True):
             _explain_one(flat, image, out, chosen, target, layer)
-
-
-@main.command()
-@click.argument("model", default="shapes")
-@_weights
-@click.option("--size", type=int, help="Side of the input in pixels, if not the usual one.")
-def layers(model: str, weights: str | None, size: int | None) -> None:
-    """List the layers of a network: key, type, shape, parameters, receptive field."""
-    with _reported():
-        from netlens.zoo import open_network
-
-        flat = open_network(model, weights)
-        shape = () if size is None else ((1, len(flat.adapter.preprocessing.mean), size, size),)
-        click.echo(str(flat.summary(*shape)))
-
-
-@main.command()
-def methods() -> None:
-    """List the methods with one line each."""
-    from netlens.attribution import METHODS
-
-    width = max(map(len, METHODS))
-    for name, method in METHODS.items():
-        click.echo(f"{name.ljust(width)}  {_first_line(method.__doc__)}")
 
 
 def _explain_one(
@@ -215,11 +149,3 @@ def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
         if any(Path(image).resolve() == out.resolve() for image in images):
             raise ImageError(f"{out} is one of the images to explain and would be overwritten; choose another -o.")
     return outputs
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n")[0]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m netlens.cli`."""
+
+from netlens.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The command that all others are commands of, and how errors reach a person: one line, exit code 2."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from netlens import __version__
+from netlens.errors import NetLensError, NetLensWarning
+
+
+class Failure(click.ClickException):
+    """An error that a person can mend: one line, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"netlens: {self.format_message()}", err=True)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Errors of netlens become one line and exit code 2; its warnings become notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NetLensWarning)
+        try:
+            yield
+        except NetLensError as error:
+            raise Failure(" ".join(str(error).split())) from error
+        finally:
+            for warning in caught:
+                click.echo(f"note: {warning.message}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="netlens")
+def main() -> None:
+    """Explain what a vision network sees."""
