@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from netlens.attribution.engine import evaluated
@@ -24,9 +25,21 @@ class Windows:
     """
 
     suffix: Suffix
-    work: Work = field(default_factory=Work)
+    _work: dict[int, Work] = field(default_factory=dict)
     _sample: int | None = None
     _run: Incremental | None = None
+
+    @classmethod
+    def of(cls, suffix: Suffix) -> Windows | None:
+        """None where the activation has no two dimensions in which windows could lie."""
+        value = suffix.known[suffix.wrt]
+        return cls(suffix) if value.ndim == 4 and len(value) == suffix.n else None
+
+    def unchanged(self, sample: int) -> Tensor:
+        """(): the objective of the sample as it is."""
+        if tapped_visit(self.suffix.flat) is not None:
+            return self.suffix.value([sample], self.suffix.at[[sample]])[0]
+        return self._evaluated(sample, self._of(sample).result, 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
         """(rows,): the objective of the sample, had it `new` (rows, C, h, w) in these windows of one size."""
@@ -36,8 +49,20 @@ class Windows:
         before = run.work
         place = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
         values = run.run(Patch(new, *place))
-        self.work += run.work - before
+        self._work[sample] += run.work - before
         return self._evaluated(sample, values, len(windows))
+
+    @property
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Multiply-accumulates of convolutions and linear layers, (n,) each: `macs` done, and `macs_saved` beside them.
+
+        Full runs of all variants would have taken the sum of both. Empty where every variant was a full run.
+        """
+        if not self._work:
+            return {}
+        work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
+        done, full = torch.tensor([[each.done, each.full] for each in work], dtype=torch.float64).T
+        return {"macs": done, "macs_saved": full - done}
 
     def _of(self, sample: int) -> Incremental:
         if self._run is None or self._sample != sample:
@@ -46,6 +71,7 @@ class Windows:
             wanted = [key for key in keys if key != OUTPUT or key in flat.layers]
             wanted += runner.program.outputs if len(wanted) < len(keys) else ()
             self._sample, self._run = sample, Incremental(runner.program, known, self.suffix.wrt, wanted)
+            self._work[sample] = self._work.get(sample, Work()) + self._run.work
         return self._run
 
     def _evaluated(self, sample: int, values: dict[str, Tensor], rows: int) -> Tensor:

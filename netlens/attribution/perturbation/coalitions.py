@@ -45,7 +45,7 @@ class Coalitions:
         chunk: int = 16,
     ) -> Coalitions:
         """Run the network on x up to `wrt`, once, and divide the activation there by the mask or the default one."""
-        suffix = Suffix.of(flat, x, objective, wrt)
+        suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at = suffix.at
         mask = default_mask(flat, x, wrt, at, n_segments) if feature_mask is None else feature_mask
         return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at), chunk)

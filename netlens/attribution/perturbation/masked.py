@@ -31,7 +31,7 @@ class Masked:
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, baselines: float | Tensor) -> Masked:
         """Run the network on x up to `wrt`, once."""
-        suffix = Suffix.of(flat, x, objective, wrt)
+        suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at = suffix.at
         return cls(suffix, at, baseline_like(at, baselines), spatial_dims(flat, wrt, at))
 

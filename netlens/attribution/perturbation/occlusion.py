@@ -30,6 +30,10 @@ class Occlusion(Method):
     would reach past it. All channels are covered at once, so the values of a pixel's channels are equal. A sequence of
     tokens or features is covered by windows of consecutive ones.
 
+    On maps, only what a window can have changed is computed again, exactly. The diagnostics `macs` and `macs_saved`
+    (N,) count the multiply-accumulates of convolutions and linear layers that were done, and those that full runs
+    would have taken beyond.
+
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """
 
@@ -39,22 +43,23 @@ class Occlusion(Method):
     chunk: int = 16
     reduction = "signed"
 
-    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at, n = suffix.at, len(x)
         dims = spatial_dims(flat, wrt, at)
         windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
         windows.sort(key=lambda window: [part.stop - part.start for part in window if part.stop is not None])
         baseline = baseline_like(at, self.baselines)
-        before = suffix.value(range(n), at)
         total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
-        partial = Windows(suffix) if dims == (2, 3) else None
+        partial = Windows.of(suffix) if dims == (2, 3) else None
+        before = suffix.value(range(n), at) if partial is None else at.new_zeros(n)
 
         def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:
             falls = []
             for sample, own in groupby(range(first, last), lambda job: job // len(windows)):
                 covered = [windows[job % len(windows)] for job in own]
-                falls += [(sample, where, before[sample] - value) for where, value in play(sample, covered)]
+                whole = before[sample] if partial is None else partial.unchanged(sample)
+                falls += [(sample, where, whole - value) for where, value in play(sample, covered)]
             return falls
 
         def play(sample: int, covered: list[tuple[slice, ...]]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
@@ -67,16 +72,16 @@ class Occlusion(Method):
             for _, alike in groupby(covered, lambda where: baseline[sample][where].shape):
                 group = list(alike)
                 new = torch.stack([baseline[sample][where] for where in group])
-                yield from zip(
-                    group, partial.value(sample, [(where[1], where[2]) for where in group], new), strict=True
-                )
+                places = [(where[1], where[2]) for where in group]
+                yield from zip(group, partial.value(sample, places, new), strict=True)
 
         for falls in in_chunks(len(windows) * n, self.chunk, work):
             for sample, where, fall in falls:
                 total[sample][where] += fall
         for where in windows:
             cover[where] += 1
-        return total / cover.clamp(min=1)  # a stride above the window leaves gaps, where nothing was measured: 0
+        # a stride above the window leaves gaps, where nothing was measured: 0
+        return total / cover.clamp(min=1), {} if partial is None else partial.diagnostics
 
     def _windows(self, sizes: list[int]) -> list[tuple[slice, ...]]:
         """All windows, as slices along the sliding dimensions."""

@@ -1,0 +1,80 @@
+"""Bounding boxes of features: one feature off is a change in its box, and the rest of the maps stays."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.engine import in_chunks
+from netlens.attribution.perturbation.coalitions import Coalitions
+from netlens.attribution.windows import Windows
+
+
+class Box(NamedTuple):
+    """The smallest rectangle of rows and columns, ends excluded, that holds a feature."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def area(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+def boxes(mask: Tensor, count: int) -> list[Box]:
+    """The box of each of the features 0 to count - 1 of a mask (C, H, W).
+
+    >>> boxes(torch.tensor([[[0, 0, 1], [0, 1, 1]]]), 2)
+    [Box(top=0, left=0, bottom=2, right=2), Box(top=0, left=1, bottom=2, right=3)]
+    """
+    sides = []
+    for dim in (1, 2):
+        along = torch.arange(mask.shape[dim], device=mask.device)
+        where = along.view([-1 if d == dim else 1 for d in range(3)]).expand_as(mask).flatten()
+        none = where.new_zeros(count)
+        low = none.scatter_reduce(0, mask.flatten(), where, "amin", include_self=False)
+        high = none.scatter_reduce(0, mask.flatten(), where, "amax", include_self=False)
+        sides.append((low.tolist(), (high + 1).tolist()))
+    (tops, bottoms), (lefts, rights) = sides
+    return [Box(*corners) for corners in zip(tops, lefts, bottoms, rights, strict=True)]
+
+
+def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, float]]:
+    """(sample, feature, f of the sample - f without the feature) for every feature of every sample.
+
+    Features with boxes of about one size run together, each box grown to the size of the largest.
+    """
+    height, width = game.at.shape[2:]
+    masks = game.mask.expand(-1, -1, height, width)
+    found = [boxes(mask, count) for mask, count in zip(masks, game.counts, strict=True)]
+    orders = [sorted(range(len(own)), key=lambda feature, own=own: own[feature].area) for own in found]  # type: ignore[misc]
+    ends = list(accumulate(game.counts))
+
+    def work(first: int, last: int) -> list[tuple[int, int, float]]:
+        falls = []
+        for sample, jobs in groupby(range(first, last), lambda job: bisect_right(ends, job)):
+            features = [orders[sample][job - ends[sample]] for job in jobs]
+            falls += [(sample, *fall) for fall in zip(features, play(sample, features), strict=True)]
+        return falls
+
+    def play(sample: int, features: Sequence[int]) -> list[float]:
+        own = [found[sample][feature] for feature in features]
+        high, wide = max(box.bottom - box.top for box in own), max(box.right - box.left for box in own)
+        corners = [(min(box.top, height - high), min(box.left, width - wide)) for box in own]
+        places = [(slice(top, top + high), slice(left, left + wide)) for top, left in corners]
+        new = [
+            torch.where(masks[sample][:, y, x] == feature, game.baseline[sample][:, y, x], game.at[sample][:, y, x])
+            for feature, (y, x) in zip(features, places, strict=True)
+        ]
+        whole = windows.unchanged(sample).item()
+        return [whole - value for value in windows.value(sample, places, torch.stack(new)).tolist()]
+
+    for falls in in_chunks(ends[-1], game.chunk, work):
+        yield from falls

@@ -1,0 +1,173 @@
+"""What perturbs small regions, or runs forwards only, gives what full runs of the plain network give."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
+from netlens.attribution import suffix as suffix_module
+from netlens.attribution import windows as windows_module
+from netlens.attribution.perturbation.boxes import Box, boxes
+from netlens.attribution.suffix import Suffix
+from netlens.attribution.windows import Windows
+from netlens.flat import FlatModel, Hooks
+from netlens.objectives import channel, logit
+from netlens.results import Attribution
+
+# those that run nothing but many forwards
+FORWARDS = (
+    *("occlusion", "feature_ablation", "shapley_value_sampling", "kernel_shap", "lime", "rise", "sobol_attribution"),
+    *("hsic_attribution", "score_cam", "sscam", "ablation_cam"),
+)
+FEW = {"n_samples": 4, "n_masks": 8, "n_segments": 6, "grid_size": 3, "n_channels": 5, "window": 9, "stride": 7}
+
+
+def few(name: str):
+    made = METHODS[name]()
+    has = {field.name for field in fields(made)}
+    return replace(made, chunk=4, **{option: value for option, value in FEW.items() if option in has})
+
+
+def by_full_runs(monkeypatch, run) -> Attribution:
+    """With neither the fast twin nor patches."""
+    with monkeypatch.context() as patched:
+        patched.setattr(suffix_module, "fast", lambda flat, keep=(): flat)
+        patched.setattr(windows_module, "tapped_visit", lambda flat: lambda step, inputs: step.layer(*inputs))
+        return run()
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_the_fast_way_gives_what_full_runs_of_the_plain_network_give(name, case, monkeypatch):
+    if not case.spatial and name in ("score_cam", "sscam", "ablation_cam"):
+        pytest.skip("vectors have no maps")
+    method = few(name)
+    for options in ({}, {"wrt": case.family.middle}):
+        if options and name in ("score_cam", "sscam", "ablation_cam"):
+            continue  # there, wrt is the layer of the map
+
+        def run(options=options):
+            return method(case.flat, case.x, logit(list(case.targets)), **options).values
+
+        ours, plain = run(), by_full_runs(monkeypatch, run)
+        assert plain.abs().max() > 0
+        assert_close(ours, plain, rtol=1e-8, atol=1e-10 * float(plain.abs().max()))
+
+
+def windows_of(case) -> int:
+    """How many layers there are patches for."""
+    windows = Windows.of(Suffix.of(case.flat, case.x, logit(0), "input", many=True))
+    return 0 if windows is None else len(windows._of(0).local)
+
+
+@pytest.mark.parametrize("window, stride", [(1, 5), (2, 1), ((7, 4), (3, 9)), (11, 11), (100, 3)])
+def test_occlusion_is_full_recomputation(case, window, stride, monkeypatch):
+    """At borders and corners, on odd sizes, with windows larger than the stride, and larger than the image."""
+    if not case.spatial:
+        pytest.skip("vectors have no windows")
+    assert windows_of(case) > 0
+    x = case.x[:1, :, :19, :16] if case.name in ("plain", "branches", "grey") else case.x[:1]
+    stride = stride if stride != 1 else (3, 5)
+
+    def run():
+        return Occlusion(window, stride, baselines=0.4)(case.flat, x, logit(case.targets[0]))
+
+    ours, full = run(), by_full_runs(monkeypatch, run)
+    assert_close(ours.values, full.values, rtol=1e-9, atol=1e-11)
+    assert set(ours.diagnostics) == {"macs", "macs_saved"} and not full.diagnostics
+
+
+def regions(case) -> Tensor:
+    """Compact ones of odd forms, one in two far corners, one in a single channel, and the rest of the picture."""
+    channels, height, width = case.x.shape[1:]
+    mask = torch.zeros(channels, height, width, dtype=torch.long)
+    mask[:, 2:5, 3:9] = 1
+    mask[:, 4:8, 3:5] = 2
+    mask[:, 0, 0] = mask[:, -1, -1] = 3
+    mask[-1, 9:12, 9:13] = 4
+    mask[:, :4, -3:] = 5
+    return mask
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_feature_ablation_is_full_recomputation(case, per_sample, monkeypatch):
+    if not case.spatial:
+        pytest.skip("vectors have no regions")
+    mask = regions(case)[None]
+    if per_sample:
+        mask = torch.cat([mask, mask.flip(2), mask.roll(3, 3)])
+
+    def run(chunk=4):
+        return FeatureAblation(mask, baselines=0.2, chunk=chunk)(case.flat, case.x, logit(list(case.targets)))
+
+    ours, full = run(), by_full_runs(monkeypatch, run)
+    assert_close(ours.values, full.values, rtol=1e-9, atol=1e-11)
+    assert_close(run(100).values, full.values, rtol=1e-9, atol=1e-11)
+    assert set(ours.diagnostics) == {"macs", "macs_saved"} and not full.diagnostics
+
+
+def test_boxes_hold_their_features():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 7, (2, 5, 6), generator=generator)
+    for feature, box in enumerate(boxes(mask, 7)):
+        _, rows, columns = (mask == feature).nonzero().T
+        assert box == Box(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+
+
+def pencil() -> tuple[FlatModel, Tensor]:
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 3, 1), nn.Flatten(), nn.Linear(1200, 2)
+    )
+    x = torch.randn(2, 1, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return FlatModel.from_nn_Module(network.double()), x
+
+
+def test_the_operations_done_and_saved_with_a_pencil():
+    flat, x = pencil()
+    full = 400 * 2 * 9 + 400 * 3 * 2 + 1200 * 2
+    # four windows of 2 by 2 in the corners reach 3 by 3 pixels, and the linear layer sees them all
+    window = 9 * 2 * 9 + 9 * 3 * 2 + 1200 * 2
+    result = Occlusion(window=2, stride=18)(flat, x, logit(0))
+    assert result.diagnostics["macs"].tolist() == [full + 4 * window] * 2
+    assert result.diagnostics["macs_saved"].tolist() == [4 * (full - window)] * 2
+    assert result[1].diagnostics["macs"].tolist() == [full + 4 * window]
+    # one feature is a corner, and for the other, all of the rest, nothing can be saved
+    mask = torch.zeros(20, 20, dtype=torch.long)
+    mask[:2, :2] = 1
+    result = FeatureAblation(mask, chunk=1)(flat, x, logit(0))
+    assert result.diagnostics["macs"].tolist() == [full + window + full] * 2
+    assert result.diagnostics["macs_saved"].tolist() == [full - window] * 2
+
+
+def test_small_features_save_most_of_the_work(cases):
+    case = cases["plain"]
+    diagnostics = FeatureAblation(patches(15, 20, 75))(case.flat, case.x, logit(list(case.targets))).diagnostics
+    assert (diagnostics["macs_saved"] > diagnostics["macs"]).all()
+
+
+@pytest.mark.parametrize("method", [Occlusion(5, 4), FeatureAblation(patches(15, 20, 6))])
+def test_hooks_see_full_runs_of_the_network_itself(method, cases):
+    case = cases["plain"]
+    usual = method(case.flat, case.x, logit(0))
+    with Hooks(case.flat, ["trunk.0"]) as hooks:
+        watched = method(case.flat, case.x, logit(0))
+    assert hooks["trunk.0"].activation.shape[2:] == case.x.shape[2:]
+    assert_close(watched.values, usual.values, rtol=1e-9, atol=1e-12)
+    assert usual.diagnostics and not watched.diagnostics
+
+
+def test_an_objective_that_reads_several_layers(cases, monkeypatch):
+    """Some before the point where patches end, one after it, and the output."""
+    case = cases["branches"]
+    objective = logit(0) + channel("one", 1) * 0.5 - channel("norm", 0) - channel("stem", 1)
+    for wrt in ("input", "max_pool2d"):
+        for method in (Occlusion(3, 2), FeatureAblation(n_segments=6)):
+
+            def run(method=method, wrt=wrt):
+                return method(case.flat, case.x, objective, wrt=wrt).values
+
+            assert_close(run(), by_full_runs(monkeypatch, run), rtol=1e-9, atol=1e-11)
