@@ -30,8 +30,9 @@ scoreboard: .venv/installed-superpixels
 guide: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.guide --weights $(WEIGHTS) --photo $(PHOTO)
 
-benchmark: .venv/installed
+benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.peers
 
 pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures
@@ -43,6 +44,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-superpixels: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[superpixels]"
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
 	touch $@
 
 .venv/installed-test: .venv/installed

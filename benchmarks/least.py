@@ -1,0 +1,122 @@
+"""The least work that an exact method has to do, written straight in torch: what netlens is measured against.
+
+Weights are frozen, batch norm is folded by torch.fx, convolutions have channels last, and nothing runs that the result
+does not need. Each function takes a network that `prepared` has made.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+
+def prepared(network: nn.Module) -> nn.Module:
+    """A copy that computes the same to rounding, in less time."""
+    return fuse(copy.deepcopy(network).eval()).to(memory_format=torch.channels_last).requires_grad_(False)
+
+
+def forward(network: nn.Module, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return network(x.contiguous(memory_format=torch.channels_last))
+
+
+def saliency(network: nn.Module, x: Tensor, target: int) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    return torch.autograd.grad(network(x)[:, target].sum(), x)[0].abs()
+
+
+class _GuidedReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, top: float) -> Tensor:
+        y = x.clamp(0, top)
+        ctx.save_for_backward(x)
+        ctx.top = top
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (x,) = ctx.saved_tensors
+        return gradients[0].clamp(min=0) * ((x > 0) & (x < ctx.top)), None
+
+
+class _Guided(nn.Module):
+    def __init__(self, top: float) -> None:
+        super().__init__()
+        self.top = top
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _GuidedReLU.apply(x, self.top)
+
+
+def guided(network: nn.Module) -> nn.Module:
+    """A prepared network whose rectifiers are guided."""
+    network = copy.deepcopy(network)
+    for name, part in list(network.named_modules()):
+        if isinstance(part, (nn.ReLU, nn.ReLU6)):
+            owner = network.get_submodule(name.rpartition(".")[0])
+            setattr(owner, name.rpartition(".")[2], _Guided(6.0 if isinstance(part, nn.ReLU6) else float("inf")))
+    return network
+
+
+def integrated_gradients(network: nn.Module, x: Tensor, target: int, n_steps: int = 50, chunk: int = 10) -> Tensor:
+    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    alphas = torch.tensor((nodes + 1) / 2, dtype=x.dtype).view(-1, 1, 1, 1)
+    weights = torch.tensor(weights / 2, dtype=x.dtype).view(-1, 1, 1, 1)
+    total = torch.zeros_like(x)
+    for some, own in zip(alphas.split(chunk), weights.split(chunk), strict=True):
+        along = (some * x).contiguous(memory_format=torch.channels_last).requires_grad_()
+        (gradient,) = torch.autograd.grad(network(along)[:, target].sum(), along)
+        total += (own * gradient).sum(0, keepdim=True)
+    return total * x
+
+
+def _to_layer(network: nn.Module, x: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor]:
+    """The activation of a layer and the gradient there; no graph exists before the layer."""
+    held = []
+
+    def start(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        held.append(output.detach().requires_grad_())
+        return held[-1]
+
+    handle = network.get_submodule(layer).register_forward_hook(start)
+    try:
+        score = network(x.contiguous(memory_format=torch.channels_last))[:, target].sum()
+    finally:
+        handle.remove()
+    return held[-1], torch.autograd.grad(score, held[-1])[0]
+
+
+def grad_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
+    at, gradient = _to_layer(network, x, layer, target)
+    return (gradient.mean((2, 3), keepdim=True) * at).sum(1, keepdim=True).clamp(min=0).detach()
+
+
+def ablation_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
+    """Where a mean and a linear layer follow: the fall of the score is weight times mean."""
+    at, gradient = _to_layer(network, x, layer, target)
+    falls = (gradient * at).sum((2, 3), keepdim=True)
+    with torch.no_grad():
+        return (falls * at).sum(1, keepdim=True).clamp(min=0)
+
+
+def covered(network: nn.Module, x: Tensor, target: int, window: int, stride: int, chunk: int = 16) -> Tensor:
+    """One full forward for each window: the least work without regions, and the same for any masks."""
+    tops, lefts = (range(0, size - window + stride, stride) for size in x.shape[2:])
+    windows = [(top, left) for top in tops for left in lefts]
+    with torch.inference_mode():
+        before = network(x.contiguous(memory_format=torch.channels_last))[:, target]
+        total, cover = torch.zeros_like(x), torch.zeros_like(x)
+        for start in range(0, len(windows), chunk):
+            some = windows[start : start + chunk]
+            variants = x.repeat(len(some), 1, 1, 1).contiguous(memory_format=torch.channels_last)
+            for variant, (top, left) in zip(variants, some, strict=True):
+                variant[:, top : top + window, left : left + window] = 0
+            for fall, (top, left) in zip(before - network(variants)[:, target], some, strict=True):
+                total[..., top : top + window, left : left + window] += fall
+                cover[..., top : top + window, left : left + window] += 1
+        return total / cover.clamp(min=1)

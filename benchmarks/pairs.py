@@ -1,0 +1,32 @@
+"""Works that are timed side by side: in turn, in one process, so that what slows the machine slows them all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+Work = Callable[[], object]
+
+
+def seconds(work: Work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each work in each round, after one that does not count; each round starts with another work."""
+    for work in works.values():
+        work()
+    names = list(works)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(seconds(works[name]))
+    return times
+
+
+def ratio(ones: list[float], others: list[float]) -> float:
+    """How many times as long the first took: the median over rounds of the ratio within a round."""
+    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
