@@ -12,6 +12,7 @@ from netlens.objectives.batches import alignment, diversity, interpolation
 from netlens.objectives.boxes import Box, box
 from netlens.objectives.classes import Logit, logit
 from netlens.objectives.directions import direction, direction_at
+from netlens.objectives.guide import guide
 from netlens.objectives.images import alpha_norm, blur, boundary, l1, l2, total_variation
 from netlens.objectives.layers import Channel, LayerObjective, Neuron, channel, layer, neuron, output
 from netlens.objectives.regions import Region, region
@@ -46,6 +47,7 @@ __all__ = [
     "direction",
     "direction_at",
     "diversity",
+    "guide",
     "interpolation",
     "l1",
     "l2",

@@ -23,19 +23,33 @@ class Record:
     values: Mapping[str, Any]
 
     def __getitem__(self, layer: str) -> Tensor:
-        return self.values[layer if layer in self.values else self.flat.key(layer)]
+        return _row_by_row(self.values[self._key(layer)])
 
     @property
     def logits(self) -> Tensor:
         """Class scores (N, classes), or maps of them (N, classes, h, w)."""
-        return self.flat.logits(self.values[OUTPUT])
+        return _row_by_row(self.flat.logits(self.values[OUTPUT]))
 
     def maps(self, layer: str) -> Tensor:
         """An activation as maps (N, C, h, w); a vector of features is a map of one position."""
-        key = layer if layer in self.values else self.flat.key(layer)
-        value = self.values[key]
+        value = self[layer]
         two = isinstance(value, Tensor) and value.ndim == 2
-        return value[:, :, None, None] if two else grid_of(self.flat, key, value)
+        return value[:, :, None, None] if two else grid_of(self.flat, self._key(layer), value)
+
+    def _key(self, layer: str) -> str:
+        return layer if layer in self.values else self.flat.key(layer)
+
+
+def _row_by_row(value: Any) -> Any:
+    """The activation, whose gradient will reach the network in the usual order in memory.
+
+    For a batch of one, torch's batch norm gives a wrong gradient for one that comes transposed, as that of F Fᵀ does.
+    """
+    if not isinstance(value, Tensor) or not value.requires_grad or value.ndim < 3:
+        return value
+    view = value.view_as(value)  # so that the hook is on nothing that anybody else holds
+    view.register_hook(lambda gradient: gradient.contiguous())
+    return view
 
 
 class Objective(ABC):

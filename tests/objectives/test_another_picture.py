@@ -27,6 +27,7 @@ from netlens.objectives import (
     channel,
     content,
     direction,
+    diversity,
     style,
 )
 from netlens.preprocessing import IMAGENET, Preprocessing
@@ -143,6 +144,17 @@ def test_a_batch_is_its_samples(conv, value, make):
 def test_gradients(conv, value, make):
     objective = make(OTHER).settled(conv, X)
     assert gradcheck(lambda x: value(objective, x, conv), X[:1].clone().requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS, ids=repr)
+def test_gradients_of_a_single_sample_through_batch_norm(value, statistic):
+    # where a gradient that comes transposed in memory is read as if it did not
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 3), norm).double())
+    for objective in (style("1", OTHER, statistic).settled(flat, X[:1]), -diversity("1") + content("1", OTHER)):
+        assert gradcheck(lambda x, o=objective: value(o, x, flat), X[:1].clone().requires_grad_(), fast_mode=True)
 
 
 @each_maker
