@@ -471,6 +471,8 @@ def test_early_stop_keeps_each_sample_as_it_was_when_it_was_done(plain):
         alone = rendered(plain, objective, Fourier(16, seed=i), steps=60, stop=stop)
         assert len(alone.history) == lengths[i]
         torch.testing.assert_close(together.images[i], alone.images[0], rtol=0, atol=1e-5)
+        as_long = rendered(plain, objective, Fourier(16, seed=i), steps=int(lengths[i]))
+        torch.testing.assert_close(alone.images, as_long.images, rtol=0, atol=0)
 
 
 def test_a_plateau_is_where_nothing_is_gained():
