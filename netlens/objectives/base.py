@@ -48,8 +48,12 @@ def _row_by_row(value: Any) -> Any:
     if not isinstance(value, Tensor) or not value.requires_grad or value.ndim < 3:
         return value
     view = value.view_as(value)  # so that the hook is on nothing that anybody else holds
-    view.register_hook(lambda gradient: gradient.contiguous())
+    view.register_hook(_contiguous)
     return view
+
+
+def _contiguous(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.contiguous()  # None: autograd's own word for all 0
 
 
 class Objective(ABC):
