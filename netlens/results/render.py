@@ -33,7 +33,8 @@ class Render:
 
     images: (N, C, H, W) in [0, 1]; of 2 or 4 channels, the last is their opacity. history: (steps, N), the objective at
     each step, of the pictures as they were disturbed then; NaN once a sample was done. frames: the pictures
-    (N, C, h, w) after some of the steps, where they were kept. state: what it takes to go on.
+    (N, C, h, w) after some of the steps, where they were kept. state: what it takes to go on. captions: what to call
+    each picture, where its objective and seed do not say it.
 
     >>> made_by = Provenance("OptVis", "resnet50", "channel('layer3', 12)")
     >>> r = Render(torch.rand(4, 3, 32, 32), torch.zeros(8, 4), (0, 1, 2, 3), made_by)
@@ -47,6 +48,7 @@ class Render:
     provenance: Provenance
     frames: tuple[Tensor, ...] = ()
     state: State | None = None
+    captions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) < 1:
@@ -58,6 +60,10 @@ class Render:
             raise ResultError(f"There are {len(self)} pictures, but {about}; give (steps, N) and N.")
         if any(len(frame) != len(self) for frame in self.frames):
             raise ResultError(f"There are {len(self)} pictures, but frames of {[len(frame) for frame in self.frames]}.")
+        if self.captions is not None:
+            object.__setattr__(self, "captions", tuple(self.captions))
+            if len(self.captions) != len(self):
+                raise ResultError(f"There are {len(self)} pictures, but {len(self.captions)} captions.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,6 +87,7 @@ class Render:
             provenance=self.provenance.of(index),
             frames=tuple(frame[index] for frame in self.frames),
             state=None,
+            captions=None if self.captions is None else self.captions[index],
         )
 
     def __iter__(self) -> Iterator[Render]:
@@ -93,7 +100,8 @@ class Render:
         return _grid(self.images, columns)
 
     def show(self, captions: Sequence[str] | None = None, columns: int | None = None) -> Picture:
-        """Draw the pictures with their captions: by default their classes, or their seeds below the objective."""
+        """Draw the pictures with their captions: by default their own, else their classes, or their seeds below the
+        objective."""
         from netlens.show import sheet  # matplotlib is loaded by those who draw
 
         return sheet(_opaque(self.images), *self._captions(captions), columns=columns)
@@ -101,11 +109,11 @@ class Render:
     def save(self, path: str | Path, captions: Sequence[str] | None = None, columns: int | None = None) -> Path:
         """Write the pictures (.png), or everything (.safetensors) so that `load` gives it back, state included.
 
-        Without captions a PNG holds the pixels of `grid`, with them the drawing of `show`. The provenance goes along;
-        `read_provenance` reads it back.
+        A PNG holds the pixels of `grid`, or, where captions are given here, the drawing of `show`. The provenance goes
+        along; `read_provenance` reads it back.
         """
         suffix = Path(path).suffix
-        header: dict[str, Any] = {"provenance": asdict(self.provenance), "seeds": self.seeds}
+        header: dict[str, Any] = {"provenance": asdict(self.provenance), "seeds": self.seeds, "captions": self.captions}
         if suffix == ".png":
             drawn = captions is not None
             return storage.write(
@@ -133,6 +141,7 @@ class Render:
             provenance=Provenance.from_dict(header["provenance"]),
             frames=tuple(tensors[f"frames.{i}"] for i in range(header["frames"])),
             state=State.unpacked(tensors, header["state"]) if "state" in header else None,
+            captions=header.get("captions"),
         )
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:
@@ -153,6 +162,8 @@ class Render:
     def _captions(self, captions: Sequence[str] | None) -> tuple[list[str], list[str] | None]:
         if captions is not None:
             return list(captions), None
+        if self.captions is not None:
+            return list(self.captions), None
         by = self.provenance
         seeds = [f"seed {seed}" for seed in self.seeds]
         if by.target_names is not None:

@@ -1,0 +1,198 @@
+"""DeepDream: a picture changed, octave after octave, into more of what a layer sees in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, guide, layer
+from netlens.results.provenance import Provenance
+from netlens.results.render import Render
+from netlens.visualization.gradients import normalised
+from netlens.visualization.judge import channels_of, weights_of
+from netlens.visualization.loop import differentiating
+from netlens.visualization.octaves import octave_sizes
+from netlens.visualization.params import FromImage
+from netlens.visualization.params.invertible import resampled
+from netlens.visualization.tiles import Tiled
+
+
+@dataclass(frozen=True)
+class Dreaming:
+    """How a dream goes.
+
+    octaves and scale: at how many sizes, each so many times as large as the one before. iterations: steps at each.
+    jitter: by up to how many pixels the picture is shifted, round its edges, before each step. step: how far pixels
+    move on average in a step, in grey levels of 255. tile and overlap: see `Tiled`.
+    """
+
+    octaves: int = 4
+    scale: float = 1.4
+    iterations: int = 10
+    jitter: int = 32
+    step: float = 1.5
+    tile: int | None = 512
+    overlap: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.jitter < 0:
+            raise NetLensError(f"iterations are at least 1 and jitter 0, not {self.iterations} and {self.jitter}.")
+        if not (math.isfinite(self.step) and self.step > 0):
+            raise NetLensError(f"a step moves pixels by more than 0 grey levels, not {self.step}.")
+
+
+def dream(
+    flat: FlatModel,
+    image: Any,
+    objective: Objective | str,
+    *,
+    towards: Any = None,
+    size: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Render:
+    """Dream on an image: more of what a layer sees in it, from coarse to fine.
+
+    image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. objective: the key of a layer, whose mean
+    square is raised, or any objective. towards: another image; the layer's activation then moves towards what is most
+    like it there. size: of the longer side, if not the image's own. options: those of `Dreaming`.
+
+    Detail is carried between octaves: each starts at the image of its size plus what was dreamt at smaller ones.
+    `history` holds, for each step, the sum of the objective over all places per pixel; `frames` the picture after each
+    octave.
+
+    Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
+    """
+    how = _dreaming(options)
+    base = picture_for(flat, image, size)
+    goal = _objective(flat, objective, towards, base)
+    sizes = octave_sizes((base.shape[2], base.shape[3]), how.octaves, how.scale)
+    generator = np.random.default_rng(np.random.SeedSequence(how.seed, spawn_key=(2,)))
+    values: list[Tensor] = []
+    frames = []
+    with differentiating(), tqdm(total=len(sizes) * how.iterations, delay=1, disable=not progress, leave=False) as bar:
+        gradient = Tiled(flat, goal, how.tile, how.overlap)
+        detail = torch.zeros_like(base[:, :, :1, :1])
+        for extent in sizes:
+            start = resampled(base, extent)
+            picture = (start + F.interpolate(detail, extent, mode="bilinear")).clamp(0, 1)
+            for _ in range(how.iterations):
+                picture, value = _step(picture, gradient, how, generator)
+                values.append(value)
+                bar.update()
+            detail = picture - start
+            frames.append(picture.float().cpu())
+    return Render(
+        images=frames[-1],
+        history=torch.stack(values)[:, None].cpu(),
+        seeds=(how.seed,),
+        provenance=_made_by(flat, goal, how),
+        frames=tuple(frames),
+        captions=(f"dream of {goal!r}",),
+    )
+
+
+def zoom(
+    flat: FlatModel,
+    image: Any,
+    objective: Objective | str,
+    *,
+    n_frames: int = 48,
+    factor: float = 1.04,
+    degrees: float = 0.0,
+    towards: Any = None,
+    size: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Render:
+    """Dream, step a little nearer, and dream again: the frames of a film, for `save_gif`.
+
+    factor and degrees: by how much each frame is magnified and turned against the one before. All else is as for
+    `dream`, but that each frame has 2 octaves of 4 iterations, unless told otherwise.
+    """
+    if n_frames < 1:
+        raise NetLensError(f"a film has at least one frame, not {n_frames}.")
+    if not factor >= 1:
+        raise NetLensError(f"a zoom magnifies, so factor is at least 1, not {factor}.")
+    how = _dreaming({"octaves": 2, "iterations": 4, **options})
+    picture = picture_for(flat, image, size)
+    made: list[Render] = []
+    for i in tqdm(range(n_frames), delay=1, disable=not progress, leave=False):
+        if made:
+            picture = _nearer(made[-1].images.to(picture), factor, degrees)
+        own = {**asdict(how), "seed": how.seed + i}
+        made.append(dream(flat, picture[0], objective, towards=towards, progress=False, **own))
+    return Render(
+        images=made[-1].images,
+        history=torch.cat([one.history for one in made]),
+        seeds=(how.seed,),
+        provenance=made[0].provenance,
+        frames=tuple(one.images for one in made),
+        captions=made[0].captions,
+    )
+
+
+def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
+    """(1, C, H, W) in [0, 1]: an image as a network's weights would have it, its longer side `size` pixels."""
+    pictures = FromImage(image, grey=channels_of(flat) == 1).pictures
+    if len(pictures) != 1:
+        raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
+    if size is not None:
+        if size < 1:
+            raise NetLensError(f"a size is at least one pixel, not {size}.")
+        height, width = pictures.shape[2:]
+        share = size / max(height, width)
+        pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))
+    weights = weights_of(flat)
+    return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
+
+
+def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The picture after a step, and the objective before it."""
+    down, right = (int(shift) for shift in generator.integers(-how.jitter, how.jitter + 1, 2))
+    value, direction = gradient(picture.roll((down, right), (2, 3)))
+    moved = picture + how.step / 255 * normalised(direction).roll((-down, -right), (2, 3))
+    # within bounds at each step, so that the next gradient is that of a picture which can be shown
+    return moved.clamp(0, 1), value
+
+
+def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
+    if towards is None:
+        return layer(flat.key(objective)) if isinstance(objective, str) else objective
+    if not isinstance(objective, str):
+        raise NetLensError("a dream towards an image is about a layer; give its key instead of an objective.")
+    source = towards if not isinstance(towards, Tensor) else FromImage(towards).pictures[0].mul(255).round().byte()
+    # read once, at the size that the network expects
+    return guide(flat.key(objective), source).settled(flat, base)
+
+
+def _dreaming(options: dict[str, Any]) -> Dreaming:
+    known = Dreaming.__dataclass_fields__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise NetLensError(f"a dream has no option {unknown[0]!r}; its options: {', '.join(known)}.")
+    return Dreaming(**options)
+
+
+def _nearer(picture: Tensor, factor: float, degrees: float) -> Tensor:
+    """The middle of a picture (1, C, H, W), magnified and turned."""
+    angle = math.radians(degrees)
+    height, width = picture.shape[2:]
+    cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
+    matrix = picture.new_tensor([[[cos, -sin * height / width, 0], [sin * width / height, cos, 0]]])
+    grid = F.affine_grid(matrix, list(picture.shape), align_corners=False)
+    return F.grid_sample(picture, grid, "bilinear", "reflection", align_corners=False).clamp(0, 1)
+
+
+def _made_by(flat: FlatModel, objective: Objective, how: Dreaming) -> Provenance:
+    return Provenance("DeepDream", flat.name, repr(objective), options=asdict(how))

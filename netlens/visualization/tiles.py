@@ -1,0 +1,145 @@
+"""Tiles: the gradient of an objective at a picture too large to be run at once, exact where layers see locally."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError, NonFiniteError
+from netlens.flat import FlatModel
+from netlens.flat.receptive import receptive_fields
+from netlens.objectives import Objective, Record
+from netlens.visualization.judge import Judge
+from netlens.visualization.transforms.standard import Chain
+
+Span = tuple[int, int, int, int]
+"""(start, end) of a tile along one side, and (start, end) of the part of it that counts."""
+
+
+def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
+    """Tiles of `tile` pixels along a side, whose counting parts meet without gap and lie `overlap` from cut ends.
+
+    Tiles start at multiples of `stride`, so that the network samples each where it samples the whole; the last one may
+    be up to `stride` - 1 pixels longer.
+
+    >>> spans(10, 6, 1)
+    [(0, 6, 0, 5), (4, 10, 5, 10)]
+    """
+    if length <= tile:
+        return [(0, length, 0, length)]
+    step = (tile - 2 * overlap) // stride * stride
+    if step < 1:
+        raise NetLensError(
+            f"tiles of {tile} pixels with {overlap} of overlap on each side leave nothing; enlarge them."
+        )
+    last = (length - tile) // stride * stride
+    starts = [*range(0, last, step), last]
+    cuts = [0, *(start + overlap for start in starts[1:]), length]
+    ends = [*(start + tile for start in starts[:-1]), length]
+    return list(zip(starts, ends, cuts, cuts[1:], strict=False))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Summed(Objective):
+    """An objective that is a mean, as a sum over the values of the first layer that it reads.
+
+    Sums over parts add up to that over the whole, whatever the parts' sizes; means do not.
+    """
+
+    mean: Objective
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.mean.layers
+
+    def __call__(self, record: Record) -> Tensor:
+        return self.mean(record) * record[self.layers[0]][0].numel()
+
+    def __repr__(self) -> str:
+        return repr(self.mean)
+
+
+@dataclass
+class Tiled:
+    """An objective and the direction of its gradient at one picture, one tile of it in memory at a time.
+
+    tile: the longest side that runs at once; None runs all at once. overlap: what tiles see beyond the part that
+    counts; by default the receptive field where that is at most an eighth of the tile, and an eighth elsewhere. With at
+    least the receptive field, and layers that see no more of a picture than that, the gradient is that of the whole.
+    """
+
+    flat: FlatModel
+    objective: Objective
+    tile: int | None = 512
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 32:
+            raise NetLensError(f"tiles have at least 32 pixels, not {self.tile}.")
+        if self.overlap is not None and self.overlap < 0:
+            raise NetLensError(f"tiles overlap by 0 pixels or more, not {self.overlap}.")
+        self.flat.keys_of(self.objective.layers)  # a wrong name raises here
+        probe = (256, 256) if self.tile is None else (self.tile, self.tile)
+        size = Judge.of(self.flat, self.objective, Chain(), probe).size
+        # a network of one size gets tiles of this size, because a larger picture would have to be shrunk
+        self._fixed = None if size == probe else size
+        self._reach, self._stride = self._field()
+        self._judges: dict[tuple[int, int], Judge] = {}
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(): the objective of a picture (1, C, H, W) in [0, 1], summed (see `Summed`), per pixel; and the gradient of
+        that sum, of the picture's shape."""
+        total = torch.zeros_like(image)
+        value = image.new_zeros(())
+        for (top, bottom, up, down), (left, right, west, east) in self._places(image):
+            of_part, gradient = self._gradient(image[:, :, top:bottom, left:right])
+            total[:, :, up:down, west:east] = gradient[:, :, up - top : down - top, west - left : east - left]
+            counts = (down - up) * (east - west) / ((bottom - top) * (right - left))
+            value += of_part * counts
+        return value / (image.shape[2] * image.shape[3]), total
+
+    def _places(self, image: Tensor) -> Iterator[tuple[Span, Span]]:
+        height, width = image.shape[2:]
+        if self._fixed is not None:
+            tall, wide = self._fixed
+        else:
+            tall, wide = (height, width) if self.tile is None else (self.tile, self.tile)
+        rows = spans(height, tall, self._overlap(tall), self._stride)
+        columns = spans(width, wide, self._overlap(wide), self._stride)
+        return ((row, column) for row in rows for column in columns)
+
+    def _overlap(self, tile: int) -> int:
+        if self.overlap is not None:
+            return self.overlap
+        eighth = tile // 8
+        return eighth if self._reach is None else min(eighth, self._reach)
+
+    def _field(self) -> tuple[int | None, int]:
+        """How far the layers that are read see, and the stride at which they look."""
+        keys = [key for key in self.flat.keys_of(self.objective.layers) if key not in self.flat.inputs]
+        if self._fixed is not None or "output" in keys:
+            return None, 1
+        known = receptive_fields(self.flat.program)
+        fields = [known.get(key) for key in keys]
+        if not fields or any(one is None or one.size is None for one in fields):
+            return None, 1
+        reach = max(max(one.size) for one in fields if one is not None and one.size is not None)
+        return reach, max(max(one.stride) for one in fields if one is not None)
+
+    def _gradient(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        extent = (image.shape[2], image.shape[3])
+        if extent not in self._judges:
+            size = extent if self._fixed is None else self._fixed
+            self._judges[extent] = Judge(self.flat, Summed(self.objective), Chain(), size)
+        point = image.detach().clone().requires_grad_()
+        judge = self._judges[extent]
+        value = judge(point, [torch.Generator()])[0]
+        if not value.requires_grad:
+            raise NetLensError(f"{self.objective} does not depend on the picture, so no dream can raise it.")
+        (gradient,) = torch.autograd.grad(value, point)
+        if not (torch.isfinite(value) and torch.isfinite(gradient).all()):
+            raise NonFiniteError(f"{self.objective} of {self.flat.name}, or its gradient, is NaN or Inf.")
+        return value.detach(), gradient
