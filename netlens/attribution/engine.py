@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 from netlens.attribution.recording import Recording, recording_of
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, Rules
+from netlens.flat.fast import channels_last, fast
+from netlens.flat.meter import Meter, metered
 from netlens.flat.taps import Tap, tapped
 from netlens.objectives import Objective, Record
 
@@ -30,28 +32,35 @@ def record_of(flat: FlatModel, x: Tensor, objective: Objective, also: Sequence[s
     return Record(flat, flat.record(x, layers=keys))
 
 
-def gradient_of(flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> tuple[Tensor, Tensor]:
-    """The activation at `wrt` and the objective's gradient there; backward goes no further than `wrt`."""
-    activations, gradients = gradients_of(flat, x, objective, (wrt,))
+def gradient_of(
+    flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input", rules: Rules | None = None
+) -> tuple[Tensor, Tensor]:
+    """The activation at `wrt` and the objective's gradient there, by rules if any; backward goes no further."""
+    activations, gradients = gradients_of(flat, x, objective, (wrt,), rules)
     return activations[0], gradients[0]
 
 
 def gradients_of(
-    flat: FlatModel, x: Tensor, objective: Objective, wrt: Sequence[str]
+    flat: FlatModel, x: Tensor, objective: Objective, wrt: Sequence[str], rules: Rules | None = None
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """As `gradient_of`, at several layers in one forward and one backward."""
     keys = [flat.key(name) for name in wrt]
-    recording = recording_of(flat, x)
+    recording = recording_of(flat, x) if rules is None else None
     if recording is None or objective is not recording.objective or not recording.gradients.keys() >= set(keys):
-        recording = recorded(flat, x, objective, keys)
+        recording = recorded(flat, x, objective, keys, rules)
     activations = tuple(per_sample(key, recording.activations[key], len(x)) for key in keys)
     return activations, tuple(recording.gradients[key] for key in keys)
 
 
-def recorded(flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Recording:
+def recorded(
+    flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str], rules: Rules | None = None
+) -> Recording:
     """One forward and one backward, which give activations and the objective's gradients at these exact keys."""
-    with differentiating(), tapped(_Starts(flat, keys)) as starts:
-        value = evaluated(objective, record_of(flat, x, objective, also=keys), len(x))
+    runner = fast(flat, [*flat.keys_of(objective.layers), *keys])
+    if rules is not None:
+        runner = runner.with_rules(rules)
+    with differentiating(), tapped(_Starts(runner, keys)) as starts:
+        value = evaluated(objective, record_of(runner, channels_last(x), objective, also=keys), len(x))
         points = [starts.points[key] for key in keys]
         gradients = differentiated(flat, objective, value, keys, points)
     activations = {key: point.detach() for key, point in zip(keys, points, strict=True)}
@@ -121,19 +130,25 @@ class _Starts(Tap):
         return self.points[key]
 
 
-def in_chunks(total: int, size: int, work: Callable[[int, int], Any]) -> Iterator[Any]:
+def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> Iterator[Any]:
     """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on.
 
-    Shows its progress in a terminal once it takes longer than a second.
+    size: None takes what fits: the first of the range runs alone, and what its layers hold says how many of the others
+    run together (`fitting`). Shows its progress in a terminal once it takes longer than a second.
     """
-    if size < 1:
-        raise NetLensError(f"chunk must be at least 1, not {size}.")
+    if size is not None and size < 1:
+        raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {size}.")
     start = 0
     with tqdm(total=total, delay=1, disable=None, leave=False) as bar:
         while start < total:
-            stop = min(start + size, total)
+            stop = min(start + (1 if size is None else size), total)
             try:
-                result = work(start, stop)
+                if size is None:
+                    with metered() as meter:
+                        result = work(start, stop)
+                    size = fitting(meter)
+                else:
+                    result = work(start, stop)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error) or stop - start == 1:
                     raise
@@ -142,6 +157,18 @@ def in_chunks(total: int, size: int, work: Callable[[int, int], Any]) -> Iterato
             yield result
             bar.update(stop - start)
             start = stop
+
+
+def fitting(meter: Meter) -> int:
+    """How many runs of one sample, of which one was measured, make a chunk.
+
+    On the CPU about a GiB of activations, as more is no faster; on a GPU, of which a few samples leave most idle, an
+    eighth of its memory, be it free or not, so that the same image is computed in the same chunks again.
+    """
+    memory, most = 2**30, 32
+    if meter.device.type == "cuda":
+        memory, most = torch.cuda.get_device_properties(meter.device).total_memory // 8, 256
+    return max(1, min(most, memory // max(1, meter.bytes)))
 
 
 def _out_of_memory(error: Exception) -> bool:

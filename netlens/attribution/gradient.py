@@ -42,7 +42,7 @@ class InputGradient(Method):
         return () if self.guided else (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat.with_rules(GUIDED) if self.guided else flat, x, objective, wrt)
+        _, gradient = gradient_of(flat, x, objective, wrt, GUIDED if self.guided else None)
         return gradient
 
 
@@ -76,7 +76,7 @@ class GuidedBackprop(Method):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat.with_rules(GUIDED), x, objective, wrt)
+        _, gradient = gradient_of(flat, x, objective, wrt, GUIDED)
         return gradient
 
 
@@ -89,5 +89,5 @@ class Deconvolution(Method):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat.with_rules(DECONVNET), x, objective, wrt)
+        _, gradient = gradient_of(flat, x, objective, wrt, DECONVNET)
         return gradient
