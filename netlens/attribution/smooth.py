@@ -31,7 +31,7 @@ class _Noisy(Method):
     noise_level: float = 0.15
     seed: int = 0
     method: Method = field(default_factory=InputGradient)
-    chunk: int = 8
+    chunk: int | None = None
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         if self.n_samples < 1 or self.noise_level < 0:

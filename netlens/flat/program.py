@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from netlens.flat.meter import meters
 from netlens.flat.reuse import may_overwrite, overwriters
 
 
@@ -49,15 +50,15 @@ class Program:
         Each value is let go as soon as its last reader has run. `visit` is called for each step in place of the layer.
         """
         values = dict(known)
-        schedule = self.schedule(known, wanted)
+        schedule, measuring = self.schedule(known, wanted), meters()
         in_place = self.in_place(known, wanted) if visit is None and may_overwrite(schedule) else {}
         for step, dead in schedule:
             read = [values[key] for key in step.reads]
-            if visit is None:
-                values[step.key] = in_place.get(step.key, step.layer)(*read)
-            else:
-                values[step.key] = visit(step, read)
-            del read
+            value = in_place.get(step.key, step.layer)(*read) if visit is None else visit(step, read)
+            for meter in measuring:
+                meter.note(value, values.values())
+            values[step.key] = value
+            del read, value
             for key in dead:
                 del values[key]
         return {key: values[key] for key in wanted}

@@ -33,7 +33,7 @@ class AblationCAM(ActivationMaps):
     """
 
     relative: bool = True
-    chunk: int = 32
+    chunk: int | None = None
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
@@ -49,7 +49,7 @@ class AblationCAM(ActivationMaps):
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
 
 
-def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int) -> Tensor:
+def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int | None) -> Tensor:
     """(N, C): how the value y (N,) of the suffix falls when one channel of the activation is set to zero."""
     dim = channel_dim(suffix, maps)
     by_channel = suffix.at.movedim(dim, 1)

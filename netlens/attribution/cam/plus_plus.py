@@ -54,7 +54,7 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
     n_samples: int = 10
     noise_level: float = 0.15
     seed: int = 0
-    chunk: int = 8
+    chunk: int | None = None
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         if self.n_samples < 1 or self.noise_level < 0:

@@ -40,7 +40,7 @@ class MaskingMaps(ActivationMaps):
 
     n_channels: int | None = None
     convention: Convention = "paper"
-    chunk: int = 16
+    chunk: int | None = None
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         choose("convention", self.convention, Convention)

@@ -29,7 +29,7 @@ class ShapleyCAM(ActivationMaps):
     Cai 2025, https://arxiv.org/abs/2501.06261
     """
 
-    chunk: int = 8
+    chunk: int | None = None
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:

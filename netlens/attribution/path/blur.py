@@ -33,7 +33,7 @@ class BlurIntegratedGradients(Method):
     n_steps: int = 50
     max_sigma: float = 50.0
     quadrature: Quadrature = "gausslegendre"
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

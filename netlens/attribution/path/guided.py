@@ -34,7 +34,7 @@ class GuidedIntegratedGradients(Method):
     baselines: float | Tensor = 0.0
     fraction: float = 0.25
     max_dist: float = 0.02
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

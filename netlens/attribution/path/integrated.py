@@ -33,7 +33,7 @@ class IntegratedGradients(Method):
     baselines: float | Tensor = 0.0
     quadrature: Quadrature = "gausslegendre"
     multiply: bool = True
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

@@ -31,7 +31,7 @@ class LayerConductance(Method):
 
     n_steps: int = 50
     baselines: float | Tensor = 0.0
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -67,7 +67,7 @@ class InternalInfluence(Method):
     n_steps: int = 50
     baselines: float | Tensor = 0.0
     quadrature: Quadrature = "gausslegendre"
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

@@ -38,7 +38,7 @@ class GradientShap(Method):
     noise_level: float = 0.0
     seed: int = 0
     multiply: bool = True
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

@@ -49,7 +49,7 @@ class InformationBottleneck(Method):
     sigma: float = 1.0
     reference: Tensor | None = None
     seed: int = 0
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "cam"
 
     def at(self, flat: FlatModel, wrt: str) -> str:

@@ -30,7 +30,7 @@ class Coalitions:
     baseline: Tensor  # (n, ...)
     mask: Tensor  # (n, ...), broadcasts to `at`: the feature, from 0, of each entry
     counts: tuple[int, ...]  # the number of features of each sample
-    chunk: int
+    chunk: int | None
 
     @classmethod
     def of(
@@ -42,7 +42,7 @@ class Coalitions:
         feature_mask: Tensor | None = None,
         n_segments: int = 50,
         baselines: float | Tensor = 0.0,
-        chunk: int = 16,
+        chunk: int | None = None,
     ) -> Coalitions:
         """Run the network on x up to `wrt`, once, and divide the activation there by the mask or the default one."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)

@@ -51,7 +51,7 @@ class ExtremalPerturbation(Method):
     baselines: float | Tensor | None = None
     penalty: float = 300.0
     learning_rate: float = 0.0001
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

@@ -32,7 +32,7 @@ class OverFeatures(Method):
     feature_mask: Tensor | None = None
     n_segments: int = 50
     baselines: float | Tensor = 0.0
-    chunk: int = 16
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

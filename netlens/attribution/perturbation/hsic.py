@@ -36,7 +36,7 @@ class HSICAttribution(Method):
     grid_size: int = 7
     baselines: float | Tensor = 0.0
     seed: int = 0
-    chunk: int = 16
+    chunk: int | None = None
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

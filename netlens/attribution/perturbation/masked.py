@@ -45,7 +45,7 @@ class Masked:
         return torch.promote_types(self.at.dtype, torch.float32)
 
     def values(
-        self, mask: Callable[[int], Tensor], total: int, chunk: int
+        self, mask: Callable[[int], Tensor], total: int, chunk: int | None
     ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """f under `mask(0)` to `mask(total - 1)`, all samples under one mask and then all under the next.
 
@@ -64,7 +64,7 @@ class Masked:
 
         return in_chunks(total * n, chunk, work)
 
-    def responses(self, mask: Callable[[int], Tensor], total: int, chunk: int) -> Tensor:
+    def responses(self, mask: Callable[[int], Tensor], total: int, chunk: int | None) -> Tensor:
         """(n, total): f of each sample under each mask; one number per mask is all that grows with them."""
         values = [value for _, _, value in self.values(mask, total, chunk)]
         return torch.cat(values).view(total, len(self.at)).T.contiguous()

@@ -40,7 +40,7 @@ class Occlusion(Method):
     window: int | Sequence[int] = 32
     stride: int | Sequence[int] = 16
     baselines: float | Tensor = 0.0
-    chunk: int = 16
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

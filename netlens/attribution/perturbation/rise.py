@@ -37,7 +37,7 @@ class RISE(Method):
     centred: bool = False
     baselines: float | Tensor = 0.0
     seed: int = 0
-    chunk: int = 16
+    chunk: int | None = None
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

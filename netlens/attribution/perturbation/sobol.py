@@ -35,7 +35,7 @@ class SobolAttribution(Method):
     grid_size: int = 8
     baselines: float | Tensor = 0.0
     seed: int = 0
-    chunk: int = 16
+    chunk: int | None = None
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

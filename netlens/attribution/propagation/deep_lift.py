@@ -36,7 +36,7 @@ class DeepLift(Method):
 
     baselines: float | Tensor = 0.0
     multiply: bool = True
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,7 +67,7 @@ class DeepLiftShap(Method):
     n_samples: int = 5
     seed: int = 0
     multiply: bool = True
-    chunk: int = 8
+    chunk: int | None = None
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,0 +1,157 @@
+"""Chunks: of a size that fits, smaller when memory runs out, and never noticed in the values."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+import torchvision.models as tv
+from torch import nn
+from torch.testing import assert_close
+
+from netlens.attribution import METHODS, IntegratedGradients, Occlusion
+from netlens.attribution.engine import fitting, in_chunks
+from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.meter import Meter, metered
+from netlens.objectives import logit
+from tests.attribution.test_promises import SMALL
+
+
+def ranges(total, size, work=None):
+    seen = []
+
+    def noting(start, stop):
+        if work is not None:
+            work(start, stop)
+        seen.append((start, stop))
+        return list(range(start, stop))
+
+    assert [i for part in in_chunks(total, size, noting) for i in part] == list(range(total))
+    return seen
+
+
+def test_a_given_size_is_kept():
+    assert ranges(7, 3) == [(0, 3), (3, 6), (6, 7)]
+    assert ranges(2, 100) == [(0, 2)]
+    assert ranges(0, 3) == ranges(0, None) == []
+    for wrong in (0, -1):
+        with pytest.raises(NetLensError, match=f"chunk must be at least 1, or None .*, not {wrong}"):
+            list(in_chunks(3, wrong, lambda *_: 0))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: 9 TB")]
+)
+@pytest.mark.parametrize("size", [16, None])
+def test_it_halves_when_memory_runs_out_and_goes_on_where_it_was(error, size):
+    tried = []
+
+    def at_most_5_from_the_third_on(start, stop):
+        tried.append((start, stop))
+        if start >= 3 and stop - start > 5:
+            raise error
+
+    done = ranges(40, size, at_most_5_from_the_third_on)
+    if size == 16:
+        # 16 from the start, as it was not the third; then 16, 8 and 4
+        assert tried[:4] == [(0, 16), (16, 32), (16, 24), (16, 20)]
+    assert max(stop - start for start, stop in done if start >= 3) <= 5
+    assert len(tried) - len(done) <= 3  # what fitted before is not tried again and again
+
+
+def test_what_does_not_fit_alone_and_other_errors_are_raised():
+    def fails(error):
+        def work(start, stop):
+            raise error
+
+        return work
+
+    for size in (8, None):
+        with pytest.raises(MemoryError):
+            list(in_chunks(8, size, fails(MemoryError())))
+        with pytest.raises(RuntimeError, match="mat1 and mat2"):
+            list(in_chunks(8, size, fails(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))))
+
+
+def chain(width: int) -> FlatModel:
+    layers = (nn.Linear(width, width), nn.Sigmoid(), nn.Linear(width, width), nn.Sigmoid(), nn.Linear(width, 2))
+    return FlatModel.from_nn_Module(nn.Sequential(*layers))
+
+
+def test_a_meter_measures_what_is_held_with_a_pencil():
+    flat, x = chain(1000), torch.zeros(1, 1000)
+    with torch.no_grad(), metered() as meter:
+        flat(x)
+    assert meter.bytes == 2 * 4 * 1000  # a layer's input beside its output
+    with torch.enable_grad(), metered() as meter:
+        flat(x.clone().requires_grad_())
+    assert meter.bytes == 4 * (4 * 1000 + 2)  # all that the layers give
+    with metered() as outer, metered() as inner, torch.no_grad():
+        flat(x)
+    assert outer.bytes == inner.bytes == 8000
+    with torch.no_grad():
+        flat(x)
+    assert outer.bytes == 8000  # nothing outside of the block
+
+
+def test_views_count_once():
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Identity(), nn.Unflatten(1, (2, 50)), nn.Flatten()))
+    with torch.no_grad(), metered() as meter:
+        flat(torch.zeros(1, 10, 10))
+    assert meter.bytes == 400
+
+
+def test_a_chunk_holds_about_a_gibibyte():
+    assert fitting(Meter(2**30 // 7)) == 7
+    assert fitting(Meter(2**40)) == 1
+    assert fitting(Meter(0)) == fitting(Meter(100)) == 32
+
+
+def test_larger_layers_and_inputs_run_in_smaller_chunks():
+    sizes = {}
+    for name, side in (("vgg11", 64), ("vgg11", 224), ("squeezenet1_1", 64)):
+        flat = FlatModel.from_nn_Module(getattr(tv, name)().eval())
+        x = torch.zeros(1, 3, side, side)
+        for gradients in (False, True):
+            with torch.set_grad_enabled(gradients), metered() as meter:
+                flat(x.clone().requires_grad_(gradients))
+            sizes[name, side, gradients] = meter.bytes
+    # the rectified first maps, which overwrite those before, beside the pooled ones
+    assert sizes["vgg11", 224, False] == 4 * 64 * (224 * 224 + 112 * 112)
+    assert 10 < sizes["vgg11", 224, False] / sizes["vgg11", 64, False] < 13
+    for name, side in (("vgg11", 64), ("vgg11", 224), ("squeezenet1_1", 64)):
+        assert sizes[name, side, True] > 2 * sizes[name, side, False]
+
+
+@pytest.mark.parametrize("name", [name for name, made in METHODS.items() if hasattr(made, "chunk")])
+def test_the_size_that_fits_gives_what_any_other_gives(name, some):
+    made = METHODS[name]()
+    assert made.chunk is None
+    has = {field.name for field in fields(made)}
+    method = replace(made, **{option: value for option, value in SMALL.items() if option in has and option != "chunk"})
+    try:
+        values = method(some.flat, some.x, logit(list(some.targets))).values
+    except NotApplicable as refusal:
+        pytest.skip(str(refusal))
+    given = replace(method, chunk=3)(some.flat, some.x, logit(list(some.targets))).values
+    assert_close(values, given, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "chunks"), [(IntegratedGradients(n_steps=40), [32, 7]), (Occlusion((3, 4), 2), [32, 30])]
+)
+def test_the_first_runs_alone_and_the_rest_in_chunks(method, chunks, cases):
+    case = cases["plain"]
+    rows = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            rows.append(len(x))
+            return x
+
+    method(case.flat.prepend("counting", Counting()), case.x[:1], logit(0))
+    # besides the first of 40 steps, or of 7 times 9 windows, the sample itself runs alone, and the baseline
+    assert [count for count in rows if count > 1] == chunks
+    assert rows.index(32) in (1, 2)
