@@ -1,8 +1,13 @@
 """Feature visualisation: pictures that a network is most excited by, made by one renderer."""
 
 from netlens.visualization import transforms
+from netlens.visualization.atlas import Atlas, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
+from netlens.visualization.dataset import Examples, most_exciting
+from netlens.visualization.dream import Dreaming, dream, zoom
+from netlens.visualization.dreamer import NetDreamer
 from netlens.visualization.gradients import LaplacianSmoothing, normalised
+from netlens.visualization.invert import caricature, invert
 from netlens.visualization.optvis import OptVis
 from netlens.visualization.params import (
     CPPN,
@@ -23,14 +28,18 @@ from netlens.visualization.transforms import standard
 __all__ = [
     "CPPN",
     "Alpha",
+    "Atlas",
     "Callback",
     "Cosine",
+    "Dreaming",
+    "Examples",
     "Fourier",
     "Frames",
     "FromImage",
     "LaplacianSmoothing",
     "Maco",
     "Moment",
+    "NetDreamer",
     "OptVis",
     "Param",
     "Pixel",
@@ -39,9 +48,15 @@ __all__ = [
     "Schedule",
     "Shared",
     "Steps",
+    "activation_atlas",
+    "caricature",
+    "dream",
+    "invert",
+    "most_exciting",
     "normalised",
     "on_backgrounds",
     "over",
     "standard",
     "transforms",
+    "zoom",
 ]

@@ -18,11 +18,11 @@ from netlens.objectives import Objective, guide, layer
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.visualization.gradients import normalised
-from netlens.visualization.judge import channels_of, weights_of
 from netlens.visualization.loop import differentiating
 from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.params import FromImage
 from netlens.visualization.params.invertible import resampled
+from netlens.visualization.picture import picture_for
 from netlens.visualization.tiles import Tiled
 
 
@@ -140,21 +140,6 @@ def zoom(
         frames=tuple(one.images for one in made),
         captions=made[0].captions,
     )
-
-
-def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
-    """(1, C, H, W) in [0, 1]: an image as a network's weights would have it, its longer side `size` pixels."""
-    pictures = FromImage(image, grey=channels_of(flat) == 1).pictures
-    if len(pictures) != 1:
-        raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
-    if size is not None:
-        if size < 1:
-            raise NetLensError(f"a size is at least one pixel, not {size}.")
-        height, width = pictures.shape[2:]
-        share = size / max(height, width)
-        pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))
-    weights = weights_of(flat)
-    return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
 
 
 def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,11 @@ class Judge:
             raise NotApplicable(f"{objective} gives {got} numbers for {len(images)} samples; it must give one each.")
         return values
 
+    def seen(self, images: Tensor) -> Tensor:
+        """What the network gets of pictures (n, C, H, W) in [0, 1], undisturbed, in its size and its units."""
+        plain = replace(self, transforms=Chain())
+        return self._input(plain._disturbed(images, [torch.Generator()] * len(images)))
+
     def settled(self, images: Tensor) -> Judge:
         """The same, once all that the objective lets depend on the batch is decided on these pictures."""
         return replace(self, objective=self.objective.settled(self.flat, self._input(images.detach())))

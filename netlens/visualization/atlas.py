@@ -1,0 +1,218 @@
+"""Atlas: what a network sees at each place of one image, as pictures of the directions of a layer's activation."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens import heatmaps
+from netlens.errors import ImageError, NetLensError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Record, direction, layer
+from netlens.results.render import Render
+from netlens.visualization.optvis import OptVis
+from netlens.visualization.params import Fourier
+from netlens.visualization.params.base import Sized
+from netlens.visualization.picture import picture_for, seen_by
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Directions that a layer's activation has over one image, and a picture of each.
+
+    image: (C, H, W) in [0, 1]. layer: its key. directions: (N, C'). weights: (N, h, w), how much of each direction is at each position.
+    pictures: N of them. error: the share of the activation's norm that the directions leave out.
+    """
+
+    layer: str
+    image: Tensor = field(repr=False)
+    directions: Tensor = field(repr=False)
+    weights: Tensor = field(repr=False)
+    pictures: Render
+    error: float
+    grouped: bool
+
+    def show(self) -> Picture:
+        """Draw the image and small multiples: the grid of pictures as the places lie; or each group above its map."""
+        from netlens.show import sheet
+
+        if not self.grouped:
+            mosaic = self.pictures.grid(self.weights.shape[2])
+            height, width = mosaic.shape[1:]
+            shown = [_laid(self.image, (height, width)), mosaic]
+            return sheet(torch.stack([one.expand(3, -1, -1) for one in shown]), ["image", self.layer])
+        height, width = self.pictures.images.shape[2:]
+        whole = _laid(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
+        maps = torch.stack([_laid(one[None].float(), (height, width), 0)[0] for one in self.weights]).clamp(min=0)
+        maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
+        colours = _colours(len(maps))
+        where = [_tinted(whole, one, colour) for one, colour in zip(maps, colours, strict=True)]
+        rows = [whole, *self.pictures.images, _strongest(whole, maps, colours), *where]
+        texts = ["image", *(self.pictures.captions or ()), "strongest", *("where" for _ in where)]
+        return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the drawing of `show` as .png, whole or not at all."""
+        from netlens.results import storage
+
+        if Path(path).suffix != ".png":
+            raise ImageError(f"{path} should end in .png.")
+        return storage.write(Path(path), self.show().png())
+
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
+        return self.show()._repr_jpeg_()
+
+
+def activation_atlas(
+    flat: FlatModel,
+    image: Any,
+    key: str,
+    *,
+    groups: int | None = None,
+    cells: int = 7,
+    cell_size: int = 96,
+    size: int | None = None,
+    steps: int = 128,
+    cosine_power: float = 1,
+    param: type[Sized] | Sized = Fourier,
+    seed: int = 0,
+    chunk: int = 16,
+    progress: bool = True,
+    **options: Any,
+) -> Atlas:
+    """What a layer sees at each place of an image; or in how many kinds of place, by factorising its activation.
+
+    groups: None for a picture of each place, of which there are at most `cells` along the longer side (finer maps are
+    averaged); a number for so many groups, found by non-negative matrix factorisation of what of the activation is
+    above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer side, if not its own.
+    cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of `OptVis.render`.
+
+    Olah et al. 2018, https://distill.pub/2018/building-blocks/
+    """
+    if cells < 1 or chunk < 1:
+        raise NetLensError(f"cells and chunk are at least 1, not {cells} and {chunk}.")
+    key = flat.key(key)
+    base = picture_for(flat, image, size)
+    maps = _maps(flat, key, base)
+    if groups is None:
+        maps = _pooled(maps, cells)
+        height, width = maps.shape[1:]
+        directions = maps.flatten(1).T
+        weights = torch.eye(height * width, dtype=maps.dtype).view(-1, height, width)
+        error, captions = 0.0, [f"{y},{x}" for y in range(height) for x in range(width)]
+    else:
+        weights, directions, error = factorised(maps, groups, seed)
+        captions = [f"group {i + 1}" for i in range(groups)]
+    if not (directions != 0).flatten(1).any(1).all():
+        raise NotApplicable(f"layer {key!r} of {flat.name} is all 0 somewhere in the image; choose another layer.")
+    # of length one, so that a faint place is drawn as clearly as a bright one
+    units = F.normalize(directions, dim=1)
+    parts = []
+    for start in range(0, len(units), chunk):
+        own = units[start : start + chunk]
+        about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
+        made = param(**about) if isinstance(param, type) else replace(param, **about)
+        vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
+        parts.append(vis.render(made, steps=steps, progress=progress, **options))
+    return Atlas(key, base[0].float().cpu(), directions, weights, _together(parts, captions), error, groups is not None)
+
+
+def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
+    """Maps (C, h, w) as so many weights (groups, h, w) times directions (groups, C), neither below 0.
+
+    Also the share of the norm of the maps above 0 that is left out. The first group weighs most.
+    """
+    try:
+        from sklearn.decomposition import NMF
+    except ImportError:
+        raise NetLensError("groups need scikit-learn: pip install netlens[atlas], or leave groups out.") from None
+    channels, height, width = maps.shape
+    limit = min(channels, height * width)
+    if not 1 <= groups <= limit:
+        raise NetLensError(f"a map of {channels} channels, {height} by {width}, has 1 to {limit} groups, not {groups}.")
+    values = maps.detach().cpu().double().clamp(min=0).flatten(1).T
+    if not values.any():
+        raise NotApplicable("nothing of the activation is above 0, so it has no groups; choose another layer.")
+    model = NMF(groups, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-4)
+    weights, directions = (torch.from_numpy(part).to(maps.dtype) for part in _fitted(model, values.numpy()))
+    left = values.to(maps.dtype) - weights @ directions
+    strength = weights.sum(0) * directions.norm(dim=1)
+    order = strength.argsort(descending=True, stable=True)
+    shown = weights.T[order].reshape(groups, height, width)
+    return shown, directions[order], float(left.norm() / values.norm())
+
+
+def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # `error` says how well it converged
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit_transform(values), model.components_
+
+
+def _maps(flat: FlatModel, key: str, base: Tensor) -> Tensor:
+    """(C, h, w): the layer's activation over the image."""
+    with torch.no_grad():
+        maps = Record(flat, flat.record(seen_by(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
+    if maps.shape[1:] == (1, 1):
+        raise NotApplicable(f"layer {key!r} of {flat.name} has no places in the image; choose one with maps.")
+    return maps
+
+
+def _pooled(maps: Tensor, cells: int) -> Tensor:
+    height, width = maps.shape[1:]
+    share = min(1.0, cells / max(height, width))
+    size = (max(1, round(height * share)), max(1, round(width * share)))
+    return F.adaptive_avg_pool2d(maps, size)
+
+
+def _together(parts: Sequence[Render], captions: Sequence[str]) -> Render:
+    return Render(
+        images=torch.cat([one.images for one in parts]),
+        history=torch.cat([one.history for one in parts], 1),
+        seeds=tuple(seed for one in parts for seed in one.seeds),
+        provenance=parts[0].provenance,
+        captions=tuple(captions),
+    )
+
+
+def _laid(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
+    """An image (C, h, w) as large as fits into `size` without a change of proportions, white outside."""
+    channels, height, width = image.shape
+    share = min(size[0] / height, size[1] / width)
+    inner = (max(1, round(height * share)), max(1, round(width * share)))
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    canvas = torch.full((channels, *size), outside)
+    canvas[:, top : top + inner[0], left : left + inner[1]] = heatmaps.resize(image[None], inner)[0]
+    return canvas
+
+
+def _colours(n: int) -> Tensor:
+    """(n, 3, 1, 1): as unlike each other as n hues are."""
+    return torch.tensor([colorsys.hsv_to_rgb(i / n, 0.85, 0.95) for i in range(n)])[:, :, None, None]
+
+
+def _strongest(image: Tensor, maps: Tensor, colours: Tensor) -> Tensor:
+    """The image in grey, tinted in the colour of the strongest group at each place."""
+    which = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
+    return _tinted(image, maps.amax(0), (which * colours).sum(0))
+
+
+def _tinted(image: Tensor, strength: Tensor, colour: Tensor) -> Tensor:
+    grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.2
+    share = 0.7 * strength.clamp(0, 1)
+    return (grey * (1 - share) + colour * share).clamp(0, 1)

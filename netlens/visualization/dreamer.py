@@ -1,0 +1,120 @@
+"""NetDreamer: what a person asks to see of a network, one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, channel, diversity, layer, logit, neuron
+from netlens.objectives.classes import classes_of
+from netlens.results.render import Render
+from netlens.results.row import row
+from netlens.visualization.dataset import Examples, Folder, most_exciting
+from netlens.visualization.optvis import OptVis
+from netlens.visualization.params import Fourier
+from netlens.visualization.params.base import Size, Sized
+from netlens.visualization.picture import expected_size
+from netlens.visualization.transforms import Transform
+
+Indices = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class NetDreamer:
+    """Pictures of what excites channels, neurons, classes and layers of a network, with captions.
+
+    size: a side in pixels, or (height, width); by default what the network expects. steps: of the optimisation. seed:
+    of the noise that pictures start from; all pictures of a call share it, so that they differ in what they show only.
+    param: what makes them, a class or one with options. transforms: see `OptVis`. options: others of `OptVis.render`.
+
+    >>> from netlens.zoo import open_network
+    >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
+    >>> dreamer.channel("stem.act", [0, 3]).captions
+    ('stem.act:0', 'stem.act:3')
+    """
+
+    flat: FlatModel
+    size: Size | None = None
+    steps: int = 256
+    seed: int = 0
+    param: type[Sized] | Sized = Fourier
+    transforms: Transform | None = None
+    progress: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def channel(self, key: str, index: Indices) -> Render:
+        """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
+        key, several = self.flat.key(key), _several(index)
+        return self.render(channel(key, several), [f"{key}:{i}" for i in several])
+
+    def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
+        """What excites a channel at one position of the map; by default in the middle."""
+        key, several = self.flat.key(key), _several(index)
+        place = (
+            "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
+        )
+        return self.render(neuron(key, several, y, x), [f"{key}:{i} at {place}" for i in several])
+
+    def classes(self, target: int | str | Sequence[int | str]) -> Render:
+        """What excites a class, by index or name, or several of them, before the softmax."""
+        given = [target] if isinstance(target, (int, str)) else list(target)
+        if not given:
+            raise NetLensError("no class was given; name at least one.")
+        indices = list(classes_of(given, self.flat, len(given)))
+        names = self.flat.classes
+        known = [f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices]
+        return self.render(logit(indices), known)
+
+    def layer(self, key: str) -> Render:
+        """What excites all of a layer: the DeepDream objective from noise."""
+        key = self.flat.key(key)
+        return self.render(layer(key), [key])
+
+    def negative(self, key: str, index: Indices) -> Render:
+        """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
+        key, several = self.flat.key(key), _several(index)
+        return self.render(-channel(key, several), [f"{key}:{i} negative" for i in several])
+
+    def both(self, key: str, index: Indices) -> Render:
+        """For each channel its negative and, next to it, its positive picture."""
+        low, high = self.negative(key, index), self.channel(key, index)
+        return row(*(one for pair in zip(low, high, strict=True) for one in pair))
+
+    def diverse(self, key: str, index: int, n: int = 4, weight: float = 1.0) -> Render:
+        """A row of n different pictures that all excite one channel.
+
+        weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
+        without that.
+        """
+        key = self.flat.key(key)
+        if n < 2:
+            raise NetLensError(f"a row of different pictures has at least 2, not {n}.")
+        alone = self.render(channel(key, index), [""])
+        strength = float(alone.history[-1].abs().mean())
+        objective = channel(key, index) - weight * strength * diversity(key)
+        return self.render(objective, [f"{key}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n))
+
+    def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
+        """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
+        found = most_exciting(self.flat, channel(self.flat.key(key), index), folder, k, crops)
+        return replace(found, picture=self.channel(key, index))
+
+    def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:
+        """Pictures for any objective, one under each caption."""
+        n = len(captions)
+        own = (self.seed,) * n if seeds is None else tuple(seeds)
+        about = {"size": expected_size(self.flat) if self.size is None else self.size, "batch": n, "seed": own}
+        param = self.param(**about) if isinstance(self.param, type) else replace(self.param, **about)  # type: ignore[arg-type]
+        vis = OptVis(self.flat, objective, self.transforms)
+        made = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
+        return replace(made, captions=tuple(captions))
+
+
+def _several(index: Indices) -> list[int]:
+    several = [index] if isinstance(index, int) else list(index)
+    if not several:
+        raise NetLensError("no channel was given; name at least one.")
+    return several

@@ -1,0 +1,45 @@
+"""One image to start from or to look at: as a picture in [0, 1], and as a network gets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective
+from netlens.visualization.judge import Judge, channels_of, weights_of
+from netlens.visualization.params import FromImage
+from netlens.visualization.params.invertible import resampled
+from netlens.visualization.transforms.standard import Chain
+
+
+def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
+    """(1, C, H, W) in [0, 1]: an image in the type, on the device and of the colours of a network's input.
+
+    image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of the longer side, if not its own.
+    """
+    pictures = FromImage(image, grey=channels_of(flat) == 1).pictures
+    if len(pictures) != 1:
+        raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
+    if size is not None:
+        if size < 1:
+            raise NetLensError(f"a size is at least one pixel, not {size}.")
+        height, width = pictures.shape[2:]
+        share = size / max(height, width)
+        pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))
+    weights = weights_of(flat)
+    return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
+
+
+def seen_by(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
+    """What a network gets of pictures (N, C, H, W) in [0, 1] when an objective is judged on them: float input."""
+    return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).seen(pictures)
+
+
+def expected_size(flat: FlatModel) -> int:
+    """The longer side of what a network expects, in pixels; 224 where it takes any size."""
+    size = flat.adapter.preprocessing.size
+    return 224 if size is None else max(size)
