@@ -22,6 +22,7 @@ from netlens.show import panel
 PAGE = Path("docs/methods.md")
 PICTURES = Path("images/methods")
 SCENE = "images/scene.png"
+LAYER = "features.18"
 OF_LAYERS = ("layer_activation", "layer_conductance", "internal_influence")
 SIDE = 224
 COLUMNS = 4
@@ -39,7 +40,8 @@ def caption(method: type[Method]) -> str:
     """The class, what it shows, and its paper, from the docstring."""
     text = method.__doc__ or ""
     summary = " ".join(text.split("\n\n")[0].split())
-    paper = re.search(r"([A-Z][^\n.]*?\d{4}[^\n,]*), (https://\S+?)[.,]?(?:\s|$)", text)
+    author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;]+)"
+    paper = re.search(author, " ".join(text.split()))
     cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
     return f"<b>{method.__name__}</b><br>{summary}{cited}"
 
@@ -72,7 +74,7 @@ def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name in tqdm(list(METHODS) if options.methods is None else options.methods.split(","), disable=None):
         lens = scene if family(METHODS[name]) == "attention" else photo
-        write(lens.attribute(name, wrt=lens.flat.adapter.cam_layer if name in OF_LAYERS else "input"), name)
+        write(lens.attribute(name, wrt=LAYER if name in OF_LAYERS else "input"), name)
     shown = [name for name in METHODS if (PICTURES / f"{name}.jpg").exists()]
     for group in dict.fromkeys(family(METHODS[name]) for name in shown):
         write_between(PAGE, group, gallery([n for n in shown if family(METHODS[n]) == group]))

@@ -1,7 +1,9 @@
 """The bundled transformer: torchvision's ViT on the features of the bundled network, for what only attention shows.
 
 Most of the convolutions of the bundled network, as they are, take the place of the patches: an image of 128 x 128
-becomes 8 x 8 tokens and a class token, which three layers of four heads read.
+becomes 8 x 8 tokens and a class token, which three layers of four heads read. It has 542,919 parameters in a file of
+2.2 MB. `python -m netlens.world.distillation` makes its weights in 2,425 s on one thread of a busy CPU, data included;
+they label 95.9 % of 2,000 held-out scenes correctly.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from netlens.world.scene import CLASSES
 
 WEIGHTS: Final = Path(__file__).with_name("shapes_vit.safetensors")
 
-SHA256: Final = ""
+SHA256: Final = "71e50a6cdc6251eac13e127c0edf9e709fcef36894ee89dd6487b475ac9bf1df"
 
 
 def architecture() -> VisionTransformer:
