@@ -24,7 +24,7 @@ ROWS = [
     ("predictions",),
     ("results", "show"),
     ("attribution", "visualization"),
-    ("evaluation",),
+    ("evaluation", "style"),
     ("zoo",),
     ("lens",),
     ("cli",),

@@ -1,0 +1,97 @@
+"""What a style transfer lets one choose by name: statistics, parameterisations, optimisers, disturbances, layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from torch.optim import LBFGS, Adam
+
+from netlens.errors import NetLensError, closest
+from netlens.flat import FlatModel
+from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
+from netlens.visualization import Fourier, Pixel, Pyramid
+from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.params.invertible import Invertible
+from netlens.visualization.transforms import CentreCrop, Chain, Jitter, Pad, Transform, standard
+
+Layers = str | Sequence[str] | Mapping[str, float]
+"""Layers by whatever names `FlatModel.keys_of` takes; as a mapping, with their weights."""
+
+STATISTICS: dict[str, Callable[[], Statistic]] = {
+    "gram": Gram,
+    "mean_std": MeanStd,
+    "sliced_wasserstein": SlicedWasserstein,
+    "histogram": Histogram,
+    "contextual": Contextual,
+}
+PARAMS: dict[str, type[Invertible]] = {"pixel": Pixel, "fourier": Fourier, "pyramid": Pyramid}
+TRANSFORMS: dict[str, Callable[[], Transform]] = {
+    "none": Chain,
+    "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CentreCrop(4))),
+    "standard": lambda: standard(outside="reflect"),
+}
+OPTIMISERS = ("lbfgs", "adam")
+ITERATIONS = 20  # of L-BFGS in one step of the renderer
+HISTORY = 20  # steps that L-BFGS remembers
+
+T = TypeVar("T")
+
+
+def chosen(what: str, name: str, table: Mapping[str, T]) -> T:
+    """An entry by its name."""
+    if name not in table:
+        raise NetLensError(f"{what} {name!r} is unknown; there are {', '.join(table)}.")
+    return table[name]
+
+
+def optimiser_of(choice: str | MakeOptimiser, lr: float | None, steps: int) -> tuple[MakeOptimiser, int]:
+    """An optimiser and how many steps of the renderer are `steps` iterations of it."""
+    if not isinstance(choice, str):
+        return choice, steps
+    if choice == "adam":
+        return partial(Adam, lr=0.05 if lr is None else lr), steps
+    if choice != "lbfgs":
+        raise NetLensError(f"optimiser {choice!r} is unknown; there are {', '.join(OPTIMISERS)}.")
+    # its own tolerances are absolute, and would end the search on networks of small gradients
+    each = min(ITERATIONS, steps)
+    rate = 1.0 if lr is None else lr
+    exact = partial(LBFGS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe")
+    return partial(exact, lr=rate, max_iter=each, history_size=HISTORY), -(-steps // each)
+
+
+def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:
+    """Exact keys and their weights; a name that names several layers gives its weight to each."""
+    if not isinstance(layers, Mapping):
+        return dict.fromkeys(flat.keys_of(layers if isinstance(layers, str) else list(layers)), 1.0)
+    weights: dict[str, float] = {}
+    for name, weight in layers.items():
+        if not weight >= 0:
+            raise NetLensError(f"layer {name!r} has weight {weight}; weights are 0 or more.")
+        weights |= dict.fromkeys(flat.keys_of(name), float(weight))
+    if not any(weights.values()):
+        raise NetLensError("all layers have weight 0; name one at least that counts.")
+    return weights
+
+
+def transforms_of(choice: str | Transform) -> Transform:
+    """Disturbances by their name, or as they are."""
+    return chosen("transforms", choice, TRANSFORMS)() if isinstance(choice, str) else choice
+
+
+def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
+    """What each of n styles counts for; sums to 1."""
+    if weights is None:
+        return (1 / n,) * n
+    given = [float(weight) for weight in weights]
+    if len(given) != n or not all(weight >= 0 for weight in given) or not sum(given) > 0:
+        raise NetLensError(f"{n} style(s) take {n} weights of 0 or more, and one above 0, not {given}.")
+    return tuple(weight / sum(given) for weight in given)
+
+
+def check_names(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    """Raise with the closest names if there are any that are not known."""
+    for name in given:
+        if name not in known:
+            raise NetLensError(f"{what} has no {name!r}; closest: {closest(str(name), known)}.")

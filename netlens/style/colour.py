@@ -1,0 +1,75 @@
+"""Keeping the colours of the content: the style recoloured before, or only the luminance taken after."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.style.sight import grey
+
+COLOURS = ("style", "luminance", "match", "histogram")
+"""Whose colours the picture gets: the style's, or the content's in one of three ways."""
+
+_LEAST = 1e-6  # variance, of colours that hardly vary
+
+
+def recoloured(style: Tensor, content: Tensor, colour: str) -> Tensor:
+    """The style (1, C, H, W) as it is to be looked at: with the colours of the content where these are to stay."""
+    if colour == "style":
+        return style
+    if colour == "match":
+        return matched_moments(style, content).clamp(0, 1)
+    if colour == "histogram":
+        return matched_histogram(style, content)
+    if colour == "luminance":
+        return matched_moments(grey(style), grey(content)).clamp(0, 1)
+    raise NetLensError(f"colour is one of {', '.join(COLOURS)}, not {colour!r}.")
+
+
+def matched_moments(style: Tensor, content: Tensor) -> Tensor:
+    """The style with the mean and the covariance of the content's colours, by the linear map that moves them least.
+
+    Gatys et al. 2016, https://arxiv.org/abs/1606.05897; Monge's map between Gaussians keeps hues as near as can be.
+    """
+    (mean, cov), (other_mean, other_cov) = _moments(style), _moments(content)
+    root, inverse = _power(cov, 0.5), _power(cov, -0.5)
+    move = inverse @ _power(root @ other_cov @ root, 0.5) @ inverse
+    pixels = style[0].flatten(1)
+    return (move @ (pixels - mean[:, None]) + other_mean[:, None]).view_as(style)
+
+
+def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
+    """The style with, in each channel by itself, the content's distribution of values."""
+    mine, other = style[0].flatten(1), content[0].flatten(1)
+    ranks = mine.argsort(dim=1, stable=True).argsort(dim=1)
+    shares = (ranks.double() + 0.5) / mine.shape[1] * other.shape[1] - 0.5
+    low = shares.floor().long().clamp(0, other.shape[1] - 1)
+    high = (low + 1).clamp(max=other.shape[1] - 1)
+    ordered = other.sort(1).values
+    part = (shares - low).clamp(0, 1).to(ordered)
+    values = ordered.gather(1, low) * (1 - part) + ordered.gather(1, high) * part
+    return values.view_as(style)
+
+
+def with_chroma_of(pictures: Tensor, content: Tensor) -> Tensor:
+    """The luminance of the pictures (N, C, H, W) with the chroma of the content (1, 3, H, W), exactly.
+
+    Where a luminance is too bright or too dark for its chroma to be shown, it is the nearest that is not.
+    """
+    chroma = content - grey(content)
+    low, high = -chroma.amin(1, keepdim=True), 1 - chroma.amax(1, keepdim=True)
+    return torch.minimum(torch.maximum(grey(pictures), low), high) + chroma
+
+
+def _moments(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    pixels = pictures[0].flatten(1)
+    mean = pixels.mean(1)
+    centred = pixels - mean[:, None]
+    return mean, centred @ centred.T / pixels.shape[1]
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    floor = _LEAST if exponent < 0 else 0.0
+    return vectors @ torch.diag(values.clamp(min=floor) ** exponent) @ vectors.T

@@ -1,0 +1,79 @@
+"""Which layers of a network show style and content, where nobody names any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.layers import is_kind
+from netlens.flat.rules import RECTIFIERS
+from netlens.objectives import Record
+
+COARSEST = 16  # pixels per position; beyond it, maps are too small to have a texture
+CONTENT_COARSEST = 8
+STYLE_LAYERS = 5
+ROOM = 2  # numbers for each of the picture; a rectifier loses about half of them
+
+Shapes = dict[str, tuple[int, int]]
+"""Layers by depth: pixels per position along a side, and channels."""
+
+
+def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]:
+    """The style layers and the content layer of a network that looks at `look` (1, C, H, W), its input.
+
+    Style: the first activation at each scale, of 16 pixels per position at most: of VGG, relu1_1 to relu5_1. Content:
+    of the activations that hold twice as many numbers as the picture, and so can keep it, the second at the coarsest
+    scale, of 8 pixels per position at most: of VGG, relu4_2. A network of one or two scales (a transformer) gives five
+    activations, evenly spread over its depth, and the middle one.
+
+    Gatys et al. 2016, https://arxiv.org/abs/1508.06576
+    """
+    shapes = _shapes(flat, look)
+    if not shapes:
+        raise NotApplicable(f"{flat.name} has no layers with maps over the picture, so it shows no style.")
+    fine = {key: stride for key, (stride, _) in shapes.items() if stride <= COARSEST}
+    scales = list(dict.fromkeys(fine.values()))
+    if len(scales) < 3:
+        style = _spread(list(fine) or list(shapes), STYLE_LAYERS)
+        return style, style[len(style) // 2]
+    first = tuple(next(key for key in fine if fine[key] == scale) for scale in scales[:STYLE_LAYERS])
+    able = {
+        key: stride
+        for key, (stride, channels) in shapes.items()
+        if stride <= CONTENT_COARSEST and channels >= ROOM * look.shape[1] * stride**2
+    }
+    if not able:
+        return first, first[0]
+    coarsest = [key for key, stride in able.items() if stride == max(able.values())]
+    return first, coarsest[min(1, len(coarsest) - 1)]
+
+
+def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
+    """Those of the activations; of all layers with maps, where there is no activation."""
+    keys = [step.key for step in flat.program.steps if not step.hidden]
+    live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
+    found = _maps(flat, look, live)
+    return found if found else _maps(flat, look, keys)
+
+
+def _maps(flat: FlatModel, look: Tensor, keys: Sequence[str]) -> Shapes:
+    found = {}
+    with torch.inference_mode(False), torch.no_grad():
+        record = Record(flat, flat.record(torch.zeros_like(look), layers=list(keys)) if keys else {})
+    for key in keys:
+        try:
+            maps = record.maps(key)
+        except NotApplicable:
+            continue
+        if min(maps.shape[2:]) > 1:
+            found[key] = round(look.shape[-1] / maps.shape[-1]), maps.shape[1]
+    return found
+
+
+def _spread(keys: Sequence[str], n: int) -> tuple[str, ...]:
+    count = min(n, len(keys))
+    return tuple(keys[round(i * (len(keys) - 1) / max(1, count - 1))] for i in range(count))

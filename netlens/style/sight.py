@@ -1,0 +1,116 @@
+"""Pictures for style transfer: read at the size that is asked for, and as a network sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import ImageError
+from netlens.flat import FlatModel
+from netlens.flat.model import OUTPUT
+from netlens.images import load
+from netlens.objectives import Objective, Record
+from netlens.visualization.judge import Judge, weights_of
+from netlens.visualization.transforms import Chain
+
+LUMA = (0.299, 0.587, 0.114)
+SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How a network that is run as far as `layers` looks at pictures: at their size if it can take that."""
+
+    flat: FlatModel
+    layers: tuple[str, ...] = (OUTPUT,)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in [0, 1] to the network's input, in its units, on its device and in its type."""
+        height, width = pictures.shape[-2:]
+        size = Judge.of(self.flat, _Reading(self.layers), Chain(), (height, width)).size
+        if size != (height, width):
+            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True).clamp(0, 1)
+        known = self.flat.adapter.preprocessing
+        mean, std = (torch.tensor(column, dtype=pictures.dtype) for column in (known.mean, known.std))
+        if pictures.shape[1] == 1:
+            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
+        return ((pictures - mean[:, None, None]) / std[:, None, None]).to(weights_of(self.flat))
+
+
+@dataclass(frozen=True)
+class _Reading(Objective):
+    """Reads layers and says nothing of them: all that a judge asks to find out how far a network runs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.names
+
+    def __call__(self, record: Record) -> Tensor:
+        return torch.zeros(len(record[self.names[0]]))
+
+
+def picture(source: Any, what: str) -> Tensor:
+    """(1, C, H, W) in [0, 1], float64: a picture of any kind that `images.load` takes, or a tensor (C, H, W)."""
+    if isinstance(source, Tensor):
+        one = source[0] if source.ndim == 4 and len(source) == 1 else source
+        if one.ndim != 3 or one.shape[0] not in (1, 3) or one.numel() == 0:
+            raise ImageError(f"{what} is one picture (C, H, W) of 1 or 3 channels, not {tuple(source.shape)}.")
+        values = one.detach().cpu().double() / (255 if one.dtype == torch.uint8 else 1)
+        if not values.isfinite().all() or values.min() < 0 or values.max() > 1:
+            raise ImageError(f"{what} holds NaN or values outside of [0, 1]; undo its preprocessing or clamp it first.")
+        return values[None].clone()
+    return torch.from_numpy(np.array(load(source))).permute(2, 0, 1)[None].double() / 255
+
+
+def scaled(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (N, C, H, W) in [0, 1] at another size, without aliasing."""
+    if tuple(pictures.shape[-2:]) == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def extent(pictures: Tensor, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width: those of the picture, or with a longer side of `size`, or just as `size` says."""
+    height, width = pictures.shape[-2:]
+    if size is None:
+        sides = height, width
+    elif isinstance(size, int):
+        longest = max(height, width)
+        sides = max(1, round(height * size / longest)), max(1, round(width * size / longest))
+    else:
+        sides = size[0], size[1]
+    if min(sides) < SMALLEST:
+        raise ImageError(f"a picture of {sides[0]} × {sides[1]} is too small for a style; both sides need {SMALLEST}.")
+    return sides
+
+
+def grey(pictures: Tensor) -> Tensor:
+    """(N, 1, H, W): the luminance."""
+    if pictures.shape[1] == 1:
+        return pictures
+    return torch.einsum("c,nchw->nhw", pictures.new_tensor(LUMA), pictures)[:, None]
+
+
+def with_channels(pictures: Tensor, channels: int) -> Tensor:
+    """Grey for a network of one channel, and three equal channels of grey for one that takes colours."""
+    if channels == 1:
+        return grey(pictures)
+    return pictures.expand(-1, channels, -1, -1) if pictures.shape[1] == 1 else pictures
+
+
+def mask_of(source: Any, what: str) -> Tensor:
+    """(H, W) weights in [0, 1] of a mask: a tensor or array (H, W), or a picture whose white parts are meant."""
+    if isinstance(source, (Tensor, np.ndarray)) and source.ndim == 2:
+        weights = torch.as_tensor(source).double().cpu()
+    else:
+        weights = grey(picture(source, what))[0, 0]
+    if not weights.isfinite().all() or weights.min() < 0 or not weights.any():
+        raise ImageError(f"{what} must hold finite weights from 0, of which one at least is above 0.")
+    return weights

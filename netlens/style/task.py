@@ -1,0 +1,178 @@
+"""One style transfer: its pictures at each size, its losses there, where it starts and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, total_variation
+from netlens.results import Provenance, Render
+from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
+from netlens.style.colour import recoloured, with_chroma_of
+from netlens.style.layers import default_layers
+from netlens.style.losses import Look, content_loss, style_loss, value_at
+from netlens.style.sight import Sight, extent, grey, mask_of, picture, scaled, with_channels
+from netlens.visualization import FromImage, Param
+from netlens.visualization.judge import channels_of
+from netlens.visualization.params.invertible import resampled
+
+if TYPE_CHECKING:
+    from netlens.style.transfer import Region, StyleTransfer
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a style transfer is about, at full size and with colours as they are to be."""
+
+    options: StyleTransfer
+    flat: FlatModel
+    original: Tensor  # (1, 3 or 1, H, W): the content with its own colours
+    content: Tensor  # (1, C, H, W), with the network's channels
+    styles: tuple[Tensor, ...]
+    masks: tuple[tuple[Tensor | None, Tensor | None], ...]
+    content_layers: dict[str, float]
+    style_layers: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        options: StyleTransfer,
+        flat: FlatModel,
+        content: Any,
+        styles: Any,
+        regions: Region | Sequence[Region] | None,
+    ) -> Task:
+        """Reads and sizes the pictures, chooses the layers."""
+        several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+        if not several:
+            raise NetLensError("no style was given; give one picture at least.")
+        channels = channels_of(flat)
+        original = picture(content, "the content")
+        original = scaled(original, extent(original, options.size))
+        base = grey(original) if options.colour == "luminance" else original
+        base = with_channels(base, channels)
+        style_layers, content_layers = options.style_layers, options.content_layers
+        if style_layers is None or content_layers is None:
+            style_default, content_default = default_layers(flat, Sight(flat)(base))
+            style_layers = style_default if style_layers is None else style_layers
+            content_layers = content_default if content_layers is None else content_layers
+        return cls(
+            options=options,
+            flat=flat,
+            original=original,
+            content=base,
+            styles=tuple(_style(s, i, original, options.colour, channels) for i, s in enumerate(several)),
+            masks=_masks(regions, len(several)),
+            content_layers=weighed(flat, content_layers),
+            style_layers=weighed(flat, style_layers),
+        )
+
+    def at(self, factor: float) -> Stage:
+        """The same at `factor` times the full size."""
+        options = self.options
+        longest = max(self.content.shape[-2:])
+        content = scaled(self.content, extent(self.content, round(longest * factor)))
+        side = round(longest * factor * options.style_scale)
+        styles = [scaled(style, extent(style, side)) for style in self.styles]
+        sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
+        seen = sight(content)
+        parts = shares(options.style_weights, len(styles))
+        looks = [Look(sight(s), part, *masks) for s, part, masks in zip(styles, parts, self.masks, strict=True)]
+        statistic = options.statistic
+        statistic = chosen("statistic", statistic, STATISTICS)() if isinstance(statistic, str) else statistic
+        losses = {}
+        if options.content_weight:
+            losses["content"] = content_loss(self.flat, seen, self.content_layers, options.loss)
+        if options.style_weight:
+            losses["style"] = style_loss(self.flat, seen, looks, self.style_layers, statistic, options.loss)
+        if options.tv_weight:
+            losses["total_variation"] = total_variation()
+        return Stage(self, sight, content, tuple(styles), losses)
+
+    def result(self, stage: Stage, render: Render, history: Tensor) -> Render:
+        """What the last stage gave, with the content's chroma where that is asked for, and how it came about."""
+        options, images = self.options, render.images
+        if options.colour == "luminance" and self.original.shape[1] == 3:
+            images = with_chroma_of(images.double(), self.original).to(images).clamp(0, 1)
+        losses = {
+            name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
+            for name in stage.losses
+        }
+        described = dict(render.provenance.options) | {
+            "content_layers": self.content_layers,
+            "style_layers": self.style_layers,
+            "losses": losses,
+        }
+        provenance = Provenance(
+            method="StyleTransfer",
+            network=self.flat.name,
+            objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
+            options=described,
+        )
+        return replace(render, images=images, history=history, provenance=provenance, state=None)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A style transfer at one size."""
+
+    task: Task
+    sight: Sight
+    content: Tensor
+    styles: tuple[Tensor, ...]
+    losses: dict[str, Objective]
+
+    @property
+    def objective(self) -> Objective:
+        """The sum of the weighed losses."""
+        options = self.task.options
+        weights = {
+            "content": options.content_weight,
+            "style": options.style_weight,
+            "total_variation": options.tv_weight,
+        }
+        return sum(weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
+
+    def value(self, name: str, pictures: Tensor) -> float:
+        """One of the losses of a picture (1, C, H, W) in [0, 1]."""
+        return value_at(self.task.flat, self.losses[name], self.sight(pictures))
+
+    def start(self, before: Tensor | None) -> Param:
+        """What to optimise: from where the stage before ended, or as the options say."""
+        options = self.task.options
+        size = (self.content.shape[-2], self.content.shape[-1])
+        base = chosen("param", options.param, PARAMS) if isinstance(options.param, str) else options.param
+        if before is None and isinstance(options.start, str) and options.start == "noise":
+            made = base() if isinstance(base, type) else base
+            return replace(made, size=size, batch=1, channels=self.content.shape[1], seed=options.seed)
+        if before is not None:
+            begin = before
+        elif isinstance(options.start, str) and options.start in ("content", "style"):
+            begin = self.content if options.start == "content" else self.styles[0]
+        else:
+            begin = with_channels(picture(options.start, "the start"), self.content.shape[1])
+        return FromImage(resampled(begin, size), base, seed=options.seed)
+
+
+def _style(source: Any, i: int, content: Tensor, colour: str, channels: int) -> Tensor:
+    style = picture(source, f"style {i}")
+    both = max(style.shape[1], content.shape[1])  # in colour if either is, so that they can be matched
+    return with_channels(recoloured(with_channels(style, both), with_channels(content, both), colour), channels)
+
+
+def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], ...]:
+    if regions is None:
+        return ((None, None),) * n
+    given = [regions] if isinstance(regions, tuple) else list(regions)
+    if len(given) != n or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in given):
+        raise NetLensError(f"{n} style(s) take {n} regions, each a mask of the content and one of the style, or None.")
+    return tuple((_mask(mine, "content", i), _mask(theirs, "style", i)) for i, (mine, theirs) in enumerate(given))
+
+
+def _mask(mask: Any, side: str, i: int) -> Tensor | None:
+    return None if mask is None else mask_of(mask, f"the {side} mask of style {i}")

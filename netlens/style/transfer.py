@@ -1,0 +1,130 @@
+"""StyleTransfer: what one picture shows, in the manner of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Statistic
+from netlens.results import Render
+from netlens.style.choices import Layers, optimiser_of, transforms_of
+from netlens.style.colour import COLOURS
+from netlens.style.losses import LOSSES
+from netlens.style.task import Task
+from netlens.visualization import OptVis
+from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.callbacks import Callback
+from netlens.visualization.params.invertible import Invertible
+from netlens.visualization.schedule import Stop
+from netlens.visualization.transforms import Transform
+
+Region = tuple[Any, Any]
+"""A mask of the content and one of the style: (H, W) weights or pictures, of any size; None for all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleTransfer:
+    """The content of one picture in the style of others; called with the network and the pictures.
+
+    Losses have units of their own, so that weights mean the same on every network: at each layer the style loss is 1 at
+    the content picture, and the content loss 1 at a plain picture of its mean colour.
+
+    content_layers, style_layers: names, or a mapping to weights; None: by depth, see `default_layers`.
+    statistic: what style is: "gram", "mean_std", "sliced_wasserstein", "histogram", "contextual", or a `Statistic`.
+    loss: "squared", or "root", which keeps what is far off from outweighing the rest.
+    content_weight, style_weight, tv_weight: of the losses, and of the total variation of the picture in [0, 1].
+    style_weights: what each of several styles counts for.
+    optimiser: "lbfgs", "adam" or whatever `OptVis.render` takes; lr: its learning rate, None for its usual one.
+    steps: iterations in all, shared between the scales. stop: see `OptVis.render`.
+    target: ends each scale once the sum of the weighed losses is below it.
+    start: "content", "style", "noise" or a picture. param: "fourier", "pixel", "pyramid", or one with its options.
+    transforms: "none", "jitter", "standard", or a `Transform`: disturbances that the style has to survive.
+    size: the longer side, or (height, width); None for that of the content. style_scale: how large the style is looked
+    at, relative to the content: below 1 its strokes become finer. scales: of how many sizes, each half of the next, the
+    picture is made; strokes beyond a network's view need the small ones.
+    colour: whose colours: the "style"'s; or the content's by "luminance" (its chroma is kept exactly), by "match" (mean
+    and covariance of the style's colours) or by "histogram".
+
+    Gatys et al. 2016, https://arxiv.org/abs/1508.06576; regions, scales and colours: 2017,
+    https://arxiv.org/abs/1611.07865
+    """
+
+    content_layers: Layers | None = None
+    style_layers: Layers | None = None
+    statistic: str | Statistic = "gram"
+    loss: str = "squared"
+    content_weight: float = 0.2
+    style_weight: float = 1.0
+    tv_weight: float = 2.0
+    style_weights: Sequence[float] | None = None
+    optimiser: str | MakeOptimiser = "adam"
+    lr: float | None = None
+    steps: int = 200
+    stop: Stop | None = None
+    target: float | None = None
+    start: Any = "content"
+    param: str | Invertible | type[Invertible] = "fourier"
+    transforms: str | Transform = "jitter"
+    size: int | tuple[int, int] | None = None
+    style_scale: float = 1.0
+    scales: int = 2
+    colour: str = "style"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("colour", self.colour, COLOURS), ("loss", self.loss, LOSSES)):
+            if value not in known:
+                raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
+        weights = self.content_weight, self.style_weight, self.tv_weight
+        if not all(weight >= 0 for weight in weights) or not sum(weights[:2]) > 0:
+            raise NetLensError(f"the weights of content, style and total variation are {weights}; give 0 or more.")
+        if self.steps < 1 or self.scales < 1 or not self.style_scale > 0:
+            raise NetLensError("steps and scales are at least 1, and style_scale is above 0.")
+
+    def __call__(
+        self,
+        flat: FlatModel,
+        content: Any,
+        styles: Any,
+        regions: Region | Sequence[Region] | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> Render:
+        """Pictures of any kind that `images.load` takes, or tensors (C, H, W) in [0, 1]; one style, or several.
+
+        regions: for each style the part of the content that gets it and the part of the style that shows it.
+        The losses of the finished picture, undisturbed, are among the options of the provenance.
+        """
+        task = Task.of(self, flat, content, styles, regions)
+        image: Tensor | None = None
+        history = []
+        for k in range(self.scales):
+            factor = 0.5 ** (self.scales - 1 - k)
+            stage = task.at(factor)
+            steps = self.steps // self.scales + (k < self.steps % self.scales)
+            make, count = optimiser_of(self.optimiser, self.lr, max(1, steps))
+            stop = self.stop if self.target is None else Below(self.target, self.stop)
+            render = OptVis(flat, -stage.objective, transforms_of(self.transforms)).render(
+                stage.start(image), count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress
+            )
+            image = render.images.double()
+            history.append(render.history)
+        return task.result(stage, render, torch.cat(history))
+
+
+@dataclass(frozen=True)
+class Below:
+    """Done is what is lost less than `loss` of, or what another rule says."""
+
+    loss: float
+    other: Stop | None = None
+
+    def __call__(self, history: Tensor) -> Tensor:
+        done = -history[-1] < self.loss
+        return done if self.other is None else done | self.other(history).to(done.device)
