@@ -16,12 +16,13 @@ _PUBLIC = {
     "attribution": "netlens.attribution",
     "objectives": "netlens.objectives",
     "images": "netlens.images",
+    "visualization": "netlens.visualization",
 }
 
-__all__ = ["FlatModel", "Hooks", "NetLens", "attribution", "images", "objectives", "open_network"]
+__all__ = ["FlatModel", "Hooks", "NetLens", "attribution", "images", "objectives", "open_network", "visualization"]
 
 if TYPE_CHECKING:
-    from netlens import attribution, images, objectives
+    from netlens import attribution, images, objectives, visualization
     from netlens.flat import FlatModel, Hooks
     from netlens.lens import NetLens
     from netlens.zoo import open_network

@@ -25,3 +25,23 @@ def opened(model: str, weights: str | None) -> FlatModel:
     if model not in BUNDLED and weights is None:
         click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
     return flat
+
+
+def whole_numbers(text: str, what: str) -> list[int]:
+    """Whole numbers, 0 or more, separated by commas."""
+    from netlens.errors import NetLensError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and part.isascii() for part in parts):
+        raise NetLensError(f"{what} are whole numbers separated by commas, not {text!r}.")
+    return [int(part) for part in parts]
+
+
+def names(text: str, what: str) -> list[str]:
+    """Names separated by commas."""
+    from netlens.errors import NetLensError
+
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise NetLensError(f"{what} names nothing.")
+    return found

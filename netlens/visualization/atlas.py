@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Atlas:
     """Directions that a layer's activation has over one image, and a picture of each.
 
-    image: (C, H, W) in [0, 1]. layer: its key. directions: (N, C'). weights: (N, h, w), how much of each direction is at each position.
-    pictures: N of them. error: the share of the activation's norm that the directions leave out.
+    layer: its key. image: (C, H, W) in [0, 1]. directions: (N, C'). weights: (N, h, w), how much of each direction is
+    at each position. pictures: N of them. error: the share of the activation's norm that the directions leave out.
+    grouped: whether they are groups, rather than one for each place.
     """
 
     layer: str

@@ -1,0 +1,112 @@
+"""`netlens visualize`: pictures of what excites channels, neurons, classes and layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from netlens.cli.group import main, reported
+from netlens.cli.options import names, opened, weights_option, whole_numbers
+from netlens.cli.outputs import file_name, output_path
+from netlens.errors import NetLensError
+
+if TYPE_CHECKING:
+    from netlens.results import Render
+    from netlens.visualization import NetDreamer
+
+PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
+
+
+@main.command()
+@click.argument("model")
+@click.argument("target", metavar="LAYER[:CHANNEL,...]|class:NAME,...")
+@weights_option
+@click.option("--at", metavar="middle|Y,X", help="One neuron of the channel, at this position of its map.")
+@click.option("--negative", is_flag=True, help="What excites the channel least.")
+@click.option("--both", is_flag=True, help="The negative and the positive picture side by side.")
+@click.option("--diverse", type=click.IntRange(min=2), metavar="N", help="A row of N different pictures.")
+@click.option("--images", metavar="FOLDER", help="Show the crops of these images that excite the channel most, too.")
+@click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many of these images.")
+@click.option(
+    "--param", type=click.Choice(PARAMS), default="fourier", show_default=True, help="What makes the picture."
+)
+@click.option("--size", type=click.IntRange(min=16), help="Side in pixels; by default what the network expects.")
+@click.option("--steps", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("-o", "--output", metavar="FILE", help="A .png file.")
+def visualize(
+    model: str,
+    target: str,
+    weights: str | None,
+    at: str | None,
+    negative: bool,
+    both: bool,
+    diverse: int | None,
+    images: str | None,
+    k: int,
+    param: str,
+    size: int | None,
+    steps: int,
+    seed: int,
+    output: str | None,
+) -> None:
+    """Draw what excites a layer, a channel or a class most: one picture as it is, several with captions.
+
+    \b
+    netlens visualize shapes trunk_output.block2:0,1,2
+    netlens visualize shapes "class:striped disc,plain square"
+    """
+    with reported():
+        from netlens import visualization
+
+        path = output_path(output, f"{file_name(model)}-{file_name(target)}.png")
+        chosen = {"--at": at is not None, "--negative": negative, "--both": both, "--diverse": diverse is not None}
+        chosen["--images"] = images is not None
+        given = [name for name, there in chosen.items() if there]
+        if len(given) > 1:
+            raise NetLensError(f"{' and '.join(given)} ask for different pictures; give one of them.")
+        what, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
+        if given and (what == "class" or not channels):
+            raise NetLensError(f"{given[0]} is about a channel; name one, as in LAYER:0.")
+        flat = opened(model, weights)
+        kinds = {name: getattr(visualization, name.upper() if name == "cppn" else name.title()) for name in PARAMS}
+        dreamer = visualization.NetDreamer(flat, size, steps, seed, kinds[param])
+        if what == "class":
+            made = dreamer.classes([*names(channels, "class:")])
+        elif not channels:
+            made = dreamer.layer(what)
+        else:
+            indices = whole_numbers(channels, "channels")
+            if (diverse or images) and len(indices) > 1:
+                raise NetLensError(f"{given[0]} is about one channel, not {len(indices)}.")
+            if images is not None:
+                dreamer.examples(what, indices[0], images, k).save(path)
+                click.echo(f"wrote {path}")
+                return
+            made = _of_channels(dreamer, what, indices, at, negative, both, diverse)
+        made.save(path, captions=made.captions if len(made) > 1 else None)
+        click.echo(f"wrote {path}")
+
+
+def _of_channels(
+    dreamer: NetDreamer,
+    layer: str,
+    indices: list[int],
+    at: str | None,
+    negative: bool,
+    both: bool,
+    diverse: int | None,
+) -> Render:
+    if at is not None:
+        place = [] if at == "middle" else whole_numbers(at, "positions")
+        if len(place) not in (0, 2):
+            raise NetLensError(f"--at is middle, or a row and a column such as 3,4, not {at!r}.")
+        return dreamer.neuron(layer, indices, *place)
+    if negative:
+        return dreamer.negative(layer, indices)
+    if both:
+        return dreamer.both(layer, indices)
+    if diverse is not None:
+        return dreamer.diverse(layer, indices[0], diverse)
+    return dreamer.channel(layer, indices)
