@@ -1,7 +1,7 @@
 """`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
 
 With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene with the bundled
-transformer instead. Methods of layers explain the layer that class activation maps read.
+transformer instead. Methods of layers explain a late one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netlens.show import panel
 PAGE = Path("docs/methods.md")
 PICTURES = Path("images/methods")
 SCENE = "images/scene.png"
-LAYER = "features.18"
+LAYER = "features.14"
 OF_LAYERS = ("layer_activation", "layer_conductance", "internal_influence")
 SIDE = 224
 COLUMNS = 4

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from netlens import NetLens, open_network
-from netlens.attribution import METHODS, Occlusion
+from netlens.attribution import Occlusion
 from netlens.images import save
 from netlens.show import Picture, panel
 from netlens.world.scene import scene
@@ -21,6 +21,10 @@ from netlens.world.scene import scene
 IMAGES = Path("images")
 PHOTOS = ("macaw", "egyptian_cat", "sunflower", "samoyed")
 CHOICE = ("grad_cam", "guided_backprop", "guided_grad_cam", "integrated_gradients")
+SHOWN = (
+    *("saliency", "input_x_gradient", "guided_backprop", "deconvolution", "smooth_gradient"),
+    *("integrated_gradients", "deep_lift", "lrp", "grad_cam", "guided_grad_cam", "occlusion"),
+)
 SCENE = 5
 WIDTH = 1120
 
@@ -39,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     save(Image.fromarray(scene(SCENE, size=384).image), IMAGES / "scene.png")
     lens = NetLens(open_network(), IMAGES / "scene.png")
-    write(panel(lens.attribute(list(METHODS)), columns=4), "methods.jpg")
+    write(panel(lens.attribute(list(SHOWN)), columns=4), "methods.jpg")
     if options.weights is not None and options.photos is not None:
         flat = open_network("mobilenet_v2", options.weights)
         lens = NetLens(flat, [options.photos / f"{name}.jpg" for name in PHOTOS])
