@@ -1,6 +1,6 @@
 """The command line: one file per command, which imports what it needs when it runs."""
 
-from netlens.cli import atlas, dream, explain, invert, networks, visualize
+from netlens.cli import atlas, dream, explain, invert, networks, stylize, visualize
 from netlens.cli.group import main
 
-__all__ = ["atlas", "dream", "explain", "invert", "main", "networks", "visualize"]
+__all__ = ["atlas", "dream", "explain", "invert", "main", "networks", "stylize", "visualize"]

@@ -32,6 +32,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CentreCrop(4))),
     "standard": lambda: standard(outside="reflect"),
 }
+STARTS = ("content", "style", "noise")
 OPTIMISERS = ("lbfgs", "adam")
 ITERATIONS = 20  # of L-BFGS in one step of the renderer
 HISTORY = 20  # steps that L-BFGS remembers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Statistic
 from netlens.results import Render
-from netlens.style.choices import Layers, optimiser_of, transforms_of
+from netlens.style.choices import Layers, check_names, optimiser_of, transforms_of
 from netlens.style.colour import COLOURS
 from netlens.style.losses import LOSSES
 from netlens.style.task import Task
@@ -59,7 +59,7 @@ class StyleTransfer:
     style_layers: Layers | None = None
     statistic: str | Statistic = "gram"
     loss: str = "squared"
-    content_weight: float = 0.2
+    content_weight: float = 0.3
     style_weight: float = 1.0
     tv_weight: float = 2.0
     style_weights: Sequence[float] | None = None
@@ -128,3 +128,17 @@ class Below:
     def __call__(self, history: Tensor) -> Tensor:
         done = -history[-1] < self.loss
         return done if self.other is None else done | self.other(history).to(done.device)
+
+
+def stylize(
+    flat: FlatModel,
+    content: Any,
+    styles: Any,
+    regions: Region | Sequence[Region] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+    **options: Any,
+) -> Render:
+    """The content in the style of one picture or several; `options` are those of `StyleTransfer`."""
+    check_names(options, [field.name for field in fields(StyleTransfer)], "stylize")
+    return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)
