@@ -1,7 +1,7 @@
 """`make matrix METHODS=all`: every method on one network of each family: what applies, what does not, and why.
 
-Networks have random weights. Methods run with few steps and samples: what is asked is whether the answer exists, is
-finite and differs from place to place, not whether it is good.
+Networks have random weights. Methods run with few steps, samples and channels: what is asked is whether the answer
+exists, is finite and differs from place to place, not whether it is good.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ FAMILIES = (
 )
 FIXED = ("vit_b_32", "maxvit_t")  # networks that take images of one size only
 SIZE = 128
-FEW = {"n_steps": 3, "n_samples": 4, "n_masks": 8, "n_segments": 8, "window": 64, "stride": 64, "chunk": 4}
+FEW = {"n_steps": 3, "n_samples": 4, "n_masks": 8, "n_segments": 8, "window": 64, "stride": 64}
+FEW |= {"n_channels": 16, "grid_size": 4, "chunk": 4}
 MARK = "methods"
 
 
