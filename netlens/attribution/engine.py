@@ -162,18 +162,20 @@ def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> 
 def fitting(meter: Meter) -> int:
     """How many runs of one sample, of which one was measured, make a chunk.
 
-    On the CPU about a GiB of activations, as more is no faster; on a GPU, of which a few samples leave most idle, an
-    eighth of its memory, be it free or not, so that the same image is computed in the same chunks again.
+    On a CPU, small ones are the fastest: what the next layer reads should not be far away. On a GPU, a few samples
+    leave most of it idle, so they take an eighth of its memory, be it free or not: the same image is computed in the
+    same chunks again.
     """
-    memory, most = 2**30, 32
+    live, memory = 2**26, 2**30
     if meter.device.type == "cuda":
-        memory, most = torch.cuda.get_device_properties(meter.device).total_memory // 8, 256
-    return max(1, min(most, memory // max(1, meter.bytes)))
+        live = memory = torch.cuda.get_device_properties(meter.device).total_memory // 8
+    return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
 
 
 def _out_of_memory(error: Exception) -> bool:
-    # on the CPU, torch has no error class of its own for it
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    # on CPUs and Apple's GPUs, and where a library of CUDA's asks for memory itself, there is no error class for it
+    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in spoken)
 
 
 def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tensor) -> None:

@@ -14,11 +14,13 @@ from torch import Tensor
 
 @dataclass
 class Meter:
-    """The most bytes of activations that runs of flat models held at one time, and the device that they lie on.
+    """The bytes of activations in runs of flat models, and the device that they lie on.
 
-    What a graph for gradients keeps counts until the end.
+    live: the most that are read or written yet at one time; bytes: the same, but what a graph for gradients keeps
+    counts until the end.
     """
 
+    live: int = 0
     bytes: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _kept: int = 0
@@ -28,7 +30,8 @@ class Meter:
         before, new = _storages(held), _storages([value])
         if torch.is_grad_enabled():
             self._kept += sum(new[address] for address in new.keys() - before.keys())
-        self.bytes = max(self.bytes, self._kept, sum({**before, **new}.values()))
+        self.live = max(self.live, sum({**before, **new}.values()))
+        self.bytes = max(self.bytes, self._kept, self.live)
         if isinstance(value, Tensor):
             self.device = value.device
 
