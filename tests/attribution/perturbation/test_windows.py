@@ -171,3 +171,37 @@ def test_an_objective_that_reads_several_layers(cases, monkeypatch):
                 return method(case.flat, case.x, objective, wrt=wrt).values
 
             assert_close(run(), by_full_runs(monkeypatch, run), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("convention", ["paper", "torchcam"])
+def test_what_comes_before_the_layer_of_ablation_and_score_cam_runs_once(convention, cases):
+    """Ablation-CAM runs the rest of the network only; Score-CAM, which changes the input, all of it."""
+    case = cases["plain"]
+    early: list[int] = []
+    late: list[int] = []
+
+    def counting(rows: list[int]) -> nn.Module:
+        class Counting(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                rows.append(len(x))
+                return x
+
+        return Counting()
+
+    flat = case.flat.insert_after("input", "early", counting(early)).insert_after("trunk.3", "late", counting(late))
+    dead = torch.ones(8, 1, 1, dtype=torch.float64)
+    dead[2] = dead[5] = 0
+
+    class Killing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * dead
+
+    flat = flat.insert_after("trunk.3", "killing", Killing())
+    METHODS["ablation_cam"](layer="killing")(flat, case.x, logit(0))
+    assert sum(early) == 3
+    # each of the six channels that live, and the samples themselves
+    assert sum(late) == 3 * (6 + 1)
+    early.clear()
+    METHODS["score_cam"](layer="killing", convention=convention)(flat, case.x, logit(0))
+    black = convention != "paper"  # one run for all dead channels
+    assert sum(early) == 3 * (6 + black) + 3  # and the samples themselves
