@@ -41,7 +41,7 @@ def invert(
     """Reconstruct an image from the activations of layers: the image, then one picture per layer.
 
     \b
-    netlens invert photo.jpg --layer stem.act,trunk_output.block1,trunk_output.block2
+    netlens invert photo.jpg --layer stem,trunk_output.block1,trunk_output.block2
     """
     with reported():
         from netlens import visualization

@@ -32,8 +32,8 @@ class NetDreamer:
 
     >>> from netlens.zoo import open_network
     >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
-    >>> dreamer.channel("stem.act", [0, 3]).captions
-    ('stem.act:0', 'stem.act:3')
+    >>> dreamer.channel("stem", [0, 3]).captions
+    ('stem:0', 'stem:3')
     """
 
     flat: FlatModel
@@ -47,12 +47,12 @@ class NetDreamer:
 
     def channel(self, key: str, index: Indices) -> Render:
         """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
-        key, several = self.flat.key(key), _several(index)
+        several = _several(index)
         return self.render(channel(key, several), [f"{key}:{i}" for i in several])
 
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
         """What excites a channel at one position of the map; by default in the middle."""
-        key, several = self.flat.key(key), _several(index)
+        several = _several(index)
         place = (
             "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
         )
@@ -70,12 +70,11 @@ class NetDreamer:
 
     def layer(self, key: str) -> Render:
         """What excites all of a layer: the DeepDream objective from noise."""
-        key = self.flat.key(key)
         return self.render(layer(key), [key])
 
     def negative(self, key: str, index: Indices) -> Render:
         """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
-        key, several = self.flat.key(key), _several(index)
+        several = _several(index)
         return self.render(-channel(key, several), [f"{key}:{i} negative" for i in several])
 
     def both(self, key: str, index: Indices) -> Render:
@@ -89,7 +88,6 @@ class NetDreamer:
         weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
         without that.
         """
-        key = self.flat.key(key)
         if n < 2:
             raise NetLensError(f"a row of different pictures has at least 2, not {n}.")
         alone = self.render(channel(key, index), [""])
@@ -99,7 +97,7 @@ class NetDreamer:
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
         """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
-        found = most_exciting(self.flat, channel(self.flat.key(key), index), folder, k, crops)
+        found = most_exciting(self.flat, channel(key, index), folder, k, crops)
         return replace(found, picture=self.channel(key, index))
 
     def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:

@@ -57,7 +57,7 @@ def invert(
     names = names_of(layers)
     if not names:
         raise NetLensError("no layer to invert was given; name at least one.")
-    keys = [flat.key(name) for name in names]
+    flat.keys_of(names)  # a wrong name raises before anybody waits
     base = picture_for(flat, image, size)
     start = _param(param, base, seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
@@ -66,7 +66,7 @@ def invert(
     if min(norm, rough) < 0:
         raise NetLensError(f"alpha and variation weigh penalties, so neither is below 0: {norm} and {rough}.")
     made = []
-    for key in keys:
+    for key in names:
         distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)
         objective = -distance
         for weight, penalty in ((norm, alpha_norm()), (rough, total_variation())):
@@ -99,10 +99,10 @@ def caricature(
     names = names_of(layers)
     if not names:
         raise NetLensError("no layer was given; name at least one.")
-    keys = [flat.key(name) for name in names]
+    flat.keys_of(names)  # a wrong name raises before anybody waits
     base = picture_for(flat, image, size)
     made = []
-    for key in keys:
+    for key in names:
         source = seen_by(flat, layer(key), base)
         objective = _settled(flat, caricature_of(key, source, cosine_power=cosine_power), base)
         render = OptVis(flat, objective, transforms).render(

@@ -1,0 +1,189 @@
+"""The commands that make pictures: what they write, and every wrong thing that a person may type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from netlens.cli import main
+from netlens.results import read_provenance
+from netlens.world.scene import scene
+
+LAYER = "stem"
+
+
+@pytest.fixture(autouse=True)
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(scene(3, label=4).image[:, :96]).save("photo.png")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def wrote(result: Result, path: str) -> Image.Image:
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"wrote {path}\n"
+    return Image.open(path)
+
+
+def failed(result: Result, *words: str) -> None:
+    """Exit code 2, one line on stderr with these words, and no traceback."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("note:")]
+    assert len(lines) == 1 and lines[0].startswith("netlens: "), result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def visualize(target: str, *options: str) -> Result:
+    return run("visualize", "shapes", target, "--steps", "2", "--size", "32", *options)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "objective"),
+    [
+        (f"{LAYER}:0", [], f"channel('{LAYER}', [0])"),
+        (f"{LAYER}:3", ["--at", "middle"], f"neuron('{LAYER}', [3], None, None)"),
+        (f"{LAYER}:3", ["--at", "1,2"], f"neuron('{LAYER}', [3], 1, 2)"),
+        (f"{LAYER}:3", ["--negative"], f"-channel('{LAYER}', [3])"),
+        ("class:striped disc", [], "logit([0])"),
+        ("class:4", ["--param", "maco"], "logit([4])"),
+        (LAYER, ["--param", "cppn"], f"layer('{LAYER}')"),
+    ],
+)
+def test_visualize_writes_one_picture_of_the_size_asked_for(target: str, options: list[str], objective: str) -> None:
+    assert wrote(visualize(target, "-o", "out.png", *options), "out.png").size == (32, 32)
+    made_by = read_provenance("out.png")
+    assert made_by.objective == objective and made_by.options["steps"] == 2 and made_by.network == "shapes"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "count"),
+    [
+        (f"{LAYER}:0,1,2", [], 3),
+        (f"{LAYER}:5", ["--both"], 2),
+        (f"{LAYER}:5", ["--diverse", "3"], 3),
+        ("class:striped disc,3", [], 2),
+        (f"{LAYER}:5", ["--images", "."], 2),
+    ],
+)
+def test_visualize_writes_several_side_by_side(target: str, options: list[str], count: int) -> None:
+    drawn = wrote(visualize(target, "-o", "out.png", *options), "out.png")
+    assert count * 0.6 < drawn.width / drawn.height < count
+
+
+def test_the_default_name_says_what_it_shows() -> None:
+    wrote(visualize("class:striped disc"), "shapes-class-striped-disc.png")
+    Path("folder").mkdir()
+    wrote(visualize(LAYER, "-o", "folder"), f"folder/shapes-{LAYER}.png")
+
+
+def test_same_seed_same_picture() -> None:
+    pictures = []
+    for seed in ("1", "1", "2"):
+        visualize(f"{LAYER}:0", "--seed", seed, "-o", "out.png")
+        pictures.append(np.asarray(Image.open("out.png")))
+    assert (pictures[0] == pictures[1]).all() and (pictures[0] != pictures[2]).any()
+
+
+def test_dream_keeps_the_size_of_its_image() -> None:
+    options = ["--layer", LAYER, "--octaves", "2", "--steps", "2"]
+    photo = np.asarray(Image.open("photo.png")).astype(int)
+    dreamt = np.asarray(wrote(run("dream", "photo.png", *options), "photo-dream.png")).astype(int)
+    assert dreamt.shape == photo.shape and 1 < np.abs(dreamt - photo).mean() < 30
+    small = wrote(run("dream", "photo.png", *options, "--size", "64", "-o", "small.png"), "small.png")
+    assert small.size == (48, 64)
+    wrote(run("dream", "photo.png", "--layer", f"{LAYER}:0", "--octaves", "1", "-o", "c.png"), "c.png")
+    assert "channel" in read_provenance("c.png").objective
+    wrote(run("dream", "photo.png", *options, "--towards", "small.png", "-o", "g.png"), "g.png")
+    assert "guide" in read_provenance("g.png").objective
+
+
+def test_dream_makes_a_film() -> None:
+    options = ["--layer", LAYER, "--octaves", "1", "--steps", "1", "--size", "64", "--zoom", "3"]
+    film = wrote(run("dream", "photo.png", *options), "photo-dream.gif")
+    assert film.n_frames == 3 and film.size == (48, 64)
+
+
+def test_invert_and_atlas_draw_strips() -> None:
+    options = ["--steps", "2", "--size", "48"]
+    two = wrote(run("invert", "photo.png", "--layer", f"{LAYER},trunk_output.block1", *options), "photo-inverted.png")
+    one = wrote(run("invert", "photo.png", "--layer", LAYER, "--caricature", *options), "photo-caricature.png")
+    assert two.width > 1.3 * one.width
+    pixels = wrote(run("invert", "photo.png", "--layer", LAYER, "--param", "pixel", *options, "-o", "p.png"), "p.png")
+    assert pixels.size == one.size
+    grid = ["--layer", "trunk_output.block2", "--cell-size", "16", "--steps", "1"]
+    wrote(run("atlas", "photo.png", *grid, "--cells", "3"), "photo-atlas.png")
+    groups = wrote(run("atlas", "photo.png", *grid, "--groups", "2", "-o", "groups.png"), "groups.png")
+    assert groups.width > groups.height
+
+
+WRONG: list[tuple[list[str], list[str]]] = [
+    (["visualize", "shapes", "stemm:0"], ["stemm", "Closest"]),
+    (["visualize", "shapes", f"{LAYER}:99"], ["99", "channels are 0 to"]),
+    (["visualize", "shapes", f"{LAYER}:-1"], ["whole numbers", "-1"]),
+    (["visualize", "shapes", f"{LAYER}:1,x"], ["whole numbers"]),
+    (["visualize", "shapes", "class:giraffe"], ["giraffe"]),
+    (["visualize", "shapes", "class:99"], ["99"]),
+    (["visualize", "shapes", "class:"], ["class:"]),
+    (["visualize", "shapez", LAYER], ["shapez"]),
+    (["visualize", "alexnet", "features.0:1", "--weights", "none.pth"], ["none.pth"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--both", "--negative"], ["--negative", "--both"]),
+    (["visualize", "shapes", LAYER, "--both"], ["--both", "channel"]),
+    (["visualize", "shapes", f"{LAYER}:1,2", "--diverse", "3"], ["one channel"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--at", "9,900"], ["900"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--at", "9"], ["--at"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--images", "nowhere"], ["nowhere"]),
+    (["visualize", "shapes", f"{LAYER}:1", "-o", "no/out.png"], ["no"]),
+    (["visualize", "shapes", f"{LAYER}:1", "-o", "out.jpg"], ["out.jpg", "PNG"]),
+    (["dream", "missing.png", "--layer", LAYER], ["missing.png"]),
+    (["dream", "text.jpg", "--layer", LAYER], ["text.jpg"]),
+    (["dream", "photo.png", "--layer", "layer9"], ["layer9", "Closest"]),
+    (["dream", "photo.png", "--layer", f"{LAYER}:900"], ["900"]),
+    (["dream", "photo.png", "--layer", LAYER, "-o", "photo.png"], ["photo.png", "overwritten"]),
+    (["dream", "photo.png", "--layer", LAYER, "--octaves", "0"], ["octave"]),
+    (["dream", "photo.png", "--layer", LAYER, "--tile", "4"], ["32"]),
+    (["dream", "photo.png", "--layer", LAYER, "--zoom", "2", "-o", "out.png"], ["GIF"]),
+    (["dream", "photo.png", "--layer", f"{LAYER}:1", "--towards", "photo.png"], ["--towards"]),
+    (["invert", "photo.png", "--layer", f"{LAYER},nothing"], ["nothing"]),
+    (["invert", "photo.png", "--layer", ","], ["--layer"]),
+    (["invert", "missing.png", "--layer", LAYER], ["missing.png"]),
+    (["invert", "photo.png", "--layer", LAYER, "--caricature", "--alpha", "1"], ["--alpha"]),
+    (["atlas", "photo.png", "--layer", "nothing"], ["nothing"]),
+    (["atlas", "photo.png", "--layer", LAYER, "--groups", "0"], ["groups"]),
+    (["atlas", "missing.png", "--layer", LAYER], ["missing.png"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
+    Path("text.jpg").write_text("hello")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    failed(run(*arguments), *words)
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_an_interrupt_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netlens.visualization.ascent.Ascent.step", interrupted)
+    result = visualize(f"{LAYER}:0")
+    assert result.exit_code == 1 and "Aborted" in result.output + result.stderr
+    assert [path.name for path in Path().iterdir()] == ["photo.png"]
+
+
+def test_random_weights_and_broken_images_are_said() -> None:
+    Path("text.jpg").write_text("hello")
+    result = visualize(f"{LAYER}:0", "--images", ".", "-o", "out.png")
+    assert result.exit_code == 0 and "note: 1 of 2 files were skipped: text.jpg" in result.stderr
+    result = run(
+        "dream", "photo.png", "--layer", "features.0", "--model", "squeezenet1_1", "--octaves", "1", "--steps", "1"
+    )
+    assert result.exit_code == 0 and "squeezenet1_1 has random weights" in result.stderr

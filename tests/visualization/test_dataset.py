@@ -1,0 +1,149 @@
+"""The most exciting images of a folder: those that sorting all of them gives, each once, broken ones told."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.adapter import Adapter
+from netlens.objectives import channel, logit
+from netlens.preprocessing import Preprocessing
+from netlens.visualization import NetDreamer, most_exciting
+
+SIZE = 40
+KNOWN = Preprocessing((SIZE, SIZE), SIZE, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+def network(preprocessing=KNOWN):
+    torch.manual_seed(0)
+    trunk = [nn.Conv2d(3, 6, 5), nn.ReLU(), nn.Conv2d(6, 4, 3, stride=2), nn.ReLU()]
+    module = nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).double()
+    return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=preprocessing))
+
+
+@pytest.fixture(scope="module")
+def flat():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    (root / "more").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(13):
+        pixels = rng.integers(0, 256, (SIZE + i, SIZE + 2 * i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save((root / "more" if i % 3 == 0 else root) / f"{i:02}.png")
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def brute(flat, folder, score):
+    files = sorted(folder.rglob("*.png"))
+    with torch.no_grad():
+        values = [float(score(flat.adapter.preprocessing(path).double())) for path in files]
+    order = sorted(range(len(files)), key=lambda i: -values[i])
+    return [files[i] for i in order], [values[i] for i in order]
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5, 13, 50])
+@pytest.mark.parametrize("k", [1, 5, 13, 40])
+def test_they_are_what_sorting_all_gives_whatever_the_batch(flat, folder, batch, k):
+    found = most_exciting(flat, channel("2", 1), folder, k=k, batch=batch)
+    paths, values = brute(flat, folder, lambda x: flat(x, until="2")[0, 1].mean())
+    assert [one.path for one in found] == paths[:k] and found.n_read == 13 and found.skipped == ()
+    assert [one.value for one in found] == pytest.approx(values[:k], rel=1e-9)
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_crops_are_sorted_by_their_highest_position(flat, folder, index):
+    found = most_exciting(flat, channel("2", index), folder, k=6, crops=True, batch=4)
+    paths, values = brute(flat, folder, lambda x: flat(x, until="2")[0, index].max())
+    assert [one.path for one in found] == paths[:6]
+    assert [one.value for one in found] == pytest.approx(values[:6], rel=1e-9)
+
+
+def test_a_crop_holds_all_that_its_position_sees(flat, folder):
+    for one in most_exciting(flat, channel("2", 3), folder, k=13, crops=True):
+        top, bottom, left, right = one.box
+        assert one.image.shape == (3, bottom - top, right - left) == (3, 16, 16)
+        x = flat.adapter.preprocessing(one.path).double().requires_grad_()
+        flat(x, until="2")[0, 3].max().backward()
+        rows, columns = x.grad[0].abs().sum(0).nonzero().unbind(1)
+        assert top <= rows.min() and rows.max() < bottom and left <= columns.min() and columns.max() < right
+        shown = flat.adapter.preprocessing.denormalise(x[0].detach())[:, top:bottom, left:right]
+        torch.testing.assert_close(one.image.double(), shown, rtol=0, atol=1e-6)
+
+
+def test_classes_and_lists_of_files(flat, folder):
+    paths, values = brute(flat, folder, lambda x: flat(x)[0, 0])
+    found = most_exciting(flat, logit(0), sorted(folder.rglob("*.png"))[::-1], k=3)
+    assert [one.path for one in found] == paths[:3] and found[0].value == pytest.approx(values[0])
+
+
+def test_equals_are_sorted_by_name_and_a_file_counts_once(flat, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
+    for name in "dacb":
+        picture.save(tmp_path / f"{name}.png")
+    for batch in (1, 3, 16):
+        found = most_exciting(flat, channel("2", 0), tmp_path, k=3, batch=batch)
+        assert [one.path.stem for one in found] == ["a", "b", "c"]
+    assert len(most_exciting(flat, channel("2", 0), tmp_path, k=9, batch=3)) == 4
+
+
+def test_images_of_their_own_sizes(folder):
+    free = network(Preprocessing(None, None, KNOWN.mean, KNOWN.std))
+    found = most_exciting(free, channel("2", 1), folder, k=13)
+    paths, _ = brute(free, folder, lambda x: free(x, until="2")[0, 1].mean())
+    assert [one.path for one in found] == paths
+    assert len({tuple(one.image.shape) for one in found}) == 13
+
+
+def test_broken_files_are_skipped_with_one_warning(flat, folder, tmp_path):
+    for path in sorted(folder.rglob("*.png"))[:3]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "cut.png").write_bytes((tmp_path / path.name).read_bytes()[:200])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.warns(NetLensWarning, match=r"3 of 6 files were skipped: cut\.png") as caught:
+        found = most_exciting(flat, channel("2", 0), tmp_path, k=9)
+    assert len(caught) == 1 and len(found) == found.n_read == 3
+    assert [path.name for path, _ in found.skipped] == ["cut.png", "empty.jpg", "text.jpg"]
+    with warnings.catch_warnings(), pytest.raises(ImageError, match="none of the 1 files"):
+        warnings.simplefilter("ignore", NetLensWarning)
+        most_exciting(flat, channel("2", 0), [tmp_path / "empty.jpg"])
+
+
+def test_next_to_the_picture(flat, folder, tmp_path):
+    dreamer = NetDreamer(flat, size=32, steps=2, progress=False)
+    found = dreamer.examples("2", 1, folder, k=3)
+    assert found.picture.captions == ("2:1",) and len(found) == 3
+    assert torch.equal(found.picture.images, dreamer.channel("2", 1).images)
+    drawn = Image.open(found.save(tmp_path / "row.png"))
+    assert drawn.width > 3 * drawn.height  # four in a row
+    with pytest.raises(ImageError, match="png"):
+        found.save(tmp_path / "row.jpg")
+
+
+def test_errors(flat, folder, tmp_path):
+    with pytest.raises(ImageError, match="no folder"):
+        most_exciting(flat, channel("2", 0), tmp_path / "none")
+    with pytest.raises(ImageError, match="no images"):
+        most_exciting(flat, channel("2", 0), tmp_path)
+    with pytest.raises(NotApplicable, match="crops"):
+        most_exciting(flat, logit(0), folder, crops=True)
+    with pytest.raises(NetLensError, match="channels are 0 to 3"):
+        most_exciting(flat, channel("2", 4), folder)
+    with pytest.raises(NetLensError, match="at least 1"):
+        most_exciting(flat, channel("2", 0), folder, k=0)
+    broken = network()
+    with torch.no_grad():
+        next(broken.parameters())[1] = float("nan")
+    with pytest.raises(NonFiniteError, match=str(sorted(Path(folder).rglob("*.png"))[0])):
+        most_exciting(broken, channel("2", 0), folder)

@@ -1,0 +1,255 @@
+"""Dreams: octaves, tiles that add up to the whole, and more of the layer in the end."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from netlens.errors import ImageError, LayerNotFound, NetLensError, NonFiniteError
+from netlens.flat import FlatModel
+from netlens.flat.adapter import Adapter
+from netlens.objectives import Record, channel, content, guide, layer, logit
+from netlens.preprocessing import Preprocessing
+from netlens.visualization import dream, zoom
+from netlens.visualization.octaves import octave_sizes
+from netlens.visualization.tiles import Tiled, spans
+
+COLOURS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
+GREY = Preprocessing(None, None, (0.5,), (0.25,))
+
+
+def network(channels=3, preprocessing=COLOURS):
+    torch.manual_seed(0)
+    trunk = [nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU()]
+    trunk += [nn.MaxPool2d(2), nn.Conv2d(8, 5, 3, padding=1), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)]
+    module = nn.Sequential(*trunk, *head).double()
+    return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=preprocessing))
+
+
+@pytest.fixture(scope="module")
+def flat():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(3, 72, 90, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def strength(flat, key, images):
+    with torch.no_grad():
+        x = flat.adapter.preprocessing.normalise(images.double())
+        return layer(key)(Record(flat, flat.record(x, layers=key)))
+
+
+# octaves and spans
+
+
+def test_octaves_grow_by_their_scale_up_to_the_picture():
+    assert octave_sizes((448, 333), 4, 1.4) == [(163, 121), (229, 170), (320, 238), (448, 333)]
+    assert octave_sizes((50, 400), 4, 1.4) == [(36, 286), (50, 400)]  # shorter sides would be under 32
+    assert octave_sizes((8, 8)) == [(8, 8)]
+
+
+@pytest.mark.parametrize("length", [1, 31, 64, 65, 97, 200, 511])
+@pytest.mark.parametrize(("tile", "overlap", "stride"), [(64, 0, 1), (64, 9, 1), (64, 15, 4), (50, 10, 8)])
+def test_spans_cover_a_side_once_and_keep_away_from_cut_ends(length, tile, overlap, stride):
+    made = spans(length, tile, overlap, stride)
+    assert [first for _, _, first, _ in made[1:]] == [last for _, _, _, last in made[:-1]]
+    assert made[0][2] == 0 and made[-1][3] == length
+    for start, end, first, last in made:
+        assert start % stride == 0 and 0 <= start <= first < last <= end <= length and end - start < tile + stride
+        assert start == 0 or first - start >= overlap
+        assert end == length or end - last >= overlap
+
+
+# tiles
+
+
+@pytest.mark.parametrize("size", [(72, 90), (131, 64), (97, 101)])
+@pytest.mark.parametrize(
+    "goal", [layer("6"), channel("6", 0), channel("3", 2), layer("0"), guide("6", torch.rand(1, 3, 40, 40))]
+)
+def test_the_gradient_of_tiles_is_that_of_the_whole(flat, size, goal):
+    picture = torch.rand(1, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    goal = goal.settled(flat, picture)
+    _, whole = Tiled(flat, goal, tile=None)(picture)
+    _, tiled = Tiled(flat, goal, tile=64, overlap=24)(picture)
+    assert whole.abs().max() > 0
+    torch.testing.assert_close(tiled, whole, rtol=1e-9, atol=1e-12)
+
+
+def test_without_overlap_tiles_do_not_add_up(flat):
+    picture = torch.rand(1, 3, 100, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    _, whole = Tiled(flat, layer("6"), tile=None)(picture)
+    _, tiled = Tiled(flat, layer("6"), tile=64, overlap=0)(picture)
+    assert not torch.allclose(tiled, whole, rtol=1e-3)
+
+
+def test_the_overlap_is_the_receptive_field_where_tiles_are_large_enough(flat):
+    assert Tiled(flat, layer("6"), tile=512)._overlap(512) == flat_reach(flat, "6")
+    assert Tiled(flat, layer("6"), tile=64)._overlap(64) == 8
+    assert Tiled(flat, logit(0), tile=512)._overlap(512) == 64
+
+
+def flat_reach(flat, key):
+    from netlens.flat.receptive import receptive_fields
+
+    return receptive_fields(flat.program)[key].size[0]
+
+
+def test_a_network_of_one_size_gets_tiles_of_that_size():
+    torch.manual_seed(0)
+    seen = []
+
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 4, stride=4)
+            self.place = nn.Parameter(torch.randn(4, 8, 8))
+
+        def forward(self, x):
+            return (self.conv(x) + self.place).flatten(1).tanh()
+
+    module = Fixed().double()
+    known = Preprocessing((32, 32), 32, (0.5, 0.5, 0.5), (1, 1, 1))
+    flat = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=known))
+    tiled = Tiled(flat, layer("conv"), tile=512)
+    assert tiled._fixed is None  # the convolution by itself takes any size
+    tiled = Tiled(flat, layer("add"), tile=512)
+    assert tiled._fixed == (32, 32)
+    value, gradient = tiled(torch.rand(1, 3, 50, 70, dtype=torch.float64))
+    seen.append(value)
+    assert set(tiled._judges) == {(32, 32)}
+    assert (gradient != 0).all(1).all()
+
+
+# dreams
+
+
+@pytest.mark.parametrize("key", ["1", "3", "6"])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_a_dream_raises_its_layer(flat, image, key, tile):
+    dreamt = dream(flat, image, key, octaves=2, iterations=8, jitter=6, tile=tile, progress=False)
+    assert dreamt.images.shape == (1, 3, 72, 90) and dreamt.images.min() >= 0 and dreamt.images.max() <= 1
+    assert strength(flat, key, dreamt.images) > 1.5 * strength(flat, key, image[None])
+    assert dreamt.history.shape == (16, 1)
+    assert (dreamt.history[7] > dreamt.history[0]).all() and (dreamt.history[15] > dreamt.history[8]).all()
+    assert [tuple(frame.shape[2:]) for frame in dreamt.frames] == [(51, 64), (72, 90)]
+
+
+def test_a_step_moves_pixels_by_grey_levels_on_average(flat):
+    grey = torch.full((3, 48, 48), 0.5, dtype=torch.float64)
+    grey += 0.01 * torch.rand(grey.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one = dream(flat, grey, "6", octaves=1, iterations=1, jitter=0, step=2.0, progress=False)
+    moved = (one.images[0].double() - grey).abs().mean() * 255
+    assert moved == pytest.approx(2.0, rel=1e-3)
+
+
+def test_detail_is_carried_between_octaves(flat, image):
+    # with a step too small to change anything at the last size, what is left was dreamt at the first
+    smooth = torch.nn.functional.interpolate(image[None, :, ::8, ::8], (72, 90), mode="bicubic").clamp(0.2, 0.8)[0]
+    first = dream(flat, smooth, "6", octaves=2, iterations=6, jitter=0, progress=False)
+    small, large = first.frames
+    from netlens.visualization.params.invertible import resampled
+
+    detail = small - resampled(smooth[None], (51, 64)).float()
+    carried = torch.nn.functional.interpolate(detail, (72, 90), mode="bilinear")
+    change = large - smooth[None].float()
+    alike = torch.nn.functional.cosine_similarity(carried.flatten(), change.flatten(), dim=0)
+    assert alike > 0.4
+
+
+def test_jitter_leaves_the_picture_in_its_place(flat, image):
+    still = dream(flat, image, "6", octaves=1, iterations=4, jitter=0, progress=False)
+    moved = dream(flat, image, "6", octaves=1, iterations=4, jitter=20, progress=False)
+    assert not torch.equal(still.images, moved.images)
+    for one in (still, moved):
+        assert (one.images[0] - image).abs().max() < 0.5 and (one.images[0] - image).abs().mean() < 4 * 1.6 / 255
+
+
+def test_same_seed_same_bits_and_nothing_else_is_touched(flat, image):
+    before, state = image.clone(), torch.get_rng_state()
+    np_state = np.random.get_state()[1].copy()
+    one, again, other = (
+        dream(flat, image, "3", octaves=2, iterations=2, seed=seed, progress=False) for seed in (5, 5, 6)
+    )
+    assert torch.equal(one.images, again.images) and not torch.equal(one.images, other.images)
+    assert torch.equal(image, before) and torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == np_state).all()
+    assert all(p.grad is None for p in flat.parameters())
+    with torch.inference_mode():
+        assert torch.equal(dream(flat, image, "3", octaves=2, iterations=2, seed=5, progress=False).images, one.images)
+
+
+def test_a_guided_dream_comes_nearer_to_its_guide(flat, image):
+    towards = torch.zeros(3, 40, 40)
+    towards[0] = 1  # plain red
+    made = dream(flat, image, "6", towards=towards, octaves=1, iterations=10, jitter=0, progress=False)
+    goal = guide("6", flat.adapter.preprocessing.normalise(towards.double())[None])
+
+    def value(pictures):
+        x = flat.adapter.preprocessing.normalise(pictures.double())
+        return float(goal(Record(flat, flat.record(x, layers="6"))))
+
+    assert value(made.images) > value(image[None])
+
+
+def test_the_guide_is_the_best_match_of_each_position_by_hand():
+    plain = FlatModel.from_nn_Module(nn.Sequential(nn.Identity()), adapter=Adapter(preprocessing=GREY))
+    mine = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # (1, 2, 1, 2): positions (1, 0) and (0, 2)
+    theirs = torch.tensor([[[[3.0, 0.0, 1.0]], [[0.0, 5.0, 1.0]]]])  # (3, 0), (0, 5), (1, 1)
+    value = guide("0", theirs)(Record(plain, {"0": mine}))
+    assert value.tolist() == [(3 + 10) / 2]
+
+
+def test_any_objective_and_a_grey_network(image):
+    grey = network(1, GREY)
+    made = dream(grey, image, logit(2), octaves=1, iterations=2, progress=False)
+    assert made.images.shape == (1, 1, 72, 90)
+    coloured = dream(network(), image, content("3", image[None]), octaves=1, iterations=1, progress=False)
+    assert coloured.images.shape == (1, 3, 72, 90)
+
+
+def test_a_film_starts_with_a_dream_and_comes_nearer(flat, image, tmp_path):
+    film = zoom(flat, image, "3", n_frames=3, factor=1.2, iterations=2, progress=False)
+    first = dream(flat, image, "3", octaves=2, iterations=2, progress=False)
+    assert len(film.frames) == 3 and torch.equal(film.frames[0], first.images)
+    assert film.save_gif(tmp_path / "film.gif").stat().st_size > 0
+    nearer = torch.nn.functional.interpolate(film.frames[0], scale_factor=1.2, mode="bilinear")
+    top, left = (nearer.shape[2] - 72) // 2, (nearer.shape[3] - 90) // 2
+    expected = nearer[:, :, top : top + 72, left : left + 90]
+    change = (film.frames[1] - expected).abs().mean()
+    assert change < (film.frames[1] - film.frames[0]).abs().mean() / 2
+
+
+def test_errors(flat, image):
+    with pytest.raises(LayerNotFound):
+        dream(flat, image, "77", progress=False)
+    with pytest.raises(NetLensError, match="octave"):
+        dream(flat, image, "3", octaves=0, progress=False)
+    with pytest.raises(NetLensError, match="scale"):
+        dream(flat, image, "3", scale=1, progress=False)
+    with pytest.raises(NetLensError, match="no option 'octave'"):
+        dream(flat, image, "3", octave=2, progress=False)
+    with pytest.raises(NetLensError, match="32 pixels"):
+        dream(flat, image, "3", tile=8, progress=False)
+    with pytest.raises(NetLensError, match="leave nothing"):
+        dream(flat, image, "3", tile=64, overlap=32, octaves=1, progress=False)
+    with pytest.raises(NetLensError, match="one image"):
+        dream(flat, image.expand(2, -1, -1, -1), "3", progress=False)
+    with pytest.raises(NetLensError, match="key"):
+        dream(flat, image, channel("3", 0), towards=image, progress=False)
+    with pytest.raises(NetLensError, match="factor"):
+        zoom(flat, image, "3", factor=0.5, progress=False)
+    with pytest.raises(ImageError):
+        dream(flat, "missing.jpg", "3", progress=False)
+
+
+def test_nan_is_named(image):
+    broken = network()
+    with torch.no_grad():
+        next(broken.parameters())[0] = float("nan")
+    with pytest.raises(NonFiniteError, match="layer"):
+        dream(broken, image, "3", octaves=1, progress=False)
