@@ -37,7 +37,7 @@ _LISTS = {
     "content_layers": ("A,B:WEIGHT,...", "Layers; see `netlens layers`. By default by depth."),
     "style_layers": ("A,B:WEIGHT,...", "Layers; by default one for each scale."),
     "style_weights": ("W,W,...", "What each of several styles counts for."),
-    "size": ("SIDE|HxW", "The longer side, or height and width; by default the content's."),
+    "size": ("SIDE|HxW", "The longer side, or height and width; by default 512."),
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -259,11 +259,11 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _toml(text: str) -> dict[str, Any]:
-    if sys.version_info < (3, 11):
-        raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.")
-    import tomllib
-
-    return tomllib.loads(text)
+    try:
+        reader = importlib.import_module("tomllib")
+    except ModuleNotFoundError as error:
+        raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
+    return reader.loads(text)
 
 
 def _fingerprint(path: Path) -> str:

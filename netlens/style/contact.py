@@ -26,16 +26,20 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
     if not there:
         raise NetLensError("none of the pictures was made, so there is nothing for a contact sheet.")
     rows = []
+    most = max(len(outcome.job.styles) for outcome in there)
     for pair in dict.fromkeys(outcome.job.pair for outcome in there):
         row = [outcome for outcome in there if outcome.job.pair == pair]
         job = row[0].job
-        shown = [(job.content, "content"), *((style, "style") for style in job.styles)]
+        shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
+        shown += [(None, "")] * (most - len(job.styles))  # so that settings stand below each other
         shown += [(outcome.result, outcome.job.settings) for outcome in row]
         rows.append([Tile(photograph(_small(file, side))[0], title) for file, title in shown])
     return images.save(arranged(rows).rgba(), path)
 
 
-def _small(file: Path, side: int) -> Tensor:
+def _small(file: Path | None, side: int) -> Tensor:
+    if file is None:
+        return torch.ones(1, 3, side, side)
     picture = images.load(file)
     factor = side / max(picture.size)
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
@@ -23,6 +24,8 @@ from netlens.visualization.params.invertible import resampled
 
 if TYPE_CHECKING:
     from netlens.style.transfer import Region, StyleTransfer
+
+COARSEST = 32  # pixels: below it, a side is too short for the coarser one of several scales
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,24 @@ class Task:
             style_layers=weighed(flat, style_layers),
         )
 
+    @property
+    def factors(self) -> list[float]:
+        """The sizes that the picture has one after the other, relative to the full size."""
+        shortest = min(side for one in (self.content, *self._sized(1.0)) for side in one.shape[-2:])
+        below = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
+        return [factor for factor in below if shortest * factor >= COARSEST] + [1.0]
+
+    def _sized(self, factor: float) -> list[Tensor]:
+        """The styles beside a content at `factor` times the full size."""
+        side = round(max(self.content.shape[-2:]) * factor * self.options.style_scale)
+        return [scaled(style, extent(style, side)) for style in self.styles]
+
     def at(self, factor: float) -> Stage:
         """The same at `factor` times the full size."""
         options = self.options
         longest = max(self.content.shape[-2:])
         content = scaled(self.content, extent(self.content, round(longest * factor)))
-        side = round(longest * factor * options.style_scale)
-        styles = [scaled(style, extent(style, side)) for style in self.styles]
+        styles = self._sized(factor)
         sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
         seen = sight(content)
         parts = shares(options.style_weights, len(styles))
@@ -94,9 +108,10 @@ class Task:
             losses["total_variation"] = total_variation()
         return Stage(self, sight, content, tuple(styles), losses)
 
-    def result(self, stage: Stage, render: Render, history: Tensor) -> Render:
+    def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """What the last stage gave, with the content's chroma where that is asked for, and how it came about."""
-        options, images = self.options, render.images
+        render, options = renders[-1], self.options
+        images = render.images
         if options.colour == "luminance" and self.original.shape[1] == 3:
             images = with_chroma_of(images.double(), self.original).to(images).clamp(0, 1)
         losses = {
@@ -114,7 +129,9 @@ class Task:
             objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
             options=described,
         )
-        return replace(render, images=images, history=history, provenance=provenance, state=None)
+        history = torch.cat([one.history for one in renders])
+        frames = tuple(frame for one in renders for frame in one.frames)
+        return replace(render, images=images, history=history, frames=frames, provenance=provenance, state=None)
 
 
 @dataclass(frozen=True)
@@ -168,7 +185,8 @@ def _style(source: Any, i: int, content: Tensor, colour: str, channels: int) -> 
 def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], ...]:
     if regions is None:
         return ((None, None),) * n
-    given = [regions] if isinstance(regions, tuple) else list(regions)
+    lone = isinstance(regions, tuple) and not all(isinstance(pair, (tuple, list)) for pair in regions)
+    given = [regions] if lone else list(regions)
     if len(given) != n or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in given):
         raise NetLensError(f"{n} style(s) take {n} regions, each a mask of the content and one of the style, or None.")
     return tuple((_mask(mine, "content", i), _mask(theirs, "style", i)) for i, (mine, theirs) in enumerate(given))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
@@ -47,7 +46,7 @@ class StyleTransfer:
     transforms: "none", "jitter", "standard", or a `Transform`: disturbances that the style has to survive.
     size: the longer side, or (height, width); None for that of the content. style_scale: how large the style is looked
     at, relative to the content: below 1 its strokes become finer. scales: of how many sizes, each half of the next, the
-    picture is made; strokes beyond a network's view need the small ones.
+    picture is made, those with a side below 32 pixels left out; strokes beyond a network's view need the small ones.
     colour: whose colours: the "style"'s; or the content's by "luminance" (its chroma is kept exactly), by "match" (mean
     and covariance of the style's colours) or by "histogram".
 
@@ -71,7 +70,7 @@ class StyleTransfer:
     start: Any = "content"
     param: str | Invertible | type[Invertible] = "fourier"
     transforms: str | Transform = "jitter"
-    size: int | tuple[int, int] | None = None
+    size: int | tuple[int, int] | None = 512
     style_scale: float = 1.0
     scales: int = 2
     colour: str = "style"
@@ -102,20 +101,19 @@ class StyleTransfer:
         The losses of the finished picture, undisturbed, are among the options of the provenance.
         """
         task = Task.of(self, flat, content, styles, regions)
-        image: Tensor | None = None
-        history = []
-        for k in range(self.scales):
-            factor = 0.5 ** (self.scales - 1 - k)
+        stop = self.stop if self.target is None else Below(self.target, self.stop)
+        renders: list[Render] = []
+        for k, factor in enumerate(task.factors):
             stage = task.at(factor)
-            steps = self.steps // self.scales + (k < self.steps % self.scales)
+            steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
             make, count = optimiser_of(self.optimiser, self.lr, max(1, steps))
-            stop = self.stop if self.target is None else Below(self.target, self.stop)
-            render = OptVis(flat, -stage.objective, transforms_of(self.transforms)).render(
-                stage.start(image), count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress
+            start = stage.start(renders[-1].images.double() if renders else None)
+            optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms))
+            # gradients that are redirected are no true ones, and no picture that starts at another one is dead
+            renders.append(
+                optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)
             )
-            image = render.images.double()
-            history.append(render.history)
-        return task.result(stage, render, torch.cat(history))
+        return task.result(stage, renders)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,261 @@
+"""Style transfer: the style reached and the content kept, blends, regions, starts and seeds."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from netlens.errors import ImageError, NetLensError, NotApplicable
+from netlens.evaluation.randomised import randomised
+from netlens.flat import FlatModel
+from netlens.flat.adapter import Adapter
+from netlens.preprocessing import Preprocessing
+from netlens.style import STATISTICS, Below, StyleTransfer, stylize
+from netlens.style.losses import Look, Rooted, content_loss, style_loss, value_at
+from netlens.style.sight import Sight
+from netlens.style.task import Task
+from netlens.visualization import Fourier, Frames
+
+LAYERS = "1", "4"
+PLAIN = {"optimiser": "adam", "transforms": "none", "scales": 1, "size": None, "param": "pixel", "tv_weight": 0.0}
+
+
+def network(channels=3, scale=1.0):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU()
+    net = randomised(nn.Sequential(*layers)).double()
+    with torch.no_grad():
+        net[0].weight.mul_(scale)
+        net[0].bias.mul_(scale)
+        net[3].bias.mul_(scale)
+    units = (0.5,) * channels, (0.25,) * channels
+    return FlatModel.from_nn_Module(net, adapter=Adapter(preprocessing=Preprocessing(None, None, *units)))
+
+
+@pytest.fixture(scope="module")
+def flat():
+    return network()
+
+
+def waves(height, width, across, down, colours=(0.4, 0.3, 0.2)):
+    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    wave = torch.sin(across * x + down * y)
+    return torch.stack([0.5 + colour * wave for colour in colours])
+
+
+@pytest.fixture(scope="module")
+def content():
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 32).double(), torch.linspace(-1, 1, 40).double(), indexing="ij")
+    disc = (x.square() + y.square() < 0.4).double()
+    return torch.stack([0.2 + 0.6 * disc, 0.3 + 0.2 * x.abs(), 0.6 - 0.3 * disc])
+
+
+STYLE = waves(24, 24, 0.9, 0.7)
+OTHER = waves(28, 20, 0.3, -1.4, (-0.2, 0.1, 0.4))
+
+
+def losses(render):
+    return render.provenance.options["losses"]
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+@pytest.mark.parametrize("param", ["pixel", "fourier", "pyramid"])
+def test_style_comes_tenfold_nearer_and_the_content_stays_nearer_than_a_plain_picture(flat, content, optimiser, param):
+    options = PLAIN | {"optimiser": optimiser, "param": param, "content_weight": 0.05, "style_layers": LAYERS}
+    reached = losses(stylize(flat, content, STYLE, progress=False, steps=120, **options))
+    assert reached["style"]["start"] == pytest.approx(1, rel=1e-9)
+    assert reached["style"]["end"] < 0.1
+    assert reached["content"]["end"] < 0.8
+
+
+# a contextual distance looks for like features, and a picture without any like them has no slope towards them
+FALL = dict.fromkeys(STATISTICS, 0.1) | {"contextual": 0.8}
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_every_statistic_is_1_at_the_content_and_falls_without_content(flat, content, statistic):
+    options = PLAIN | {"optimiser": "lbfgs", "content_weight": 0.0, "style_layers": LAYERS, "statistic": statistic}
+    steps = 30 if statistic == "contextual" else 120
+    reached = losses(stylize(flat, content, STYLE, progress=False, steps=steps, **options))["style"]
+    assert reached["start"] == pytest.approx(1, rel=1e-9)
+    assert reached["end"] < FALL[statistic]
+
+
+def test_losses_mean_the_same_on_a_network_of_other_units(content):
+    def both(scale):
+        flat = network(scale=scale)
+        return losses(stylize(flat, content, STYLE, progress=False, steps=20, style_layers=LAYERS, **PLAIN))
+
+    one, other = both(1.0), both(100.0)
+    for name, moments in one.items():
+        for moment, value in moments.items():
+            assert other[name][moment] == pytest.approx(value, rel=1e-6), (name, moment)
+
+
+def test_content_loss_is_0_at_the_content_and_1_at_its_mean_colour(flat, content):
+    seen = Sight(flat, ("4",))
+    loss = content_loss(flat, seen(content[None]), {"4": 2.0}, "squared")
+    plain = content.mean((1, 2), keepdim=True).expand_as(content)
+    assert value_at(flat, loss, seen(content[None])) == 0
+    assert value_at(flat, loss, seen(plain[None])) == pytest.approx(1, rel=1e-9)
+
+
+def test_blends_are_linear_in_the_weights_of_styles_and_layers(flat, content):
+    seen = Sight(flat, LAYERS)
+    looks = [seen(style[None]) for style in (STYLE, OTHER)]
+    elsewhere = seen(waves(32, 40, 0.2, 0.5)[None])
+
+    def loss(weights, layers=(1.0, 1.0)):
+        pairs = [Look(look, weight) for look, weight in zip(looks, weights, strict=True)]
+        objective = style_loss(
+            flat, seen(content[None]), pairs, dict(zip(LAYERS, layers, strict=True)), STATISTICS["gram"](), "squared"
+        )
+        return value_at(flat, objective, elsewhere)
+
+    assert loss((0.3, 0.7)) == pytest.approx(0.3 * loss((1, 0)) + 0.7 * loss((0, 1)), rel=1e-12)
+    assert loss((3, 7)) == pytest.approx(loss((0.3, 0.7)), rel=1e-12)
+    assert loss((1, 0), (1, 3)) == pytest.approx(loss((1, 0), (1, 0)) / 4 + loss((1, 0), (0, 1)) * 3 / 4, rel=1e-12)
+
+
+def test_a_root_is_0_at_0_with_a_slope_and_1_at_1():
+    values = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    rooted = Rooted(lambda record: values)(None)
+    assert rooted.tolist() == pytest.approx([0, 1], abs=1e-12)
+    assert torch.autograd.grad(rooted.sum(), values)[0].isfinite().all()
+
+
+def halves(height, width):
+    left = torch.zeros(height, width)
+    left[:, : width // 2] = 1
+    return left, 1 - left
+
+
+def test_another_style_on_one_side_changes_nothing_on_the_other_beyond_what_units_see(flat, content):
+    left, right = halves(32, 40)
+    options = PLAIN | {"steps": 15, "style_layers": LAYERS, "content_layers": "4", "progress": False}
+    regions = [(left, None), (right, None)]
+    one = stylize(flat, content, [STYLE, OTHER], regions, **options).images
+    other = stylize(flat, content, [STYLE, 1 - OTHER.flip(1)], regions, **options).images
+    # a unit sees 3 + 2 + 2 x 2 = 8 pixels, and pictures move what 8 pixels away is judged by; each step hands that on
+    assert (one != other)[..., 30:].any()
+    step = 8
+    one, other = (
+        stylize(flat, content, styles, regions, **options | {"steps": 1}).images
+        for styles in ([STYLE, OTHER], [STYLE, 1 - OTHER.flip(1)])
+    )
+    assert torch.equal(one[..., : 20 - step], other[..., : 20 - step])
+    assert not torch.equal(one[..., 20:], other[..., 20:])
+
+
+def test_what_a_style_shows_outside_its_mask_does_not_count(flat, content):
+    _, right = halves(24, 24)
+    changed = STYLE.clone()
+    changed[:, :, :4] = 0.9  # units at column 12 and beyond see nothing left of column 4
+    options = PLAIN | {"steps": 10, "style_layers": LAYERS, "progress": False}
+    one = stylize(flat, content, STYLE, (None, right), style_scale=24 / 40, **options)
+    other = stylize(flat, content, changed, (None, right), style_scale=24 / 40, **options)
+    assert torch.equal(one.images, other.images)
+    assert not torch.equal(one.images, stylize(flat, content, changed, style_scale=24 / 40, **options).images)
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_global_random_numbers_alone(flat, content):
+    options = {
+        "size": None,
+        "steps": 6,
+        "start": "noise",
+        "transforms": "jitter",
+        "style_layers": LAYERS,
+        "progress": False,
+    }
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one, same, other = (stylize(flat, content, STYLE, seed=seed, **options).images for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("start, expected", [("content", "content"), ("style", "style"), (OTHER, "other")])
+def test_starts_at_what_is_said(flat, content, start, expected):
+    frames = Frames(every=1)
+    stylize(flat, content, STYLE, callbacks=[frames], start=start, steps=1, progress=False, **PLAIN)
+    sized = partial(nn.functional.interpolate, size=(32, 40), mode="bicubic", antialias=True)
+    wanted = {"content": content[None], "style": sized(sized(STYLE[None], size=(40, 40))), "other": sized(OTHER[None])}
+    assert (frames.images[0] - wanted[expected].clamp(0, 1).float()).abs().max() < 3 / 255
+
+
+def test_sizes_scales_and_the_target_that_ends_them(flat, content):
+    options = {"steps": 10, "style_layers": LAYERS, "progress": False, "transforms": "none"}
+    frames = Frames(every=1)
+    render = stylize(flat, content, STYLE, callbacks=[frames], size=(66, 70), scales=3, **options)
+    assert render.images.shape == (1, 3, 66, 70)
+    assert render.history.shape == (10, 1)
+    sizes = [tuple(frame.shape[2:]) for frame in render.frames]
+    assert sizes == [(33, 35)] * 6 + [(66, 70)] * 6  # a quarter would be too small; first pictures are frames, too
+    assert stylize(flat, content, STYLE, size=20, scales=1, **options).images.shape == (1, 3, 16, 20)
+    ended = stylize(flat, content, STYLE, size=None, scales=1, target=0.9, **options | {"steps": 60})
+    assert len(ended.history) < 60
+    assert Below(0.5)(torch.tensor([[-0.6, -0.4]])).tolist() == [False, True]
+
+
+def test_grey_networks_and_grey_pictures(content):
+    grey = network(channels=1)
+    options = PLAIN | {"steps": 4, "style_layers": LAYERS, "progress": False}
+    assert stylize(grey, content, STYLE, **options).images.shape[1] == 1
+    assert stylize(grey, content, STYLE, colour="luminance", **options).images.shape[1] == 3
+    assert stylize(network(), content[:1], STYLE, **options).images.shape[1] == 3
+
+
+def test_the_network_is_as_it_was(content):
+    flat = network()
+    before = {name: tensor.clone() for name, tensor in flat.state_dict().items()}
+    stylize(flat, content, STYLE, steps=3, style_layers=LAYERS, progress=False, **PLAIN)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in flat.state_dict().items())
+    assert all(parameter.grad is None for parameter in flat.parameters())
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ({"statistic": "grams"}, "statistic 'grams'"),
+        ({"loss": "cubed"}, "loss 'cubed'"),
+        ({"colour": "sepia"}, "colour 'sepia'"),
+        ({"optimiser": "adamant"}, "optimiser 'adamant'"),
+        ({"param": "oil"}, "param 'oil'"),
+        ({"transforms": "wild"}, "transforms 'wild'"),
+        ({"style_weights": [1, 2]}, "1 style"),
+        ({"content_weight": -1}, "weights"),
+        ({"steps": 0}, "at least 1"),
+        ({"style_layers": {"1": 0.0}}, "weight 0"),
+        ({"content_wieght": 1}, "content_weight"),
+        ({"regions": [(None, None), (None, None)]}, "1 regions"),
+        ({"regions": (torch.zeros(4, 4), None)}, "above 0"),
+        ({"size": 8}, "too small"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(flat, content, options, complaint):
+    with pytest.raises(NetLensError, match=complaint) as caught:
+        stylize(flat, content, STYLE, progress=False, **PLAIN | {"steps": 1} | options)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_out_of_range_and_networks_without_maps_are_refused(flat, content):
+    with pytest.raises(ImageError, match="outside of"):
+        stylize(flat, content + 1, STYLE)
+    vectors = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 40, 4)).double())
+    with pytest.raises(NotApplicable, match="no style"):
+        stylize(vectors, content, STYLE, size=None)
+
+
+def test_references_are_read_once_and_no_step_runs_beyond_the_deepest_layer(flat, content):
+    task = Task.of(StyleTransfer(**PLAIN, style_layers="1", content_layers="1"), flat, content, STYLE, None)
+    objective = task.at(1.0).objective
+    assert set(objective.layers) == {"1"}
+    assert all(term.kept is not None for _, term in objective.terms)
+
+
+def test_a_param_with_options_is_taken_as_it_is(flat, content):
+    options = PLAIN | {"param": Fourier(decay=0.5), "steps": 2, "style_layers": LAYERS}
+    made = stylize(flat, content, STYLE, progress=False, **options)
+    assert "'decay': 0.5" in repr(made.provenance.options["param"])
