@@ -13,7 +13,7 @@ from netlens.preprocessing import IMAGENET
 
 def _vit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
     """Tokens (N, 1 + side^2, C), the class token left out, as maps (N, C, side, side)."""
-    if key in (*flat.inputs, "conv_proj"):
+    if key in (*flat.inputs, "conv_proj") or key.startswith("conv_proj."):
         return activation
     if activation.ndim != 3:
         return None

@@ -146,9 +146,9 @@ def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.
     """The picture after a step, and the objective before it."""
     down, right = (int(shift) for shift in generator.integers(-how.jitter, how.jitter + 1, 2))
     value, direction = gradient(picture.roll((down, right), (2, 3)))
-    moved = picture + how.step / 255 * normalised(direction).roll((-down, -right), (2, 3))
+    moved = picture.add(normalised(direction).roll((-down, -right), (2, 3)), alpha=how.step / 255)
     # within bounds at each step, so that the next gradient is that of a picture which can be shown
-    return moved.clamp(0, 1), value
+    return moved.clamp_(0, 1), value
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
