@@ -55,7 +55,9 @@ class Atlas:
             return sheet(torch.stack([one.expand(3, -1, -1) for one in shown]), ["image", self.layer])
         height, width = self.pictures.images.shape[2:]
         whole = _laid(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
-        maps = torch.stack([_laid(one[None].float(), (height, width), 0.0)[0] for one in self.weights]).clamp(min=0)
+        # a network of one size saw the image squeezed, so its map may have other proportions
+        spread = heatmaps.resize(self.weights[:, None].float(), (self.image.shape[1], self.image.shape[2]))
+        maps = torch.stack([_laid(one, (height, width), 0.0)[0] for one in spread]).clamp(min=0)
         maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
         colours = _colours(len(maps))
         where = [_tinted(whole, one, colour) for one, colour in zip(maps, colours, strict=True)]

@@ -1,6 +1,7 @@
 """The atlas of one image: directions of its places, groups that make up its activation."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -120,6 +121,17 @@ def test_each_map_of_a_group_is_tinted_where_its_group_is():
     assert tinted[0, 4, 10] > tinted[1, 4, 10] and tinted[0, 4, 5] == tinted[1, 4, 5]
     both = _strongest(image, torch.stack([laid, 1 - laid]), colours)
     assert both[0, 4, 10] > both[1, 4, 10] and both[1, 4, 5] > both[0, 4, 5]
+
+
+def test_a_square_map_of_an_oblong_image_is_drawn_over_all_of_it(flat, image, monkeypatch):
+    atlas = activation_atlas(flat, image, "3", groups=1, **(FAST | {"cell_size": 64}))
+    everywhere = replace(atlas, weights=torch.ones(1, 4, 4))
+    shown = []
+    monkeypatch.setattr("netlens.show.sheet", lambda images, *_, **__: shown.append(images))
+    everywhere.show()
+    where = shown[0][3]  # 40 of 64 rows are the image
+    saturation = where.amax(0) - where.amin(0)
+    assert (saturation[13:51] > 0.3).all() and (saturation[:11] == 0).all() and (saturation[53:] == 0).all()
 
 
 def test_errors(flat, image, monkeypatch):
