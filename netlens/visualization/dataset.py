@@ -196,8 +196,8 @@ def _box(flat: FlatModel, key: str, place: Place, size: tuple[int, int]) -> tupl
     bounds: list[int] = []
     sides = zip((row, column), (rows, columns), size, seen.size, seen.stride, strict=True)
     for at, count, length, reach, stride in sides:
-        side = min(length, max(SMALLEST_CROP, reach))
-        # padding is alike on both sides, or nearly, so that the middle of the map lies on that of the picture
+        # padding is alike on both sides but for less than a stride, so the middle of the map lies on the picture's
+        side = min(length, max(SMALLEST_CROP, reach + stride - 1))
         middle = length / 2 + (at - (count - 1) / 2) * stride
         start = min(max(0, round(middle - side / 2)), length - side)
         bounds += [start, start + side]

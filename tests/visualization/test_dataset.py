@@ -69,10 +69,26 @@ def test_crops_are_sorted_by_their_highest_position(flat, folder, index):
     assert [one.value for one in found] == pytest.approx(values[:6], rel=1e-9)
 
 
-def test_a_crop_holds_all_that_its_position_sees(flat, folder):
+TRUNKS = {
+    "no padding": (lambda: [nn.Conv2d(3, 6, 9), nn.Tanh(), nn.Conv2d(6, 4, 11, stride=2)], 19 + 1),
+    "padding": (
+        lambda: [nn.Conv2d(3, 6, 7, padding=3, stride=2), nn.Tanh(), nn.Conv2d(6, 4, 5, padding=2, stride=2)],
+        15 + 3,
+    ),
+    "small": (lambda: [nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 4, 1)], 16),
+}
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_a_crop_holds_all_that_its_position_sees(folder, trunk):
+    make, side = TRUNKS[trunk]
+    torch.manual_seed(0)
+    layers = make()
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    flat = FlatModel.from_nn_Module(nn.Sequential(*layers, *head).double(), adapter=Adapter(preprocessing=KNOWN))
     for one in most_exciting(flat, channel("2", 3), folder, k=13, crops=True):
         top, bottom, left, right = one.box
-        assert one.image.shape == (3, bottom - top, right - left) == (3, 16, 16)
+        assert one.image.shape == (3, bottom - top, right - left) == (3, side, side)
         x = flat.adapter.preprocessing(one.path).double().requires_grad_()
         flat(x, until="2")[0, 3].max().backward()
         rows, columns = x.grad[0].abs().sum(0).nonzero().unbind(1)
