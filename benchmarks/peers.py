@@ -127,12 +127,10 @@ def of_grad_cam(name: str, layer: str) -> Theirs:
 
 def of_zennit(network: nn.Module, x: Tensor) -> Tensor:
     from zennit.attribution import Gradient
-    from zennit.canonizers import SequentialMergeBatchNorm
     from zennit.composites import EpsilonPlus
     from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
     canonizer = ResNetCanonizer() if type(network).__name__ == "ResNet" else VGGCanonizer()
-    assert isinstance(canonizer.canonizers[0], SequentialMergeBatchNorm)
     with Gradient(network, EpsilonPlus(canonizers=[canonizer])) as attributor:
         out = torch.zeros(len(x), 1000)
         with torch.no_grad():
@@ -296,14 +294,16 @@ def plain(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def calibrated(network: nn.Module) -> nn.Module:
-    """Batch norm divides by what it measures on noise."""
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.reset_running_stats()
-            part.momentum = None
-            part.train()
+    """Batch norm divides by what it measures on noise, and by nothing more: zennit merges it without its eps."""
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for part in norms:
+        part.reset_running_stats()
+        part.momentum = None  # the plain mean
+        part.train()
     with torch.no_grad():
         network(torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(1)))
+    for part in norms:
+        part.eps = 0.0
     return network.eval()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.folding import foldable, foldings, rebuilt
+from netlens.flat.rules import Ruled
 from netlens.flat.taps import tapped_visit
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ _TWINS: WeakKeyDictionary[FlatModel, _Twin] = WeakKeyDictionary()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
-    """A flat model that computes the same to rounding in less time; it is `flat` itself while hooks listen to it.
+    """A flat model that computes the same to rounding in less time.
+
+    It is `flat` itself while hooks listen to it, and where layers follow rules, which may ask for their very weights;
+    give the twin the rules instead.
 
     keep: keys whose activations somebody reads; a convolution among them is not folded, as its key would then hold what
     the batch norm gives. The twin has weights of its own. The last one is kept as long as the flat model, and made anew
     when the network's weights have changed.
     """
-    if tapped_visit(flat) is not None:
+    if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
     # most keys hinder no folding, so that most layers are served by one twin
     kept = frozenset(keep) & foldable(flat.program)

@@ -26,14 +26,18 @@ STABILIZER = 1e-6
 """What is added to the magnitude of a total before relevance is divided by it."""
 
 
-def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> Tensor:
+def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER, sign: int = 0) -> Tensor:
     """Relevance per unit of the total, whose magnitude is raised by epsilon; with 0, a total of 0 has none to give.
+
+    sign: 1 or -1 where no total is of the other sign, which spares two passes.
 
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
+    if sign:
+        return relevance / (total + sign * epsilon)
     return relevance / torch.where(total < 0, total - epsilon, total + epsilon)
 
 
@@ -80,7 +84,7 @@ def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         own = parts(inputs[0])
         total = of_sign(layer, own, 1, bias)
-        return [redistributed(own, total, quotient(relevance, total, epsilon))]
+        return [redistributed(own, total, quotient(relevance, total, epsilon, sign=1))]
 
     return Rule(backward, graph=False, name=f"z_plus({epsilon:g})")
 
@@ -96,7 +100,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZE
         for factor, sign in ((alpha, 1), (-beta, -1)):
             if factor != 0:
                 total = of_sign(layer, own, sign)
-                shares.append(redistributed(own, total, factor * quotient(relevance, total, epsilon)))
+                shares.append(redistributed(own, total, factor * quotient(relevance, total, epsilon, sign)))
         return [shares[0] + shares[1] if len(shares) == 2 else shares[0]]
 
     return Rule(backward, graph=False, name=f"alpha_beta({alpha:g}, {beta:g}, {epsilon:g})")

@@ -14,6 +14,7 @@ from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, closest
 from netlens.flat import FlatModel, Rules
+from netlens.flat.fast import fast
 from netlens.flat.folding import folded
 from netlens.objectives import Objective, Record
 from netlens.rules.composites import COMPOSITES, Composite
@@ -71,8 +72,10 @@ class LRP(Method):
         chosen = COMPOSITES[self.composite]() if isinstance(self.composite, str) else self.composite
         options: dict[str, Any] = {"epsilon": self.epsilon, "attention": self.attention}
         chosen = replace(chosen, **{name: value for name, value in options.items() if value is not None})
-        flat = folded(flat)
-        view = flat.with_rules(chosen(flat))
+        twin = fast(flat)
+        if twin is flat:  # hooks listen to it, which must not change what relevance is
+            twin = folded(flat)
+        view = twin.with_rules(chosen(twin))
         return view if self.rules is None else view.with_rules(self.rules)
 
 
