@@ -13,6 +13,7 @@ from netlens.preprocessing import Preprocessing
 from netlens.visualization import dream, zoom
 from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.tiles import Tiled, spans
+from netlens.zoo import open_network
 
 COLOURS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
 GREY = Preprocessing(None, None, (0.5,), (0.25,))
@@ -210,6 +211,16 @@ def test_any_objective_and_a_grey_network(image):
     assert made.images.shape == (1, 1, 72, 90)
     coloured = dream(network(), image, content("3", image[None]), octaves=1, iterations=1, progress=False)
     assert coloured.images.shape == (1, 3, 72, 90)
+
+
+@pytest.mark.parametrize("key", ["conv_proj.3.add", "encoder.layers.encoder_layer_0"])
+def test_tokens_and_the_stem_of_a_transformer(key):
+    vit = open_network("shapes_vit")  # which takes one size only
+    image = torch.rand(3, 100, 150, generator=torch.Generator().manual_seed(0))
+    made = dream(vit, image, key, octaves=1, iterations=4, jitter=0, progress=False)
+    assert made.images.shape == (1, 3, 100, 150) and made.history[-1] > made.history[0]
+    guided = dream(vit, image, key, towards=image.flip(2), octaves=1, iterations=4, jitter=0, progress=False)
+    assert guided.history[-1] > guided.history[0]
 
 
 def test_a_film_starts_with_a_dream_and_comes_nearer(flat, image, tmp_path):
