@@ -21,9 +21,10 @@ from dataclasses import dataclass
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.calibration import calibrated
 from netlens.attribution import DeepLift
 from netlens.evaluation import randomise_
 from netlens.flat import FlatModel
@@ -83,19 +84,6 @@ def gap(flat: FlatModel, x: Tensor, output: Tensor, baseline: Tensor) -> float:
     return abs(result.diagnostics["completeness_gap"].item() / changes[target].item())
 
 
-def calibrated(network: nn.Module, height: int, width: int) -> nn.Module:
-    """The network with batch norm statistics measured on four scenes and four images of noise."""
-    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    for part in norms:
-        part.reset_running_stats()
-        part.momentum = None  # the plain mean
-        part.train()
-    if norms:
-        with torch.no_grad():
-            network(torch.cat([kind(seed, height, width) for kind in (picture, noise) for seed in range(2, 6)]))
-    return network.eval()
-
-
 def measure(name: str, dtype: str, size: int | None = None) -> Row:
     kind: torch.dtype = getattr(torch, dtype)
     network = randomise_(build(name))
@@ -103,7 +91,8 @@ def measure(name: str, dtype: str, size: int | None = None) -> Row:
     height, width = expected if size is None or name.startswith(FIXED) else (size, size)
     start = time.perf_counter()
     try:
-        flat = FlatModel.from_nn_Module(calibrated(network, height, width).to(kind))
+        seen = torch.cat([see(seed, height, width) for see in (picture, noise) for seed in range(2, 6)])
+        flat = FlatModel.from_nn_Module(calibrated(network, seen).to(kind))
         image, baselines = pictures(height, width)
         x = image.to(kind)
         with torch.inference_mode():

@@ -1,7 +1,8 @@
 """`make matrix METHODS=all`: every method on one network of each family: what applies, what does not, and why.
 
-Networks have random weights. Methods run with few steps, samples and channels: what is asked is whether the answer
-exists, is finite and differs from place to place, not whether it is good.
+Networks have random weights, and batch norm divides by what it measures on noise. Methods explain the predicted class
+with few steps, samples and channels: what is asked is whether the answer exists, is finite and differs from place to
+place, not whether it is good.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.calibration import calibrated
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS, Method, method_named
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomise_
 from netlens.flat import FlatModel
+from netlens.flat.adapter import adapter_of
 from netlens.objectives import logit
 from netlens.weights import build
 
@@ -58,11 +61,11 @@ def few(name: str) -> Method:
     return replace(method, **{option: value for option, value in FEW.items() if option in has})
 
 
-def measure(name: str, network: str, flat: FlatModel, x: Tensor) -> Cell:
+def measure(name: str, network: str, flat: FlatModel, x: Tensor, target: int) -> Cell:
     start = time.perf_counter()
     refusal = error = ""
     try:
-        values = few(name)(flat, x, logit(1)).values
+        values = few(name)(flat, x, logit(target)).values
         if values.min() == values.max():
             error = "the same value everywhere"
     except NotApplicable as why:
@@ -96,10 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = list(METHODS) if options.methods == "all" else options.methods.split(",")
     cells: list[Cell] = []
     for network in tqdm(options.networks, disable=None):
-        flat = FlatModel.from_nn_Module(randomise_(build(network)), name=network)
-        size = flat.adapter.preprocessing.size if network in FIXED else (SIZE, SIZE)
-        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
-        row = [measure(name, network, flat, x) for name in names]
+        module = randomise_(build(network))
+        size = adapter_of(module).preprocessing.size if network in FIXED else (SIZE, SIZE)
+        x, *seen = torch.randn(9, 1, 3, *size, generator=torch.Generator().manual_seed(0))
+        flat = FlatModel.from_nn_Module(calibrated(module, torch.cat(seen)), name=network)
+        with torch.inference_mode():
+            target = int(flat.logits(flat(x)).argmax())
+        row = [measure(name, network, flat, x, target) for name in names]
         cells += row
         apply = sum(not (cell.refusal or cell.error) for cell in row)
         print(f"{network}: {apply} of {len(row)} apply, {sum(cell.seconds for cell in row):.0f} s", flush=True)
