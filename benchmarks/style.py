@@ -30,7 +30,7 @@ from netlens.zoo import open_network
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "content 0.03": {"content_weight": 0.03},
+    "content 0.25": {"content_weight": 0.25},
     "L-BFGS": {"optimiser": "lbfgs", "transforms": "none"},
     "L-BFGS, pyramid": {"optimiser": "lbfgs", "transforms": "none", "param": "pyramid"},
     "L-BFGS, jitter": {"optimiser": "lbfgs"},
@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mean_std": {"statistic": "mean_std"},
     "sliced_wasserstein": {"statistic": "sliced_wasserstein"},
     "histogram": {"statistic": "histogram"},
-    "root": {"loss": "root"},
+    "squared": {"loss": "squared", "content_weight": 0.3},
 }
 
 
@@ -93,8 +93,8 @@ def row(
 def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int) -> list[float]:
     """The style (Gram) loss of a finished picture, as it is saved, and the content loss of its luminance."""
     picture = FromImage(load(to_pil(images[0]))).pictures
-    coloured = Task.of(StyleTransfer(size=size), flat, content, style, None).at(1.0)
-    light = Task.of(StyleTransfer(size=size, colour="luminance"), flat, content, style, None)
+    coloured = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
+    light = Task.of(StyleTransfer(size=size, colour="luminance", loss="squared"), flat, content, style, None)
     alike = matched_moments(grey(picture), grey(light.original)).clamp(0, 1)
     kept = light.at(1.0).value("content", with_channels(alike, light.content.shape[1]))
     return [coloured.value("style", picture), kept]

@@ -36,7 +36,7 @@ class StyleTransfer:
 
     content_layers, style_layers: names, or a mapping to weights; None: by depth, see `default_layers`.
     statistic: what style is: "gram", "mean_std", "sliced_wasserstein", "histogram", "contextual", or a `Statistic`.
-    loss: "squared", or "root", which keeps what is far off from outweighing the rest.
+    loss: "root", by which nearly reached styles still come nearer, or "squared", the paper's.
     content_weight, style_weight, tv_weight: of the losses, and of the total variation of the picture in [0, 1].
     style_weights: what each of several styles counts for.
     optimiser: "lbfgs", "adam" or whatever `OptVis.render` takes; lr: its learning rate, None for its usual one.
@@ -57,8 +57,8 @@ class StyleTransfer:
     content_layers: Layers | None = None
     style_layers: Layers | None = None
     statistic: str | Statistic = "gram"
-    loss: str = "squared"
-    content_weight: float = 0.3
+    loss: str = "root"
+    content_weight: float = 0.5
     style_weight: float = 1.0
     tv_weight: float = 2.0
     style_weights: Sequence[float] | None = None

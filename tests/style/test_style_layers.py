@@ -49,7 +49,15 @@ def test_a_transformer_looks_at_pictures_of_any_size():
     flat = FlatModel.from_nn_Module(VisionTransformer(32, 8, 3, 2, 16, 32).double())
     y, x = torch.meshgrid(torch.arange(40).double(), torch.arange(50).double(), indexing="ij")
     content, style = torch.stack([x / 50, y / 40, 1 - x / 50]), torch.stack([0.5 + 0.4 * torch.sin(x + y)] * 3)
-    options = {"size": (40, 50), "scales": 1, "steps": 60, "transforms": "none", "tv_weight": 0, "content_weight": 0}
+    options = {
+        "size": (40, 50),
+        "scales": 1,
+        "steps": 60,
+        "transforms": "none",
+        "tv_weight": 0,
+        "content_weight": 0,
+        "loss": "squared",
+    }
     made = stylize(flat, content, style[:, :, :24], progress=False, **options)
     losses = made.provenance.options["losses"]["style"]
     assert made.images.shape == (1, 3, 40, 50)

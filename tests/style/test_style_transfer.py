@@ -18,7 +18,15 @@ from netlens.style.task import Task
 from netlens.visualization import Fourier, Frames
 
 LAYERS = "1", "4"
-PLAIN = {"optimiser": "adam", "transforms": "none", "scales": 1, "size": None, "param": "pixel", "tv_weight": 0.0}
+PLAIN = {
+    "optimiser": "adam",
+    "transforms": "none",
+    "scales": 1,
+    "size": None,
+    "param": "pixel",
+    "tv_weight": 0.0,
+    "loss": "squared",
+}
 
 
 def network(channels=3, scale=1.0):
@@ -259,3 +267,10 @@ def test_a_param_with_options_is_taken_as_it_is(flat, content):
     options = PLAIN | {"param": Fourier(decay=0.5), "steps": 2, "style_layers": LAYERS}
     made = stylize(flat, content, STYLE, progress=False, **options)
     assert "'decay': 0.5" in repr(made.provenance.options["param"])
+
+
+def test_by_the_usual_loss_a_root_the_style_comes_tenfold_nearer_as_well(flat, content):
+    options = {name: value for name, value in PLAIN.items() if name != "loss"} | {"content_weight": 0.05}
+    reached = losses(stylize(flat, content, STYLE, progress=False, steps=120, style_layers=LAYERS, **options))
+    assert reached["style"]["start"] == pytest.approx(1, rel=1e-9)
+    assert reached["style"]["end"] < 0.1**0.5
