@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from netlens.flat.taps import tapped_visit
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
 
-Stamp = tuple[tuple[int, int, float], ...]
+Stamp = tuple[tuple[tuple[int, int], ...], tuple[float, ...]]
 
 
 class _Twin(NamedTuple):
@@ -80,10 +81,31 @@ def _stamp(tensors: Iterable[Tensor]) -> Stamp | None:
     if any(tensor.is_inference() for tensor in tensors):
         return None
     # changes through `weight.data` are not counted; the sums, one pass over the weights, see them
-    with torch.no_grad():
-        sums = torch.stack([_sum(each) for each in tensors]).tolist() if tensors else []
-    return tuple((each.data_ptr(), each._version, total) for each, total in zip(tensors, sums, strict=True))
+    return tuple((each.data_ptr(), each._version) for each in tensors), tuple(_sums(tensors))
 
 
-def _sum(tensor: Tensor) -> Tensor:
-    return tensor.sum(dtype=torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else None).double().cpu()
+def _sums(tensors: Sequence[Tensor]) -> Iterator[float]:
+    """Sums of all values, each times a number of its place: they see values that only changed places, too."""
+    small: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor.numel() > 4096:
+            yield _sum(tensor.flatten(1) if tensor.ndim > 1 else tensor[None])
+        else:
+            small.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach().reshape(-1))
+    for alike in small.values():  # one sum for all of them, as most layers have several
+        yield _sum(torch.cat(alike)[None])
+
+
+def _sum(rows: Tensor) -> float:
+    rows = rows.detach()
+    if rows.is_complex():
+        rows = torch.view_as_real(rows).flatten(1)
+    if rows.dtype not in (torch.float32, torch.float64):
+        rows = rows.double()
+    with torch.autocast(rows.device.type, enabled=False):
+        return (rows @ _places(rows.shape[1]).to(rows) @ _places(len(rows)).to(rows)).item()
+
+
+@lru_cache(maxsize=256)
+def _places(count: int) -> Tensor:
+    return torch.sin(torch.arange(1, count + 1, dtype=torch.float64))  # no two alike

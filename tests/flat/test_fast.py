@@ -106,7 +106,17 @@ def a_single_number(module: nn.Module) -> None:
     module[3].weight.data.view(-1)[5] += 1e-3
 
 
-@pytest.mark.parametrize("change", [in_place, optimizer, statistics_only, load, through_data, a_single_number])
+def places_only(module: nn.Module) -> None:
+    """The same values in other places, which no plain sum sees."""
+    for tensor in (module[1].running_mean, module[1].weight, module[3].weight):
+        tensor.data.copy_(tensor.data.roll(1, 0))
+    module[3].weight.data.copy_(module[3].weight.data.flip(3))
+
+
+CHANGES = (in_place, optimizer, statistics_only, load, through_data, a_single_number, places_only)
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_it_follows_the_weights(change):
     module = block()
     flat = FlatModel.from_nn_Module(module)
