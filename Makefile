@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test matrix completeness scoreboard guide benchmark pictures clean
+.PHONY: demo test matrix completeness scoreboard guide gallery benchmark pictures clean
 
 demo: .venv/installed
 	@mkdir -p $(dir $(OUT))
@@ -29,6 +29,9 @@ scoreboard: .venv/installed-superpixels
 
 guide: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.guide --weights $(WEIGHTS) --photo $(PHOTO)
+
+gallery: .venv/installed
+	$(BIN)/python -m benchmarks.gallery --weights $(WEIGHTS) --photos $(PHOTOS)
 
 benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward

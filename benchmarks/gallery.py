@@ -1,0 +1,98 @@
+"""`make gallery`: what a network sees, in unpicked sheets, for the README and docs/visualization.md.
+
+With `--weights` (of mobilenet_v2) and `--photos` (a folder). Channels are drawn by lot; nothing is chosen by its looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from netlens import open_network
+from netlens.flat import FlatModel
+from netlens.images import save
+from netlens.results.render import Render
+from netlens.results.row import row
+from netlens.style import stylize
+from netlens.visualization import NetDreamer, activation_atlas, dream, invert
+
+PICTURES = Path("images/visualization")
+DEPTHS = ("features.2", "features.4", "features.7", "features.11", "features.14", "features.17")
+SEED, CHANNELS, WIDTH = 0, 8, 1200
+CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
+
+
+def write(render: Render, name: str, columns: int | None = None) -> None:
+    """The sheet at the width of a page, as a JPEG."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Image.open(render.save(Path(folder) / "sheet.png", columns=columns)).convert("RGB")
+    picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+    save(picture, PICTURES / f"{name}.jpg")
+
+
+def channels(flat: FlatModel, photos: Path) -> None:
+    lot = random.Random(SEED)
+    dreamer = NetDreamer(flat, size=128)
+    with_lots = []
+    for key in DEPTHS:
+        count = flat.record(torch.zeros(1, 3, 64, 64), layers=[key])[flat.key(key)].shape[1]
+        with_lots.append(dreamer.channel(key, sorted(lot.sample(range(count), CHANNELS))))
+    write(row(*with_lots), "channels", CHANNELS)
+
+
+def classes(flat: FlatModel, photos: Path) -> None:
+    write(NetDreamer(flat, size=224).classes(CLASSES), "classes", 3)
+
+
+def dreams(flat: FlatModel, photos: Path) -> None:
+    photo = photos / "sunflower.jpg"
+    write(row(*(dream(flat, photo, key, size=448) for key in ("features.7", "features.14"))), "dream")
+
+
+def inversion(flat: FlatModel, photos: Path) -> None:
+    write(invert(flat, photos / "macaw.jpg", DEPTHS, size=224), "inversion")
+
+
+def atlas(flat: FlatModel, photos: Path) -> None:
+    made = activation_atlas(flat, photos / "egyptian_cat.jpg", "features.14", size=224)
+    picture = Image.fromarray(made.show().rgba()[..., :3])
+    picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    save(picture, PICTURES / "atlas.jpg")
+
+
+def styles(flat: FlatModel, photos: Path) -> None:
+    contents, pictures = ("egyptian_cat", "samoyed"), ("macaw.jpg", "sunflower.jpg")
+    made = [
+        stylize(flat, photos / f"{content}.jpg", style, size=256)
+        for content in contents
+        for style in (*(photos / picture for picture in pictures), Path("images/scene.png"))
+    ]
+    write(row(*made), "styles", 3)
+
+
+PARTS: dict[str, Callable[[FlatModel, Path], None]] = {
+    part.__name__: part for part in (channels, classes, dreams, inversion, atlas, styles)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True, help="ImageNet weights of mobilenet_v2")
+    parser.add_argument("--photos", required=True, type=Path, help="a folder with macaw.jpg, samoyed.jpg, …")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
+    options = parser.parse_args()
+    flat = open_network("mobilenet_v2", options.weights)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for part in options.only:
+        PARTS[part](flat, options.photos)
+        print(part, flush=True)
+
+
+if __name__ == "__main__":
+    main()
