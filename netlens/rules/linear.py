@@ -22,8 +22,8 @@ _LINEAR = """
     add sub rsub neg negative sum mean cumsum cat concat stack hstack vstack dstack chunk split tensor_split unbind view
     view_as reshape reshape_as flatten ravel unflatten squeeze unsqueeze permute transpose swapaxes swapdims movedim t
     moveaxis expand expand_as broadcast_to repeat repeat_interleave tile contiguous clone to type type_as float double
-    half bfloat16 getattr getitem setitem select narrow index_select gather take_along_dim masked_fill where diagonal
-    tril triu flip roll rot90 pad interpolate upsample pixel_shuffle pixel_unshuffle channel_shuffle unfold fold
+    half bfloat16 getattr getitem setitem select narrow index_select gather take_along_dim diagonal tril triu flip roll
+    rot90 pad interpolate upsample pixel_shuffle pixel_unshuffle channel_shuffle unfold fold
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d dropout dropout2d
     _patch_merging_pad
 """

@@ -1,4 +1,4 @@
-"""Layers of several activations: products, quotients, larger and smaller ones; and the path, which serves any layer."""
+"""Layers of several activations: products, quotients, choices between them; and the path, which serves any layer."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ def product(factors: int) -> Propagate:
     def propagate(
         layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
     ) -> Sequence[Tensor | None]:
+        if not all(value.is_floating_point() for value in inputs):  # x * (x > 0)
+            return chosen(layer, inputs, reference, gradient)
         return along_path(layer, inputs, reference, gradient, places)
 
     return propagate
@@ -85,6 +87,31 @@ def larger(
     if name_of(innermost(layer)).startswith("min"):
         shares.reverse()
     return [share.sum_to_size(value.shape) for share, value in zip(shares, inputs, strict=True)]
+
+
+def chosen(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor | None]:
+    """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
+
+    Of two activations that are chosen between, each takes a part of the rise by the square of its change.
+    """
+    others = tensors(reference)
+    rise = call(layer, reference, inputs) - call(layer, reference, others)
+    switched = torch.zeros_like(rise, dtype=torch.bool)
+    changes: list[Tensor | None] = []
+    for x, r in zip(inputs, others, strict=True):
+        if not x.is_floating_point():
+            switched |= x != r
+        changes.append((x - r).nan_to_num(0, 0, 0) if x.requires_grad else None)  # masked by infinity
+    size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)
+    # where neither has changed, no slope leads over the rise
+    slopes = torch.where(switched & (size > 0) & rise.isfinite(), gradient * rise / size, 0)
+    steady = along_path(layer, inputs, reference, gradient.masked_fill(switched, 0), places=1)
+    return [
+        None if part is None or change is None else part + (slopes * change).sum_to_size(part.shape)
+        for part, change in zip(steady, changes, strict=True)
+    ]
 
 
 def _places(reads: Sequence[Any]) -> list[int]:

@@ -24,7 +24,7 @@ from netlens.rules.calls import Propagate, innermost, name_of, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.pooling import POOLS, largest, max_pool
-from netlens.rules.products import along_path, larger, product, quotient
+from netlens.rules.products import along_path, chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
 from netlens.rules.softmax import SOFTMAXES, softmax
 
@@ -40,6 +40,7 @@ _NAMES: dict[str, Propagate] = {
     **dict.fromkeys(("exp", "expm1"), exponential),
     **dict.fromkeys(NAMES, norm),
     **dict.fromkeys(("maximum", "minimum"), larger),
+    **dict.fromkeys(("where", "masked_fill"), chosen),
     **dict.fromkeys(("amax", "amin"), largest),
 }
 
@@ -99,8 +100,8 @@ def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
     taken = uses(step, active)
     if taken == 0 or is_linear(layer) or getattr(layer, "return_indices", False):
         return None
-    if is_product(layer):
-        return product(taken) if taken > 1 else None
+    if is_product(layer) or name_of(layer) in ("where", "masked_fill"):
+        return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
         return None
     kinds = (propagate for kind, propagate in _TYPES.items() if isinstance(layer, kind))

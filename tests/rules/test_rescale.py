@@ -107,6 +107,18 @@ def test_functions_of_positive_numbers(function):
     check(Calls(function), (3, 4, 60), positive=True, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(lambda x: torch.where(x > 0, x, 0.2 * x), lambda x: torch.where(x.abs() < 1, x, 0.0)),
+        *(lambda x: x.where(x > 0, x.flip(1)), lambda x: x.masked_fill(x < 0.3, 0.3), lambda x: x * (x > 0)),
+    ],
+)
+def test_choices_by_the_activation(function):
+    """A mask that the input makes differs from the reference's; what it switches has a slope of its own."""
+    check(Calls(function), (3, 4, 60), rtol=1e-9)
+
+
 POOLS = {
     "plain": (nn.MaxPool2d(2), (2, 3, 8, 8)),
     "overlapping": (nn.MaxPool2d(3, 1, 1), (2, 3, 7, 6)),
