@@ -16,7 +16,7 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy netlens adapters
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 matrix: $(if $(METHODS),.venv/installed-superpixels,.venv/installed)
 	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix)
