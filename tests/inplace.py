@@ -295,4 +295,17 @@ def new_buffer_of_sizes(x):
     return y
 
 
+def largest_of_what_changes_then(x):
+    y = x * 2
+    largest = y.max(1, keepdim=True)
+    y.relu_()
+    largest.values.mul_(3)
+    return largest[0] + y
+
+
+def smallest_and_where(x):
+    values, places = torch.min(x, 2)
+    return values + places
+
+
 CASES = [value for value in list(globals().values()) if callable(value) and value.__module__ == __name__]

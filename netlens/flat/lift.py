@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from netlens.flat import layers
 from netlens.flat.layers import Slot
@@ -65,6 +65,28 @@ class OnCopy:
 
     def __call__(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return getattr(tensor.clone(), self.method)(*args, **kwargs)
+
+
+class Extreme:
+    """The values of `max` or `min` along a dimension, without the indices: what `amax` and `amin` give."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = f"a{name}"
+        self.name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        return getattr(torch, self.name)(*args, **kwargs).values
+
+
+def values_alone(node: fx.Node, function: Callable[..., Any]) -> Extreme | None:
+    """What gives the values of a call of `max` or `min` along a dimension, if nobody reads its indices."""
+    dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    if function not in (torch.max, Tensor.max, torch.min, Tensor.min) or not isinstance(dim, int):
+        return None
+    parts = ((operator.getitem, 0), (getattr, "values"))
+    # `values, _ = x.max(1)` takes the indices, too, and nobody reads them
+    read = [user for user in node.users if user.users or user.target is not operator.getitem]
+    return Extreme(function.__name__) if all((user.target, *user.args[1:]) in parts for user in read) else None
 
 
 def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:

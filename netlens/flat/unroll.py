@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from netlens.errors import TraceError
 from netlens.flat.aliases import Aliases
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
-from netlens.flat.lift import lift, pure, reshapes, without_inplace
+from netlens.flat.lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.program import Program, Step
 from netlens.flat.trace import Trace, is_leaf
 from netlens.flat.twin import pure_copy
@@ -36,6 +36,7 @@ class _Unroll:
         self.steps: dict[str, Step] = {}
         self.aliases = Aliases(self.append)
         self.sizes: set[fx.Node] = set()
+        self.extremes: set[fx.Node] = set()
         self.opaque: dict[str, str] = {}
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # a module keeps its path as its key, so the call of a function must not take that name first
@@ -98,13 +99,20 @@ class _Unroll:
         if node.op == "call_method" and node.target in _ABOUT_GRADIENTS and isinstance(node.args[0], fx.Node):
             self.aliases.same(node, node.args[0])
             return
+        source = node.args[0] if node.args else None
+        if isinstance(source, fx.Node) and source in self.extremes:  # of which the values are all there is
+            self.aliases.same(node, source)
+            return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
         counterpart = pure(function)
         if self.is_size(node, function):
             self.size(node, counterpart or function)
             return
         nodes, args, kwargs = _slots(args, kwargs)
-        layer, used = lift(counterpart or function, args, kwargs, len(nodes))
+        values = values_alone(node, function)
+        if values is not None:
+            self.extremes.add(node)
+        layer, used = lift(values or counterpart or function, args, kwargs, len(nodes))
         key = self.name(f"{node.meta['scope']}.{_label(counterpart or function, args)}".lstrip("."))
         reads = [nodes[i] for i in used]
         if reshapes(function):

@@ -39,7 +39,7 @@ _NAMES: dict[str, Propagate] = {
     **{name: secant for name in ELEMENTWISE if isinstance(name, str)},
     **dict.fromkeys(("exp", "expm1"), exponential),
     **dict.fromkeys(NAMES, norm),
-    **dict.fromkeys(("maximum", "minimum"), larger),
+    **dict.fromkeys(("maximum", "minimum", "max", "min"), larger),
     **dict.fromkeys(("where", "masked_fill"), chosen),
     **dict.fromkeys(("amax", "amin"), largest),
 }

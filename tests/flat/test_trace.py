@@ -280,3 +280,16 @@ def test_an_output_that_is_an_input_or_a_constant(image):
     assert_same(FlatModel.from_nn_Module(Bare())(image), (image, 3, None))
     flat = FlatModel.from_nn_Module(NestedOutput())
     assert flat.logits(flat(image)).shape == (2, 3, 8, 8)
+
+
+def test_a_maximum_along_a_dimension_is_one_tensor_unless_its_indices_are_read(image):
+    class Largest(nn.Module):
+        def forward(self, x):
+            values, _ = x.max(1, keepdim=True)
+            return values + torch.min(x, dim=1, keepdim=True).values, x.max(2)
+
+    flat = FlatModel.from_nn_Module(Largest())
+    values, both = flat(image)
+    assert torch.equal(values, Largest()(image)[0]) and torch.equal(both[1], image.max(2)[1])
+    assert list(flat.layers) == ["max", "min", "add", "max_1"]
+    assert all(isinstance(flat.record(image, layers=key)[key], torch.Tensor) for key in ("max", "min"))

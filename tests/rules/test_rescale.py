@@ -119,6 +119,11 @@ def test_choices_by_the_activation(function):
     check(Calls(function), (3, 4, 60), rtol=1e-9)
 
 
+def unpacked(x: Tensor) -> Tensor:
+    values, _ = x.max(1, keepdim=True)
+    return values - x
+
+
 POOLS = {
     "plain": (nn.MaxPool2d(2), (2, 3, 8, 8)),
     "overlapping": (nn.MaxPool2d(3, 1, 1), (2, 3, 7, 6)),
@@ -136,6 +141,10 @@ POOLS = {
     "amax of the middle": (Calls(lambda x: x.amax(1, keepdim=True)), (2, 3, 5, 6)),
     "amin": (Calls(lambda x: torch.amin(x, dim=(-1, 1))), (2, 3, 5, 6)),
     "maximum": (Calls(lambda x: torch.maximum(x, x.flip(1))), (2, 3, 5, 6)),
+    "max of two": (Calls(lambda x: torch.max(x, x.flip(1))), (2, 3, 5, 6)),
+    "max along channels": (Calls(lambda x: torch.max(x, 1, keepdim=True)[0] * x.sigmoid()), (2, 3, 5, 6)),
+    "max, unpacked": (Calls(unpacked), (2, 3, 5, 6)),
+    "min along rows": (Calls(lambda x: x - x.min(dim=2, keepdim=True).values), (2, 3, 5, 6)),
     "minimum, broadcast": (Calls(lambda x: torch.minimum(x, x.mean(1, keepdim=True))), (2, 3, 5, 6)),
 }
 
