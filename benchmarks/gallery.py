@@ -16,7 +16,6 @@ from PIL import Image
 
 from netlens import open_network
 from netlens.flat import FlatModel
-from netlens.images import save
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.style import stylize
@@ -28,12 +27,16 @@ SEED, CHANNELS, WIDTH = 0, 8, 1200
 CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
 
+def on_page(picture: Image.Image, name: str) -> None:
+    picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+    picture.save(PICTURES / f"{name}.jpg", quality=82)  # so that the repository stays small
+
+
 def write(render: Render, name: str, columns: int | None = None) -> None:
     """The sheet at the width of a page, as a JPEG."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Image.open(render.save(Path(folder) / "sheet.png", columns=columns)).convert("RGB")
-    picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
-    save(picture, PICTURES / f"{name}.jpg")
+    on_page(picture, name)
 
 
 def channels(flat: FlatModel, photos: Path) -> None:
@@ -61,9 +64,7 @@ def inversion(flat: FlatModel, photos: Path) -> None:
 
 def atlas(flat: FlatModel, photos: Path) -> None:
     made = activation_atlas(flat, photos / "egyptian_cat.jpg", "features.14", size=224)
-    picture = Image.fromarray(made.show().rgba()[..., :3])
-    picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-    save(picture, PICTURES / "atlas.jpg")
+    on_page(Image.fromarray(made.show().rgba()[..., :3]), "atlas")
 
 
 def styles(flat: FlatModel, photos: Path) -> None:
