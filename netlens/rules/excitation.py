@@ -29,13 +29,13 @@ class Excitation(Composite):
     attention: str = "constant"  # weights of attention are not negative, and so they are probabilities already
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
-        return relevance.z_plus(self.stabilizer, bias=False)
+        return relevance.z_plus(0, bias=False)  # all terms have one sign: their sum needs no stabilizer
 
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             return relevance.passing()
         if isinstance(layer, (Add, Mean, MatMul, *_AVERAGES)):
-            return of_the_same_sign(self.stabilizer, takers)
+            return of_the_same_sign(0, takers)
         return relevance.epsilon(self.stabilizer, takers)
 
     def norms(self) -> Rule:

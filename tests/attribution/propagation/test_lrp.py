@@ -277,22 +277,23 @@ def test_excitation_is_a_probability(case):
     flat = FlatModel.from_nn_Module(without_biases(case.module))
     values = ExcitationBackprop()(flat, case.x, logit(list(case.targets))).values
     total = values.flatten(1).sum(1)
-    assert values.min() >= 0 and total.max() <= 1
+    assert values.min() >= 0 and total.max() <= 1 + 1e-12
     # in mobilenet and swin a few units of few inputs have none that excites them, and what they had ends there
     assert total.min() > (0.85 if case.name in ("mobilenet", "swin") else 0.999)
 
 
-def test_excitation_with_a_pencil():
+@pytest.mark.parametrize("size", [1.0, 1e-9])
+def test_excitation_with_a_pencil(size):
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).double()
     with torch.no_grad():
         network[0].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, -1.0]]))
         network[2].weight.copy_(torch.tensor([[2.0, 1.0]]))
         for part in (network[0], network[2]):
-            part.bias.fill_(5)
-    x = torch.tensor([[1.0, 1.0]], dtype=torch.float64)
+            part.bias.fill_(5 * size)
+    x = torch.tensor([[size, size]], dtype=torch.float64)
     # hidden 8 and 7, which excite by 16 and 7; the first is excited by 1 and 2, the second by the first input alone
     values = ExcitationBackprop()(FlatModel.from_nn_Module(network), x, logit(0)).values
-    assert_close(values, torch.tensor([[16 / 3 + 7, 32 / 3]]).double() / 23, rtol=1e-5, atol=0)
+    assert_close(values, torch.tensor([[16 / 3 + 7, 32 / 3]], dtype=torch.float64) / 23, rtol=1e-12, atol=0)
 
 
 def test_excitation_differs_from_the_gradient(some):
