@@ -40,7 +40,7 @@ def caption(method: type[Method]) -> str:
     """The class, what it shows, and its paper, from the docstring."""
     text = method.__doc__ or ""
     summary = " ".join(text.split("\n\n")[0].split())
-    author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;]+)"
+    author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;)]+)"
     paper = re.search(author, " ".join(text.split()))
     cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
     return f"<b>{method.__name__}</b><br>{summary}{cited}"

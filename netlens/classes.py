@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import SupportsIndex, overload
 
-from netlens.errors import AmbiguousClass, ClassNotFound, closest
+from netlens.errors import AmbiguousClass, ClassNotFound, NetLensError, closest
 
 _SHOWN = 5
 
@@ -22,7 +22,10 @@ class ClassNames(Sequence[str]):
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._names = tuple(names)
+        self._names = tuple(names) if isinstance(names, Iterable) else (names,)
+        wrong = next((name for name in self._names if not isinstance(name, str)), None)
+        if wrong is not None:
+            raise NetLensError(f"the classes are named by a list of texts, in which {wrong!r} is none.")
 
     def __len__(self) -> int:
         return len(self._names)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from netlens import objectives
 from netlens.attribution import METHODS, Attribution, Method, method_named, together
 from netlens.attribution.method import check_matches, picture
+from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
-from netlens.errors import NetLensError, NetLensWarning
+from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.twin import unwrapped
@@ -60,6 +61,10 @@ class NetLens:
         self.x = self._batch(x)
         check_matches(self.flat, self.x)
         self.reading = self._read()
+        if self.logits.isnan().any():
+            raise NonFiniteError(
+                f"the output of {self.flat.name} holds NaN; check its weights, and the scale of the input."
+            )
         if self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
             raise NetLensError(
                 f"{len(self.flat.classes)} class names were given for the {self.logits.shape[1]} classes of "
@@ -83,6 +88,8 @@ class NetLens:
 
         Of maps of scores it is the mean over positions, the share of the image; of boxes the highest score.
         """
+        if not isinstance(k, int) or k < 1:
+            raise NetLensError(f"k is how many classes are shown, 1 or more, not {k!r}.")
         scores = self.reading.probabilities
         top = scores.topk(min(k, scores.shape[1]), dim=1)
         return Predictions(
@@ -126,6 +133,8 @@ class NetLens:
         if not isinstance(method, (list, tuple)):
             return _configured(method, options)(self.flat, self.x, asked, wrt)
         methods = [_configured(one, options) for one in method]
+        for one in methods:
+            check_options(one)  # before the run that they share
         with together(methods, self.flat, self.x, asked, wrt) as x:
             return [one(self.flat, x, asked, wrt) for one in methods]
 
@@ -138,7 +147,7 @@ class NetLens:
 
     def __getattr__(self, name: str) -> Callable[..., Attribution]:
         if name.startswith("_") or name not in METHODS:
-            raise AttributeError(f"NetLens has no attribute or method {name!r}; its methods: {', '.join(METHODS)}.")
+            raise AttributeError(f"NetLens has no attribute or method {name!r}. Closest: {closest(name, METHODS)}.")
         method = METHODS[name]
 
         def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
@@ -170,12 +179,10 @@ class NetLens:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
             usual = self.flat.adapter.preprocessing.size
-            if usual is None or tuple(self.x.shape[-2:]) == usual:
-                raise
+            hint = "" if usual is None else f" (usual: {usual[0]}x{usual[1]})"
             why = str(error).split("\n")[0]
             raise NetLensError(
-                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))} "
-                f"(usual: {usual[0]}x{usual[1]}): {why}"
+                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: {why}"
             ) from error
 
     def _targets(self, target: Any) -> tuple[int, ...]:
@@ -254,6 +261,8 @@ def _configured(method: Method | type[Method] | str, options: dict[str, Any]) ->
             raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
         return method
     cls = method_named(method) if isinstance(method, str) else method
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
     known = [field.name for field in fields(cls)]
     unknown = [name for name in options if name not in known]
     if unknown:

@@ -188,6 +188,9 @@ def _each(items: Sequence[Any] | np.ndarray, preprocessing: Preprocessing | None
 def _tensor_batch(x: Tensor, preprocessing: Preprocessing | None) -> Tensor:
     if x.ndim not in (3, 4) or x.numel() == 0:
         raise ImageError(f"a tensor of shape {tuple(x.shape)} is no batch of images; give (C,H,W) or (N,C,H,W).")
+    if x.layout != torch.strided or x.is_meta:
+        kind = "on the meta device" if x.is_meta else f"of layout {x.layout}"
+        raise ImageError(f"a tensor {kind} holds no picture that can be read; give a dense one with values.")
     batch = x if x.ndim == 4 else x[None]
     if x.dtype == torch.uint8:
         return _preprocessed([images.to_pil(image) for image in batch], preprocessing)

@@ -109,6 +109,8 @@ def _known(name: str) -> str:
     from torchvision.models import list_models
 
     names = list_models()
+    if not isinstance(name, str):
+        raise WeightsError(f"a network is opened by its name in torchvision, such as 'resnet18', not by {name!r}.")
     if name.lower() not in names:
         raise WeightsError(f"torchvision has no network {name!r}. Closest: {closest(name.lower(), names)}.")
     return name.lower()
@@ -160,6 +162,8 @@ def _with_published(name: str, published: Any, options: Mapping[str, Any]) -> nn
 
 
 def _existing(path: str | os.PathLike[str], name: str) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise WeightsError(f"weights are 'default' or the path of a file, not {path!r}.")
     path = Path(path)
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"

@@ -180,7 +180,7 @@ def test_what_would_be_misread_is_refused() -> None:
     lens = NetLens(small(), torch.zeros(1, 3, 8, 8))
     with pytest.raises(NetLensError, match=r"IntegratedGradients has no option 'method'"):
         lens.integrated_gradients(method="gausslegendre")
-    with pytest.raises(NetLensError, match=r"n_steps must be a whole number, not 2\.5"):
+    with pytest.raises(NetLensError, match=r"n_steps is 2\.5, but must be a whole number"):
         lens.integrated_gradients(n_steps=2.5)
 
 

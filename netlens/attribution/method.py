@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.attribution.engine import check_finite, first_bad
+from netlens.attribution.options import check_options
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
@@ -67,6 +68,7 @@ class Method(ABC):
         Raises `NotApplicable` where the method has no meaning for the network or layer, and `NonFiniteError` where
         NaN or Inf arises.
         """
+        check_options(self)
         _check_arguments(flat, x, objective)
         wrt = flat.key(wrt)
         key = self.at(flat, wrt)
@@ -171,6 +173,10 @@ def check_matches(flat: FlatModel, x: Tensor) -> None:
         raise NetLensError(
             f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
             "bring one to the other with .to(...)."
+        )
+    if any(tensor.is_inference() for tensor in (*flat.parameters(), *flat.buffers())):
+        raise NetLensError(
+            f"{flat.name} was made under torch.inference_mode(), where nothing can be differentiated; make it outside."
         )
 
 

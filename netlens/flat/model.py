@@ -8,8 +8,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
-from netlens.errors import LayerNotFound, NetLensError, RecordError
+from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import LayerKey, Layers
@@ -90,6 +91,8 @@ class FlatModel(nn.Module):
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
         network = unwrapped(module)
+        if isinstance(network, ScriptModule):
+            raise TraceError("a scripted network has no Python code to unroll; give the network that it was made from.")
         if isinstance(network, FlatModel):
             if inputs is not None:
                 raise NetLensError("a flat model's inputs are fixed; flatten the original with inputs=... instead.")

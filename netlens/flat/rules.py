@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from netlens.errors import NotApplicable
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
 
@@ -52,6 +52,13 @@ class Rules:
 
     rules: Mapping[LayerKey | tuple[type[nn.Module], ...], Rule]
     name: str = "rules"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rules, Mapping):
+            raise NetLensError(f"rules are a mapping of layers to Rule, not a {type(self.rules).__name__}.")
+        for which, rule in self.rules.items():
+            if not isinstance(rule, Rule):
+                raise NetLensError(f"the rule of {which!r} is a {type(rule).__name__}, but must be a Rule; wrap it.")
 
     def apply(self, flat: FlatModel) -> FlatModel:
         """A view of `flat` whose chosen layers propagate by rule; `NotApplicable` if no layer is chosen."""

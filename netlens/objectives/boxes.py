@@ -38,6 +38,14 @@ class Box(Objective):
     probability: bool = False
     chosen: Tensor | None = field(default=None, kw_only=True)  # (N,) candidates, once settled
 
+    def __post_init__(self) -> None:
+        if self.box is None:
+            return
+        try:
+            torch.as_tensor(self.box)
+        except (TypeError, ValueError, RuntimeError):
+            raise NetLensError(f"a box is (x0, y0, x1, y1) in pixels of the input, not {self.box!r}.") from None
+
     @property
     def layers(self) -> tuple[str, ...]:
         return (OUTPUT,)

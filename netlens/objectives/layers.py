@@ -108,6 +108,8 @@ def neuron(key: str, index: Index, y: int | None = None, x: int | None = None) -
 
 def output(function: Callable[[Any], Tensor], name: str | None = None) -> Objective:
     """Any function of the network's output (in its own structure) that gives one number per sample."""
+    if not callable(function):
+        raise NetLensError(f"output takes a function of the network's output, not a {type(function).__name__}.")
 
     def value(record: Record) -> Tensor:
         result = function(record.values[OUTPUT])

@@ -12,10 +12,11 @@ from netlens.attribution.cam.fusion import Fusion, by_maximum, fused
 from netlens.attribution.cam.layer import cam_layer
 from netlens.attribution.engine import activations_of, gradients_of, per_sample, real_tensor
 from netlens.attribution.method import Method
-from netlens.errors import NotApplicable
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.model import OUTPUT
+from netlens.heatmaps import choose
 from netlens.objectives import Objective
 
 
@@ -45,9 +46,12 @@ class ActivationMaps(Method):
         if self.layer is None:
             return [cam_layer(flat)]
         names = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+        if not names:
+            raise NetLensError("layer names no layer; give at least one, or None for the network's last maps.")
         return list(dict.fromkeys(key for name in names for key in flat.find(name)))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        choose("fusion", self.fusion, Fusion)
         keys = self.layers(flat, wrt)
         for key in keys if self.reads_objective else ():
             check_after(flat, objective, key)

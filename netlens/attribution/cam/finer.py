@@ -65,6 +65,8 @@ class FinerCAM(Method):
     ) -> Sequence[int | str | list[int]]:
         """The classes to compare with: each is one for all samples, or one per sample."""
         if self.comparisons is not None:
+            if len(self.comparisons) == 0:
+                raise NetLensError("comparisons names no class; give at least one, or None for the most similar ones.")
             shared = {target for one in self.comparisons for target in logit(one).targets(flat, 1) or ()} & set(targets)
             if shared:
                 raise NetLensError(f"class {min(shared)} is the target; comparisons must be other classes.")

@@ -14,7 +14,10 @@ from netlens.attribution.gradient import GuidedBackprop
 from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.heatmaps import choose
 from netlens.objectives import Objective
+
+Interpolation = Literal["bilinear", "nearest"]
 
 
 @register
@@ -60,12 +63,13 @@ class GuidedGradCAM(Method):
     """
 
     layer: str | Sequence[str] | None = None
-    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return GradCAM(self.layer).points(flat, flat.inputs[0])
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+        choose("interpolation", self.interpolation, Interpolation)
         where = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
         what = GuidedBackprop().attribute(flat, x, objective, wrt)
         if what.ndim != 4:

@@ -60,7 +60,15 @@ class InformationBottleneck(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         if self.n_steps < 1 or self.n_samples < 1 or self.beta < 0 or self.sigma < 0:
             raise NetLensError("n_steps and n_samples must be at least 1, and beta and sigma at least 0.")
+        if self.learning_rate <= 0:
+            raise NetLensError(f"learning_rate must be above 0, not {self.learning_rate}.")
         key = self.at(flat, wrt)
+        if self.reference is not None and not (
+            isinstance(self.reference, Tensor) and self.reference.ndim == x.ndim and len(self.reference) > 0
+        ):
+            got = tuple(self.reference.shape) if isinstance(self.reference, Tensor) else repr(self.reference)
+            wanted = ", ".join(map(str, x.shape[1:]))
+            raise NetLensError(f"reference holds inputs of the network, a tensor (m, {wanted}), not {got}.")
         suffix = Suffix.of(flat, x, objective, key)
         at = suffix.at.to(torch.promote_types(suffix.at.dtype, torch.float32))
         dims = spatial_dims(flat, key, at)

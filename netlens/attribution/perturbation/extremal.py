@@ -121,6 +121,8 @@ class ExtremalPerturbation(Method):
             raise NetLensError(f"areas are parts of the image between 0 and 1, one or several, not {self.areas!r}.")
         if self.n_steps < 1 or self.grid_size < 1 or self.sigma <= 0 or self.blur <= 0:
             raise NetLensError("n_steps and grid_size must be at least 1, and sigma and blur above 0.")
+        if self.learning_rate <= 0 or self.penalty < 0:
+            raise NetLensError("learning_rate must be above 0, and penalty at least 0.")
         return areas
 
 

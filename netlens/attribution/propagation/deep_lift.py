@@ -89,7 +89,8 @@ class DeepLiftShap(Method):
                 raise NetLensError(f"n_samples must be a whole number of at least 1, not {self.n_samples!r}.")
             return self.n_samples
         if not isinstance(self.baselines, Tensor) or self.baselines.shape[1:] != x.shape[1:] or len(self.baselines) < 1:
-            got = f"of shape {tuple(self.baselines.shape)}" if isinstance(self.baselines, Tensor) else self.baselines
+            given = self.baselines
+            got = f"of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"of type {type(given).__name__}"
             wanted = ", ".join(map(str, x.shape[1:]))
             raise NetLensError(f"baselines {got} are no distribution of inputs; give a tensor (m, {wanted}).")
         return len(self.baselines)
