@@ -9,6 +9,7 @@ Maps are (N,C,h,w) and heat maps (N,1,h,w). Everything is per sample, so that a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -60,7 +61,10 @@ def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     Corners are those of the picture, not the centres of the corner pixels (align_corners=False), so that a
     7 x 7 map lies where its cells see; shrinking is antialiased, and the same size returns the same tensor.
     """
-    height, width = (size, size) if isinstance(size, int) else size
+    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ResultError(f"a size is (height, width) or one whole number, above 0, not {size!r}.")
+    height, width = sides
     if maps.shape[-2:] == (height, width):
         return maps
     shrinks = height < maps.shape[-2] or width < maps.shape[-1]

@@ -57,6 +57,8 @@ class NetLens:
         preprocessing: Preprocessing | None = None,
         classes: ClassNames | Sequence[str] | None = None,
     ) -> None:
+        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
+            raise NetLensError(f"preprocessing is a Preprocessing, not a {type(preprocessing).__name__}.")
         self.flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         self.x = self._batch(x)
         check_matches(self.flat, self.x)

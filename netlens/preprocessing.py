@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,12 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        if not _are_numbers(self.mean) or not _are_numbers(self.std):
+            raise ImageError(
+                f"mean {self.mean!r} and std {self.std!r} are a finite number for each channel, as (0.5,)."
+            )
+        if self.size is not None and not isinstance(self.size, tuple):
+            raise ImageError(f"size is (height, width) or None, not {self.size!r}.")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ImageError(f"mean and std have {len(self.mean)} and {len(self.std)} values; give 1 or 3 of each.")
         if not all(std > 0 for std in self.std):
@@ -119,6 +127,10 @@ class Preprocessing:
             return picture
         top, left = (_start(have, want) for have, want in zip(reversed(picture.size), self.size, strict=True))
         return picture.crop((left, top, left + self.size[1], top + self.size[0]))
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(one, Real) and math.isfinite(one) for one in values)
 
 
 def _start(have: int, want: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 
 import numpy as np
@@ -27,6 +28,7 @@ from netlens.attribution import (
 from netlens.errors import ImageError, NetLensError, NonFiniteError, TraceError, WeightsError
 from netlens.flat import FlatModel, Rules
 from netlens.objectives import logit
+from netlens.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,14 @@ def test_what_cannot_be_unrolled_or_named_is_said(network):
     for k in (0, -1, 1.5):
         with pytest.raises(NetLensError, match="k is how many classes"):
             NetLens(network, X).predictions(k)  # type: ignore[arg-type]
+
+
+def test_what_is_no_preprocessing_or_size_is_refused(network):
+    for wrong in ({"mean": 0.5}, {"mean": (math.nan,)}, {"std": ("x",)}, {"size": 224}):
+        with pytest.raises(ImageError, match=r"a finite number for each channel|size is"):
+            Preprocessing(**{"size": (8, 8), "resize": 8, "mean": (0.5,), "std": (0.5,), **wrong})  # type: ignore[arg-type]
+    with pytest.raises(NetLensError, match="preprocessing is a Preprocessing, not a function"):
+        NetLens(network, X, preprocessing=lambda image: image)  # type: ignore[arg-type]
+    for size in (0, (0, 4), "x", (1, 2, 3), 2.5):
+        with pytest.raises(NetLensError, match="a size is"):
+            NetLens(network, X).saliency().heatmap(size=size)
