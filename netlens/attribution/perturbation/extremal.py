@@ -37,7 +37,6 @@ class ExtremalPerturbation(Method):
 
     Gradient ascent with momentum from a mask of 1, on the share of f(x) - f(all perturbed) that is reached, less
     `penalty` times the mean square by which the sorted mask misses 0 and 1 of that area, a weight that grows from 0.
-    Each mask is found alone: hundreds of steps amplify how rounding differs between `chunk` masks found together.
     `diagnostics` give the area and the objective that each mask reaches, (N, areas).
 
     Fong et al. 2019, https://arxiv.org/abs/1910.08485; with f as a share, its options suit objectives of any scale.
@@ -52,7 +51,7 @@ class ExtremalPerturbation(Method):
     baselines: float | Tensor | None = None
     penalty: float = 300.0
     learning_rate: float = 0.0001
-    chunk: int = 1
+    chunk: int | None = None
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
