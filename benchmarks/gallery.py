@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from netlens import open_network
 from netlens.flat import FlatModel
@@ -70,7 +70,7 @@ def atlas(flat: FlatModel, photos: Path) -> None:
 def styles(flat: FlatModel, photos: Path) -> None:
     contents, pictures = ("egyptian_cat", "samoyed"), ("macaw.jpg", "sunflower.jpg")
     made = [
-        stylize(flat, photos / f"{content}.jpg", style, size=256)
+        stylize(flat, ImageOps.fit(Image.open(photos / f"{content}.jpg"), (256, 256)), style, size=256)
         for content in contents
         for style in (*(photos / picture for picture in pictures), Path("images/scene.png"))
     ]
