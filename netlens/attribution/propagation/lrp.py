@@ -27,7 +27,7 @@ class LRP(Method):
 
     `values` has the shape of `wrt`. At the layers that the objective reads, relevance is the activation times the
     gradient of the objective, so that it sums to a logit, or a difference of logits. Each layer then hands it on by its
-    rule. Without biases, and with epsilons of 0, no rule but that of softmax (and z⁺ and α-β, where one sign is missing)
+    rule. Without biases, and with epsilons of 0, no rule but that of softmax (and z⁺ and α-β where a sign is missing)
     loses any. Batch norm is folded into the convolution before it.
 
     composite: which layer follows which rule: "epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box",
