@@ -8,10 +8,7 @@ Hinton et al. 2015, https://arxiv.org/abs/1503.02531
 
 from __future__ import annotations
 
-import argparse
 import logging
-import time
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -23,12 +20,14 @@ from tqdm import tqdm
 
 from netlens.world import network
 from netlens.world.scene import CLASSES, batch
-from netlens.world.training import BATCH, SEED, THREADS, accuracy, batches, disturbed, save
+from netlens.world.training import BATCH, SEED, batches, command, disturbed
 from netlens.world.transformer import WEIGHTS, architecture, stem
 
 SCENES: Final = 12_000
 EPOCHS: Final = 12
 RATE: Final = 1e-3
+
+_FROZEN: Final = tuple(f"conv_proj.{index}." for index in range(4))
 
 log = logging.getLogger(__name__)
 
@@ -79,24 +78,5 @@ def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: 
     progress.close()
 
 
-_FROZEN = tuple(f"conv_proj.{index}." for index in range(4))
-
-
-def main() -> None:
-    """The command: train, judge on held-out scenes, write."""
-    parser = argparse.ArgumentParser(description="Train the bundled transformer.")
-    parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
-    parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to learn from (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over them (default: %(default)s)")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(THREADS)
-    start = time.monotonic()
-    model = train(arguments.scenes, arguments.epochs)
-    digest = save(model, arguments.output)
-    log.info("%d parameters, %.0f s", sum(p.numel() for p in model.parameters()), time.monotonic() - start)
-    log.info("held-out accuracy %.4f; SHA-256 %s", accuracy(model), digest)
-
-
 if __name__ == "__main__":
-    main()
+    command("bundled transformer", train, WEIGHTS, SCENES, EPOCHS)

@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -162,12 +162,12 @@ def save(model: nn.Module, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def main() -> None:
-    """The command: train, judge on held-out scenes, write."""
-    parser = argparse.ArgumentParser(description="Train the bundled network.")
-    parser.add_argument("--output", type=Path, default=WEIGHTS, help="file to write (default: %(default)s)")
-    parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to learn from (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over them (default: %(default)s)")
+def command(what: str, train: Callable[[int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
+    """The command line of a training: train, judge on held-out scenes, write."""
+    parser = argparse.ArgumentParser(description=f"Train the {what}.")
+    parser.add_argument("--output", type=Path, default=output, help="file to write (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=scenes, help="scenes to learn from (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=epochs, help="passes over them (default: %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(THREADS)
@@ -179,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command("bundled network", train, WEIGHTS, SCENES, EPOCHS)
