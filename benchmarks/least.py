@@ -7,6 +7,7 @@ does not need. Each function takes a network that `prepared` has made.
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class _Guided(nn.Module):
         return _GuidedReLU.apply(x, self.top)
 
 
+@cache
 def guided(network: nn.Module) -> nn.Module:
     """A prepared network whose rectifiers are guided."""
     network = copy.deepcopy(network)
