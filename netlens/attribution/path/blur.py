@@ -40,7 +40,7 @@ class BlurIntegratedGradients(Method):
         if self.max_sigma <= 0:
             raise NetLensError(f"max_sigma must be above 0, not {self.max_sigma}.")
         weights, places = quadrature(self.quadrature, self.n_steps)
-        suffix = Suffix.of(flat, x, objective, wrt, many=True)
+        suffix = Suffix.of(flat, x, objective, wrt)
         at, n = suffix.at, len(x)
         if at.ndim != 4 or (wrt not in flat.inputs and grid_of(flat, wrt, at).shape != at.shape):
             raise NotApplicable(

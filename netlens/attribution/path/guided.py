@@ -42,7 +42,7 @@ class GuidedIntegratedGradients(Method):
             raise NetLensError(f"n_steps must be a whole number of at least 1, not {self.n_steps}.")
         if not (0 < self.fraction <= 1 and 0 <= self.max_dist <= 1):
             raise NetLensError("fraction must lie in (0, 1], and max_dist in [0, 1].")
-        suffix = Suffix.of(flat, x, objective, wrt, many=True)
+        suffix = Suffix.of(flat, x, objective, wrt)
         end, n = suffix.at, len(x)
         start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
         way = end - start

@@ -38,7 +38,7 @@ class IntegratedGradients(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)
-        suffix = Suffix.of(flat, x, objective, wrt, many=True)
+        suffix = Suffix.of(flat, x, objective, wrt)
         end = suffix.at
         start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
         n = len(x)
