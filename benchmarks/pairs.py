@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,10 +16,13 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each work in each round, after one that does not count; each round starts with another work."""
-    for work in works.values():
-        work()
+def in_turn(works: Mapping[str, Work], rounds: int, budget: float = math.inf) -> dict[str, list[float]]:
+    """The seconds of each work in each round, after one that does not count; each round starts with another work.
+
+    budget: seconds, in which as many rounds are made as fit, at least one.
+    """
+    once = sum(seconds(work) for work in works.values())
+    rounds = max(1, min(rounds, int(budget / once)))
     names = list(works)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):

@@ -43,7 +43,7 @@ class Suffix:
 
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, many: bool = False) -> Suffix:
-        """Run the network on x (n, ...) up to `wrt`, once; `many` forwards to come are worth a fast twin."""
+        """Run the network on x (n, ...) up to `wrt`, once; `many` runs to come are worth a fast twin."""
         wanted = flat.keys_of(objective.layers)
         after = flat.program.reached([wrt])
         if not after.isdisjoint(flat.program.outputs):

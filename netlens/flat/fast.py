@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +22,10 @@ Stamp = tuple[tuple[tuple[int, int], ...], tuple[float, ...]]
 
 
 class _Twin(NamedTuple):
-    stamp: Stamp | None
-    keep: frozenset[str]
     flat: FlatModel
+    keep: frozenset[str]
+    copied: tuple[nn.Module, ...]  # the network's layers whose weights the twin has of its own; all others are shared
+    stamp: Stamp | None  # of these weights, when they were copied
 
 
 _TWINS: WeakKeyDictionary[FlatModel, _Twin] = WeakKeyDictionary()
@@ -44,10 +45,9 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
         return flat
     # most keys hinder no folding, so that most layers are served by one twin
     kept = frozenset(keep) & foldable(flat.program)
-    stamp = _stamp((*flat.parameters(), *flat.buffers()))
     made = _TWINS.get(flat)
-    if made is None or stamp is None or (made.stamp, made.keep) != (stamp, kept):
-        made = _TWINS[flat] = _Twin(stamp, kept, _made(flat, kept))
+    if made is None or made.keep != kept or made.stamp is None or made.stamp != _stamp(made.copied):
+        made = _TWINS[flat] = _made(flat, kept)
     return made.flat
 
 
@@ -56,15 +56,18 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-def _made(flat: FlatModel, keep: Collection[str]) -> FlatModel:
+def _made(flat: FlatModel, keep: frozenset[str]) -> _Twin:
     layers = foldings(flat.program, keep)
-    steps = []
+    steps, copied = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
         if type(layer) is nn.Conv2d:
             layer = _channels_last(layer)
+        if layer is not step.layer:
+            copied.append(step.layer)
         steps.append(replace(step, layer=layer))
-    return flat.edited(replace(flat.program, steps=tuple(steps)))
+    twin = flat.edited(replace(flat.program, steps=tuple(steps)))
+    return _Twin(twin, keep, tuple(copied), _stamp(copied))
 
 
 def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
@@ -75,37 +78,44 @@ def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
     return rebuilt(layer, weight.contiguous(memory_format=torch.channels_last), bias)
 
 
-def _stamp(tensors: Iterable[Tensor]) -> Stamp | None:
+def _stamp(layers: Iterable[nn.Module]) -> Stamp | None:
     """What differs once a weight has changed; None where torch does not count changes, as in inference mode."""
-    tensors = list(tensors)
+    held = (tensor for layer in layers for tensor in (*layer._parameters.values(), *layer._buffers.values()))
+    tensors = [tensor for tensor in held if tensor is not None]
     if any(tensor.is_inference() for tensor in tensors):
         return None
     # changes through `weight.data` are not counted; the sums, one pass over the weights, see them
-    return tuple((each.data_ptr(), each._version) for each in tensors), tuple(_sums(tensors))
+    sums = _sums([tensor for tensor in tensors if tensor.is_floating_point() or tensor.is_complex()])
+    return tuple((each.data_ptr(), each._version) for each in tensors), sums
 
 
-def _sums(tensors: Sequence[Tensor]) -> Iterator[float]:
+@torch.no_grad()
+def _sums(tensors: Sequence[Tensor]) -> tuple[float, ...]:
     """Sums of all values, each times a number of its place: they see values that only changed places, too."""
-    small: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in tensors:
-        if tensor.numel() > 4096:
-            yield _sum(tensor.flatten(1) if tensor.ndim > 1 else tensor[None])
-        else:
-            small.setdefault((tensor.device, tensor.dtype), []).append(tensor.detach().reshape(-1))
-    for alike in small.values():  # one sum for all of them, as most layers have several
-        yield _sum(torch.cat(alike)[None])
+        alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    found: list[float] = []
+    for (device, _), some in alike.items():
+        with torch.autocast(device.type, enabled=False):
+            sums = [_sum(tensor.flatten(1)) for tensor in some if tensor.numel() > 4096 and tensor.ndim > 1]
+            # one sum for all others, as most layers have several
+            small = [tensor.reshape(-1) for tensor in some if tensor.numel() <= 4096 or tensor.ndim == 1]
+            if small:
+                sums.append(_sum(torch.cat(small)[None]))
+            found += torch.stack(sums).tolist()
+    return tuple(found)
 
 
-def _sum(rows: Tensor) -> float:
-    rows = rows.detach()
+def _sum(rows: Tensor) -> Tensor:
     if rows.is_complex():
         rows = torch.view_as_real(rows).flatten(1)
     if rows.dtype not in (torch.float32, torch.float64):
         rows = rows.double()
-    with torch.autocast(rows.device.type, enabled=False):
-        return (rows @ _places(rows.shape[1]).to(rows) @ _places(len(rows)).to(rows)).item()
+    height, width = (_places(count, rows.dtype, rows.device) for count in rows.shape)
+    return rows @ width @ height
 
 
 @lru_cache(maxsize=256)
-def _places(count: int) -> Tensor:
-    return torch.sin(torch.arange(1, count + 1, dtype=torch.float64))  # no two alike
+def _places(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.sin(torch.arange(1, count + 1, dtype=torch.float64)).to(device, dtype)  # no two alike

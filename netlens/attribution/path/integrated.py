@@ -38,7 +38,9 @@ class IntegratedGradients(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)
-        suffix = Suffix.of(flat, x, objective, wrt)
+        # the path's ends may be constant images, full of ties that max pools break by rounding: as the network's own do
+        inside = bool(((places > 0) & (places < 1)).all())
+        suffix = Suffix.of(flat, x, objective, wrt, many=inside)
         end = suffix.at
         start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
         n = len(x)
