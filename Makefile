@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test matrix completeness scoreboard guide gallery benchmark pictures clean
+.PHONY: demo test matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
 	@mkdir -p $(dir $(OUT))
@@ -36,6 +36,13 @@ gallery: .venv/installed
 benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.memory
+
+rendering: .venv/installed-bench
+	$(BIN)/python -m benchmarks.rendering
+
+visual: .venv/installed-bench
+	$(BIN)/python -m benchmarks.visual --weights $(WEIGHTS) --photo $(PHOTO)
 
 pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures

@@ -12,6 +12,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "__init__.py").
 SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]
 # captum, torchcam, zennit and grad-cam are oracles that the tests compare numbers with, and peers in the benchmarks
 ORACLES = ["captum>=0.8", "torchcam>=0.5", "zennit>=0.5.1", "grad-cam>=1.5.4"]
+# lucent makes pictures, beside which the benchmarks put ours
+LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
@@ -43,7 +45,7 @@ setup(
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
         "test": [*TEST, *ORACLES, *SUPERPIXELS],
-        "bench": ORACLES,
+        "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
         "notebook": ["jupyterlab>=4"],
     },
     entry_points={

@@ -21,7 +21,7 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.twin import unwrapped
 from netlens.objectives import Objective
-from netlens.objectives.classes import check_known, classes_of
+from netlens.objectives.classes import check_known, classes_of, plain
 from netlens.predictions import Prediction, Predictions, Reading, read
 from netlens.preprocessing import Preprocessing, as_batch
 
@@ -34,6 +34,7 @@ class NetLens:
     float tensor (C, H, W) or (N, C, H, W), which is taken as already preprocessed.
     target: the class to explain by index or name, or one for each image; None explains what the network predicts. Of
     maps of scores (segmentation) it is explained over where the network predicts it, of boxes in its surest one.
+    Several for one image explain each of them, as a batch in which methods that perturb the image do so once for all.
     preprocessing, classes: for a module that netlens does not know; by default its adapter's.
 
     Every registered method is a method here, with its own options, and `objective` and `wrt` besides:
@@ -62,6 +63,10 @@ class NetLens:
         self.flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         self.x = self._batch(x)
         check_matches(self.flat, self.x)
+        several = plain(target)
+        self.copies = len(self.x) == 1 and isinstance(several, (list, tuple)) and len(several) > 1
+        if self.copies:  # views of the one image, by which methods know that what they perturb serves all targets
+            self.x = self.x.expand(len(several), *self.x.shape[1:])
         self.reading = self._read()
         if self.logits.isnan().any():
             raise NonFiniteError(
@@ -194,7 +199,7 @@ class NetLens:
         targets = classes_of(list(target) if isinstance(target, tuple) else target, self.flat, n)
         check_known(targets, self.flat, count)
         for i, (asked, usual) in enumerate(zip(targets, self.reading.target, strict=True)):
-            if not self.reading.predicted[i, asked] and count > 1:
+            if not self.reading.predicted[i, asked] and count > 1 and not self.copies:
                 which = f"image {i}: " if n > 1 else ""
                 warnings.warn(
                     f"{which}explaining {self.name_of(asked)!r} ({asked}), which {self.flat.name} does not predict; "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.attribution.copies import Copies, digests
 from netlens.attribution.engine import (
     activations_of,
     differentiated,
@@ -22,6 +23,7 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.fast import fast
 from netlens.flat.model import OUTPUT
+from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective, Record
 
 
@@ -40,6 +42,7 @@ class Suffix:
     shared: frozenset[str]  # of these, what depends on weights alone and so has no rows for the samples
     n: int
     runner: FlatModel  # what computes the rest: the network, or its fast twin
+    copies: Copies | None  # where the samples are copies of one image
 
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, many: bool = False) -> Suffix:
@@ -56,7 +59,7 @@ class Suffix:
         real_tensor(wrt, known[wrt])
         shared = frozenset(known) - flat.program.reached(flat.inputs)
         runner = fast(flat, keep=(*known, *wanted)) if many else flat
-        return cls(flat, objective, wrt, known, shared, len(x), runner)
+        return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))
 
     @property
     def at(self) -> Tensor:
@@ -65,10 +68,15 @@ class Suffix:
 
     def value(self, rows: Sequence[int], at: Tensor) -> Tensor:
         """The objective of these samples, had they the activations `at` (rows, ...)."""
+        if self.copies is not None and not torch.is_grad_enabled() and tapped_visit(self.flat) is None:
+            run = lambda places: self._record([rows[place] for place in places], at[places])  # noqa: E731
+            return self.copies.value(rows, list(digests(at)), run)
+        return evaluated(self.objective.take(rows), self._record(rows, at), len(rows))
+
+    def _record(self, rows: Sequence[int], at: Tensor) -> Record:
         known = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
         known[self.wrt] = at.reshape(-1, *self.known[self.wrt].shape[1:])
-        computed = self.runner.run(known, self.flat.keys_of(self.objective.layers))
-        return evaluated(self.objective.take(rows), Record(self.flat, {**known, **computed}), len(rows))
+        return Record(self.flat, {**known, **self.runner.run(known, self.flat.keys_of(self.objective.layers))})
 
     def one(self, sample: int) -> dict[str, Any]:
         """All that is known of one sample."""

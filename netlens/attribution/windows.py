@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.copies import digests
 from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
 from netlens.flat.model import OUTPUT
@@ -39,18 +40,18 @@ class Windows:
         """(): the objective of the sample as it is."""
         if tapped_visit(self.suffix.flat) is not None:
             return self.suffix.value([sample], self.suffix.at[[sample]])[0]
-        return self._evaluated(sample, self._of(sample).result, 1)[0]
+        return evaluated(self.suffix.objective.take([sample]), self._record(self._of(sample).result), 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
         """(rows,): the objective of the sample, had it `new` (rows, C, h, w) in these windows of one size."""
         if tapped_visit(self.suffix.flat) is not None:
             return self._whole(sample, windows, new)
-        run = self._of(sample)
-        before = run.work
-        place = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
-        values = run.run(Patch(new, *place))
-        self._work[sample] += run.work - before
-        return self._evaluated(sample, values, len(windows))
+        rows, copies = [sample] * len(windows), self.suffix.copies
+        if copies is None:
+            return evaluated(self.suffix.objective.take(rows), self._run_with(sample, windows, new), len(rows))
+        variants = [digest + repr(window).encode() for digest, window in zip(digests(new), windows, strict=True)]
+        run = lambda some: self._run_with(sample, [windows[row] for row in some], new[some])  # noqa: E731
+        return copies.value(rows, variants, run)
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:
@@ -62,9 +63,11 @@ class Windows:
             return {}
         work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
         done, full = torch.tensor([[each.done, each.full] for each in work], dtype=torch.float64).T
+        full = full if self.suffix.copies is None else full[0].expand(len(full))
         return {"macs": done, "macs_saved": full - done}
 
     def _of(self, sample: int) -> Incremental:
+        sample = sample if self.suffix.copies is None else 0
         if self._run is None or self._sample != sample:
             flat, runner, known = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
             keys = flat.keys_of(self.suffix.objective.layers)
@@ -74,11 +77,20 @@ class Windows:
             self._work[sample] = self._work.get(sample, Work()) + self._run.work
         return self._run
 
-    def _evaluated(self, sample: int, values: dict[str, Tensor], rows: int) -> Tensor:
+    def _run_with(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Record:
+        run = self._of(sample)
+        assert self._sample is not None
+        before = run.work
+        place = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
+        values = run.run(Patch(new, *place))
+        self._work[self._sample] += run.work - before
+        return self._record(values)
+
+    def _record(self, values: dict[str, Tensor]) -> Record:
         flat = self.suffix.flat
         if OUTPUT not in values and set(flat.program.outputs) <= values.keys():
             values = {**values, OUTPUT: flat.program.assemble(values)}
-        return evaluated(self.suffix.objective.take([sample] * rows), Record(flat, values), rows)
+        return Record(flat, values)
 
     def _whole(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
         variants = self.suffix.at[[sample] * len(windows)]

@@ -1,0 +1,114 @@
+"""`make rendering`: the time of a step of optimisation, by netlens, by lucent, and of a forward and backward alone.
+
+Steps are timed in turn in one process, 16 of them at a time, at 224 x 224, with standard transforms. `peer` and `least`
+say how many times as long as netlens they took. The least work is one forward to the layer and back to the picture, on
+frozen, folded, channels-last weights, without parameterisation, transforms or optimiser. `batch` is how many times as
+long 16 channels take one by one as in one batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import least, lucent
+from benchmarks.calibration import calibrated
+from benchmarks.pairs import in_turn, ratio
+from benchmarks.tables import write_between
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel
+from netlens.visualization import NetDreamer
+from netlens.weights import build
+
+PAGE = Path("docs/visualization.md")
+LAYERS = {
+    "mobilenet_v2": ("features.4", "features.11", "features.18"),
+    "resnet50": ("layer2", "layer4"),
+    "vgg16": ("features.15", "features.29"),
+}
+STEPS, SIZE, CHANNEL, MANY, BUDGET = 16, 224, 3, 16, 60.0
+HEADER = "| network | layer | ms a step | peer | least | batch |\n|---|---|---|---|---|---|"
+
+
+def ours(flat: FlatModel, key: str, channels: list[int]) -> Tensor:
+    return NetDreamer(flat, size=SIZE, steps=STEPS, progress=False).channel(key, channels).images
+
+
+def bare(network: nn.Module, key: str) -> None:
+    """The least work, as often as there are steps."""
+    held: list[Tensor] = []
+
+    class Reached(Exception):
+        pass
+
+    def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
+        held.append(output)
+        raise Reached
+
+    handle = network.get_submodule(key).register_forward_hook(stop)
+    try:
+        for _ in range(STEPS):
+            x = torch.rand(1, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last).requires_grad_()
+            try:
+                network(x)
+            except Reached:
+                torch.autograd.grad(held.pop()[:, CHANNEL].mean(), x)
+    finally:
+        handle.remove()
+
+
+def measure(name: str, key: str, rounds: int) -> str:
+    network = calibrated(randomise_(build(name)), torch.randn(8, 3, SIZE, SIZE))
+    flat, prepared = FlatModel.from_nn_Module(network), least.prepared(network)
+    # its blocks are dissolved by folding, so that the last part of one stands for it
+    inner = next(
+        part for part, _ in reversed(list(prepared.named_modules())) if part == key or part.startswith(f"{key}.")
+    )
+    times = in_turn(
+        {
+            "ours": lambda: ours(flat, key, [CHANNEL]),
+            "peer": lambda: lucent.pictures(network, key, CHANNEL, SIZE, [STEPS]),
+            "least": lambda: bare(prepared, inner),
+        },
+        rounds,
+        BUDGET,
+    )
+    several = list(range(MANY))
+    batches = in_turn(
+        {
+            "batch": lambda: ours(flat, key, several),
+            "alone": lambda: [ours(flat, key, [one]) for one in several],
+        },
+        rounds,
+        BUDGET,
+    )
+    cells = (
+        f"{statistics.median(times['ours']) * 1000 / STEPS:.0f}",
+        *(f"{ratio(times[other], times['ours']):.2f}" for other in ("peer", "least")),
+        f"{ratio(batches['alone'], batches['batch']):.2f}",
+    )
+    return f"| {name} | {key} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    options = parser.parse_args()
+    about = f"torch {torch.__version__}, {torch.get_num_threads()} threads, up to {options.rounds} rounds."
+    lines = [about, "", *HEADER.split("\n")]
+    print("\n".join(lines), flush=True)
+    for name, keys in LAYERS.items():
+        for key in keys if options.only in name else ():
+            lines.append(measure(name, key, options.rounds))
+            print(lines[-1], flush=True)
+    if not options.only:
+        write_between(PAGE, "rendering", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
