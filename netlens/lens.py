@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from typing import Any, overload
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from netlens import objectives
-from netlens.attribution import METHODS, Attribution, Method, method_named, together
-from netlens.attribution.method import check_matches, picture
+from netlens.attribution import METHODS, Attribution, Method, together
+from netlens.attribution.method import check_matches, configured, picture
 from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
@@ -36,6 +37,7 @@ class NetLens:
     maps of scores (segmentation) it is explained over where the network predicts it, of boxes in its surest one.
     Several for one image explain each of them, as a batch in which methods that perturb the image do so once for all.
     preprocessing, classes: for a module that netlens does not know; by default its adapter's.
+    precision: "bf16" rounds products to bfloat16: faster where the processor knows it, less exact (docs/speed.md).
 
     Every registered method is a method here, with its own options, and `objective` and `wrt` besides:
     `lens.grad_cam(layer="layer3")`, `lens.saliency(wrt="layer2")`, ... `dir(lens)` lists them.
@@ -57,7 +59,11 @@ class NetLens:
         *,
         preprocessing: Preprocessing | None = None,
         classes: ClassNames | Sequence[str] | None = None,
+        precision: Literal["bf16"] | None = None,
     ) -> None:
+        if precision not in (None, "bf16"):
+            raise NetLensError(f"precision is None (the network's own) or 'bf16', not {precision!r}.")
+        self.precision = precision
         if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
             raise NetLensError(f"preprocessing is a Preprocessing, not a {type(preprocessing).__name__}.")
         self.flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
@@ -138,12 +144,24 @@ class NetLens:
         """
         asked = self.objective if objective is None else objective
         if not isinstance(method, (list, tuple)):
-            return _configured(method, options)(self.flat, self.x, asked, wrt)
-        methods = [_configured(one, options) for one in method]
+            return self._explained(configured(method, options), self.x, asked, wrt)
+        methods = [configured(one, options) for one in method]
         for one in methods:
             check_options(one)  # before the run that they share
-        with together(methods, self.flat, self.x, asked, wrt) as x:
-            return [one(self.flat, x, asked, wrt) for one in methods]
+        with self._rounding(), together(methods, self.flat, self.x, asked, wrt) as x:
+            return [self._explained(one, x, asked, wrt) for one in methods]
+
+    def _explained(self, method: Method, x: Tensor, objective: Objective, wrt: str) -> Attribution:
+        with self._rounding():
+            found = method(self.flat, x, objective, wrt)
+        if self.precision is None:
+            return found
+        maps = None if found.maps is None else found.maps.to(x.dtype)
+        marked = replace(found.provenance, precision=self.precision)
+        return replace(found, values=found.values.to(x.dtype), maps=maps, provenance=marked)
+
+    def _rounding(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.precision is None else torch.autocast(self.x.device.type, torch.bfloat16)
 
     def show(self, *methods: Method | type[Method] | str, **look: Any) -> Any:
         """A panel that compares methods (by default a choice of them) side by side."""
@@ -158,7 +176,7 @@ class NetLens:
         method = METHODS[name]
 
         def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
-            return self.attribute(_configured(method, options), objective, wrt)
+            return self.attribute(configured(method, options), objective, wrt)
 
         explain.__name__ = explain.__qualname__ = name
         explain.__doc__ = method.__doc__
@@ -260,21 +278,6 @@ def _channels(flat: FlatModel) -> int | None:
         if flat.inputs[0] in step.reads and isinstance(step.layer, nn.Conv2d):
             return step.layer.in_channels
     return None
-
-
-def _configured(method: Method | type[Method] | str, options: dict[str, Any]) -> Method:
-    if isinstance(method, Method):
-        if options:
-            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
-        return method
-    cls = method_named(method) if isinstance(method, str) else method
-    if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
-    known = [field.name for field in fields(cls)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise NetLensError(f"{cls.__name__} has no option {unknown[0]!r}; its options: {', '.join(known) or 'none'}.")
-    return cls(**options)
 
 
 def _signature(method: type[Method]) -> inspect.Signature:

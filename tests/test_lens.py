@@ -193,3 +193,17 @@ def test_vectors_are_explained_without_pictures() -> None:
     lens = NetLens(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)), torch.randn(2, 5))
     assert lens.image is None
     assert lens.integrated_gradients().values.shape == (2, 5)
+
+
+def test_bf16_is_near_and_said(flat: FlatModel) -> None:
+    image = scene(0).image
+    whole, rough = (NetLens(flat, image, precision=precision) for precision in (None, "bf16"))
+    for method in ("occlusion", "grad_cam"):
+        exact, near = whole.attribute(method), rough.attribute(method)
+        assert near.values.dtype == exact.values.dtype == torch.float32
+        assert near.provenance.precision == "bf16" and exact.provenance.precision is None
+        error = (near.values - exact.values).abs().max() / exact.values.abs().max()
+        assert 1e-5 < error < 0.2
+    assert not torch.is_autocast_enabled("cpu")
+    with pytest.raises(NetLensError, match="precision is None"):
+        NetLens(flat, image, precision="fp8")  # type: ignore[arg-type]

@@ -128,6 +128,21 @@ class Method(ABC):
         )
 
 
+def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> Method:
+    if isinstance(method, Method):
+        if options:
+            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
+        return method
+    cls = method_named(method) if isinstance(method, str) else method
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
+    known = [field.name for field in fields(cls)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise NetLensError(f"{cls.__name__} has no option {unknown[0]!r}; its options: {', '.join(known) or 'none'}.")
+    return cls(**options)
+
+
 def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
     """The explained images in [0, 1], as their preprocessing undone; None where the input is no image."""
     if x.ndim != 4 or x.shape[1] not in (1, 3):

@@ -45,6 +45,7 @@ class Provenance:
     targets: tuple[int, ...] | None = None  # one class per sample, where the objective is about a class
     target_names: tuple[str, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    precision: str | None = None  # what products were rounded to, where that is less than the network's own type
     versions: Mapping[str, str] = field(default_factory=_versions)
 
     def __post_init__(self) -> None:
