@@ -1,7 +1,9 @@
-"""What `precision="bf16"` costs and saves: `python -m benchmarks.precision --model mobilenet_v2 --weights FILE --photo PHOTO`.
+"""What `precision="bf16"` costs and saves.
 
-`error` is the largest difference from float32 as a share of the largest value, `rank` the rank correlation of the values,
-`faster` how many times as long float32 took, the median of paired rounds.
+    python -m benchmarks.precision --model mobilenet_v2 --weights FILE --photo PHOTO
+
+`error` is the largest difference from float32 as a share of the largest value, `rank` the rank correlation of the
+values, `faster` how many times as long float32 took, the median of paired rounds.
 """
 
 from __future__ import annotations
