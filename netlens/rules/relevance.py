@@ -29,16 +29,20 @@ STABILIZER = 1e-6
 def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER, sign: int = 0) -> Tensor:
     """Relevance per unit of the total, whose magnitude is raised by epsilon; with 0, a total of 0 has none to give.
 
-    sign: 1 or -1 where no total is of the other sign, which spares two passes.
+    sign: 1 or -1 where no total is of the other sign, which spares passes.
 
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
+    # written over, for new memory takes longer than arithmetic
+    total = total.detach()
     if sign:
-        return relevance / (total + sign * epsilon)
-    return relevance / torch.where(total < 0, total - epsilon, total + epsilon)
+        raised = total + sign * epsilon
+    else:
+        raised = torch.where(total < 0, total.new_tensor(-epsilon), total.new_tensor(epsilon)).add_(total)
+    return torch.div(relevance, raised, out=raised)
 
 
 def passing() -> Rule:

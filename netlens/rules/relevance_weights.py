@@ -59,8 +59,11 @@ def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = Tru
 def redistributed(own: Sequence[Tensor], total: Tensor, per_unit: Tensor) -> Tensor:
     """Relevance per unit of the total, brought back to the inputs that the total was computed from, and summed."""
     gradients = torch.autograd.grad(total, list(own), per_unit, retain_graph=True)
-    shares = [value.detach() * gradient for value, gradient in zip(own, gradients, strict=True)]
-    return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
+    # the gradients of a convolution or linear layer are nobody else's, so they may be written over
+    shares = [gradient.mul_(value.detach()) for value, gradient in zip(own, gradients, strict=True)]
+    for share in shares[1:]:
+        shares[0] += share
+    return shares[0]
 
 
 def _half(weight: Tensor, sign: int) -> Tensor:
