@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 
@@ -14,7 +13,10 @@ SEED = 0
 
 
 def pictures(network: nn.Module, key: str, index: int, size: int, steps: Sequence[int]) -> list[Tensor]:
-    """(1, 3, size, size) in [0, 1], for a channel of a layer (or of "labels"), after each of so many steps."""
+    """(1, 3, size, size) in [0, 1], for a channel of a layer (or of "labels"), after each of so many steps.
+
+    The weights of the network get gradients, so give one that nobody else uses.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about what lucent's dependencies use
         from lucent.optvis import objectives, param
@@ -23,7 +25,7 @@ def pictures(network: nn.Module, key: str, index: int, size: int, steps: Sequenc
         np.random.seed(SEED)
         torch.manual_seed(SEED)
         made = render_vis(
-            copy.deepcopy(network).eval(),  # whose weights get gradients
+            network,
             objectives.channel(key.replace(".", "_"), index),
             param_f=lambda: param.image(size),
             thresholds=tuple(steps),

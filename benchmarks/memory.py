@@ -1,4 +1,4 @@
-"""`make memory`: peak memory against the number of steps, windows, masks and superpixels.
+"""`make benchmark`: peak memory against the number of steps, samples, windows, masks and coalitions.
 
 Each figure is of a process of its own: the peak of its resident memory beyond that of one saliency map, in MiB, on
 mobilenet_v2 at 224 x 224.
@@ -33,7 +33,7 @@ PAGE = Path("docs/speed.md")
 COUNTS = (16, 64, 256, 1024)
 METHODS: dict[str, tuple[str, Callable[[int], Method]]] = {
     "integrated_gradients": ("steps", lambda n: IntegratedGradients(n_steps=n)),
-    "smooth_grad": ("samples", lambda n: SmoothGradient(n_samples=n)),
+    "smooth_gradient": ("samples", lambda n: SmoothGradient(n_samples=n)),
     "occlusion": ("windows", lambda n: Occlusion(224 // int(n**0.5), 224 // int(n**0.5))),
     "rise": ("masks", lambda n: RISE(n_masks=n)),
     "kernel_shap": ("coalitions", lambda n: KernelShap(n_samples=n)),

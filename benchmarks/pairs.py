@@ -22,7 +22,7 @@ def in_turn(works: Mapping[str, Work], rounds: int, budget: float = math.inf) ->
     budget: seconds, in which as many rounds are made as fit, at least one.
     """
     once = sum(seconds(work) for work in works.values())
-    rounds = max(1, min(rounds, int(budget / once)))
+    rounds = max(1, int(min(rounds, budget / once)))
     names = list(works)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):

@@ -9,6 +9,7 @@ long 16 channels take one by one as in one batch.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def bare(network: nn.Module, key: str) -> None:
 
 def measure(name: str, key: str, rounds: int) -> str:
     network = calibrated(randomise_(build(name)), torch.randn(8, 3, SIZE, SIZE))
-    flat, prepared = FlatModel.from_nn_Module(network), least.prepared(network)
+    flat, prepared, theirs = FlatModel.from_nn_Module(network), least.prepared(network), copy.deepcopy(network)
     # its blocks are dissolved by folding, so that the last part of one stands for it
     inner = next(
         part for part, _ in reversed(list(prepared.named_modules())) if part == key or part.startswith(f"{key}.")
@@ -71,7 +72,7 @@ def measure(name: str, key: str, rounds: int) -> str:
     times = in_turn(
         {
             "ours": lambda: ours(flat, key, [CHANNEL]),
-            "peer": lambda: lucent.pictures(network, key, CHANNEL, SIZE, [STEPS]),
+            "peer": lambda: lucent.pictures(theirs, key, CHANNEL, SIZE, [STEPS]),
             "least": lambda: bare(prepared, inner),
         },
         rounds,

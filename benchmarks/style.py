@@ -23,9 +23,10 @@ from netlens.images import load, to_pil
 from netlens.style import StyleTransfer
 from netlens.style.batch import seeded
 from netlens.style.colour import matched_moments
-from netlens.style.sight import grey, with_channels
+from netlens.style.sight import with_channels
 from netlens.style.task import Task
 from netlens.visualization import FromImage
+from netlens.visualization.params.colour import grey
 from netlens.zoo import open_network
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -74,15 +74,16 @@ class Suffix:
         return evaluated(self.objective.take(rows), self._record(rows, at), len(rows))
 
     def _record(self, rows: Sequence[int], at: Tensor) -> Record:
-        known = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
-        known[self.wrt] = at.reshape(-1, *self.known[self.wrt].shape[1:])
+        known = self._with(rows, at)
         return Record(self.flat, {**known, **self.runner.run(known, self.flat.keys_of(self.objective.layers))})
 
     def one(self, sample: int) -> dict[str, Any]:
         """All that is known of one sample."""
-        known = {key: value if key in self.shared else self._taken(key, [sample]) for key, value in self.known.items()}
-        known[self.wrt] = self.at[[sample]]
-        return known
+        return self._with([sample], self.at[[sample]])
+
+    def _with(self, rows: Sequence[int], at: Tensor) -> dict[str, Any]:
+        known = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
+        return known | {self.wrt: at.reshape(-1, *self.known[self.wrt].shape[1:])}
 
     def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
         """The gradient (rows, ...) of that value at `at`."""

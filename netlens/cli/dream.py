@@ -10,6 +10,7 @@ import click
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, opened, weights_option, whole_numbers
 from netlens.cli.outputs import output_path
+from netlens.errors import NetLensError
 
 
 @main.command()
@@ -55,7 +56,6 @@ def dream(
     """
     with reported():
         from netlens import objectives, visualization
-        from netlens.errors import NetLensError
 
         suffix = ".png" if frames is None else ".gif"
         inputs = [image] if towards is None else [image, towards]
@@ -64,7 +64,10 @@ def dream(
         if channel and towards is not None:
             raise NetLensError("--towards is about all channels of a layer; give --layer without one.")
         flat = opened(model, weights)
-        goal = objectives.channel(flat.key(key), whole_numbers(channel, "channels")[0]) if channel else key
+        indices = whole_numbers(channel, "channels") if channel else []
+        if len(indices) > 1:
+            raise NetLensError(f"a dream is about one channel, or all of a layer, not about {len(indices)}.")
+        goal = objectives.channel(flat.key(key), indices[0]) if indices else key
         options: dict[str, Any] = {"scale": scale, "step": step, "jitter": jitter, "tile": tile, "seed": seed}
         options |= {} if octaves is None else {"octaves": octaves}
         options |= {} if steps is None else {"iterations": steps}

@@ -11,6 +11,7 @@ import click
 
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, opened, weights_option
+from netlens.cli.outputs import check_output
 from netlens.errors import ImageError, NetLensError, NotApplicable
 
 if TYPE_CHECKING:
@@ -142,10 +143,5 @@ def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
     else:
         outputs = [(folder if folder is not None else Path()) / f"{stem}-explained.png" for stem in stems]
     for out in outputs:
-        if not out.absolute().parent.is_dir():
-            raise ImageError(
-                f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o."
-            )
-        if any(Path(image).resolve() == out.resolve() for image in images):
-            raise ImageError(f"{out} is one of the images to explain and would be overwritten; choose another -o.")
+        check_output(out, images)
     return outputs

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from netlens.errors import NetLensError
+
 if TYPE_CHECKING:
     from netlens.flat import FlatModel
 
@@ -29,8 +31,6 @@ def opened(model: str, weights: str | None) -> FlatModel:
 
 def whole_numbers(text: str, what: str) -> list[int]:
     """Whole numbers, 0 or more, separated by commas."""
-    from netlens.errors import NetLensError
-
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and part.isascii() for part in parts):
         raise NetLensError(f"{what} are whole numbers separated by commas, not {text!r}.")
@@ -39,8 +39,6 @@ def whole_numbers(text: str, what: str) -> list[int]:
 
 def names(text: str, what: str) -> list[str]:
     """Names separated by commas."""
-    from netlens.errors import NetLensError
-
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
         raise NetLensError(f"{what} names nothing.")

@@ -15,11 +15,16 @@ def output_path(output: str | None, default: str, inputs: Sequence[str] = (), su
         path = path / default
     if path.suffix.lower() != suffix:
         raise ImageError(f"the picture is written as {suffix[1:].upper()}, not as {path}; give a {suffix} file.")
+    check_output(path, inputs)
+    return path
+
+
+def check_output(path: Path, inputs: Sequence[str]) -> None:
+    """Raise if there is no folder for a file, or if it is one of those that are read."""
     if not path.absolute().parent.is_dir():
         raise ImageError(f"there is no folder {path.parent} to write {path.name} into; make it, or choose another -o.")
     if any(Path(one).resolve() == path.resolve() for one in inputs):
         raise ImageError(f"{path} is one of the images to read and would be overwritten; choose another -o.")
-    return path
 
 
 def file_name(text: str) -> str:

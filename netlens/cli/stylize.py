@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from netlens.cli.group import Failure, main, reported
-from netlens.cli.options import model_option, weights_option
-from netlens.errors import ImageError, NetLensError
+from netlens.cli.options import model_option, opened, weights_option, whole_numbers
+from netlens.cli.outputs import check_output
+from netlens.errors import NetLensError
 
 _NAMES = {
     "statistic": "gram, mean_std, sliced_wasserstein, histogram, contextual.",
@@ -94,14 +95,10 @@ def _one(
     from netlens.images import save
     from netlens.style import from_settings
     from netlens.style.batch import seeded
-    from netlens.zoo import open_network
 
     transfer = from_settings(settings)
-    if any(Path(picture).resolve() == out.resolve() for picture in pictures):
-        raise ImageError(f"{out} is one of the pictures and would be overwritten; choose another -o.")
-    if not out.absolute().parent.is_dir():
-        raise ImageError(f"there is no folder {out.parent} to write {out.name} into; make it, or choose another -o.")
-    flat = seeded(open_network, model, weights, transfer.seed)
+    check_output(out, pictures)
+    flat = seeded(opened, model, weights, transfer.seed)
     render = transfer(flat, pictures[0], list(pictures[1:]), regions)
     if out.suffix == ".png":
         render.save(out)  # with its provenance
@@ -136,7 +133,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     if "style_weights" in settings:
         settings["style_weights"] = [_number(part, "--style-weights") for part in settings["style_weights"].split(",")]
     if "size" in settings:
-        sides = [int(_number(part, "--size")) for part in settings["size"].lower().split("x")]
+        sides = whole_numbers(settings["size"].lower().replace("x", ","), "the sides of --size")
         settings["size"] = sides[0] if len(sides) == 1 else sides
     return settings
 

@@ -92,11 +92,16 @@ class Provenance:
             targets=self.targets if self.targets == other.targets else None,
             target_names=names,
             options={"left": asdict(self), "right": asdict(other)},
+            precision=_precision(self.precision, sign, other.precision),
         )
 
 
 def _join(left: str, sign: str, right: str) -> str:
     return f"{left} {sign} ({right})" if {"+", "-"} & set(right.split()) else f"{left} {sign} {right}"
+
+
+def _precision(left: str | None, sign: str, right: str | None) -> str | None:
+    return None if left is None and right is None else _shared(left or "full", sign, right or "full")
 
 
 def _shared(left: str, sign: str, right: str) -> str:

@@ -28,7 +28,7 @@ def row(*renders: Render, captions: Sequence[str] | None = None) -> Render:
     for one in renders:
         history[: len(one.history), start : start + len(one)] = one.history
         start += len(one)
-    own = [one.captions if one.captions is not None else one._captions(None)[0] for one in renders]
+    own = [one._captions(None)[0] for one in renders]
     return Render(
         images=torch.cat(images),
         history=history,
@@ -53,7 +53,7 @@ def _joined(made_by: Sequence[Provenance]) -> Provenance:
         objective=", ".join(dict.fromkeys(by.objective for by in made_by)),
         targets=sum((t for t in targets if t is not None), ()) if None not in targets else None,
         target_names=sum((n for n in names if n is not None), ()) if None not in names else None,
-        options={by.objective: dict(by.options) for by in made_by}
-        if any(by.options != first.options for by in made_by)
-        else first.options,
+        options=first.options
+        if all(by.options == first.options for by in made_by)
+        else {"parts": [{"objective": by.objective, "options": dict(by.options)} for by in made_by]},
     )

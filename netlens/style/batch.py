@@ -122,13 +122,13 @@ class Batch:
         network = Network(opener)
         for job in self.jobs:
             folder = Path(out) / job.pair / job.settings
-            asked = job.asked
-            losses = _done(folder, asked)
-            if losses is not None:
-                yield Outcome(job, folder, "skipped", losses)
-                continue
             try:
-                yield _made(job, folder, asked, network.of(job), progress)
+                asked = job.asked
+                losses = _done(folder, asked)
+                if losses is None:
+                    yield _made(job, folder, asked, network.of(job), progress)
+                else:
+                    yield Outcome(job, folder, "skipped", losses)
             except NetLensError as error:
                 yield Outcome(job, folder, "failed", why=str(error))
 
@@ -214,7 +214,10 @@ def _job(pair: Mapping[str, Any], name: str, options: Mapping[str, Any], root: P
         images.load(root / start)
         options = {**options, "start": str(root / start)}
     weights = options["weights"]
-    beside = weights is not None and (root / weights).is_file()
+    if not isinstance(options["model"], str) or not isinstance(weights, str | None):
+        raise NetLensError(f"model and weights are given by name, not {options['model']!r} and {weights!r}.")
+    if weights is not None and (root / weights).is_file():
+        weights = str(root / weights)
     called = str(pair.get("name", "-".join([content.stem, *(style.stem for style in styles)])))
     for part in (called, name):
         if not part or part in (".", "..") or set(part) & set("/\\\0"):
@@ -227,7 +230,7 @@ def _job(pair: Mapping[str, Any], name: str, options: Mapping[str, Any], root: P
         masks=tuple(zip(*sides, strict=True)),
         transfer=from_settings({key: value for key, value in options.items() if key not in _NETWORK}),
         model=options["model"],
-        weights=str(root / weights) if beside else weights,
+        weights=weights,
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.style.sight import grey
+from netlens.visualization.params.colour import grey
 
 COLOURS = ("style", "luminance", "match", "histogram")
 """Whose colours the picture gets: the style's, or the content's in one of three ways."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import ImageError
@@ -15,10 +14,9 @@ from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.images import load
 from netlens.objectives import Objective, Record
-from netlens.visualization.judge import Judge, weights_of
-from netlens.visualization.transforms import Chain
+from netlens.visualization.params.colour import grey
+from netlens.visualization.picture import seen_by
 
-LUMA = (0.299, 0.587, 0.114)
 SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
 
 
@@ -31,15 +29,7 @@ class Sight:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Pictures (N, C, H, W) in [0, 1] to the network's input, in its units, on its device and in its type."""
-        height, width = pictures.shape[-2:]
-        size = Judge.of(self.flat, _Reading(self.layers), Chain(), (height, width)).size
-        if size != (height, width):
-            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True).clamp(0, 1)
-        known = self.flat.adapter.preprocessing
-        mean, std = (torch.tensor(column, dtype=pictures.dtype) for column in (known.mean, known.std))
-        if pictures.shape[1] == 1:
-            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
-        return ((pictures - mean[:, None, None]) / std[:, None, None]).to(weights_of(self.flat))
+        return seen_by(self.flat, _Reading(self.layers), pictures)
 
 
 @dataclass(frozen=True)
@@ -69,13 +59,6 @@ def picture(source: Any, what: str) -> Tensor:
     return torch.from_numpy(np.array(load(source))).permute(2, 0, 1)[None].double() / 255
 
 
-def scaled(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (N, C, H, W) in [0, 1] at another size, without aliasing."""
-    if tuple(pictures.shape[-2:]) == size:
-        return pictures
-    return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
-
-
 def extent(pictures: Tensor, size: int | tuple[int, int] | None) -> tuple[int, int]:
     """Height and width: those of the picture, or with a longer side of `size`, or just as `size` says."""
     height, width = pictures.shape[-2:]
@@ -89,13 +72,6 @@ def extent(pictures: Tensor, size: int | tuple[int, int] | None) -> tuple[int, i
     if min(sides) < SMALLEST:
         raise ImageError(f"a picture of {sides[0]} × {sides[1]} is too small for a style; both sides need {SMALLEST}.")
     return sides
-
-
-def grey(pictures: Tensor) -> Tensor:
-    """(N, 1, H, W): the luminance."""
-    if pictures.shape[1] == 1:
-        return pictures
-    return torch.einsum("c,nchw->nhw", pictures.new_tensor(LUMA), pictures)[:, None]
 
 
 def with_channels(pictures: Tensor, channels: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,8 @@ def dream(
     generator = np.random.default_rng(np.random.SeedSequence(how.seed, spawn_key=(2,)))
     values: list[Tensor] = []
     frames = []
-    with differentiating(), tqdm(total=len(sizes) * how.iterations, delay=1, disable=not progress, leave=False) as bar:
+    steps, quiet = len(sizes) * how.iterations, None if progress else True
+    with differentiating(), tqdm(total=steps, delay=1, disable=quiet, leave=False) as bar:
         gradient = Tiled(flat, goal, how.tile, how.overlap)
         detail = torch.zeros_like(base[:, :, :1, :1])
         for extent in sizes:
@@ -127,16 +128,17 @@ def zoom(
     how = _dreaming({"octaves": 2, "iterations": 4, **options})
     picture = picture_for(flat, image, size)
     made: list[Render] = []
-    for i in tqdm(range(n_frames), delay=1, disable=not progress, leave=False):
+    for i in tqdm(range(n_frames), delay=1, disable=None if progress else True, leave=False):
         if made:
             picture = _nearer(made[-1].images.to(picture), factor, degrees)
         own = {**asdict(how), "seed": how.seed + i}
         made.append(dream(flat, picture[0], objective, towards=towards, progress=False, **own))
+    by, film = made[0].provenance, {"n_frames": n_frames, "factor": factor, "degrees": degrees}
     return Render(
         images=made[-1].images,
         history=torch.cat([one.history for one in made]),
         seeds=(how.seed,),
-        provenance=made[0].provenance,
+        provenance=replace(by, options={**by.options, **film}),
         frames=tuple(one.images for one in made),
         captions=made[0].captions,
     )

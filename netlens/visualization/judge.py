@@ -75,7 +75,8 @@ class Judge:
 
     def settled(self, images: Tensor) -> Judge:
         """The same, once all that the objective lets depend on the batch is decided on these pictures."""
-        return replace(self, objective=self.objective.settled(self.flat, self._input(images.detach())))
+        colours = images.detach()[:, : channels_of(self.flat)]
+        return replace(self, objective=self.objective.settled(self.flat, self.seen(colours)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         height, width = images.shape[-2:]

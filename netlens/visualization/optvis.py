@@ -73,6 +73,8 @@ class OptVis:
         """
         if steps < 1:
             raise NetLensError(f"a picture takes at least one step, not {steps}.")
+        if isinstance(resume, Render) and resume.state is None:
+            raise NetLensError("this render has no state to go on from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
         transforms = (gradient,) if callable(gradient) else tuple(gradient)
         param = suited(param, self.flat)

@@ -64,7 +64,7 @@ def test_a_batch_with_its_contact_sheet(files):
     [
         (["content.png"], "give a content picture and a style"),
         (["content.png", "gone.png"], "gone.png does not exist"),
-        (["content.png", "style.png", "--size", "big"], "--size takes numbers"),
+        (["content.png", "style.png", "--size", "big"], "the sides of --size are whole numbers"),
         (["content.png", "style.png", "--style-layers", "stem.2:x"], "takes numbers"),
         (["content.png", "style.png", "--style-layers", "stem.9"], "stem.2"),
         (["content.png", "style.png", "--statistic", "grams"], "statistic 'grams' is unknown"),

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from netlens.style.colour import matched_histogram, matched_moments, recoloured, with_chroma_of
-from netlens.style.sight import grey
+from netlens.visualization.params.colour import grey
 
 
 def pictures(seed, height, width):

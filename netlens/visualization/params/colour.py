@@ -10,6 +10,8 @@ _PHOTOGRAPHS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.
 MIX = _PHOTOGRAPHS / _PHOTOGRAPHS.norm(dim=0).max()
 """(3, 3) float64: independent colours to red, green and blue. Its columns are not orthogonal."""
 
+_LUMINANCE = (0.299, 0.587, 0.114)
+
 DARKEST = 1 / 512
 """Half a grey level of 8 bits: what a sigmoid cannot reach, 0 and 1, is brought this near, and rounds to 0 and 255."""
 
@@ -36,6 +38,13 @@ def from_image(image: Tensor, decorrelate: bool) -> Tensor:
     """The inverse of `to_image`, exact but within half a grey level of black and white."""
     values = image.clamp(DARKEST, 1 - DARKEST).logit()
     return unmixed(values) if decorrelate else values
+
+
+def grey(pictures: Tensor) -> Tensor:
+    """(N, 1, H, W): the luminance of pictures of three channels, or those of one as they are."""
+    if pictures.shape[1] == 1:
+        return pictures
+    return torch.einsum("c,nchw->nhw", pictures.new_tensor(_LUMINANCE), pictures)[:, None]
 
 
 def _through(matrix: Tensor, values: Tensor) -> Tensor:

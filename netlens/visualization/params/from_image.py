@@ -12,11 +12,10 @@ from torch import Tensor
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.images import Source, load
 from netlens.visualization.params.base import Size, leaf
+from netlens.visualization.params.colour import grey
 from netlens.visualization.params.fourier import Fourier
 from netlens.visualization.params.invertible import Invertible, resampled
 from netlens.visualization.params.wrapped import Wrapped
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class FromImage(Wrapped):
             raise NetLensError(f"Pixel, Fourier and Pyramid can start at an image, {self.base!r} cannot.")
         pictures = _pictures(self.source)
         if self.grey and pictures.shape[1] >= 3:
-            pictures = torch.einsum("c,nchw->nhw", pictures.new_tensor(_LUMA), pictures[:, :3])[:, None]
+            pictures = grey(pictures[:, :3])
         if self.size is not None:
             pictures = resampled(pictures, self.size)
         object.__setattr__(self, "pictures", pictures.repeat_interleave(self.copies, 0))
