@@ -28,11 +28,6 @@ class Work:
     done: float = 0.0
     full: float = 0.0
 
-    @property
-    def saved(self) -> float:
-        """The share of multiplications that were not needed."""
-        return 1 - self.done / self.full if self.full else 0.0
-
     def __add__(self, other: Work) -> Work:
         return Work(self.done + other.done, self.full + other.full)
 
@@ -94,7 +89,7 @@ class Incremental:
                 return value
             if step.hidden:
                 return value
-            local = local and self.layouts.local(step, dict.fromkeys(changed), self.shapes)
+            local = local and self.layouts.local(step, changed, self.shapes)
             if local:
                 self.local.append(step)
                 changed.add(step.key)

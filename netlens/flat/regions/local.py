@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -37,11 +37,11 @@ class Layouts:
     def __init__(self) -> None:
         self.last: set[str] = set()
 
-    def local(self, step: Step, changed: Mapping[str, Any], shapes: Mapping[str, Any]) -> bool:
+    def local(self, step: Step, changed: Collection[str], shapes: Mapping[str, Any]) -> bool:
         """Whether a step can run on patches of the values in `changed`; notes the layout of what it gives."""
         maps = [key for key in step.reads if key in changed]
         last = {key in self.last for key in maps}
-        if step.hidden or len(last) != 1 or len(shapes[step.key]) != 4:
+        if len(last) != 1 or len(shapes[step.key]) != 4:
             return False
         layer, channels_last = step.layer, last.pop()
         if len(step.reads) == 1 and not isinstance(layer, Concatenate):  # which DenseNet calls with a list of one, too

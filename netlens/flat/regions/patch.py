@@ -70,19 +70,17 @@ def cut(base: Tensor, place: Place) -> Tensor:
 
 def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Place:
     """The smallest place, of one size for all rows, that covers all patches of a row within a map of `limit`."""
-    tops: list[int] = []
-    lefts: list[int] = []
-    size: list[int] = []
-    for axis, corners in enumerate(([p.top for p in patches], [p.left for p in patches])):
-        starts = [min(row) for row in zip(*corners, strict=True)]
-        ends = [
-            max(start + patch.size[axis] for start, patch in zip(row, patches, strict=True))
-            for row in zip(*corners, strict=True)
-        ]
-        extent = max(end - start for start, end in zip(starts, ends, strict=True))
-        (tops if axis == 0 else lefts).extend(min(start, limit[axis] - extent) for start in starts)
-        size.append(extent)
-    return Place(tuple(tops), tuple(lefts), (size[0], size[1]))
+    top, high = _covered([(patch.top, patch.size[0]) for patch in patches], limit[0])
+    left, wide = _covered([(patch.left, patch.size[1]) for patch in patches], limit[1])
+    return Place(top, left, (high, wide))
+
+
+def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tuple[int, ...], int]:
+    """Where the spans of each row, (starts, extent) along one axis, are covered by one, and its extent in all rows."""
+    starts = [min(row) for row in zip(*(starts for starts, _ in spans), strict=True)]
+    ends = [max(row) for row in zip(*([start + extent for start in starts] for starts, extent in spans), strict=True)]
+    extent = max(end - start for start, end in zip(starts, ends, strict=True))
+    return tuple(min(start, limit - extent) for start in starts), extent
 
 
 def _groups(patch: Patch, place: Place) -> dict[tuple[int, int], list[int]]:
