@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from netlens.cli.group import Failure, main, reported
 from netlens.cli.options import model_option, opened, weights_option, whole_numbers
@@ -24,7 +25,7 @@ _NAMES = {
 _WHOLE = {
     "steps": "Iterations, shared between the scales.",
     "scales": "Of how many sizes, each half of the next.",
-    "seed": "Of noise, disturbances and random weights.",
+    "seed": "Of noise and disturbances.",
 }
 _NUMBERS = {
     "content_weight": "Weight of the content.",
@@ -63,7 +64,13 @@ def _flag(name: str) -> str:
 @_options
 @click.option("--content-mask", multiple=True, metavar="FILE", help="The part of the content for each style: white.")
 @click.option("--style-mask", multiple=True, metavar="FILE", help="The part of each style that is shown: white.")
-@click.option("--batch", type=Path, metavar="FILE", help="A .json or .toml of pairs and settings, instead of pictures.")
+@click.option(
+    "--batch",
+    type=Path,
+    metavar="FILE",
+    help="A .json or .toml of pairs and settings, instead of pictures; --model and --weights are for those settings "
+    "for which it names neither.",
+)
 @click.option("-o", "--output", type=Path, metavar="OUT", help="A picture file; for --batch, a folder.")
 def stylize(
     pictures: tuple[str, ...],
@@ -76,31 +83,46 @@ def stylize(
     **settings: Any,
 ) -> None:
     """Paint CONTENT in the style of one picture or several."""
+    source = click.get_current_context().get_parameter_source("model")
     with reported():
         given = _settings(settings)
         if batch is not None:
             if pictures or given or content_mask or style_mask:
                 raise NetLensError("pictures, masks and settings of a batch stand in its file; leave them out.")
-            _batch(batch, Path("stylized") if output is None else output, model, weights)
+            asked = None if source is ParameterSource.DEFAULT else model
+            _batch(batch, Path("stylized") if output is None else output, asked, weights)
             return
         if len(pictures) < 2:
             raise NetLensError("give a content picture and a style, or --batch FILE.")
-        out = Path(f"{Path(pictures[0]).stem}-stylized.jpg") if output is None else output
-        _one(pictures, model, weights, _regions(pictures[1:], content_mask, style_mask), out, given)
+        default = Path(f"{Path(pictures[0]).stem}-stylized.jpg")
+        out = default if output is None else output / default if output.is_dir() else output
+        masks = *content_mask, *style_mask
+        _one(pictures, masks, model, weights, _regions(pictures[1:], content_mask, style_mask), out, given)
 
 
 def _one(
-    pictures: tuple[str, ...], model: str, weights: str | None, regions: Any, out: Path, settings: dict[str, Any]
+    pictures: tuple[str, ...],
+    masks: tuple[str, ...],
+    model: str,
+    weights: str | None,
+    regions: Any,
+    out: Path,
+    settings: dict[str, Any],
 ) -> None:
+    from PIL import Image
+
     from netlens.images import save
     from netlens.style import from_settings
-    from netlens.style.batch import seeded
+    from netlens.style.choices import STARTS
 
     transfer = from_settings(settings)
-    check_output(out, pictures)
-    flat = seeded(opened, model, weights, transfer.seed)
+    start = () if transfer.start in STARTS else (transfer.start,)
+    check_output(out, [*pictures, *masks, *start])
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
+        raise NetLensError(f"{out} has no suffix of an image format that can be written; use .png, .jpg or .webp.")
+    flat = opened(model, weights)
     render = transfer(flat, pictures[0], list(pictures[1:]), regions)
-    if out.suffix == ".png":
+    if out.suffix.lower() == ".png":
         render.save(out)  # with its provenance
     else:
         save(render.images[0], out)
@@ -109,13 +131,17 @@ def _one(
     click.echo(f"wrote {out}")
 
 
-def _batch(file: Path, out: Path, model: str, weights: str | None) -> None:
+def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> None:
     from netlens.style import Batch, contact_sheet
     from netlens.style.contact import SHEET
     from netlens.zoo import open_network
 
-    outcomes = []
-    for outcome in Batch.read(file, model, weights).run(out, open_network):
+    batch, outcomes = Batch.read(file, model, weights), []
+    for network in batch.networks:
+        _check_network(*network)
+    work = batch.run(out, open_network)
+    check_output(out / SHEET, [str(path) for path in batch.files])
+    for outcome in work:
         outcomes.append(outcome)
         text = f": {outcome.why}" if outcome.why else ""
         click.echo(f"{outcome.what} {outcome.result}{text}")
@@ -123,6 +149,22 @@ def _batch(file: Path, out: Path, model: str, weights: str | None) -> None:
     failed = sum(outcome.what == "failed" for outcome in outcomes)
     if failed:
         raise Failure(f"{failed} of {len(outcomes)} pictures failed; the same command tries these again.")
+
+
+def _check_network(model: str, weights: str | None) -> None:
+    """Raise for a network or weights that there are none of; only a bundled network, which is small, is built."""
+    from torchvision.models import get_model_weights
+
+    from netlens.weights import metadata
+    from netlens.zoo import BUNDLED, open_network
+
+    if model in BUNDLED:
+        open_network(model, weights)
+        return
+    metadata(model, weights)  # raises for a name that is unknown
+    published = map(str.lower, get_model_weights(model.lower()).__members__)
+    if weights is not None and weights.lower() not in published and not Path(weights).is_file():
+        raise NetLensError(f"{model} has no weights {weights!r}, and there is no such file; give a file or 'default'.")
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

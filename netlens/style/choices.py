@@ -10,13 +10,14 @@ from torch.optim import LBFGS, Adam
 
 from netlens.errors import NetLensError, closest
 from netlens.flat import FlatModel
+from netlens.flat.keys import LayerKey
 from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
 from netlens.visualization import Fourier, Pixel, Pyramid
 from netlens.visualization.ascent import MakeOptimiser
 from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.transforms import CentreCrop, Chain, Jitter, Pad, Transform, standard
 
-Layers = str | Sequence[str] | Mapping[str, float]
+Layers = LayerKey | Sequence[LayerKey] | Mapping[str, float]
 """Layers by whatever names `FlatModel.keys_of` takes; as a mapping, with their weights."""
 
 STATISTICS: dict[str, Callable[[], Statistic]] = {
@@ -65,11 +66,9 @@ def optimiser_of(choice: str | MakeOptimiser, lr: float | None, steps: int) -> t
 def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:
     """Exact keys and their weights; a name that names several layers gives its weight to each."""
     if not isinstance(layers, Mapping):
-        return dict.fromkeys(flat.keys_of(layers if isinstance(layers, str) else list(layers)), 1.0)
+        return dict.fromkeys(flat.keys_of(layers), 1.0)
     weights: dict[str, float] = {}
     for name, weight in layers.items():
-        if not weight >= 0:
-            raise NetLensError(f"layer {name!r} has weight {weight}; weights are 0 or more.")
         weights |= dict.fromkeys(flat.keys_of(name), float(weight))
     if not any(weights.values()):
         raise NetLensError("all layers have weight 0; name one at least that counts.")
@@ -85,9 +84,12 @@ def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
     """What each of n styles counts for; sums to 1."""
     if weights is None:
         return (1 / n,) * n
-    given = [float(weight) for weight in weights]
-    if len(given) != n or not all(weight >= 0 for weight in given) or not sum(given) > 0:
-        raise NetLensError(f"{n} style(s) take {n} weights of 0 or more, and one above 0, not {given}.")
+    try:
+        given = [] if isinstance(weights, str) else [float(weight) for weight in weights]
+    except (TypeError, ValueError, OverflowError):
+        given = []
+    if len(given) != n or not all(weight >= 0 for weight in given) or not 0 < sum(given) < float("inf"):
+        raise NetLensError(f"{n} style(s) take {n} style_weights, finite, 0 or more and one above 0, not {weights!r}.")
     return tuple(weight / sum(given) for weight in given)
 
 

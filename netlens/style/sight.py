@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from netlens.errors import ImageError
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
-from netlens.images import load
+from netlens.images import MAX_PIXELS, load
 from netlens.objectives import Objective, Record
 from netlens.visualization.params.colour import grey
 from netlens.visualization.picture import seen_by
@@ -59,19 +60,29 @@ def picture(source: Any, what: str) -> Tensor:
     return torch.from_numpy(np.array(load(source))).permute(2, 0, 1)[None].double() / 255
 
 
-def extent(pictures: Tensor, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width: those of the picture, or with a longer side of `size`, or just as `size` says."""
-    height, width = pictures.shape[-2:]
+def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) -> tuple[int, int]:
+    """Height and width of a picture: its own, or with a longer side of `size`, or just as `size` says."""
+    height, width = own
     if size is None:
         sides = height, width
-    elif isinstance(size, int):
+    elif not isinstance(size, (tuple, list)):
         longest = max(height, width)
         sides = max(1, round(height * size / longest)), max(1, round(width * size / longest))
     else:
         sides = size[0], size[1]
     if min(sides) < SMALLEST:
-        raise ImageError(f"a picture of {sides[0]} × {sides[1]} is too small for a style; both sides need {SMALLEST}.")
+        raise ImageError(
+            f"{what} would be {sides[0]} × {sides[1]}, too small for a style; both sides need {SMALLEST}: give a "
+            "larger size or style_scale."
+        )
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise ImageError(f"{what} would have over {MAX_PIXELS:,} pixels; give a smaller size or style_scale.")
     return sides
+
+
+def style_side(content: Sequence[int], scale: float) -> int:
+    """The longer side of a style that is looked at beside a content of a height and width."""
+    return round(min(max(content) * scale, MAX_PIXELS))  # more is too large, and could be infinite
 
 
 def with_channels(pictures: Tensor, channels: int) -> Tensor:

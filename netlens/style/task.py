@@ -17,7 +17,7 @@ from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
 from netlens.style.colour import recoloured, with_chroma_of
 from netlens.style.layers import default_layers
 from netlens.style.losses import Look, content_loss, style_loss, value_at
-from netlens.style.sight import Sight, extent, mask_of, picture, with_channels
+from netlens.style.sight import Sight, extent, mask_of, picture, style_side, with_channels
 from netlens.visualization import FromImage, Param
 from netlens.visualization.judge import channels_of
 from netlens.visualization.params.colour import grey
@@ -57,7 +57,7 @@ class Task:
             raise NetLensError("no style was given; give one picture at least.")
         channels = channels_of(flat)
         original = picture(content, "the content")
-        original = resampled(original, extent(original, options.size))
+        original = resampled(original, extent(original.shape[2:], options.size, "the content"))
         base = grey(original) if options.colour == "luminance" else original
         base = with_channels(base, channels)
         style_layers, content_layers = options.style_layers, options.content_layers
@@ -85,14 +85,14 @@ class Task:
 
     def _sized(self, factor: float) -> list[Tensor]:
         """The styles beside a content at `factor` times the full size."""
-        side = round(max(self.content.shape[-2:]) * factor * self.options.style_scale)
-        return [resampled(style, extent(style, side)) for style in self.styles]
+        side = style_side(self.content.shape[2:], factor * self.options.style_scale)
+        return [resampled(s, extent(s.shape[2:], side, f"style {i}")) for i, s in enumerate(self.styles)]
 
     def at(self, factor: float) -> Stage:
         """The same at `factor` times the full size."""
         options = self.options
         longest = max(self.content.shape[-2:])
-        content = resampled(self.content, extent(self.content, round(longest * factor)))
+        content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
         styles = self._sized(factor)
         sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
         seen = sight(content)

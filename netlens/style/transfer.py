@@ -12,9 +12,8 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Statistic
 from netlens.results import Render
+from netlens.style.checks import check
 from netlens.style.choices import Layers, check_names, optimiser_of, transforms_of
-from netlens.style.colour import COLOURS
-from netlens.style.losses import LOSSES
 from netlens.style.task import Task
 from netlens.visualization import OptVis
 from netlens.visualization.ascent import MakeOptimiser
@@ -77,14 +76,7 @@ class StyleTransfer:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, known in (("colour", self.colour, COLOURS), ("loss", self.loss, LOSSES)):
-            if value not in known:
-                raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
-        weights = self.content_weight, self.style_weight, self.tv_weight
-        if not all(weight >= 0 for weight in weights) or not sum(weights[:2]) > 0:
-            raise NetLensError(f"the weights of content, style and total variation are {weights}; give 0 or more.")
-        if self.steps < 1 or self.scales < 1 or not self.style_scale > 0:
-            raise NetLensError("steps and scales are at least 1, and style_scale is above 0.")
+        check(self)
 
     def __call__(
         self,
@@ -100,6 +92,9 @@ class StyleTransfer:
         regions: for each style the part of the content that gets it and the part of the style that shows it.
         The losses of the finished picture, undisturbed, are among the options of the provenance.
         """
+        if not isinstance(flat, FlatModel):
+            kind = type(flat).__name__
+            raise NetLensError(f"a style transfer takes a FlatModel, made by FlatModel.from_nn_Module, not a {kind}.")
         task = Task.of(self, flat, content, styles, regions)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []

@@ -1,66 +1,22 @@
-"""Batches: each picture once, the same after an interruption, and every mistake told before the work begins."""
+"""Batches: each picture once, the same after an interruption, and no mistake that ends the others."""
 
 import json
-import sys
+import os
 
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from netlens import images
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
-from netlens.flat import FlatModel
-from netlens.flat.adapter import Adapter
-from netlens.preprocessing import Preprocessing
 from netlens.style import Batch, as_settings, contact_sheet, from_settings
 from netlens.style.batch import CONFIG, RESULT
-
-SETTINGS = {"size": 24, "steps": 3, "scales": 1}
-NOISY = SETTINGS | {"start": "noise", "seed": 3}
-MASKS = {"content_mask": ["mask.png", None]}
-BOTH = {"name": "both", "content": "cat.png", "style": ["waves.png", "dots.png"]} | MASKS
-
-
-def opener(model, weights):
-    layers = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU()
-    known = Preprocessing(None, None, (0.5,) * 3, (0.25,) * 3)
-    return FlatModel.from_nn_Module(nn.Sequential(*layers), adapter=Adapter(preprocessing=known))
+from tests.style.batches import SETTINGS, batch_file, contents, opener, run, write
 
 
 @pytest.fixture
 def file(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    for name, size in (("cat", (24, 30)), ("waves", (20, 20)), ("dots", (26, 22))):
-        coarse = torch.rand(1, 3, 5, 5, generator=generator)
-        images.save(nn.functional.interpolate(coarse, size, mode="bicubic").clamp(0, 1)[0], tmp_path / f"{name}.png")
-    images.save((torch.arange(30) < 15).float().expand(1, 24, 30), tmp_path / "mask.png")
-    write(tmp_path / "batch.json")
-    return tmp_path / "batch.json"
-
-
-def write(path, **changes):
-    whole = {
-        "pairs": [
-            {"content": "cat.png", "style": "waves.png"},
-            {
-                "name": "both",
-                "content": "cat.png",
-                "style": ["waves.png", "dots.png"],
-                "content_mask": ["mask.png", None],
-            },
-        ],
-        "settings": {"usual": SETTINGS, "noisy": NOISY},
-    }
-    path.write_text(json.dumps(whole | changes))
-
-
-def run(file, out):
-    return list(Batch.read(file).run(out, opener, progress=False))
-
-
-def contents(out):
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    return batch_file(tmp_path)
 
 
 def test_each_pair_and_setting_gets_its_picture_and_what_made_it(file, tmp_path):
@@ -139,47 +95,74 @@ def test_random_weights_come_from_the_seed_and_global_random_numbers_stay(file, 
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="TOML files need tomllib, which came with Python 3.11")
-def test_toml_says_the_same(file, tmp_path):
-    toml = tmp_path / "batch.toml"
-    toml.write_text(
-        '[[pairs]]\ncontent = "cat.png"\nstyle = "waves.png"\n[settings.usual]\nsize = 24\nsteps = 3\nscales = 1\n'
-    )
-    assert Batch.read(toml).jobs == Batch.read(file).jobs[:1]
+@pytest.mark.parametrize("changed", ["content", "style", "content_mask"])
+def test_what_is_read_is_not_overwritten(file, tmp_path, changed):
+    out = tmp_path / "out"
+    run(file, out)
+    given = {"name": "both", "content": "cat.png", "style": "waves.png"} | {changed: "out/both/usual/result.jpg"}
+    write(file, pairs=[given])
+    before = contents(out)
+    with pytest.raises(NetLensError, match="would be overwritten"):
+        Batch.read(file).run(out, opener, progress=False)
+    write(file, settings={"usual": SETTINGS | {"start": "out/both/usual/result.jpg"}})
+    with pytest.raises(NetLensError, match="would be overwritten"):
+        Batch.read(file).run(out, opener, progress=False)
+    assert contents(out) == before
 
 
-@pytest.mark.parametrize(
-    "changes, complaint",
-    [
-        ({"pairs": []}, "list of pairs"),
-        ({"pairs": [{"content": "cat.png"}]}, "no style"),
-        ({"pairs": [{"content": "cat.png", "style": "gone.png"}]}, "gone.png does not exist"),
-        ({"pairs": [{"content": "cat.png", "style": 5}]}, "by their files"),
-        ({"pairs": [{"content": "cat.png", "styles": "waves.png"}]}, "closest: 'style'"),
-        ({"pairs": [{"content": "cat.png", "style": "waves.png"}] * 2}, "two pairs called 'cat-waves'"),
-        ({"pairs": [{"name": "../up", "content": "cat.png", "style": "waves.png"}]}, "cannot name a folder"),
-        ({"settings": {"usual": {"step": 3}}}, "closest: 'steps'"),
-        ({"settings": {"usual": {"steps": "many"}}}, "whole number"),
-        ({"settings": {"usual": {"size": [1, 2, 3]}}}, "size"),
-        ({"settings": {"usual": {"statistic": "grams"}}}, "grams"),
-        ({"setting": {}}, "closest: 'settings'"),
-    ],
-)
-def test_mistakes_in_the_file_are_told_before_any_work(file, changes, complaint):
-    write(file, **changes)
-    with pytest.raises(NetLensError, match=complaint) as caught:
-        Batch.read(file)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("damage", [b"", b"\xff\xd8 no picture"])
+def test_a_damaged_picture_is_told_and_made_again(file, tmp_path, damage):
+    out = tmp_path / "out"
+    run(file, out)
+    before = contents(out)
+    (out / "both" / "usual" / RESULT).write_bytes(damage)
+    with pytest.warns(NetLensWarning, match=r"result\.jpg is damaged"):
+        outcomes = run(file, out)
+    assert [outcome.what for outcome in outcomes] == ["skipped", "skipped", "made", "skipped"]
+    assert contents(out) == before
 
 
-def test_a_damaged_file_is_told(file, tmp_path):
-    file.write_text(file.read_text()[:50])
-    with pytest.raises(NetLensError, match=r"batch\.json is damaged"):
-        Batch.read(file)
-    for name, complaint in (("gone.json", "cannot be read"), ("batch.yaml", "neither .json nor .toml")):
-        (tmp_path / "batch.yaml").write_text("pairs:")
-        with pytest.raises(NetLensError, match=complaint):
-            Batch.read(tmp_path / name)
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out\nof memory"), MemoryError("too much"), OSError("disk full")])
+def test_an_error_of_another_kind_fails_its_own_job_only(file, tmp_path, error):
+    def failing(model, weights):
+        if model == "broken":
+            raise error
+        return opener(model, weights)
+
+    write(file, settings={"broken": {"model": "broken"}, "usual": SETTINGS})
+    outcomes = list(Batch.read(file).run(tmp_path / "out", failing, progress=False))
+    assert [outcome.what for outcome in outcomes] == ["failed", "made", "failed", "made"]
+    assert outcomes[0].why == f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def test_a_person_who_interrupts_ends_it(file, tmp_path):
+    def interrupted(model, weights):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Batch.read(file).run(tmp_path / "out", interrupted, progress=False))
+
+
+def test_an_output_that_cannot_be_written_to_is_told_before_the_first_job(file, tmp_path, monkeypatch):
+    batch = Batch.read(file)
+    with pytest.raises(NetLensError, match="cannot be made a folder"):
+        batch.run(file, opener, progress=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs this may be allowed everything
+    with pytest.raises(NetLensError, match="cannot be written to"):
+        batch.run(tmp_path / "out", opener, progress=False)
+
+
+def test_a_folder_that_cannot_be_made_fails_its_own_jobs_only(file, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "both").write_text("in the way")
+    outcomes = run(file, tmp_path / "out")
+    assert [outcome.what for outcome in outcomes] == ["made", "made", "failed", "failed"]
+    assert "cannot be made a folder" in outcomes[-1].why
+
+
+def test_random_weights_of_a_seed_too_large_for_torch(file, tmp_path):
+    write(file, settings={"usual": SETTINGS | {"seed": 10**30}})
+    assert [outcome.what for outcome in run(file, tmp_path / "out")] == ["made", "made"]
 
 
 def test_settings_come_back_as_they_were():

@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from netlens import images
 from netlens.cli import main
+from netlens.cli.stylize import _check_network
 from netlens.results import read_provenance
 
 QUICK = ["--size", "32x40", "--steps", "2"]
@@ -59,6 +61,22 @@ def test_a_batch_with_its_contact_sheet(files):
     assert images.load(out / "contact.jpg").width > 3 * 200
 
 
+@pytest.mark.parametrize("output", ["out.PNG", "folder"])
+def test_an_output_in_capitals_has_its_provenance_and_a_folder_gets_the_default_name(files, output):
+    (files / "folder").mkdir()
+    result = run(files / "content.png", files / "style.png", *QUICK, "--seed", 10**30, "-o", files / output)
+    assert result.exit_code == 0, result.output
+    made = files / "folder" / "content-stylized.jpg" if output == "folder" else files / output
+    with Image.open(made) as picture:
+        assert ("netlens" in picture.info) == (output == "out.PNG")
+
+
+def write(path, content, **changes):
+    pairs = [{"content": content, "style": "style.png"}]
+    whole = {"pairs": pairs, "settings": {"usual": {"size": 32, "steps": 1}}} | changes
+    path.write_text(json.dumps(whole))
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
@@ -69,12 +87,55 @@ def test_a_batch_with_its_contact_sheet(files):
         (["content.png", "style.png", "--style-layers", "stem.9"], "stem.2"),
         (["content.png", "style.png", "--statistic", "grams"], "statistic 'grams' is unknown"),
         (["content.png", "style.png", "-o", "content.png"], "would be overwritten"),
+        (["content.png", "style.png", "--content-mask", "mask.png", "-o", "mask.png"], "would be overwritten"),
+        (["content.png", "style.png", "--style-mask", "mask.png", "-o", "mask.png"], "would be overwritten"),
+        (["content.png", "style.png", "--start", "other.png", "-o", "other.png"], "would be overwritten"),
+        (["content.png", "style.png", "-o", "picture"], "no suffix of an image format"),
+        (["content.png", "style.png", "-o", "picture.txt"], "no suffix of an image format"),
+        (["content.png", "style.png", "--size", "0"], "size is the longer side"),
+        (["content.png", "style.png", "--size", "nan"], "the sides of --size are whole numbers"),
+        (["content.png", "style.png", "--lr", "-1"], "lr is a finite number above 0"),
+        (["content.png", "style.png", "--style-scale", "inf"], "style_scale is a finite number above 0"),
+        (["--batch", "batch.json", "-o", "content.png"], "cannot be made a folder"),
+        (["--batch", "contact.json", "-o", "."], "contact.jpg is one of the images to read"),
+        (["--batch", "named.json", "--model", "resnet18"], "names the network of every picture"),
+        (["--batch", "named.json", "--weights", "default"], "names the network of every picture"),
+        (["--batch", "batch.json", "--model", "resnet19"], "has no network 'resnet19'"),
         (["content.png", "style.png", "--style-mask", "mask.png", "--style-mask", "mask.png"], "1 style(s) take"),
         (["content.png", "--batch", "batch.json"], "stand in its file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(files, monkeypatch, arguments, complaint):
     monkeypatch.chdir(files)
+    images.save(images.load("content.png"), "contact.jpg")
+    write(files / "batch.json", "content.png")
+    write(files / "contact.json", "contact.jpg")
+    write(files / "named.json", "content.png", model="shapes")
+    before = {path: path.read_bytes() for path in files.iterdir()}
     result = run(*arguments)
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
     assert result.exit_code == 2
     assert complaint in result.output and result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "network, complaint",
+    [
+        ({"model": "resnet19"}, "'resnet18'"),
+        ({"model": "resnet18", "weights": "gone.pth"}, "no such file"),
+        ({"model": "resnet18", "weights": "defualt"}, "no such file"),
+        ({"model": "shapes", "weights": "default"}, "brings its own"),
+    ],
+)
+def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files, network, complaint):
+    settings = {"usual": {"size": 32, "steps": 1}, "wrong": network}
+    write(files / "batch.json", "content.png", settings=settings)
+    result = run("--batch", files / "batch.json", "-o", files / "out")
+    assert result.exit_code == 2 and complaint in result.output
+    assert not (files / "out").exists()
+
+
+@pytest.mark.parametrize("weights", [None, "default", "IMAGENET1K_V1", __file__])
+def test_networks_that_torchvision_has_are_known_without_being_built(monkeypatch, weights):
+    monkeypatch.setattr("netlens.zoo.open_network", None)
+    _check_network("resnet18", weights)

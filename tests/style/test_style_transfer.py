@@ -233,13 +233,43 @@ def test_the_network_is_as_it_was(content):
         ({"param": "oil"}, "param 'oil'"),
         ({"transforms": "wild"}, "transforms 'wild'"),
         ({"style_weights": [1, 2]}, "1 style"),
-        ({"content_weight": -1}, "weights"),
+        ({"style_weights": "a"}, "1 style.*'a'"),
+        ({"style_weights": 5}, "style_weights"),
+        ({"style_weights": ["x"]}, "style_weights"),
+        ({"style_weights": [float("inf")]}, "style_weights"),
+        ({"content_weight": -1}, "content_weight"),
+        ({"content_weight": "1"}, "content_weight"),
+        ({"style_weight": float("inf")}, "style_weight"),
+        ({"tv_weight": float("nan")}, "tv_weight"),
+        ({"content_weight": 0, "style_weight": 0}, "both 0"),
+        ({"lr": -1}, "lr is"),
+        ({"lr": 0}, "lr is"),
+        ({"lr": float("nan")}, "lr is"),
+        ({"target": float("nan")}, "target"),
+        ({"seed": -1}, "seed"),
         ({"steps": 0}, "at least 1"),
+        ({"steps": 2.5}, "steps"),
+        ({"scales": True}, "scales"),
         ({"style_layers": {"1": 0.0}}, "weight 0"),
+        ({"style_layers": {"1": "x"}}, "style_layers gives '1'"),
+        ({"style_layers": {"1": float("inf")}}, "style_layers gives '1'"),
+        ({"style_layers": []}, "names no layer"),
+        ({"content_layers": {}}, "content_layers names no layer"),
+        ({"content_layers": 1.5}, "content_layers are names"),
+        ({"content_layers": [None]}, "content_layers are names"),
         ({"content_wieght": 1}, "content_weight"),
         ({"regions": [(None, None), (None, None)]}, "1 regions"),
         ({"regions": (torch.zeros(4, 4), None)}, "above 0"),
-        ({"size": 8}, "too small"),
+        ({"size": 8}, "the content would be 6 × 8, too small"),
+        ({"size": 0}, "size is .* not 0"),
+        ({"size": 32.0}, "size is"),
+        ({"size": "32"}, "size is"),
+        ({"size": (1, 2, 3)}, "size is"),
+        ({"size": 10**9}, "the content would have over"),
+        ({"style_scale": float("inf")}, "style_scale"),
+        ({"style_scale": 1e9}, "style 0 would have over"),
+        ({"style_scale": 1e308}, "style 0 would have over"),
+        ({"style_scale": 0.1}, "style 0 would be"),
     ],
 )
 def test_mistakes_are_told_in_one_line(flat, content, options, complaint):
@@ -254,6 +284,17 @@ def test_pictures_out_of_range_and_networks_without_maps_are_refused(flat, conte
     vectors = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 40, 4)).double())
     with pytest.raises(NotApplicable, match="no style"):
         stylize(vectors, content, STYLE, size=None)
+
+
+@pytest.mark.parametrize("flat", [None, nn.ReLU()])
+def test_what_is_no_flat_model_is_told(flat, content):
+    with pytest.raises(NetLensError, match="takes a FlatModel"):
+        stylize(flat, content, STYLE)
+
+
+def test_a_seed_may_be_as_large_as_one_likes(flat, content):
+    options = PLAIN | {"start": "noise", "transforms": "jitter", "steps": 1, "style_layers": LAYERS, "seed": 10**30}
+    assert stylize(flat, content, STYLE, progress=False, **options).seeds == (10**30,)
 
 
 def test_references_are_read_once_and_no_step_runs_beyond_the_deepest_layer(flat, content):

@@ -1,0 +1,76 @@
+"""What the options of a style transfer may be, told before anybody waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from netlens.errors import NetLensError
+from netlens.style.colour import COLOURS
+from netlens.style.losses import LOSSES
+
+if TYPE_CHECKING:
+    from netlens.style.transfer import StyleTransfer
+
+
+def check(options: StyleTransfer) -> None:
+    """Raise for an option that no picture could be made with, whatever the network and the pictures are."""
+    for name, known in (("colour", COLOURS), ("loss", LOSSES)):
+        value = getattr(options, name)
+        if value not in known:
+            raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
+    for name, least in (("steps", 1), ("scales", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if not _whole(value) or value < least:
+            raise NetLensError(f"{name} is a whole number of at least {least}, not {value!r}.")
+    for name in ("content_weight", "style_weight", "tv_weight"):
+        value = getattr(options, name)
+        if not _finite(value) or value < 0:
+            raise NetLensError(f"{name} is a finite number of 0 or more, not {value!r}.")
+    if not options.content_weight and not options.style_weight:
+        raise NetLensError("content_weight and style_weight are both 0; give one of them at least a weight above 0.")
+    for name in ("style_scale", "lr"):
+        value = getattr(options, name)
+        if not (_finite(value) and value > 0) and not (name == "lr" and value is None):
+            raise NetLensError(f"{name} is a finite number above 0, not {value!r}.")
+    if options.target is not None and not _finite(options.target):
+        raise NetLensError(f"target is a finite number, not {options.target!r}.")
+    for name in ("content_layers", "style_layers"):
+        _check_layers(name, getattr(options, name))
+    _check_size(options.size)
+
+
+def _check_layers(name: str, layers: Any) -> None:
+    if layers is None:
+        return
+    named = list(layers) if isinstance(layers, (Mapping, Sequence)) and not isinstance(layers, str) else [layers]
+    if not named:
+        raise NetLensError(f"{name} names no layer; name one at least, or leave it out.")
+    for layer in named:
+        if not isinstance(layer, (str, type)) and not _whole(layer):
+            raise NetLensError(f"{name} are names of layers, or a mapping from names to weights, not {layers!r}.")
+    for layer, weight in layers.items() if isinstance(layers, Mapping) else ():
+        if not _finite(weight) or weight < 0:
+            raise NetLensError(f"{name} gives {layer!r} the weight {weight!r}; weights are finite numbers, 0 or more.")
+    if isinstance(layers, Mapping) and not any(layers.values()):
+        raise NetLensError(f"{name} gives all layers weight 0; name one at least that counts.")
+
+
+def _check_size(size: Any) -> None:
+    sides = size if isinstance(size, (tuple, list)) and len(size) == 2 else (size,)
+    if size is not None and not all(_whole(side) and side >= 1 for side in sides):
+        raise NetLensError(f"size is the longer side in pixels or (height, width), at least 1, not {size!r}.")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> bool:
+    # a whole number too large for a float is no number that anything here could be multiplied by
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
