@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import secrets
-import warnings
 from pathlib import Path
 from typing import IO
 
@@ -77,19 +76,17 @@ def _read(path: Path) -> Image.Image:
 
 
 def _decode(file: IO[bytes], name: str) -> Image.Image:
-    with warnings.catch_warnings():
-        # Pillow warns where this module raises
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(file)
-        except Image.DecompressionBombError as error:
-            raise ImageError(f"{name} has over {MAX_PIXELS:,} pixels; shrink or crop it first.") from error
-        except UnidentifiedImageError as error:
-            raise ImageError(f"{name} holds no image that Pillow knows; convert it to JPEG or PNG.") from error
-        except Exception as error:  # decoders raise whatever comes: struct.error, ValueError, SyntaxError, ...
-            raise ImageError(f"{name} has a damaged header ({_line(error)}); download or export it again.") from error
-        with image:
-            return _rgb(image, name)
+    # without warnings.catch_warnings: threads that read pictures at once would leave its filters behind
+    try:
+        image = Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name} has over {MAX_PIXELS:,} pixels; shrink or crop it first.") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} holds no image that Pillow knows; convert it to JPEG or PNG.") from error
+    except Exception as error:  # decoders raise whatever comes: struct.error, ValueError, SyntaxError, ...
+        raise ImageError(f"{name} has a damaged header ({_line(error)}); download or export it again.") from error
+    with image:
+        return _rgb(image, name)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

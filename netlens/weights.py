@@ -12,6 +12,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 _AUXILIARY = ("aux1", "aux2", "AuxLogits", "aux_classifier")  # heads for training, which explanations never run
 _SLOW_INIT = ("googlenet", "inception_v3")
 _SHOWN = 3
+_QUIET = Lock()  # threads that silence warnings at once would leave them silent
 
 
 def build(name: str, weights: str | os.PathLike[str] | None = None, **options: Any) -> nn.Module:
@@ -178,7 +180,7 @@ def _read(path: Path) -> Any:
 
             return OrderedDict(load_file(path))
         if path.suffix in _TORCH_SUFFIXES:
-            with warnings.catch_warnings():
+            with _QUIET, warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # torch's guesses about a bad file; ours is the error
                 return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -234,7 +236,7 @@ def _misfits(module: nn.Module, state: OrderedDict[str, Tensor]) -> list[str]:
     tensors = [*module.parameters(), *module.buffers()]
     try:
         twin = copy.deepcopy(module, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors})
-        with warnings.catch_warnings():
+        with _QUIET, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that loading into a twin has no effect
             keys = twin.load_state_dict(trial, strict=False)
     except (RuntimeError, ValueError) as error:

@@ -9,6 +9,7 @@ import click
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, opened, weights_option
 from netlens.cli.outputs import output_path
+from netlens.errors import NetLensError
 
 
 @main.command()
@@ -17,7 +18,7 @@ from netlens.cli.outputs import output_path
 @model_option
 @weights_option
 @click.option("--groups", type=int, metavar="N", help="So many kinds of place instead of a grid of all (scikit-learn).")
-@click.option("--cells", type=int, default=7, show_default=True, help="Places along the longer side of the grid.")
+@click.option("--cells", type=int, help="Places along the longer side of the grid.  [default: 7]")
 @click.option(
     "--cell-size", type=click.IntRange(min=16), default=96, show_default=True, help="Of a picture, in pixels."
 )
@@ -31,7 +32,7 @@ def atlas(
     model: str,
     weights: str | None,
     groups: int | None,
-    cells: int,
+    cells: int | None,
     cell_size: int,
     size: int | None,
     steps: int,
@@ -49,13 +50,15 @@ def atlas(
         from netlens.visualization.picture import expected_size
 
         path = output_path(output, f"{Path(image).stem}-atlas.png", [image])
+        if cells is not None and groups is not None:
+            raise NetLensError("--groups are of all places, so --cells would change nothing; give one of them.")
         flat = opened(model, weights)
         made = visualization.activation_atlas(
             flat,
             image,
             layer,
             groups=groups,
-            cells=cells,
+            cells=7 if cells is None else cells,
             cell_size=cell_size,
             size=expected_size(flat) if size is None else size,
             steps=steps,

@@ -24,10 +24,10 @@ from netlens.errors import NetLensError
 @click.option("--steps", type=int, help="Steps at each size.  [default: 10; 4 in a film]")
 @click.option("--step", type=float, default=1.5, show_default=True, help="Grey levels that a pixel moves by.")
 @click.option("--jitter", type=int, default=32, show_default=True, help="Shift before each step, in pixels.")
-@click.option("--tile", type=int, default=512, show_default=True, help="Side of what runs at once, in pixels.")
+@click.option("--tile", type=int, default=448, show_default=True, help="Side of what runs at once, in pixels.")
 @click.option("--size", type=click.IntRange(min=16), help="Longer side in pixels, if not the image's own.")
 @click.option("--zoom", "frames", type=click.IntRange(min=1), metavar="N", help="A film of N frames, each nearer.")
-@click.option("--factor", type=float, default=1.04, show_default=True, help="How much nearer each frame is.")
+@click.option("--factor", type=float, help="How much nearer each frame is.  [default: 1.04]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film.")
 def dream(
@@ -44,7 +44,7 @@ def dream(
     tile: int,
     size: int | None,
     frames: int | None,
-    factor: float,
+    factor: float | None,
     seed: int,
     output: str | None,
 ) -> None:
@@ -60,6 +60,8 @@ def dream(
         suffix = ".png" if frames is None else ".gif"
         inputs = [image] if towards is None else [image, towards]
         path = output_path(output, f"{Path(image).stem}-dream{suffix}", inputs, suffix)
+        if factor is not None and frames is None:
+            raise NetLensError("--factor is about the frames of a film; give --zoom, too.")
         key, _, channel = layer.partition(":")
         if channel and towards is not None:
             raise NetLensError("--towards is about all channels of a layer; give --layer without one.")
@@ -74,8 +76,7 @@ def dream(
         if frames is None:
             visualization.dream(flat, image, goal, towards=towards, size=size, **options).save(path)
         else:
-            film = visualization.zoom(
-                flat, image, goal, n_frames=frames, factor=factor, towards=towards, size=size, **options
-            )
+            options |= {} if factor is None else {"factor": factor}
+            film = visualization.zoom(flat, image, goal, n_frames=frames, towards=towards, size=size, **options)
             film.save_gif(path, seconds=frames / 12)
         click.echo(f"wrote {path}")

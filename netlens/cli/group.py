@@ -12,6 +12,9 @@ import click
 from netlens import __version__
 from netlens.errors import NetLensError, NetLensWarning
 
+# on CPUs, on GPUs, and where a tensor would have more bytes than can be counted
+_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
+
 
 class Failure(click.ClickException):
     """An error that a person can mend: one line, exit code 2."""
@@ -31,9 +34,14 @@ def reported() -> Iterator[None]:
             yield
         except NetLensError as error:
             raise Failure(" ".join(str(error).split())) from error
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+                raise
+            raise Failure("there is not enough memory; choose a smaller --size.") from error
         finally:
-            for warning in caught:
-                click.echo(f"note: {warning.message}", err=True)
+            # the frames of a film all say the same
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                click.echo(f"note: {message}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -21,11 +21,16 @@ weights_option = click.option(
 
 def opened(model: str, weights: str | None) -> FlatModel:
     """The network that `--model` and `--weights` name; it is told when it knows nothing."""
+    import torch
+
     from netlens.zoo import BUNDLED, open_network
 
-    flat = open_network(model, weights)
+    with torch.random.fork_rng(devices=[]):
+        # the same random weights each time, so that --seed says all that is random
+        torch.random.default_generator.manual_seed(0)
+        flat = open_network(model, weights)
     if model not in BUNDLED and weights is None:
-        click.echo(f"note: {model} has random weights; pass --weights FILE or --weights default.", err=True)
+        click.echo(f"note: {model} has random weights (seed 0); pass --weights FILE or --weights default.", err=True)
     return flat
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,11 +21,16 @@ def output_path(output: str | None, default: str, inputs: Sequence[str] = (), su
 
 
 def check_output(path: Path, inputs: Sequence[str]) -> None:
-    """Raise if there is no folder for a file, or if it is one of those that are read."""
-    if not path.absolute().parent.is_dir():
+    """Raise if a file cannot be written, or if it is one of those that are read, by themselves or with their folder."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise ImageError(f"there is no folder {path.parent} to write {path.name} into; make it, or choose another -o.")
-    if any(Path(one).resolve() == path.resolve() for one in inputs):
-        raise ImageError(f"{path} is one of the images to read and would be overwritten; choose another -o.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"the folder {path.parent} does not let {path.name} be written into it; choose another -o.")
+    own = path.resolve()
+    for one in map(Path, inputs):
+        if one.resolve() == own or (path.exists() and one.is_dir() and own.is_relative_to(one.resolve())):
+            raise ImageError(f"{path} is one of the images to read and would be overwritten; choose another -o.")
 
 
 def file_name(text: str) -> str:

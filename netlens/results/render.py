@@ -114,7 +114,7 @@ class Render:
         """
         suffix = Path(path).suffix
         header: dict[str, Any] = {"provenance": asdict(self.provenance), "seeds": self.seeds, "captions": self.captions}
-        if suffix == ".png":
+        if suffix.lower() == ".png":
             drawn = captions is not None
             return storage.write(
                 path, self.show(captions, columns).png(header) if drawn else self._png(columns, header)
@@ -146,7 +146,7 @@ class Render:
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:
         """Write the recorded steps as a film of so many seconds, which rests on the last; smaller ones are enlarged."""
-        if Path(path).suffix != ".gif":
+        if Path(path).suffix.lower() != ".gif":
             raise ResultError(f"{path} should end in .gif.")
         if not self.frames:
             raise ResultError("No steps were recorded; render with callbacks=[Frames(every=16)].")

@@ -35,7 +35,10 @@ class Picture(Figure):
         axes.set_axis_off()
 
     def write(self, text: str, x: float, y: float, size: float, within: float, **style: Any) -> None:
-        """Write one line whose top is at y, `size` pixels high; what is wider than `within` shrinks, then is cut."""
+        """Write one line whose top is at y, `size` pixels high; what is wider than `within` shrinks, then is cut.
+
+        What falls out lies before the last part: a layer's own name and the number after it tell more than its path.
+        """
         if not text:
             return
         total, across = self.shape
@@ -45,9 +48,11 @@ class Picture(Figure):
         width = line.get_window_extent(renderer).width
         if width > within:
             line.set_fontsize(points * max(within / width, 0.75))
-        while len(text) > 1 and line.get_window_extent(renderer).width > within:
-            text = text[:-1]
-            line.set_text(text.rstrip() + "…")
+        left = len(text)
+        while left > 1 and line.get_window_extent(renderer).width > within:
+            left -= 1
+            head = left // 3
+            line.set_text(f"{text[:head].rstrip()}…{text[len(text) - left + head :].lstrip()}")
 
     def rgba(self) -> NDArray[np.uint8]:
         """The drawing as (height, width, 4)."""

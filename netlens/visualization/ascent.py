@@ -59,6 +59,7 @@ class Ascent:
         self.groups = self._groups(parameters, make)
         self.rates = [[entry["lr"] for entry in group.optimiser.param_groups] for group in self.groups]
         self.done = done
+        self.alive = done.clone()  # those that a gradient other than 0 has moved, or that nothing has to move any more
         self.kept = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
@@ -141,7 +142,9 @@ class Ascent:
     def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
         health = values * 0
         for gradient in gradients:
-            health = health + gradient.flatten(1).abs().amax(1) * 0
+            strongest = gradient.flatten(1).abs().amax(1)
+            health = health + strongest * 0
+            self.alive[rows] |= strongest != 0
         self.history[step, rows] = values.to(self.history.dtype)
         self.health[step, rows] = health.to(self.health.dtype)
 

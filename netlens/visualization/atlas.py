@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from os import PathLike
-from pathlib import Path
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,21 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens import heatmaps
-from netlens.errors import ImageError, NetLensError, NotApplicable
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Record, direction, layer
 from netlens.results.render import Render
-from netlens.visualization.optvis import OptVis
+from netlens.visualization.drawn import Drawn
+from netlens.visualization.loop import differentiating
+from netlens.visualization.options import number, whole
+from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
-from netlens.visualization.params.base import Sized
+from netlens.visualization.params.base import Sized, made_by
 from netlens.visualization.picture import picture_for, seen_by
 
 if TYPE_CHECKING:
     from netlens.show import Picture
 
+_QUIET = Lock()  # threads that silence warnings at once would leave them silent
+
 
 @dataclass(frozen=True, eq=False)
-class Atlas:
+class Atlas(Drawn):
     """Directions that a layer's activation has over one image, and a picture of each.
 
     layer: its key. image: (C, H, W) in [0, 1]. directions: (N, C'). weights: (N, h, w), how much of each direction is
@@ -62,21 +66,11 @@ class Atlas:
         colours = _colours(len(maps))
         where = [_tinted(whole, one, colour) for one, colour in zip(maps, colours, strict=True)]
         rows = [whole, *self.pictures.images, _strongest(whole, maps, colours), *where]
-        texts = ["image", *(self.pictures.captions or ()), "strongest", *("where" for _ in where)]
+        texts = ["image", *(self.pictures.captions or ()), "strongest", *(f"group {i + 1}" for i in range(len(where)))]
         return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the drawing of `show` as .png, whole or not at all."""
-        from netlens.results import storage
 
-        if Path(path).suffix != ".png":
-            raise ImageError(f"{path} should end in .png.")
-        return storage.write(Path(path), self.show().png())
-
-    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
-        return self.show()._repr_jpeg_()
-
-
+@differentiating()
 def activation_atlas(
     flat: FlatModel,
     image: Any,
@@ -103,10 +97,11 @@ def activation_atlas(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    if cells < 1 or chunk < 1:
-        raise NetLensError(f"cells and chunk are at least 1, not {cells} and {chunk}.")
-    key = flat.key(key)
+    cells, chunk, seed = whole("cells", cells, 1), whole("chunk", chunk, 1), whole("a seed", seed, 0)
+    cosine_power = number("cosine_power", cosine_power, 0)
+    check_options(options)
     base = picture_for(flat, image, size)
+    key = flat.key(key)
     maps = _maps(flat, key, base)
     if groups is None:
         maps = _pooled(maps, cells)
@@ -125,9 +120,8 @@ def activation_atlas(
     for start in range(0, len(units), chunk):
         own = units[start : start + chunk]
         about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
-        made = param(**about) if isinstance(param, type) else replace(param, **about)
         vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
-        parts.append(vis.render(made, steps=steps, progress=progress, **options))
+        parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
     return Atlas(key, base[0].float().cpu(), directions, weights, _together(parts, captions), error, groups is not None)
 
 
@@ -140,9 +134,9 @@ def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
         from sklearn.decomposition import NMF
     except ImportError:
         raise NetLensError("groups need scikit-learn: pip install netlens[atlas], or leave groups out.") from None
-    channels, height, width = maps.shape
+    groups, (channels, height, width) = whole("the number of groups", groups, 1), maps.shape
     limit = min(channels, height * width)
-    if not 1 <= groups <= limit:
+    if groups > limit:
         raise NetLensError(f"a map of {channels} channels, {height} by {width}, has 1 to {limit} groups, not {groups}.")
     values = maps.detach().cpu().double().clamp(min=0).flatten(1).T
     if not values.any():
@@ -161,7 +155,7 @@ def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
 
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():
+    with _QUIET, warnings.catch_warnings():
         # `error` says how well it converged
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit_transform(values), model.components_

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
 from netlens.results.state import State
+from netlens.visualization.options import whole
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class Frames(Callback):
     """Keeps the pictures of every so many steps, the first and the last ones included: what `Render.save_gif` shows."""
 
     def __init__(self, every: int = 16) -> None:
-        if every < 1:
-            raise NetLensError(f"a frame is kept of every so many steps, at least 1, not {every}.")
-        self.every = every
+        self.every = whole("how many steps a frame is kept of", every, 1)
         self.images: list[Tensor] = []
         self.last = -1
 

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from netlens import heatmaps
-from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.errors import ImageError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record
 from netlens.objectives.layers import channel_maps
 from netlens.results.render import Render
+from netlens.visualization.drawn import Drawn
 from netlens.visualization.judge import weights_of
+from netlens.visualization.options import network, whole
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -43,7 +45,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Examples(Sequence[Example]):
+class Examples(Drawn, Sequence[Example]):
     """The most exciting images, most first. skipped: files that could not be read, and why. n_read: how many could be.
 
     picture: what was optimised to excite the same, shown first.
@@ -73,17 +75,6 @@ class Examples(Sequence[Example]):
         drawn = torch.cat([one.expand(-1, channels, -1, -1) for one in shown + images])
         return sheet(drawn, texts + [one.path.stem for one in self.best], subtitles)
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the drawing of `show` as .png, whole or not at all."""
-        from netlens.results import storage
-
-        if Path(path).suffix != ".png":
-            raise ImageError(f"{path} should end in .png.")
-        return storage.write(Path(path), self.show().png())
-
-    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
-        return self.show()._repr_jpeg_()
-
 
 def most_exciting(
     flat: FlatModel, objective: Objective, folder: Folder, k: int = 8, crops: bool = False, batch: int = 16
@@ -94,8 +85,8 @@ def most_exciting(
     position sees. Images are prepared as the network expects; no more than `batch` and k of them are in memory at a
     time. Of equals, the first by name. A file that cannot be read is skipped, with one warning for all.
     """
-    if k < 1 or batch < 1:
-        raise NetLensError(f"k and batch are at least 1, not {k} and {batch}.")
+    network(flat)
+    k, batch = whole("k", k, 1), whole("a batch", batch, 1)
     if crops and not isinstance(objective, Channel):
         raise NotApplicable(f"crops show where a channel is excited; {objective} is none, so leave crops out.")
     flat.keys_of(objective.layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, guide, layer
 from netlens.results.provenance import Provenance
@@ -20,6 +21,7 @@ from netlens.results.render import Render
 from netlens.visualization.gradients import normalised
 from netlens.visualization.loop import differentiating
 from netlens.visualization.octaves import octave_sizes
+from netlens.visualization.options import instance, known, number, typed, whole
 from netlens.visualization.params import FromImage
 from netlens.visualization.params.invertible import resampled
 from netlens.visualization.picture import picture_for
@@ -40,14 +42,17 @@ class Dreaming:
     iterations: int = 10
     jitter: int = 32
     step: float = 1.5
-    tile: int | None = 512
+    tile: int | None = 448
     overlap: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
+        typed(self)
+        if self.seed < 0:
+            raise NetLensError(f"a seed is at least 0, not {self.seed}.")
         if self.iterations < 1 or self.jitter < 0:
             raise NetLensError(f"iterations are at least 1 and jitter 0, not {self.iterations} and {self.jitter}.")
-        if not (math.isfinite(self.step) and self.step > 0):
+        if self.step <= 0:
             raise NetLensError(f"a step moves pixels by more than 0 grey levels, not {self.step}.")
 
 
@@ -79,10 +84,10 @@ def dream(
     sizes = octave_sizes((base.shape[2], base.shape[3]), how.octaves, how.scale)
     generator = np.random.default_rng(np.random.SeedSequence(how.seed, spawn_key=(2,)))
     values: list[Tensor] = []
-    frames = []
+    frames, alive = [], False
     steps, quiet = len(sizes) * how.iterations, None if progress else True
     with differentiating(), tqdm(total=steps, delay=1, disable=quiet, leave=False) as bar:
-        gradient = Tiled(flat, goal, how.tile, how.overlap)
+        gradient = Tiled(flat, goal, how.tile, how.overlap, sizes[-1])
         detail = torch.zeros_like(base[:, :, :1, :1])
         for extent in sizes:
             start = resampled(base, extent)
@@ -92,7 +97,15 @@ def dream(
                 values.append(value)
                 bar.update()
             detail = picture - start
+            alive = alive or bool(detail.any())
             frames.append(picture.float().cpu())
+    if not alive:
+        warnings.warn(
+            f"the gradient of {goal!r} of {flat.name} is 0 all over the picture, so the dream left it as it was; "
+            "choose another layer or image.",
+            NetLensWarning,
+            stacklevel=2,
+        )
     return Render(
         images=frames[-1],
         history=torch.stack(values)[:, None].cpu(),
@@ -121,10 +134,8 @@ def zoom(
     factor and degrees: by how much each frame is magnified and turned against the one before. All else is as for
     `dream`, but that each frame has 2 octaves of 4 iterations, unless told otherwise.
     """
-    if n_frames < 1:
-        raise NetLensError(f"a film has at least one frame, not {n_frames}.")
-    if not factor >= 1:
-        raise NetLensError(f"a zoom magnifies, so factor is at least 1, not {factor}.")
+    n_frames, degrees = whole("the number of frames", n_frames, 1), number("degrees", degrees)
+    factor = number("a zoom magnifies, so factor", factor, 1)
     how = _dreaming({"octaves": 2, "iterations": 4, **options})
     picture = picture_for(flat, image, size)
     made: list[Render] = []
@@ -154,6 +165,7 @@ def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
+    instance("what is dreamt of", objective, (str, Objective), "the key of a layer, or an objective")
     if towards is None:
         return layer(flat.key(objective)) if isinstance(objective, str) else objective
     if not isinstance(objective, str):
@@ -164,10 +176,7 @@ def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: 
 
 
 def _dreaming(options: dict[str, Any]) -> Dreaming:
-    known = Dreaming.__dataclass_fields__
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise NetLensError(f"a dream has no option {unknown[0]!r}; its options: {', '.join(known)}.")
+    known("a dream", options, Dreaming.__dataclass_fields__)
     return Dreaming(**options)
 
 

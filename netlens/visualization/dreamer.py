@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
@@ -13,9 +16,10 @@ from netlens.objectives.classes import classes_of
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.visualization.dataset import Examples, Folder, most_exciting
-from netlens.visualization.optvis import OptVis
+from netlens.visualization.options import instance, network, number, several, typed, whole
+from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
-from netlens.visualization.params.base import Size, Sized
+from netlens.visualization.params.base import Size, Sized, made_by
 from netlens.visualization.picture import expected_size
 from netlens.visualization.transforms import Transform
 
@@ -45,22 +49,30 @@ class NetDreamer:
     progress: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        network(self.flat)
+        typed(self)
+        instance("options", self.options, Mapping, 'a dict such as {"redirect": 0}')
+        check_options(self.options)
+
     def channel(self, key: str, index: Indices) -> Render:
         """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
-        several = _several(index)
-        return self.render(channel(key, several), [f"{key}:{i}" for i in several])
+        indices = _several(index)
+        return self.render(channel(key, indices), [f"{key}:{i}" for i in indices])
 
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
         """What excites a channel at one position of the map; by default in the middle."""
-        several = _several(index)
+        indices = _several(index)
+        y, x = (None if one is None else whole("a position", one) for one in (y, x))
         place = (
             "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
         )
-        return self.render(neuron(key, several, y, x), [f"{key}:{i} at {place}" for i in several])
+        return self.render(neuron(key, indices, y, x), [f"{key}:{i} at {place}" for i in indices])
 
     def classes(self, target: int | str | Sequence[int | str]) -> Render:
         """What excites a class, by index or name, or several of them, before the softmax."""
-        given = [target] if isinstance(target, (int, str)) else list(target)
+        plain = target.tolist() if isinstance(target, np.ndarray | np.generic | Tensor) else target
+        given = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
         if not given:
             raise NetLensError("no class was given; name at least one.")
         indices = list(classes_of(given, self.flat, len(given)))
@@ -74,8 +86,8 @@ class NetDreamer:
 
     def negative(self, key: str, index: Indices) -> Render:
         """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
-        several = _several(index)
-        return self.render(-channel(key, several), [f"{key}:{i} negative" for i in several])
+        indices = _several(index)
+        return self.render(-channel(key, indices), [f"{key}:{i} negative" for i in indices])
 
     def both(self, key: str, index: Indices) -> Render:
         """For each channel its negative and, next to it, its positive picture."""
@@ -88,8 +100,8 @@ class NetDreamer:
         weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
         without that.
         """
-        if n < 2:
-            raise NetLensError(f"a row of different pictures has at least 2, not {n}.")
+        index, weight = whole("a channel", index), number("weight", weight)
+        n = whole("the number of different pictures", n, 2)
         alone = self.render(channel(key, index), [""])
         strength = float(alone.history[-1].abs().mean())
         objective = channel(key, index) - weight * strength * diversity(key)
@@ -97,6 +109,7 @@ class NetDreamer:
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
         """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
+        index = whole("a channel", index)
         found = most_exciting(self.flat, channel(key, index), folder, k, crops)
         return replace(found, picture=self.channel(key, index))
 
@@ -105,14 +118,14 @@ class NetDreamer:
         n = len(captions)
         own = (self.seed,) * n if seeds is None else tuple(seeds)
         about = {"size": expected_size(self.flat) if self.size is None else self.size, "batch": n, "seed": own}
-        param = self.param(**about) if isinstance(self.param, type) else replace(self.param, **about)  # type: ignore[arg-type]
+        param = made_by(self.param, **about)
         vis = OptVis(self.flat, objective, self.transforms)
         made = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
         return replace(made, captions=tuple(captions))
 
 
 def _several(index: Indices) -> list[int]:
-    several = [index] if isinstance(index, int) else list(index)
-    if not several:
+    found = several("a channel", index)
+    if not found:
         raise NetLensError("no channel was given; name at least one.")
-    return several
+    return found

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.visualization.options import typed
 
 GradientTransform = Callable[[Tensor], Tensor]
 """Takes the gradient at the pictures (N, C, H, W) to another one, each sample by itself."""
@@ -31,6 +32,7 @@ class LaplacianSmoothing:
     levels: int = 4
 
     def __post_init__(self) -> None:
+        typed(self)
         if self.levels < 1:
             raise NetLensError(f"a Laplacian pyramid has at least one level, not {self.levels}.")
 

@@ -16,9 +16,10 @@ from netlens.objectives import caricature as caricature_of
 from netlens.objectives.reference import names_of
 from netlens.results.render import Render
 from netlens.results.row import row
-from netlens.visualization.optvis import OptVis
+from netlens.visualization.options import instance, number
+from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier, Param, Pixel
-from netlens.visualization.params.base import Sized
+from netlens.visualization.params.base import Sized, made_by
 from netlens.visualization.picture import picture_for, seen_by
 from netlens.visualization.transforms import Transform
 from netlens.visualization.transforms.standard import Chain
@@ -54,17 +55,13 @@ def invert(
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    names = names_of(layers)
-    if not names:
-        raise NetLensError("no layer to invert was given; name at least one.")
-    flat.keys_of(names)  # a wrong name raises before anybody waits
+    check_options(options)
     base = picture_for(flat, image, size)
+    names = _names(flat, layers)
     start = _param(param, base, seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
-    norm = defaults[0] if alpha is None else alpha
-    rough = defaults[1] if variation is None else variation
-    if min(norm, rough) < 0:
-        raise NetLensError(f"alpha and variation weigh penalties, so neither is below 0: {norm} and {rough}.")
+    norm = defaults[0] if alpha is None else number("alpha, which weighs a penalty,", alpha, 0)
+    rough = defaults[1] if variation is None else number("variation, which weighs a penalty,", variation, 0)
     made = []
     for key in names:
         distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)
@@ -96,11 +93,10 @@ def caricature(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    names = names_of(layers)
-    if not names:
-        raise NetLensError("no layer was given; name at least one.")
-    flat.keys_of(names)  # a wrong name raises before anybody waits
+    cosine_power = number("cosine_power", cosine_power, 0)
+    check_options(options)
     base = picture_for(flat, image, size)
+    names = _names(flat, layers)
     made = []
     for key in names:
         source = seen_by(flat, layer(key), base)
@@ -112,11 +108,20 @@ def caricature(
     return made[0] if len(made) == 1 else row(*made)
 
 
+def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
+    instance("the choice of layers", layers, (str, int, type, Sequence), "a key, or a list of keys")
+    names = names_of(layers)
+    if not names:
+        raise NetLensError("no layer was given; name at least one.")
+    flat.keys_of(names)  # a wrong name raises before anybody waits
+    return names
+
+
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
     """The parameterisation, with its options, for one picture of the image's size."""
     _, channels, *extent = base.shape
     about = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
-    return param(**about) if isinstance(param, type) else replace(param, **about)  # type: ignore[arg-type]
+    return made_by(param, **about)
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.errors import NotApplicable
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
@@ -35,18 +35,31 @@ class Judge:
     size: Size
 
     @classmethod
-    def of(cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size) -> Judge:
-        """The network looks at pictures at their own size if it can, otherwise at that which it expects."""
+    def of(
+        cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size, others: Sequence[Size] = ()
+    ) -> Judge:
+        """The network looks at pictures at their own size if it can, otherwise at one of others or as it expects."""
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
-        if expected is None or expected == extent or not judge._layers:
+        sizes = list(dict.fromkeys([extent, *others, *([] if expected is None else [expected])]))
+        if not judge._layers:
             return judge
-        try:
-            judge._run(torch.zeros(1, channels_of(flat), *extent))
-        except Exception:  # whatever a layer makes of a size that it cannot take; another cause fails again below
-            judge = replace(judge, size=expected)
-            judge._run(torch.zeros(1, channels_of(flat), *expected))
-        return judge
+        for size in sizes:
+            judge = replace(judge, size=size)
+            try:
+                judge._run(torch.zeros(1, channels_of(flat), *size))
+                return judge
+            except NetLensError:
+                raise
+            except Exception as error:  # whatever a layer makes of a size that it cannot take, or of all
+                failure = error
+        if not isinstance(failure, RuntimeError | AssertionError):  # what layers raise because of a shape
+            raise failure
+        tried = " or ".join(f"{height} by {width}" for height, width in sizes)
+        why = " ".join(str(failure).split())[:160]
+        raise NotApplicable(
+            f"{flat.name} cannot be run on pictures of {tried} pixels ({why}); give the size that it takes."
+        ) from failure
 
     def __call__(
         self, images: Tensor, generators: Generators, rows: Sequence[int] | None = None, redirect: bool = False
@@ -133,7 +146,13 @@ class Judge:
         """What to subtract from pictures, and to multiply them by; a grey network may be known by colours only."""
         known = self.flat.adapter.preprocessing
         mean, std = (torch.tensor(column, dtype=torch.float64) for column in (known.mean, known.std))
-        if channels_of(self.flat) == 1:
+        channels = channels_of(self.flat)
+        if len(mean) not in (1, channels) and channels != 1:
+            raise NotApplicable(
+                f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of {len(mean)}; "
+                "give it an adapter=Adapter(preprocessing=...) with one for each."
+            )
+        if channels == 1:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         device = self._weights.device
         return mean.view(-1, 1, 1).to(device), 1 / std.view(-1, 1, 1).to(device)

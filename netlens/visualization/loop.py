@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.results.state import State
@@ -43,15 +44,17 @@ class Loop:
     def run(self, resume: State | None = None) -> tuple[Tensor, State]:
         """The pictures (N, C, H, W) as they are in the end, and the state there."""
         with differentiating():
-            step = 0 if resume is None else resume.step
+            step = start = 0 if resume is None else resume.step
             stage = self.schedule.stage(max(0, step - 1), self.steps)
             ascent = self._first(stage) if resume is None else self._resumed(stage, resume)
+            alive = ascent.alive.clone()
             self._tell("on_start", ascent, step)
             quiet = None if self.progress else True
             with tqdm(total=self.steps, initial=step, delay=1, disable=quiet, leave=False) as bar:
                 while step < self.steps and not (self.stop is not None and ascent.done.all()):
                     if self.schedule.stage(step, self.steps) != stage:
                         stage += 1
+                        alive |= ascent.alive
                         ascent = self._grown(stage, ascent)
                     ascent.step(step, step < self.redirect, self.schedule.rate(step, self.steps))
                     step += 1
@@ -60,12 +63,24 @@ class Loop:
                         ascent.retire(step, self.stop)
                     self._tell("on_step", ascent, step)
                     bar.update()
+            if step > start:
+                self._warn_of_dead(alive | ascent.alive)
             state = ascent.state(step)
             if stage < len(self.schedule.sizes):  # all were done before the last size
                 ascent = self._grown(len(self.schedule.sizes), ascent)
             self._tell("on_end", ascent, step)
             with torch.no_grad():
                 return ascent.param.image(ascent.result), state
+
+    def _warn_of_dead(self, alive: Tensor) -> None:
+        if not alive.all():
+            dead = ", ".join(str(int(sample)) for sample in (~alive).nonzero())
+            warnings.warn(
+                f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so it "
+                "stayed as it was; choose another layer or channel.",
+                NetLensWarning,
+                stacklevel=4,
+            )
 
     def _first(self, stage: int) -> Ascent:
         weights = weights_of(self.flat)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from netlens.visualization.ascent import MakeOptimiser
 from netlens.visualization.callbacks import Callback, Frames
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.loop import Loop, suited
+from netlens.visualization.options import instance, known, network, whole
 from netlens.visualization.params.base import Param
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms import Transform, standard
@@ -36,10 +39,10 @@ class OptVis:
     """
 
     def __init__(self, flat: FlatModel, objective: Objective, transforms: Transform | None = None) -> None:
-        if not isinstance(flat, FlatModel):
-            raise NetLensError(f"OptVis takes a FlatModel, made by FlatModel.from_nn_Module, not {_kind(flat)}.")
-        if not isinstance(objective, Objective):
-            raise NetLensError(f"OptVis takes an objective such as channel('layer3', 12), not {_kind(objective)}.")
+        network(flat)
+        instance("the objective", objective, Objective, "one such as channel('layer3', 12)")
+        if transforms is not None and (isinstance(transforms, type) or not callable(transforms)):
+            raise NetLensError(f"transforms are None, or a transform such as Chain(), not {transforms!r}.")
         if len(flat.inputs) != 1:
             names = ", ".join(flat.inputs)
             raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
@@ -71,8 +74,12 @@ class OptVis:
 
         Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
         """
-        if steps < 1:
-            raise NetLensError(f"a picture takes at least one step, not {steps}.")
+        steps, redirect = whole("the number of steps", steps, 1), whole("redirect", redirect, 0)
+        instance("param", param, Param, "a parameterisation such as Fourier(224)")
+        instance("resume", resume, (Render, State, NoneType), "what an earlier run gave, or its state")
+        instance("schedule", schedule, (Schedule, NoneType), "a Schedule, or None")
+        if not callable(optimiser):
+            raise NetLensError(f"optimiser makes one of torch, such as partial(Adam, lr=0.05); {optimiser!r} does not.")
         if isinstance(resume, Render) and resume.state is None:
             raise NetLensError("this render has no state to go on from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
@@ -139,5 +146,7 @@ def _described(option: Any) -> Any:
     return getattr(option, "__name__", option)
 
 
-def _kind(value: object) -> str:
-    return f"a {type(value).__name__}"
+def check_options(options: Iterable[str], given: Sequence[str] = ("steps", "progress")) -> None:
+    """Raise unless these name options of `OptVis.render`, but for those that a caller gives by itself."""
+    own = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *given)]
+    known("rendering", options, own)

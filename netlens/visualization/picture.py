@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
+from netlens.errors import ImageError, NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.visualization.judge import Judge, channels_of, weights_of
-from netlens.visualization.params import FromImage
+from netlens.visualization.options import network, whole
+from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.params.invertible import resampled
 from netlens.visualization.transforms.standard import Chain
 
@@ -21,12 +22,14 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
 
     image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of the longer side, if not its own.
     """
-    pictures = FromImage(image, grey=channels_of(flat) == 1).pictures
+    network(flat)
+    pictures = pictures_of(image, channels_of(flat))
+    if pictures.shape[1] != channels_of(flat):
+        raise ImageError(f"{flat.name} takes pictures of {channels_of(flat)} channels, not of {pictures.shape[1]}.")
     if len(pictures) != 1:
         raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
     if size is not None:
-        if size < 1:
-            raise NetLensError(f"a size is at least one pixel, not {size}.")
+        size = whole("a size of the longer side, in pixels,", size, 1)
         height, width = pictures.shape[2:]
         share = size / max(height, width)
         pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.visualization.options import typed
 
 Rate = Callable[[int, int], float]
 """Takes (step, steps) to what the optimiser's learning rate is multiplied by."""
@@ -75,6 +76,7 @@ class Plateau:
     gain: float = 0.01
 
     def __post_init__(self) -> None:
+        typed(self)
         if self.patience < 1:
             raise NetLensError(f"patience is at least one step, not {self.patience}.")
 

@@ -13,6 +13,8 @@ from netlens.flat import FlatModel
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Objective, Record
 from netlens.visualization.judge import Judge
+from netlens.visualization.options import typed
+from netlens.visualization.transforms.base import Size
 from netlens.visualization.transforms.standard import Chain
 
 Span = tuple[int, int, int, int]
@@ -69,21 +71,25 @@ class Tiled:
     tile: the longest side that runs at once; None runs all at once. overlap: what tiles see beyond the part that
     counts; by default the receptive field where that is at most an eighth of the tile, and an eighth elsewhere. With at
     least the receptive field, and layers that see no more of a picture than that, the gradient is that of the whole.
+    picture: a size that a network of one size may take, where nobody knows it.
     """
 
     flat: FlatModel
     objective: Objective
-    tile: int | None = 512
+    tile: int | None = 448
     overlap: int | None = None
+    picture: Size | None = None
 
     def __post_init__(self) -> None:
+        typed(self)
         if self.tile is not None and self.tile < 32:
             raise NetLensError(f"tiles have at least 32 pixels, not {self.tile}.")
         if self.overlap is not None and self.overlap < 0:
             raise NetLensError(f"tiles overlap by 0 pixels or more, not {self.overlap}.")
         self.flat.keys_of(self.objective.layers)  # a wrong name raises here
         probe = (256, 256) if self.tile is None else (self.tile, self.tile)
-        size = Judge.of(self.flat, self.objective, Chain(), probe).size
+        own = () if self.picture is None else (self.picture,)
+        size = Judge.of(self.flat, self.objective, Chain(), probe, own).size
         # a network of one size gets tiles of this size, because a larger picture would have to be shrunk
         self._fixed = None if size == probe else size
         self._reach, self._stride = self._field()

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import get_worker_info
 from torchvision.models import MobileNetV2, VisionTransformer
 
-from netlens.errors import LayerNotFound, NetLensError, NonFiniteError
+from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
@@ -253,7 +253,8 @@ def dead_network(rectifier, bias):
 def test_redirected_gradients_wake_a_dead_unit():
     flat = dead_network(nn.ReLU(), -1.9)
     options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
-    grey = rendered(flat, channel("2", 0), redirect=0, **options)
+    with pytest.warns(NetLensWarning, match="was 0 at all steps for sample 0"):
+        grey = rendered(flat, channel("2", 0), redirect=0, **options)
     assert not grey.history.any() and grey.images.std() < 0.01
     awake = rendered(flat, channel("2", 0), redirect=30, **options)
     assert awake.history[0] == 0 and awake.history[-1] > 0.3
@@ -262,7 +263,8 @@ def test_redirected_gradients_wake_a_dead_unit():
 def test_they_wake_what_starts_above_the_upper_end():
     flat = dead_network(nn.ReLU6(), 5.0)
     options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
-    assert (rendered(flat, channel("2", 1), redirect=0, **options).history == -6).all()
+    with pytest.warns(NetLensWarning, match="was 0 at all steps"):
+        assert (rendered(flat, channel("2", 1), redirect=0, **options).history == -6).all()
     assert rendered(flat, channel("2", 1), redirect=30, **options).history[-1] > -5.9
 
 
@@ -308,8 +310,8 @@ def test_no_layer_beyond_the_deepest_runs():
     flat = flat.replace("1.inner", relu).replace("3", late)
     Counted.calls = 0  # the trace's
     rendered(flat, channel("2", 0), Pixel(8), steps=5, redirect=0)
-    assert Counted.calls == 5
-    with pytest.raises(AssertionError):
+    assert Counted.calls == 6  # one to see whether the network takes pictures of this size
+    with pytest.raises(NotApplicable, match="not needed"):
         rendered(flat, channel("3", 0), Pixel(8), steps=1)
     Counted.calls = 0
     rendered(flat, l2(0.3), Pixel(8), steps=5)  # an objective on the picture needs no network at all
@@ -444,7 +446,7 @@ def test_what_makes_no_sense_is_refused(plain):
         OptVis(plain, channel("nowhere", 0))
     with pytest.raises(NetLensError, match="channel 8"):
         rendered(plain, channel("3", 8), Pixel(12))
-    with pytest.raises(NetLensError, match="at least one step"):
+    with pytest.raises(NetLensError, match="steps is a whole number of at least 1"):
         rendered(plain, channel("3", 0), Pixel(12), steps=0)
     with pytest.raises(NetLensError, match="optimiser"):
         rendered(plain, channel("3", 0), Pixel(12), optimiser=lambda tensors: "adam")
@@ -452,6 +454,55 @@ def test_what_makes_no_sense_is_refused(plain):
         OptVis(nn.Conv2d(3, 3, 1), channel("3", 0))
     with pytest.raises(NetLensError, match="objective"):
         OptVis(plain, "3:0")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"param": Pixel},
+        {"param": "pixel"},
+        {"steps": 1.5},
+        {"steps": "3"},
+        {"steps": True},
+        {"redirect": -1},
+        {"optimiser": "adam"},
+        {"optimiser": None},
+        {"schedule": 3},
+        {"resume": 3},
+        {"transforms": "none"},
+        {"transforms": Chain},
+    ],
+    ids=str,
+)
+def test_options_of_another_type_are_named(plain, options):
+    (name,) = options
+    with pytest.raises(NetLensError, match=name):
+        rendered(plain, channel("3", 0), **{"param": Pixel(12), **options})
+
+
+def test_a_batch_of_which_one_is_dead_says_which():
+    flat = dead_network(nn.ReLU(), -1.9)
+    with torch.no_grad():
+        flat.layers["2"].weight[1] = 0
+    with pytest.warns(NetLensWarning, match="for sample 1,"):
+        rendered(flat, channel("2", [0, 1]), Pixel(6, batch=2), steps=4, redirect=4, transforms=Chain())
+
+
+@pytest.mark.parametrize("expected", [None, (12, 12)])
+def test_a_network_of_another_size_says_which_were_tried(expected):
+    flat = flattened(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), Preprocessing(expected, None, (0.5,) * 3, (1.0,) * 3)
+    )
+    tried = "20 by 20 pixels" if expected is None else "20 by 20 or 12 by 12 pixels"
+    with pytest.raises(NotApplicable, match=tried):
+        rendered(flat, logit(0), Pixel(20))
+    assert rendered(flat, logit(0), Pixel(8), steps=1).images.shape == (1, 3, 8, 8)
+
+
+def test_colours_that_the_preprocessing_does_not_know_are_named():
+    flat = flattened(nn.Sequential(nn.Conv2d(5, 4, 1)), PLAIN)
+    with pytest.raises(NotApplicable, match="takes 5 channels, but its preprocessing has a mean and std of 3"):
+        rendered(flat, channel("0", 0), Pixel(8))
 
 
 # stopping and going on

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.visualization.options import several, typed
 from netlens.visualization.params.colour import to_image
 
 Size = int | tuple[int, int]
@@ -84,11 +85,13 @@ class Sized(Param):
     decorrelate: bool = True
 
     def __post_init__(self) -> None:
-        extent_of(self.size)
-        if not _counts(self.batch) or not _counts(self.channels):
-            raise NetLensError(f"batch and channels are at least 1, not {self.batch!r} and {self.channels!r}.")
-        if isinstance(self.seed, Sequence):
-            object.__setattr__(self, "seed", tuple(self.seed))  # a list would be no part of a frozen value
+        typed(self)
+        extent, seeds = extent_of(self.size), tuple(several("a seed", self.seed))
+        # a list would be no part of a frozen value
+        object.__setattr__(self, "size", extent[0] if _single(self.size) else extent)
+        object.__setattr__(self, "seed", seeds[0] if _single(self.seed) else seeds)
+        if min(self.batch, self.channels) < 1:
+            raise NetLensError(f"batch and channels are at least 1, not {self.batch} and {self.channels}.")
         if len(self.seeds) != self.batch:
             raise NetLensError(f"there are {len(self.seeds)} seeds for a batch of {self.batch}; give one for each.")
         if min(self.seeds) < 0:
@@ -120,6 +123,15 @@ class Sized(Param):
         return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
 
 
+def made_by(param: Any, **about: Any) -> Sized:
+    """The parameterisation that a class, or one with options of its own, makes with these options."""
+    if isinstance(param, type) and issubclass(param, Sized):
+        return param(**about)
+    if isinstance(param, Sized):
+        return replace(param, **about)
+    raise NetLensError(f"param is a parameterisation such as Fourier, or one with options, not {param!r}.")
+
+
 def noise(generator: torch.Generator, *shape: int) -> Tensor:
     """Standard normal numbers, in float64, so that every precision starts from the same picture."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -134,14 +146,17 @@ def leaf(tensor: Tensor) -> Tensor:
 
 def extent_of(size: Size) -> tuple[int, int]:
     """Height and width of a size, which may be one side of a square."""
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or not all(map(_counts, sides)):
+    try:
+        sides = several("a side", size, least=1) * (2 if _single(size) else 1)
+    except NetLensError:
+        sides = []
+    if len(sides) != 2:
         raise NetLensError(f"a size is a side in pixels or (height, width), not {size!r}.")
     return sides[0], sides[1]
 
 
-def _counts(number: int) -> bool:
-    return isinstance(number, int) and number >= 1
+def _single(value: Any) -> bool:
+    return not hasattr(value, "__len__") or np.ndim(value) == 0
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.images import Source, load
+from netlens.visualization.options import typed
+from netlens.visualization.params.alpha import over
 from netlens.visualization.params.base import Size, leaf
 from netlens.visualization.params.colour import grey
 from netlens.visualization.params.fourier import Fourier
@@ -41,9 +44,10 @@ class FromImage(Wrapped):
         base = self.base if isinstance(self.base, type) else type(self.base)
         if not issubclass(base, Invertible):
             raise NetLensError(f"Pixel, Fourier and Pyramid can start at an image, {self.base!r} cannot.")
-        pictures = _pictures(self.source)
-        if self.grey and pictures.shape[1] >= 3:
-            pictures = grey(pictures[:, :3])
+        typed(self)
+        if self.copies < 1:
+            raise NetLensError(f"each image starts at least one picture, not {self.copies}.")
+        pictures = pictures_of(self.source, 1 if self.grey else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)
         object.__setattr__(self, "pictures", pictures.repeat_interleave(self.copies, 0))
@@ -62,13 +66,37 @@ class FromImage(Wrapped):
 
     def with_channels(self, channels: int) -> FromImage:
         """With further channels full: a channel for alpha starts opaque."""
-        images = self.pictures[:, :channels]
+        images = coloured(self.pictures, channels)[:, :channels]
+        if channels > images.shape[1] + 1:
+            raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
         full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
-        return FromImage(torch.cat([images, full], 1), self.base, seed=self.seed)
+        other = copy(self)
+        object.__setattr__(other, "pictures", torch.cat([images, full], 1))
+        return other
+
+
+def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
+    """(N, C, H, W) in [0, 1], float64: transparency laid on white; in so many channels, or in its own 1 or 3."""
+    pictures = _pictures(image)
+    own = pictures.shape[1]
+    if own == channels:
+        return pictures
+    if own not in (1, 3, 4):
+        shape = tuple(pictures.shape[1:])
+        raise ImageError(f"an image has 1, 3 or 4 channels, before its height and width, not {shape}; permute it.")
+    if own == 4:
+        pictures = over(pictures, 1.0)
+    return pictures if channels is None else coloured(pictures, channels)
+
+
+def coloured(pictures: Tensor, channels: int) -> Tensor:
+    """Pictures in colours or in grey, where so many channels are the other of the two."""
+    if channels == 1:
+        return grey(pictures[:, :3])
+    return pictures.expand(-1, 3, -1, -1) if channels >= 3 and pictures.shape[1] == 1 else pictures
 
 
 def _pictures(image: Tensor | Source) -> Tensor:
-    """(N, C, H, W) in [0, 1], float64."""
     if not isinstance(image, Tensor):
         return torch.from_numpy(np.array(load(image))).permute(2, 0, 1)[None].double() / 255
     if image.ndim not in (3, 4) or image.numel() == 0:

@@ -1,0 +1,32 @@
+"""What draws itself: in a notebook, and as a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netlens.errors import ImageError
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
+
+
+class Drawn(ABC):
+    """Abstract: something of which there is one drawing."""
+
+    @abstractmethod
+    def show(self) -> Picture:
+        """Draw it."""
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the drawing of `show` as .png, whole or not at all."""
+        from netlens.results import storage
+
+        if Path(path).suffix.lower() != ".png":
+            raise ImageError(f"{path} should end in .png.")
+        return storage.write(Path(path), self.show().png())
+
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
+        return self.show()._repr_jpeg_()
