@@ -28,22 +28,26 @@ def live_range(layer: nn.Module) -> tuple[float, float]:
 def _redirected(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradient: Tensor) -> tuple[Tensor | None]:
     (true,) = vjp(output, inputs, gradient)
     assert true is not None
+    dead = _dead(true)
+    if not dead.any():
+        return (true,)
     low, high = live_range(layer)
     x = inputs[0]
     # a gradient that would push the unit further out of its live range does no good, and Adam would remember it
     inwards = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
-    return (torch.where(inwards & _dead(true), gradient, true),)
+    return (torch.where(inwards & dead, gradient, true),)
 
 
 def _straight(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradient: Tensor) -> tuple[Tensor | None]:
     (true,) = vjp(output, inputs, gradient)
     assert true is not None
-    return (torch.where(_dead(true), gradient, true),)
+    dead = _dead(true)
+    return (torch.where(dead, gradient, true) if dead.any() else true,)
 
 
 def _dead(gradient: Tensor) -> Tensor:
     """Of which samples nothing got through, in a shape that broadcasts."""
-    return gradient.eq(0).flatten(1).all(1).view(-1, *[1] * (gradient.ndim - 1)) if gradient.ndim > 1 else gradient == 0
+    return ~gradient.flatten(1).any(1).view(-1, *[1] * (gradient.ndim - 1)) if gradient.ndim > 1 else gradient == 0
 
 
 MORTAL: tuple[type[nn.Module], ...] = (nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)
