@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -141,6 +142,16 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["visualize", "shapes", f"{LAYER}:1", "--at", "9"], ["--at"]),
     (["visualize", "shapes", f"{LAYER}:1", "--images", "nowhere"], ["nowhere"]),
     (["visualize", "shapes", f"{LAYER}:1", "-o", "no/out.png"], ["no"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--images", ".", "-o", "photo.png"], ["photo.png", "overwritten"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--images", ".", "-o", "./sub/../photo.png"], ["overwritten"]),
+    (["visualize", "shapes", f"{LAYER}:1", "-k", "3"], ["-k", "--images"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--size", "3000000"], ["memory", "--size"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--size", "10000000000"], ["memory", "--size"]),
+    (["dream", "photo.png", "--layer", LAYER, "--factor", "1.1"], ["--factor", "--zoom"]),
+    (["dream", "photo.png", "--layer", LAYER, "--scale", "nan"], ["scale", "finite"]),
+    (["invert", "photo.png", "--layer", LAYER, "--alpha", "nan"], ["alpha", "finite"]),
+    (["invert", "photo.png", "--layer", LAYER, "--variation", "inf"], ["variation", "finite"]),
+    (["atlas", "photo.png", "--layer", LAYER, "--groups", "2", "--cells", "3"], ["--groups", "--cells"]),
     (["visualize", "shapes", f"{LAYER}:1", "-o", "out.jpg"], ["out.jpg", "PNG"]),
     (["dream", "missing.png", "--layer", LAYER], ["missing.png"]),
     (["dream", "text.jpg", "--layer", LAYER], ["text.jpg"]),
@@ -164,9 +175,10 @@ WRONG: list[tuple[list[str], list[str]]] = [
 @pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str]) -> None:
     Path("text.jpg").write_text("hello")
-    before = {path: path.read_bytes() for path in Path().iterdir()}
+    Path("sub").mkdir()
+    before = {path: path.read_bytes() for path in Path().glob("*.*")}
     failed(run(*arguments), *words)
-    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+    assert {path: path.read_bytes() for path in Path().glob("*.*")} == before
 
 
 def test_an_interrupt_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,3 +199,47 @@ def test_random_weights_and_broken_images_are_said() -> None:
         "dream", "photo.png", "--layer", "features.0", "--model", "squeezenet1_1", "--octaves", "1", "--steps", "1"
     )
     assert result.exit_code == 0 and "squeezenet1_1 has random weights" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_into_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)  # the tests may run as root, whom no permission stops
+    monkeypatch.setattr("netlens.zoo.open_network", lambda *_: pytest.fail("opened"))
+    failed(visualize(f"{LAYER}:0", "-o", "out.png"), "out.png")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_lack_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def greedy(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("netlens.visualization.ascent.Ascent.step", greedy)
+    failed(visualize(f"{LAYER}:0"), "not enough memory", "--size")
+
+
+def test_suffixes_may_be_in_capitals() -> None:
+    assert wrote(visualize(f"{LAYER}:0", "-o", "out.PNG"), "out.PNG").size == (32, 32)
+    wrote(visualize(f"{LAYER}:0", "--images", ".", "-k", "1", "-o", "row.PNG"), "row.PNG")
+    film = ["--octaves", "1", "--steps", "1", "--size", "64", "--zoom", "2", "-o", "film.GIF"]
+    assert wrote(run("dream", "photo.png", "--layer", LAYER, *film), "film.GIF").n_frames == 2
+    grid = ["--layer", "trunk_output.block2", "--cell-size", "16", "--steps", "1", "--cells", "1", "-o", "atlas.PNG"]
+    wrote(run("atlas", "photo.png", *grid), "atlas.PNG")
+
+
+def test_random_weights_are_the_same_each_time_and_touch_no_generator() -> None:
+    state = torch.get_rng_state()
+    for name in ("one.png", "two.png"):
+        options = ["--steps", "1", "--size", "32", "-o", name]
+        result = run("visualize", "squeezenet1_1", "features.0:0", *options)
+        assert result.exit_code == 0 and "random weights (seed 0)" in result.stderr
+        assert torch.equal(torch.get_rng_state(), state)
+    assert Path("one.png").read_bytes() == Path("two.png").read_bytes()
+
+
+def test_a_film_of_a_dead_layer_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "netlens.visualization.tiles.Tiled.__call__", lambda self, image: (image.sum() * 0, torch.zeros_like(image))
+    )
+    result = run("dream", "photo.png", "--layer", LAYER, "--octaves", "1", "--steps", "1", "--zoom", "3")
+    assert result.exit_code == 0 and result.stderr.count("note: the gradient of layer(") == 1

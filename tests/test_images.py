@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +317,13 @@ def test_no_global_state_changes_and_no_file_stays_open(tmp_path):
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)) == before
     if open_files:
         assert len(list(Path("/proc/self/fd").iterdir())) == open_files
+
+
+def test_threads_that_read_at_once_leave_no_filter_behind():
+    data, before = encoded(picture(), "PNG"), list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: images.load(data), range(2000)))
+    assert list(warnings.filters) == before
 
 
 def test_the_given_picture_is_left_alone():

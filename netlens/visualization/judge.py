@@ -150,7 +150,7 @@ class Judge:
         if len(mean) not in (1, channels) and channels != 1:
             raise NotApplicable(
                 f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of {len(mean)}; "
-                "give it an adapter=Adapter(preprocessing=...) with one for each."
+                "give it an adapter=Adapter(preprocessing=...) whose mean and std are one number for all channels."
             )
         if channels == 1:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)

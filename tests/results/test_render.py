@@ -156,6 +156,16 @@ def test_it_shows_what_was_made_of_which_seed():
     assert Image.open(io.BytesIO(jpeg)).size[0] > size["width"]
 
 
+def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end():
+    (said,) = texts(render(1).show(captions=["trunk_output.block1.block1-0.activation and more of it · 0.836"]))
+    assert said.startswith("trunk") and "…" in said and said.endswith("· 0.836")
+
+
+def test_suffixes_may_be_in_capitals(tmp_path):
+    assert Image.open(render().save(tmp_path / "r.PNG")).format == "PNG"
+    assert Image.open(render(frames=(torch.rand(2, 3, 4, 4),)).save_gif(tmp_path / "r.GIF")).format == "GIF"
+
+
 def test_a_drawing_with_captions_is_saved_with_its_provenance(tmp_path):
     path = render().save(tmp_path / "drawn.png", captions=["a", "b"])
     assert read_provenance(path) == MADE_BY

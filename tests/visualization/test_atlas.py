@@ -134,6 +134,32 @@ def test_a_square_map_of_an_oblong_image_is_drawn_over_all_of_it(flat, image, mo
     assert (saturation[13:51] > 0.3).all() and (saturation[:11] == 0).all() and (saturation[53:] == 0).all()
 
 
+@pytest.mark.parametrize("groups", [None, 2])
+def test_it_is_the_same_in_inference_mode(flat, image, groups):
+    wanted = activation_atlas(flat, image, "3", groups=groups, cells=2, **FAST)
+    with torch.inference_mode():
+        found = activation_atlas(flat, image.clone(), "3", groups=groups, cells=2, **FAST)
+    assert torch.equal(found.pictures.images, wanted.pictures.images)
+
+
+def test_each_group_is_called_by_its_number(flat, image, monkeypatch):
+    said = []
+    monkeypatch.setattr("netlens.show.sheet", lambda images, texts, **_: said.extend(texts))
+    activation_atlas(flat, image, "3", groups=2, **FAST).show()
+    assert said == ["image", "group 1", "group 2", "strongest", "group 1", "group 2"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"groups": 1.5}, {"groups": "2"}, {"cells": 2.5}, {"chunk": 1.5}, {"seed": -1}, {"param": "x"}, {"optimizer": 3}],
+    ids=str,
+)
+def test_options_of_another_type_are_named(flat, image, options):
+    (name,) = options
+    with pytest.raises(NetLensError, match=name):
+        activation_atlas(flat, image, "3", **{**FAST, **options})
+
+
 def test_errors(flat, image, monkeypatch):
     with pytest.raises(LayerNotFound):
         activation_atlas(flat, image, "22", **FAST)

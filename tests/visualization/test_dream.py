@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from netlens.errors import ImageError, LayerNotFound, NetLensError, NonFiniteError
+from netlens.errors import ImageError, LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, content, guide, layer, logit
@@ -256,6 +257,87 @@ def test_errors(flat, image):
         zoom(flat, image, "3", factor=0.5, progress=False)
     with pytest.raises(ImageError):
         dream(flat, "missing.jpg", "3", progress=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"octaves": 1.5},
+        {"scale": "a"},
+        {"iterations": "3"},
+        {"jitter": 1.5},
+        {"step": float("inf")},
+        {"tile": 64.5},
+        {"overlap": 0.5},
+        {"seed": 1.5},
+        {"seed": -1},
+        {"size": (32, 32)},
+        {"n_frames": 1.5},
+        {"factor": "a"},
+        {"degrees": float("nan")},
+    ],
+    ids=str,
+)
+def test_options_of_another_type_are_named(flat, image, options):
+    (name,) = options
+    with pytest.raises(NetLensError, match=name.replace("n_", "")):
+        zoom(flat, image, "3", **{"n_frames": 1, "progress": False, **options})
+
+
+@pytest.mark.parametrize("objective", [None, 3, layer])
+def test_what_is_no_objective_is_refused(flat, image, objective):
+    with pytest.raises(NetLensError, match="what is dreamt of"):
+        dream(flat, image, objective, progress=False)
+    with pytest.raises(NetLensError, match="FlatModel"):
+        dream(nn.Conv2d(3, 3, 1), image, "3", progress=False)
+
+
+@pytest.mark.parametrize("shape", [(72, 90, 3), (2, 40, 40), (5, 40, 40)])
+def test_tensors_of_other_channels_are_refused(flat, shape):
+    with pytest.raises(ImageError, match="1, 3 or 4 channels"):
+        dream(flat, torch.rand(shape), "3", progress=False)
+    with pytest.raises(ImageError, match="1, 3 or 4 channels"):
+        dream(flat, torch.rand(3, 40, 40), "3", towards=torch.rand(shape), progress=False)
+
+
+def test_grey_and_transparent_tensors_are_dreamt_on_as_files_are(flat, image, tmp_path):
+    options = {"octaves": 1, "iterations": 2, "progress": False}
+    rgba = (torch.cat([image, image.mean(0, keepdim=True)]) * 255).round().byte()
+    Image.fromarray(rgba.permute(1, 2, 0).numpy()).save(tmp_path / "rgba.png")
+    by_file = dream(flat, tmp_path / "rgba.png", "3", **options)
+    torch.testing.assert_close(dream(flat, rgba, "3", **options).images, by_file.images, rtol=0, atol=0.02)
+    grey = image[:1]
+    assert torch.equal(
+        dream(flat, grey, "3", **options).images, dream(flat, grey.expand(3, -1, -1), "3", **options).images
+    )
+
+
+def test_a_picture_of_other_channels_than_the_network_takes_is_refused():
+    units = Preprocessing(None, None, (0.5,), (0.25,))
+    five = network(5, units)
+    with pytest.raises(ImageError, match="takes pictures of 5 channels, not of 3"):
+        dream(five, torch.rand(3, 40, 40), "3", progress=False)
+    assert dream(five, torch.rand(5, 40, 40), "3", octaves=1, iterations=1, progress=False).images.shape[1] == 5
+
+
+def test_a_dead_layer_is_said(image):
+    dead = network()
+    with torch.no_grad():
+        dead.layers["0"].weight.zero_()
+        dead.layers["0"].bias.fill_(-1)
+    with pytest.warns(NetLensWarning, match=r"gradient of layer\('1'\).*is 0"):
+        made = dream(dead, image, "1", octaves=1, iterations=2, progress=False)
+    torch.testing.assert_close(made.images[0], image.float())
+
+
+def test_a_network_of_one_unknown_size_dreams_on_pictures_of_it():
+    flat = FlatModel.from_nn_Module(
+        nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), adapter=Adapter(preprocessing=COLOURS)
+    )
+    made = dream(flat, torch.rand(3, 32, 32), logit(0), iterations=4, jitter=0, progress=False)
+    assert made.images.shape == (1, 3, 32, 32) and made.history[-1] > made.history[0]
+    with pytest.raises(NotApplicable, match="448 by 448 or 50 by 40 pixels"):
+        dream(flat, torch.rand(3, 50, 40), logit(0), progress=False)
 
 
 def test_nan_is_named(image):

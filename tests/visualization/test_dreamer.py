@@ -1,5 +1,6 @@
 """NetDreamer: each picture is what was asked for, and as if it were alone."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -114,7 +115,52 @@ def test_options(flat):
     assert NetDreamer(flat, steps=1, progress=False).layer("0").images.shape == (1, 3, 224, 224)
 
 
-def test_errors(dreamer):
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_indices_of_any_library(dreamer, kind):
+    assert dreamer.channel("3", kind(2)).captions == ("3:2",)
+    assert dreamer.neuron("3", kind(2), kind(0), kind(1)).captions == ("3:2 at 0,1",)
+    assert dreamer.classes(kind(2)).captions == ("cat",)
+    assert dreamer.diverse("3", kind(2), n=2).captions == ("3:2 · 1", "3:2 · 2")
+    assert dreamer.channel("3", np.array([2, 1])).captions == ("3:2", "3:1")
+    assert dreamer.classes(torch.tensor([2, 1])).captions == ("cat", "barn swallow")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 32.5}, "a size is a side in pixels"),
+        ({"steps": 1.5}, "steps is a whole number"),
+        ({"steps": "3"}, "steps is a whole number"),
+        ({"seed": 1.5}, "seed is a whole number"),
+        ({"seed": -1}, "a seed is at least 0"),
+        ({"param": "pixel"}, "param is a parameterisation"),
+        ({"param": Chain}, "param is a parameterisation"),
+        ({"transforms": "none"}, "transforms are None"),
+        ({"progress": "no"}, "progress is a str"),
+        ({"options": {"optimizer": None}}, "no option 'optimizer'"),
+        ({"options": {"steps": 3}}, "no option 'steps'"),
+        ({"options": {"optimiser": "adam"}}, "optimiser"),
+        ({"options": 3}, "options is a int"),
+    ],
+    ids=str,
+)
+def test_options_of_another_type_are_named(flat, options, message):
+    with pytest.raises(NetLensError, match=message):
+        NetDreamer(flat, **{"size": 16, "steps": 1, "progress": False, **options}).channel("3", 0)
+
+
+def test_errors(dreamer, flat):
+    with pytest.raises(NetLensError, match="FlatModel"):
+        NetDreamer(nn.Conv2d(3, 3, 1))
+    for ask in (dreamer.channel, dreamer.neuron, dreamer.negative, dreamer.diverse):
+        with pytest.raises(NetLensError, match="a channel is a whole number"):
+            ask("3", 1.5)
+    with pytest.raises(NetLensError, match="a channel is a whole number"):
+        dreamer.examples("3", [0, 1], ".")
+    with pytest.raises(NetLensError, match="a position is a whole number"):
+        dreamer.neuron("3", 1, 0.5, 1)
+    with pytest.raises(ClassNotFound):
+        dreamer.classes(1.5)
     with pytest.raises(LayerNotFound):
         dreamer.channel("trunk", 0)
     with pytest.raises(NetLensError, match="channels are 0 to 5"):

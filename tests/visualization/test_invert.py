@@ -138,6 +138,30 @@ def test_errors(flat, image):
         invert(flat, image, "1", alpha=-1, progress=False)
 
 
+@pytest.mark.parametrize("made", [invert, caricature])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layers": None},
+        {"layers": 1.5},
+        {"param": "pixel"},
+        {"size": 32.5},
+        {"steps": 1.5},
+        {"seed": 1.5},
+        {"transforms": "none"},
+        {"optimizer": 3},
+        {"alpha": float("nan")},
+        {"variation": float("inf")},
+        {"cosine_power": "a"},
+    ],
+    ids=str,
+)
+def test_options_of_another_type_are_named(flat, image, made, options):
+    (name,) = options
+    with pytest.raises(NetLensError, match=name):
+        made(flat, image, **{"layers": "1", "steps": 1, "progress": False, **options})
+
+
 def test_a_row_of_renders(flat, image):
     one = invert(flat, image, "1", steps=3, progress=False)
     two = invert(flat, image, "3", steps=5, size=20, progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -202,6 +203,14 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
         (lambda: Pixel(8, batch=0), "at least 1"),
         (lambda: Pixel(8, batch=2, seed=[1]), "1 seeds for a batch of 2"),
         (lambda: Pixel(8, seed=-1), "a seed is at least 0"),
+        (lambda: Pixel(8.5), "a size is a side in pixels"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, seed=1.5), "a seed is a whole number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, batch="2"), "batch is a whole number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, sd="a"), "sd is a finite number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, decorrelate="no"), "decorrelate is a str"),  # type: ignore[arg-type]
+        (lambda: Pyramid(8, levels=1.5), "levels is a whole number"),  # type: ignore[arg-type]
+        (lambda: FromImage(torch.zeros(8, 8, 3)), "1, 3 or 4 channels"),
+        (lambda: FromImage(torch.zeros(3, 8, 8), copies=1.5), "copies is a whole number"),  # type: ignore[arg-type]
         (lambda: Fourier(8).start(dtype=torch.float16), "float32 or float64"),
         (lambda: Pyramid(8, levels=0), "at least 1 level"),
         (lambda: CPPN(8, layers=0), "at least 1"),
@@ -221,6 +230,8 @@ def test_mistakes_are_told(make: Callable[[], object], message: str) -> None:
 
 
 def test_options_are_values() -> None:
+    assert Fourier(np.int64(8), seed=np.arange(2), batch=np.int32(2)) == Fourier(8, batch=2, seed=(0, 1))
+    assert Fourier(np.array([8, 9])).extent == (8, 9) and Fourier(torch.tensor(8)).size == 8
     assert Fourier(8, batch=2, seed=[1, 2]) == Fourier(8, batch=2, seed=(1, 2))
     assert hash(Fourier(8, batch=2, seed=[1, 2])) == hash(Fourier(8, batch=2, seed=(1, 2)))
     assert replace(Fourier(8), size=9).extent == (9, 9)

@@ -150,3 +150,12 @@ def test_backgrounds_belong_to_samples_and_show_where_transparent() -> None:
     assert (both[:, :, 8:].std((1, 2, 3)) > 0.05).all()
     assert torch.equal(both[1:], laid(2)) and torch.equal(both[:1], laid(1))
     assert not torch.equal(both[0], both[1])
+
+
+def test_grey_becomes_colours_colours_become_grey_and_transparency_white() -> None:
+    one, three, four = (torch.rand(1, n, 6, 7, generator=torch.Generator(), dtype=torch.float64) for n in (1, 3, 4))
+    assert torch.equal(FromImage(one).with_channels(3).pictures, one.expand(-1, 3, -1, -1))
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
+    assert_close(FromImage(three).with_channels(1).pictures, (three * weights).sum(1, keepdim=True))
+    assert_close(FromImage(four).pictures, four[:, :3] * four[:, 3:] + 1 - four[:, 3:])
+    assert Alpha(FromImage(one)).with_channels(3).inner.channels == 4
