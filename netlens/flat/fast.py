@@ -18,6 +18,9 @@ from netlens.flat.taps import tapped_visit
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
 
+BLOCK = 4096
+"""How many weights are summed at a time: few enough that the places of theirs stay at hand."""
+
 Stamp = tuple[tuple[tuple[int, int], ...], tuple[float, ...]]
 
 
@@ -97,21 +100,28 @@ def _sums(tensors: Sequence[Tensor]) -> tuple[float, ...]:
         alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
     found: list[float] = []
     for (device, _), some in alike.items():
+        sums, rest = [], []
         with torch.autocast(device.type, enabled=False):
-            sums = [_sum(tensor.flatten(1)) for tensor in some if tensor.numel() > 4096 and tensor.ndim > 1]
-            # one sum for all others, as most layers have several
-            small = [tensor.reshape(-1) for tensor in some if tensor.numel() <= 4096 or tensor.ndim == 1]
-            if small:
-                sums.append(_sum(torch.cat(small)[None]))
+            for tensor in some:
+                values = _real(tensor).reshape(-1)
+                whole = len(values) // BLOCK * BLOCK
+                if whole:
+                    sums.append(_sum(values[:whole].view(-1, BLOCK)))
+                if whole < len(values):
+                    rest.append(values[whole:] if whole else values)
+            if rest:  # one sum for all of them, as most layers have several small tensors
+                sums.append(_sum(torch.cat(rest)[None]))
             found += torch.stack(sums).tolist()
     return tuple(found)
 
 
+def _real(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.double()
+
+
 def _sum(rows: Tensor) -> Tensor:
-    if rows.is_complex():
-        rows = torch.view_as_real(rows).flatten(1)
-    if rows.dtype not in (torch.float32, torch.float64):
-        rows = rows.double()
     height, width = (_places(count, rows.dtype, rows.device) for count in rows.shape)
     return rows @ width @ height
 
