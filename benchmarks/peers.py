@@ -32,7 +32,7 @@ from netlens.weights import build
 
 PAGE, FILE, PLOT = Path("docs/speed.md"), Path("docs/speed.json"), Path("images/speed.png")
 SMALL = 112  # pixels of an image, where float64 takes long
-BUDGET = 60.0  # seconds for the rounds of a case; there is always one round
+BUDGET = 40.0  # seconds for the rounds of a case; there is always one round
 
 
 @dataclass(frozen=True)
