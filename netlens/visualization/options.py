@@ -46,7 +46,7 @@ def number(what: str, value: Any, least: float = -math.inf) -> float:
     """A finite number of at least so much."""
     try:
         finite = not isinstance(value, str | bool) and math.isfinite(value) and value >= least
-    except (TypeError, ValueError, RuntimeError):  # also of arrays and tensors that hold several
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # also of arrays and tensors that hold several
         finite = False
     if not finite:
         bound = "" if least == -math.inf else f" of at least {least:g}"
