@@ -116,11 +116,11 @@ def values_of(method: object) -> Ours:
 
 
 def all_at_once(layer: str) -> Ours:
-    methods = [variant(layer) for variant in VARIANTS]
+    methods, objective = [variant(layer) for variant in VARIANTS], logit(TARGET)
 
     def run(flat: FlatModel, x: Tensor) -> Tensor:
-        with together(methods, flat, x, logit(TARGET), "input") as shared:
-            return torch.cat([method(flat, shared, logit(TARGET)).values for method in methods], 1)
+        with together(methods, flat, x, objective, "input") as shared:
+            return torch.cat([method(flat, shared, objective).values for method in methods], 1)
 
     return run
 

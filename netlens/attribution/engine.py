@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -55,16 +56,38 @@ def gradients_of(
 def recorded(
     flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str], rules: Rules | None = None
 ) -> Recording:
-    """One forward and one backward, which give activations and the objective's gradients at these exact keys."""
+    """One forward and one backward, which give activations and the objective's gradients at these exact keys.
+
+    The samples of a batch run in chunks that fit, where nothing follows the run of the whole.
+    """
     runner = fast(flat, [*flat.keys_of(objective.layers), *keys])
-    if rules is not None:
-        runner = runner.with_rules(rules)
-    with differentiating(), tapped(_Starts(runner, keys)) as starts:
-        value = evaluated(objective, record_of(runner, channels_last(x), objective, also=keys), len(x))
-        points = [starts.points[key] for key in keys]
-        gradients = differentiated(flat, objective, value, keys, points)
-    activations = {key: point.detach() for key, point in zip(keys, points, strict=True)}
-    return Recording(flat, x, objective, activations, dict(zip(keys, gradients, strict=True)))
+    followed = runner is flat  # hooks listen, or rules may know the batch
+    runner = runner if rules is None else runner.with_rules(rules)
+
+    def work(first: int, last: int) -> list[Tensor]:
+        some, own = (x, objective) if last - first == len(x) else (x[first:last], objective.take(range(first, last)))
+        with differentiating(), tapped(_Starts(runner, keys)) as starts:
+            value = evaluated(own, record_of(runner, channels_last(some), own, also=keys), len(some))
+            points = [starts.points[key] for key in keys]
+            gradients = differentiated(flat, own, value, keys, points)
+        return [*(point.detach() for point in points), *gradients]
+
+    if followed or len(x) == 1 or not objective.splits or not set(keys) <= flat.program.reached(flat.inputs):
+        found = work(0, len(x))
+    else:
+        known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, tuple(keys), rules)
+        if about not in known:
+            with metered() as meter:
+                work(0, 1)
+            known[about] = fitting(meter)
+        parts = list(in_chunks(len(x), known[about], work))
+        found = parts[0] if len(parts) == 1 else [torch.cat(rows) for rows in zip(*parts, strict=True)]
+    activations, gradients = (dict(zip(keys, some, strict=True)) for some in (found[: len(keys)], found[len(keys) :]))
+    return Recording(flat, x, objective, activations, gradients)
+
+
+# how many samples run together, by network and by what is asked of it; measured once on one sample
+_SIZES: WeakKeyDictionary[FlatModel, dict[Any, int]] = WeakKeyDictionary()
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Objective(ABC):
         """The objective of a batch made of these samples of the original one, in this order."""
         return self
 
+    @property
+    def splits(self) -> bool:
+        """Whether it knows how to `take` samples, so that a batch may be run in parts."""
+        return type(self).take is not Objective.take
+
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         """The objective with all that depends on where x shows something decided on x (N, ...), once and for all.
 
@@ -128,6 +133,10 @@ class Combination(Objective):
 
     def take(self, samples: Sequence[int]) -> Objective:
         return Combination(tuple((weight, term.take(samples)) for weight, term in self.terms))
+
+    @property
+    def splits(self) -> bool:
+        return all(term.splits for _, term in self.terms)
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         terms = tuple((weight, term.settled(flat, x)) for weight, term in self.terms)

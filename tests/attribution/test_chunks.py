@@ -10,12 +10,13 @@ import torchvision.models as tv
 from torch import nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, IntegratedGradients, Occlusion
+from netlens.attribution import METHODS, IntegratedGradients, Occlusion, engine
 from netlens.attribution.engine import fitting, in_chunks
 from netlens.errors import NetLensError, NotApplicable
+from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
 from netlens.flat.meter import Meter, metered
-from netlens.objectives import logit
+from netlens.objectives import logit, output
 from tests.attribution.test_promises import SMALL
 
 
@@ -163,3 +164,28 @@ def test_the_first_runs_alone_and_the_rest_in_chunks(method, chunks, cases):
     # besides the first of 40 steps, or of 7 times 9 windows, the sample itself runs alone, and the baseline
     assert [count for count in rows if count > 1] == chunks
     assert rows.index(chunks[0]) in (1, 2)
+
+
+def test_gradients_of_a_batch_run_in_chunks_that_fit(monkeypatch):
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
+    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    x = torch.randn(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = [0, 3, 1, 4, 2]
+    apart = [engine.gradients_of(flat, x[[i]], logit(target), ["input", "2"]) for i, target in enumerate(targets)]
+    lengths, plain = [], engine.record_of
+
+    def noting(flat, some, *rest, **more):
+        lengths.append(len(some))
+        return plain(flat, some, *rest, **more)
+
+    monkeypatch.setattr(engine, "record_of", noting)
+    monkeypatch.setattr(engine, "fitting", lambda meter: 2)
+    for _ in range(2):
+        together = engine.gradients_of(flat, x, logit(targets), ["input", "2"])
+        for kind in (0, 1):  # activations, gradients
+            for i, values in enumerate(together[kind]):
+                assert_close(values, torch.cat([one[kind][i] for one in apart]), rtol=1e-11, atol=1e-13)
+    assert lengths == [1, 2, 2, 1, 2, 2, 1]  # measured once
+    picked = output(lambda scores: scores[torch.arange(5), torch.tensor(targets)])  # which no part of a batch fits
+    assert_close(engine.gradients_of(flat, x, picked, ["input"])[1][0], together[1][0], rtol=1e-11, atol=1e-13)
+    assert lengths[-1] == 5
