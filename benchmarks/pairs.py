@@ -19,10 +19,12 @@ def seconds(work: Work) -> float:
 def in_turn(works: Mapping[str, Work], rounds: int, budget: float = math.inf) -> dict[str, list[float]]:
     """The seconds of each work in each round, after one that does not count; each round starts with another work.
 
-    budget: seconds, in which as many rounds are made as fit, at least one.
+    budget: seconds, in which as many rounds are made as fit. Where not even one does, the first counts.
     """
-    once = sum(seconds(work) for work in works.values())
-    rounds = max(1, int(min(rounds, budget / once)))
+    first = {name: [seconds(work)] for name, work in works.items()}
+    rounds = int(min(rounds, budget / sum(times[0] for times in first.values())))
+    if rounds < 1:
+        return first
     names = list(works)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
