@@ -141,13 +141,10 @@ class _Starts(Tap):
     """Makes the activations at `keys` the points that gradients are taken at."""
 
     def __init__(self, flat: FlatModel, keys: Sequence[str]) -> None:
-        super().__init__(flat)
-        self.keys = set(keys)
+        super().__init__(flat, keys)
         self.points: dict[str, Tensor] = {}
 
     def value(self, key: str, value: Any) -> Any:
-        if key not in self.keys:
-            return value
         tensor = real_tensor(key, value)
         self.points[key] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
         return self.points[key]

@@ -90,13 +90,13 @@ class Hooks(Tap):
         parameters: bool = False,
         edit: Edit | Mapping[LayerKey, Edit] | None = None,
     ) -> None:
-        super().__init__(flat)
         keys = flat.keys_of(layers)
         if OUTPUT in keys and OUTPUT not in flat.layers:
             raise NetLensError('"output" is what flat(x) returns; name a layer, such as the last one: -1.')
         self.inputs = flat.inputs
         self.gradients = gradients or parameters
         self.edits = self._edits(flat, keys, edit)
+        super().__init__(flat, {*keys, *self.edits})
         self.readings = {key: self._reading(flat, key, gradients, parameters) for key in keys}
         self._names = {name: flat.key(name) for name in _several(layers) if isinstance(name, str)}
         self._exit = ExitStack()

@@ -13,6 +13,7 @@ from torch.jit import ScriptModule
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
+from netlens.flat.allocator import keep_freed_memory
 from netlens.flat.keys import LayerKey, Layers
 from netlens.flat.layers import Normalize
 from netlens.flat.program import Program
@@ -97,6 +98,7 @@ class FlatModel(nn.Module):
             if inputs is not None:
                 raise NetLensError("a flat model's inputs are fixed; flatten the original with inputs=... instead.")
             return network.knowing(adapter, classes, name)
+        keep_freed_memory()
         known = adapter if adapter is not None else adapter_of(network)
         twin, parts = twins(network)
         if known.unwrap is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
@@ -28,7 +29,14 @@ class Step:
 
 
 Schedule = tuple[tuple[Step, tuple[str, ...]], ...]
-Visit = Callable[[Step, list[Any]], Any]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What runs in place of some steps' layers, and may hold on to what these give; `keys` of None are all steps."""
+
+    run: Callable[[Step, list[Any]], Any]
+    keys: frozenset[str] | None
 
 
 @dataclass(frozen=True)
@@ -47,14 +55,18 @@ class Program:
     def run(self, known: Mapping[str, Any], wanted: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
         """The values at the `wanted` keys, computed from the `known` ones by the fewest steps.
 
-        Each value is let go as soon as its last reader has run. `visit` is called for each step in place of the layer.
+        Each value is let go as soon as its last reader has run.
         """
         values = dict(known)
         schedule, measuring = self.schedule(known, wanted), meters()
-        in_place = self.in_place(known, wanted) if visit is None and may_overwrite(schedule) else {}
+        visited = frozenset() if visit is None else visit.keys
+        in_place = self.in_place(known, wanted, visited) if visited is not None and may_overwrite(schedule) else {}
         for step, dead in schedule:
             read = [values[key] for key in step.reads]
-            value = in_place.get(step.key, step.layer)(*read) if visit is None else visit(step, read)
+            if visit is not None and (visited is None or step.key in visited):
+                value = visit.run(step, read)
+            else:
+                value = in_place.get(step.key, step.layer)(*read)
             for meter in measuring:
                 meter.note(value, values.values())
             values[step.key] = value
@@ -63,11 +75,13 @@ class Program:
                 del values[key]
         return {key: values[key] for key in wanted}
 
-    def in_place(self, known: Collection[str], wanted: Sequence[str]) -> dict[str, Callable[..., Any]]:
-        """What the schedule may call instead of layers when nobody can notice that memory is reused."""
-        identity = (frozenset(known), tuple(wanted))
+    def in_place(
+        self, known: Collection[str], wanted: Sequence[str], visited: frozenset[str]
+    ) -> dict[str, Callable[..., Any]]:
+        """What the schedule may call instead of layers, as nobody can notice that memory is reused."""
+        identity = (frozenset(known), tuple(wanted), visited, torch.is_grad_enabled())
         if identity not in self.shortcuts:
-            self.shortcuts[identity] = overwriters(self.schedule(known, wanted))
+            self.shortcuts[identity] = overwriters(self.schedule(known, wanted), visited)
         return self.shortcuts[identity]
 
     def schedule(self, known: Collection[str], wanted: Sequence[str]) -> Schedule:

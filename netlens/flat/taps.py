@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -14,10 +14,18 @@ from netlens.flat.program import Step, Visit
 
 
 class Tap(ABC):
-    """Abstract: sees, and may change, what the steps of one flat model compute."""
+    """Abstract: sees, and may change, what the steps of one flat model compute.
 
-    def __init__(self, flat: nn.Module) -> None:
+    keys: the values that it looks at, inputs among them; None for all. Only these are sure not to be overwritten.
+    """
+
+    def __init__(self, flat: nn.Module, keys: Collection[str] | None = None) -> None:
         self.flat = flat
+        self.keys = None if keys is None else frozenset(keys)
+
+    def sees(self, key: str) -> bool:
+        """Whether it looks at the value at `key`."""
+        return self.keys is None or key in self.keys
 
     def layer(self, key: str) -> nn.Module | None:
         """A layer to run instead of the one at `key`; None for no change."""
@@ -48,7 +56,7 @@ def tapped(tap: T) -> Iterator[T]:
 def tapped_inputs(flat: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
     """The inputs as the taps that are active for `flat` let the network see them."""
     for tap in _active(flat):
-        inputs = {key: tap.value(key, value) for key, value in inputs.items()}
+        inputs = {key: tap.value(key, value) if tap.sees(key) else value for key, value in inputs.items()}
     return inputs
 
 
@@ -58,14 +66,16 @@ def tapped_visit(flat: nn.Module) -> Visit | None:
     if not taps:
         return None
 
-    def visit(step: Step, inputs: list[Any]) -> Any:
-        replacements = [layer for layer in (tap.layer(step.key) for tap in taps) if layer is not None]
+    def run(step: Step, inputs: list[Any]) -> Any:
+        listening = [tap for tap in taps if tap.sees(step.key)]
+        replacements = [layer for layer in (tap.layer(step.key) for tap in listening) if layer is not None]
         value = (replacements[-1] if replacements else step.layer)(*inputs)
-        for tap in taps:
+        for tap in listening:
             value = tap.value(step.key, value)
         return value
 
-    return visit
+    every = any(tap.keys is None for tap in taps)
+    return Visit(run, None if every else frozenset().union(*(tap.keys or () for tap in taps)))
 
 
 def _active(flat: nn.Module) -> list[Tap]:

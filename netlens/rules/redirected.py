@@ -47,7 +47,11 @@ def _straight(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradie
 
 def _dead(gradient: Tensor) -> Tensor:
     """Of which samples nothing got through, in a shape that broadcasts."""
-    return ~gradient.flatten(1).any(1).view(-1, *[1] * (gradient.ndim - 1)) if gradient.ndim > 1 else gradient == 0
+    if gradient.ndim == 1:
+        return gradient == 0
+    dims = tuple(range(1, gradient.ndim))
+    # extremes are read at the speed of memory, whatever its format; `any` takes twenty times as long
+    return (gradient.amax(dims, keepdim=True) == 0) & (gradient.amin(dims, keepdim=True) == 0)
 
 
 MORTAL: tuple[type[nn.Module], ...] = (nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)

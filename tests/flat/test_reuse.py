@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.evaluation import randomised
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, Hooks
 from netlens.weights import build
 
 
@@ -17,13 +17,38 @@ def flat(request: pytest.FixtureRequest) -> FlatModel:
 
 
 def test_it_happens_and_changes_no_number(flat: FlatModel) -> None:
-    assert flat.program.in_place(flat.inputs, flat.program.outputs)
+    with torch.no_grad():
+        assert flat.program.in_place(flat.inputs, flat.program.outputs, frozenset())
     x = torch.randn(2, 3, 64, 64)
-    expected = flat(x)
+    with Hooks(flat, list(flat.layers)):  # who may hold on to everything has nothing overwritten
+        expected = flat(x)
+    assert torch.equal(flat(x), expected)
     with torch.no_grad():
         assert torch.equal(flat(x), expected)
     with torch.inference_mode():
         assert torch.equal(flat(x), expected)
+
+
+def test_it_changes_no_gradient(flat: FlatModel) -> None:
+    x = torch.randn(2, 3, 64, 64, requires_grad=True)
+    with Hooks(flat, list(flat.layers)):
+        (expected,) = torch.autograd.grad(flat(x)[:, 1].sum(), x)
+    (gradient,) = torch.autograd.grad(flat(x)[:, 1].sum(), x)
+    assert torch.equal(gradient, expected)
+
+
+def test_what_hooks_hold_stays_as_it_was(flat: FlatModel) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    keys = flat.find(nn.BatchNorm2d)
+    with Hooks(flat, list(flat.layers)) as hooks:
+        flat(x)[0, 1].backward()
+    expected = [(hooks[key].activation, hooks[key].gradient) for key in keys]
+    for some in (keys, keys[::3]):
+        with Hooks(flat, some) as hooks:
+            flat(x)[0, 1].backward()
+        for key, (activation, gradient) in zip(keys, expected, strict=True):
+            if key in some:
+                assert torch.equal(hooks[key].activation, activation) and torch.equal(hooks[key].gradient, gradient)
 
 
 def test_what_is_recorded_stays_as_it_was(flat: FlatModel) -> None:

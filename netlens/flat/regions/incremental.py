@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.flat.program import Program, Step
+from netlens.flat.program import Program, Step, Visit
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
 from netlens.flat.regions.local import Layouts, first, last
 from netlens.flat.regions.patch import Patch, Place, cut, hull
@@ -97,7 +97,7 @@ class Incremental:
             return value
 
         with torch.no_grad():
-            values = self.program.run(self.known, self.wanted, visit)
+            values = self.program.run(self.known, self.wanted, Visit(visit, None))
         self.base.update(self.known)
         self.cuts = [self._cut(end) for end in (self.start, *(step.key for step in self.local))]
         kept = {key for cut in self.cuts for key in cut}
