@@ -174,8 +174,7 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
         raise NotApplicable(f"methods explain networks of one input; {flat.name} has {', '.join(flat.inputs)}.")
     check_matches(flat, x)
     # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
-    wanted = {type(step.layer) for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs)}
-    if x.ndim == 3 and nn.Conv2d in wanted:
+    if x.ndim == 3 and nn.Conv2d in (type(step.layer) for step in flat.program.steps if flat.inputs[0] in step.reads):
         raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
     if not torch.isfinite(x).all():
         raise NonFiniteError(f"the input holds NaN or Inf in sample {first_bad(x, len(x))}.")

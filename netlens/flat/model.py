@@ -241,8 +241,9 @@ class FlatModel(nn.Module):
             if layer._modules:
                 yield from (*layer.parameters(), *layer.buffers())
             else:
-                held = (*layer._parameters.values(), *layer._buffers.values())
-                yield from (tensor for tensor in held if tensor is not None)
+                for held in (layer._parameters, layer._buffers):
+                    if held:  # of most layers, there are none
+                        yield from (tensor for tensor in held.values() if tensor is not None)
 
     def train(self, mode: bool = True) -> FlatModel:
         """Does nothing: a flat model is the network as it predicts, in eval mode."""

@@ -29,12 +29,20 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
     the `held` keys stays as it is.
     """
     rectifiers = _INVERTIBLE if torch.is_grad_enabled() else _RECTIFIERS
-    makers = {step.key for step, _ in schedule if type(step.layer) in _MAKERS and step.key not in held}
-    return {
-        step.key: partial(rectifiers[type(step.layer)], inplace=True)
-        for step, dead in schedule
-        if type(step.layer) in rectifiers and len(step.reads) == 1 and step.reads[0] in makers.intersection(dead)
-    }
+    names: dict[str, set[str]] = {}  # of values that a maker gave: all keys at which they lie
+    found: dict[str, Callable[..., Any]] = {}
+    gone: set[str] = set()
+    for step, dead in schedule:
+        kind, source = type(step.layer), step.reads[0] if len(step.reads) == 1 else ""
+        if kind in _MAKERS:
+            names[step.key] = {step.key}
+        elif kind is nn.Identity and source in names:
+            names[step.key] = names[source]
+            names[step.key].add(step.key)
+        gone.update(dead)
+        if kind in rectifiers and source in names and names[source] <= gone and names[source].isdisjoint(held):
+            found[step.key] = partial(rectifiers[kind], inplace=True)
+    return found
 
 
 def may_overwrite(schedule: Schedule) -> bool:

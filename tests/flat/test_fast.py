@@ -188,3 +188,23 @@ def test_it_lives_no_longer_than_the_network():
     del flat
     gc.collect()
     assert here() is None and twin() is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weight: weight.neg_(),
+        lambda weight: weight.copy_(weight.roll(1, 0)),
+        lambda weight: weight.view(-1)[-1:].add_(0.5),
+        lambda weight: weight.view(-1)[:2].copy_(weight.view(-1)[:2].flip(0)),
+    ],
+)
+@pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last])
+def test_it_follows_large_weights_of_any_format(change, last):
+    module = nn.Sequential(nn.Conv2d(64, 130, 3), nn.BatchNorm2d(130)).to(memory_format=last).eval()
+    flat = FlatModel.from_nn_Module(module)
+    x = torch.randn(1, 64, 8, 8)
+    fast(flat)
+    weight = module[0].weight.data
+    change(weight if last == torch.contiguous_format else weight.permute(0, 2, 3, 1))
+    torch.testing.assert_close(fast(flat)(x), module(x), rtol=1e-4, atol=1e-4)

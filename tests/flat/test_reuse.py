@@ -88,3 +88,34 @@ def test_an_input_that_is_rectified_at_once_is_not_touched() -> None:
     with torch.no_grad():
         flat(x)
     assert torch.equal(x, before)
+
+
+class _Aliases(nn.Module):
+    """A value under three names, of which one is read after it was rectified."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.conv, self.first, self.second, self.relu = nn.Conv2d(3, 4, 1), nn.Identity(), nn.Identity(), nn.ReLU()
+        self.late = late
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.conv(x)
+        first = self.first(made)
+        second = made if self.late else self.second(made)
+        rectified = self.relu(first)
+        return rectified + (self.second(second) if self.late else second)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_value_of_several_names_is_not_overwritten_while_one_is_read(late: bool) -> None:
+    module = _Aliases(late).eval()
+    x = torch.randn(1, 3, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(FlatModel.from_nn_Module(module)(x), module(x))
+
+
+def test_it_happens_behind_names_that_nobody_reads_any_more() -> None:
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Identity(), nn.ReLU(), nn.Conv2d(4, 2, 1)))
+    assert set(flat.program.in_place(flat.inputs, flat.program.outputs, frozenset())) == {"2"}
+    assert not flat.program.in_place(flat.inputs, flat.program.outputs, frozenset({"0"}))
+    assert not flat.program.in_place(flat.inputs, (*flat.program.outputs, "1"), frozenset())
