@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from netlens.attribution.recording import Recording, recording_of
-from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel, Rules
+from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.fast import channels_last, fast
-from netlens.flat.meter import Meter, metered
+from netlens.flat.meter import metered
 from netlens.flat.taps import Tap, tapped
 from netlens.objectives import Objective, Record
 
@@ -148,54 +148,6 @@ class _Starts(Tap):
         tensor = real_tensor(key, value)
         self.points[key] = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
         return self.points[key]
-
-
-def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> Iterator[Any]:
-    """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on.
-
-    size: None takes what fits: the first of the range runs alone, and what its layers hold says how many of the others
-    run together (`fitting`). Shows its progress in a terminal once it takes longer than a second.
-    """
-    if size is not None and size < 1:
-        raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {size}.")
-    start = 0
-    with tqdm(total=total, delay=1, disable=None, leave=False) as bar:
-        while start < total:
-            stop = min(start + (1 if size is None else size), total)
-            try:
-                if size is None:
-                    with metered() as meter:
-                        result = work(start, stop)
-                    size = fitting(meter)
-                else:
-                    result = work(start, stop)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or stop - start == 1:
-                    raise
-                size = (stop - start) // 2
-                continue
-            yield result
-            bar.update(stop - start)
-            start = stop
-
-
-def fitting(meter: Meter) -> int:
-    """How many runs of one sample, of which one was measured, make a chunk.
-
-    On a CPU, small ones are the fastest: what the next layer reads should not be far away. On a GPU, a few samples
-    leave most of it idle, so they take an eighth of its memory, be it free or not: the same image is computed in the
-    same chunks again.
-    """
-    live, memory = 2**26, 2**30
-    if meter.device.type == "cuda":
-        live = memory = torch.cuda.get_device_properties(meter.device).total_memory // 8
-    return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # on CPUs and Apple's GPUs, and where a library of CUDA's asks for memory itself, there is no error class for it
-    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in spoken)
 
 
 def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tensor) -> None:

@@ -74,7 +74,7 @@ class Objective(ABC):
 
     @property
     def splits(self) -> bool:
-        """Whether it knows how to `take` samples, so that a batch may be run in parts."""
+        """Whether each sample's number is its own alone, so that a batch may be run in parts: what `take` gives."""
         return type(self).take is not Objective.take
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:

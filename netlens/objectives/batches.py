@@ -91,6 +91,10 @@ class Interpolation(Objective):
             return self
         return Interpolation(self.first.settled(flat, x), self.last.settled(flat, x), shares=_steps(len(x)))
 
+    @property
+    def splits(self) -> bool:
+        return self.shares is not None and self.first.splits and self.last.splits
+
     def take(self, samples: Sequence[int]) -> Objective:
         if self.shares is None:
             raise NetLensError(f"{self} depends on the size of the batch; settle it on the whole batch first.")

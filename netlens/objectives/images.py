@@ -32,6 +32,10 @@ class PictureObjective(Objective):
     def __call__(self, record: Record) -> Tensor:
         return self.function(picture_of(record))
 
+    @property
+    def splits(self) -> bool:
+        return True
+
     def __repr__(self) -> str:
         return self.name
 

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class LayerObjective(Objective):
-    """One number per sample from the activation of one layer, by a function of the record."""
+    """One number per sample from the activation of one layer, by a function of the record.
+
+    splits: whether the function gives each sample a number that is its own alone.
+    """
 
     layer: str
     function: Callable[[Record], Tensor]
     name: str
+    splits: bool = False
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def layer(key: str) -> Objective:
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
-    return LayerObjective(key, lambda record: record[key].flatten(1).square().mean(1), f"layer({key!r})")
+    return LayerObjective(key, lambda record: record[key].flatten(1).square().mean(1), f"layer({key!r})", splits=True)
 
 
 def channel(key: str, index: Index) -> Objective:

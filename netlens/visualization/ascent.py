@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from netlens.errors import NetLensError, NonFiniteError
+from netlens.flat.chunks import fitting, in_chunks
+from netlens.flat.meter import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.judge import Judge
@@ -63,6 +65,7 @@ class Ascent:
         self.kept = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
+        self.chunk: int | None = None  # how many pictures the network looks at together; known after the first step
 
     def _groups(self, parameters: Sequence[Tensor], make: MakeOptimiser) -> list[Group]:
         together = [leaf(tensor) for tensor in parameters]
@@ -107,37 +110,49 @@ class Ascent:
 
     def _step(self, group: Group, step: int, redirect: bool) -> None:
         rows = slice(group.rows.start, group.rows.stop)
-        seeds = self.param.seeds[rows]
-        alone = None if len(self.groups) == 1 else group.rows
         evaluated = False
 
         def closure() -> Tensor:
             nonlocal evaluated
-            # an optimiser that asks several times within a step sees the same disturbance each time
-            generators = [_generator(seed, step) for seed in seeds]
             images = self.param.image(group.parameters)
-            point = images.detach().requires_grad_() if self.gradient else images
-            values = self.judge(point, generators, alone, redirect)
-            gradients = self._gradients(values, point, images, group.parameters)
+            values, gradient = self._judged(images.detach(), group.rows, step, redirect)
+            for transform in self.gradient:
+                gradient = transform(gradient)
+            gradients = torch.autograd.grad(
+                images, group.parameters, gradient, allow_unused=True, materialize_grads=True
+            )
             for tensor, gradient in zip(group.parameters, gradients, strict=True):
                 tensor.grad = gradient.neg().contiguous()  # as some optimisers expect it
             if not evaluated:
-                self._note(step, rows, values.detach(), gradients)
+                self._note(step, rows, values, gradients)
                 evaluated = True
-            return -values.detach().sum()
+            return -values.sum()
 
         group.optimiser.step(closure)  # type: ignore[arg-type]
 
-    def _gradients(self, values: Tensor, point: Tensor, images: Tensor, parameters: list[Tensor]) -> Sequence[Tensor]:
-        if not values.requires_grad:
-            raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
-        # the sum's gradient holds each sample's own, because no sample looks at another
-        if not self.gradient:
-            return torch.autograd.grad(values.sum(), parameters, allow_unused=True, materialize_grads=True)
-        (gradient,) = torch.autograd.grad(values.sum(), point)
-        for transform in self.gradient:
-            gradient = transform(gradient)
-        return torch.autograd.grad(images, parameters, gradient, allow_unused=True, materialize_grads=True)
+    def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor]:
+        """The objective of each picture (n,), and its gradient at the pictures (n, C, H, W)."""
+
+        def work(first: int, last: int) -> tuple[Tensor, Tensor]:
+            point = images[first:last].requires_grad_()
+            own = rows[first:last]
+            # whoever asks several times within a step sees the same disturbance each time
+            generators = [_generator(self.param.seeds[row], step) for row in own]
+            whole = len(own) == len(self.param.seeds)
+            values = self.judge(point, generators, None if whole else own, redirect)
+            if not values.requires_grad:
+                raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
+            # the sum's gradient holds each sample's own, because no sample looks at another
+            return values.detach(), torch.autograd.grad(values.sum(), point)[0]
+
+        if len(images) == 1 or not self.judge.objective.splits:
+            return work(0, len(images))
+        if self.chunk is None:
+            with metered() as meter:
+                work(0, 1)
+            self.chunk = fitting(meter)
+        values, gradients = zip(*in_chunks(len(images), self.chunk, work, progress=False), strict=True)
+        return torch.cat(values), torch.cat(gradients)
 
     def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
         health = values * 0

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import METHODS, GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency, method_named
-from netlens.attribution.engine import in_chunks
 from netlens.errors import LayerNotFound, NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import channel, logit
 
 

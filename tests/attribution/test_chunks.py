@@ -11,10 +11,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.attribution import METHODS, IntegratedGradients, Occlusion, engine
-from netlens.attribution.engine import fitting, in_chunks
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
+from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.meter import Meter, metered
 from netlens.objectives import logit, output
 from tests.attribution.test_promises import SMALL

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
 from netlens.attribution.cam.head import of_scores, pooled_features
-from netlens.attribution.engine import gradient_of, in_chunks
+from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

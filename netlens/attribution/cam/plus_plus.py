@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, GradientMaps, maps_of, weighted
-from netlens.attribution.engine import gradients_of, in_chunks
+from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import register
 from netlens.attribution.noise import normal, spans
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, maps_of, weighted
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import register
 from netlens.attribution.noise import normal
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.heatmaps import choose
 from netlens.objectives import Objective
 

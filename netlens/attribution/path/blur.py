@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
@@ -15,6 +14,7 @@ from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

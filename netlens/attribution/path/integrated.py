@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.suffix import Suffix
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

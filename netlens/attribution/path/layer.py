@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
-from netlens.attribution.engine import gradient_of, in_chunks
+from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

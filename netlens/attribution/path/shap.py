@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import gradient_of, in_chunks, per_sample
+from netlens.attribution.engine import gradient_of, per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

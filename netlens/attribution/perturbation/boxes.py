@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.windows import Windows
+from netlens.flat.chunks import in_chunks
 
 
 class Box(NamedTuple):

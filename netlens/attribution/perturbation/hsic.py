@@ -8,12 +8,12 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import cells_along, in_blocks, stream
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 _ROWS = 256  # rows of the kernel matrix that are held at a time

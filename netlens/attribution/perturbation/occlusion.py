@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
-from netlens.attribution.engine import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

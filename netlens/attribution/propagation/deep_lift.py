@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
-from netlens.attribution.engine import evaluated, gradient_of, in_chunks, per_sample, record_of
+from netlens.attribution.engine import evaluated, gradient_of, per_sample, record_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective, Record
 from netlens.rules.rescale import Rescale

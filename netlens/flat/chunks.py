@@ -1,0 +1,60 @@
+"""Chunks: how many samples run together, chosen by what their layers hold, and fewer of them when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from netlens.errors import NetLensError
+from netlens.flat.meter import Meter, metered
+
+
+def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
+    """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on.
+
+    size: None takes what fits: the first of the range runs alone, and what its layers hold says how many of the others
+    run together (`fitting`). Shows its progress in a terminal once it takes longer than a second.
+    """
+    if size is not None and size < 1:
+        raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {size}.")
+    start = 0
+    with tqdm(total=total, delay=1, disable=None if progress else True, leave=False) as bar:
+        while start < total:
+            stop = min(start + (1 if size is None else size), total)
+            try:
+                if size is None:
+                    with metered() as meter:
+                        result = work(start, stop)
+                    size = fitting(meter)
+                else:
+                    result = work(start, stop)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error) or stop - start == 1:
+                    raise
+                size = (stop - start) // 2
+                continue
+            yield result
+            bar.update(stop - start)
+            start = stop
+
+
+def fitting(meter: Meter) -> int:
+    """How many runs of one sample, of which one was measured, make a chunk.
+
+    On a CPU, small ones are the fastest: what the next layer reads should not be far away. On a GPU, a few samples
+    leave most of it idle, so they take an eighth of its memory, be it free or not: the same image is computed in the
+    same chunks again.
+    """
+    live, memory = 2**26, 2**30
+    if meter.device.type == "cuda":
+        live = memory = torch.cuda.get_device_properties(meter.device).total_memory // 8
+    return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # on CPUs and Apple's GPUs, and where a library of CUDA's asks for memory itself, there is no error class for it
+    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in spoken)
