@@ -1,7 +1,6 @@
 """`make rendering`: the time of a step of optimisation, by netlens, by lucent, and of a forward and backward alone.
 
-Steps are timed in turn in one process, 64 of them at a time (16 with redirected rectifiers), at 224 x 224, with standard
-transforms. `peer` and `least`
+Steps are timed in turn in one process, 64 of them at a time, at 224 x 224, with standard transforms. `peer` and `least`
 say how many times as long as netlens they took. The least work is one forward to the layer and back to the picture, on
 frozen, folded, channels-last weights, without parameterisation, transforms or optimiser. `batch` is how many times as
 long 16 channels take one by one as in one batch.

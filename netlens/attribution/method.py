@@ -188,7 +188,7 @@ def check_matches(flat: FlatModel, x: Tensor) -> None:
             f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
             "bring one to the other with .to(...)."
         )
-    if any(tensor.is_inference() for tensor in flat.tensors()):
+    if weights is not x and weights.is_inference():
         raise NetLensError(
             f"{flat.name} was made under torch.inference_mode(), where nothing can be differentiated; make it outside."
         )

@@ -134,16 +134,13 @@ class Ascent:
         """The objective of each picture (n,), and its gradient at the pictures (n, C, H, W)."""
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
-            point = images[first:last].requires_grad_()
-            own = rows[first:last]
-            # whoever asks several times within a step sees the same disturbance each time
-            generators = [_generator(self.param.seeds[row], step) for row in own]
-            whole = len(own) == len(self.param.seeds)
-            values = self.judge(point, generators, None if whole else own, redirect)
-            if not values.requires_grad:
-                raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
-            # the sum's gradient holds each sample's own, because no sample looks at another
-            return values.detach(), torch.autograd.grad(values.sum(), point)[0]
+            values, gradient = self._differentiated(images[first:last], rows[first:last], step)
+            if redirect:
+                dead = (gradient == 0).flatten(1).all(1)
+                if dead.any():
+                    _, woken = self._differentiated(images[first:last], rows[first:last], step, redirect)
+                    gradient = _chosen(dead, woken, gradient)
+            return values, gradient
 
         if len(images) == 1 or not self.judge.objective.splits:
             return work(0, len(images))
@@ -153,6 +150,17 @@ class Ascent:
             self.chunk = fitting(meter)
         values, gradients = zip(*in_chunks(len(images), self.chunk, work, progress=False), strict=True)
         return torch.cat(values), torch.cat(gradients)
+
+    def _differentiated(self, images: Tensor, rows: range, step: int, redirect: bool = False) -> tuple[Tensor, Tensor]:
+        point = images.detach().requires_grad_()
+        # whoever asks several times within a step sees the same disturbance each time
+        generators = [_generator(self.param.seeds[row], step) for row in rows]
+        whole = len(rows) == len(self.param.seeds)
+        values = self.judge(point, generators, None if whole else rows, redirect)
+        if not values.requires_grad:
+            raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
+        # the sum's gradient holds each sample's own, because no sample looks at another
+        return values.detach(), torch.autograd.grad(values.sum(), point)[0]
 
     def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
         health = values * 0

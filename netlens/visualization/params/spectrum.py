@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
 def frequencies(extent: tuple[int, int], like: Tensor) -> Tensor:
     """(h, w // 2 + 1): cycles per pixel of each wave, of the type and on the device of `like`."""
-    dtype = like.real.dtype if like.is_complex() else like.dtype
-    vertical = torch.fft.fftfreq(extent[0], dtype=dtype, device=like.device)
-    horizontal = torch.fft.rfftfreq(extent[1], dtype=dtype, device=like.device)
-    return torch.hypot(vertical[:, None], horizontal[None])
+    return _frequencies(extent, like.real.dtype if like.is_complex() else like.dtype, like.device)
 
 
 def falling(extent: tuple[int, int], like: Tensor) -> Tensor:
@@ -32,6 +31,14 @@ def to_picture(spectrum: Tensor, width: int) -> Tensor:
     counts = torch.ones(columns.shape[-2:], dtype=columns.dtype, device=columns.device)
     counts[_own_mirrors(width), 1] = 0
     return torch.fft.irfft(torch.view_as_complex(columns * counts), n=width, dim=-1, norm="ortho")
+
+
+@lru_cache(maxsize=8)
+def _frequencies(extent: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # asked for again at each step of an optimisation
+    vertical = torch.fft.fftfreq(extent[0], dtype=dtype, device=device)
+    horizontal = torch.fft.rfftfreq(extent[1], dtype=dtype, device=device)
+    return torch.hypot(vertical[:, None], horizontal[None])
 
 
 def odd(phases: Tensor, width: int) -> Tensor:
