@@ -69,8 +69,8 @@ class OptVis:
         steps: how many in all, those done before `resume` included. optimiser: takes the tensors to an optimiser of
         torch; one that is not elementwise, such as LBFGS, gets each sample by itself. schedule: learning rates and
         sizes. gradient: what becomes of the gradient at the picture, one or several after each other. redirect: for how
-        many steps rectifiers let gradients pass to samples that would get none. stop: which samples are done, see `Plateau`. resume: what an
-        earlier run with the same options gave, or its state.
+        many steps rectifiers let gradients pass to samples that would get none. stop: which samples are done, see
+        `Plateau`. resume: what an earlier run with the same options gave, or its state.
 
         Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
         """
