@@ -20,6 +20,7 @@ from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
+from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.twin import unwrapped
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of, plain
@@ -193,7 +194,7 @@ class NetLens:
     def _batch(self, x: Any) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
             return x.detach()
-        return _as_input(x, self.flat, self.flat.adapter.preprocessing, _channels(self.flat))
+        return _as_input(x, self.flat, self.flat.adapter.preprocessing, channels_of(self.flat))
 
     def _read(self) -> Reading:
         """What the network says, in one forward without gradients."""
@@ -256,7 +257,7 @@ def _as_input(x: Any, network: nn.Module, preprocessing: Preprocessing, channels
     batch = as_batch(x, preprocessing, channels)
     if isinstance(x, Tensor) and x.is_floating_point():
         return batch.detach()
-    weights = next((p for p in network.parameters() if p.is_floating_point()), batch)
+    weights = weight_of(network, batch)
     return batch.to(device=weights.device, dtype=weights.dtype)
 
 
@@ -264,20 +265,12 @@ def _with_knowledge(
     flat: FlatModel, preprocessing: Preprocessing | None, classes: ClassNames | Sequence[str] | None
 ) -> FlatModel:
     known = flat.adapter.preprocessing if preprocessing is None else preprocessing
-    if preprocessing is None and _channels(flat) == 1 and len(known.mean) == 3:
+    if preprocessing is None and channels_of(flat) == 1 and len(known.mean) == 3:
         # what is known of the family was learned on colour; in gray it is the average of that
         known = replace(known, mean=(sum(known.mean) / 3,), std=(sum(known.std) / 3,))
     names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
     adapter = None if known is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=known)
     return flat.knowing(adapter, names)
-
-
-def _channels(flat: FlatModel) -> int | None:
-    """How many channels the network takes, where its first convolution says so."""
-    for step in flat.program.steps:
-        if flat.inputs[0] in step.reads and isinstance(step.layer, nn.Conv2d):
-            return step.layer.in_channels
-    return None
 
 
 def _signature(method: type[Method]) -> inspect.Signature:

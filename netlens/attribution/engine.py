@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,15 +15,9 @@ from netlens.flat import FlatModel, Rules
 from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.fast import channels_last, fast
 from netlens.flat.meter import metered
+from netlens.flat.modes import differentiating
 from netlens.flat.taps import Tap, tapped
 from netlens.objectives import Objective, Record
-
-
-@contextmanager
-def differentiating() -> Iterator[None]:
-    """Gradients are recorded inside, also where the caller is under `no_grad` or `inference_mode`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 def record_of(flat: FlatModel, x: Tensor, objective: Objective, also: Sequence[str] = ()) -> Record:

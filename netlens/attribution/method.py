@@ -16,6 +16,7 @@ from netlens.attribution.options import check_options
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.intake import weight_of
 from netlens.objectives import Objective
 from netlens.results import Attribution, Provenance
 from netlens.results.attribution import Reduction
@@ -182,7 +183,7 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
 
 def check_matches(flat: FlatModel, x: Tensor) -> None:
     """Raise if the network cannot take `x` for its type or device, which torch says less clearly."""
-    weights = next((p for p in flat.parameters() if p.is_floating_point()), x)
+    weights = weight_of(flat, x)
     if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
         raise NetLensError(
             f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, RecordError, closest
 from netlens.flat.keys import LayerKey
 from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat.modes import differentiating
 from netlens.flat.taps import Tap, tapped
 from netlens.flat.twin import pure_copy
 
@@ -107,8 +107,7 @@ class Hooks(Tap):
             raise RecordError("these Hooks are open already; make another Hooks for a block inside.")
         with ExitStack() as stack:
             if self.gradients:
-                stack.enter_context(torch.inference_mode(False))
-                stack.enter_context(torch.enable_grad())
+                stack.enter_context(differentiating())
             stack.enter_context(tapped(self))
             self._exit = stack.pop_all()
         self._open = True

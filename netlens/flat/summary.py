@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from netlens.errors import NetLensError
+from netlens.flat.intake import weight_of
 from netlens.flat.layers import Apply, Call
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.rules import Ruled
@@ -94,7 +95,7 @@ def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, st
         sizes = ((1, len(wanted.mean), *wanted.size),)
     if len(sizes) != len(flat.inputs):
         raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
-    weights = next((p for p in flat.parameters() if p.is_floating_point()), torch.empty(0))
+    weights = weight_of(flat, torch.empty(0))
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             inputs = [torch.empty(size, dtype=weights.dtype, device=weights.device) for size in sizes]

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat.intake import weight_of
 from netlens.flat.model import FlatModel
 from netlens.objectives.base import Objective, Record
 from netlens.preprocessing import as_batch
@@ -146,7 +147,7 @@ def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
     else:
         channels = x.shape[1] if x is not None and x.ndim == 4 else None
         batch = as_batch(image, None if ready else flat.adapter.preprocessing, channels)
-    weights = next((p for p in flat.parameters() if p.is_floating_point()), batch)
+    weights = weight_of(flat, batch)
     # a copy, as the network may keep the picture itself (layer "input"), which its owner may go on to change
     return batch.detach().to(weights, copy=True)
 

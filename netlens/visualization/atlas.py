@@ -15,10 +15,10 @@ from torch import Tensor
 from netlens import heatmaps
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.modes import differentiating
 from netlens.objectives import Record, direction, layer
 from netlens.results.render import Render
 from netlens.visualization.drawn import Drawn
-from netlens.visualization.loop import differentiating
 from netlens.visualization.options import number, whole
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier

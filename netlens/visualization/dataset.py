@@ -16,12 +16,12 @@ from torch import Tensor
 from netlens import heatmaps
 from netlens.errors import ImageError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record
 from netlens.objectives.layers import channel_maps
 from netlens.results.render import Render
 from netlens.visualization.drawn import Drawn
-from netlens.visualization.judge import weights_of
 from netlens.visualization.options import network, whole
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _batches(
     flat: FlatModel, files: Iterable[Path], batch: int, skipped: list[tuple[Path, str]]
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Batches of images of one size, the last one as short as it is."""
-    weights = weights_of(flat)
+    weights = weight_of(flat, torch.empty(0))
     paths: list[Path] = []
     waiting: list[Tensor] = []
     for path in files:

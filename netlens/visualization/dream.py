@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.modes import differentiating
 from netlens.objectives import Objective, guide, layer
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.visualization.gradients import normalised
-from netlens.visualization.loop import differentiating
 from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.options import instance, known, number, typed, whole
 from netlens.visualization.params import FromImage

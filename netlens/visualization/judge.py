@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, intake
 from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import is_kind
@@ -119,7 +119,7 @@ class Judge:
 
     @cached_property
     def _weights(self) -> Tensor:
-        return weights_of(self.flat)
+        return intake.weight_of(self.flat, torch.empty(0))
 
     @cached_property
     def _plain(self) -> FlatModel:
@@ -172,13 +172,6 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
     return found
 
 
-def weights_of(flat: FlatModel) -> Tensor:
-    """One of the network's weights, for its type and device."""
-    return next((p for p in flat.parameters() if p.is_floating_point()), torch.empty(0))
-
-
 def channels_of(flat: FlatModel) -> int:
-    """How many channels the pictures have that a network takes: those of the convolutions that read its input."""
-    readers = (step.layer for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs))
-    first = next((layer for layer in readers if isinstance(layer, nn.Conv2d)), None)
-    return len(flat.adapter.preprocessing.mean) if first is None else first.in_channels
+    """How many channels the pictures have that a network takes."""
+    return intake.channels_of(flat) or len(flat.adapter.preprocessing.mean)

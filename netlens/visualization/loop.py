@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +12,14 @@ from tqdm import tqdm
 
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
+from netlens.flat.modes import differentiating
 from netlens.objectives import Objective
 from netlens.results.state import State
 from netlens.visualization.ascent import Ascent, MakeOptimiser
 from netlens.visualization.callbacks import Callback, Moment
 from netlens.visualization.gradients import GradientTransform
-from netlens.visualization.judge import Judge, channels_of, weights_of
+from netlens.visualization.judge import Judge, channels_of
 from netlens.visualization.params.base import Param, Size, extent_of
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms.base import Transform
@@ -83,7 +84,7 @@ class Loop:
             )
 
     def _first(self, stage: int) -> Ascent:
-        weights = weights_of(self.flat)
+        weights = weight_of(self.flat, torch.empty(0))
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
         parameters = self.param.start(weights.device, dtype)
         n = len(self.param.seeds)
@@ -137,10 +138,3 @@ def suited(param: Param, flat: FlatModel) -> Param:
     """The param with as many channels as the network's pictures have."""
     channels = channels_of(flat)
     return param if param.channels == channels else param.with_channels(channels)
-
-
-@contextmanager
-def differentiating() -> Iterator[None]:
-    """Gradients are recorded inside, also where the caller is under `no_grad` or `inference_mode`."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from netlens.errors import ImageError, NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
 from netlens.objectives import Objective
-from netlens.visualization.judge import Judge, channels_of, weights_of
+from netlens.visualization.judge import Judge, channels_of
 from netlens.visualization.options import network, whole
 from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.params.invertible import resampled
@@ -33,7 +34,7 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
         height, width = pictures.shape[2:]
         share = size / max(height, width)
         pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))
-    weights = weights_of(flat)
+    weights = weight_of(flat, torch.empty(0))
     return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
 
 

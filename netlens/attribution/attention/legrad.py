@@ -12,11 +12,12 @@ from torch import Tensor
 from netlens.attribution.attention.maps import attention_maps, by_head
 from netlens.attribution.attention.method import AttentionMethod
 from netlens.attribution.attention.tokens import Tokens
-from netlens.attribution.engine import activations_of, differentiated, differentiating, evaluated
+from netlens.attribution.engine import activations_of, differentiated, evaluated
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
+from netlens.flat.modes import differentiating
 from netlens.objectives import Objective, Record
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
-from netlens.attribution.engine import differentiating
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.chunks import in_chunks
+from netlens.flat.modes import differentiating
 from netlens.objectives import Objective
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam import cam_layer
-from netlens.attribution.engine import differentiating, per_sample
+from netlens.attribution.engine import per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.perturbation.random_masks import stream
@@ -17,6 +17,7 @@ from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
+from netlens.flat.modes import differentiating
 from netlens.objectives import Objective
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import differentiating
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.perturbation.masked import Masked
@@ -17,6 +16,7 @@ from netlens.attribution.perturbation.smooth_mask import SmoothMask, area_penalt
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
+from netlens.flat.modes import differentiating
 from netlens.heatmaps import choose
 from netlens.objectives import Objective
 
