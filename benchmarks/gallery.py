@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import random
-import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,10 +33,8 @@ def on_page(picture: Image.Image, name: str) -> None:
 
 
 def write(render: Render, name: str, columns: int | None = None) -> None:
-    """The sheet at the width of a page, as a JPEG."""
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Image.open(render.save(Path(folder) / "sheet.png", columns=columns)).convert("RGB")
-    on_page(picture, name)
+    """The sheet with its captions at the width of a page, as a JPEG."""
+    on_page(Image.fromarray(render.show(columns=columns).rgba()[..., :3]), name)
 
 
 def channels(flat: FlatModel, photos: Path) -> None:
@@ -68,12 +66,14 @@ def atlas(flat: FlatModel, photos: Path) -> None:
 
 
 def styles(flat: FlatModel, photos: Path) -> None:
-    contents, pictures = ("egyptian_cat", "samoyed"), ("macaw.jpg", "sunflower.jpg")
-    made = [
-        stylize(flat, ImageOps.fit(Image.open(photos / f"{content}.jpg"), (256, 256)), style, size=256)
-        for content in contents
-        for style in (*(photos / picture for picture in pictures), Path("images/scene.png"))
-    ]
+    contents = (photos / "egyptian_cat.jpg", photos / "samoyed.jpg")
+    pictures = (photos / "macaw.jpg", photos / "sunflower.jpg", Path("images/scene.png"))
+    made = []
+    for content in contents:
+        square = ImageOps.fit(Image.open(content), (256, 256), bleed=0.07)  # without the black bars of one of them
+        for style in pictures:
+            one = stylize(flat, square, style, size=256)
+            made.append(replace(one, captions=(f"{content.stem} in the style of {style.stem}",)))
     write(row(*made), "styles", 3)
 
 

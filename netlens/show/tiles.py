@@ -12,6 +12,7 @@ from netlens.show.overlay import Pixels
 from netlens.show.picture import Picture
 
 IN_A_ROW = 6  # tiles, before a row is wrapped
+SMALLEST = 10  # pixels of a letter that can still be read
 INK, PALE_INK = "#1a1a1a", "#6b6b6b"
 
 
@@ -29,7 +30,7 @@ def arranged(rows: list[list[Tile]]) -> Picture:
     """Lay tiles out in a grid of equal cells, with no more room for text than there is text."""
     height = max(tile.pixels.shape[0] for row in rows for tile in row)
     width = max(tile.pixels.shape[1] for row in rows for tile in row)
-    letter = round(0.056 * max(width, height))
+    letter = max(SMALLEST, round(0.056 * max(width, height)))
     width = max(width, 8 * letter)  # a narrow image still has a title
     gap, thin = round(0.5 * letter), round(0.8 * letter)
     heads = [[any(t.title for t in row) * 1.45 * letter, any(t.subtitle for t in row) * 1.3 * letter] for row in rows]
