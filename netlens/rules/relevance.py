@@ -26,22 +26,24 @@ STABILIZER = 1e-6
 """What is added to the magnitude of a total before relevance is divided by it."""
 
 
-def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER, sign: int = 0) -> Tensor:
+def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> Tensor:
     """Relevance per unit of the total, whose magnitude is raised by epsilon; with 0, a total of 0 has none to give.
-
-    sign: 1 or -1 where no total is of the other sign, which spares passes.
 
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
-    # written over, for new memory takes longer than arithmetic
     total = total.detach()
-    if sign:
-        raised = total + sign * epsilon
-    else:
-        raised = torch.where(total < 0, total.new_tensor(-epsilon), total.new_tensor(epsilon)).add_(total)
+    raised = torch.copysign(total.new_tensor(epsilon), total).add_(total)
+    return torch.div(relevance, raised, out=raised)  # written over, for new memory takes longer than arithmetic
+
+
+def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
+    """Relevance per unit of a total that epsilon has raised already, and that nobody else reads the values of."""
+    if epsilon == 0:
+        return quotient(relevance, raised, 0)
+    raised = raised.detach()
     return torch.div(relevance, raised, out=raised)
 
 
@@ -87,8 +89,8 @@ def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         own = parts(inputs[0])
-        total = of_sign(layer, own, 1, bias)
-        return [redistributed(own, total, quotient(relevance, total, epsilon, sign=1))]
+        total = of_sign(layer, own, 1, bias, epsilon)
+        return [redistributed(own, total, per_unit(relevance, total, epsilon))]
 
     return Rule(backward, graph=False, name=f"z_plus({epsilon:g})")
 
@@ -103,8 +105,8 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZE
         shares = []
         for factor, sign in ((alpha, 1), (-beta, -1)):
             if factor != 0:
-                total = of_sign(layer, own, sign)
-                shares.append(redistributed(own, total, factor * quotient(relevance, total, epsilon, sign)))
+                total = of_sign(layer, own, sign, epsilon=epsilon)
+                shares.append(redistributed(own, total, factor * per_unit(relevance, total, epsilon)))
         return [shares[0] + shares[1] if len(shares) == 2 else shares[0]]
 
     return Rule(backward, graph=False, name=f"alpha_beta({alpha:g}, {beta:g}, {epsilon:g})")

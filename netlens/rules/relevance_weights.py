@@ -48,11 +48,18 @@ def parts(x: Tensor) -> list[Tensor]:
     return [x.detach().clamp(min=0).requires_grad_(), x.detach().clamp(max=0).requires_grad_()]
 
 
-def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = True) -> Tensor:
-    """The sum of the positive (sign 1) or negative (-1) contributions of the `parts` of an input and of the bias."""
+def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = True, epsilon: float = 0.0) -> Tensor:
+    """The sum of the positive (sign 1) or negative (-1) contributions of the `parts` of an input and of the bias.
+
+    Its magnitude is raised by epsilon, which costs no pass over the sums where a bias can bring it.
+    """
     weight, shift = weights_of(layer)
+    offset = _half(shift, sign) if bias and shift is not None else None
+    if epsilon:
+        offset = weight.new_zeros(_outputs(layer)) if offset is None else offset
+        offset = offset + sign * epsilon
     with torch.enable_grad():
-        total = applied(layer, own[0], _half(weight, sign), _half(shift, sign) if bias and shift is not None else None)
+        total = applied(layer, own[0], _half(weight, sign), offset)
         return total + applied(layer, own[1], _half(weight, -sign)) if len(own) == 2 else total
 
 
@@ -64,6 +71,10 @@ def redistributed(own: Sequence[Tensor], total: Tensor, per_unit: Tensor) -> Ten
     for share in shares[1:]:
         shares[0] += share
     return shares[0]
+
+
+def _outputs(layer: nn.Module) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels  # type: ignore[return-value]
 
 
 def _half(weight: Tensor, sign: int) -> Tensor:
