@@ -43,7 +43,7 @@ def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = N
 
 def parts(x: Tensor) -> list[Tensor]:
     """The positive and the negative part of an input, from which gradients are taken; the first alone if it is all."""
-    if bool(x.min() >= 0):  # as after a rectifier: one pass is spared, and nothing changes
+    if bool(x.amin() >= 0):  # as after a rectifier: one pass is spared, and nothing changes
         return [x.detach().requires_grad_()]
     return [x.detach().clamp(min=0).requires_grad_(), x.detach().clamp(max=0).requires_grad_()]
 

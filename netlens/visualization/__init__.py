@@ -23,7 +23,7 @@ from netlens.visualization.params import (
     over,
 )
 from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
-from netlens.visualization.transforms import standard
+from netlens.visualization.transforms import cropped, standard
 
 __all__ = [
     "CPPN",
@@ -50,6 +50,7 @@ __all__ = [
     "Steps",
     "activation_atlas",
     "caricature",
+    "cropped",
     "dream",
     "invert",
     "most_exciting",

@@ -21,7 +21,7 @@ from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Size, Sized, made_by
 from netlens.visualization.picture import expected_size
-from netlens.visualization.transforms import Transform
+from netlens.visualization.transforms import Transform, cropped, standard
 
 Indices = int | Sequence[int]
 
@@ -32,7 +32,8 @@ class NetDreamer:
 
     size: a side in pixels, or (height, width); by default what the network expects. steps: of the optimisation. seed:
     of the noise that pictures start from; all pictures of a call share it, so that they differ in what they show only.
-    param: what makes them, a class or one with options. transforms: see `OptVis`. options: others of `OptVis.render`.
+    param: what makes them, a class or one with options. transforms: by default `cropped()` for classes, else
+    `standard()`. options: others of `OptVis.render`.
 
     >>> from netlens.zoo import open_network
     >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
@@ -78,7 +79,7 @@ class NetDreamer:
         indices = list(classes_of(given, self.flat, len(given)))
         names = self.flat.classes
         known = [f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices]
-        return self.render(logit(indices), known)
+        return self._made(logit(indices), known, (self.seed,) * len(known), cropped())
 
     def layer(self, key: str) -> Render:
         """What excites all of a layer: the DeepDream objective from noise."""
@@ -115,11 +116,16 @@ class NetDreamer:
 
     def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:
         """Pictures for any objective, one under each caption."""
-        n = len(captions)
-        own = (self.seed,) * n if seeds is None else tuple(seeds)
-        about = {"size": expected_size(self.flat) if self.size is None else self.size, "batch": n, "seed": own}
-        param = made_by(self.param, **about)
-        vis = OptVis(self.flat, objective, self.transforms)
+        own = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
+        return self._made(objective, captions, own, standard())
+
+    def _made(
+        self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], otherwise: Transform
+    ) -> Render:
+        """`otherwise`: the transforms, where none were given."""
+        size = expected_size(self.flat) if self.size is None else self.size
+        param = made_by(self.param, size=size, batch=len(captions), seed=seeds)
+        vis = OptVis(self.flat, objective, otherwise if self.transforms is None else self.transforms)
         made = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
         return replace(made, captions=tuple(captions))
 

@@ -10,7 +10,7 @@ from netlens.visualization.transforms.affine import Geometric, Jitter, Rotate, S
 from netlens.visualization.transforms.base import Transform
 from netlens.visualization.transforms.crops import CentreCrop, Fit, Pad, RandomCrop, ZoomCrop
 from netlens.visualization.transforms.disturb import Blur, Flip, Noise
-from netlens.visualization.transforms.standard import Chain, standard
+from netlens.visualization.transforms.standard import Chain, cropped, standard
 
 __all__ = [
     "Blur",
@@ -29,5 +29,6 @@ __all__ = [
     "Transform",
     "View",
     "ZoomCrop",
+    "cropped",
     "standard",
 ]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from netlens.visualization.transforms.affine import GREY, Geometric, Jitter, Outside, Rotate, Scale, View
 from netlens.visualization.transforms.base import Generators, Transform, check_batch
-from netlens.visualization.transforms.crops import CentreCrop, Pad
+from netlens.visualization.transforms.crops import CentreCrop, Pad, ZoomCrop
+from netlens.visualization.transforms.disturb import Blur, Noise
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,12 @@ def standard(
     """
     moves = (Jitter(jitter), Scale(*scale), Rotate(degrees, upright=0.2), Jitter(last_jitter))
     return Chain((Pad(pad, outside), *moves, CentreCrop(pad)))
+
+
+def cropped(low: float = 0.5, degrees: float = 10, blur: float = 1.0, noise: float = 0.03) -> Chain:
+    """Zoom into a part of the picture, from `low` of its height and width on, rotate, blur and add noise.
+
+    What a class is shows at many sizes and places then, so that the picture holds a few whole things instead of
+    fragments all over. Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
+    """
+    return Chain((ZoomCrop(low, 1.0), Rotate(degrees), Blur(0, blur), Noise(noise)))
