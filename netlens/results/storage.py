@@ -77,7 +77,7 @@ def read_provenance(path: str | Path) -> Provenance:
 
 
 def _header(path: Path) -> Header:
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         with Image.open(path, formats=["PNG"]) as picture:
             return json.loads(picture.text[KEY])
     if path.suffix == ".safetensors":
@@ -89,7 +89,8 @@ def _header(path: Path) -> Header:
 
 def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     path = Path(path)
-    if path.suffix not in suffixes:
+    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # pictures are saved under either
+    if suffix not in suffixes:
         raise ResultError(f"{path} is none of {', '.join(suffixes)}.")
     if not path.is_file():
         raise ResultError(f"There is no file {path}.")

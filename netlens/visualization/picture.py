@@ -13,6 +13,7 @@ from netlens.flat.intake import weight_of
 from netlens.objectives import Objective
 from netlens.visualization.judge import Judge, channels_of
 from netlens.visualization.options import network, whole
+from netlens.visualization.params.base import extent_of
 from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.params.invertible import resampled
 from netlens.visualization.transforms.standard import Chain
@@ -32,8 +33,9 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
     if size is not None:
         size = whole("a size of the longer side, in pixels,", size, 1)
         height, width = pictures.shape[2:]
-        share = size / max(height, width)
-        pictures = resampled(pictures, (max(1, round(height * share)), max(1, round(width * share))))
+        longest = max(height, width)
+        rows, columns = (max(1, (2 * size * side + longest) // (2 * longest)) for side in (height, width))
+        pictures = resampled(pictures, extent_of((rows, columns)))
     weights = weight_of(flat, torch.empty(0))
     return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
 

@@ -162,7 +162,8 @@ def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end():
 
 
 def test_suffixes_may_be_in_capitals(tmp_path):
-    assert Image.open(render().save(tmp_path / "r.PNG")).format == "PNG"
+    path = render().save(tmp_path / "r.PNG")
+    assert Image.open(path).format == "PNG" and read_provenance(path) == MADE_BY
     assert Image.open(render(frames=(torch.rand(2, 3, 4, 4),)).save_gif(tmp_path / "r.GIF")).format == "GIF"
 
 

@@ -16,7 +16,7 @@ from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFinit
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
-from netlens.objectives import Objective, channel, diversity, interpolation, l2, layer, logit, output
+from netlens.objectives import Objective, channel, diversity, interpolation, l2, layer, logit, output, total_variation
 from netlens.preprocessing import Preprocessing
 from netlens.results import State
 from netlens.visualization import (
@@ -32,6 +32,7 @@ from netlens.visualization import (
     Schedule,
     Shared,
     Steps,
+    ascent,
     normalised,
 )
 from netlens.visualization.judge import Judge
@@ -91,6 +92,36 @@ def test_each_sample_of_a_batch_is_its_own_single_run(mobilenet, optimiser, para
         assert_same(together[i], alone, atol=1e-5)
         torch.testing.assert_close(together.history[:, i], alone.history[:, 0], rtol=1e-7, atol=1e-9)
     assert not torch.allclose(together.images[0], together.images[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("objective", [channel("features.2", [0, 1, 2]), layer("features.1") - 0.1 * total_variation()])
+def test_a_batch_in_chunks_is_the_batch(mobilenet, monkeypatch, objective, chunk):
+    options = {"redirect": 2, "gradient": normalised}
+    whole = rendered(mobilenet, objective, Fourier(20, batch=3), **options)
+    runs = []
+    original = Judge.__call__
+
+    def counted(self, images, *rest, **more):
+        runs.append(len(images))
+        return original(self, images, *rest, **more)
+
+    monkeypatch.setattr(Judge, "__call__", counted)
+    monkeypatch.setattr(ascent, "fitting", lambda meter: chunk)
+    assert_same(rendered(mobilenet, objective, Fourier(20, batch=3), **options), whole, atol=1e-9)
+    assert max(runs) == chunk
+
+
+def test_samples_that_depend_on_each_other_run_together(mobilenet, monkeypatch):
+    monkeypatch.setattr(ascent, "fitting", lambda meter: 1)
+    objective = channel("features.2", 0) - diversity("features.2")
+    made = rendered(mobilenet, objective, Fourier(20, batch=3))
+    assert not torch.allclose(made.history[-1], rendered(mobilenet, objective, Fourier(20)).history[-1])
+
+
+def test_a_picture_that_no_memory_could_hold_is_refused():
+    with pytest.raises(NetLensError, match="89,478,485 pixels"):
+        Fourier(10**20)
 
 
 def test_several_targets_in_a_batch(plain):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.images import MAX_PIXELS
 from netlens.visualization.options import several, typed
 from netlens.visualization.params.colour import to_image
 
@@ -152,7 +153,10 @@ def extent_of(size: Size) -> tuple[int, int]:
         sides = []
     if len(sides) != 2:
         raise NetLensError(f"a size is a side in pixels or (height, width), not {size!r}.")
-    return sides[0], sides[1]
+    height, width = sides
+    if height * width > MAX_PIXELS:
+        raise NetLensError(f"a picture of {height} × {width} has over {MAX_PIXELS:,} pixels; give a smaller size.")
+    return height, width
 
 
 def _single(value: Any) -> bool:
