@@ -12,6 +12,7 @@ from PIL import Image
 
 from netlens.cli import main
 from netlens.results import read_provenance
+from netlens.visualization import NetDreamer
 from netlens.world.scene import scene
 
 LAYER = "stem"
@@ -145,8 +146,8 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["visualize", "shapes", f"{LAYER}:1", "--images", ".", "-o", "photo.png"], ["photo.png", "overwritten"]),
     (["visualize", "shapes", f"{LAYER}:1", "--images", ".", "-o", "./sub/../photo.png"], ["overwritten"]),
     (["visualize", "shapes", f"{LAYER}:1", "-k", "3"], ["-k", "--images"]),
-    (["visualize", "shapes", f"{LAYER}:1", "--size", "3000000"], ["memory", "--size"]),
-    (["visualize", "shapes", f"{LAYER}:1", "--size", "10000000000"], ["memory", "--size"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--size", "3000000"], ["pixels", "size"]),
+    (["visualize", "shapes", f"{LAYER}:1", "--size", "10000000000"], ["pixels", "size"]),
     (["dream", "photo.png", "--layer", LAYER, "--factor", "1.1"], ["--factor", "--zoom"]),
     (["dream", "photo.png", "--layer", LAYER, "--scale", "nan"], ["scale", "finite"]),
     (["invert", "photo.png", "--layer", LAYER, "--alpha", "nan"], ["alpha", "finite"]),
@@ -179,6 +180,14 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], words: li
     before = {path: path.read_bytes() for path in Path().glob("*.*")}
     failed(run(*arguments), *words)
     assert {path: path.read_bytes() for path in Path().glob("*.*")} == before
+
+
+def test_too_little_memory_is_said_with_what_to_do(monkeypatch):
+    def full(*arguments, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(NetDreamer, "channel", full)
+    failed(run("visualize", "shapes", f"{LAYER}:1"), "memory", "--size")
 
 
 def test_an_interrupt_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
