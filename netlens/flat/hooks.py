@@ -75,6 +75,7 @@ class Hooks(Tap):
 
     Everything is undone when the block is left, also by an exception; what was read stays readable.
 
+    >>> import torch
     >>> flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
     >>> with Hooks(flat, ["1"]) as hooks:
     ...     flat(torch.ones(1, 3))[0, 0].backward()
