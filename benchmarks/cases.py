@@ -98,6 +98,16 @@ def of_grad_cam(name: str, layer: str) -> Theirs:
     return run
 
 
+def of_torchcam(layer: str) -> Theirs:
+    def run(network: nn.Module, x: Tensor) -> Tensor:
+        import torchcam.methods
+
+        with torchcam.methods.GradCAM(network, layer, input_shape=tuple(x.shape[1:])) as extractor:
+            return extractor(TARGET, network(x))[0][:, None].detach()
+
+    return run
+
+
 def of_zennit(network: nn.Module, x: Tensor) -> Tensor:
     from zennit.attribution import Gradient
     from zennit.composites import EpsilonPlus
@@ -157,6 +167,9 @@ def gradients() -> Iterator[Case]:
             exact=True,
             goal="peer ≥ 3, forwards ≤ 1.1",
         )
+    for name in ("resnet50", "mobilenet_v2"):
+        layer = LAYERS[name]
+        yield Case("Grad-CAM, torchcam", name, values_of(GradCAM(layer)), of_torchcam(layer), drawn=True, exact=True)
     for name in LAYERS:
         small = name == "mobilenet_v2"
         yield Case(

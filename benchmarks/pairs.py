@@ -6,8 +6,9 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
-Work = Callable[[], object]
+Work = Callable[[], Any]
 
 
 def seconds(work: Work) -> float:
@@ -16,12 +17,24 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(works: Mapping[str, Work], rounds: int, budget: float = math.inf) -> dict[str, list[float]]:
+def in_turn(
+    works: Mapping[str, Work],
+    rounds: int,
+    budget: float = math.inf,
+    check: Callable[[Mapping[str, Any]], None] = lambda answers: None,
+) -> dict[str, list[float]]:
     """The seconds of each work in each round, after one that does not count; each round starts with another work.
 
     budget: seconds, in which as many rounds are made as fit. Where not even one does, the first counts.
+    check: is given what each work returned the first time, before the others are timed.
     """
-    first = {name: [seconds(work)] for name, work in works.items()}
+    first: dict[str, list[float]] = {}
+    answers = {}
+    for name, work in works.items():
+        start = time.perf_counter()
+        answers[name] = work()
+        first[name] = [time.perf_counter() - start]
+    check(answers)
     rounds = int(min(rounds, budget / sum(times[0] for times in first.values())))
     if rounds < 1:
         return first
