@@ -1,7 +1,7 @@
 """`make scoreboard`: the share of positive attribution inside the true object, per method, on the little world.
 
-For the bundled network, and for the bundled transformer, which methods that read attention need. Each method has half a
-minute, and explains as many of the scenes as it can by then. The tables go into docs/scoreboard.md.
+For the bundled network, and for the bundled transformer, which methods that read attention need. Each method explains
+as many of the scenes as it can in the seconds of `--patience`. The tables go into docs/scoreboard.md.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from netlens.zoo import BUNDLED, open_network
 PAGE = Path("docs/scoreboard.md")
 SEED = 7  # neither of the seeds that training and held-out accuracy use
 FEW = 5
-PATIENCE = 30.0  # seconds for a method
 CONTROLS = (EdgeDetector, RandomMap)
 
 
-def judge(flat: FlatModel, method: Method, x: Tensor, labels: list[int], masks: Tensor) -> Score:
+def judge(flat: FlatModel, method: Method, x: Tensor, labels: list[int], masks: Tensor, patience: float) -> Score:
     """The score on as many scenes as the method can explain in the time that each has, to judge by the first few."""
     start = time.perf_counter()
     (score,) = scoreboard(flat, x[:FEW], labels[:FEW], masks[:FEW], [method])
-    n = min(len(x), int(PATIENCE * FEW / (time.perf_counter() - start)))
+    n = min(len(x), int(patience * FEW / (time.perf_counter() - start)))
     return scoreboard(flat, x[:n], labels[:n], masks[:n], [method])[0] if n > 2 * FEW else score
 
 
@@ -50,6 +49,7 @@ def table(scores: list[Score]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--patience", type=float, default=15, help="seconds for a method (default: %(default)s)")
     parser.add_argument("--methods", help="by name, separated by commas; the page stays as it is")
     options = parser.parse_args()
     pictures, labels, masks = batch(SEED, options.images)
@@ -61,7 +61,7 @@ def main() -> None:
         scores, without = [], []
         for method in tqdm([*(METHODS[name]() for name in names), *(control() for control in CONTROLS)], disable=None):
             try:
-                scores.append(judge(flat, method, x, labels.tolist(), masks))
+                scores.append(judge(flat, method, x, labels.tolist(), masks, options.patience))
             except NotApplicable:
                 without.append(type(method).__name__)
         text = table(scores) + (f" Without meaning here: {', '.join(without)}." if without else "")
