@@ -5,7 +5,8 @@
 Channels are drawn by lot, four at each of six depths of mobilenet_v2. `reached` is the channel's activation on the
 undisturbed picture, as a share of the best that anybody reached for it. A picture is grey whose values' standard
 deviation is below 0.05. `kept` is the share of the activation that is left after disturbances which no optimisation
-has seen.
+has seen: of the middle of the picture, which shifts and turns leave whole, and of all of it, where grey comes in at the
+edges.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import io
 import json
 import random
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ from netlens.zoo import open_network
 PAGE, FILE = Path("docs/visualization.md"), Path("docs/visualization.json")
 DEPTHS = ("features.4", "features.7", "features.11", "features.14", "features.17", "features.18")
 CHANNELS, STEPS, SIZE, SEED, GREY = 4, (64, 128, 256, 512), 224, 0, 0.05
+MIDDLE = 176  # pixels, all of which are seen in a picture turned by 15°
 CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
 
@@ -60,6 +62,14 @@ def blurred(picture: Image.Image) -> Image.Image:
     return TF.gaussian_blur(picture, [7, 7], [1.5, 1.5])
 
 
+def middle(picture: Image.Image) -> Image.Image:
+    return TF.center_crop(picture, [MIDDLE, MIDDLE])
+
+
+def whole(picture: Image.Image) -> Image.Image:
+    return picture
+
+
 def as_jpeg(picture: Image.Image) -> Image.Image:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=75)
@@ -73,6 +83,7 @@ DISTURBANCES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG 75": as_jpeg,
     "blurred": blurred,
 }
+PARTS: dict[str, Callable[[Image.Image], Image.Image]] = {"the middle": middle, "all of it": whole}
 
 
 def lots(flat: FlatModel) -> Iterator[tuple[str, list[int]]]:
@@ -91,11 +102,22 @@ def ours(flat: FlatModel, key: str, channels: list[int]) -> dict[int, list[Image
     return {index: [saved(images[i : i + 1]) for images in at] for i, index in enumerate(channels)}
 
 
+def shares(flat: FlatModel, key: str, index: int, picture: Image.Image) -> dict[str, dict[str, float]]:
+    """How much of the activation is kept, by part of the picture and disturbance."""
+    return {
+        name: {
+            kind: activation(flat, key, index, part(disturb(picture))) / activation(flat, key, index, part(picture))
+            for kind, disturb in DISTURBANCES.items()
+        }
+        for name, part in PARTS.items()
+    }
+
+
 def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
     """Reached, grey and kept, for both; rows of channels in the order of the lots."""
     reached: dict[str, list[list[float]]] = {"netlens": [], "lucent": []}
     spread: dict[str, list[float]] = {"netlens": [], "lucent": []}
-    kept: dict[str, list[dict[str, float]]] = {"netlens": [], "lucent": []}
+    kept: dict[str, list[dict[str, dict[str, float]]]] = {"netlens": [], "lucent": []}
     names = []
     for key, indices in lots(flat):
         made = ours(flat, key, indices)
@@ -107,34 +129,35 @@ def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
                 reached[who].append(values)
                 spread[who].append(float(TF.to_tensor(pictures[-1]).std()))
                 if values[-1] > 0:
-                    shares = {
-                        name: activation(flat, key, index, disturb(pictures[-1])) / values[-1]
-                        for name, disturb in DISTURBANCES.items()
-                    }
-                    kept[who].append(shares)
+                    kept[who].append(shares(flat, key, index, pictures[-1]))
             print(names[-1], *(f"{who} {rows[-1]}" for who, rows in reached.items()), flush=True)
     return {"channels": names, "reached": reached, "spread": spread, "kept": kept}
 
 
 def table_of_channels(found: dict) -> list[str]:
     best = [max(max(one), max(other)) for one, other in zip(*found["reached"].values(), strict=True)]
-    heads = " | ".join(f"{steps} steps" for steps in STEPS)
-    lines = [f"| | {heads} | grey | {' | '.join(DISTURBANCES)} |", "|---" * (len(STEPS) + len(DISTURBANCES) + 2) + "|"]
+    lines = [f"| | {' | '.join(f'{steps} steps' for steps in STEPS)} | grey |", "|---" * (len(STEPS) + 2) + "|"]
     for who, rows in found["reached"].items():
-        cells = []
-        for i in range(len(STEPS)):
-            shares = [row[i] / top for row, top in zip(rows, best, strict=True)]
-            cells.append(f"{statistics.mean(shares):.2f} ± {statistics.stdev(shares):.2f}")
+        cells = [spread_of([row[i] / top for row, top in zip(rows, best, strict=True)]) for i in range(len(STEPS))]
         spreads = found["spread"][who]
         cells.append(f"{sum(value < GREY for value in spreads)} of {len(spreads)}")
-        for name in DISTURBANCES:
-            shares = [row[name] for row in found["kept"][who]]
-            cells.append(f"{statistics.mean(shares):.2f} ± {statistics.stdev(shares):.2f}")
         lines.append(f"| {who} | {' | '.join(cells)} |")
     pairs = list(zip(*found["reached"].values(), strict=True))
     ahead = [sum(one[i] >= other[i] for one, other in pairs) for i in range(len(STEPS))]
-    lines += ["", f"netlens reaches as much as lucent or more for {ahead} of {len(best)} channels."]
+    return [*lines, "", f"netlens reaches as much as lucent or more for {ahead} of {len(best)} channels."]
+
+
+def table_of_kept(found: dict) -> list[str]:
+    lines = [f"| kept | by | {' | '.join(DISTURBANCES)} |", "|---" * (len(DISTURBANCES) + 2) + "|"]
+    for part in PARTS:
+        for who, rows in found["kept"].items():
+            cells = [spread_of([row[part][name] for row in rows]) for name in DISTURBANCES]
+            lines.append(f"| {part} | {who} | {' | '.join(cells)} |")
     return lines
+
+
+def spread_of(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float]:
@@ -194,7 +217,7 @@ def main() -> None:
     if "channels" in only:
         found = channels(flat, build("mobilenet_v2", options.weights))
         FILE.write_text(json.dumps({"steps": STEPS, **found}, indent=1) + "\n")
-        publish("channels", table_of_channels(found))
+        publish("channels", [*table_of_channels(found), "", *table_of_kept(found)])
     if "classes" in only:
         publish("recognised", classes(flat))
     if "inversion" in only:
