@@ -8,11 +8,9 @@ import itertools
 import os
 import pickle
 import re
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
@@ -22,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from netlens.classes import ClassNames
 from netlens.errors import WeightsError, closest
 from netlens.preprocessing import Preprocessing
+from netlens.silence import silenced
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -29,7 +28,6 @@ _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 _AUXILIARY = ("aux1", "aux2", "AuxLogits", "aux_classifier")  # heads for training, which explanations never run
 _SLOW_INIT = ("googlenet", "inception_v3")
 _SHOWN = 3
-_QUIET = Lock()  # threads that silence warnings at once would leave them silent
 
 
 def build(name: str, weights: str | os.PathLike[str] | None = None, **options: Any) -> nn.Module:
@@ -180,8 +178,7 @@ def _read(path: Path) -> Any:
 
             return OrderedDict(load_file(path))
         if path.suffix in _TORCH_SUFFIXES:
-            with _QUIET, warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # torch's guesses about a bad file; ours is the error
+            with silenced(UserWarning):  # torch's guesses about a bad file; ours is the error
                 return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error}); check its permissions.") from error
@@ -236,8 +233,7 @@ def _misfits(module: nn.Module, state: OrderedDict[str, Tensor]) -> list[str]:
     tensors = [*module.parameters(), *module.buffers()]
     try:
         twin = copy.deepcopy(module, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors})
-        with _QUIET, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that loading into a twin has no effect
+        with silenced(UserWarning):  # that loading into a twin has no effect
             keys = twin.load_state_dict(trial, strict=False)
     except (RuntimeError, ValueError) as error:
         return [" ".join(str(error).split())]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from netlens.errors import NetLensError
 from netlens.style.colour import COLOURS
 from netlens.style.losses import LOSSES
+from netlens.visualization.options import number, typed, whole
 
 if TYPE_CHECKING:
     from netlens.style.transfer import StyleTransfer
@@ -17,26 +17,21 @@ if TYPE_CHECKING:
 
 def check(options: StyleTransfer) -> None:
     """Raise for an option that no picture could be made with, whatever the network and the pictures are."""
+    typed(options)
     for name, known in (("colour", COLOURS), ("loss", LOSSES)):
         value = getattr(options, name)
         if value not in known:
             raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
     for name, least in (("steps", 1), ("scales", 1), ("seed", 0)):
-        value = getattr(options, name)
-        if not _whole(value) or value < least:
-            raise NetLensError(f"{name} is a whole number of at least {least}, not {value!r}.")
+        whole(name, getattr(options, name), least)
     for name in ("content_weight", "style_weight", "tv_weight"):
-        value = getattr(options, name)
-        if not _finite(value) or value < 0:
-            raise NetLensError(f"{name} is a finite number of 0 or more, not {value!r}.")
+        number(name, getattr(options, name), 0)
     if not options.content_weight and not options.style_weight:
         raise NetLensError("content_weight and style_weight are both 0; give one of them at least a weight above 0.")
     for name in ("style_scale", "lr"):
         value = getattr(options, name)
-        if not (_finite(value) and value > 0) and not (name == "lr" and value is None):
+        if value is not None and value <= 0:
             raise NetLensError(f"{name} is a finite number above 0, not {value!r}.")
-    if options.target is not None and not _finite(options.target):
-        raise NetLensError(f"target is a finite number, not {options.target!r}.")
     for name in ("content_layers", "style_layers"):
         _check_layers(name, getattr(options, name))
     _check_size(options.size)
@@ -52,8 +47,7 @@ def _check_layers(name: str, layers: Any) -> None:
         if not isinstance(layer, (str, type)) and not _whole(layer):
             raise NetLensError(f"{name} are names of layers, or a mapping from names to weights, not {layers!r}.")
     for layer, weight in layers.items() if isinstance(layers, Mapping) else ():
-        if not _finite(weight) or weight < 0:
-            raise NetLensError(f"{name} gives {layer!r} the weight {weight!r}; weights are finite numbers, 0 or more.")
+        number(f"the weight that {name} gives {layer!r}", weight, 0)
     if isinstance(layers, Mapping) and not any(layers.values()):
         raise NetLensError(f"{name} gives all layers weight 0; name one at least that counts.")
 
@@ -66,11 +60,3 @@ def _check_size(size: Any) -> None:
 
 def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _finite(value: Any) -> bool:
-    # a whole number too large for a float is no number that anything here could be multiplied by
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False

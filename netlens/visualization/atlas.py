@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +17,7 @@ from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.objectives import Record, direction, layer
 from netlens.results.render import Render
+from netlens.silence import silenced
 from netlens.visualization.drawn import Drawn
 from netlens.visualization.options import number, whole
 from netlens.visualization.optvis import OptVis, check_options
@@ -27,8 +27,6 @@ from netlens.visualization.picture import picture_for, seen_by
 
 if TYPE_CHECKING:
     from netlens.show import Picture
-
-_QUIET = Lock()  # threads that silence warnings at once would leave them silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +149,10 @@ def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
 
 
 def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
-    import warnings
 
     from sklearn.exceptions import ConvergenceWarning
 
-    with _QUIET, warnings.catch_warnings():
-        # `error` says how well it converged
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with silenced(ConvergenceWarning):  # `error` says how well it converged
         return model.fit_transform(values), model.components_
 
 

@@ -95,7 +95,7 @@ def write(path, content, **changes):
         (["content.png", "style.png", "--size", "0"], "size is the longer side"),
         (["content.png", "style.png", "--size", "nan"], "the sides of --size are whole numbers"),
         (["content.png", "style.png", "--lr", "-1"], "lr is a finite number above 0"),
-        (["content.png", "style.png", "--style-scale", "inf"], "style_scale is a finite number above 0"),
+        (["content.png", "style.png", "--style-scale", "inf"], "style_scale is a finite number"),
         (["--batch", "batch.json", "-o", "content.png"], "cannot be made a folder"),
         (["--batch", "contact.json", "-o", "."], "contact.jpg is one of the images to read"),
         (["--batch", "named.json", "--model", "resnet18"], "names the network of every picture"),
