@@ -73,7 +73,7 @@ def styles(flat: FlatModel, photos: Path) -> None:
         square = ImageOps.fit(Image.open(content), (256, 256), bleed=0.07)  # without the black bars of one of them
         for style in pictures:
             one = stylize(flat, square, style, size=256)
-            made.append(replace(one, captions=(f"{content.stem} in the style of {style.stem}",)))
+            made.append(replace(one, captions=(f"{content.stem} as {style.stem}",)))
     write(row(*made), "styles", 3)
 
 
