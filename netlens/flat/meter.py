@@ -51,6 +51,16 @@ def meters() -> tuple[Meter, ...]:
 
 
 @contextmanager
+def unmetered() -> Iterator[None]:
+    """Within the block, nothing is measured in this thread: runs that chunks share, however large they are."""
+    token = _METERS.set(())
+    try:
+        yield
+    finally:
+        _METERS.reset(token)
+
+
+@contextmanager
 def metered() -> Iterator[Meter]:
     """Within the block, all runs in this thread are measured."""
     meter = Meter()

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
 from netlens.flat.fast import fast
+from netlens.flat.meter import metered
 from netlens.flat.regions import Incremental, Patch, Work
 from netlens.flat.regions.cost import Cost, best_switch
 from tests.local_networks import NETWORKS, PARTS, conv
@@ -215,3 +216,15 @@ def test_small_windows_save_work_and_large_ones_run_whole():
     before = run.work
     run.run(windows((40, 36), (2, 2)))
     assert 0.1 < saved(run.work - before) < 1
+
+
+def test_chunks_are_chosen_by_patches_and_not_by_the_sample_itself():
+    flat, x = network("resnet")
+    with metered() as meter:
+        run = Incremental(flat.program, {"input": x}, "input", [last_of(flat)])
+        assert meter.live == 0
+        patch = windows(tuple(x.shape[2:]), (2, 2))
+        run.run(Patch(patch.value[:1], patch.top[:1], patch.left[:1]))
+    with metered() as whole:
+        flat.program.run({"input": x}, [last_of(flat)])
+    assert patch.value[:1].nbytes < meter.live < whole.live

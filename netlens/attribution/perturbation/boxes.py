@@ -54,7 +54,7 @@ def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, floa
     height, width = game.at.shape[2:]
     masks = game.mask.expand(-1, -1, height, width)
     found = [boxes(mask, count) for mask, count in zip(masks, game.counts, strict=True)]
-    orders = [sorted(range(len(own)), key=lambda feature, own=own: own[feature].area) for own in found]  # type: ignore[misc]
+    orders = [sorted(range(len(own)), key=lambda feature, own=own: -own[feature].area) for own in found]  # type: ignore[misc]
     ends = list(accumulate(game.counts))
 
     def work(first: int, last: int) -> list[tuple[int, int, float]]:

@@ -49,7 +49,8 @@ class Occlusion(Method):
         at, n = suffix.at, len(x)
         dims = spatial_dims(flat, wrt, at)
         windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
-        windows.sort(key=lambda window: [part.stop - part.start for part in window if part.stop is not None])
+        # the largest first, by which chunks are chosen
+        windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
         baseline = baseline_like(at, self.baselines)
         total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
         partial = Windows.of(suffix) if dims == (2, 3) else None

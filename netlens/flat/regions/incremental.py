@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.flat.meter import meters, unmetered
 from netlens.flat.program import Program, Step, Visit
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
 from netlens.flat.regions.local import Layouts, first, last
@@ -39,7 +40,7 @@ class Work:
 class Plan:
     """The first steps, to be run on patches, and the values at which the rest sets in on full maps."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[tuple[Step, tuple[str, ...]], ...]  # each with the keys whose patches nobody reads after it
     cut: tuple[str, ...]
     rest: float  # multiplications that follow, per row
 
@@ -96,7 +97,7 @@ class Incremental:
                 self.base[step.key] = value
             return value
 
-        with torch.no_grad():
+        with torch.no_grad(), unmetered():
             values = self.program.run(self.known, self.wanted, Visit(visit, None))
         self.base.update(self.known)
         self.cuts = [self._cut(end) for end in (self.start, *(step.key for step in self.local))]
@@ -111,9 +112,14 @@ class Incremental:
         rows = len(patch.value)
         with torch.no_grad():
             patches, done = {self.start: patch}, plan.rest * rows
-            for step in plan.steps:
-                patches[step.key] = self._step(step, patches)
-                done += arithmetic(step.layer, patches[step.key].value.numel())
+            for step, dead in plan.steps:
+                made = self._step(step, patches)
+                for meter in meters():
+                    meter.note(made.value, [held.value for held in patches.values()])
+                done += arithmetic(step.layer, made.value.numel())
+                patches[step.key] = made
+                for key in dead:
+                    del patches[key]
             known = {key: self._full(key, patches.get(key), rows) for key in plan.cut}
             values = self.program.run(known, self.wanted)
         self.work += Work(done, self.each * rows)
@@ -133,9 +139,11 @@ class Incremental:
         after = [step for step in self.steps if step not in self.local and step.key in self._after]
         full = [self._full_cost(step) for step in (*self.local, *after)]
         count = self.switch(patched, full, [self._pasted_cost(cut) for cut in self.cuts])
-        steps, cut = tuple(self.local[:count]), self.cuts[count]
+        steps, cut = self.local[:count], self.cuts[count]
         rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
-        return Plan(steps, cut, rest)
+        reads = {key: step for step in steps for key in step.reads}  # the last one that reads it
+        spare = {self.start, *(step.key for step in steps)} - set(cut)
+        return Plan(tuple((step, tuple(key for key in spare if reads.get(key) is step)) for step in steps), cut, rest)
 
     def _cut(self, key: str) -> tuple[str, ...]:
         """What full maps are needed of, when patches end after the layer `key`."""
