@@ -1,4 +1,4 @@
-"""Works that are timed side by side: in turn, in one process, so that what slows the machine slows them all."""
+"""Works that are timed side by side: in turn, in one run, so that what slows the machine slows them all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Work = Callable[[], Any]
+from benchmarks.apart import Apart
+
+Work = Callable[[], Any] | Apart
 
 
 def seconds(work: Work) -> float:
+    return timed(work)[0]
+
+
+def timed(work: Work) -> tuple[float, Any]:
+    """The seconds that a work takes, and what it returns."""
+    if isinstance(work, Apart):
+        return work.timed()
     start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    answer = work()
+    return time.perf_counter() - start, answer
 
 
 def in_turn(
@@ -28,13 +37,9 @@ def in_turn(
     budget: seconds, in which as many rounds are made as fit. Where not even one does, the first counts.
     check: is given what each work returned the first time, before the others are timed.
     """
-    first: dict[str, list[float]] = {}
-    answers = {}
-    for name, work in works.items():
-        start = time.perf_counter()
-        answers[name] = work()
-        first[name] = [time.perf_counter() - start]
-    check(answers)
+    runs = {name: timed(work) for name, work in works.items()}
+    check({name: answer for name, (_, answer) in runs.items()})
+    first = {name: [time] for name, (time, _) in runs.items()}
     rounds = int(min(rounds, budget / sum(times[0] for times in first.values())))
     if rounds < 1:
         return first

@@ -1,8 +1,8 @@
 """`make benchmark`: explanations by netlens, by its peers, and by the least work there is, in paired runs in turn.
 
-Answers are compared before they are timed. `peer` and `least` say how many times as long as netlens they took;
-`forwards` is what netlens took in plain forwards of the user's network; `once` is what flattening and the first call
-cost beyond that, and `first` is `peer` with it, for a user with one image.
+Peers run in a process of their own, all else in one. Answers are compared before they are timed. `peer` and `least` say
+how many times as long as netlens they took; `forwards` is what netlens took in plain forwards of the user's network;
+`once` is what flattening and the first call cost beyond that, and `first` is `peer` with it, for a user with one image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import least
+from benchmarks.apart import Apart
 from benchmarks.calibration import calibrated
 from benchmarks.cases import Case, cases
-from benchmarks.pairs import in_turn, ratio
+from benchmarks.pairs import Work, in_turn, ratio
 from benchmarks.plot import bars
 from benchmarks.tables import write_between
 from netlens.evaluation import randomise_
@@ -70,7 +72,7 @@ HEADER = (
 
 
 def measure(case: Case, rounds: int) -> Row:
-    x = torch.randn(case.batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    x = images(case)
     for seed in range(100):
         network = random_network(case.network, seed)
         start = time.perf_counter()
@@ -79,13 +81,6 @@ def measure(case: Case, rounds: int) -> Row:
         first = time.perf_counter() - start
         if (ours.amax((0, 2, 3)) > ours.amin((0, 2, 3))).all():  # a map that is 0 all over would compare nothing
             break
-    works = {"ours": lambda: case.ours(flat, x), "forward": lambda: plain(network, x)}
-    if case.peer is not None:
-        peer = case.peer
-        works["peer"] = lambda: peer(network, x)
-    if case.least is not None:
-        bare, leanest = least.prepared(network), case.least
-        works["least"] = lambda: leanest(bare, x)
     gaps: list[float] = []
 
     def check(answers: Mapping[str, Tensor]) -> None:
@@ -98,7 +93,14 @@ def measure(case: Case, rounds: int) -> Row:
         if not gaps[0] <= case.tolerance:
             raise ValueError(f"{case.name} on {case.network} differs from its peer by {gaps[0]:.1e}.")
 
-    times = in_turn(works, rounds, BUDGET, check)
+    works: dict[str, Work] = {"ours": lambda: case.ours(flat, x), "forward": lambda: plain(network, x)}
+    with ExitStack() as stack:
+        if case.peer is not None:
+            works["peer"] = stack.enter_context(Apart(by_peer, case.name, case.network, seed))
+        if case.least is not None:
+            bare, leanest = least.prepared(network), case.least
+            works["least"] = lambda: leanest(bare, x)
+        times = in_turn(works, rounds, BUDGET, check)
     once = max(0.0, first - statistics.median(times["ours"]))
     return Row(
         *(case.name, case.network, statistics.median(times["ours"])),
@@ -110,6 +112,17 @@ def measure(case: Case, rounds: int) -> Row:
         gaps[0] if gaps else None,
         case.goal,
     )
+
+
+def images(case: Case) -> Tensor:
+    return torch.randn(case.batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+
+def by_peer(name: str, network: str, seed: int) -> Callable[[], Tensor]:
+    """A peer's explanation of the same network and images, made anew from names in a process of its own."""
+    (case,) = (case for case in cases() if (case.name, case.network) == (name, network))
+    module, x = random_network(network, seed), images(case)
+    return lambda: case.peer(module, x)  # type: ignore[misc]
 
 
 def exact_difference(case: Case, network: nn.Module, x: Tensor) -> float:
