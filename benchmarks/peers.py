@@ -157,7 +157,7 @@ def versions() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="cases whose name and network contain this")
+    parser.add_argument("--only", default="", help="cases whose name and network contain this; the others stay")
     options = parser.parse_args()
     print(f"{versions()}; {options.rounds} rounds\n\n{HEADER}", flush=True)
     rows: list[Row] = []
@@ -170,16 +170,22 @@ def main() -> None:
                 print(rows[-1], flush=True)
             except ValueError as error:
                 failures.append(str(error))
-    if not options.only:
-        publish(rows, options.rounds)
+    publish(rows, known() if options.only else [])
     if failures:
         raise SystemExit("\n".join(failures))
 
 
-def publish(rows: list[Row], rounds: int) -> None:
+def known() -> list[Row]:
+    """What was measured before."""
+    return [Row(**row) for row in json.loads(FILE.read_text())["rows"]] if FILE.exists() else []
+
+
+def publish(rows: list[Row], others: list[Row]) -> None:
+    """Write the table, the file and the plot; others: rows that stay as they were unless they were measured anew."""
+    found = {(row.case, row.network): row for row in (*others, *rows)}
+    rows = [found[key] for case in cases() if (key := (case.name, case.network)) in found]
     FILE.write_text(json.dumps({"versions": versions(), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    table = "\n".join([f"{versions()}; up to {rounds} rounds.", "", HEADER, *map(str, rows)])
-    write_between(PAGE, "peers", table)
+    write_between(PAGE, "peers", "\n".join([f"{versions()}.", "", HEADER, *map(str, rows)]))
     bars([(f"{row.case}, {row.network}", row.peer, row.least) for row in rows], PLOT)
 
 

@@ -24,6 +24,7 @@ def bars(rows: Sequence[Bar], path: Path) -> None:
             axes.plot([least], [place], "k|", markersize=9, markeredgewidth=2)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("time of the peer (bar) and of the least work (stroke), in times of netlens")
