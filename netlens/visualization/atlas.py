@@ -149,7 +149,6 @@ def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
 
 
 def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
-
     from sklearn.exceptions import ConvergenceWarning
 
     with silenced(ConvergenceWarning):  # `error` says how well it converged
