@@ -18,7 +18,7 @@ from benchmarks.tables import write_between
 from netlens import NetLens, open_network
 
 PAGE = Path("docs/speed.md")
-METHODS = ("saliency", "integrated_gradients", "smooth_gradient", "grad_cam", "score_cam", "occlusion")
+METHODS = ("saliency", "integrated_gradients", "smooth_gradient", "grad_cam", "score_cam", "occlusion", "lrp")
 ROUNDS, BUDGET = 5, 60.0
 
 
