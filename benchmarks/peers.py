@@ -64,6 +64,16 @@ class Row:
         )
         return f"| {' | '.join(cells)} |"
 
+    def missed(self) -> list[str]:
+        """The parts of the goal that are not reached, such as "peer ≥ 3"."""
+        found = []
+        for part in filter(None, self.goal.split(", ")):
+            name, sign, limit = part.split()
+            value = self.forward if name == "forwards" else getattr(self, name)
+            if not (value >= float(limit) if sign == "≥" else value <= float(limit)):
+                found.append(part)
+        return found
+
 
 HEADER = (
     "| case | network | ms | peer | least | forwards | once, ms | first | difference | goal |\n"
@@ -186,7 +196,7 @@ def publish(rows: list[Row], others: list[Row]) -> None:
     rows = [found[key] for case in cases() if (key := (case.name, case.network)) in found]
     FILE.write_text(json.dumps({"versions": versions(), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     write_between(PAGE, "peers", "\n".join([f"{versions()}.", "", HEADER, *map(str, rows)]))
-    bars([(f"{row.case}, {row.network}", row.peer, row.least) for row in rows], PLOT)
+    bars([(f"{row.case}, {row.network}", row.peer, row.least, not row.missed()) for row in rows], PLOT)
 
 
 if __name__ == "__main__":

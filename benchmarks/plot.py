@@ -8,17 +8,21 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-Bar = tuple[str, float | None, float | None]  # what is timed, the peer's ratio, and that of the least work
+Bar = tuple[str, float | None, float | None, bool]
+"""What is timed, the peer's ratio, that of the least work, and whether the goals are reached."""
 
 
 def bars(rows: Sequence[Bar], path: Path) -> None:
-    """One line for each case, on a logarithmic scale; what lies to the right of 1 takes longer than netlens."""
+    """One line for each case, on a logarithmic scale; what lies to the right of 1 takes longer than netlens.
+
+    Bars are red where a goal is missed.
+    """
     figure = Figure(figsize=(9, 0.24 * len(rows) + 1.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for place, (_, peer, least) in enumerate(rows):
+    for place, (_, peer, least, reached) in enumerate(rows):
         if peer is not None:
-            axes.barh(place, peer - 1, left=1, height=0.6, color="#3b6ea5" if peer >= 1 else "#c8553d")
+            axes.barh(place, peer - 1, left=1, height=0.6, color="#3b6ea5" if reached else "#c8553d")
             axes.annotate(f"{peer:.1f}", (max(peer, 1), place), xytext=(4, 0), textcoords="offset points", va="center")
         if least is not None:
             axes.plot([least], [place], "k|", markersize=9, markeredgewidth=2)
@@ -27,6 +31,6 @@ def bars(rows: Sequence[Bar], path: Path) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("time of the peer (bar) and of the least work (stroke), in times of netlens")
+    axes.set_xlabel("times netlens: the peer (bar, red where a goal is missed), the least work (stroke)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
