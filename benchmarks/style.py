@@ -21,8 +21,8 @@ from torch import Tensor
 from netlens.flat import FlatModel
 from netlens.images import load, to_pil
 from netlens.style import StyleTransfer
-from netlens.style.batch import seeded
 from netlens.style.colour import matched_moments
+from netlens.style.network import seeded
 from netlens.style.sight import with_channels
 from netlens.style.task import Task
 from netlens.visualization import FromImage

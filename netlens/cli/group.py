@@ -12,9 +12,6 @@ import click
 from netlens import __version__
 from netlens.errors import NetLensError, NetLensWarning
 
-# on CPUs, on GPUs, and where a tensor would have more bytes than can be counted
-_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
-
 
 class Failure(click.ClickException):
     """An error that a person can mend: one line, exit code 2."""
@@ -35,7 +32,9 @@ def reported() -> Iterator[None]:
         except NetLensError as error:
             raise Failure(" ".join(str(error).split())) from error
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            from netlens.flat.chunks import out_of_memory  # with torch, which other errors do not wait for
+
+            if not out_of_memory(error):
                 raise
             raise Failure("there is not enough memory; choose a smaller --size.") from error
         finally:

@@ -27,6 +27,7 @@ PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 @click.option("--both", is_flag=True, help="The negative and the positive picture side by side.")
 @click.option("--diverse", type=click.IntRange(min=2), metavar="N", help="A row of N different pictures.")
 @click.option("--images", metavar="FOLDER", help="Show the crops of these images that excite the channel most, too.")
+@click.option("--whole", is_flag=True, help="Whole images instead of crops.")
 @click.option("-k", type=click.IntRange(min=1), help="How many of these images.  [default: 5]")
 @click.option(
     "--param", type=click.Choice(PARAMS), default="fourier", show_default=True, help="What makes the picture."
@@ -44,6 +45,7 @@ def visualize(
     both: bool,
     diverse: int | None,
     images: str | None,
+    whole: bool,
     k: int | None,
     param: str,
     size: int | None,
@@ -66,8 +68,8 @@ def visualize(
         given = [name for name, there in chosen.items() if there]
         if len(given) > 1:
             raise NetLensError(f"{' and '.join(given)} ask for different pictures; give one of them.")
-        if k is not None and images is None:
-            raise NetLensError("-k is how many of --images are shown; give these, too.")
+        if images is None and (whole or k is not None):
+            raise NetLensError("-k and --whole say how --images are shown; give these, too.")
         what, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
         if given and (what == "class" or not channels):
             raise NetLensError(f"{given[0]} is about a channel; name one, as in LAYER:0.")
@@ -83,7 +85,7 @@ def visualize(
             if (diverse or images) and len(indices) > 1:
                 raise NetLensError(f"{given[0]} is about one channel, not {len(indices)}.")
             if images is not None:
-                dreamer.examples(what, indices[0], images, 5 if k is None else k).save(path)
+                dreamer.examples(what, indices[0], images, 5 if k is None else k, crops=not whole).save(path)
                 click.echo(f"wrote {path}")
                 return
             made = _of_channels(dreamer, what, indices, at, negative, both, diverse)

@@ -32,7 +32,7 @@ def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any], pro
                 else:
                     result = work(start, stop)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or stop - start == 1:
+                if not out_of_memory(error) or stop - start == 1:
                     raise
                 size = (stop - start) // 2
                 continue
@@ -54,7 +54,8 @@ def fitting(meter: Meter) -> int:
     return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there is not enough memory."""
     # on CPUs and Apple's GPUs, and where a library of CUDA's asks for memory itself, there is no error class for it
-    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in spoken)

@@ -20,8 +20,9 @@ def row(*renders: Render, captions: Sequence[str] | None = None) -> Render:
     """
     first = renders[0]
     size = (first.images.shape[2], first.images.shape[3])
-    channels = max(one.images.shape[1] for one in renders)
-    images = [heatmaps.resize(one.images, size).clamp(0, 1).expand(-1, channels, -1, -1) for one in renders]
+    counts = [one.images.shape[1] for one in renders]
+    channels = (3 if max(counts) > 2 else 1) + (max(counts) == 4 or 2 in counts)
+    images = [_with_channels(heatmaps.resize(one.images, size).clamp(0, 1), channels) for one in renders]
     steps = max(len(one.history) for one in renders)
     history = torch.full((steps, sum(map(len, renders))), torch.nan, dtype=torch.float64)
     start = 0
@@ -42,6 +43,17 @@ def photograph(image: Tensor, caption: str, like: Render) -> Render:
     """An image (C, H, W) in [0, 1] that nobody made, to stand in a row beside `like`."""
     by = replace(like.provenance, method="image", objective=caption, targets=None, target_names=None, options={})
     return Render(image.detach().float().cpu()[None], torch.zeros(0, 1), (0,), by, captions=(caption,))
+
+
+def _with_channels(images: Tensor, channels: int) -> Tensor:
+    """Grey pictures in colours, and opaque ones with their opacity, where others have these."""
+    if images.shape[1] == channels:
+        return images
+    opacity = images[:, -1:] if images.shape[1] in (2, 4) else torch.ones_like(images[:, :1])
+    colours = images[:, :-1] if images.shape[1] in (2, 4) else images
+    if channels in (1, 3):
+        return colours.expand(-1, channels, -1, -1)
+    return torch.cat([colours.expand(-1, channels - 1, -1, -1), opacity], 1)
 
 
 def _joined(made_by: Sequence[Provenance]) -> Provenance:

@@ -57,10 +57,11 @@ def optimiser_of(choice: str | MakeOptimiser, lr: float | None, steps: int) -> t
     if choice != "lbfgs":
         raise NetLensError(f"optimiser {choice!r} is unknown; there are {', '.join(OPTIMISERS)}.")
     # its own tolerances are absolute, and would end the search on networks of small gradients
-    each = min(ITERATIONS, steps)
+    count = -(-steps // ITERATIONS)
+    each = max(1, round(steps / count))
     rate = 1.0 if lr is None else lr
     exact = partial(LBFGS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe")
-    return partial(exact, lr=rate, max_iter=each, history_size=HISTORY), -(-steps // each)
+    return partial(exact, lr=rate, max_iter=each, history_size=HISTORY), count
 
 
 def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:

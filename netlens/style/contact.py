@@ -26,13 +26,14 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
     if not there:
         raise NetLensError("none of the pictures was made, so there is nothing for a contact sheet.")
     rows = []
+    columns = list(dict.fromkeys(outcome.job.settings for outcome in there))
     most = max(len(outcome.job.styles) for outcome in there)
     for pair in dict.fromkeys(outcome.job.pair for outcome in there):
-        row = [outcome for outcome in there if outcome.job.pair == pair]
-        job = row[0].job
+        row = {outcome.job.settings: outcome for outcome in there if outcome.job.pair == pair}
+        job = next(iter(row.values())).job
         shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
         shown += [(None, "")] * (most - len(job.styles))  # so that settings stand below each other
-        shown += [(outcome.result, outcome.job.settings) for outcome in row]
+        shown += [(row[name].result, name) if name in row else (None, "") for name in columns]
         rows.append([Tile(photograph(_small(file, side))[0], title) for file, title in shown])
     return images.save(arranged(rows).rgba(), path)
 

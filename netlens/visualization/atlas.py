@@ -89,9 +89,10 @@ def activation_atlas(
     """What a layer sees at each place of an image; or in how many kinds of place, by factorising its activation.
 
     groups: None for a picture of each place, of which there are at most `cells` along the longer side (finer maps are
-    averaged); a number for so many groups, found by non-negative matrix factorisation of what of the activation is
-    above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer side, if not its own.
-    cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of `OptVis.render`.
+    averaged), grey where the layer is 0; a number for so many groups, found by non-negative matrix factorisation of
+    what of the activation is above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer
+    side, if not its own. cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of
+    `OptVis.render`.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
@@ -110,17 +111,20 @@ def activation_atlas(
     else:
         weights, directions, error = factorised(maps, groups, seed)
         captions = [f"group {i + 1}" for i in range(groups)]
-    if not (directions != 0).flatten(1).any(1).all():
-        raise NotApplicable(f"layer {key!r} of {flat.name} is all 0 somewhere in the image; choose another layer.")
+    alive = (directions != 0).any(1).nonzero().flatten().tolist()
+    if not alive:
+        raise NotApplicable(f"layer {key!r} of {flat.name} is 0 all over the image; choose another layer.")
     # of length one, so that a faint place is drawn as clearly as a bright one
-    units = F.normalize(directions, dim=1)
+    units = F.normalize(directions[alive], dim=1)
     parts = []
     for start in range(0, len(units), chunk):
         own = units[start : start + chunk]
         about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
         vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
         parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
-    return Atlas(key, base[0].float().cpu(), directions, weights, _together(parts, captions), error, groups is not None)
+    return Atlas(
+        key, base[0].float().cpu(), directions, weights, _together(parts, alive, captions), error, groups is not None
+    )
 
 
 def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
@@ -171,11 +175,16 @@ def _pooled(maps: Tensor, cells: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, size)
 
 
-def _together(parts: Sequence[Render], captions: Sequence[str]) -> Render:
+def _together(parts: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
+    """The pictures of what is alive, in their places; grey where the layer sees nothing."""
+    made, history = torch.cat([one.images for one in parts]), torch.cat([one.history for one in parts], 1)
+    images = made.new_full((len(captions), *made.shape[1:]), 0.5)
+    values = history.new_full((len(history), len(captions)), torch.nan)
+    images[alive], values[:, alive] = made, history
     return Render(
-        images=torch.cat([one.images for one in parts]),
-        history=torch.cat([one.history for one in parts], 1),
-        seeds=tuple(seed for one in parts for seed in one.seeds),
+        images=images,
+        history=values,
+        seeds=parts[0].seeds[:1] * len(captions),
         provenance=parts[0].provenance,
         captions=tuple(captions),
     )

@@ -143,7 +143,8 @@ def zoom(
         if made:
             picture = _nearer(made[-1].images.to(picture), factor, degrees)
         own = {**asdict(how), "seed": how.seed + i}
-        made.append(dream(flat, picture[0], objective, towards=towards, progress=False, **own))
+        frame = dream(flat, picture[0], objective, towards=towards, progress=False, **own)
+        made.append(replace(frame, frames=()))  # its octaves would fill the memory
     by, film = made[0].provenance, {"n_frames": n_frames, "factor": factor, "degrees": degrees}
     return Render(
         images=made[-1].images,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel, intake
+from netlens.flat.chunks import out_of_memory
 from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import is_kind
@@ -52,6 +53,8 @@ class Judge:
             except NetLensError:
                 raise
             except Exception as error:  # whatever a layer makes of a size that it cannot take, or of all
+                if out_of_memory(error):
+                    raise
                 failure = error
         if not isinstance(failure, RuntimeError | AssertionError):  # what layers raise because of a shape
             raise failure

@@ -71,6 +71,7 @@ class Tiled:
     tile: the longest side that runs at once; None runs all at once. overlap: what tiles see beyond the part that
     counts; by default the receptive field where that is at most an eighth of the tile, and an eighth elsewhere. With at
     least the receptive field, and layers that see no more of a picture than that, the gradient is that of the whole.
+    What is not local, such as a logit or a comparison with another picture that is not settled, is that of each tile.
     picture: a size that a network of one size may take, where nobody knows it.
     """
 
@@ -139,7 +140,9 @@ class Tiled:
         extent = (image.shape[2], image.shape[3])
         if extent not in self._judges:
             size = extent if self._fixed is None else self._fixed
-            self._judges[extent] = Judge(self.flat, Summed(self.objective), Chain(), size)
+            own = () if self.picture is None else (self.picture,)
+            # small octaves may be smaller than anything that the network takes; it then sees them enlarged
+            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, own)
         point = image.detach().clone().requires_grad_()
         judge = self._judges[extent]
         value = judge(point, [torch.Generator()])[0]

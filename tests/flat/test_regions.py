@@ -94,6 +94,13 @@ def test_what_is_local_runs_on_patches_to_its_end(name):
     assert len(run.local) >= (1 if name not in ("average pool of what is there",) else 0)
 
 
+def test_a_batch_norm_that_normalises_by_what_it_is_given_ends_patches():
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU()))
+    run = Incremental(flat.program, {"input": torch.rand(1, 3, 14, 17)}, "input", [last_of(flat)])
+    assert [step.key for step in run.local] == ["0"]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("twin", [False, True])
 def test_networks_are_exact_wherever_patches_end(name, twin):

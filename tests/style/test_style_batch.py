@@ -2,7 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -83,6 +85,17 @@ def test_a_job_that_fails_is_told_and_the_others_are_made(file, tmp_path):
     assert outcomes[0].why == "the weights hold NaN."
     assert not outcomes[0].folder.exists()
     assert images.load(contact_sheet(outcomes, tmp_path / "out" / "contact.jpg", side=64)).width > 3 * 64
+
+
+def test_settings_stand_below_each_other_where_one_of_them_failed(file, tmp_path):
+    outcomes = run(file, tmp_path / "out")
+    whole = np.asarray(images.load(contact_sheet(outcomes, tmp_path / "whole.png", side=64)))
+    outcomes[2] = replace(outcomes[2], what="failed")
+    less = np.asarray(images.load(contact_sheet(outcomes, tmp_path / "less.png", side=64)))
+    assert less.shape == whole.shape
+    changed = (less != whole).any((0, 2)).nonzero()[0]
+    fifth = whole.shape[1] / 5  # content, two styles, two settings
+    assert 3 * fifth <= changed.min() and changed.max() < 4 * fifth
 
 
 def test_random_weights_come_from_the_seed_and_global_random_numbers_stay(file, tmp_path):

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from netlens.errors import ImageError, NetLensError, NotApplicable
 from netlens.evaluation.randomised import randomised
@@ -302,6 +303,15 @@ def test_references_are_read_once_and_no_step_runs_beyond_the_deepest_layer(flat
     objective = task.at(1.0).objective
     assert set(objective.layers) == {"1"}
     assert all(term.kept is not None for _, term in objective.terms)
+
+
+def test_the_references_are_of_pictures_as_they_are_whatever_disturbs_what_is_made(flat, content):
+    def references(transforms):
+        how = StyleTransfer(**PLAIN | {"transforms": transforms}, style_layers=LAYERS)
+        return [term.kept for _, term in Task.of(how, flat, content, STYLE, None).at(1.0).objective.terms]
+
+    still, moving = (pytree.tree_leaves(references(transforms)) for transforms in ("none", "jitter"))
+    assert still and all(torch.equal(one, other) for one, other in zip(still, moving, strict=True))
 
 
 def test_a_param_with_options_is_taken_as_it_is(flat, content):

@@ -160,6 +160,23 @@ def test_options_of_another_type_are_named(flat, image, options):
         activation_atlas(flat, image, "3", **{**FAST, **options})
 
 
+def test_places_where_the_layer_is_0_are_grey_and_leave_the_others_as_they_are():
+    half = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+    with torch.no_grad():
+        half[0].weight.fill_(1).mul_(torch.arange(1.0, 5).view(4, 1, 1, 1))
+        half[0].bias.fill_(-0.5)
+    flat = FlatModel.from_nn_Module(half, adapter=Adapter(preprocessing=Preprocessing(None, None, (0,) * 3, (1,) * 3)))
+    image = torch.zeros(3, 2, 2)
+    image[:, :, 1] = 0.9
+    atlas = activation_atlas(flat, image, "1", **FAST)
+    dark, light = atlas.pictures.images[[0, 2]], atlas.pictures.images[[1, 3]]
+    assert (dark == 0.5).all() and light.std() > 0.01
+    alone = activation_atlas(flat, image[:, :, 1:], "1", **FAST)
+    torch.testing.assert_close(light, alone.pictures.images, rtol=0, atol=1e-5)
+    with pytest.raises(NotApplicable, match="is 0 all over the image"):
+        activation_atlas(flat, torch.zeros(3, 2, 2), "1", **FAST)
+
+
 def test_errors(flat, image, monkeypatch):
     with pytest.raises(LayerNotFound):
         activation_atlas(flat, image, "22", **FAST)

@@ -340,6 +340,17 @@ def test_a_network_of_one_unknown_size_dreams_on_pictures_of_it():
         dream(flat, torch.rand(3, 50, 40), logit(0), progress=False)
 
 
+def test_octaves_that_are_too_small_for_a_network_are_seen_enlarged(image):
+    torch.manual_seed(0)
+    narrowing = nn.Sequential(nn.Conv2d(3, 4, 11, stride=4), nn.ReLU(), nn.MaxPool2d(9))  # at least 43 pixels
+    sized = Adapter(preprocessing=Preprocessing((64, 64), (64, 64), (0.5,) * 3, (0.25,) * 3))
+    flat = FlatModel.from_nn_Module(narrowing, adapter=sized)
+    picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    made = dream(flat, picture, "2", octaves=2, scale=1.9, iterations=1, progress=False)
+    assert [frame.shape[2] for frame in made.frames] == [34, 64]
+    assert (made.frames[0] != nn.functional.interpolate(picture[None], 34, mode="bilinear", antialias=True)).any()
+
+
 def test_nan_is_named(image):
     broken = network()
     with torch.no_grad():

@@ -349,6 +349,19 @@ def test_no_layer_beyond_the_deepest_runs():
     assert Counted.calls == 0
 
 
+def test_a_lack_of_memory_is_not_taken_for_a_size_that_the_network_refuses():
+    class Greedy(nn.Module):
+        def forward(self, x):
+            if x.shape[2] > 16:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return x
+
+    sized = Adapter(preprocessing=Preprocessing((16, 16), (16, 16), (0.5,) * 3, (0.25,) * 3))
+    flat = FlatModel.from_nn_Module(nn.Sequential(Greedy(), nn.Conv2d(3, 2, 1)), adapter=sized)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        rendered(flat, channel("1", 0), Pixel(32), steps=1)
+
+
 def test_weights_gradients_generators_and_modes_are_as_they_were():
     torch.manual_seed(0)
     network = randomised(MobileNetV2(5, 0.25, [[1, 8, 1, 1]])).double().train()
@@ -366,6 +379,7 @@ def test_weights_gradients_generators_and_modes_are_as_they_were():
         rendered(FlatModel.from_nn_Module(network), channel("features.1", 0), Fourier(16), callbacks=[Stop()])
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(p.requires_grad and bool((p.grad == 1).all()) for p in network.parameters()) and network.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in network.modules())
     assert torch.equal(torch.get_rng_state(), generators[0])
     assert (np.random.get_state()[1] == generators[1]).all()
     assert get_worker_info() is None

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
 from netlens.attribution.cam.head import of_scores, pooled_features
-from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
@@ -38,15 +37,15 @@ class AblationCAM(ActivationMaps):
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
-            suffix = Suffix.of(flat, x, objective, key, many=True)
+            linear = of_scores(flat, objective) and pooled_features(flat, key) is not None
+            suffix = Suffix.of(flat, x, objective, key, many=not linear)
             maps = grid_of(flat, key, suffix.at)
             y = suffix.value(range(len(x)), suffix.at)
-            pooled = pooled_features(flat, key) if of_scores(flat, objective) else None
-            if pooled is None:
-                falls = ablated(suffix, maps, y, self.chunk)
+            if linear:
+                gradient = suffix.gradient(range(len(x)), suffix.at)
+                falls = (grid_of(flat, key, gradient) * maps).sum((2, 3))
             else:
-                _, weights = gradient_of(flat, x, objective, pooled)
-                falls = weights.flatten(1) * maps.mean((2, 3))
+                falls = ablated(suffix, maps, y, self.chunk)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
 
 

@@ -68,6 +68,9 @@ class Layouts:
 def _alone(layer: nn.Module, channels_last: bool) -> bool:
     if channels_last:
         return (is_kind(layer, _POINTWISE) and not is_kind(layer, nn.PReLU)) or _over_channels(layer)
+    norms = (part for part in layer.modules() if isinstance(part, nn.BatchNorm2d))
+    if any(norm.running_mean is None for norm in norms):  # it normalises by the whole map that it is given
+        return False
     return is_kind(layer, (*_POINTWISE, *_PER_CHANNEL)) or _by_constant(layer) or Sliding.of(layer) is not None
 
 
