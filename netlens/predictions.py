@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
+from netlens.flat.precision import widest
 from netlens.objectives.regions import predicted_map
 
 
@@ -74,7 +75,8 @@ def read(flat: FlatModel, output: Any) -> Reading:
         predicted = _marked(output.scores.argmax(2), best.shape[1])
         return Reading(output.logits.amax(1), best, _largest(_without(best, background)), predicted, boxes=True)
     scores = flat.logits(output)
-    probabilities = scores.double().sigmoid() if scores.shape[1] == 1 else scores.double().softmax(1)
+    wide = scores.to(widest(scores.device))
+    probabilities = wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(1)
     if scores.ndim == 2:
         return Reading(
             scores, probabilities, _largest(scores), _marked(scores.argmax(1, keepdim=True), scores.shape[1])

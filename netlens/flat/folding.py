@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netlens.errors import NetLensError
+from netlens.flat.precision import widest
 from netlens.flat.program import Program, Step
 
 if TYPE_CHECKING:
@@ -80,19 +81,19 @@ def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
             new = (weight.unflatten(0, (layer.groups, -1)) * by_group).flatten(0, 1)
         else:
             new = weight * rows.view(-1, *[1] * (weight.ndim - 1))
-        bias = shift if layer.bias is None else shift + scale * layer.bias.double()
+        bias = shift if layer.bias is None else shift + scale * layer.bias.to(scale)
     return rebuilt(layer, new, bias.to(weight.dtype))
 
 
 def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """The scale and the shift (channels,), in float64, that a batch norm amounts to in eval mode."""
+    """The scale and shift (channels,), in the widest numbers there are, of a batch norm in eval mode."""
     assert norm.running_mean is not None and norm.running_var is not None
     with torch.no_grad():
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        scale = (norm.running_var.to(widest(norm.running_var.device)) + norm.eps).rsqrt()
         if norm.weight is not None:
-            scale = scale * norm.weight.double()
-        shift = -norm.running_mean.double() * scale
-        return scale, shift if norm.bias is None else shift + norm.bias.double()
+            scale = scale * norm.weight.to(scale)
+        shift = -norm.running_mean.to(scale) * scale
+        return scale, shift if norm.bias is None else shift + norm.bias.to(scale)
 
 
 def rebuilt(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:

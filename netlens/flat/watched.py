@@ -9,6 +9,8 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
+from netlens.flat.precision import widest
+
 BLOCK = 2**16
 """How many weights make one sum: few enough that the numbers of their places stay at hand."""
 FEW = 2**12
@@ -19,7 +21,8 @@ class Watched:
     """The parameters and buffers of some layers, as they were when this was made.
 
     Torch counts changes in place, but not those through `weight.data`. Sums of values, each times a number of its
-    place, see these too, and values that only changed places; they are one pass over the weights.
+    place, see these too, and values that only changed places, but not what is lost in the rounding of a sum; they are
+    one pass over the weights.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -65,7 +68,7 @@ class _Parts:
 
     @torch.no_grad()
     def sums(self) -> Tensor:
-        """(n,): the sums, which differ once a value does."""
+        """(n,): the sums, which differ once a value does by more than their rounding."""
         few = [torch.cat([values.reshape(-1) for values in self.few])] if self.few else []
         with torch.autocast((few or self.rows or self.single)[0].device.type, enabled=False):
             lines = [_real(values) for values in (*self.single, *few)]
@@ -97,7 +100,7 @@ def _line(tensor: Tensor) -> Tensor | None:
 
 
 def _real(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.double()
+    return values if values.dtype in (torch.float32, torch.float64) else values.to(widest(values.device))
 
 
 @lru_cache(maxsize=512)

@@ -162,7 +162,7 @@ def _judged(
     if not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).nonzero()[0])
         raise NonFiniteError(f"{objective} of {flat.name} is NaN or Inf for {paths[bad]}.")
-    return values.double().tolist(), found
+    return values.cpu().double().tolist(), found
 
 
 def _example(

@@ -17,6 +17,7 @@ from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import is_kind
 from netlens.flat.model import OUTPUT
+from netlens.flat.precision import widest
 from netlens.flat.rules import Rule, Rules
 from netlens.objectives import Objective, Record
 from netlens.rules.redirected import MORTAL, REDIRECTED, STRAIGHT
@@ -158,7 +159,8 @@ class Judge:
         if channels == 1:
             mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         device = self._weights.device
-        return mean.view(-1, 1, 1).to(device), 1 / std.view(-1, 1, 1).to(device)
+        mean, scale = (column.view(-1, 1, 1).to(device, widest(device)) for column in (mean, 1 / std))
+        return mean, scale
 
 
 def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
