@@ -1,0 +1,107 @@
+"""Pictures from every network: a channel, a class, a dream, an inversion and a style on all of torchvision.
+
+    python -m benchmarks.everywhere [NETWORK ...]
+
+Every network gets random weights, and batch norm divides by what it measures on scenes. A few steps must raise what is
+wanted: what excites a channel of the deepest style layer, and the class; what that layer sees; and lower the distance
+of features at the first style layer, and of style and content. Exits non-zero if anything fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torchvision
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.calibration import calibrated
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel
+from netlens.flat.adapter import adapter_of
+from netlens.objectives import Record, layer
+from netlens.objectives.layers import channel_maps
+from netlens.style import stylize
+from netlens.style.layers import default_layers
+from netlens.visualization import NetDreamer, dream, invert
+from netlens.weights import build
+from netlens.world.scene import scene
+
+SIZE, STEPS = 96, 8  # pixels, for networks that take any
+KINDS = ("channel", "class", "dream", "inversion", "style")
+
+
+def pixels(seed: int, size: int) -> Tensor:
+    """A scene (3, size, size) in [0, 1]."""
+    return torch.from_numpy(scene(seed, size).image.copy()).permute(2, 0, 1) / 255
+
+
+def strongest(flat: FlatModel, key: str, look: Tensor) -> int:
+    """Which of the first channels of a layer a picture excites most, as one of random weights may be dead."""
+    with torch.no_grad():
+        record = Record(flat, flat.record(look, layers=[key]))
+    maps = torch.stack([channel_maps(record, key, i)[0] for i in range(4)])
+    return int(maps.flatten(1).mean(1).argmax())
+
+
+def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Each kind of picture, and a work that says whether it came nearer to what is wanted."""
+    network = randomise_(build(name))
+    height, width = adapter_of(network).preprocessing.size or (224, 224)
+    flat = FlatModel.from_nn_Module(
+        calibrated(network, torch.stack([pixels(seed, max(height, width)) for seed in range(4)]))
+    )
+    image, other = pixels(0, SIZE), pixels(1, SIZE)
+    look = flat.adapter.preprocessing.normalise(pixels(0, max(height, width))[None, :, :height, :width])
+    style, _ = default_layers(flat, look)
+    dreamer = NetDreamer(flat, SIZE, STEPS, progress=False)
+
+    def rises(history: Tensor) -> bool:
+        return bool(torch.isfinite(history).all()) and bool((history[-1] > history[0]).all())
+
+    yield "channel", lambda: rises(dreamer.channel(style[-1], strongest(flat, style[-1], look)).history)
+    yield "class", lambda: rises(dreamer.classes([3]).history)
+    yield "dream", lambda: rises(dream(flat, image, layer(style[-1]), octaves=1, jitter=0, progress=False).history)
+    yield "inversion", lambda: rises(invert(flat, image, style[0], steps=STEPS, progress=False).history)
+
+    def styled() -> bool:
+        losses = stylize(flat, image, other, steps=STEPS, scales=1, progress=False).provenance.options["losses"]
+        return losses["style"]["end"] < losses["style"]["start"]
+
+    yield "style", styled
+
+
+def tried(work: Callable[[], bool]) -> str:
+    try:
+        return "✓" if work() else "no nearer"
+    except Exception as error:  # one failing picture must not hide the others
+        return f"{type(error).__name__}: {error}".split("\n")[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="networks; by default all of torchvision.models")
+    options = parser.parse_args(arguments)
+    names = options.names or torchvision.models.list_models(module=torchvision.models)
+    print(f"| network | {' | '.join(KINDS)} | seconds |\n|{'---|' * (len(KINDS) + 2)}")
+    failed = []
+    for name in tqdm(names, disable=None):
+        gc.collect()
+        start = time.perf_counter()
+        found = {kind: tried(work) for kind, work in gains(name)}
+        failed += [f"{name} ({kind})" for kind, what in found.items() if what != "✓"]
+        print(f"| {name} | {' | '.join(found.values())} | {time.perf_counter() - start:.0f} |", flush=True)
+    total = len(names) * len(KINDS)
+    print(f"\n{total - len(failed)} of {total} pictures came nearer to what was wanted")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
