@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import METHODS, Attribution, Method, together
+from netlens.attribution.batch import owned
 from netlens.attribution.method import check_matches, configured, picture
 from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
@@ -72,9 +73,10 @@ class NetLens:
         check_matches(self.flat, self.x)
         several = plain(target)
         self.copies = len(self.x) == 1 and isinstance(several, (list, tuple)) and len(several) > 1
-        if self.copies:  # views of the one image, by which methods know that what they perturb serves all targets
-            self.x = self.x.expand(len(several), *self.x.shape[1:])
         self.reading = self._read()
+        if self.copies:  # views of the one image, by which methods know that what they run serves all targets
+            self.x = self.x.expand(len(several), *self.x.shape[1:])
+            self.reading = self.reading.repeated(len(several))
         if self.logits.isnan().any():
             raise NonFiniteError(
                 f"the output of {self.flat.name} holds NaN; check its weights, and the scale of the input."
@@ -200,7 +202,7 @@ class NetLens:
         """What the network says, in one forward without gradients."""
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return read(self.flat, self.flat(self.x.clone() if self.x.is_inference() else self.x))
+                return read(self.flat, self.flat(owned(self.x)))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:

@@ -62,6 +62,13 @@ class Reading:
     positions: Tensor | None = None
     boxes: bool = False
 
+    def repeated(self, n: int) -> Reading:
+        """The same of n copies of the one image that it is of."""
+        positions = None if self.positions is None else self.positions.expand(n, -1, -1)
+        scores = (value.expand(n, -1) for value in (self.logits, self.probabilities, self.predicted))
+        logits, probabilities, predicted = scores
+        return Reading(logits, probabilities, self.target * n, predicted, positions, self.boxes)
+
 
 def read(flat: FlatModel, output: Any) -> Reading:
     """What the network's output (in its own structure) says about each image.

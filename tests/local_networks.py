@@ -8,9 +8,24 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ConvNeXt, DenseNet, MobileNetV2, ResNet, SwinTransformer, VisionTransformer
+from torchvision.models import (
+    ConvNeXt,
+    DenseNet,
+    EfficientNet,
+    MobileNetV2,
+    MobileNetV3,
+    RegNet,
+    ResNet,
+    ShuffleNetV2,
+    SwinTransformer,
+    VisionTransformer,
+)
 from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.efficientnet import MBConvConfig
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
+from torchvision.models.regnet import BlockParams
 from torchvision.models.resnet import BasicBlock
+from torchvision.models.segmentation.fcn import FCNHead
 
 
 class Formula(nn.Module):
@@ -130,10 +145,38 @@ class Branches(nn.Module):
         return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
 
 
+def mobilenet_v3() -> MobileNetV3:
+    """Two blocks with squeeze and excitation, and one without between them."""
+    blocks = ((8, 3, 16, 8, True, "RE", 2, 1), (8, 5, 24, 12, False, "RE", 1, 1), (12, 3, 24, 12, True, "HS", 1, 1))
+    return MobileNetV3([InvertedResidualConfig(*block, width_mult=1.0) for block in blocks], 16, num_classes=5)
+
+
+def efficientnet() -> EfficientNet:
+    return EfficientNet([MBConvConfig(1, 3, 1, 8, 8, 1), MBConvConfig(4, 5, 2, 8, 12, 2)], 0.0, 0.0, 5, last_channel=16)
+
+
+class Segmenting(nn.Module):
+    """A dilated trunk with a class for every pixel, as FCN has it; its output is a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        trunk = MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 1, 2]]).features
+        self.trunk = nn.Sequential(*trunk[:3], conv(8, 8, 3, padding=2, dilation=2), nn.ReLU())
+        self.head = FCNHead(8, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"out": F.interpolate(self.head(self.trunk(x)), x.shape[-2:], mode="bilinear", align_corners=False)}
+
+
 NETWORKS = {
     "resnet": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5), (40, 36)),
     "densenet": (lambda: DenseNet(4, (2, 2), 8, num_classes=5), (32, 40)),
     "mobilenet": (lambda: MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]]), (33, 30)),
+    "mobilenet_v3": (mobilenet_v3, (41, 36)),
+    "efficientnet": (efficientnet, (33, 36)),
+    "shufflenet": (lambda: ShuffleNetV2([1, 1, 1], [8, 8, 16, 32, 32], num_classes=5), (45, 40)),
+    "regnet": (lambda: RegNet(BlockParams([1, 2], [8, 16], [4, 4], [1.0, 1.0], [2, 2], 0.25), 5, 8), (33, 40)),
+    "segmentation": (Segmenting, (33, 30)),
     "branches": (Branches, (23, 30)),
     "convnext": (lambda: ConvNeXt([CNBlockConfig(8, 12, 1), CNBlockConfig(12, None, 2)], 0.0, num_classes=5), (41, 36)),
     "vit": (lambda: VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=5), (32, 32)),

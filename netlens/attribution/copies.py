@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.batch import are_copies
 from netlens.attribution.engine import evaluated
 from netlens.objectives import Objective, Record
 
@@ -27,7 +28,7 @@ class Copies:
     @classmethod
     def of(cls, x: Tensor, objective: Objective) -> Copies | None:
         """None where x (n, ...) is not one image that was expanded to several samples."""
-        return cls(objective, len(x)) if len(x) > 1 and x.stride(0) == 0 else None
+        return cls(objective, len(x)) if are_copies(x) else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
         """(rows,): the objective of these copies, each as a variant; `run` takes the places of variants to a run."""

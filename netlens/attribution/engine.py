@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from netlens.attribution.batch import are_copies, record_batch
 from netlens.attribution.recording import Recording, recording_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel, Rules
@@ -16,7 +17,8 @@ from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.fast import channels_last, fast
 from netlens.flat.meter import metered
 from netlens.flat.modes import differentiating
-from netlens.flat.taps import Tap, tapped
+from netlens.flat.rules import Ruled
+from netlens.flat.taps import Tap, tapped, tapped_visit
 from netlens.objectives import Objective, Record
 
 
@@ -51,42 +53,68 @@ def recorded(
 ) -> Recording:
     """One forward and one backward, which give activations and the objective's gradients at these exact keys.
 
-    The samples of a batch run in chunks that fit, where nothing follows the run of the whole.
+    The samples of a batch run in chunks that fit, and copies of one image share a forward, where nothing (hooks,
+    rules, or an objective of the batch as one) follows the run of the whole.
     """
     runner = fast(flat, [*flat.keys_of(objective.layers), *keys])
-    followed = runner is flat  # hooks listen, or rules may know the batch
     runner = runner if rules is None else runner.with_rules(rules)
+    own_rules = [step.layer.rule for step in runner.program.steps if isinstance(step.layer, Ruled)]
 
     def work(first: int, last: int) -> list[Tensor]:
-        some, own = (x, objective) if last - first == len(x) else (x[first:last], objective.take(range(first, last)))
-        with differentiating(), tapped(_Starts(runner, keys)) as starts:
-            value = evaluated(own, record_of(runner, channels_last(some), own, also=keys), len(some))
-            points = [starts.points[key] for key in keys]
-            gradients = differentiated(flat, own, value, keys, points)
-        return [*(point.detach() for point in points), *gradients]
+        own = objective if last - first == len(x) else objective.take(range(first, last))
+        return _passed(flat, runner, x[first:last], [own], keys)
 
-    if followed or len(x) == 1 or not objective.splits or not set(keys) <= flat.program.reached(flat.inputs):
-        found = work(0, len(x))
+    splits = objective.splits and all(rule.splits for rule in own_rules)
+    splits = splits and tapped_visit(flat) is None and set(keys) <= flat.program.reached(flat.inputs)
+    if len(x) == 1 or not splits:
+        parts = [work(0, len(x))]
+    elif are_copies(x) and not own_rules:  # rules may propagate once
+        parts = [_passed(flat, runner, x[:1], [objective.take([copy]) for copy in range(len(x))], keys)]
     else:
-        known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, tuple(keys), rules)
-        if about not in known:
-            with metered() as meter:
-                work(0, 1)
-            known[about] = fitting(meter)
-        parts = list(in_chunks(len(x), known[about], work))
-        found = parts[0] if len(parts) == 1 else [torch.cat(rows) for rows in zip(*parts, strict=True)]
-    activations, gradients = (dict(zip(keys, some, strict=True)) for some in (found[: len(keys)], found[len(keys) :]))
-    return Recording(flat, x, objective, activations, gradients)
+        parts = list(in_chunks(len(x), None if runner is flat else _size(flat, x, (*keys, rules), work), work))
+    found = parts[0] if len(parts) == 1 else [torch.cat(rows) for rows in zip(*parts, strict=True)]
+    activations, gradients = found[1 : len(keys) + 1], found[len(keys) + 1 :]
+    at_keys, slopes = dict(zip(keys, activations, strict=True)), dict(zip(keys, gradients, strict=True))
+    return Recording(flat, x, objective, at_keys, slopes, found[0])
 
 
-# how many samples run together, by network and by what is asked of it; measured once on one sample
+def _passed(
+    flat: FlatModel, runner: FlatModel, x: Tensor, objectives: Sequence[Objective], keys: Sequence[str]
+) -> list[Tensor]:
+    """Values, and then activations and gradients at the keys: of a batch x by one objective, or by one for each copy of
+    the one image x."""
+    with differentiating(), tapped(_Starts(runner, keys)) as starts:
+        record = record_of(runner, channels_last(x), objectives[0], also=keys)
+        points = [starts.points[key] for key in keys]
+        values = [evaluated(own, record, len(x)) for own in objectives]
+        gradients = [
+            differentiated(flat, own, value, keys, points, again=value is not values[-1])
+            for own, value in zip(objectives, values, strict=True)
+        ]
+    activations = [point.detach() for point in points]
+    if len(objectives) > 1:
+        rows = [per_sample(key, value, 1) for key, value in zip(keys, activations, strict=True)]
+        activations = [row.expand(len(objectives), *row.shape[1:]) for row in rows]
+    return [torch.cat(values).detach(), *activations, *(torch.cat(rows) for rows in zip(*gradients, strict=True))]
+
+
+def _size(flat: FlatModel, x: Tensor, asked: tuple[Any, ...], work: Callable[[int, int], object]) -> int:
+    """How many samples of x run together; measured once on one sample, by network and by what is asked of it."""
+    known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, asked)
+    if about not in known:
+        with metered() as meter:
+            work(0, 1)
+        known[about] = fitting(meter)
+    return known[about]
+
+
 _SIZES: WeakKeyDictionary[FlatModel, dict[Any, int]] = WeakKeyDictionary()
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
     """The activations at these exact keys, of a run that methods may share."""
     recording = recording_of(flat, x)
-    return flat.record(x, layers=keys) if recording is None else recording.activations_at(keys)
+    return record_batch(flat, x, keys) if recording is None else recording.activations_at(keys)
 
 
 def evaluated(objective: Objective, record: Record, n: int) -> Tensor:
@@ -98,11 +126,21 @@ def evaluated(objective: Objective, record: Record, n: int) -> Tensor:
 
 
 def differentiated(
-    flat: FlatModel, objective: Objective, value: Tensor, keys: Sequence[str], points: Sequence[Tensor]
+    flat: FlatModel,
+    objective: Objective,
+    value: Tensor,
+    keys: Sequence[str],
+    points: Sequence[Tensor],
+    again: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradients of each sample's value at the points, which are the activations at `keys`."""
-    # the sum's gradient holds each sample's own, because no sample looks at another
-    gradients = torch.autograd.grad(value.sum(), points, allow_unused=True) if value.requires_grad else (None,)
+    """The gradients of each sample's value at the points, which are the activations at `keys`.
+
+    again: the graph is kept, for another value of the same run.
+    """
+    gradients: Sequence[Tensor | None] = (None,)
+    if value.requires_grad:
+        # the sum's gradient holds each sample's own, because no sample looks at another
+        gradients = torch.autograd.grad(value.sum(), points, allow_unused=True, retain_graph=again)
     found = []
     for key, gradient in zip(keys, gradients, strict=value.requires_grad):
         if gradient is None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from netlens.attribution.batch import owned
 from netlens.attribution.engine import check_finite, first_bad
 from netlens.attribution.options import check_options
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
@@ -75,7 +76,7 @@ class Method(ABC):
         key = self.at(flat, wrt)
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
         with torch.inference_mode(False), torch.no_grad():
-            x = x.clone() if x.is_inference() else x.detach()
+            x = owned(x)
             objective = objective.settled(flat, x)
             values = self.attribute(flat, x, objective, wrt)
             diagnostics: Mapping[str, Tensor] = {}

@@ -16,13 +16,14 @@ from netlens.objectives import Objective
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Activations of one run on `x` by key, and the gradients of one objective at some of them."""
+    """Activations of one run on `x` by key, one objective's values (n,), and its gradients at some of the keys."""
 
     flat: FlatModel
     x: Tensor
     objective: Objective
     activations: dict[str, Any] = field(default_factory=dict)
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    value: Tensor | None = None
 
     def of(self, flat: FlatModel, x: Tensor) -> bool:
         """Whether this is a run of that very network on that very memory."""

@@ -21,6 +21,7 @@ from netlens.attribution.engine import (
 )
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.chunks import in_chunks
 from netlens.flat.fast import fast
 from netlens.flat.model import OUTPUT
 from netlens.flat.taps import tapped_visit
@@ -72,6 +73,12 @@ class Suffix:
             run = lambda places: self._record([rows[place] for place in places], at[places])  # noqa: E731
             return self.copies.value(rows, list(digests(at)), run)
         return evaluated(self.objective.take(rows), self._record(rows, at), len(rows))
+
+    def values(self, at: Tensor) -> Tensor:
+        """(n,): the objective of all samples, had they the activations `at` (n, ...), in chunks that fit."""
+        size = None if self.objective.splits else self.n
+        parts = in_chunks(self.n, size, lambda first, last: self.value(range(first, last), at[first:last]))
+        return torch.cat(list(parts))
 
     def _record(self, rows: Sequence[int], at: Tensor) -> Record:
         known = self._with(rows, at)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from netlens.attribution.batch import owned
 from netlens.attribution.engine import recorded
 from netlens.attribution.method import Method
 from netlens.attribution.recording import Recording, playing
@@ -33,7 +34,7 @@ def together(
     ...     cam, saliency = (method(flat, x, objective) for method in methods)
     """
     with torch.inference_mode(False), torch.no_grad():
-        own = x.clone() if x.is_inference() else x.detach()
+        own = owned(x)
         points = _points(methods, flat, objective, wrt)
         recording = recorded(flat, own, objective, points) if points else Recording(flat, own, objective)
     with playing(recording):

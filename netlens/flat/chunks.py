@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,33 +13,49 @@ from netlens.errors import NetLensError
 from netlens.flat.meter import Meter, metered
 
 
-def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
-    """`work(start, stop)` over `range(total)`, `size` at a time; halves the size when memory runs out and goes on.
+@dataclass
+class Chunks:
+    """The size of the chunks of work that is done again and again, found out once.
 
-    size: None takes what fits: the first of the range runs alone, and what its layers hold says how many of the others
-    run together (`fitting`). Shows its progress in a terminal once it takes longer than a second.
+    size: None takes what fits: the first sample runs alone, and what its layers hold says how many of the others run
+    together (`fitting`). It is halved when memory runs out.
     """
-    if size is not None and size < 1:
-        raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {size}.")
-    start = 0
-    with tqdm(total=total, delay=1, disable=None if progress else True, leave=False) as bar:
-        while start < total:
-            stop = min(start + (1 if size is None else size), total)
-            try:
-                if size is None:
-                    with metered() as meter:
+
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {self.size}.")
+
+    def over(self, total: int, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
+        """`work(start, stop)` over `range(total)`; where memory runs out, it goes on where it was.
+
+        Shows its progress in a terminal once it takes longer than a second.
+        """
+        start = 0
+        with tqdm(total=total, delay=1, disable=None if progress else True, leave=False) as bar:
+            while start < total:
+                stop = min(start + (1 if self.size is None else self.size), total)
+                try:
+                    if self.size is None:
+                        with metered() as meter:
+                            result = work(start, stop)
+                        self.size = fitting(meter)
+                    else:
                         result = work(start, stop)
-                    size = fitting(meter)
-                else:
-                    result = work(start, stop)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or stop - start == 1:
-                    raise
-                size = (stop - start) // 2
-                continue
-            yield result
-            bar.update(stop - start)
-            start = stop
+                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                    if not out_of_memory(error) or stop - start == 1:
+                        raise
+                    self.size = (stop - start) // 2
+                    continue
+                yield result
+                bar.update(stop - start)
+                start = stop
+
+
+def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> Iterator[Any]:
+    """`work(start, stop)` over `range(total)`, once, in chunks of a size or, given None, of one that fits."""
+    return Chunks(size).over(total, work)
 
 
 def fitting(meter: Meter) -> int:

@@ -253,17 +253,13 @@ class Normalize(nn.Module):
     [2.0, 2.0, 2.0, 2.0]
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # as doubles, so that a float64 network is normalised by the numbers that were written
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float64).view(-1, 1, 1))
+        # as Python's doubles: a float64 network is normalised by the numbers that were written, and no device refuses
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        return (x - x.new_tensor(self.mean).view(-1, 1, 1)) / x.new_tensor(self.std).view(-1, 1, 1)
 
     def extra_repr(self) -> str:
-        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+        return f"mean={list(self.mean)}, std={list(self.std)}"

@@ -32,12 +32,14 @@ class Rule:
 
     backward: called as `backward(layer, inputs, output, gradient)` with the layer's tensor inputs, its output, both
     in a graph of their own, and the gradient at the output; gives one gradient (or None) per input. `vjp` is the true
-    one. graph: whether it uses that graph; a rule that does not spares its layer the memory. name: how it is shown.
+    one. graph: whether it uses that graph; a rule that does not spares its layer the memory. splits: whether what it
+    gives a sample is of that sample alone, so that a batch may be run in parts. name: how it is shown.
     """
 
     backward: Backward
     graph: bool = True
     name: str = ""
+    splits: bool = True
 
     def __repr__(self) -> str:
         return self.name or f"Rule({getattr(self.backward, '__name__', type(self.backward).__name__)})"

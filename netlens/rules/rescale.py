@@ -122,4 +122,5 @@ def _is_real(value: Any) -> bool:
 
 
 def _rule(propagate: Propagate, reference: Sequence[Any]) -> Rule:
-    return Rule(lambda layer, inputs, output, gradient: propagate(layer, inputs, reference, gradient))
+    # the reference has the rows of the batch that it was made for
+    return Rule(lambda layer, inputs, output, gradient: propagate(layer, inputs, reference, gradient), splits=False)

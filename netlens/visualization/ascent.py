@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from netlens.errors import NetLensError, NonFiniteError
-from netlens.flat.chunks import fitting, in_chunks
+from netlens.flat.chunks import Chunks, fitting
 from netlens.flat.meter import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform
@@ -65,7 +65,7 @@ class Ascent:
         self.kept = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
-        self.chunk: int | None = None  # how many pictures the network looks at together; known after the first step
+        self.chunks = Chunks()  # how many pictures the network looks at together; known after the first step
 
     def _groups(self, parameters: Sequence[Tensor], make: MakeOptimiser) -> list[Group]:
         together = [leaf(tensor) for tensor in parameters]
@@ -144,11 +144,11 @@ class Ascent:
 
         if len(images) == 1 or not self.judge.objective.splits:
             return work(0, len(images))
-        if self.chunk is None:
+        if self.chunks.size is None:  # measured apart, so that a resumed run has the chunks of one in one go
             with metered() as meter:
                 work(0, 1)
-            self.chunk = fitting(meter)
-        values, gradients = zip(*in_chunks(len(images), self.chunk, work, progress=False), strict=True)
+            self.chunks.size = fitting(meter)
+        values, gradients = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
         return torch.cat(values), torch.cat(gradients)
 
     def _differentiated(self, images: Tensor, rows: range, step: int, redirect: bool = False) -> tuple[Tensor, Tensor]:

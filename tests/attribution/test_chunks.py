@@ -10,10 +10,19 @@ import torchvision.models as tv
 from torch import nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, IntegratedGradients, Occlusion, engine
+from netlens.attribution import (
+    LRP,
+    METHODS,
+    ExcitationBackprop,
+    FullGrad,
+    IntegratedGradients,
+    Occlusion,
+    ShapleyCAM,
+    engine,
+)
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomised import randomised
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, chunks
 from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.meter import Meter, metered
 from netlens.objectives import logit, output
@@ -189,3 +198,25 @@ def test_gradients_of_a_batch_run_in_chunks_that_fit(monkeypatch):
     picked = output(lambda scores: scores[torch.arange(5), torch.tensor(targets)])  # which no part of a batch fits
     assert_close(engine.gradients_of(flat, x, picked, ["input"])[1][0], together[1][0], rtol=1e-11, atol=1e-13)
     assert lengths[-1] == 5
+
+
+@pytest.mark.parametrize(
+    "method", [LRP(), LRP("epsilon_gamma_box"), FullGrad(), ExcitationBackprop(), ShapleyCAM("2")], ids=repr
+)
+def test_what_has_rules_or_a_prefix_runs_in_chunks_that_fit(method, monkeypatch):
+    rows = []
+
+    class Counting(nn.Conv2d):
+        def forward(self, x):
+            rows.append(len(x))
+            return super().forward(x)
+
+    layers = Counting(3, 4, 3), nn.Sigmoid(), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
+    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    x = torch.rand(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = [0, 3, 1, 4, 2]
+    apart = torch.cat([method(flat, x[[i]], logit(target)).values for i, target in enumerate(targets)])
+    monkeypatch.setattr(chunks, "fitting", lambda meter: 2)
+    rows.clear()
+    assert_close(method(flat, x, logit(targets)).values, apart, rtol=1e-10, atol=1e-12)
+    assert max(rows) == 2

@@ -8,7 +8,20 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens import NetLens
-from netlens.attribution import RISE, AblationCAM, KernelShap, Lime, Occlusion, ScoreCAM, SobolAttribution
+from netlens.attribution import (
+    RISE,
+    AblationCAM,
+    EigenCAM,
+    GradCAM,
+    KernelShap,
+    LayerCAM,
+    Lime,
+    Occlusion,
+    Saliency,
+    ScoreCAM,
+    ShapleyCAM,
+    SobolAttribution,
+)
 from netlens.attribution.method import Method
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
@@ -42,6 +55,9 @@ METHODS = (
 )
 
 
+PLAIN = (Saliency(), GradCAM("5"), LayerCAM("2"), EigenCAM("5"), ShapleyCAM("5"))
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many variants each run computes."""
@@ -69,6 +85,31 @@ def test_classes_of_one_image_share_its_perturbed_runs(method: Method, runs: lis
     together = method(FLAT, COPIES, logit(TARGETS)).values
     assert_close(together, apart, rtol=1e-9, atol=1e-12)
     assert 0 < sum(runs) <= count // len(TARGETS)  # fewer where a method draws the same variant twice
+
+
+@pytest.mark.parametrize("method", PLAIN, ids=lambda method: type(method).__name__)
+def test_classes_of_one_image_share_what_comes_before_them(method: Method):
+    rows: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            rows.append(len(x))
+            return x
+
+    apart = torch.cat([method(FLAT, IMAGE, logit(target)).values for target in TARGETS])
+    found = method(FLAT.prepend("counting", Counting()), COPIES, logit(TARGETS)).values
+    assert_close(found, apart, rtol=1e-9, atol=1e-12)
+    assert rows == [1]
+
+
+def test_a_list_of_methods_shares_them_too_and_copies_stay_copies_in_inference_mode():
+    methods = [GradCAM("5"), Saliency(), EigenCAM("5"), RISE(n_masks=20)]
+    apart = [torch.cat([method(FLAT, IMAGE, logit(target)).values for target in TARGETS]) for method in methods]
+    with torch.inference_mode():
+        lens = NetLens(FLAT, IMAGE.clone(), target=TARGETS)
+        assert lens.logits.shape == (3, 5) and len(lens.predictions(1)) == 3
+        for found, one in zip(lens.attribute(methods), apart, strict=True):
+            assert_close(found.values, one, rtol=1e-9, atol=1e-12)
 
 
 def test_the_operations_saved_are_those_of_all_copies():

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.grad_cam import GradCAM
-from netlens.attribution.engine import record_of
+from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.objectives import Objective, logit
+from netlens.objectives import Objective, Record, logit
 from netlens.results.attribution import Reduction
 
 
@@ -73,7 +73,7 @@ class FinerCAM(Method):
             return self.comparisons
         if self.n_similar < 1:
             raise NetLensError(f"n_similar must be at least 1, not {self.n_similar}.")
-        logits = record_of(flat, x, objective).logits
+        logits = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers))).logits
         scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
         of_target = torch.tensor(targets, device=scores.device)[:, None]
         distances = (scores - scores.gather(1, of_target)).abs().scatter(1, of_target, torch.inf)

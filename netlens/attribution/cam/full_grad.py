@@ -9,14 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution.cam.base import check_after
-from netlens.attribution.cam.full_gradient import full_gradients
-from netlens.attribution.engine import evaluated, record_of
+from netlens.attribution.cam.full_gradient import full_gradients, full_points
+from netlens.attribution.engine import activations_of, evaluated, recorded
 from netlens.attribution.method import Method, register
+from netlens.attribution.recording import playing
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.chunks import in_chunks
+from netlens.flat.taps import tapped_visit
 from netlens.heatmaps import rescale
-from netlens.objectives import Objective
+from netlens.objectives import Objective, Record
 
 
 @register
@@ -40,7 +43,23 @@ class FullGrad(Method):
             raise NotApplicable(f"FullGrad explains an image by all layers at once, not by {wrt!r}; leave wrt out.")
         if x.ndim != 4:
             raise NotApplicable(f"FullGrad explains images (N, C, H, W), not {tuple(x.shape)}; use InputXGradient.")
-        cam, total = torch.zeros_like(x[:, :1]), x.new_zeros(len(x))
+
+        def work(first: int, last: int) -> tuple[Tensor, Tensor]:
+            return _explained(flat, x[first:last], objective.take(range(first, last)))
+
+        # where hooks listen, or the objective is of the batch as one, it runs whole
+        size = None if objective.splits and tapped_visit(flat) is None else len(x)
+        cams, gaps = zip(*in_chunks(len(x), size, work), strict=True)
+        return torch.cat(cams), {"completeness_gap": torch.cat(gaps)}
+
+    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+        return None
+
+
+def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    """The map (n, 1, H, W) of a chunk, and by how much each sum fails (n,)."""
+    cam, total = x.new_zeros(len(x), 1, *x.shape[2:]), x.new_zeros(len(x))
+    with playing(recorded(flat, x, objective, full_points(flat, objective))):
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:
@@ -48,11 +67,8 @@ class FullGrad(Method):
             except NotApplicable:  # what has no place, such as the classifier's bias, counts but is not drawn
                 continue
             cam = cam + _drawn(maps, x.shape[-2:])
-        gap = total - evaluated(objective, record_of(flat, x, objective), len(x))
-        return cam, {"completeness_gap": gap}
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return None
+        record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
+        return cam, total - evaluated(objective, record, len(x))
 
 
 def _drawn(maps: Tensor, size: torch.Size) -> Tensor:

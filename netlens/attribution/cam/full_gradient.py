@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.attribution.engine import gradients_of
+from netlens.attribution.engine import activations_of, gradients_of
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Apply, Concatenate, Mean, Permute, Reshape, Select, Slot, is_kind
 from netlens.flat.model import OUTPUT
@@ -34,15 +34,24 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
     GELU or softmax, the implicit one that its tangent has.
     """
     from_input = flat.program.reached(flat.inputs)
-    biased = [step for step in _leading_to(flat, objective, from_input) if _has_bias(step, from_input)]
-    points = [flat.inputs[0], *(step.key for step in biased)]
+    biased = _biased(flat, objective, from_input)
+    points = full_points(flat, objective)
     activations, gradients = gradients_of(flat, x, objective, points)
     yield points[0], activations[0] * gradients[0]
     read = dict.fromkeys(key for step in biased if not isinstance(step.layer, _KNOWN) for key in step.reads)
     with torch.no_grad():
-        inputs = flat.run({flat.inputs[0]: x}, list(read)) if read else {}
+        inputs = activations_of(flat, x, list(read)) if read else {}
         for step, activation, gradient in zip(biased, activations[1:], gradients[1:], strict=True):
             yield step.key, gradient * _bias(step, activation, inputs, from_input)
+
+
+def full_points(flat: FlatModel, objective: Objective) -> list[str]:
+    """The keys that have a part in it, the input's first; within a recording with gradients there, it runs nothing."""
+    return [flat.inputs[0], *(step.key for step in _biased(flat, objective, flat.program.reached(flat.inputs)))]
+
+
+def _biased(flat: FlatModel, objective: Objective, from_input: set[str]) -> list[Step]:
+    return [step for step in _leading_to(flat, objective, from_input) if _has_bias(step, from_input)]
 
 
 def _leading_to(flat: FlatModel, objective: Objective, from_input: set[str]) -> list[Step]:

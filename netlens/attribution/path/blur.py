@@ -60,5 +60,5 @@ class BlurIntegratedGradients(Method):
         values = sum(in_chunks(self.n_steps * n, self.chunk, work))
         assert isinstance(values, Tensor)
         most = space.blurred(list(range(n)), each([self.max_sigma] * n, at))
-        change = suffix.value(range(n), at) - suffix.value(range(n), most)
+        change = suffix.values(at) - suffix.values(most)
         return values, {"completeness_gap": values.flatten(1).sum(1) - change}

@@ -12,7 +12,7 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
+from netlens.flat.chunks import Chunks
 from netlens.objectives import Objective
 
 
@@ -52,13 +52,14 @@ class GuidedIntegratedGradients(Method):
         def gradients(first: int, last: int) -> Tensor:
             return suffix.gradient(range(first, last), start[first:last] + gone[first:last] * way[first:last])
 
+        chunks = Chunks(self.chunk)
         for step in range(1, self.n_steps + 1):
-            gradient = torch.cat(list(in_chunks(n, self.chunk, gradients)))
+            gradient = torch.cat(list(chunks.over(n, gradients)))
             samples = zip(gone, way.abs(), gradient, strict=True)
             moved = torch.stack([self._moved(*sample, step / self.n_steps) for sample in samples])
             values += (moved - gone) * way * gradient
             gone = moved
-        change = suffix.value(range(n), end) - suffix.value(range(n), start)
+        change = suffix.values(end) - suffix.values(start)
         return values, {"completeness_gap": values.flatten(1).sum(1) - change}
 
     def _moved(self, gone: Tensor, length: Tensor, gradient: Tensor, alpha: float) -> Tensor:

@@ -54,6 +54,6 @@ class IntegratedGradients(Method):
         mean = sum(in_chunks(self.n_steps * n, self.chunk, work))
         assert isinstance(mean, Tensor)
         values = mean * (end - start)
-        change = suffix.value(range(n), end) - suffix.value(range(n), start)
+        change = suffix.values(end) - suffix.values(start)
         gap = values.flatten(1).sum(1) - change
         return (values if self.multiply else mean), {"completeness_gap": gap}

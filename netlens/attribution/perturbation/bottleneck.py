@@ -16,7 +16,7 @@ from netlens.attribution.perturbation.random_masks import stream
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
+from netlens.flat.chunks import Chunks
 from netlens.flat.modes import differentiating
 from netlens.objectives import Objective
 
@@ -78,12 +78,12 @@ class InformationBottleneck(Method):
         surprise = ((at - mean) / deviation).square()
         kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
         raised = torch.full_like(at, 5.0)  # almost all information passes at first
-        adam = torch.optim.Adam([raised], lr=self.learning_rate)
+        adam, chunks = torch.optim.Adam([raised], lr=self.learning_rate), Chunks(self.chunk)
         for step in range(self.n_steps):
             with differentiating():
                 share = _blurred(torch.sigmoid(raised.requires_grad_()), dims, kernels)
                 nats = information(share, surprise).flatten(1).mean(1)
-                gain = self._gain(suffix, at, share.detach(), mean, deviation, step)
+                gain = self._gain(suffix, at, share.detach(), mean, deviation, step, chunks)
                 (slope,) = torch.autograd.grad([nats, share], raised, [torch.full_like(nats, self.beta), -gain])
             raised.requires_grad_(False).grad = slope
             adam.step()
@@ -107,7 +107,9 @@ class InformationBottleneck(Method):
         least = deviation.flatten(1).mean(1).view(-1, *[1] * (at.ndim - 1)) / 100
         return mean, torch.maximum(deviation, least.clamp(min=torch.finfo(at.dtype).tiny))
 
-    def _gain(self, suffix: Suffix, at: Tensor, share: Tensor, mean: Tensor, deviation: Tensor, step: int) -> Tensor:
+    def _gain(
+        self, suffix: Suffix, at: Tensor, share: Tensor, mean: Tensor, deviation: Tensor, step: int, chunks: Chunks
+    ) -> Tensor:
         """The slope of f(Z), averaged over draws of the noise, with respect to the share of R in Z."""
         n = len(at)
         shape = at.shape[1:]
@@ -121,7 +123,7 @@ class InformationBottleneck(Method):
             slope = suffix.gradient(rows, mixed.to(suffix.at)) * (at[rows] - noise)
             return torch.zeros_like(at).index_add_(0, torch.tensor(rows, device=at.device), slope)
 
-        total = sum(in_chunks(self.n_samples * n, self.chunk, work))
+        total = sum(chunks.over(self.n_samples * n, work))
         assert isinstance(total, Tensor)
         return total / self.n_samples
 

@@ -54,7 +54,7 @@ class Occlusion(Method):
         baseline = baseline_like(at, self.baselines)
         total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
         partial = Windows.of(suffix) if dims == (2, 3) else None
-        before = suffix.value(range(n), at) if partial is None else at.new_zeros(n)
+        before = suffix.values(at) if partial is None else at.new_zeros(n)
 
         def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:
             falls = []

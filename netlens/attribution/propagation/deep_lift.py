@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
-from netlens.attribution.engine import evaluated, gradient_of, per_sample, record_of
+from netlens.attribution.engine import evaluated, per_sample, recorded
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError
@@ -116,9 +116,11 @@ def contributions(
     n, wanted = len(x), flat.keys_of(objective.layers)
     plan = Rescale.of(flat, wanted, wrt)
     reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *wanted, wrt))))
-    at, multipliers = gradient_of(plan.view(flat, reference), x, objective, wrt)
-    values = multipliers * (at - per_sample(wrt, reference[wrt], n))
-    change = evaluated(objective, record_of(flat, x, objective), n) - evaluated(objective, Record(flat, reference), n)
+    run = recorded(plan.view(flat, reference), x, objective, [wrt])
+    multipliers = run.gradients[wrt]
+    values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
+    assert run.value is not None
+    change = run.value - evaluated(objective, Record(flat, reference), n)
     return (values if multiply else multipliers), values.flatten(1).sum(1) - change
 
 

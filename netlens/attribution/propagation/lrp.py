@@ -100,6 +100,10 @@ class _Share(Objective):
     def take(self, samples: Sequence[int]) -> Objective:
         return _Share(self.objective.take(samples))
 
+    @property
+    def splits(self) -> bool:
+        return self.objective.splits
+
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
         return self.objective.targets(flat, n)
 
