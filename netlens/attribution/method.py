@@ -11,19 +11,23 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from netlens.attribution.batch import owned
-from netlens.attribution.engine import check_finite, first_bad
+from netlens.attribution.batch import are_copies, owned
+from netlens.attribution.engine import all_finite, check_finite, first_bad
 from netlens.attribution.options import check_options
+from netlens.attribution.recording import recording_of
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.intake import weight_of
+from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective
 from netlens.results import Attribution, Provenance
 from netlens.results.attribution import Reduction
 
 METHODS: dict[str, type[Method]] = {}
 """Every registered method by its name on the command line and on `NetLens`, in the order of registration."""
+
+_PART = 64  # a batch beyond this runs in parts
 
 Needs = Literal["attention", "global attention", "pooled maps"]
 
@@ -78,10 +82,7 @@ class Method(ABC):
         with torch.inference_mode(False), torch.no_grad():
             x = owned(x)
             objective = objective.settled(flat, x)
-            values = self.attribute(flat, x, objective, wrt)
-            diagnostics: Mapping[str, Tensor] = {}
-            if isinstance(values, tuple):
-                values, diagnostics = values
+            values, diagnostics = self._in_parts(flat, x, objective, wrt)
             check_finite(flat, x, objective, values)
             return Attribution(
                 values=values,
@@ -91,6 +92,32 @@ class Method(ABC):
                 reduction=self.reduction,
                 diagnostics=diagnostics,
             )
+
+    def _in_parts(
+        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The values of a large batch, in parts where a plain run of each is all that the method needs.
+
+        What it reads at the layers is then let go with each part, and only the values grow with the batch.
+        """
+        followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
+        apart = len(x) > _PART and objective.splits and not followed and bool(self.points(flat, wrt))
+        size = _PART if apart else len(x)
+        values: Tensor | None = None
+        notes: dict[str, list[Tensor]] = {}
+        for start in range(0, len(x), size):
+            rows = range(start, min(start + size, len(x)))
+            own = objective if len(rows) == len(x) else objective.take(rows)
+            found = self.attribute(flat, x[start : rows.stop], own, wrt)
+            some, diagnostics = found if isinstance(found, tuple) else (found, {})
+            if len(rows) == len(x):
+                return some, diagnostics
+            values = some.new_empty(len(x), *some.shape[1:]) if values is None else values
+            values[start : rows.stop] = some
+            for name, numbers in diagnostics.items():
+                notes.setdefault(name, []).append(numbers)
+        assert values is not None
+        return values, {name: torch.cat(parts) for name, parts in notes.items()}
 
     @abstractmethod
     def attribute(
@@ -149,6 +176,9 @@ def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
     """The explained images in [0, 1], as their preprocessing undone; None where the input is no image."""
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
+    if are_copies(x):
+        one = picture(flat, x[:1])
+        return None if one is None else one.expand(len(x), -1, -1, -1)
     image = x.detach().float()
     if x.shape[1] == len(flat.adapter.preprocessing.mean):
         return flat.adapter.preprocessing.denormalise(image).clamp(0, 1)
@@ -178,7 +208,7 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
     # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
     if x.ndim == 3 and nn.Conv2d in (type(step.layer) for step in flat.program.steps if flat.inputs[0] in step.reads):
         raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
-    if not torch.isfinite(x).all():
+    if not all_finite(x):
         raise NonFiniteError(f"the input holds NaN or Inf in sample {first_bad(x, len(x))}.")
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from netlens.attribution.cam.fusion import Fusion, by_maximum, fused
@@ -89,7 +90,9 @@ class GradientMaps(ActivationMaps):
 
 def weighted(weights: Tensor, maps: Tensor) -> Tensor:
     """(N, 1, h, w): the sum of maps (N, C, h, w) with one weight per channel (N, C)."""
-    return (weights[:, :, None, None] * maps).sum(1, keepdim=True)
+    # one product after the other: all of them together would be as large as the maps of all samples
+    sums = [(own[:, None, None] * its).sum(0, keepdim=True) for own, its in zip(weights, maps, strict=True)]
+    return torch.stack(sums)
 
 
 def maps_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ class Occlusion(Method):
         for where in windows:
             cover[where] += 1
         # a stride above the window leaves gaps, where nothing was measured: 0
-        return total / cover.clamp(min=1), {} if partial is None else partial.diagnostics
+        return total.div_(cover.clamp(min=1)), {} if partial is None else partial.diagnostics
 
     def _windows(self, sizes: list[int]) -> list[tuple[slice, ...]]:
         """All windows, as slices along the sliding dimensions."""
