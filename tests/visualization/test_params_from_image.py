@@ -11,12 +11,20 @@ from PIL import Image
 from torch import Tensor
 from torch.testing import assert_close
 
+from netlens.errors import NetLensError
 from netlens.images import load
-from netlens.visualization import Alpha, Fourier, FromImage, Pixel, Pyramid, on_backgrounds, over
+from netlens.visualization import Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
 from netlens.visualization.params.colour import MIX, from_image, mixed, to_image, unmixed
 from netlens.visualization.params.invertible import Invertible
 
-BASES: list[Invertible | type[Invertible]] = [Pixel, Fourier, Pyramid, Fourier(decorrelate=False), Pyramid(levels=2)]
+BASES: list[Invertible | type[Invertible]] = [
+    Pixel,
+    Fourier,
+    Pyramid,
+    Maco,
+    Fourier(decorrelate=False),
+    Pyramid(levels=2),
+]
 SIZES = [(16, 16), (15, 21), (22, 13), (1, 9), (8, 1), (2, 3)]
 
 
@@ -159,3 +167,25 @@ def test_grey_becomes_colours_colours_become_grey_and_transparency_white() -> No
     assert_close(FromImage(three).with_channels(1).pictures, (three * weights).sum(1, keepdim=True))
     assert_close(FromImage(four).pictures, four[:, :3] * four[:, 3:] + 1 - four[:, 3:])
     assert Alpha(FromImage(one)).with_channels(3).inner.channels == 4
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_maco_at_symmetric_pictures_keeps_the_signs_of_waves(size: tuple[int, int]) -> None:
+    height, width = size
+    noise = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    mirrored = (noise + noise.flip(2, 3).roll((1, 1), (2, 3))) / 2  # all waves are real, and some negative
+    param = FromImage(mirrored, Maco)
+    parameters = param.start(dtype=torch.float64)
+    assert_close(param.image(parameters), mirrored, rtol=0, atol=1 / 512)
+
+
+def test_maco_keeps_the_strengths_of_each_image() -> None:
+    pictures = torch.rand(2, 3, 8, 9, generator=torch.Generator().manual_seed(4), dtype=torch.float64) * 0.9 + 0.05
+    param = FromImage(pictures, Maco)
+    (phases,) = param.start(dtype=torch.float64)
+    moved = torch.fft.rfft2(param.values([phases + torch.randn_like(phases)]), norm="ortho")
+    start = torch.fft.rfft2(param.values([phases]), norm="ortho")
+    assert_close(moved.abs(), start.abs(), rtol=0, atol=1e-12)
+    assert (start[0].abs() - start[1].abs()).abs().max() > 0.1
+    with pytest.raises(NetLensError, match="2 magnitudes for 3 pictures"):
+        Maco((8, 9), batch=3, magnitude=torch.ones(2, 3, 8, 5))

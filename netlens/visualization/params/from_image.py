@@ -26,9 +26,10 @@ class FromImage(Wrapped):
     """A parameterisation that starts at an image, and gives it back to the grey level of 8 bits.
 
     source: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
-    `Fourier` or `Pyramid`, or one of them with options, of which size, batch, channels and seed do not count. size:
-    None for the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures,
-    for they start without noise. grey: in one channel, for a grey network.
+    `Fourier`, `Pyramid` or `Maco`, whose waves then keep the strengths that they have in the image; or one of them with
+    options, of which size, batch, channels and seed do not count. size: None for the image's own. copies: how many
+    times each image starts a picture. seed: of what disturbs the pictures, for they start without noise. grey: in one
+    channel, for a grey network.
     """
 
     source: Tensor | Source = field(repr=False)
@@ -39,24 +40,30 @@ class FromImage(Wrapped):
     grey: bool = False
     pictures: Tensor = field(init=False, repr=False)
     """(N, C, H, W) in [0, 1], float64: where it starts."""
+    _inner: Invertible = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         base = self.base if isinstance(self.base, type) else type(self.base)
         if not issubclass(base, Invertible):
-            raise NetLensError(f"Pixel, Fourier and Pyramid can start at an image, {self.base!r} cannot.")
+            raise NetLensError(f"Pixel, Fourier, Pyramid and Maco can start at an image, {self.base!r} cannot.")
         typed(self)
         if self.copies < 1:
             raise NetLensError(f"each image starts at least one picture, not {self.copies}.")
         pictures = pictures_of(self.source, 1 if self.grey else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)
-        object.__setattr__(self, "pictures", pictures.repeat_interleave(self.copies, 0))
+        self._start_at(pictures.repeat_interleave(self.copies, 0))
+
+    def _start_at(self, pictures: Tensor) -> None:
+        batch, channels, *extent = pictures.shape
+        base = self.base if isinstance(self.base, Invertible) else self.base()
+        inner = replace(base, size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+        object.__setattr__(self, "pictures", pictures)
+        object.__setattr__(self, "_inner", inner.fitted(pictures))
 
     @property
     def inner(self) -> Invertible:
-        batch, channels, *extent = self.pictures.shape
-        base = self.base if isinstance(self.base, Invertible) else self.base()
-        return replace(base, size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+        return self._inner
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         return [leaf(tensor.to(device, dtype)) for tensor in self.inner.of_image(self.pictures)]
@@ -71,7 +78,7 @@ class FromImage(Wrapped):
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
         full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
         other = copy(self)
-        object.__setattr__(other, "pictures", torch.cat([images, full], 1))
+        other._start_at(torch.cat([images, full], 1))
         return other
 
 

@@ -22,6 +22,10 @@ P = TypeVar("P", bound="Invertible")
 class Invertible(Sized):
     """Abstract: a parameterisation whose parameters can be found for any picture."""
 
+    def fitted(self: P, image: Tensor) -> P:
+        """The one of its kind that can show these pictures (N, C, H, W) in [0, 1]; most can show any."""
+        return self
+
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:
         """The parameters of which `values` makes these (N, C, H, W)."""

@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.visualization.params.base import Size, Sized, leaf, noise
+from netlens.visualization.params.base import Size, leaf, noise
 from netlens.visualization.params.colour import from_image
-from netlens.visualization.params.invertible import resampled
-from netlens.visualization.params.spectrum import falling, odd, of_picture, to_picture
+from netlens.visualization.params.invertible import Invertible, resampled
+from netlens.visualization.params.spectrum import falling, is_own_mirror, odd, of_picture, phases_of, to_picture
 
 
 @dataclass(frozen=True, eq=False)
-class Maco(Sized):
+class Maco(Invertible):
     """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
 
-    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, where the mean [:, 0, 0] may be negative; at
-    another size its waves keep their strength per cycle per pixel. `Maco.like(photos)` measures it. None, and channels
-    beyond C: one over the frequency, around mid grey, as strong as in photographs.
+    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
+    [..., 0, 0] may be negative. At another size its waves keep their strength per cycle per pixel. `Maco.like(photos)`
+    measures it. None, and channels beyond C: one over the frequency, around mid grey, as strong as in photographs.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
@@ -33,9 +33,12 @@ class Maco(Sized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.magnitude is not None and (self.magnitude.ndim != 3 or not self.magnitude.isfinite().all()):
-            shape = tuple(self.magnitude.shape)
+        given = self.magnitude
+        if given is not None and (given.ndim not in (3, 4) or not given.isfinite().all()):
+            shape = tuple(given.shape)
             raise NetLensError(f"a magnitude is finite and (C, h, w // 2 + 1), not {shape}; see Maco.like(photos).")
+        if given is not None and given.ndim == 4 and len(given) != self.batch:
+            raise NetLensError(f"{len(given)} magnitudes for {self.batch} pictures; give one for each, or one for all.")
 
     @classmethod
     def like(cls, images: Tensor, **options: Any) -> Maco:
@@ -45,6 +48,15 @@ class Maco(Sized):
         magnitude = spectra.abs().mean(0)
         magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
         return replace(param, magnitude=magnitude)
+
+    def fitted(self, image: Tensor) -> Maco:
+        spectra = of_picture(from_image(image, self.decorrelate))
+        # where a wave is its own mirror image, a real picture leaves its phase no choice but a sign
+        own = is_own_mirror(spectra, image.shape[-1])
+        return replace(self, magnitude=torch.where(own, spectra.real, spectra.abs()))
+
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        return [phases_of(of_picture(values), values.shape[-1])]
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         return self.drawn(lambda own: [of_picture(noise(own, self.channels, *self.extent)).angle()], device, dtype)
@@ -81,8 +93,10 @@ class Maco(Sized):
         natural[:, 0, 0] = 0
         if self.magnitude is None:
             return natural
-        given = _at(self.extent, self.magnitude.to(like))[: self.channels]
-        return torch.cat([given, natural[len(given) :]])
+        each = self.magnitude.to(like).reshape(-1, *self.magnitude.shape[-3:])
+        given = torch.stack([_at(self.extent, one)[: self.channels] for one in each])
+        full = torch.cat([given, natural[given.shape[1] :].expand(len(given), -1, -1, -1)], 1)
+        return full if self.magnitude.ndim == 4 else full[0]
 
 
 def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:

@@ -51,6 +51,25 @@ def odd(phases: Tensor, width: int) -> Tensor:
     return torch.where(paired, (phases - mirrored) / 2, phases)
 
 
+def phases_of(spectrum: Tensor, width: int) -> Tensor:
+    """The phases of a real picture's spectrum (..., h, width // 2 + 1), such that `odd` leaves them as they are."""
+    phases = spectrum.angle()
+    height = phases.shape[-2]
+    for column in _own_mirrors(width):
+        # of -pi and pi, which are one angle, the mirror image must have the other one
+        phases[..., height // 2 + 1 :, column] = -phases[..., 1 : (height + 1) // 2, column].flip(-1)
+    return phases
+
+
+def is_own_mirror(spectrum: Tensor, width: int) -> Tensor:
+    """(h, width // 2 + 1): whether a wave of a spectrum is its own mirror image, and so real."""
+    height = spectrum.shape[-2]
+    found = torch.zeros(spectrum.shape[-2:], dtype=torch.bool, device=spectrum.device)
+    for column in _own_mirrors(width):
+        found[[0] if height % 2 else [0, height // 2], column] = True
+    return found
+
+
 def _own_mirrors(width: int) -> list[int]:
     """The columns whose mirror image is the same column: the mean, and the fastest wave of an even width."""
     return [0] if width % 2 else [0, width // 2]
