@@ -12,14 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torchvision.transforms.functional as TF
 from PIL import Image, ImageOps
 
 from netlens import open_network
 from netlens.flat import FlatModel
+from netlens.images import load
 from netlens.results.render import Render
-from netlens.results.row import row
+from netlens.results.row import photograph, row
 from netlens.style import stylize
 from netlens.visualization import NetDreamer, activation_atlas, dream, invert
+from netlens.visualization.picture import picture_for
 
 PICTURES = Path("images/visualization")
 DEPTHS = ("features.2", "features.4", "features.7", "features.11", "features.14", "features.17")
@@ -35,6 +38,14 @@ def on_page(picture: Image.Image, name: str) -> None:
 def write(render: Render, name: str, columns: int | None = None) -> None:
     """The sheet with its captions at the width of a page, as a JPEG."""
     on_page(Image.fromarray(render.show(columns=columns).rgba()[..., :3]), name)
+
+
+def original(picture: Path | Image.Image, like: Render, caption: str = "the photo") -> Render:
+    """What a picture was made from, in its size."""
+    image = load(picture)
+    return photograph(
+        TF.to_tensor(ImageOps.fit(image, like.images.shape[:1:-1], Image.Resampling.LANCZOS)), caption, like
+    )
 
 
 def channels(flat: FlatModel, photos: Path) -> None:
@@ -53,11 +64,13 @@ def classes(flat: FlatModel, photos: Path) -> None:
 
 def dreams(flat: FlatModel, photos: Path) -> None:
     photo = photos / "sunflower.jpg"
-    write(row(*(dream(flat, photo, key, size=448) for key in ("features.7", "features.14"))), "dream")
+    made = [dream(flat, photo, key, size=448) for key in ("features.7", "features.14")]
+    write(row(original(photo, made[0]), *made), "dream", 3)
 
 
 def inversion(flat: FlatModel, photos: Path) -> None:
-    write(invert(flat, photos / "macaw.jpg", DEPTHS, size=224), "inversion")
+    made = invert(flat, photos / "macaw.jpg", DEPTHS, size=224)
+    write(row(photograph(picture_for(flat, photos / "macaw.jpg", 224)[0], "the photo", made), made), "inversion", 7)
 
 
 def atlas(flat: FlatModel, photos: Path) -> None:
@@ -68,13 +81,15 @@ def atlas(flat: FlatModel, photos: Path) -> None:
 def styles(flat: FlatModel, photos: Path) -> None:
     contents = (photos / "egyptian_cat.jpg", photos / "samoyed.jpg")
     pictures = (photos / "macaw.jpg", photos / "sunflower.jpg", Path("images/scene.png"))
-    made = []
+    rows = []
     for content in contents:
         square = ImageOps.fit(Image.open(content), (256, 256), bleed=0.07)  # without the black bars of one of them
-        for style in pictures:
-            one = stylize(flat, square, style, size=256)
-            made.append(replace(one, captions=(f"{content.stem} as {style.stem}",)))
-    write(row(*made), "styles", 3)
+        made = [replace(stylize(flat, square, style, size=256), captions=(f"as {style.stem}",)) for style in pictures]
+        rows += [original(square, made[0], content.stem), *made]
+    corner = photograph(torch.ones(3, 256, 256), "", rows[0])
+    squares = [ImageOps.fit(Image.open(style), (256, 256)) for style in pictures]
+    head = [original(square, rows[0], style.stem) for square, style in zip(squares, pictures, strict=True)]
+    write(row(corner, *head, *rows), "styles", 4)
 
 
 PARTS: dict[str, Callable[[FlatModel, Path], None]] = {

@@ -80,6 +80,22 @@ def test_visualize_writes_several_side_by_side(target: str, options: list[str], 
     assert count * 0.6 < drawn.width / drawn.height < count
 
 
+def test_visualize_makes_a_film_of_the_steps() -> None:
+    film = wrote(visualize(f"{LAYER}:0,1", "--steps", "64", "-o", "film.gif"), "film.gif")
+    assert film.n_frames == 33 and film.size == (2 * 32 + 4, 32)
+    failed(visualize(f"{LAYER}:0", "--both", "-o", "film.gif"), "--both", ".png")
+
+
+def test_visualize_shows_crops_of_a_folder_or_whole_images() -> None:
+    Path("folder").mkdir()
+    Image.open("photo.png").resize((64, 160)).save("folder/tall.png")  # a crop of it is square
+    crop, whole = (
+        wrote(visualize(f"{LAYER}:0", "--images", "folder", "-o", "out.png", *more), "out.png").convert("RGB")
+        for more in ([], ["--whole"])
+    )
+    assert crop.size != whole.size or (np.asarray(crop) != np.asarray(whole)).any()
+
+
 def test_the_default_name_says_what_it_shows() -> None:
     wrote(visualize("class:striped disc"), "shapes-class-striped-disc.png")
     Path("folder").mkdir()

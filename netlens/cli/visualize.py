@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netlens.results import Render
     from netlens.visualization import NetDreamer
 
+FRAMES = 32  # of a film, beside the first
 PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 
 
@@ -35,7 +36,7 @@ PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 @click.option("--size", type=click.IntRange(min=16), help="Side in pixels; by default what the network expects.")
 @click.option("--steps", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("-o", "--output", metavar="FILE", help="A .png file.")
+@click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film of the steps.")
 def visualize(
     model: str,
     target: str,
@@ -57,17 +58,22 @@ def visualize(
 
     \b
     netlens visualize shapes trunk_output.block2:0,1,2
+    netlens visualize shapes trunk_output.block2:0 -o film.gif
     netlens visualize shapes "class:striped disc,striped square"
     """
     with reported():
         from netlens import visualization
 
-        path = output_path(output, f"{file_name(model)}-{file_name(target)}.png", [] if images is None else [images])
+        film = output is not None and output.lower().endswith(".gif")
+        name = f"{file_name(model)}-{file_name(target)}.png"
+        path = output_path(output, name, [] if images is None else [images], ".gif" if film else ".png")
         chosen = {"--at": at is not None, "--negative": negative, "--both": both, "--diverse": diverse is not None}
         chosen["--images"] = images is not None
         given = [name for name, there in chosen.items() if there]
         if len(given) > 1:
             raise NetLensError(f"{' and '.join(given)} ask for different pictures; give one of them.")
+        if film and (both or images is not None):
+            raise NetLensError(f"{given[0]} puts pictures beside others, which make no film; give a .png file.")
         if images is None and (whole or k is not None):
             raise NetLensError("-k and --whole say how --images are shown; give these, too.")
         what, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
@@ -75,7 +81,8 @@ def visualize(
             raise NetLensError(f"{given[0]} is about a channel; name one, as in LAYER:0.")
         flat = opened(model, weights)
         kinds = {name: getattr(visualization, name.upper() if name == "cppn" else name.title()) for name in PARAMS}
-        dreamer = visualization.NetDreamer(flat, size, steps, seed, kinds[param])
+        options = {"callbacks": [visualization.Frames(max(1, steps // FRAMES))]} if film else {}
+        dreamer = visualization.NetDreamer(flat, size, steps, seed, kinds[param], options=options)
         if what == "class":
             made = dreamer.classes([*names(channels, "class:")])
         elif not channels:
@@ -89,7 +96,10 @@ def visualize(
                 click.echo(f"wrote {path}")
                 return
             made = _of_channels(dreamer, what, indices, at, negative, both, diverse)
-        made.save(path, captions=made.captions if len(made) > 1 else None)
+        if film:
+            made.save_gif(path)
+        else:
+            made.save(path, captions=made.captions if len(made) > 1 else None)
         click.echo(f"wrote {path}")
 
 

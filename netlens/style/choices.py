@@ -31,7 +31,8 @@ PARAMS: dict[str, type[Invertible]] = {"pixel": Pixel, "fourier": Fourier, "pyra
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "none": Chain,
     "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CentreCrop(4))),
-    "standard": lambda: standard(outside="reflect"),
+    # near the content, which is not moved with the picture
+    "standard": lambda: standard(outside="reflect", jitter=8, degrees=10),
 }
 STARTS = ("content", "style", "noise")
 OPTIMISERS = ("lbfgs", "adam")

@@ -28,6 +28,7 @@ from netlens.visualization.transforms import (
 
 ALL = {
     "jitter": Jitter(8),
+    "jitter by a share": Jitter(0.25),
     "scale": Scale(0.7, 1.3),
     "rotate": Rotate(20),
     "shear": Shear(10),
@@ -109,6 +110,19 @@ def test_jitter_shifts_by_whole_pixels_exactly_and_as_far_as_it_says():
         (at,) = [place for place, window in windows.items() if torch.equal(window, shifted)]
         seen.add(at)
     assert {y for y, _ in seen} == {x for _, x in seen} == set(range(9))
+
+
+def test_a_share_of_the_shorter_side_is_as_many_pixels():
+    images = pictures()  # of 24 by 29
+    for seed in range(20):
+        own = generators(seed, seed + 1, seed + 2), generators(seed, seed + 1, seed + 2)
+        assert torch.equal(Jitter(0.25)(images, own[0]), Jitter(6)(images, own[1]))
+
+
+def test_the_standard_stack_is_the_one_that_was_measured():
+    assert standard() == Chain(
+        (Pad(12, 0.5), Jitter(1 / 8), Scale(0.9, 1.1), Rotate(15, upright=0.2), Jitter(4), CentreCrop(12))
+    )
 
 
 @pytest.mark.parametrize(("outside", "mode"), [(0.25, "constant"), ("edge", "replicate")])
@@ -243,6 +257,7 @@ def test_arguments_that_make_no_sense_are_refused():
         lambda: Pad(3, "black"),
         lambda: Blur(2, 1),
         lambda: Jitter(-1),
+        lambda: Jitter(2.5),
         lambda: CentreCrop(12)(pictures(1), generators(0)),
         lambda: RandomCrop(25)(pictures(1), generators(0)),
         lambda: Jitter(1)(pictures(2), generators(0)),

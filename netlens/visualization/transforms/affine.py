@@ -131,19 +131,22 @@ class Geometric(Transform):
 
 @dataclass(frozen=True)
 class Jitter(Geometric):
-    """Shift by whole pixels, up to half of `pixels` each way."""
+    """Shift by whole pixels, up to half of `pixels` each way; below 1, these are a share of the shorter side."""
 
-    pixels: int
+    pixels: float
 
     def __post_init__(self) -> None:
-        if self.pixels < 0:
-            raise NetLensError(f"a picture cannot be shifted by {self.pixels} pixels; give 0 or more.")
+        if self.pixels < 0 or (self.pixels > 1 and self.pixels != int(self.pixels)):
+            raise NetLensError(
+                f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
+            )
 
     def seen(self, view: View, generators: Generators) -> View:
+        pixels = round(self.pixels * min(view.size)) if 0 < self.pixels < 1 else int(self.pixels)
         matrices = View.whole(len(generators), view.size).matrices
         for axis in (0, 1):
-            shifts = one_of(generators, self.pixels + 1)
-            matrices[:, axis, 2] = torch.tensor(shifts, dtype=torch.float64) - self.pixels // 2
+            shifts = one_of(generators, pixels + 1)
+            matrices[:, axis, 2] = torch.tensor(shifts, dtype=torch.float64) - pixels // 2
         return view.moved(matrices)
 
 

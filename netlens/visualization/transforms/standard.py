@@ -38,12 +38,15 @@ class Chain(Transform):
 def standard(
     pad: int = 12,
     outside: Outside = GREY,
-    jitter: int = 8,
+    jitter: float = 1 / 8,
     scale: tuple[float, float] = (0.9, 1.1),
-    degrees: float = 10,
-    last_jitter: int = 4,
+    degrees: float = 15,
+    last_jitter: float = 4,
 ) -> Chain:
     """Pad, jitter, scale, rotate (in a fifth of the cases not) and jitter again, at the size that the picture has.
+
+    jitter, last_jitter: as of `Jitter`, in pixels or, below 1, as a share. Olah et al. have a jitter of 8 pixels and
+    10°; pictures that were shifted and turned further keep more of what they show when they are disturbed.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
