@@ -311,6 +311,26 @@ def test_a_rectifier_that_the_objective_reads_never_stops_the_picture(rectifier,
         assert (run.images - 0.5).mul(sign).min() > 0.3
 
 
+@pytest.mark.parametrize("rectifier", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish])
+def test_a_layer_before_an_in_place_rectifier_is_read_as_it_was(rectifier):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        conv.bias.fill_(-1)  # a rectified value would differ everywhere
+    flat = flattened(nn.Sequential(conv, rectifier(inplace=True), nn.Conv2d(4, 2, 3)), PLAIN)
+    param = Pixel(8, seed=3)
+    (start,) = param.start(dtype=torch.float64)
+    image = param.image([start])
+    wanted = conv(image)[0, 1].mean()
+    optimiser = partial(torch.optim.SGD, lr=0.1)
+    made = OptVis(flat, channel("0", 1), Chain()).render(param, steps=1, optimiser=optimiser, progress=False)
+    assert wanted < 0 and made.history[0, 0].item() == pytest.approx(wanted.item(), rel=1e-12)
+    # and the step follows the gradient of that value
+    slope = torch.autograd.grad(wanted, start)[0]
+    moved = param.image([start.detach() + 0.1 * slope])
+    torch.testing.assert_close(made.images.double(), moved.detach(), rtol=0, atol=1e-6)
+
+
 def test_a_live_network_is_optimised_alike_with_and_without():
     torch.manual_seed(0)
     flat = flattened(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)))
