@@ -31,7 +31,7 @@ guide: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.guide --weights $(WEIGHTS) --photo $(PHOTO)
 
 gallery: .venv/installed
-	$(BIN)/python -m benchmarks.gallery --weights $(WEIGHTS) --photos $(PHOTOS)
+	$(BIN)/python -m benchmarks.gallery --weights $(WEIGHTS) --photos $(PHOTOS) $(if $(ONLY),--only $(ONLY))
 
 benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,23 +38,37 @@ def record_batch(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, A
 
     Where hooks listen, it is one run of the whole.
     """
-    start = flat.inputs[0]
     with torch.no_grad():
-        known: dict[str, Any] = {start: x}
+        known: dict[str, Any] = {flat.inputs[0]: x}
         if len(x) > 1 and tapped_visit(flat) is None:
-            asked = [*keys, *(flat.program.outputs if OUTPUT in keys else ())]
-            of_samples = flat.program.reached(flat.inputs) - {start}
-            parted = list(dict.fromkeys(key for key in asked if key in of_samples))
-            if are_copies(x):
-                parts = [flat.run({start: x[:1]}, parted)]
-            else:
-                parts = list(in_chunks(len(x), None, lambda first, last: flat.run({start: x[first:last]}, parted)))
-            join = (lambda value: _repeated(value, len(x))) if are_copies(x) else (lambda *rows: torch.cat(rows))
-            for key in parted:
-                if all(isinstance(leaf, Tensor) and leaf.ndim for leaf in pytree.tree_leaves(parts[0][key])):
-                    known[key] = pytree.tree_map(join, *(part[key] for part in parts))
+            known |= _rows(flat, x, [*keys, *(flat.program.outputs if OUTPUT in keys else ())])
         # what is no tensor, such as a size, may count the samples, and the output has a structure of its own
         return flat.run(known, keys)
+
+
+def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
+    """The values at those of the keys that have rows for the samples, in tensors or tuples of them."""
+    start = flat.inputs[0]
+    of_samples = flat.program.reached(flat.inputs) - {start}
+    asked = [key for key in dict.fromkeys(keys) if key in of_samples]
+
+    def run(some: Tensor) -> dict[str, Any]:
+        return flat.run({start: some}, asked)
+
+    join: Callable[..., Tensor]
+    if are_copies(x):
+        parts, join = [run(x[:1])], partial(_repeated, n=len(x))
+    else:
+        parts, join = list(in_chunks(len(x), None, lambda first, last: run(x[first:last]))), _joined
+    return {
+        key: pytree.tree_map(join, *(part[key] for part in parts))
+        for key in asked
+        if all(isinstance(leaf, Tensor) and leaf.ndim for leaf in pytree.tree_leaves(parts[0][key]))
+    }
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    return torch.cat(parts)
 
 
 def _repeated(value: Tensor, n: int) -> Tensor:
