@@ -218,6 +218,7 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
         (lambda: Alpha(Alpha(Pixel(8))), "alpha, once"),
         (lambda: Shared(CPPN(8)), "CPPN cannot"),  # type: ignore[arg-type]
         (lambda: Pixel(8).of_image(torch.zeros(1, 3, 8, 9)), r"\(3, 8, 9\) cannot start"),
+        (lambda: Shared(Maco(8)), "Maco cannot"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.zeros(3, 8, 8), CPPN), "cannot"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.full((3, 8, 8), 1.5)), r"not \[0, 1\]"),
         (lambda: FromImage(torch.full((3, 8, 8), torch.nan)), "NaN or Inf"),

@@ -15,9 +15,9 @@ from netlens.errors import NetLensError
 from netlens.images import load
 from netlens.visualization import Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
 from netlens.visualization.params.colour import MIX, from_image, mixed, to_image, unmixed
-from netlens.visualization.params.invertible import Invertible
+from netlens.visualization.params.invertible import Invertible, Startable
 
-BASES: list[Invertible | type[Invertible]] = [
+BASES: list[Startable | type[Startable]] = [
     Pixel,
     Fourier,
     Pyramid,
@@ -43,7 +43,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("base", BASES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_eight_bits_come_back_to_the_grey_level(
-    base: Invertible | type[Invertible], channels: int, size: tuple[int, int], dtype: torch.dtype
+    base: Startable | type[Startable], channels: int, size: tuple[int, int], dtype: torch.dtype
 ) -> None:
     picture = eight_bits(2, channels, *size)
     param = FromImage(picture, base)
@@ -58,14 +58,14 @@ def test_eight_bits_come_back_to_the_grey_level(
 
 @pytest.mark.parametrize("level", [0, 255])
 @pytest.mark.parametrize("base", BASES, ids=str)
-def test_black_and_white_come_back(base: Invertible | type[Invertible], level: int) -> None:
+def test_black_and_white_come_back(base: Startable | type[Startable], level: int) -> None:
     picture = torch.full((1, 3, 12, 15), level, dtype=torch.uint8)
     param = FromImage(picture, base)
     assert psnr(param.image(param.start()), picture / 255) > 50
 
 
 @pytest.mark.parametrize("base", BASES, ids=str)
-def test_what_is_neither_black_nor_white_comes_back_exactly(base: Invertible | type[Invertible]) -> None:
+def test_what_is_neither_black_nor_white_comes_back_exactly(base: Startable | type[Startable]) -> None:
     picture = torch.rand(2, 3, 15, 20, generator=torch.Generator(), dtype=torch.float64) * 0.98 + 0.01
     param = FromImage(picture, base)
     assert_close(param.image(param.start(dtype=torch.float64)), picture, rtol=0, atol=1e-12)

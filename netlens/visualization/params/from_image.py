@@ -14,10 +14,10 @@ from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.images import Source, load
 from netlens.visualization.options import typed
 from netlens.visualization.params.alpha import over
-from netlens.visualization.params.base import Size, leaf
+from netlens.visualization.params.base import Param, Size, leaf
 from netlens.visualization.params.colour import grey
 from netlens.visualization.params.fourier import Fourier
-from netlens.visualization.params.invertible import Invertible, resampled
+from netlens.visualization.params.invertible import Startable, resampled
 from netlens.visualization.params.wrapped import Wrapped
 
 
@@ -33,18 +33,18 @@ class FromImage(Wrapped):
     """
 
     source: Tensor | Source = field(repr=False)
-    base: Invertible | type[Invertible] = Fourier
+    base: Startable | type[Startable] = Fourier
     size: Size | None = None
     copies: int = 1
     seed: int | Sequence[int] = 0
     grey: bool = False
     pictures: Tensor = field(init=False, repr=False)
     """(N, C, H, W) in [0, 1], float64: where it starts."""
-    _inner: Invertible = field(init=False, repr=False)
+    _inner: Startable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         base = self.base if isinstance(self.base, type) else type(self.base)
-        if not issubclass(base, Invertible):
+        if not issubclass(base, Startable):
             raise NetLensError(f"Pixel, Fourier, Pyramid and Maco can start at an image, {self.base!r} cannot.")
         typed(self)
         if self.copies < 1:
@@ -56,19 +56,19 @@ class FromImage(Wrapped):
 
     def _start_at(self, pictures: Tensor) -> None:
         batch, channels, *extent = pictures.shape
-        base = self.base if isinstance(self.base, Invertible) else self.base()
+        base = self.base if isinstance(self.base, Startable) else self.base()
         inner = replace(base, size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
         object.__setattr__(self, "pictures", pictures)
         object.__setattr__(self, "_inner", inner.fitted(pictures))
 
     @property
-    def inner(self) -> Invertible:
+    def inner(self) -> Startable:
         return self._inner
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         return [leaf(tensor.to(device, dtype)) for tensor in self.inner.of_image(self.pictures)]
 
-    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Invertible, list[Tensor]]:
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Param, list[Tensor]]:
         return self.inner.resized(parameters, size)
 
     def with_channels(self, channels: int) -> FromImage:

@@ -1,4 +1,4 @@
-"""Parameterisations that can show any picture, and so can start at one."""
+"""Parameterisations that can start at a picture; most of them at any."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, Sized, extent_of, leaf
 from netlens.visualization.params.colour import from_image
 
+S = TypeVar("S", bound="Startable")
 P = TypeVar("P", bound="Invertible")
 
 
 @dataclass(frozen=True)
-class Invertible(Sized):
-    """Abstract: a parameterisation whose parameters can be found for any picture."""
+class Startable(Sized):
+    """Abstract: a parameterisation that can start at a picture."""
 
-    def fitted(self: P, image: Tensor) -> P:
-        """The one of its kind that can show these pictures (N, C, H, W) in [0, 1]; most can show any."""
-        return self
+    @abstractmethod
+    def fitted(self: S, image: Tensor) -> S:
+        """The one of its kind that can show these pictures (N, C, H, W) in [0, 1]."""
 
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:
@@ -37,6 +38,14 @@ class Invertible(Sized):
             raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")
         with torch.inference_mode(False), torch.no_grad():
             return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate))]
+
+
+@dataclass(frozen=True)
+class Invertible(Startable):
+    """Abstract: a parameterisation whose parameters can be found for any picture."""
+
+    def fitted(self: P, image: Tensor) -> P:
+        return self
 
     def resized(self: P, parameters: Sequence[Tensor], size: Size) -> tuple[P, list[Tensor]]:
         param = replace(self, size=size)

@@ -14,12 +14,12 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, leaf, noise
 from netlens.visualization.params.colour import from_image
-from netlens.visualization.params.invertible import Invertible, resampled
+from netlens.visualization.params.invertible import Startable, resampled
 from netlens.visualization.params.spectrum import falling, is_own_mirror, odd, of_picture, phases_of, to_picture
 
 
 @dataclass(frozen=True, eq=False)
-class Maco(Invertible):
+class Maco(Startable):
     """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
 
     magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
