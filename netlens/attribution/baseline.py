@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
@@ -12,7 +13,9 @@ def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
     if not isinstance(baselines, Tensor):
         return x.new_full((), float(baselines)).expand_as(x)
     try:
-        return baselines.to(x).expand_as(x)
+        # each sample without gaps, as networks may ask for views of it; a batch may be views of one
+        row = baselines.to(x).expand(torch.broadcast_shapes(baselines.shape, x[:1].shape)).contiguous()
+        return row.expand_as(x)
     except RuntimeError:
         raise NetLensError(
             f"a baseline of shape {tuple(baselines.shape)} does not broadcast to the input's {tuple(x.shape)}."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -42,36 +42,55 @@ def record_batch(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, A
         known: dict[str, Any] = {flat.inputs[0]: x}
         if len(x) > 1 and tapped_visit(flat) is None:
             known |= _rows(flat, x, [*keys, *(flat.program.outputs if OUTPUT in keys else ())])
-        # what is no tensor, such as a size, may count the samples, and the output has a structure of its own
+        # sizes, what depends on these alone, and what has the samples elsewhere, as in one run
         return flat.run(known, keys)
 
 
+def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -> set[str]:
+    """Which of the keys hold tensors with the samples first, of one row or several for each.
+
+    Runs of one and of two samples tell them from sizes, positions, and tokens that come before samples. These are made
+    once; for less than `least` samples they are not worth their while, and what is not known yet is left out.
+    """
+    known, about = _WITH_ROWS.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device)
+    found = known.setdefault(about, {})
+    of_samples = flat.program.reached(flat.inputs) - set(flat.inputs)
+    new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
+    if new and len(x) >= least:
+        with torch.no_grad():
+            one, two = (flat.run({flat.inputs[0]: x[:1].expand(n, *x.shape[1:])}, new) for n in (1, 2))
+        found |= {key: _doubles(one[key], two[key]) for key in new}
+    return {key for key in keys if found.get(key, False)}
+
+
+_WITH_ROWS: WeakKeyDictionary[FlatModel, dict[Any, dict[str, bool]]] = WeakKeyDictionary()
+
+
+def _doubles(one: Any, two: Any) -> bool:
+    leaves = zip(pytree.tree_leaves(one), pytree.tree_leaves(two), strict=True)
+    return all(
+        isinstance(own, Tensor) and own.ndim > 0 and other.shape == (2 * len(own), *own.shape[1:])
+        for own, other in leaves
+    )
+
+
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
-    """The values at those of the keys that have rows for the samples, in tensors or tuples of them."""
-    start = flat.inputs[0]
-    of_samples = flat.program.reached(flat.inputs) - {start}
-    asked = [key for key in dict.fromkeys(keys) if key in of_samples]
+    """The values at those of the keys that have the samples first, in tensors or tuples of them."""
+    asked = list(with_rows(flat, x, keys))
+    if not asked:
+        return {}
 
-    def run(some: Tensor) -> dict[str, Any]:
-        return flat.run({start: some}, asked)
+    def run(first: int, last: int) -> dict[str, Any]:
+        return flat.run({flat.inputs[0]: x[first:last]}, asked)
 
-    join: Callable[..., Tensor]
     if are_copies(x):
-        parts, join = [run(x[:1])], partial(_repeated, n=len(x))
-    else:
-        parts, join = list(in_chunks(len(x), None, lambda first, last: run(x[first:last]))), _joined
-    return {
-        key: pytree.tree_map(join, *(part[key] for part in parts))
-        for key in asked
-        if all(isinstance(leaf, Tensor) and leaf.ndim for leaf in pytree.tree_leaves(parts[0][key]))
-    }
+        return pytree.tree_map(lambda value: repeated(value, len(x)), run(0, 1))
+    parts = list(in_chunks(len(x), None, run))
+    return pytree.tree_map(lambda *rows: torch.cat(rows), *parts)
 
 
-def _joined(*parts: Tensor) -> Tensor:
-    return torch.cat(parts)
-
-
-def _repeated(value: Tensor, n: int) -> Tensor:
+def repeated(value: Tensor, n: int) -> Tensor:
+    """An activation of one sample as that of n copies."""
     rows = value.expand(n, *value.shape)
     # what is of windows has several rows per sample, which no view can repeat
     return rows[:, 0] if len(value) == 1 else rows.flatten(0, 1)

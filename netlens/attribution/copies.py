@@ -27,8 +27,8 @@ class Copies:
 
     @classmethod
     def of(cls, x: Tensor, objective: Objective) -> Copies | None:
-        """None where x (n, ...) is not one image that was expanded to several samples."""
-        return cls(objective, len(x)) if are_copies(x) else None
+        """None where x (n, ...) is not one image that was expanded to several samples, or these count only together."""
+        return cls(objective, len(x)) if are_copies(x) and objective.splits else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
         """(rows,): the objective of these copies, each as a variant; `run` takes the places of variants to a run."""

@@ -9,12 +9,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from netlens.attribution.batch import are_copies, record_batch
+from netlens.attribution.batch import are_copies, record_batch, repeated, with_rows
 from netlens.attribution.recording import Recording, recording_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel, Rules
 from netlens.flat.chunks import fitting, in_chunks
-from netlens.flat.fast import channels_last, fast
+from netlens.flat.fast import fast
+from netlens.flat.layout import arranged
 from netlens.flat.meter import metered
 from netlens.flat.modes import differentiating
 from netlens.flat.rules import Ruled
@@ -56,23 +57,29 @@ def recorded(
     The samples of a batch run in chunks that fit, and copies of one image share a forward, where nothing (hooks,
     rules, or an objective of the batch as one) follows the run of the whole.
     """
-    runner = fast(flat, [*flat.keys_of(objective.layers), *keys])
-    runner = runner if rules is None else runner.with_rules(rules)
+    twin = fast(flat, [*flat.keys_of(objective.layers), *keys])
+    runner = twin if rules is None else twin.with_rules(rules)
+    followed = tapped_visit(flat) is not None
     own_rules = [step.layer.rule for step in runner.program.steps if isinstance(step.layer, Ruled)]
+
+    def arrange(some: Tensor) -> Tensor:
+        return some if followed else arranged(some, twin.program)  # hooks see what the network would
 
     def work(first: int, last: int) -> list[Tensor]:
         own = objective if last - first == len(x) else objective.take(range(first, last))
-        return _passed(flat, runner, x[first:last], [own], keys)
+        return _passed(flat, runner, arrange(x[first:last]), [own], keys)
 
     splits = objective.splits and all(rule.splits for rule in own_rules)
-    splits = splits and tapped_visit(flat) is None and set(keys) <= flat.program.reached(flat.inputs)
+    splits = splits and not followed and set(keys) <= flat.program.reached(flat.inputs)
     if len(x) == 1 or not splits:
-        parts = [work(0, len(x))]
-    elif are_copies(x) and not own_rules:  # rules may propagate once
-        parts = [_passed(flat, runner, x[:1], [objective.take([copy]) for copy in range(len(x))], keys)]
+        found = work(0, len(x))
+    elif are_copies(x) and not own_rules and set(keys) <= {*flat.inputs, *with_rows(flat, x, keys)}:
+        # rules may propagate once; an activation without a row per sample is for runs of several samples to show
+        copies = [objective.take([copy]) for copy in range(len(x))]
+        found = _passed(flat, runner, arrange(x[:1]), copies, keys)
     else:
-        parts = list(in_chunks(len(x), None if runner is flat else _size(flat, x, (*keys, rules), work), work))
-    found = parts[0] if len(parts) == 1 else [torch.cat(rows) for rows in zip(*parts, strict=True)]
+        size, rows = (None, None) if runner is flat else _measured(flat, x, keys, rules, work)
+        found = _joined(keys, list(in_chunks(len(x), size, work)), rows)
     activations, gradients = found[1 : len(keys) + 1], found[len(keys) + 1 :]
     at_keys, slopes = dict(zip(keys, activations, strict=True)), dict(zip(keys, gradients, strict=True))
     return Recording(flat, x, objective, at_keys, slopes, found[0])
@@ -84,31 +91,45 @@ def _passed(
     """Values, and then activations and gradients at the keys: of a batch x by one objective, or by one for each copy of
     the one image x."""
     with differentiating(), tapped(_Starts(runner, keys)) as starts:
-        record = record_of(runner, channels_last(x), objectives[0], also=keys)
+        record = record_of(runner, x, objectives[0], also=keys)
         points = [starts.points[key] for key in keys]
-        values = [evaluated(own, record, len(x)) for own in objectives]
-        gradients = [
-            differentiated(flat, own, value, keys, points, again=value is not values[-1])
-            for own, value in zip(objectives, values, strict=True)
-        ]
+        last = len(objectives) - 1
+        values, gradients = [], []
+        for place, own in enumerate(objectives):
+            values.append(evaluated(own, record, len(x)))
+            gradients.append(differentiated(flat, own, values[-1], keys, points, again=place < last))
     activations = [point.detach() for point in points]
-    if len(objectives) > 1:
-        rows = [per_sample(key, value, 1) for key, value in zip(keys, activations, strict=True)]
-        activations = [row.expand(len(objectives), *row.shape[1:]) for row in rows]
+    if last > 0:
+        activations = [repeated(point, len(objectives)) for point in activations]
     return [torch.cat(values).detach(), *activations, *(torch.cat(rows) for rows in zip(*gradients, strict=True))]
 
 
-def _size(flat: FlatModel, x: Tensor, asked: tuple[Any, ...], work: Callable[[int, int], object]) -> int:
-    """How many samples of x run together; measured once on one sample, by network and by what is asked of it."""
-    known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, asked)
+def _joined(keys: Sequence[str], parts: list[list[Tensor]], rows: Sequence[int] | None) -> list[Tensor]:
+    """Values, activations and gradients of chunks as those of the whole.
+
+    rows: of each key per sample; None where the first chunk is one sample, whose rows say it.
+    """
+    expected = [len(own) for own in parts[0][1 : len(keys) + 1]] if rows is None else rows
+    for part in parts:
+        for key, activation, each in zip(keys, part[1 : len(keys) + 1], expected, strict=True):
+            if len(activation) != each * len(part[0]):  # which a single batch would not tell from windows
+                raise rows_of_no_sample(key, activation, len(part[0]))
+    return parts[0] if len(parts) == 1 else [torch.cat(own) for own in zip(*parts, strict=True)]
+
+
+def _measured(
+    flat: FlatModel, x: Tensor, keys: Sequence[str], rules: Rules | None, work: Callable[[int, int], list[Tensor]]
+) -> tuple[int, list[int]]:
+    """How many samples of x run together, and the rows per sample at each key; measured once on one sample."""
+    known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, tuple(keys), rules)
     if about not in known:
         with metered() as meter:
-            work(0, 1)
-        known[about] = fitting(meter)
+            found = work(0, 1)
+        known[about] = fitting(meter), [len(own) for own in found[1 : len(keys) + 1]]
     return known[about]
 
 
-_SIZES: WeakKeyDictionary[FlatModel, dict[Any, int]] = WeakKeyDictionary()
+_SIZES: WeakKeyDictionary[FlatModel, dict[Any, tuple[int, list[int]]]] = WeakKeyDictionary()
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
@@ -158,7 +179,12 @@ def per_sample(key: str, value: Tensor, n: int) -> Tensor:
         return value
     if value.ndim and len(value) % n == 0:
         return value.unflatten(0, (n, -1))
-    raise NotApplicable(f"layer {key!r} gives {tuple(value.shape)} for {n} samples, so its rows belong to no sample.")
+    raise rows_of_no_sample(key, value, n)
+
+
+def rows_of_no_sample(key: str, value: Tensor, n: int) -> NotApplicable:
+    """The error of an activation of n samples whose rows say nothing of which sample they are."""
+    return NotApplicable(f"layer {key!r} gives {tuple(value.shape)} for {n} samples, so its rows belong to no sample.")
 
 
 def real_tensor(key: str, value: Any) -> Tensor:
@@ -195,6 +221,8 @@ def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tenso
 
 def all_finite(values: Tensor) -> bool:
     """Whether no number is NaN or Inf, found without memory of the size of the values."""
+    if values.is_complex():
+        values = torch.view_as_real(values.resolve_conj())
     if values.numel() == 0 or not values.is_floating_point():
         return True
     # the extremes are not finite where any number is not; copies of one image have those of the first

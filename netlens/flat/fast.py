@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netlens.flat.folding import foldable, foldings, rebuilt
+from netlens.flat.layout import layout
 from netlens.flat.rules import Ruled
 from netlens.flat.taps import tapped_visit
 from netlens.flat.watched import Watched
@@ -49,17 +50,13 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     return made.flat
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """The same values, in memory as the twin reads them fastest."""
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-
-
 def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Twin:
     layers = foldings(flat.program, keep)
+    rearranged = layout(flat.program) is torch.channels_last
     steps, copied = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
-        if type(layer) is nn.Conv2d:
+        if type(layer) is nn.Conv2d and rearranged:
             layer = _channels_last(layer)
         if layer is not step.layer:
             copied.append(step.layer)

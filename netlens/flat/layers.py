@@ -186,7 +186,9 @@ class Opaque(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         with torch.inference_mode(False):  # inference tensors count no versions
-            copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]
+            # laid out as a module expects that asks for views
+            as_usual = torch.contiguous_format
+            copies = [value.clone(memory_format=as_usual) if isinstance(value, Tensor) else value for value in inputs]
         watched = [copies[i] for i in self.read_later if isinstance(copies[i], Tensor)]
         versions = [tensor._version for tensor in watched]
         output = self.module(*fill(self.args, copies), **fill(self.kwargs, copies))

@@ -35,6 +35,8 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
                 return lifted.eval(), [first.index]
     layer = _TYPES.get(function, layers.Apply)
     function = Named(_DISPATCHED[function]) if function in _DISPATCHED else function
+    if function in _OF_ANY_STRIDES and not any(isinstance(one, torch.dtype) for one in (*args, *kwargs.values())):
+        function = _OF_ANY_STRIDES[function]
     return layer(function, args, kwargs), list(range(inputs))
 
 
@@ -207,6 +209,9 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.adaptive_avg_pool2d: _module(nn.AdaptiveAvgPool2d),
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
 }
+
+# a view of other strides may be asked for here than in the original, whose memory is laid out in another way
+_OF_ANY_STRIDES: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}
 
 _TYPES: dict[Any, type[layers.Function]] = {
     **dict.fromkeys((operator.add, torch.add, Tensor.add), layers.Add),

@@ -96,10 +96,14 @@ def test_classes_of_one_image_share_what_comes_before_them(method: Method):
             rows.append(len(x))
             return x
 
-    apart = torch.cat([method(FLAT, IMAGE, logit(target)).values for target in TARGETS])
-    found = method(FLAT.prepend("counting", Counting()), COPIES, logit(TARGETS)).values
-    assert_close(found, apart, rtol=1e-9, atol=1e-12)
-    assert rows == [1]
+    targets = [*TARGETS, 2, 4, 0]
+    apart = torch.cat([method(FLAT, IMAGE, logit(target)).values for target in targets])
+    flat = FLAT.prepend("counting", Counting())
+    for learned in (False, True):
+        found = method(flat, IMAGE.expand(6, -1, -1, -1), logit(targets)).values
+        assert_close(found, apart, rtol=1e-9, atol=1e-12)
+        assert rows == [1] if learned or isinstance(method, Saliency) else [1, 2, 1]  # how layers hold samples
+        rows.clear()
 
 
 def test_a_list_of_methods_shares_them_too_and_copies_stay_copies_in_inference_mode():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.flat.layout import layout
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.program import Program, Step, Visit
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
@@ -64,7 +65,7 @@ class Incremental:
         self.steps = [step for step, _ in program.schedule(known, self.wanted)]
         self.known = dict(known)
         self.shapes: dict[str, Any] = {key: _shape(value) for key, value in known.items()}
-        self.layouts = Layouts()
+        self.layouts, self.format = Layouts(), layout(program)
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
@@ -231,7 +232,7 @@ class Incremental:
         assert patch is not None
         channels_last = key in self.layouts.last
         maps = first(base) if channels_last else base
-        full = maps.expand(rows, -1, -1, -1).clone(memory_format=torch.channels_last)
+        full = maps.expand(rows, -1, -1, -1).clone(memory_format=self.format)
         patch.into(full, Place((0,) * rows, (0,) * rows, self._limit(key)))
         return last(full) if channels_last else full
 

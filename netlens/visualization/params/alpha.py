@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,14 +25,16 @@ class Alpha(Wrapped):
     """
 
     param: Param
+    _inner: Param = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.param, Alpha) or self.param.channels not in (1, 3):
             raise NetLensError("pictures of 1 or 3 channels can have one for alpha, once.")
+        object.__setattr__(self, "_inner", self.param.with_channels(self.channels + 1))
 
     @property
     def inner(self) -> Param:
-        return self.param.with_channels(self.channels + 1)
+        return self._inner
 
     @property
     def channels(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class FromImage(Wrapped):
     def _start_at(self, pictures: Tensor) -> None:
         batch, channels, *extent = pictures.shape
         base = self.base if isinstance(self.base, Startable) else self.base()
-        inner = replace(base, size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+        inner = base.plain(size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
         object.__setattr__(self, "pictures", pictures)
         object.__setattr__(self, "_inner", inner.fitted(pictures))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,10 @@ class Startable(Sized):
     @abstractmethod
     def fitted(self: S, image: Tensor) -> S:
         """The one of its kind that can show these pictures (N, C, H, W) in [0, 1]."""
+
+    def plain(self: S, **about: Any) -> S:
+        """The same with other options, and without what was fitted to other pictures."""
+        return replace(self, **about)
 
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:

@@ -34,9 +34,10 @@ class Maco(Startable):
     def __post_init__(self) -> None:
         super().__post_init__()
         given = self.magnitude
-        if given is not None and (given.ndim not in (3, 4) or not given.isfinite().all()):
+        if given is not None and (given.ndim not in (3, 4) or not given.numel() or not given.isfinite().all()):
             shape = tuple(given.shape)
-            raise NetLensError(f"a magnitude is finite and (C, h, w // 2 + 1), not {shape}; see Maco.like(photos).")
+            wanted = "(C, h, w // 2 + 1), or (N, C, h, w // 2 + 1)"
+            raise NetLensError(f"a magnitude is finite and {wanted}, not {shape}; see Maco.like(photos).")
         if given is not None and given.ndim == 4 and len(given) != self.batch:
             raise NetLensError(f"{len(given)} magnitudes for {self.batch} pictures; give one for each, or one for all.")
 
@@ -48,6 +49,9 @@ class Maco(Startable):
         magnitude = spectra.abs().mean(0)
         magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
         return replace(param, magnitude=magnitude)
+
+    def plain(self, **about: Any) -> Maco:
+        return replace(self, **about, magnitude=None)
 
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
@@ -93,7 +97,8 @@ class Maco(Startable):
         natural[:, 0, 0] = 0
         if self.magnitude is None:
             return natural
-        each = self.magnitude.to(like).reshape(-1, *self.magnitude.shape[-3:])
+        known = self.magnitude.to(like)
+        each = known if known.ndim == 4 else known[None]
         given = torch.stack([_at(self.extent, one)[: self.channels] for one in each])
         full = torch.cat([given, natural[given.shape[1] :].expand(len(given), -1, -1, -1)], 1)
         return full if self.magnitude.ndim == 4 else full[0]

@@ -136,7 +136,8 @@ class Jitter(Geometric):
     pixels: float
 
     def __post_init__(self) -> None:
-        if self.pixels < 0 or (self.pixels > 1 and self.pixels != int(self.pixels)):
+        whole = math.isfinite(self.pixels) and self.pixels == int(self.pixels)
+        if not (self.pixels >= 0 and (whole or self.pixels < 1)):
             raise NetLensError(
                 f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
             )

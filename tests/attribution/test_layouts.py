@@ -1,0 +1,272 @@
+"""Tensors that lie otherwise: views that ask for memory, samples in another dimension, values of no sample."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.testing import assert_close
+
+from netlens import NetLens
+from netlens.attribution import (
+    LRP,
+    RISE,
+    FullGrad,
+    GradCAM,
+    IntegratedGradients,
+    LeGrad,
+    Occlusion,
+    Saliency,
+    ScoreCAM,
+    SmoothGradient,
+)
+from netlens.attribution.batch import record_batch
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, diversity, logit
+from tests.local_networks import NETWORKS
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def flattened(network: type[nn.Module]) -> FlatModel:
+    torch.manual_seed(0)
+    return FlatModel.from_nn_Module(network().double().eval())
+
+
+class Convolutions(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.h = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 8, 3), nn.Linear(8 * 64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h(self.vectors(F.relu(self.b(F.relu(self.a(x))))))
+
+    def vectors(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class Viewed(Convolutions):
+    def vectors(self, x: Tensor) -> Tensor:
+        return x.view(-1, 8 * 64)
+
+
+class ViewedAs(Convolutions):
+    def vectors(self, x: Tensor) -> Tensor:
+        return x.view_as(x.flatten(1))
+
+
+@fx.wrap
+def seen_in_one_row(x: Tensor) -> Tensor:
+    return x.view(len(x), -1)
+
+
+class Wrapped(Convolutions):
+    def vectors(self, x: Tensor) -> Tensor:
+        return seen_in_one_row(x)
+
+
+class Unrollable(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(len(x), -1) if x.sum() < torch.inf else x
+
+
+class Opaque(Convolutions):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Unrollable()
+
+    def vectors(self, x: Tensor) -> Tensor:
+        return self.part(x)
+
+
+class Direct(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.h = nn.Linear(432, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h(F.relu(self.a(x.view(x.size(0), -1))))
+
+
+METHODS = [Saliency(), LRP(), IntegratedGradients(n_steps=3), Occlusion(6, 3), RISE(n_masks=5), FullGrad()]
+OF_MAPS = [GradCAM("b"), ScoreCAM("b")]
+
+
+@pytest.mark.parametrize("network", [Viewed, ViewedAs, Wrapped, Opaque])
+@pytest.mark.parametrize("method", [*METHODS, *OF_MAPS], ids=lambda method: type(method).__name__)
+def test_however_vectors_are_made_of_maps(network, method):
+    if isinstance(method, LRP) and network in (Wrapped, Opaque):
+        pytest.skip("no rule of LRP knows what happens in a function or module of one's own")
+    x = drawn(3, 3, 12, 12)
+    found, wanted = (method(flattened(kind), x, logit(1)).values for kind in (network, Convolutions))
+    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [*METHODS, SmoothGradient(n_samples=2)], ids=lambda method: type(method).__name__)
+def test_an_image_may_be_viewed_as_a_vector(method):
+    method(flattened(Direct), drawn(2, 3, 12, 12), logit(0))
+
+
+def test_a_baseline_of_colours_may_be_viewed_as_a_vector():
+    method = IntegratedGradients(n_steps=3, baselines=drawn(3, 1, 1))
+    x = drawn(2, 3, 12, 12, seed=1)
+    together = method(flattened(Direct), x, logit(0)).values
+    assert_close(together, torch.cat([method(flattened(Direct), one[None], logit(0)).values for one in x]))
+
+
+class WritesIntoAView(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.h = nn.Conv2d(3, 6, 3), nn.Linear(600, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y.reshape(-1, 600)[:, :250] = 0  # of memory as the original has it, this is a view
+        return self.h(y.flatten(1).relu())
+
+
+class Masks(WritesIntoAView):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h((self.a(x).flatten(1) * (torch.arange(600) >= 250)).relu())
+
+
+def test_what_is_written_into_a_view_reaches_its_base():
+    x = drawn(2, 3, 12, 12)
+    found, wanted = (Saliency()(flattened(kind), x, logit(1)).values for kind in (WritesIntoAView, Masks))
+    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+class SequenceFirst(nn.Module):
+    """Tokens (L, N, C), as in CLIP."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p, self.n, self.a = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.MultiheadAttention(8, 2)
+        self.f, self.h = nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.p(x).flatten(2).permute(2, 0, 1)
+        y = self.n(x)
+        x = x + self.a(y, y, y)[0]
+        return self.h((x + F.gelu(self.f(x))).permute(1, 0, 2).mean(1))
+
+
+@pytest.mark.parametrize("n", [2, 4, 5])
+@pytest.mark.parametrize("copies", [False, True])
+def test_samples_in_another_dimension_are_refused_or_right(n, copies):
+    flat, targets = flattened(SequenceFirst), [i % 5 for i in range(n)]
+    x = drawn(1, 3, 12, 12).expand(n, -1, -1, -1) if copies else drawn(n, 3, 12, 12)
+    for method in (Saliency(), IntegratedGradients(n_steps=3), LeGrad(), Occlusion(6, 3)):
+        apart = torch.cat([method(flat, x[[i]], logit(target)).values for i, target in enumerate(targets)])
+        assert_close(method(flat, x, logit(targets)).values, apart, rtol=1e-9, atol=1e-12)
+    apart = torch.cat([FullGrad()(flat, x[[i]], logit(target)).values for i, target in enumerate(targets)])
+    try:
+        found = FullGrad()(flat, x, logit(targets)).values
+    except NotApplicable as refusal:
+        assert "rows belong to no sample" in str(refusal)
+    else:
+        assert_close(found, apart, rtol=1e-9, atol=1e-12)
+
+
+class Interpolated(nn.Module):
+    """Positions that depend on the size of the image alone, windows, and chunks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p, self.places = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(1, 8, 2, 2))
+        self.q, self.h = nn.Linear(8, 24), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.p(x)
+        x = x + F.interpolate(self.places, x.shape[-2:], mode="nearest")
+        n, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(n * h, w, c)
+        q, k, v = self.q(x).reshape(n * h, w, 3, c).permute(2, 0, 1, 3).chunk(3)
+        x = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+        return self.h(x.reshape(n, h * w, c).mean(1))
+
+
+@pytest.mark.parametrize(
+    "network", [SequenceFirst, Interpolated, *(NETWORKS[name][0] for name in ("swin", "shufflenet"))]
+)
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_batch_in_chunks_is_recorded_as_the_whole(network, n):
+    torch.manual_seed(0)
+    flat = FlatModel.from_nn_Module(network().double().eval())
+    x = drawn(n, 3, 32, 32)
+    for batch in (x, x[:1].expand_as(x)):
+        for key in (*flat.layers, "output"):
+            with torch.no_grad():
+                wanted = flat.run({"input": batch}, [key])[key]
+            found = record_batch(flat, batch, [key])[key]
+            assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_full_gradients_of_copies_of_a_network_with_windows():
+    torch.manual_seed(0)
+    flat, x = FlatModel.from_nn_Module(NETWORKS["swin"][0]().double().eval()), drawn(1, 3, 32, 32)
+    targets = [0, 1, 2, 3, 4, 0]
+    apart = torch.cat([FullGrad()(flat, x, logit(target)).values for target in targets])
+    assert_close(FullGrad()(flat, x.expand(6, -1, -1, -1), logit(targets)).values, apart, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:explaining")
+@pytest.mark.parametrize("network", [Interpolated, SequenceFirst, NETWORKS["swin"][0]])
+@pytest.mark.parametrize("targets", [[0, 1, 2], [0, 1, 2, 3, 4]])
+def test_copies_share_runs_at_whatever_layer(network, targets):
+    torch.manual_seed(0)
+    flat = FlatModel.from_nn_Module(network().double().eval())
+    x = drawn(1, 3, 32, 32)
+    several = NetLens(flat, x, target=targets)
+    for key in list(flat.layers)[:12]:
+        methods = ["saliency", "layer_activation", "integrated_gradients"]
+        try:
+            alone = [NetLens(flat, x, target=target).attribute(methods, wrt=key) for target in targets]
+            together = several.attribute(methods, wrt=key)
+        except NotApplicable:
+            continue
+        for i, found in enumerate(together):
+            assert_close(found.values, torch.cat([one[i].values for one in alone]), rtol=1e-8, atol=1e-10)
+
+
+def test_an_objective_may_give_the_same_tensor_for_each_copy():
+    class First(Objective):
+        layers = ("output",)
+
+        def __call__(self, record):
+            return self.value(record)
+
+        def value(self, record):
+            return record.values["output"]
+
+        def take(self, samples):
+            return self
+
+    class Scalar(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 4), nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(torch.tanh(self.a(x))).squeeze(1)
+
+    flat, x = flattened(Scalar), drawn(1, 6)
+    found = Saliency()(flat, x.expand(3, -1), First()).values
+    assert_close(found, Saliency()(flat, x, First()).values.expand(3, -1))
+
+
+def test_an_objective_of_the_batch_as_one_sees_all_copies():
+    flat, x = flattened(Convolutions), drawn(1, 3, 12, 12).expand(3, -1, -1, -1)
+    objective = logit([0, 1, 3]) - 0.3 * diversity("a")
+    method = Occlusion(6, 6, chunk=3)
+    try:
+        wanted = method(flat, x.clone(), objective).values
+    except NotApplicable:
+        with pytest.raises(NotApplicable):
+            method(flat, x, objective)
+        return
+    assert_close(method(flat, x, objective).values, wanted)
