@@ -64,8 +64,9 @@ def classes(flat: FlatModel, photos: Path) -> None:
 
 def dreams(flat: FlatModel, photos: Path) -> None:
     photo = photos / "sunflower.jpg"
-    made = [dream(flat, photo, key, size=448) for key in ("features.7", "features.14")]
-    write(row(original(photo, made[0]), *made), "dream", 3)
+    keys = ("features.7", "features.14")
+    made = [dream(flat, photo, key, size=448) for key in keys]
+    write(row(original(photo, made[0]), *made, captions=("the photo", *keys)), "dream", 3)
 
 
 def inversion(flat: FlatModel, photos: Path) -> None:
