@@ -42,10 +42,8 @@ def write(render: Render, name: str, columns: int | None = None) -> None:
 
 def original(picture: Path | Image.Image, like: Render, caption: str = "the photo") -> Render:
     """What a picture was made from, in its size."""
-    image = load(picture)
-    return photograph(
-        TF.to_tensor(ImageOps.fit(image, like.images.shape[:1:-1], Image.Resampling.LANCZOS)), caption, like
-    )
+    fitted = ImageOps.fit(load(picture), like.images.shape[:1:-1], Image.Resampling.LANCZOS)
+    return photograph(TF.to_tensor(fitted), caption, like)
 
 
 def channels(flat: FlatModel, photos: Path) -> None:

@@ -60,10 +60,12 @@ def recorded(
     twin = fast(flat, [*flat.keys_of(objective.layers), *keys])
     runner = twin if rules is None else twin.with_rules(rules)
     followed = tapped_visit(flat) is not None
-    own_rules = [step.layer.rule for step in runner.program.steps if isinstance(step.layer, Ruled)]
+    # a twin has no rules but those that it is given here
+    steps = () if rules is None and twin is not flat else runner.program.steps
+    own_rules = [step.layer.rule for step in steps if isinstance(step.layer, Ruled)]
 
     def arrange(some: Tensor) -> Tensor:
-        return some if followed else arranged(some, twin.program)  # hooks see what the network would
+        return some if followed else arranged(some, twin)  # hooks see what the network would
 
     def work(first: int, last: int) -> list[Tensor]:
         own = objective if last - first == len(x) else objective.take(range(first, last))

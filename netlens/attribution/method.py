@@ -102,16 +102,14 @@ class Method(ABC):
         """
         followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
         apart = len(x) > _PART and objective.splits and not followed and bool(self.points(flat, wrt))
-        size = _PART if apart else len(x)
+        if not apart:
+            return _with_diagnostics(self.attribute(flat, x, objective, wrt))
         values: Tensor | None = None
         notes: dict[str, list[Tensor]] = {}
-        for start in range(0, len(x), size):
-            rows = range(start, min(start + size, len(x)))
-            own = objective if len(rows) == len(x) else objective.take(rows)
-            found = self.attribute(flat, x[start : rows.stop], own, wrt)
-            some, diagnostics = found if isinstance(found, tuple) else (found, {})
-            if len(rows) == len(x):
-                return some, diagnostics
+        for start in range(0, len(x), _PART):
+            rows = range(start, min(start + _PART, len(x)))
+            found = self.attribute(flat, x[start : rows.stop], objective.take(rows), wrt)
+            some, diagnostics = _with_diagnostics(found)
             values = some.new_empty(len(x), *some.shape[1:]) if values is None else values
             values[start : rows.stop] = some
             for name, numbers in diagnostics.items():
@@ -155,6 +153,10 @@ class Method(ABC):
             target_names=tuple(flat.classes[t] for t in targets) if named else None,  # type: ignore[index, union-attr]
             options=dict(_options(self)),
         )
+
+
+def _with_diagnostics(found: Tensor | tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    return found if isinstance(found, tuple) else (found, {})
 
 
 def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> Method:

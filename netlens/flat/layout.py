@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Again, Function, Opaque, Scatter, Wrapper
 from netlens.flat.program import Program
+
+if TYPE_CHECKING:
+    from netlens.flat.model import FlatModel
 
 _KNOWN = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens", "adapters")
 
@@ -21,10 +27,16 @@ def layout(program: Program) -> torch.memory_format:
     return torch.contiguous_format if own else torch.channels_last
 
 
-def arranged(x: Tensor, program: Program) -> Tensor:
-    """The same values, in memory as this program reads them fastest."""
-    last = x.ndim == 4 and layout(program) is torch.channels_last
-    return x.contiguous(memory_format=torch.channels_last) if last else x
+def arranged(x: Tensor, flat: FlatModel) -> Tensor:
+    """The same values, in memory as this network reads them fastest."""
+    if x.ndim != 4:
+        return x
+    if flat not in _LAYOUTS:
+        _LAYOUTS[flat] = layout(flat.program)
+    return x.contiguous(memory_format=torch.channels_last) if _LAYOUTS[flat] is torch.channels_last else x
+
+
+_LAYOUTS: WeakKeyDictionary[FlatModel, torch.memory_format] = WeakKeyDictionary()
 
 
 def _may_notice(layer: nn.Module) -> bool:
