@@ -1,6 +1,6 @@
 """Pictures from every network: a channel, a class, a dream, an inversion and a style on all of torchvision.
 
-    python -m benchmarks.everywhere [NETWORK ...]
+    python -m benchmarks.everywhere [NETWORK ...] [--only KIND ...]
 
 Every network gets random weights, and batch norm divides by what it measures on scenes. A few steps must raise what is
 wanted: what excites a channel of the deepest style layer, and the class; what that layer sees; and lower the distance
@@ -92,17 +92,19 @@ def tried(work: Callable[[], bool]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="networks; by default all of torchvision.models")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args(arguments)
+    kinds = [kind for kind in KINDS if kind in options.only]
     names = options.names or torchvision.models.list_models(module=torchvision.models)
-    print(f"| network | {' | '.join(KINDS)} | seconds |\n|{'---|' * (len(KINDS) + 2)}")
+    print(f"| network | {' | '.join(kinds)} | seconds |\n|{'---|' * (len(kinds) + 2)}")
     failed = []
     for name in tqdm(names, disable=None):
         gc.collect()
         start = time.perf_counter()
-        found = {kind: tried(work) for kind, work in gains(name)}
+        found = {kind: tried(work) for kind, work in gains(name) if kind in kinds}
         failed += [f"{name} ({kind})" for kind, what in found.items() if what != "✓"]
         print(f"| {name} | {' | '.join(found.values())} | {time.perf_counter() - start:.0f} |", flush=True)
-    total = len(names) * len(KINDS)
+    total = len(names) * len(kinds)
     print(f"\n{total - len(failed)} of {total} pictures came nearer to what was wanted")
     if failed:
         print(f"failed: {', '.join(failed)}")

@@ -10,7 +10,7 @@ from netlens.objectives.activations import activation_grid, caricature, content
 from netlens.objectives.base import Combination, Objective, Record
 from netlens.objectives.batches import alignment, diversity, interpolation
 from netlens.objectives.boxes import Box, box
-from netlens.objectives.classes import Logit, logit
+from netlens.objectives.classes import Logit, LogProbability, log_probability, logit
 from netlens.objectives.directions import direction, direction_at
 from netlens.objectives.guide import guide
 from netlens.objectives.images import alpha_norm, blur, boundary, l1, l2, total_variation
@@ -27,6 +27,7 @@ __all__ = [
     "Gram",
     "Histogram",
     "LayerObjective",
+    "LogProbability",
     "Logit",
     "MeanStd",
     "Neuron",
@@ -52,6 +53,7 @@ __all__ = [
     "l1",
     "l2",
     "layer",
+    "log_probability",
     "logit",
     "neuron",
     "output",

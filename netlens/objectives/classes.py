@@ -1,7 +1,8 @@
-"""Classes as a person gives them, and the score of a class."""
+"""Classes as a person gives them, and the score and probability of a class."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import index as whole_number
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NetLensError
 from netlens.flat.model import OUTPUT, FlatModel
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Logit(Objective):
-    """The score of a class before the softmax: the same for all samples, or one class per sample.
+class ClassScore(Objective):
+    """A number for a class, read from the scores before the softmax: one class for all samples, or one for each.
 
     target: an index, a class name, or a list or tensor of them, one per sample; a tuple is an index into each
-    dimension of the output after the first. Where the network gives maps of scores, their mean is taken.
+    dimension of the output after the first. Of maps, the mean over positions is taken.
     """
 
     target: Target
@@ -33,13 +35,18 @@ class Logit(Objective):
         return (OUTPUT,)
 
     def __call__(self, record: Record) -> Tensor:
-        logits = record.logits
+        values = self.measured(record.logits)
         if isinstance(self.target, tuple):
-            return self._at(logits, self.target)
-        scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
-        classes = classes_of(self.target, record.flat, len(scores))
-        check_known(classes, record.flat, scores.shape[1])
-        return scores.gather(1, torch.tensor(classes, device=scores.device)[:, None])[:, 0]
+            return self._at(values, self.target)
+        values = values.flatten(2).mean(2) if values.ndim > 2 else values
+        classes = classes_of(self.target, record.flat, len(values))
+        check_known(classes, record.flat, values.shape[1])
+        return values.gather(1, torch.tensor(classes, device=values.device)[:, None])[:, 0]
+
+    @staticmethod
+    @abstractmethod
+    def measured(scores: Tensor) -> Tensor:
+        """What counts of scores (N, classes, ...), in their shape."""
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
         if isinstance(self.target, tuple):
@@ -50,19 +57,55 @@ class Logit(Objective):
         return replace(self, target=target_of(self.target, samples))
 
     @staticmethod
-    def _at(logits: Tensor, index: tuple[int, ...]) -> Tensor:
-        if len(index) != logits.ndim - 1 or any(not 0 <= i < n for i, n in zip(index, logits.shape[1:], strict=True)):
-            raise ClassNotFound(f"there is no output at {index}; the output of a sample is {tuple(logits.shape[1:])}.")
+    def _at(values: Tensor, index: tuple[int, ...]) -> Tensor:
+        if len(index) != values.ndim - 1 or any(not 0 <= i < n for i, n in zip(index, values.shape[1:], strict=True)):
+            raise ClassNotFound(f"there is no output at {index}; the output of a sample is {tuple(values.shape[1:])}.")
         everywhere: list[Any] = [slice(None)]
-        return logits[tuple(everywhere + list(index))]
+        return values[tuple(everywhere + list(index))]
+
+
+class Logit(ClassScore):
+    """The score of a class before the softmax."""
+
+    @staticmethod
+    def measured(scores: Tensor) -> Tensor:
+        return scores
 
     def __repr__(self) -> str:
         return f"logit({plain(self.target)!r})"
 
 
+class LogProbability(ClassScore):
+    """The logarithm of what the softmax gives a class, or of a single score the sigmoid."""
+
+    @staticmethod
+    def measured(scores: Tensor) -> Tensor:
+        return logsigmoid(scores) if scores.shape[1] == 1 else scores.log_softmax(1)
+
+    def __repr__(self) -> str:
+        return f"log_probability({plain(self.target)!r})"
+
+
 def logit(target: Target) -> Objective:
     """The score of a class before the softmax, by index or name; a list or tensor gives one class per sample."""
     return Logit(target)
+
+
+def log_probability(target: Target) -> Objective:
+    """The logarithm of a class's probability, targets as of `logit`.
+
+    What raises every class alike does not raise it: that a picture is of this class rather than another counts. It
+    has no slope where the network is sure.
+
+    >>> import torch
+    >>> from netlens.objectives import Record
+    >>> from netlens.zoo import open_network
+    >>> flat, x = open_network(), torch.rand(1, 3, 64, 64)
+    >>> found = log_probability(2)(Record(flat, flat.record(x, layers="output")))
+    >>> torch.allclose(found, flat(x).log_softmax(1)[:, 2])
+    True
+    """
+    return LogProbability(target)
 
 
 def classes_of(target: Target, flat: FlatModel, n: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.objectives import Objective, channel, diversity, layer, logit, neuron
+from netlens.objectives import Objective, channel, diversity, layer, log_probability, logit, neuron
 from netlens.objectives.classes import classes_of
 from netlens.results.render import Render
 from netlens.results.row import row
@@ -71,7 +71,10 @@ class NetDreamer:
         return self.render(neuron(key, indices, y, x), [f"{key}:{i} at {place}" for i in indices])
 
     def classes(self, target: int | str | Sequence[int | str]) -> Render:
-        """What excites a class, by index or name, or several of them, before the softmax."""
+        """What excites a class, by index or name, or several of them: its score, and its probability.
+
+        By the score alone, what raises every class alike may take the place of what this one is.
+        """
         plain = target.tolist() if isinstance(target, np.ndarray | np.generic | Tensor) else target
         given = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
         if not given:
@@ -79,7 +82,7 @@ class NetDreamer:
         indices = list(classes_of(given, self.flat, len(given)))
         names = self.flat.classes
         known = [f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices]
-        return self._made(logit(indices), known, (self.seed,) * len(known), cropped())
+        return self._made(logit(indices) + log_probability(indices), known, (self.seed,) * len(known), cropped())
 
     def layer(self, key: str) -> Render:
         """What excites all of a layer: the DeepDream objective from noise."""

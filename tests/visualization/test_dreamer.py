@@ -10,7 +10,7 @@ from netlens.errors import ClassNotFound, LayerNotFound, NetLensError
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
-from netlens.objectives import Record, channel, layer, logit, neuron
+from netlens.objectives import Record, channel, layer, log_probability, logit, neuron
 from netlens.preprocessing import Preprocessing
 from netlens.visualization import NetDreamer, Pixel
 from netlens.visualization.transforms import Chain
@@ -43,7 +43,7 @@ REQUESTS = {
     "channel": (lambda d, i: d.channel("3", i), lambda i: channel("3", i)),
     "neuron": (lambda d, i: d.neuron("3", i), lambda i: neuron("3", i)),
     "neuron at": (lambda d, i: d.neuron("3", i, 0, 2), lambda i: neuron("3", i, 0, 2)),
-    "class": (lambda d, i: d.classes(i), logit),
+    "class": (lambda d, i: d.classes(i), lambda i: logit(i) + log_probability(i)),
     "negative": (lambda d, i: d.negative("3", i), lambda i: -channel("3", i)),
 }
 
@@ -65,6 +65,18 @@ def test_each_picture_of_a_batch_is_its_own_single_run_and_excites(dreamer, flat
     for i, index in enumerate((2, 0)):
         values = value(flat, objective(index), together.images)
         assert values[i] > values[1 - i]
+
+
+def test_a_class_picture_is_of_that_class_rather_than_another():
+    """Red raises both scores, and the other more: by the score alone, the picture would be red."""
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2, bias=False))
+    with torch.no_grad():
+        network[2].weight.copy_(torch.tensor([[4.0, 8.0, 0.0], [16.0, 0.0, 0.0]]))
+    adapter = Adapter(preprocessing=Preprocessing(None, None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    flat = FlatModel.from_nn_Module(network, adapter=adapter)
+    dreamer = NetDreamer(flat, size=8, steps=200, param=Pixel, transforms=Chain(), progress=False)
+    scores, by_score_alone = (flat(made.images)[0] for made in (dreamer.classes(0), dreamer.render(logit(0), ["red"])))
+    assert scores[0] > scores[1] and by_score_alone[0] < by_score_alone[1]
 
 
 def test_layer_and_captions(dreamer, flat):
