@@ -26,9 +26,13 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
         return network(x.contiguous(memory_format=torch.channels_last))
 
 
-def saliency(network: nn.Module, x: Tensor, target: int) -> Tensor:
+def gradient(network: nn.Module, x: Tensor, target: int) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    return torch.autograd.grad(network(x)[:, target].sum(), x)[0].abs()
+    return torch.autograd.grad(network(x)[:, target].sum(), x)[0]
+
+
+def saliency(network: nn.Module, x: Tensor, target: int) -> Tensor:
+    return gradient(network, x, target).abs()
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -77,8 +81,8 @@ def integrated_gradients(network: nn.Module, x: Tensor, target: int, n_steps: in
     return total * x
 
 
-def _to_layer(network: nn.Module, x: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor]:
-    """The activation of a layer and the gradient there; no graph exists before the layer."""
+def _to_layer(network: nn.Module, x: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores, the activation of a layer and the gradient there; no graph exists before the layer."""
     held = []
 
     def start(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -87,21 +91,21 @@ def _to_layer(network: nn.Module, x: Tensor, layer: str, target: int) -> tuple[T
 
     handle = network.get_submodule(layer).register_forward_hook(start)
     try:
-        score = network(x.contiguous(memory_format=torch.channels_last))[:, target].sum()
+        scores = network(x.contiguous(memory_format=torch.channels_last))[:, target]
     finally:
         handle.remove()
-    return held[-1], torch.autograd.grad(score, held[-1])[0]
+    return scores.detach(), held[-1], torch.autograd.grad(scores.sum(), held[-1])[0]
 
 
 def grad_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
-    at, gradient = _to_layer(network, x, layer, target)
+    _, at, gradient = _to_layer(network, x, layer, target)
     return (gradient.mean((2, 3), keepdim=True) * at).sum(1, keepdim=True).clamp(min=0).detach()
 
 
 def ablation_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
-    """Where a mean and a linear layer follow: the fall of the score is weight times mean."""
-    at, gradient = _to_layer(network, x, layer, target)
-    falls = (gradient * at).sum((2, 3), keepdim=True)
+    """Where a mean and a linear layer follow: the fall of the score, as a share of it, is weight times mean."""
+    scores, at, gradient = _to_layer(network, x, layer, target)
+    falls = (gradient * at).sum((2, 3), keepdim=True) / scores.view(-1, 1, 1, 1)
     with torch.no_grad():
         return (falls * at).sum(1, keepdim=True).clamp(min=0)
 

@@ -184,6 +184,21 @@ def per_sample(key: str, value: Tensor, n: int) -> Tensor:
     raise rows_of_no_sample(key, value, n)
 
 
+def check_rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> None:
+    """Raise where the rows at these layers are not those of the samples of x, though there may be as many.
+
+    Where hooks listen, nothing is run to find out.
+    """
+    if tapped_visit(flat) is None:
+        others = flat.program.reached(flat.inputs) - with_rows(flat, x, keys, least=1) - set(flat.inputs)
+        for key in keys:
+            if key in others:
+                raise NotApplicable(
+                    f"the rows of layer {key!r} do not belong to samples (those of tokens may come first), so only "
+                    "single samples, unchanged, can be explained there."
+                )
+
+
 def rows_of_no_sample(key: str, value: Tensor, n: int) -> NotApplicable:
     """The error of an activation of n samples whose rows say nothing of which sample they are."""
     return NotApplicable(f"layer {key!r} gives {tuple(value.shape)} for {n} samples, so its rows belong to no sample.")

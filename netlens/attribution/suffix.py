@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.attribution.batch import with_rows
 from netlens.attribution.copies import Copies, digests
 from netlens.attribution.engine import (
     activations_of,
+    check_rows,
     differentiated,
     differentiating,
     evaluated,
     per_sample,
     real_tensor,
-    rows_of_no_sample,
 )
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -61,7 +60,8 @@ class Suffix:
             known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
         shared = frozenset(known) - flat.program.reached(flat.inputs)
-        _check_rows(flat, x, {key: value for key, value in known.items() if key not in shared})
+        many_rows = [key for key, value in known.items() if isinstance(value, Tensor) and value.shape[:1] != (len(x),)]
+        check_rows(flat, x, [key for key in many_rows if key not in shared and known[key].ndim])
         runner = fast(flat, keep=(*known, *wanted)) if many else flat
         return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))
 
@@ -109,15 +109,3 @@ class Suffix:
 
         # the activation at `wrt` itself is about to be replaced
         return None if key == self.wrt else pytree.tree_map_only(Tensor, take, self.known[key])
-
-
-def _check_rows(flat: FlatModel, x: Tensor, values: Mapping[str, Any]) -> None:
-    """Raise where several rows per sample are no windows of it, but for example tokens, each with all samples."""
-    several = [
-        key for key, value in values.items() if isinstance(value, Tensor) and value.ndim and len(value) != len(x)
-    ]
-    if several and tapped_visit(flat) is None:
-        known = with_rows(flat, x, several, least=1)
-        for key in several:
-            if key not in known:
-                raise rows_of_no_sample(key, values[key], len(x))

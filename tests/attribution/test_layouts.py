@@ -99,11 +99,11 @@ OF_MAPS = [GradCAM("b"), ScoreCAM("b")]
 @pytest.mark.parametrize("network", [Viewed, ViewedAs, Wrapped, Opaque])
 @pytest.mark.parametrize("method", [*METHODS, *OF_MAPS], ids=lambda method: type(method).__name__)
 def test_however_vectors_are_made_of_maps(network, method):
-    if isinstance(method, LRP) and network in (Wrapped, Opaque):
-        pytest.skip("no rule of LRP knows what happens in a function or module of one's own")
     x = drawn(3, 3, 12, 12)
     found, wanted = (method(flattened(kind), x, logit(1)).values for kind in (network, Convolutions))
-    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    # what LRP has no rule for hands relevance on in proportion to x Jᵀ/f, with an epsilon of 1e-6 beside f
+    foreign = isinstance(method, LRP) and network in (Wrapped, Opaque)
+    assert_close(found, wanted, rtol=1e-9, atol=2e-5 * wanted.abs().max() if foreign else 1e-12)
 
 
 @pytest.mark.parametrize("method", [*METHODS, SmoothGradient(n_samples=2)], ids=lambda method: type(method).__name__)
@@ -221,16 +221,17 @@ def test_copies_share_runs_at_whatever_layer(network, targets):
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(network().double().eval())
     x = drawn(1, 3, 32, 32)
-    several = NetLens(flat, x, target=targets)
+    several, compared = NetLens(flat, x, target=targets), 0
     for key in list(flat.layers)[:12]:
-        methods = ["saliency", "layer_activation", "integrated_gradients"]
-        try:
-            alone = [NetLens(flat, x, target=target).attribute(methods, wrt=key) for target in targets]
-            together = several.attribute(methods, wrt=key)
-        except NotApplicable:
-            continue
-        for i, found in enumerate(together):
-            assert_close(found.values, torch.cat([one[i].values for one in alone]), rtol=1e-8, atol=1e-10)
+        for method in ("saliency", "layer_activation", "integrated_gradients"):
+            try:
+                alone = [NetLens(flat, x, target=target).attribute(method, wrt=key).values for target in targets]
+                together = several.attribute(method, wrt=key).values
+            except NotApplicable:  # at tuples, and where rows are of no sample
+                continue
+            assert_close(together, torch.cat(alone), rtol=1e-8, atol=1e-10)
+            compared += 1
+    assert compared >= 15
 
 
 def test_an_objective_may_give_the_same_tensor_for_each_copy():
@@ -263,10 +264,4 @@ def test_an_objective_of_the_batch_as_one_sees_all_copies():
     flat, x = flattened(Convolutions), drawn(1, 3, 12, 12).expand(3, -1, -1, -1)
     objective = logit([0, 1, 3]) - 0.3 * diversity("a")
     method = Occlusion(6, 6, chunk=3)
-    try:
-        wanted = method(flat, x.clone(), objective).values
-    except NotApplicable:
-        with pytest.raises(NotApplicable):
-            method(flat, x, objective)
-        return
-    assert_close(method(flat, x, objective).values, wanted)
+    assert_close(method(flat, x, objective).values, method(flat, x.clone(), objective).values)
