@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.engine import activations_of, per_sample, real_tensor
+from netlens.attribution.engine import activations_of, check_rows, per_sample, real_tensor
 from netlens.attribution.method import Method, register
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -24,4 +24,7 @@ class LayerActivation(Method):
     reads_objective = False
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        return per_sample(wrt, real_tensor(wrt, activations_of(flat, x, [wrt])[wrt]), len(x)).detach().clone()
+        activation = real_tensor(wrt, activations_of(flat, x, [wrt])[wrt])
+        if len(x) > 1:  # of one sample all rows are its own
+            check_rows(flat, x, [wrt])
+        return per_sample(wrt, activation, len(x)).detach().clone()

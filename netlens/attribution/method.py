@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.attribution.batch import are_copies, owned
-from netlens.attribution.engine import all_finite, check_finite, check_rows, first_bad
+from netlens.attribution.engine import all_finite, check_finite, first_bad
 from netlens.attribution.options import check_options
 from netlens.attribution.recording import recording_of
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
@@ -82,8 +82,6 @@ class Method(ABC):
         with torch.inference_mode(False), torch.no_grad():
             x = owned(x)
             objective = objective.settled(flat, x)
-            if len(x) > 1:  # of one sample all rows are its own
-                check_rows(flat, x, (wrt, key))
             values, diagnostics = self._in_parts(flat, x, objective, wrt)
             check_finite(flat, x, objective, values)
             return Attribution(

@@ -60,8 +60,9 @@ class Suffix:
             known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
         shared = frozenset(known) - flat.program.reached(flat.inputs)
-        many_rows = [key for key, value in known.items() if isinstance(value, Tensor) and value.shape[:1] != (len(x),)]
-        check_rows(flat, x, [key for key in many_rows if key not in shared and known[key].ndim])
+        rows = {key: len(value) for key, value in known.items() if isinstance(value, Tensor) and value.ndim}
+        # of one sample, a single row is its own
+        check_rows(flat, x, [key for key, n in rows.items() if key not in shared and (n, len(x)) != (1, 1)])
         runner = fast(flat, keep=(*known, *wanted)) if many else flat
         return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))
 
