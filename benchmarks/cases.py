@@ -237,6 +237,7 @@ def together_and_batches() -> Iterator[Case]:
         yield Case(
             *("five CAMs at once, beside one", name, all_at_once(layer), one_of_them(layer)),
             lambda m, x, at=LEAVES[name]: least.grad_cam(m, x, at, TARGET),
+            exact=True,
             goal="peer ≥ 0.67",
         )
     for name in ("resnet50", "mobilenet_v2"):

@@ -7,8 +7,8 @@ does not need. Each function takes a network that `prepared` has made.
 from __future__ import annotations
 
 import copy
-from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -58,15 +58,18 @@ class _Guided(nn.Module):
         return _GuidedReLU.apply(x, self.top)
 
 
-@cache
 def guided(network: nn.Module) -> nn.Module:
-    """A prepared network whose rectifiers are guided."""
-    network = copy.deepcopy(network)
-    for name, part in list(network.named_modules()):
-        if isinstance(part, (nn.ReLU, nn.ReLU6)):
-            owner = network.get_submodule(name.rpartition(".")[0])
-            setattr(owner, name.rpartition(".")[2], _Guided(6.0 if isinstance(part, nn.ReLU6) else float("inf")))
-    return network
+    """A prepared network whose rectifiers are guided, made once."""
+    if network not in _GUIDED:
+        _GUIDED[network] = made = copy.deepcopy(network)
+        for name, part in list(made.named_modules()):
+            if isinstance(part, (nn.ReLU, nn.ReLU6)):
+                owner = made.get_submodule(name.rpartition(".")[0])
+                setattr(owner, name.rpartition(".")[2], _Guided(6.0 if isinstance(part, nn.ReLU6) else float("inf")))
+    return _GUIDED[network]
+
+
+_GUIDED: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
 def integrated_gradients(network: nn.Module, x: Tensor, target: int, n_steps: int = 50, chunk: int = 10) -> Tensor:

@@ -1,6 +1,6 @@
 """`make benchmark`: explanations by netlens, by its peers, and by the least work there is, in paired runs in turn.
 
-Peers run in a process of their own, all else in one. Answers are compared before they are timed. `peer` and `least` say
+Peers are timed in a process of their own, all else in one. Answers are compared before that. `peer` and `least` say
 how many times as long as netlens they took; `forwards` is what netlens took in plain forwards of the user's network;
 `once` is what flattening and the first call cost beyond that, and `first` is `peer` with it, for a user with one image.
 """
@@ -35,7 +35,7 @@ from netlens.weights import build
 
 PAGE, FILE, PLOT = Path("docs/speed.md"), Path("docs/speed.json"), Path("images/speed.png")
 WARM = 64  # pixels of an image, on which a peer runs before it is timed
-SMALL, FEW = 112, 4  # pixels of an image, and images, where float64 takes long
+SMALL, FEW = 112, 20  # pixels of an image, and images, where float64 takes long
 RIVALS = {"peer", "least"}
 BUDGET = 20.0  # seconds for the rounds of a case; there is always one round
 

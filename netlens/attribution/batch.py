@@ -49,16 +49,17 @@ def record_batch(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, A
 def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -> set[str]:
     """Which of the keys hold tensors with the samples first, of one row or several for each.
 
-    Runs of one and of two samples tell them from sizes, positions, and tokens that come before samples. These are made
-    once; for less than `least` samples they are not worth their while, and what is not known yet is left out.
+    Runs of one sample and of two that are equal tell them from sizes, positions, and tokens that come before samples.
+    These are made once; for less than `least` samples they are not worth their while, and what is not known yet is left
+    out.
     """
     known, about = _WITH_ROWS.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device)
     found = known.setdefault(about, {})
     of_samples = flat.program.reached(flat.inputs) - set(flat.inputs)
     new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
     if new and len(x) >= least:
-        with torch.no_grad():
-            one, two = (flat.run({flat.inputs[0]: x[:1].expand(n, *x.shape[1:])}, new) for n in (1, 2))
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            one, two = (flat.run({flat.inputs[0]: _noise(x).expand(n, *x.shape[1:])}, new) for n in (1, 2))
         found |= {key: _doubles(one[key], two[key]) for key in new}
     return {key for key in keys if found.get(key, False)}
 
@@ -66,12 +67,28 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
 _WITH_ROWS: WeakKeyDictionary[FlatModel, dict[Any, dict[str, bool]]] = WeakKeyDictionary()
 
 
+def _noise(x: Tensor) -> Tensor:
+    """A sample like those of x whose parts all differ, as those of an image of one colour do not."""
+    if not x.is_floating_point():
+        return x[:1]
+    return torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
+
+
 def _doubles(one: Any, two: Any) -> bool:
-    leaves = zip(pytree.tree_leaves(one), pytree.tree_leaves(two), strict=True)
-    return all(
-        isinstance(own, Tensor) and own.ndim > 0 and other.shape == (2 * len(own), *own.shape[1:])
-        for own, other in leaves
-    )
+    """Whether what is of two equal samples is what is of one, twice."""
+    ones, twos = pytree.tree_leaves(one), pytree.tree_leaves(two)
+    return len(ones) == len(twos) and all(map(_is_twice, ones, twos))
+
+
+def _is_twice(own: Any, other: Any) -> bool:
+    if not isinstance(own, Tensor) or own.ndim == 0 or other.shape != (2 * len(own), *own.shape[1:]):
+        return False
+    twice = torch.cat([own, own])
+    if own.numel() == 0 or not own.is_floating_point():
+        return torch.equal(other, twice)
+    # rows of tokens that come before samples are as many, in another order; rounding depends on the number of samples
+    rounding = torch.finfo(own.dtype).eps ** (1 / 3)
+    return bool((other - twice).abs().amax() <= rounding * own.abs().amax())
 
 
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

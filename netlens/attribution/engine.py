@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from netlens.attribution.batch import are_copies, record_batch, repeated, with_rows
 from netlens.attribution.recording import Recording, recording_of
@@ -82,8 +83,11 @@ def recorded(
     else:
         size, rows = (None, None) if runner is flat else _measured(flat, x, keys, rules, work)
         found = _joined(keys, list(in_chunks(len(x), size, work)), rows)
-    activations, gradients = found[1 : len(keys) + 1], found[len(keys) + 1 :]
-    at_keys, slopes = dict(zip(keys, activations, strict=True)), dict(zip(keys, gradients, strict=True))
+    at_keys, slopes = (
+        dict(zip(keys, some, strict=True)) for some in (found[1 : len(keys) + 1], found[len(keys) + 1 :])
+    )
+    if len(x) > 1:  # of one sample all rows are its own
+        check_rows(flat, x, {key: value for key, value in at_keys.items() if len(value) != len(x)})
     return Recording(flat, x, objective, at_keys, slopes, found[0])
 
 
@@ -184,19 +188,27 @@ def per_sample(key: str, value: Tensor, n: int) -> Tensor:
     raise rows_of_no_sample(key, value, n)
 
 
-def check_rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> None:
-    """Raise where the rows at these layers are not those of the samples of x, though there may be as many.
+def check_rows(flat: FlatModel, x: Tensor, values: Mapping[str, Any]) -> None:
+    """Raise where the rows of activations of x are not its samples', one or several for each, though as many.
 
-    Where hooks listen, nothing is run to find out.
+    A single row of a single sample is its own. Where hooks listen, nothing is run to find out.
     """
-    if tapped_visit(flat) is None:
-        others = flat.program.reached(flat.inputs) - with_rows(flat, x, keys, least=1) - set(flat.inputs)
-        for key in keys:
-            if key in others:
-                raise NotApplicable(
-                    f"the rows of layer {key!r} do not belong to samples (those of tokens may come first), so only "
-                    "single samples, unchanged, can be explained there."
-                )
+    if tapped_visit(flat) is not None:
+        return
+    in_rows = [
+        key
+        for key, value in values.items()
+        if any(
+            isinstance(leaf, Tensor) and leaf.ndim and len({len(leaf), len(x), 1}) > 1 for leaf in tree_leaves(value)
+        )
+    ]
+    others = flat.program.reached(flat.inputs) - with_rows(flat, x, in_rows, least=1) - set(flat.inputs)
+    for key in in_rows:
+        if key in others:
+            raise NotApplicable(
+                f"the rows of layer {key!r} do not belong to samples (those of tokens may come first), so only single "
+                "samples, unchanged, can be explained there."
+            )
 
 
 def rows_of_no_sample(key: str, value: Tensor, n: int) -> NotApplicable:
@@ -254,8 +266,9 @@ class _FiniteCheck(Tap):
 
     def value(self, key: str, value: Any) -> Any:
         if isinstance(value, Tensor) and not all_finite(value):
-            name = self.flat.name
-            raise NonFiniteError(f"layer {key!r} of {name} gives NaN or Inf for sample {first_bad(value, self.n)}.")
+            # several rows per sample may be of windows, or of tokens that come before samples
+            where = f" for sample {first_bad(value, self.n)}" if self.n == 1 or value.shape[:1] == (self.n,) else ""
+            raise NonFiniteError(f"layer {key!r} of {self.flat.name} gives NaN or Inf{where}.")
         return value
 
 

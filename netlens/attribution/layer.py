@@ -26,5 +26,5 @@ class LayerActivation(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         activation = real_tensor(wrt, activations_of(flat, x, [wrt])[wrt])
         if len(x) > 1:  # of one sample all rows are its own
-            check_rows(flat, x, [wrt])
+            check_rows(flat, x, {wrt: activation})
         return per_sample(wrt, activation, len(x)).detach().clone()

@@ -142,15 +142,14 @@ class Method(ABC):
         return None if maps is values else maps
 
     def provenance(self, flat: FlatModel, objective: Objective, key: str, n: int) -> Provenance:
-        targets = objective.targets(flat, n)
-        named = targets is not None and flat.classes is not None
+        targets, names = objective.named_targets(flat, n)
         return Provenance(
             method=type(self).__name__,
             network=flat.name,
             objective=repr(objective),
             layer=key,
             targets=targets,
-            target_names=tuple(flat.classes[t] for t in targets) if named else None,  # type: ignore[index, union-attr]
+            target_names=names,
             options=dict(_options(self)),
         )
 

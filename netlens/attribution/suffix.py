@@ -15,7 +15,6 @@ from netlens.attribution.engine import (
     activations_of,
     check_rows,
     differentiated,
-    differentiating,
     evaluated,
     per_sample,
     real_tensor,
@@ -25,6 +24,7 @@ from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
 from netlens.flat.fast import fast
 from netlens.flat.model import OUTPUT
+from netlens.flat.modes import differentiating
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective, Record
 
@@ -60,9 +60,7 @@ class Suffix:
             known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
         shared = frozenset(known) - flat.program.reached(flat.inputs)
-        rows = {key: len(value) for key, value in known.items() if isinstance(value, Tensor) and value.ndim}
-        # of one sample, a single row is its own
-        check_rows(flat, x, [key for key, n in rows.items() if key not in shared and (n, len(x)) != (1, 1)])
+        check_rows(flat, x, known)
         runner = fast(flat, keep=(*known, *wanted)) if many else flat
         return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))
 

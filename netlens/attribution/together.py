@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -36,7 +36,11 @@ def together(
     with torch.inference_mode(False), torch.no_grad():
         own = owned(x)
         points = _points(methods, flat, objective, wrt)
-        recording = recorded(flat, own, objective, points) if points else Recording(flat, own, objective)
+        recording = Recording(flat, own, objective)
+        if points:
+            # where a layer has no gradient, the method that reads it says so, and the others run by themselves
+            with suppress(NotApplicable):
+                recording = recorded(flat, own, objective, points)
     with playing(recording):
         yield own
 

@@ -36,7 +36,10 @@ def reported() -> Iterator[None]:
 
             if not out_of_memory(error):
                 raise
-            raise Failure("there is not enough memory; choose a smaller --size.") from error
+            command = click.get_current_context().command
+            sized = any(option.name == "size" for option in command.params)
+            advice = "choose a smaller --size" if sized else "give a smaller picture, or fewer at a time"
+            raise Failure(f"there is not enough memory; {advice}.") from error
         finally:
             # the frames of a film all say the same
             for message in dict.fromkeys(str(warning.message) for warning in caught):

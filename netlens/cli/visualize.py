@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netlens.results import Render
     from netlens.visualization import NetDreamer
 
-FRAMES = 32  # of a film, beside the first
+FRAMES = 32  # of a film at most, beside the first
 PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 
 
@@ -81,7 +81,7 @@ def visualize(
             raise NetLensError(f"{given[0]} is about a channel; name one, as in LAYER:0.")
         flat = opened(model, weights)
         kinds = {name: getattr(visualization, name.upper() if name == "cppn" else name.title()) for name in PARAMS}
-        options = {"callbacks": [visualization.Frames(max(1, steps // FRAMES))]} if film else {}
+        options = {"callbacks": [visualization.Frames(-(-steps // FRAMES))]} if film else {}
         dreamer = visualization.NetDreamer(flat, size, steps, seed, kinds[param], options=options)
         if what == "class":
             made = dreamer.classes([*names(channels, "class:")])

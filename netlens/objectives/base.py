@@ -88,6 +88,11 @@ class Objective(ABC):
         """The class that it is about, for each of n samples; None where it is about no class, or several."""
         return None
 
+    def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
+        """Its `targets`, and what the network calls them, where it has names for classes."""
+        targets = self.targets(flat, n)
+        return targets, None if targets is None or flat.classes is None else tuple(flat.classes[t] for t in targets)
+
     def __add__(self, other: Objective) -> Objective:
         return Combination((*_terms(self), *_terms(other))) if isinstance(other, Objective) else NotImplemented
 
@@ -137,6 +142,12 @@ class Combination(Objective):
     @property
     def splits(self) -> bool:
         return all(term.splits for _, term in self.terms)
+
+    def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
+        """The class that all terms that are about one raise."""
+        about = {(targets, weight > 0) for weight, term in self.terms if (targets := term.targets(flat, n)) is not None}
+        targets, raised = about.pop() if len(about) == 1 else (None, False)
+        return targets if raised else None
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         terms = tuple((weight, term.settled(flat, x)) for weight, term in self.terms)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NetLensError
+from netlens.flat.adapter import Detections
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.objectives.base import Objective, Record
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class ClassScore(Objective):
-    """A number for a class, read from the scores before the softmax: one class for all samples, or one for each.
+class OfClass(Objective):
+    """Abstract: a number that the output has for each class. One class for all samples, or one for each.
 
     target: an index, a class name, or a list or tensor of them, one per sample; a tuple is an index into each
     dimension of the output after the first. Of maps, the mean over positions is taken.
@@ -35,7 +36,7 @@ class ClassScore(Objective):
         return (OUTPUT,)
 
     def __call__(self, record: Record) -> Tensor:
-        values = self.measured(record.logits)
+        values = self.read(record)
         if isinstance(self.target, tuple):
             return self._at(values, self.target)
         values = values.flatten(2).mean(2) if values.ndim > 2 else values
@@ -45,8 +46,8 @@ class ClassScore(Objective):
 
     @staticmethod
     @abstractmethod
-    def measured(scores: Tensor) -> Tensor:
-        """What counts of scores (N, classes, ...), in their shape."""
+    def read(record: Record) -> Tensor:
+        """The numbers of all classes (N, classes), or maps of them (N, classes, h, w)."""
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
         if isinstance(self.target, tuple):
@@ -64,22 +65,27 @@ class ClassScore(Objective):
         return values[tuple(everywhere + list(index))]
 
 
-class Logit(ClassScore):
+class Logit(OfClass):
     """The score of a class before the softmax."""
 
     @staticmethod
-    def measured(scores: Tensor) -> Tensor:
-        return scores
+    def read(record: Record) -> Tensor:
+        return record.logits
 
     def __repr__(self) -> str:
         return f"logit({plain(self.target)!r})"
 
 
-class LogProbability(ClassScore):
-    """The logarithm of what the softmax gives a class, or of a single score the sigmoid."""
+class LogProbability(OfClass):
+    """The logarithm of what the softmax gives a class, or of a single score the sigmoid; of boxes the highest."""
 
     @staticmethod
-    def measured(scores: Tensor) -> Tensor:
+    def read(record: Record) -> Tensor:
+        output = record.values[OUTPUT]
+        if isinstance(output, Detections):
+            found = output.scores.amax(1)
+            return found.clamp(min=torch.finfo(found.dtype).tiny).log()
+        scores = record.logits
         return logsigmoid(scores) if scores.shape[1] == 1 else scores.log_softmax(1)
 
     def __repr__(self) -> str:
@@ -95,7 +101,7 @@ def log_probability(target: Target) -> Objective:
     """The logarithm of a class's probability, targets as of `logit`.
 
     What raises every class alike does not raise it: that a picture is of this class rather than another counts. It
-    has no slope where the network is sure.
+    has no slope where the network is sure of the class.
 
     >>> import torch
     >>> from netlens.objectives import Record

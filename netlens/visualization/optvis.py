@@ -110,14 +110,13 @@ class OptVis:
         )
 
     def _provenance(self, n: int, options: dict[str, Any]) -> Provenance:
-        flat, targets = self.flat, self.objective.targets(self.flat, n)
-        named = targets is not None and flat.classes is not None
+        targets, names = self.objective.named_targets(self.flat, n)
         return Provenance(
             method="OptVis",
-            network=flat.name,
+            network=self.flat.name,
             objective=repr(self.objective),
             targets=targets,
-            target_names=tuple(flat.classes[t] for t in targets) if named else None,  # type: ignore[index, union-attr]
+            target_names=names,
             options={name: _described(value) for name, value in options.items()},
         )
 

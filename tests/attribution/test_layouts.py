@@ -12,16 +12,18 @@ from netlens import NetLens
 from netlens.attribution import (
     LRP,
     RISE,
+    FeatureAblation,
     FullGrad,
     GradCAM,
     IntegratedGradients,
+    LayerActivation,
     LeGrad,
     Occlusion,
     Saliency,
     ScoreCAM,
     SmoothGradient,
 )
-from netlens.attribution.batch import record_batch
+from netlens.attribution.batch import record_batch, with_rows
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, diversity, logit
@@ -89,7 +91,15 @@ class Direct(nn.Module):
         self.a, self.h = nn.Linear(432, 16), nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.h(F.relu(self.a(x.view(x.size(0), -1))))
+        return self.h(F.relu(self.a(self.vector(x))))
+
+    def vector(self, x: Tensor) -> Tensor:
+        return x.view(x.size(0), -1)
+
+
+class DirectlyFlattened(Direct):
+    def vector(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
 
 
 METHODS = [Saliency(), LRP(), IntegratedGradients(n_steps=3), Occlusion(6, 3), RISE(n_masks=5), FullGrad()]
@@ -108,7 +118,10 @@ def test_however_vectors_are_made_of_maps(network, method):
 
 @pytest.mark.parametrize("method", [*METHODS, SmoothGradient(n_samples=2)], ids=lambda method: type(method).__name__)
 def test_an_image_may_be_viewed_as_a_vector(method):
-    method(flattened(Direct), drawn(2, 3, 12, 12), logit(0))
+    found, wanted = (
+        method(flattened(kind), drawn(2, 3, 12, 12), logit(0)).values for kind in (Direct, DirectlyFlattened)
+    )
+    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_a_baseline_of_colours_may_be_viewed_as_a_vector():
@@ -172,6 +185,50 @@ def test_samples_in_another_dimension_are_refused_or_right(n, copies):
         assert_close(found, apart, rtol=1e-9, atol=1e-12)
 
 
+class TokensFirst(nn.Module):
+    """Rows are tokens times samples: as many as of windows, in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p, self.f, self.h = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.p(x).flatten(2).permute(2, 0, 1).reshape(-1, 8)
+        return self.h(F.gelu(self.f(tokens)).view(-1, x.shape[0], 8).mean(0))
+
+
+@pytest.mark.parametrize("image", [drawn(1, 3, 12, 12), torch.zeros(1, 3, 12, 12, dtype=torch.float64)])
+def test_rows_of_tokens_before_samples_are_not_taken_for_windows(image):
+    flat = flattened(TokensFirst)
+    assert_close(
+        IntegratedGradients(n_steps=3)(flat, image.expand(2, -1, -1, -1), logit([0, 1])).values[1:],
+        IntegratedGradients(n_steps=3)(flat, image, logit(1)).values,
+    )
+    for method in (IntegratedGradients(n_steps=3), FeatureAblation()):
+        with pytest.raises(NotApplicable, match="do not belong to samples"):
+            method(flat, image, logit(0), wrt="f")
+    for method in (Saliency(), LayerActivation()):
+        assert method(flat, image, logit(0), wrt="f").values.shape == (1, 9, 8)
+        with pytest.raises(NotApplicable, match="do not belong to samples"):
+            method(flat, image.repeat(2, 1, 1, 1), logit(0), wrt="f")
+
+
+def test_a_layer_of_one_tensor_per_sample_is_refused_for_any_number_of_them():
+    class Unbound(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.h = nn.Linear(6, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.h(torch.stack(x.unbind(0)).tanh())
+
+    flat = flattened(Unbound)
+    (key,) = (key for key in flat.layers if "unbind" in key)
+    for n in (1, 2, 5):
+        with pytest.raises(NotApplicable, match="no tensor of real numbers"):
+            LayerActivation()(flat, drawn(n, 6), logit(0), wrt=key)
+
+
 class Interpolated(nn.Module):
     """Positions that depend on the size of the image alone, windows, and chunks."""
 
@@ -191,13 +248,14 @@ class Interpolated(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "network", [SequenceFirst, Interpolated, *(NETWORKS[name][0] for name in ("swin", "shufflenet"))]
+    "network", [SequenceFirst, TokensFirst, Interpolated, *(NETWORKS[name][0] for name in ("swin", "shufflenet"))]
 )
 @pytest.mark.parametrize("n", [2, 5])
 def test_a_batch_in_chunks_is_recorded_as_the_whole(network, n):
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(network().double().eval())
     x = drawn(n, 3, 32, 32)
+    assert with_rows(flat, x, list(flat.layers), least=1)  # so that two images are no less divided than five
     for batch in (x, x[:1].expand_as(x)):
         for key in (*flat.layers, "output"):
             with torch.no_grad():

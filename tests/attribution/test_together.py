@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from netlens import NetLens
 from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Saliency, together
 from netlens.errors import NotApplicable
-from netlens.flat import Hooks
+from netlens.flat import FlatModel, Hooks
 from netlens.flat.taps import Tap, tapped
 from netlens.objectives import channel, logit
 
@@ -112,3 +112,29 @@ def test_hooks_still_see_the_run(some):
     with Hooks(some.flat, [some.family.late]) as hooks:
         NetLens(some.flat, some.x).attribute(["saliency", "grad_cam"])
     assert hooks[some.family.late].activation is not None
+
+
+def test_a_layer_without_gradient_does_not_keep_the_others_from_it(cases):
+    case = cases["plain"]
+
+    class Halves(torch.nn.Module):
+        def forward(self, x):
+            return x.chunk(2, 1)
+
+    class Halved(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.halves, self.head = torch.nn.Conv2d(3, 8, 3), Halves(), torch.nn.Linear(4, 3)
+
+        def forward(self, x):
+            one, other = self.halves(self.first(x))
+            return self.head((one * other.sigmoid()).mean((2, 3)))
+
+    torch.manual_seed(0)
+    flat, objective = FlatModel.from_nn_Module(Halved().to(case.x)), logit(0)
+    (key,) = (key for key in flat.layers if key.endswith("chunk"))
+    methods = (Saliency(), GradCAM(key))
+    with together(methods, flat, case.x, objective) as x:
+        assert_close(Saliency()(flat, x, objective).values, Saliency()(flat, case.x, objective).values)
+        with pytest.raises(NotApplicable, match="no tensor of real numbers"):
+            methods[1](flat, x, objective)

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from netlens.attribution import Occlusion, Saliency
 from netlens.errors import ClassNotFound
 from netlens.flat import FlatModel
-from netlens.objectives import Record, log_probability, logit
+from netlens.flat.adapter import Detections
+from netlens.objectives import Record, log_probability, logit, total_variation
 
 VECTORS = torch.tensor([[1.0, 3.0, -2.0], [0.5, 0.0, 40.0]], dtype=torch.float64)
 MAPS = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -59,3 +60,18 @@ def test_it_is_explained_like_any_objective(conv):
     assert_close(Saliency()(conv, x, log_probability(2)).values, image.grad.abs())
     several = Occlusion(4, 4)(conv, x.expand(3, -1, -1, -1), log_probability([0, 1, 2])).values
     assert_close(several, torch.cat([Occlusion(4, 4)(conv, x, log_probability(k)).values for k in range(3)]))
+
+
+def test_the_class_that_a_sum_is_about(conv):
+    both = logit([1, 2]) + 0.5 * log_probability([1, 2]) - 0.1 * total_variation()
+    assert both.targets(conv, 2) == (1, 2)
+    for other in (logit(1) - logit(2), -logit(1), total_variation() * 2, logit(1) - log_probability(1)):
+        assert other.targets(conv, 2) is None
+
+
+def test_boxes_are_as_probable_as_the_detector_says():
+    scores = torch.tensor([[[0.2, 0.9], [0.7, 0.0]]])
+    output = Detections(boxes=torch.zeros(1, 2, 4), logits=scores.logit(), scores=scores)
+    flat = FlatModel.from_nn_Module(nn.Identity())
+    found = [log_probability(k)(Record(flat, {"output": output})) for k in (0, 1)]
+    assert_close(torch.cat(found), torch.tensor([0.7, 0.9]).log())

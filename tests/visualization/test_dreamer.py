@@ -86,7 +86,8 @@ def test_layer_and_captions(dreamer, flat):
     assert dreamer.channel("3", [1, 0]).captions == ("3:1", "3:0")
     assert dreamer.neuron("3", 1, 2, 3).captions == ("3:1 at 2,3",)
     assert dreamer.neuron("3", 1).captions == ("3:1 at middle",)
-    assert dreamer.classes(["cat", 0]).captions == ("cat", "owl")
+    made = dreamer.classes(["cat", 0])
+    assert made.captions == ("cat", "owl") and made.provenance.targets == (2, 0)
     assert dreamer.negative("3", 4).captions == ("3:4 negative",)
     assert dreamer.channel("3", range(2)).captions == ("3:0", "3:1")
 
