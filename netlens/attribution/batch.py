@@ -50,14 +50,16 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     """Which of the keys hold tensors with the samples first, of one row or several for each.
 
     Runs of one sample and of two that are equal tell them from sizes, positions, and tokens that come before samples.
-    These are made once; for less than `least` samples they are not worth their while, and what is not known yet is left
-    out.
+    These are made once. For less than `least` samples they are not worth their while, and none is said to, so that an
+    answer does not depend on what was asked before.
     """
+    if len(x) < least:
+        return set()
     known, about = _WITH_ROWS.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device)
     found = known.setdefault(about, {})
     of_samples = flat.program.reached(flat.inputs) - set(flat.inputs)
     new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
-    if new and len(x) >= least:
+    if new:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             one, two = (flat.run({flat.inputs[0]: _noise(x).expand(n, *x.shape[1:])}, new) for n in (1, 2))
         found |= {key: _doubles(one[key], two[key]) for key in new}
@@ -87,8 +89,8 @@ def _is_twice(own: Any, other: Any) -> bool:
     if own.numel() == 0 or not own.is_floating_point():
         return torch.equal(other, twice)
     # rows of tokens that come before samples are as many, in another order; rounding depends on the number of samples
-    rounding = torch.finfo(own.dtype).eps ** (1 / 3)
-    return bool((other - twice).abs().amax() <= rounding * own.abs().amax())
+    rounding = torch.finfo(own.dtype).eps ** (1 / 3) * own.nan_to_num(0, 0, 0).abs().amax()
+    return torch.allclose(other, twice, rtol=0, atol=float(rounding), equal_nan=True)
 
 
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

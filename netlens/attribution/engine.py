@@ -266,9 +266,8 @@ class _FiniteCheck(Tap):
 
     def value(self, key: str, value: Any) -> Any:
         if isinstance(value, Tensor) and not all_finite(value):
-            # several rows per sample may be of windows, or of tokens that come before samples
-            where = f" for sample {first_bad(value, self.n)}" if self.n == 1 or value.shape[:1] == (self.n,) else ""
-            raise NonFiniteError(f"layer {key!r} of {self.flat.name} gives NaN or Inf{where}.")
+            name = self.flat.name
+            raise NonFiniteError(f"layer {key!r} of {name} gives NaN or Inf for sample {first_bad(value, self.n)}.")
         return value
 
 

@@ -79,7 +79,9 @@ def _attributions(lens: NetLens, names: list[str], layer: str | None) -> Iterato
     methods = {
         name: METHODS[name](**({"layer": layer} if layer is not None and _reads_layer(name) else {})) for name in names
     }
+    start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
+        click.echo(f"  the run that methods share: {time.perf_counter() - start:.2f} s")
         for name, method in methods.items():
             start = time.perf_counter()
             try:
