@@ -37,13 +37,12 @@ def write(attribution: Attribution, name: str) -> Path:
 
 
 def caption(method: type[Method]) -> str:
-    """The class, what it shows, and its paper, from the docstring."""
-    text = method.__doc__ or ""
-    summary = " ".join(text.split("\n\n")[0].split())
+    """The class, what it shows, and its paper, which the last paragraph of the docstring that cites any names first."""
+    paragraphs = [" ".join(text.split()) for text in (method.__doc__ or "").split("\n\n")]
     author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;)]+)"
-    paper = re.search(author, " ".join(text.split()))
+    paper = next(filter(None, (re.search(author, text) for text in reversed(paragraphs))), None)
     cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
-    return f"<b>{method.__name__}</b><br>{summary}{cited}"
+    return f"<b>{method.__name__}</b><br>{paragraphs[0]}{cited}"
 
 
 def gallery(names: list[str]) -> str:

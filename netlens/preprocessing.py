@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,10 @@ class Preprocessing:
         if len(shapes := {tuple(one.shape[1:]) for one in ready}) > 1:
             raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
         return torch.stack(ready)
+
+    def in_grey(self) -> Preprocessing:
+        """The same for a network of one channel, which sees pictures in grey."""
+        return replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
 
     def normalise(self, x: Tensor) -> Tensor:
         """(..., C, H, W) in [0,1] to the network's units."""

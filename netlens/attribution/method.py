@@ -80,7 +80,8 @@ class Method(ABC):
         key = self.at(flat, wrt)
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
         with torch.inference_mode(False), torch.no_grad():
-            x = owned(x)
+            # only under autocast it may be of another type, and there the weights' own is as good
+            x = owned(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)
             values, diagnostics = self._in_parts(flat, x, objective, wrt)
             check_finite(flat, x, objective, values)
@@ -101,7 +102,7 @@ class Method(ABC):
         What it reads at the layers is then let go with each part, and only the values grow with the batch.
         """
         followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
-        apart = len(x) > _PART and objective.splits and not followed and bool(self.points(flat, wrt))
+        apart = len(x) > _PART and objective.splits and not followed and self.plain(flat, wrt)
         if not apart:
             return _with_diagnostics(self.attribute(flat, x, objective, wrt))
         values: Tensor | None = None
@@ -126,6 +127,10 @@ class Method(ABC):
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         """The layers at which it reads the gradient of a plain run, so that several methods can share that run."""
         return ()
+
+    def plain(self, flat: FlatModel, wrt: str) -> bool:
+        """Whether it has no chunks of its own, so that a large batch is explained in parts."""
+        return bool(self.points(flat, wrt))
 
     def at(self, flat: FlatModel, wrt: str) -> str:
         """The key of the layer that the values lie at, when `wrt` is asked for."""

@@ -9,9 +9,13 @@ from torch import Tensor
 
 def normal(x: Tensor, seed: int, *draw: int) -> Tensor:
     """Standard normal noise of the shape of one sample of x, in a stream of its own for each draw."""
-    state = np.random.SeedSequence((seed, *draw)).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(state[0]))
-    return torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
+    return torch.randn(x.shape[1:], generator=stream(seed, *draw), dtype=torch.float64).to(x)
+
+
+def stream(*numbers: int) -> torch.Generator:
+    """A generator whose numbers depend on these alone."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def spans(x: Tensor) -> Tensor:

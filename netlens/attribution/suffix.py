@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,15 @@ class Suffix:
 
     def values(self, at: Tensor) -> Tensor:
         """(n,): the objective of all samples, had they the activations `at` (n, ...), in chunks that fit."""
+        return self._each(self.value, at)
+
+    def gradients(self, at: Tensor) -> Tensor:
+        """(n, ...): the gradient of all samples at `at` (n, ...), in chunks that fit."""
+        return self._each(self.gradient, at)
+
+    def _each(self, work: Callable[[Sequence[int], Tensor], Tensor], at: Tensor) -> Tensor:
         size = None if self.objective.splits else self.n
-        parts = in_chunks(self.n, size, lambda first, last: self.value(range(first, last), at[first:last]))
-        return torch.cat(list(parts))
+        return torch.cat(list(in_chunks(self.n, size, lambda first, last: work(range(first, last), at[first:last]))))
 
     def _record(self, rows: Sequence[int], at: Tensor) -> Record:
         known = self._with(rows, at)

@@ -68,6 +68,8 @@ def fitting(meter: Meter) -> int:
     live, memory = 2**26, 2**30
     if meter.device.type == "cuda":
         live = memory = torch.cuda.get_device_properties(meter.device).total_memory // 8
+    elif meter.device.type == "mps":
+        live = memory = torch.mps.recommended_max_memory() // 8
     return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
 
 

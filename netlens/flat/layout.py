@@ -42,7 +42,8 @@ _LAYOUTS: WeakKeyDictionary[FlatModel, torch.memory_format] = WeakKeyDictionary(
 def _may_notice(layer: nn.Module) -> bool:
     while isinstance(layer, Wrapper):
         layer = layer.inner
-    if isinstance(layer, Function):
-        module = getattr(layer.function, "__module__", None) or "torch"  # methods of tensors have none
-        return module.split(".")[0] not in _KNOWN
-    return isinstance(layer, (Opaque, Scatter, Again))
+    if isinstance(layer, (Opaque, Scatter, Again)):
+        return True
+    made_by: object = layer.function if isinstance(layer, Function) else type(layer)
+    module = getattr(made_by, "__module__", None) or "torch"  # methods of tensors have none
+    return module.split(".")[0] not in _KNOWN

@@ -15,7 +15,7 @@ from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.allocator import keep_freed_memory
 from netlens.flat.keys import LayerKey, Layers
-from netlens.flat.layers import Normalize
+from netlens.flat.layers import Normalize, Opaque, is_kind
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
 from netlens.flat.summary import Summary, summarise
@@ -231,7 +231,7 @@ class FlatModel(nn.Module):
 
     def edited(self, program: Program) -> FlatModel:
         """A flat model of another program, with the name, adapter and classes of this one."""
-        keys = {step.key for step in program.steps}
+        keys = {step.key for step in program.steps if is_kind(step.layer, Opaque)}
         opaque = {key: why for key, why in self.opaque.items() if key in keys}
         return FlatModel(program, self.name, opaque, self.adapter, self.classes)
 

@@ -1,6 +1,8 @@
-"""The widest numbers that a device knows."""
+"""How wide numbers are: the widest that a device knows, and wide enough for sums and powers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -12,3 +14,13 @@ def widest(device: torch.device) -> torch.dtype:
     (torch.float64, torch.float32)
     """
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def precise(value: Any) -> Any:
+    """A tensor in at least float32, because sums over a map and powers are beyond half precision; or what is none.
+
+    >>> precise(torch.ones(2, dtype=torch.float16)).dtype, precise(torch.ones(2, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    half = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value

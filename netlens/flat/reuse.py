@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,15 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
     the `held` keys stays as it is.
     """
     rectifiers = _INVERTIBLE if torch.is_grad_enabled() else _RECTIFIERS
+    readers = Counter(key for step, _ in schedule for key in step.reads)
     names: dict[str, set[str]] = {}  # of values that a maker gave: all keys at which they lie
     found: dict[str, Callable[..., Any]] = {}
     gone: set[str] = set()
+
+    def unseen(keys: set[str]) -> bool:
+        # who else read it may have given a view of it, handed it on as it is, or hold on to it for a gradient
+        return keys <= gone and keys.isdisjoint(held) and all(readers[key] == 1 for key in keys)
+
     for step, dead in schedule:
         kind, source = type(step.layer), step.reads[0] if len(step.reads) == 1 else ""
         if kind in _MAKERS:
@@ -40,7 +47,7 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
             names[step.key] = names[source]
             names[step.key].add(step.key)
         gone.update(dead)
-        if kind in rectifiers and source in names and names[source] <= gone and names[source].isdisjoint(held):
+        if kind in rectifiers and source in names and unseen(names[source]):
             found[step.key] = partial(rectifiers[kind], inplace=True)
     return found
 

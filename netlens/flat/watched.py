@@ -71,10 +71,9 @@ class _Parts:
         """(n,): the sums, which differ once a value does by more than their rounding."""
         few = [torch.cat([values.reshape(-1) for values in self.few])] if self.few else []
         with torch.autocast((few or self.rows or self.single)[0].device.type, enabled=False):
-            lines = [_real(values) for values in (*self.single, *few)]
-            sums = [torch.dot(values, _places(len(values), values.dtype, values.device)) for values in lines]
-            blocks = [_real(values) for values in self.rows]
-            several = [values @ _places(BLOCK, values.dtype, values.device) for values in blocks]
+            # one after the other, for half precision is copied to be summed
+            sums = [torch.dot(values, _places(values)) for values in map(_real, (*self.single, *few))]
+            several = [values @ _places(values) for values in map(_real, self.rows)]
         return torch.cat([*several, torch.stack(sums)] if sums else several)
 
 
@@ -103,6 +102,10 @@ def _real(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.to(widest(values.device))
 
 
+def _places(values: Tensor) -> Tensor:
+    return _numbers(values.shape[-1], values.dtype, values.device)
+
+
 @lru_cache(maxsize=512)
-def _places(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.sin(torch.arange(1, count + 1, dtype=torch.float64)).to(device, dtype)  # no two alike

@@ -82,6 +82,10 @@ class Objective(ABC):
 
         What is explained is then one function of the image, which stays the same when the image is perturbed.
         """
+        return self.prepared(flat, x)
+
+    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
+        """The objective with what depends on the sizes of x (N, ...) alone, not on what it shows, worked out once."""
         return self
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
@@ -91,7 +95,9 @@ class Objective(ABC):
     def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
         """Its `targets`, and what the network calls them, where it has names for classes."""
         targets = self.targets(flat, n)
-        return targets, None if targets is None or flat.classes is None else tuple(flat.classes[t] for t in targets)
+        if targets is None or flat.classes is None or max(targets, default=0) >= len(flat.classes):
+            return targets, None
+        return targets, tuple(flat.classes[target] for target in targets)
 
     def __add__(self, other: Objective) -> Objective:
         return Combination((*_terms(self), *_terms(other))) if isinstance(other, Objective) else NotImplemented
@@ -150,9 +156,15 @@ class Combination(Objective):
         return targets if raised else None
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        terms = tuple((weight, term.settled(flat, x)) for weight, term in self.terms)
-        same = all(new is old for (_, new), (_, old) in zip(terms, self.terms, strict=True))
-        return self if same else Combination(terms)  # runs are shared by the identity of the objective
+        return self._with([term.settled(flat, x) for _, term in self.terms])
+
+    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
+        return self._with([term.prepared(flat, x) for _, term in self.terms])
+
+    def _with(self, terms: Sequence[Objective]) -> Combination:
+        if all(new is old for new, (_, old) in zip(terms, self.terms, strict=True)):
+            return self  # runs are shared by the identity of the objective
+        return Combination(tuple((weight, new) for (weight, _), new in zip(self.terms, terms, strict=True)))
 
     def __repr__(self) -> str:
         text = ""

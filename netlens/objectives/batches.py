@@ -87,9 +87,15 @@ class Interpolation(Objective):
         return torch.lerp(first, last, shares.to(first))
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        if self.shares is not None:
-            return self
-        return Interpolation(self.first.settled(flat, x), self.last.settled(flat, x), shares=_steps(len(x)))
+        return self._between(self.first.settled(flat, x), self.last.settled(flat, x), len(x))
+
+    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
+        return self._between(self.first.prepared(flat, x), self.last.prepared(flat, x), len(x))
+
+    def _between(self, first: Objective, last: Objective, n: int) -> Interpolation:
+        if self.shares is None:
+            return Interpolation(first, last, shares=_steps(n))
+        return self if first is self.first and last is self.last else replace(self, first=first, last=last)
 
     @property
     def splits(self) -> bool:

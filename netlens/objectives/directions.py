@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,6 +36,9 @@ class Direction(Objective):
 
     def __post_init__(self) -> None:
         check_power(self.cosine_power)
+        # a vector that was made under inference_mode could take no part in gradients
+        with torch.inference_mode(False):
+            object.__setattr__(self, "vector", torch.as_tensor(self.vector).detach().clone())
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -59,9 +63,9 @@ class Direction(Objective):
 def direction(key: str, vector: Tensor, *, cosine_power: float = 0) -> Objective:
     """The dot product of `vector` (C,), one number per channel, with the activation, averaged over positions.
 
-    A vector (N, C) gives one direction per sample. With a `cosine_power` p the dot product at each position is
-    multiplied by cosine^p, so that more of other directions, which a long activation mixes in, counts less; a cosine
-    below 0.1 counts as 0.1.
+    A vector (N, C) gives one direction per sample; arrays will do. With a `cosine_power` p the dot product at each
+    position is multiplied by cosine^p, so that more of other directions, which a long activation mixes in, counts less;
+    a cosine below 0.1 counts as 0.1.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/; Carter et al. 2019,
     https://distill.pub/2019/activation-atlas/

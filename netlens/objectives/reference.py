@@ -14,6 +14,7 @@ from torch import Tensor
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat.intake import weight_of
 from netlens.flat.model import FlatModel
+from netlens.flat.precision import precise
 from netlens.objectives.base import Objective, Record
 from netlens.preprocessing import as_batch
 
@@ -61,7 +62,7 @@ class Reference(Objective):
             return replace(self, kept=_rows(self.kept, rows))
         return replace(self, rows=rows if self.rows is None else tuple(self.rows[row] for row in rows))
 
-    def settled(self, flat: FlatModel, x: Tensor) -> Objective:
+    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
         return self if self.kept is not None else replace(self, kept=self._read(flat, x))
 
     @abstractmethod
@@ -82,7 +83,8 @@ class Reference(Objective):
             batch = _batch(self.image, flat, x)
             if x is not None:
                 batch = self.sized(batch.to(x), x)
-            record = Record(flat, flat.record(batch, layers=self.names))
+            read = flat.record(batch, layers=self.names)
+            record = Record(flat, {key: precise(value) for key, value in read.items()})
             for name in self.names:
                 _check_read(record, name, len(batch))
             kept = tuple(self.keep(record, name) for name in self.names)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from netlens.flat.precision import precise
 from netlens.objectives.base import Objective, Record
 from netlens.objectives.reference import Reference, check_alive, names_of, weights_of
 from netlens.objectives.statistics import Gram, Statistic
@@ -24,7 +24,7 @@ class Style(Reference):
     normalised: bool = False
 
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
-        maps = _precise(record.maps(name))
+        maps = precise(record.maps(name))
         weights = weights_of(self.image_mask, maps, name)
         if not self.normalised:
             return (self._statistic(maps, weights),)
@@ -35,7 +35,7 @@ class Style(Reference):
 
     def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
         statistic, *units = theirs
-        maps = _precise(record.maps(name))
+        maps = precise(record.maps(name))
         for unit in units:
             maps = maps / unit[:, None, None, None]
         return self.statistic.distance(self._statistic(maps, weights_of(self.mask, maps, name)), statistic)
@@ -66,8 +66,3 @@ def style(
     networks of whatever scale count alike.
     """
     return Style(names_of(layers), image, Gram() if statistic is None else statistic, mask, image_mask, normalised)
-
-
-def _precise(maps: Tensor) -> Tensor:
-    """At least float32: sums of squares over a map are beyond half precision."""
-    return maps.to(torch.promote_types(maps.dtype, torch.float32))

@@ -40,7 +40,7 @@ def matched_moments(style: Tensor, content: Tensor) -> Tensor:
 
 
 def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
-    """The style with, in each channel by itself, the content's distribution of values."""
+    """The style with, in each channel by itself, the content's distribution of values; equal values stay equal."""
     mine, other = style[0].flatten(1), content[0].flatten(1)
     ranks = mine.argsort(dim=1, stable=True).argsort(dim=1)
     shares = (ranks.double() + 0.5) / mine.shape[1] * other.shape[1] - 0.5
@@ -49,7 +49,13 @@ def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
     ordered = other.sort(1).values
     part = (shares - low).clamp(0, 1).to(ordered)
     values = ordered.gather(1, low) * (1 - part) + ordered.gather(1, high) * part
-    return values.view_as(style)
+    return torch.stack([_levelled(*one) for one in zip(values, mine, strict=True)]).view_as(style)
+
+
+def _levelled(values: Tensor, levels: Tensor) -> Tensor:
+    """Values (n,), each the mean of those with the same level."""
+    _, places, counts = levels.unique(return_inverse=True, return_counts=True)
+    return (values.new_zeros(len(counts)).index_add_(0, places, values) / counts)[places]
 
 
 def with_chroma_of(pictures: Tensor, content: Tensor) -> Tensor:

@@ -39,5 +39,6 @@ class Network:
 def seeded(opener: Opener, model: str, weights: str | None, seed: int) -> FlatModel:
     """A network opened with the global random numbers at a seed, and these then as they were."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed % _SEEDS)
+        # that of the CPU alone, which is the one that is put back
+        torch.random.default_generator.manual_seed(seed % _SEEDS)
         return opener(model, weights)

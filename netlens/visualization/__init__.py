@@ -1,5 +1,10 @@
 """Feature visualisation: pictures that a network is most excited by, made by one renderer."""
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 from netlens.visualization import transforms
 from netlens.visualization.atlas import Atlas, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
@@ -58,6 +63,14 @@ __all__ = [
     "on_backgrounds",
     "over",
     "standard",
+    "stylize",
     "transforms",
     "zoom",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "stylize":
+        raise AttributeError(f"module 'netlens.visualization' has no attribute {name!r}")
+    # style is built on this package, which therefore loads it only when it is asked for
+    return importlib.import_module("netlens.style").stylize

@@ -37,6 +37,7 @@ class Group:
     """Samples that share an optimiser: all of them, or each alone where an optimiser looks at all numbers together."""
 
     rows: range
+    param: Param
     parameters: list[Tensor]
     optimiser: Optimizer
 
@@ -44,7 +45,8 @@ class Group:
 class Ascent:
     """One stage of an optimisation: a batch of pictures of one size, what judges and what moves them.
 
-    A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on.
+    A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on. Pictures
+    that are made of each other's tensors are done when all of them are.
     """
 
     def __init__(
@@ -74,14 +76,14 @@ class Ascent:
             kind = type(optimiser).__name__
             raise NetLensError(f"optimiser makes an optimiser of torch, such as partial(Adam, lr=0.05), not a {kind}.")
         n = len(self.param.seeds)
-        if type(optimiser) in _ELEMENTWISE or n == 1 or self._entangled(together):
-            return [Group(range(n), together, optimiser)]
-        self.judge = self.judge.settled(self.param.image(together))
-        alone = [[leaf(tensor[i : i + 1]) for tensor in parameters] for i in range(n)]
-        return [Group(range(i, i + 1), own, make(own)) for i, own in enumerate(alone)]
+        if type(optimiser) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
+            return [Group(range(n), self.param, together, optimiser)]
+        rows = [range(i, i + 1) for i in range(n)]
+        alone = [[leaf(tensor[own.start : own.stop]) for tensor in parameters] for own in rows]
+        return [Group(own, self.param.take(own), parts, make(parts)) for own, parts in zip(rows, alone, strict=True)]
 
     def _entangled(self, parameters: list[Tensor]) -> bool:
-        """Whether a sample depends on the others, by its objective (diversity) or by what its picture shares."""
+        """Whether a sample's objective depends on the others (diversity)."""
         generators = [_generator(seed, 0) for seed in self.param.seeds]
         first = self.judge(self.param.image(parameters), generators, redirect=True)[0]
         gradients = torch.autograd.grad(first, parameters, allow_unused=True, materialize_grads=True)
@@ -92,11 +94,6 @@ class Ascent:
         """Of all samples, as they are now."""
         parts = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
         return [one[0].clone() if len(one) == 1 else torch.cat(one) for one in zip(*parts, strict=True)]
-
-    @property
-    def result(self) -> list[Tensor]:
-        """Of all samples, as they are now or were when they were done."""
-        return [_chosen(self.done, kept, now) for kept, now in zip(self.kept, self.parameters, strict=True)]
 
     def step(self, step: int, redirect: bool, rate: float) -> None:
         """Improve all pictures that are not done."""
@@ -114,7 +111,7 @@ class Ascent:
 
         def closure() -> Tensor:
             nonlocal evaluated
-            images = self.param.image(group.parameters)
+            images = group.param.image(group.parameters)
             values, gradient = self._judged(images.detach(), group.rows, step, redirect)
             for transform in self.gradient:
                 gradient = transform(gradient)
@@ -185,26 +182,27 @@ class Ascent:
             )
 
     def retire(self, steps: int, stop: Stop) -> None:
-        """Keep the pictures of those who, after so many steps, are done."""
+        """Keep the pictures of those who are done, and of those who, after so many steps, have come to be."""
         self.history[steps - 1].masked_fill_(self.done, torch.nan)
+        if len(self.groups) == 1 and self.done.any():
+            # put back, for the others of the batch may look at them
+            with torch.no_grad():
+                for now, kept in zip(self.groups[0].parameters, self.kept, strict=True):
+                    now.copy_(_chosen(self.done, kept, now))
         newly = stop(self.history[:steps]).to(self.done.device) & ~self.done
-        if newly.any():
-            pairs = zip(self.parameters, self.kept, strict=True)
-            self.kept = [_chosen(newly, now, kept) for now, kept in pairs]
+        if newly.any() and (newly.all() or not self.param.shared):
+            self.kept = self.parameters
             self.done = self.done | newly
 
     def state(self, step: int) -> State:
         """All that it takes to go on after so many steps."""
 
-        def copied(value: Any) -> Any:
-            return value.detach().cpu().clone() if isinstance(value, Tensor) else value
-
         memories = [group.optimiser.state_dict()["state"] for group in self.groups]
         return State(
             step=step,
-            parameters=tuple(tensor.cpu().clone() for tensor in self.result),
+            parameters=tuple(tensor.cpu() for tensor in self.parameters),
             history=self.history[:step].cpu().clone(),
-            optimisers=tuple(tree_map(copied, memory) for memory in memories),
+            optimisers=tuple(tree_map(_copied, memory) for memory in memories),
             done=self.done.cpu().clone(),
         )
 
@@ -214,7 +212,12 @@ class Ascent:
             raise NetLensError("the state to resume from is of another optimiser; give the one that it was made with.")
         for group, memory in zip(self.groups, state.optimisers, strict=True):
             options = group.optimiser.state_dict()["param_groups"]
-            group.optimiser.load_state_dict({"state": dict(memory), "param_groups": options})
+            # an optimiser goes on writing into the tensors that it is given
+            group.optimiser.load_state_dict({"state": tree_map(_copied, dict(memory)), "param_groups": options})
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().cpu().clone() if isinstance(value, Tensor) else value
 
 
 def _chosen(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:

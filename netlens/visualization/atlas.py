@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens import heatmaps
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.objectives import Record, direction, layer
 from netlens.results.render import Render
+from netlens.results.row import row
 from netlens.silence import silenced
 from netlens.visualization.drawn import Drawn
 from netlens.visualization.options import number, whole
@@ -165,6 +166,8 @@ def _maps(flat: FlatModel, key: str, base: Tensor) -> Tensor:
         maps = Record(flat, flat.record(seen_by(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
     if maps.shape[1:] == (1, 1):
         raise NotApplicable(f"layer {key!r} of {flat.name} has no places in the image; choose one with maps.")
+    if not maps.isfinite().all():
+        raise NonFiniteError(f"layer {key!r} of {flat.name} holds NaN or Inf for the image.")
     return maps
 
 
@@ -177,10 +180,10 @@ def _pooled(maps: Tensor, cells: int) -> Tensor:
 
 def _together(parts: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
     """The pictures of what is alive, in their places; grey where the layer sees nothing."""
-    made, history = torch.cat([one.images for one in parts]), torch.cat([one.history for one in parts], 1)
-    images = made.new_full((len(captions), *made.shape[1:]), 0.5)
-    values = history.new_full((len(history), len(captions)), torch.nan)
-    images[alive], values[:, alive] = made, history
+    made = row(*parts)
+    images = made.images.new_full((len(captions), *made.images.shape[1:]), 0.5)
+    values = made.history.new_full((len(made.history), len(captions)), torch.nan)
+    images[alive], values[:, alive] = made.images, made.history
     return Render(
         images=images,
         history=values,

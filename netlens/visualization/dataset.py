@@ -6,6 +6,7 @@ import heapq
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,14 @@ from torch import Tensor
 from netlens import heatmaps
 from netlens.errors import ImageError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.chunks import Chunks
 from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record
 from netlens.objectives.layers import channel_maps
 from netlens.results.render import Render
 from netlens.visualization.drawn import Drawn
+from netlens.visualization.judge import preprocessing_of
 from netlens.visualization.options import network, whole
 
 if TYPE_CHECKING:
@@ -93,9 +96,10 @@ def most_exciting(
     files = _files(folder)
     skipped: list[tuple[Path, str]] = []
     heap: list[tuple[float, int, Example]] = []
-    count = 0
+    count, chunks = 0, Chunks(batch)
     for paths, x in _batches(flat, files, batch, skipped):
-        for path, value, place, one in zip(paths, *_judged(flat, objective, x, crops, paths), x, strict=True):
+        values, places = _judged(flat, objective, x, crops, paths, chunks)
+        for path, value, place, one in zip(paths, values, places, x, strict=True):
             # the later of two equals is the lesser
             if len(heap) < k or (value, -count) > heap[0][:2]:
                 entry = (value, -count, _example(flat, objective, path, value, place, one))
@@ -127,11 +131,12 @@ def _batches(
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Batches of images of one size, the last one as short as it is."""
     weights = weight_of(flat, torch.empty(0))
+    preprocessing = preprocessing_of(flat)
     paths: list[Path] = []
     waiting: list[Tensor] = []
     for path in files:
         try:
-            one = flat.adapter.preprocessing(path)[0]
+            one = preprocessing(path)[0]
         except ImageError as error:
             skipped.append((path, str(error)))
             continue
@@ -145,9 +150,20 @@ def _batches(
 
 
 def _judged(
-    flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path]
+    flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
 ) -> tuple[list[float], list[Place | None]]:
     """Each image's value, and for crops the (row, column, height, width) of its position in the map."""
+
+    def work(first: int, last: int) -> tuple[list[float], list[Place | None]]:
+        return _judged_at_once(flat, objective, x[first:last], crops, paths[first:last])
+
+    values, places = zip(*chunks.over(len(x), work, progress=False), strict=True)
+    return [*chain(*values)], [*chain(*places)]
+
+
+def _judged_at_once(
+    flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path]
+) -> tuple[list[float], list[Place | None]]:
     found: list[Place | None] = [None] * len(x)
     with torch.no_grad():
         record = Record(flat, flat.record(x, layers=objective.layers))
@@ -174,7 +190,7 @@ def _example(
         assert isinstance(objective, Channel)
         box = _box(flat, flat.key(objective.layer), place, (height, width))
     top, bottom, left, right = box
-    image = flat.adapter.preprocessing.denormalise(x)[:, top:bottom, left:right].float().cpu().clone()
+    image = preprocessing_of(flat).denormalise(x)[:, top:bottom, left:right].float().cpu().clone()
     return Example(path, value, image, box)
 
 

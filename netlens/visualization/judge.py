@@ -17,9 +17,10 @@ from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import is_kind
 from netlens.flat.model import OUTPUT
-from netlens.flat.precision import widest
+from netlens.flat.precision import precise, widest
 from netlens.flat.rules import Rule, Rules
 from netlens.objectives import Objective, Record
+from netlens.preprocessing import Preprocessing
 from netlens.rules.redirected import MORTAL, REDIRECTED, STRAIGHT
 from netlens.visualization.params import on_backgrounds
 from netlens.visualization.transforms.base import Generators, Size, Transform
@@ -40,10 +41,13 @@ class Judge:
     def of(
         cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size, others: Sequence[Size] = ()
     ) -> Judge:
-        """The network looks at pictures at their own size if it can, otherwise at one of others or as it expects."""
+        """The network looks at pictures at their own size if it can, otherwise as it expects or at one of others."""
+        if len(flat.inputs) != 1:
+            names = ", ".join(flat.inputs)
+            raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
-        sizes = list(dict.fromkeys([extent, *others, *([] if expected is None else [expected])]))
+        sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *others]))
         if not judge._layers:
             return judge
         for size in sizes:
@@ -79,7 +83,7 @@ class Judge:
         if len(self._layers) < len(self._keys):
             record[self.flat.inputs[0]] = self._normalised(images)
         objective = self.objective if rows is None else self.objective.take(rows)
-        values = objective(Record(self.flat, record))
+        values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
         if values.shape != (len(images),):
             got = tuple(values.shape)
             raise NotApplicable(f"{objective} gives {got} numbers for {len(images)} samples; it must give one each.")
@@ -90,10 +94,10 @@ class Judge:
         plain = replace(self, transforms=Chain())
         return self._input(plain._disturbed(images, [torch.Generator()] * len(images)))
 
-    def settled(self, images: Tensor) -> Judge:
-        """The same, once all that the objective lets depend on the batch is decided on these pictures."""
+    def prepared(self, images: Tensor) -> Judge:
+        """The same, with the objective `prepared` for pictures like these."""
         colours = images.detach()[:, : channels_of(self.flat)]
-        return replace(self, objective=self.objective.settled(self.flat, self.seen(colours)))
+        return replace(self, objective=self.objective.prepared(self.flat, self.seen(colours)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         height, width = images.shape[-2:]
@@ -107,7 +111,9 @@ class Judge:
         return runner.run({self.flat.inputs[0]: self._input(images)}, self._layers)
 
     def _input(self, images: Tensor) -> Tensor:
-        return self._normalised(images.to(self._weights.device)).to(self._weights.dtype)
+        device = self._weights.device
+        dtype = torch.float32 if widest(device) == torch.float32 else images.dtype
+        return self._normalised(images.to(device, dtype)).to(self._weights.dtype)
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, scale = (column.to(images) for column in self._units)
@@ -148,19 +154,17 @@ class Judge:
     @cached_property
     def _units(self) -> tuple[Tensor, Tensor]:
         """What to subtract from pictures, and to multiply them by; a grey network may be known by colours only."""
-        known = self.flat.adapter.preprocessing
-        mean, std = (torch.tensor(column, dtype=torch.float64) for column in (known.mean, known.std))
+        known = preprocessing_of(self.flat)
         channels = channels_of(self.flat)
-        if len(mean) not in (1, channels) and channels != 1:
+        if len(known.mean) not in (1, channels):
             raise NotApplicable(
-                f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of {len(mean)}; "
-                "give it an adapter=Adapter(preprocessing=...) whose mean and std are one number for all channels."
+                f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of "
+                f"{len(known.mean)}; give it an adapter=Adapter(preprocessing=...) whose mean and std are one number "
+                "for all channels."
             )
-        if channels == 1:
-            mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
         device = self._weights.device
-        mean, scale = (column.view(-1, 1, 1).to(device, widest(device)) for column in (mean, 1 / std))
-        return mean, scale
+        mean, std = (torch.tensor(column, dtype=torch.float64).view(-1, 1, 1) for column in (known.mean, known.std))
+        return mean.to(device, widest(device)), (1 / std).to(device, widest(device))
 
 
 def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
@@ -175,6 +179,12 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
             elif next(step.layer.parameters(), None) is None:
                 pending.update(step.reads)
     return found
+
+
+def preprocessing_of(flat: FlatModel) -> Preprocessing:
+    """How pictures become what a network takes; in grey, where a network of one channel is known by colours only."""
+    known = flat.adapter.preprocessing
+    return known.in_grey() if channels_of(flat) == 1 else known
 
 
 def channels_of(flat: FlatModel) -> int:

@@ -71,7 +71,7 @@ class Loop:
                 ascent = self._grown(len(self.schedule.sizes), ascent)
             self._tell("on_end", ascent, step)
             with torch.no_grad():
-                return ascent.param.image(ascent.result), state
+                return ascent.param.image(ascent.parameters), state
 
     def _warn_of_dead(self, alive: Tensor) -> None:
         if not alive.all():
@@ -108,7 +108,7 @@ class Loop:
         return again
 
     def _grown(self, stage: int, ascent: Ascent) -> Ascent:
-        param, parameters = self._sized(stage, ascent.param, ascent.result)
+        param, parameters = self._sized(stage, ascent.param, ascent.parameters)
         return self._ascent(param, parameters, ascent.history, ascent.done)
 
     def _sized(self, stage: int, param: Param, parameters: Sequence[Tensor]) -> tuple[Param, list[Tensor]]:
@@ -119,6 +119,8 @@ class Loop:
 
     def _ascent(self, param: Param, parameters: Sequence[Tensor], history: Tensor, done: Tensor) -> Ascent:
         judge = Judge.of(self.flat, self.objective, self.transforms, param.extent)
+        with torch.no_grad():
+            judge = judge.prepared(param.image(parameters))
         return Ascent(judge, param, parameters, self.optimiser, self.gradient, history, done)
 
     def _tell(self, event: str, ascent: Ascent, step: int) -> None:
@@ -127,7 +129,7 @@ class Loop:
                 step=step,
                 steps=self.steps,
                 values=ascent.history[step - 1].clone() if step else None,
-                draw=lambda: ascent.param.image(ascent.result),
+                draw=lambda: ascent.param.image(ascent.parameters),
                 capture=lambda: ascent.state(step),
             )
             for callback in self.callbacks:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.errors import NetLensError, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.results.provenance import Provenance
@@ -43,9 +43,6 @@ class OptVis:
         instance("the objective", objective, Objective, "one such as channel('layer3', 12)")
         if transforms is not None and (isinstance(transforms, type) or not callable(transforms)):
             raise NetLensError(f"transforms are None, or a transform such as Chain(), not {transforms!r}.")
-        if len(flat.inputs) != 1:
-            names = ", ".join(flat.inputs)
-            raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
         flat.keys_of(objective.layers)  # a wrong name raises here, before anybody waits
         self.flat = flat
         self.objective = objective

@@ -13,6 +13,7 @@ from netlens.attribution import (
     AblationCAM,
     EigenCAM,
     GradCAM,
+    IntegratedGradients,
     KernelShap,
     LayerCAM,
     Lime,
@@ -144,3 +145,12 @@ def test_a_lens_explains_several_classes_of_one_image():
     for i, target in enumerate(TARGETS):
         one = Occlusion(window=4, stride=2)(FLAT, IMAGE, logit(target))
         assert_close(found.values[i], one.values[0], rtol=1e-9, atol=1e-12)
+
+
+def test_several_classes_at_a_pooled_layer_whatever_its_strides() -> None:
+    module = nn.Sequential(conv(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5)).double()
+    flat = FlatModel.from_nn_Module(module.to(memory_format=torch.channels_last))
+    x = IMAGE.contiguous(memory_format=torch.channels_last)
+    method = IntegratedGradients(n_steps=4)
+    copies = method(flat, x.expand(2, -1, -1, -1), logit([0, 3]), "2").values
+    assert_close(copies, torch.cat([method(flat, x, logit(target), "2").values for target in (0, 3)]))

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -235,3 +236,42 @@ def test_chunks_are_chosen_by_patches_and_not_by_the_sample_itself():
     with metered() as whole:
         flat.program.run({"input": x}, [last_of(flat)])
     assert patch.value[:1].nbytes < meter.live < whole.live
+
+
+class _Positions(nn.Module):
+    """Positions in the size of a map, made before it is normalised as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.head = nn.GroupNorm(2, 4), nn.Linear(4, 5)
+        self.places = nn.Parameter(torch.randn(1, 4, 5, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        places = F.interpolate(self.places, x.shape[-2:])
+        x = F.relu(self.second(x))
+        return self.head((self.norm(x) + places).mean((2, 3)))
+
+
+class _Divided(nn.Module):
+    """A map that is divided by its own number of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = F.relu(self.second(x / x.size(1) + x.dim()))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [_Positions, _Divided])
+def test_sizes_are_those_of_the_sample(make: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    flat = FlatModel.from_nn_Module(randomised(make()).double())
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    run = Incremental(flat.program, {flat.inputs[0]: x}, flat.inputs[0], flat.program.outputs)
+    check(flat, run, x, windows((64, 64), (8, 8)))
+    assert saved(run.work) > 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.evaluation import randomised
@@ -119,3 +120,36 @@ def test_it_happens_behind_names_that_nobody_reads_any_more() -> None:
     assert set(flat.program.in_place(flat.inputs, flat.program.outputs, frozenset())) == {"2"}
     assert not flat.program.in_place(flat.inputs, flat.program.outputs, frozenset({"0"}))
     assert not flat.program.in_place(flat.inputs, (*flat.program.outputs, "1"), frozenset())
+
+
+class _Read(nn.Module):
+    """A convolution that something else reads before a rectifier, the last one to, does."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv, self.drop, self.how = nn.Conv2d(3, 4, 1), nn.Dropout(), how
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.conv(x)
+        if self.how == "view":
+            before = made.flatten(1).view_as(made)
+        elif self.how == "part":
+            before = made.chunk(2, 1)[0].repeat(1, 2, 1, 1)
+        elif self.how == "dropout":
+            before = self.drop(made)
+        elif self.how == "gelu":
+            before = F.gelu(made)
+        else:
+            before = F.max_pool2d(made, 3, 1, 1)
+        return F.relu(made) - before
+
+
+@pytest.mark.parametrize("how", ["view", "part", "dropout", "gelu", "pool"])
+def test_a_value_that_somebody_else_read_is_not_overwritten(how: str) -> None:
+    module = _Read(how).eval()
+    flat = FlatModel.from_nn_Module(module)
+    x = torch.randn(1, 3, 6, 6, requires_grad=True)
+    with torch.no_grad():
+        assert torch.equal(flat(x), module(x))
+    ours, theirs = (torch.autograd.grad(one(x).square().sum(), x)[0] for one in (flat, module))
+    assert torch.equal(ours, theirs)

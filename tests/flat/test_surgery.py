@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.testing import assert_close
 
+from netlens.attribution import Saliency
 from netlens.errors import LayerNotFound, NetLensError
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, Normalize
+from netlens.objectives import logit
 from tests.networks import Branches, NestedOutput, SeveralInputs
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -131,3 +134,28 @@ def test_mistakes_are_named(flat):
     constant = FlatModel.from_nn_Module(Branches())
     with pytest.raises(NetLensError, match="'scale' reads nothing"):
         constant.insert_before("scale", "double", Double())
+
+
+class _Centred(nn.Module):
+    """Asks for a view that maps whose channels lie last do not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.view(len(x), -1).mean(1)[:, None, None, None]
+
+
+def test_a_module_of_ones_own_gets_maps_that_it_can_view() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    flat = FlatModel.from_nn_Module(module).prepend("centred", _Centred()).insert_after("1", "again", _Centred())
+    x = torch.randn(1, 3, 8, 8)
+    point = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(flat(point)[0, 1], point)
+    assert_close(Saliency()(flat, x, logit(1)).values, gradient.abs())
+
+
+def test_what_replaced_an_opaque_layer_is_not() -> None:
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if x.sum() > 0 else x
+
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 3), Counting()))
+    assert list(flat.opaque) == ["1"] and not flat.replace("1", nn.Identity()).opaque

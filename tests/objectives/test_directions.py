@@ -123,3 +123,16 @@ def test_names():
         "direction('a', cosine_power=2) - direction_at('b', 1, 2)"
     )
     assert repr(channel("a", torch.tensor([1, 2]))) == "channel('a', [1, 2])"
+
+
+def test_an_array_is_a_direction_and_so_is_what_inference_mode_made():
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).double())
+    x = torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    vector = torch.arange(4.0, dtype=torch.float64)
+    with torch.inference_mode():
+        inferred = vector * 1
+    known = Record(flat, flat.record(x, layers="1"))
+    wanted = direction("1", vector)(known)
+    for one in (vector.numpy(), vector.tolist(), inferred):
+        (gradient,) = torch.autograd.grad(direction("1", one)(known).sum(), x, retain_graph=True)
+        assert torch.equal(direction("1", one)(known), wanted) and gradient.any()

@@ -13,6 +13,7 @@ from netlens import images
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
 from netlens.style import Batch, as_settings, contact_sheet, from_settings
 from netlens.style.batch import CONFIG, RESULT
+from netlens.style.network import seeded
 from tests.style.batches import SETTINGS, batch_file, contents, opener, run, write
 
 
@@ -183,3 +184,12 @@ def test_settings_come_back_as_they_were():
     transfer = from_settings(given)
     again = {name: value for name, value in as_settings(transfer).items() if name != "stop"}
     assert from_settings(again) == transfer
+
+
+def test_only_the_generator_that_is_put_back_is_seeded(monkeypatch):
+    def everywhere(seed):
+        raise AssertionError("torch.manual_seed seeds the generators of all devices")
+
+    monkeypatch.setattr(torch, "manual_seed", everywhere)
+    drawn = [seeded(lambda model, weights: torch.rand(3), "any", None, seed) for seed in (5, 5, 6)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

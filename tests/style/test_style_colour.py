@@ -62,3 +62,15 @@ def test_style_colours_are_left_alone_and_luminance_is_grey():
     assert recoloured(STYLE, CONTENT, "luminance").shape[1] == 1
     with pytest.raises(Exception, match="sepia"):
         recoloured(STYLE, CONTENT, "sepia")
+
+
+def test_a_plain_ground_stays_plain():
+    style = STYLE.clone()
+    style[..., :5, :] = 0.7
+    matched = matched_histogram(style, CONTENT)
+    grounds = matched[0, :, :5].flatten(1)
+    assert_close(grounds, grounds[:, :1].expand_as(grounds), rtol=0, atol=0)
+    flat = matched_histogram(torch.full((1, 3, 4, 4), 0.7, dtype=torch.float64), CONTENT)
+    middle = torch.stack([torch.quantile(one, (torch.arange(16).double() + 0.5) / 16) for one in CONTENT[0].flatten(1)])
+    assert_close(flat[0].flatten(1).mean(1), middle.mean(1), rtol=0, atol=0.01)
+    assert (flat[0].flatten(1).diff(dim=1) == 0).all()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from netlens import visualization
 from netlens.errors import ImageError, NetLensError, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
@@ -325,3 +326,9 @@ def test_by_the_usual_loss_a_root_the_style_comes_tenfold_nearer_as_well(flat, c
     reached = losses(stylize(flat, content, STYLE, progress=False, steps=120, style_layers=LAYERS, **options))
     assert reached["style"]["start"] == pytest.approx(1, rel=1e-9)
     assert reached["style"]["end"] < 0.1**0.5
+
+
+def test_it_is_found_beside_dream_and_invert():
+    assert visualization.stylize is stylize
+    with pytest.raises(AttributeError, match="stylise"):
+        visualization.stylise

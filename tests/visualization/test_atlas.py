@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from netlens.errors import ImageError, LayerNotFound, NetLensError, NotApplicable
+from netlens.errors import ImageError, LayerNotFound, NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import direction
@@ -191,3 +191,24 @@ def test_errors(flat, image, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
     with pytest.raises(NetLensError, match=r"pip install netlens\[atlas\]"):
         factorised(torch.rand(3, 4, 4), 2)
+
+
+def test_chunks_that_stop_at_different_steps(flat, image):
+    def stop(history):
+        return torch.full((history.shape[1],), len(history) >= (2 if history.shape[1] > 2 else 4))
+
+    atlas = activation_atlas(flat, image, "2", cells=3, chunk=4, cell_size=16, steps=6, progress=False, stop=stop)
+    lengths = atlas.pictures.history.isfinite().sum(0).tolist()
+    assert set(lengths) == {2, 4} and len(atlas.pictures.history) == 4
+
+
+def test_a_layer_that_is_not_finite_is_named(flat, image):
+    with torch.no_grad():
+        broken = flat.insert_after("1", "log", _Log())
+    with pytest.raises(NonFiniteError, match="'log'"):
+        activation_atlas(broken, image, "log", groups=2, **FAST)
+
+
+class _Log(nn.Module):
+    def forward(self, x):
+        return x.log()

@@ -163,3 +163,28 @@ def test_errors(flat, folder, tmp_path):
         next(broken.parameters())[1] = float("nan")
     with pytest.raises(NonFiniteError, match=str(sorted(Path(folder).rglob("*.png"))[0])):
         most_exciting(broken, channel("2", 0), folder)
+
+
+def test_a_grey_network_that_is_known_by_colours_sees_grey(folder):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()).double()
+    known = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN))
+    grey = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.in_grey()))
+    found, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (known, grey))
+    assert [(one.path, one.value) for one in found] == [(one.path, one.value) for one in expected]
+    assert found[0].image.shape == (1, SIZE, SIZE)
+
+
+def test_batches_are_halved_when_memory_runs_out(flat, folder, monkeypatch):
+    record, sizes = FlatModel.record, []
+
+    def short(self, x, *args, **options):
+        sizes.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError
+        return record(self, x, *args, **options)
+
+    expected = most_exciting(flat, channel("2", 1), folder, k=4)
+    monkeypatch.setattr(FlatModel, "record", short)
+    found = most_exciting(flat, channel("2", 1), folder, k=4)
+    assert max(sizes) > 3 and [one.path for one in found] == [one.path for one in expected]

@@ -11,7 +11,7 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, content, guide, layer, logit
 from netlens.preprocessing import Preprocessing
-from netlens.visualization import dream, zoom
+from netlens.visualization import dream, invert, zoom
 from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.tiles import Tiled, spans
 from netlens.zoo import open_network
@@ -357,3 +357,38 @@ def test_nan_is_named(image):
         next(broken.parameters())[0] = float("nan")
     with pytest.raises(NonFiniteError, match="layer"):
         dream(broken, image, "3", octaves=1, progress=False)
+
+
+def test_a_network_of_several_inputs_is_refused(image):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x, mask):
+            return self.conv(x * mask)
+
+    with pytest.raises(NotApplicable, match="x, mask"):
+        dream(FlatModel.from_nn_Module(Two().double()), image, "conv", octaves=1)
+
+
+def test_half_precision_holds_what_a_sum_over_a_picture_is():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()).half()
+    half = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=COLOURS))
+    photo = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(1))
+    dreamt = dream(half, photo, "1", octaves=1, iterations=2, progress=False)
+    assert dreamt.images.isfinite().all() and (dreamt.images[0] - photo).abs().max() > 0.01
+    assert torch.finfo(torch.float16).max < 16 * 96 * 96
+    found = invert(half, photo, "1", steps=2, progress=False)
+    assert found.images.isfinite().all()
+
+
+def test_an_octave_that_is_too_small_is_enlarged_to_what_the_network_expects_no_further():
+    torch.manual_seed(0)
+    trunk = nn.Conv2d(3, 4, 11, stride=4), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(4, 4, 5), nn.ReLU()
+    expected = Preprocessing((64, 64), 64, (0.5,), (0.25,))
+    flat = FlatModel.from_nn_Module(nn.Sequential(*trunk).double(), adapter=Adapter(preprocessing=expected))
+    tiled = Tiled(flat, layer("3"), tile=96, picture=(400, 400))
+    tiled(torch.rand(1, 3, 30, 30, dtype=torch.float64))
+    assert [judge.size for judge in tiled._judges.values()] == [(64, 64)]

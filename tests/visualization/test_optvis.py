@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import get_worker_info
 from torchvision.models import MobileNetV2, VisionTransformer
 
+from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, Hooks
@@ -662,3 +663,9 @@ def test_callbacks_hear_of_each_step_and_frames_are_kept(plain):
     torch.testing.assert_close(run.frames[-1], run.images, rtol=0, atol=0)
     start = Pixel(12)
     torch.testing.assert_close(run.frames[0], start.image(start.start(dtype=torch.float64)).detach().float())
+
+
+def test_outputs_beyond_the_names_have_none(plain):
+    named = plain.knowing(classes=ClassNames(("one", "two")))
+    render = rendered(named, logit(3), Pixel(8), steps=1)
+    assert render.provenance.targets == (3,) and render.provenance.target_names is None

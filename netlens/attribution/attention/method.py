@@ -24,6 +24,9 @@ class AttentionMethod(Method):
     reduction = "cam"
     needs: ClassVar[Needs | None] = "attention"
 
+    def plain(self, flat: FlatModel, wrt: str) -> bool:
+        return True
+
     def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
         return None
 

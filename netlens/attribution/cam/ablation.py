@@ -40,10 +40,9 @@ class AblationCAM(ActivationMaps):
             linear = of_scores(flat, objective) and pooled_features(flat, key) is not None
             suffix = Suffix.of(flat, x, objective, key, many=not linear)
             maps = grid_of(flat, key, suffix.at)
-            y = suffix.value(range(len(x)), suffix.at)
+            y = suffix.values(suffix.at)
             if linear:
-                gradient = suffix.gradient(range(len(x)), suffix.at)
-                falls = (grid_of(flat, key, gradient) * maps).sum((2, 3))
+                falls = (grid_of(flat, key, suffix.gradients(suffix.at)) * maps).sum((2, 3))
             else:
                 falls = ablated(suffix, maps, y, self.chunk)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)

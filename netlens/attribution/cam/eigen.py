@@ -11,6 +11,7 @@ from torch import Tensor
 from netlens.attribution.cam.base import ActivationMaps, GradientMaps, maps_of
 from netlens.attribution.method import register
 from netlens.flat import FlatModel
+from netlens.flat.precision import precise
 from netlens.objectives import Objective
 
 
@@ -62,7 +63,7 @@ def projected(maps: Tensor, centred: bool) -> Tensor:
     if centred:
         rows = rows - rows.mean(1, keepdim=True)
     # there is no decomposition in half precision; and one of NaN is refused without a word on where it comes from
-    rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    rows = precise(rows)
     broken = ~torch.isfinite(rows).flatten(1).all(1)
     first = torch.linalg.svd(rows.masked_fill(broken[:, None, None], 0), full_matrices=False).Vh[:, 0]
     cam = rows @ first[:, :, None]

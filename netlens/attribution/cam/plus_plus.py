@@ -16,6 +16,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.chunks import in_chunks
+from netlens.flat.precision import precise
 from netlens.objectives import Objective
 
 
@@ -35,6 +36,7 @@ class GradCAMPlusPlus(GradientMaps):
     """
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        activation, gradient = precise(activation), precise(gradient)
         alpha = _alpha(gradient.square(), gradient**3, activation)
         return weighted((alpha * gradient.clamp(min=0)).sum((2, 3)), activation)
 
@@ -60,12 +62,12 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         if self.n_samples < 1 or self.noise_level < 0:
             raise NetLensError("n_samples must be at least 1, and noise_level at least 0.")
-        maps = maps_of(flat, x, keys)
+        maps = {key: precise(value) for key, value in maps_of(flat, x, keys).items()}
         moments = {key: [torch.zeros_like(value) for _ in range(3)] for key, value in maps.items()}
         for rows, gradients in self._gradients(flat, x, objective, keys):
             index = torch.tensor(rows, device=x.device)
             for key, gradient in zip(keys, gradients, strict=True):
-                of_maps = grid_of(flat, key, gradient)
+                of_maps = precise(grid_of(flat, key, gradient))
                 for power, moment in enumerate(moments[key], start=1):
                     moment.index_add_(0, index, of_maps**power / self.n_samples)
         for key, (first, second, third) in moments.items():

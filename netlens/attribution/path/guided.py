@@ -13,6 +13,7 @@ from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.chunks import Chunks
+from netlens.flat.precision import precise
 from netlens.objectives import Objective
 
 
@@ -45,12 +46,13 @@ class GuidedIntegratedGradients(Method):
         suffix = Suffix.of(flat, x, objective, wrt)
         end, n = suffix.at, len(x)
         start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
-        way = end - start
-        gone = torch.zeros_like(end)  # how far along its own way each feature is, from 0 to 1
-        values = torch.zeros_like(end)
+        way = precise(end - start)
+        gone = torch.zeros_like(way)  # how far along its own way each feature is, from 0 to 1
+        values = torch.zeros_like(way)
 
         def gradients(first: int, last: int) -> Tensor:
-            return suffix.gradient(range(first, last), start[first:last] + gone[first:last] * way[first:last])
+            at = start[first:last] + gone[first:last] * way[first:last]
+            return precise(suffix.gradient(range(first, last), at.to(end.dtype)))
 
         chunks = Chunks(self.chunk)
         for step in range(1, self.n_steps + 1):

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution.batch import record_batch
 from netlens.attribution.cam import cam_layer
 from netlens.attribution.engine import per_sample
 from netlens.attribution.method import Method, register
+from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.masks import spatial_dims
-from netlens.attribution.perturbation.random_masks import stream
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.chunks import Chunks
 from netlens.flat.modes import differentiating
+from netlens.flat.precision import precise
 from netlens.objectives import Objective
 
 
@@ -72,9 +74,9 @@ class InformationBottleneck(Method):
             wanted = ", ".join(map(str, x.shape[1:]))
             raise NetLensError(f"reference holds inputs of the network, a tensor (m, {wanted}), not {got}.")
         suffix = Suffix.of(flat, x, objective, key)
-        at = suffix.at.to(torch.promote_types(suffix.at.dtype, torch.float32))
+        at = precise(suffix.at)
         dims = spatial_dims(flat, key, at)
-        mean, deviation = self._statistics(flat, key, at, dims)
+        mean, deviation = self._statistics(flat, x, key, at, dims)
         surprise = ((at - mean) / deviation).square()
         kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
         raised = torch.full_like(at, 5.0)  # almost all information passes at first
@@ -89,10 +91,12 @@ class InformationBottleneck(Method):
             adam.step()
         return information(_blurred(torch.sigmoid(raised), dims, kernels), surprise) / math.log(2)
 
-    def _statistics(self, flat: FlatModel, key: str, at: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    def _statistics(
+        self, flat: FlatModel, x: Tensor, key: str, at: Tensor, dims: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
         """The mean and deviation of each channel, which broadcast to `at`."""
         if self.reference is not None:
-            known = flat.record(self.reference.to(at.device), layers=key)[key]
+            known = record_batch(flat, self.reference.to(x), [key])[key]
             known = per_sample(key, known, len(self.reference)).to(at)
             over: tuple[int, ...] = (0, *dims) if at.ndim > 2 else (0,)
         elif at.ndim > 2:

@@ -39,8 +39,7 @@ class OverFeatures(Method):
         options = self.feature_mask, self.n_segments, self.baselines, self.chunk
         game = Coalitions.of(flat, x, objective, wrt, *options)
         scores, diagnostics = self.scores(game)
-        values = game.spread(scores)
-        return values, {name: numbers.to(values) for name, numbers in diagnostics.items()}
+        return game.spread(scores), diagnostics
 
     @abstractmethod
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.method import Method, register
+from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.masked import Masked
-from netlens.attribution.perturbation.random_masks import cells_along, in_blocks, stream
+from netlens.attribution.perturbation.random_masks import cells_along, in_blocks
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks

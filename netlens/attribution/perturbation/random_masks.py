@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from netlens.attribution.noise import stream
 from netlens.errors import NetLensError
 
 _SMOOTH = {1: "linear", 2: "bilinear"}
@@ -48,9 +48,3 @@ def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probabi
     smooth = F.interpolate(cells[None, None], large, mode=_SMOOTH[len(counts)], align_corners=False)[0, 0]
     taken = smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
     return taken.clamp(max=1)  # weights that sum to 1 may round to more
-
-
-def stream(*numbers: int) -> torch.Generator:
-    """A generator whose numbers depend on these alone."""
-    seed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(seed[0]))

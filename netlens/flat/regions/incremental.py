@@ -86,10 +86,8 @@ class Incremental:
             nonlocal local
             value = step.layer(*inputs)
             self.shapes[step.key] = _shape(value)
-            if changed.isdisjoint(step.reads):
+            if step.hidden or changed.isdisjoint(step.reads):  # sizes are those of the sample
                 self.base[step.key] = value
-                return value
-            if step.hidden:
                 return value
             local = local and self.layouts.local(step, changed, self.shapes)
             if local:
@@ -179,7 +177,10 @@ class Incremental:
 
     def _pasted_cost(self, cut: Sequence[str]) -> Cost:
         """The cost of the full maps from which the rest goes on."""
-        return Cost(0.0, sum(_count(self.shapes[key]) for key in cut if key in self._after))
+        after = [key for key in cut if key in self._after]
+        # what depends on a size alone has as many rows as nobody knows, so it is made in the run that reads it
+        sized = {self.start, *(step.key for step in self.local)}.issuperset(after)
+        return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if sized else math.inf)
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
         own = [patches[key] for key in step.reads if key in patches]

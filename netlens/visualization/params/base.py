@@ -49,6 +49,15 @@ class Param(ABC):
     def decorrelate(self) -> bool:
         """Whether `values` are colours that vary independently in photographs, rather than red, green and blue."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether pictures of a batch are made of each other's tensors, too."""
+        return False
+
+    def take(self, rows: range) -> Param:
+        """What makes these pictures of the batch of their own tensors alone; only where nothing is `shared`."""
+        return self
+
     @abstractmethod
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         """The leaf tensors to optimise, whose first dimension is the batch; picture i depends on seed i alone."""

@@ -53,6 +53,12 @@ class Maco(Startable):
     def plain(self, **about: Any) -> Maco:
         return replace(self, **about, magnitude=None)
 
+    def take(self, rows: range) -> Maco:
+        if self.magnitude is None or self.magnitude.ndim == 3:
+            return self
+        seeds = self.seeds[rows.start : rows.stop]
+        return replace(self, batch=len(rows), seed=seeds, magnitude=self.magnitude[rows.start : rows.stop])
+
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
         # where a wave is its own mirror image, a real picture leaves its phase no choice but a sign

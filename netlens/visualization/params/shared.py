@@ -40,6 +40,10 @@ class Shared(Wrapped):
     def inner(self) -> Invertible:
         return self.param
 
+    @property
+    def shared(self) -> bool:
+        return True
+
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         own = self.param.start(device, dtype)
         shape = (self.batch, self.channels)

@@ -39,6 +39,13 @@ class Wrapped(Param):
     def decorrelate(self) -> bool:
         return self.inner.decorrelate
 
+    @property
+    def shared(self) -> bool:
+        return self.inner.shared
+
+    def take(self, rows: range) -> Param:
+        return self.inner.take(rows)
+
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         return self.inner.start(device, dtype)
 
