@@ -331,4 +331,4 @@ def test_by_the_usual_loss_a_root_the_style_comes_tenfold_nearer_as_well(flat, c
 def test_it_is_found_beside_dream_and_invert():
     assert visualization.stylize is stylize
     with pytest.raises(AttributeError, match="stylise"):
-        visualization.stylise
+        _ = visualization.stylise
