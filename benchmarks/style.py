@@ -23,7 +23,6 @@ from netlens.images import load, to_pil
 from netlens.style import StyleTransfer
 from netlens.style.colour import matched_moments
 from netlens.style.network import seeded
-from netlens.style.sight import with_channels
 from netlens.style.task import Task
 from netlens.visualization import FromImage
 from netlens.visualization.params.colour import grey
@@ -97,7 +96,7 @@ def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int)
     coloured = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
     light = Task.of(StyleTransfer(size=size, colour="luminance", loss="squared"), flat, content, style, None)
     alike = matched_moments(grey(picture), grey(light.original)).clamp(0, 1)
-    kept = light.at(1.0).value("content", with_channels(alike, light.content.shape[1]))
+    kept = light.at(1.0).value("content", coloured(alike, light.content.shape[1]))
     return [coloured.value("style", picture), kept]
 
 

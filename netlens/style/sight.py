@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.errors import ImageError
+from netlens.errors import ImageError, NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
-from netlens.images import MAX_PIXELS, load
+from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, Record
 from netlens.visualization.params.colour import grey
+from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.picture import seen_by
 
 SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
@@ -49,15 +50,13 @@ class _Reading(Objective):
 
 def picture(source: Any, what: str) -> Tensor:
     """(1, C, H, W) in [0, 1], float64: a picture of any kind that `images.load` takes, or a tensor (C, H, W)."""
-    if isinstance(source, Tensor):
-        one = source[0] if source.ndim == 4 and len(source) == 1 else source
-        if one.ndim != 3 or one.shape[0] not in (1, 3) or one.numel() == 0:
-            raise ImageError(f"{what} is one picture (C, H, W) of 1 or 3 channels, not {tuple(source.shape)}.")
-        values = one.detach().cpu().double() / (255 if one.dtype == torch.uint8 else 1)
-        if not values.isfinite().all() or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"{what} holds NaN or values outside of [0, 1]; undo its preprocessing or clamp it first.")
-        return values[None].clone()
-    return torch.from_numpy(np.array(load(source))).permute(2, 0, 1)[None].double() / 255
+    try:
+        pictures = pictures_of(source)
+    except NetLensError as error:
+        raise type(error)(f"{what}: {error}") from error
+    if len(pictures) != 1:
+        raise ImageError(f"{what} is one picture, not {len(pictures)}.")
+    return pictures
 
 
 def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) -> tuple[int, int]:
@@ -83,13 +82,6 @@ def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) ->
 def style_side(content: Sequence[int], scale: float) -> int:
     """The longer side of a style that is looked at beside a content of a height and width."""
     return round(min(max(content) * scale, MAX_PIXELS))  # more is too large, and could be infinite
-
-
-def with_channels(pictures: Tensor, channels: int) -> Tensor:
-    """Grey for a network of one channel, and three equal channels of grey for one that takes colours."""
-    if channels == 1:
-        return grey(pictures)
-    return pictures.expand(-1, channels, -1, -1) if pictures.shape[1] == 1 else pictures
 
 
 def mask_of(source: Any, what: str) -> Tensor:

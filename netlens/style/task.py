@@ -17,10 +17,11 @@ from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
 from netlens.style.colour import recoloured, with_chroma_of
 from netlens.style.layers import default_layers
 from netlens.style.losses import Look, content_loss, style_loss, value_at
-from netlens.style.sight import Sight, extent, mask_of, picture, style_side, with_channels
+from netlens.style.sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization import FromImage, Param
 from netlens.visualization.judge import channels_of
 from netlens.visualization.params.colour import grey
+from netlens.visualization.params.from_image import coloured
 from netlens.visualization.params.invertible import resampled
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Task:
         original = picture(content, "the content")
         original = resampled(original, extent(original.shape[2:], options.size, "the content"))
         base = grey(original) if options.colour == "luminance" else original
-        base = with_channels(base, channels)
+        base = coloured(base, channels)
         style_layers, content_layers = options.style_layers, options.content_layers
         if style_layers is None or content_layers is None:
             style_default, content_default = default_layers(flat, Sight(flat)(base))
@@ -173,14 +174,14 @@ class Stage:
         elif isinstance(options.start, str) and options.start in ("content", "style"):
             begin = self.content if options.start == "content" else self.styles[0]
         else:
-            begin = with_channels(picture(options.start, "the start"), self.content.shape[1])
+            begin = coloured(picture(options.start, "the start"), self.content.shape[1])
         return FromImage(resampled(begin, size), base, seed=options.seed)
 
 
 def _style(source: Any, i: int, content: Tensor, colour: str, channels: int) -> Tensor:
     style = picture(source, f"style {i}")
     both = max(style.shape[1], content.shape[1])  # in colour if either is, so that they can be matched
-    return with_channels(recoloured(with_channels(style, both), with_channels(content, both), colour), channels)
+    return coloured(recoloured(coloured(style, both), coloured(content, both), colour), channels)
 
 
 def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], ...]:
