@@ -8,9 +8,9 @@ OUT ?= out/demo.png
 .PHONY: demo test matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
-	@mkdir -p $(dir $(OUT))
-	@$(BIN)/netlens explain $(if $(IMAGE),$(IMAGE),images/scene.png) --model $(MODEL) \
-		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(METHOD),--method $(METHOD)) -o $(OUT)
+	@mkdir -p "$$(dirname "$(OUT)")"
+	@$(BIN)/netlens explain "$(if $(IMAGE),$(IMAGE),images/scene.png)" --model "$(MODEL)" \
+		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(METHOD),--method "$(METHOD)") -o "$(OUT)"
 
 test: .venv/installed-test
 	$(BIN)/ruff check .
@@ -28,10 +28,10 @@ scoreboard: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.scoreboard
 
 guide: .venv/installed-superpixels
-	$(BIN)/python -m benchmarks.guide --weights $(WEIGHTS) --photo $(PHOTO)
+	$(BIN)/python -m benchmarks.guide --weights "$(WEIGHTS)" --photo "$(PHOTO)"
 
 gallery: .venv/installed
-	$(BIN)/python -m benchmarks.gallery --weights $(WEIGHTS) --photos $(PHOTOS) $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m benchmarks.gallery --weights "$(WEIGHTS)" --photos "$(PHOTOS)" $(if $(ONLY),--only $(ONLY))
 
 benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward
@@ -42,7 +42,7 @@ rendering: .venv/installed-bench
 	$(BIN)/python -m benchmarks.rendering
 
 visual: .venv/installed-bench
-	$(BIN)/python -m benchmarks.visual --weights $(WEIGHTS) --photo $(PHOTO)
+	$(BIN)/python -m benchmarks.visual --weights "$(WEIGHTS)" --photo "$(PHOTO)"
 
 pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures

@@ -229,6 +229,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
         image = to_pil(image)
     elif isinstance(image, np.ndarray):
         image = from_array(image)
+    image = _upright(image)  # what is written says no more how it was held
     if image.mode not in ("L", "RGB") and not (image.mode in ("LA", "RGBA") and file_format in ("PNG", "WEBP", "TIFF")):
         image = load(image)
     # beside the target, for a rename is only atomic within one file system

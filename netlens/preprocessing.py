@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from numbers import Real
 from statistics import fmean
 from typing import Any
@@ -55,9 +56,10 @@ class Preprocessing:
             raise ImageError(
                 f"interpolation {self.interpolation!r} is unknown; use one of {', '.join(_INTERPOLATIONS)}."
             )
-        size = (1, 1) if self.size is None else self.size
-        sides = (*size, *(self.resize if isinstance(self.resize, tuple) else (self.resize,)))
-        if len(size) != 2 or any(side is not None and side < 1 for side in sides):
+        pairs = [pair for pair in (self.size, self.resize) if isinstance(pair, tuple)]
+        sides = [*chain(*pairs), *(() if self.resize is None or isinstance(self.resize, tuple) else (self.resize,))]
+        whole = all(isinstance(side, int | np.integer) and side >= 1 for side in sides)
+        if not whole or any(len(pair) != 2 for pair in pairs):
             raise ImageError(
                 f"size {self.size} or resize {self.resize} is not a (height, width) of at least one pixel."
             )

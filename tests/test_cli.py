@@ -133,3 +133,8 @@ def test_an_interrupt_leaves_no_picture(photo: str, monkeypatch: pytest.MonkeyPa
     result = run("explain", photo, "--method", FAST)
     assert result.exit_code == 1 and "Aborted" in result.output + result.stderr
     assert [path.name for path in Path().iterdir()] == [photo]
+
+
+def test_a_name_too_long_for_a_file_is_told_before_any_work(photo: str) -> None:
+    failed(run("dream", photo, "--layer", "stem", "-o", "y" * 253 + ".png"), "too long")
+    failed(run("dream", photo, "--layer", "stem", "-o", "y" * 400), "too long")

@@ -411,3 +411,13 @@ def test_importing_is_light():
 def test_pyimgys_torch_patch_is_never_loaded():
     images.load(np.zeros((4, 5), dtype=np.uint8))
     assert "pyimgy.optional.torch" not in sys.modules
+
+
+def test_a_photo_is_written_as_it_was_held(tmp_path):
+    stored = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "phone.png", exif=exif)
+    with Image.open(tmp_path / "phone.png") as photo:
+        images.save(photo, tmp_path / "out.png")
+    assert np.array_equal(pixels(images.load(tmp_path / "out.png")), pixels(images.load(tmp_path / "phone.png")))

@@ -162,3 +162,9 @@ def test_other_mistakes(flat):
         broken.layers["0"].weight[0, 0, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError):
         Saliency()(broken, X, region(1))
+
+
+@pytest.mark.parametrize("where", ["mask.png", [[1, 2], [3]], object()])
+def test_what_is_no_mask_is_refused_at_once(where):
+    with pytest.raises(NetLensError, match="a region is a mask of numbers"):
+        region(1, where)

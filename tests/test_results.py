@@ -280,3 +280,15 @@ def test_results_do_not_change_their_tensors():
     a.heatmap(), a.positive, a.negative, a - a, a.show(), heatmaps.reduce(a.values)
     assert torch.equal(a.values, values)
     assert torch.equal(a.image, image)
+
+
+def test_a_file_of_something_else_is_no_attribution(tmp_path):
+    tensors, header = {"images": torch.zeros(1, 3, 4, 4)}, {"provenance": asdict(provenance()), "seeds": [0]}
+    path = files.write(tmp_path / "render.safetensors", files.pack(".safetensors", tensors, header))
+    with pytest.raises(NetLensError, match="no attribution"):
+        Attribution.load(path)
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".npz")
+    assert files.write(path, b"all of it").read_bytes() == b"all of it" and list(tmp_path.iterdir()) == [path]

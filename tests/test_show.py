@@ -219,3 +219,16 @@ def test_a_panel_needs_attributions_of_one_length():
         panel([])
     with pytest.raises(NetLensError, match=r"\[1, 2\]"):
         panel([explain(torch.randn(n, 3, *SIZE)) for n in (1, 2)])
+
+
+def test_what_is_set_for_plots_does_not_touch_pictures():
+    a = explain(torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0)), method="layer1.0.relu_1")
+    before = a.show().rgba()
+    with mpl.rc_context({"image.origin": "lower", "text.usetex": True, "image.interpolation": "bicubic"}):
+        assert np.array_equal(a.show().rgba(), before)
+
+
+def test_a_colour_map_may_be_given_itself():
+    assert Look(cmap=mpl.colormaps["hot"]) == Look(cmap="hot")
+    with pytest.raises(NetLensError, match="no colour map 3"):
+        Look(cmap=3)

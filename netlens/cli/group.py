@@ -29,7 +29,7 @@ def reported() -> Iterator[None]:
         warnings.simplefilter("always", NetLensWarning)
         try:
             yield
-        except NetLensError as error:
+        except (NetLensError, OSError) as error:  # the latter of a file or folder that may not be looked at
             raise Failure(" ".join(str(error).split())) from error
         except (MemoryError, RuntimeError) as error:
             from netlens.flat.chunks import out_of_memory  # with torch, which other errors do not wait for

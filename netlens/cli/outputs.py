@@ -8,6 +8,8 @@ from pathlib import Path
 
 from netlens.errors import ImageError
 
+LONGEST_NAME = 255  # bytes, on all common file systems
+
 
 def output_path(output: str | None, default: str, inputs: Sequence[str] = (), suffix: str = ".png") -> Path:
     """The file to write, by `-o` or its default name in the working folder; checked."""
@@ -23,6 +25,8 @@ def output_path(output: str | None, default: str, inputs: Sequence[str] = (), su
 def check_output(path: Path, inputs: Sequence[str]) -> None:
     """Raise if a file cannot be written, or if it is one of those that are read, by themselves or with their folder."""
     folder = path.absolute().parent
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise ImageError(f"the name {path.name[:40]}… is too long for a file; choose a shorter -o.")
     if not folder.is_dir():
         raise ImageError(f"there is no folder {path.parent} to write {path.name} into; make it, or choose another -o.")
     if not os.access(folder, os.W_OK | os.X_OK):

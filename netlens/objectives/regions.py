@@ -33,6 +33,14 @@ class Region(Objective):
     where: Any = None
     weights: Tensor | None = field(default=None, kw_only=True)  # (N, h, w) once the region is settled
 
+    def __post_init__(self) -> None:
+        try:
+            _dimensions(self.where)
+        except (TypeError, ValueError, RuntimeError):
+            raise NetLensError(
+                f"a region is a mask of numbers (H, W) or a box (x0, y0, x1, y1), not {self.where!r}."
+            ) from None
+
     @property
     def layers(self) -> tuple[str, ...]:
         # the input's size tells what a box or mask is measured in

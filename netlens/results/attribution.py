@@ -213,6 +213,8 @@ class Attribution:
     def load(cls, path: str | Path) -> Attribution:
         """Read what `save` wrote as .safetensors or .npz: the same bits, on the CPU."""
         tensors, header = storage.unpack(path)
+        if "reduction" not in header:
+            raise ResultError(f"{path} holds no attribution.")
         start = "diagnostics."
         return cls(
             values=tensors["values"],

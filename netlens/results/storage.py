@@ -30,7 +30,7 @@ Header = Mapping[str, Any]
 def write(path: str | Path, data: bytes) -> Path:
     """Write a file whole or not at all: beside its place first, then renamed, so that no reader meets half of it."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         beside.write_bytes(data)
         beside.replace(path)

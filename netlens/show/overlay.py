@@ -47,7 +47,8 @@ class Look:
             choose("style", self.style, Style)
         if self.sign is not None:
             choose("sign", self.sign, Sign)
-        if self.cmap is not None and self.cmap not in mpl.colormaps:
+        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # that of a Colormap
+        if self.cmap is not None and (not isinstance(self.cmap, str) or self.cmap not in mpl.colormaps):
             raise ResultError(f"matplotlib has no colour map {self.cmap!r}; see matplotlib.colormaps.")
 
 

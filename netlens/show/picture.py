@@ -31,7 +31,7 @@ class Picture(Figure):
         rows = rows if height is None else height
         total, across = self.shape
         axes = self.add_axes((x / across, 1 - (y + rows) / total, columns / across, rows / total))
-        axes.imshow(pixels, interpolation="nearest", aspect="auto")
+        axes.imshow(pixels, interpolation="nearest", aspect="auto", origin="upper")
         axes.set_axis_off()
 
     def write(self, text: str, x: float, y: float, size: float, within: float, **style: Any) -> None:
@@ -43,7 +43,9 @@ class Picture(Figure):
             return
         total, across = self.shape
         points = size * 72 / DPI
-        line = self.text(x / across, 1 - y / total, text, va="top", fontsize=points, parse_math=False, **style)
+        line = self.text(
+            x / across, 1 - y / total, text, va="top", fontsize=points, parse_math=False, usetex=False, **style
+        )
         renderer = self.agg.get_renderer()
         width = line.get_window_extent(renderer).width
         if width > within:

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class Job:
             weights = _fingerprint(known) if known.is_file() else self.weights
         if self.start is not None:
             files["start"] = _fingerprint(self.start)
-        asked = files | {"options": as_settings(self.transfer), "model": self.model, "weights": weights}
+        # where it lies may be written in several ways
+        transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
+        asked = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
         return json.loads(json.dumps(asked))  # as it will be read back
 
 

@@ -137,7 +137,7 @@ def _batches(
     for path in files:
         try:
             one = preprocessing(path)[0]
-        except ImageError as error:
+        except (ImageError, NonFiniteError) as error:
             skipped.append((path, str(error)))
             continue
         if waiting and (len(waiting) == batch or one.shape != waiting[0].shape):

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from netlens import images
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
 from netlens.style import Batch, as_settings, contact_sheet, from_settings
 from netlens.style.batch import CONFIG, RESULT
+from netlens.style.contact import _fitting
 from netlens.style.network import seeded
 from tests.style.batches import SETTINGS, batch_file, contents, opener, run, write
 
@@ -193,3 +195,29 @@ def test_only_the_generator_that_is_put_back_is_seeded(monkeypatch):
     monkeypatch.setattr(torch, "manual_seed", everywhere)
     drawn = [seeded(lambda model, weights: torch.rand(3), "any", None, seed) for seed in (5, 5, 6)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 5), (100, 6), (2, 400), (1200, 3)])
+def test_a_contact_sheet_can_be_written_and_opened_whatever_its_length(rows, columns):
+    side = _fitting(rows, columns, 256)
+    letter = max(10, round(0.056 * side))
+    height, width = rows * (side + 2 * letter) + letter, columns * (max(side, 8 * letter) + letter // 2) + letter
+    assert height * width <= images.MAX_PIXELS and max(height, width) <= 65_500
+    assert side == 256 or side >= 16
+
+
+def test_pictures_of_a_contact_sheet_have_the_side_that_is_asked_for(file, tmp_path):
+    sheet = images.load(contact_sheet(run(file, tmp_path / "out"), tmp_path / "sheet.jpg", side=200))
+    assert 5 * 200 < sheet.width < 5 * 210 + 20 and 2 * 200 < sheet.height < 2 * 240
+
+
+def test_too_many_pictures_for_a_sheet_are_told():
+    with pytest.raises(NetLensError, match="divide the batch"):
+        _fitting(100_000, 5, 256)
+
+
+def test_a_start_may_be_named_in_several_ways(file, tmp_path, monkeypatch):
+    write(file, settings={"own": SETTINGS | {"start": "dots.png"}})
+    assert {outcome.what for outcome in run(file, tmp_path / "out")} == {"made"}
+    monkeypatch.chdir(file.parent)
+    assert {outcome.what for outcome in run(Path(file.name), tmp_path / "out")} == {"skipped"}

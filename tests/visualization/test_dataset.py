@@ -188,3 +188,11 @@ def test_batches_are_halved_when_memory_runs_out(flat, folder, monkeypatch):
     monkeypatch.setattr(FlatModel, "record", short)
     found = most_exciting(flat, channel("2", 1), folder, k=4)
     assert max(sizes) > 3 and [one.path for one in found] == [one.path for one in expected]
+
+
+def test_a_picture_of_nan_is_skipped_as_a_broken_one(flat, tmp_path):
+    Image.fromarray(np.full((50, 50), np.nan, dtype=np.float32)).save(tmp_path / "nan.tif")
+    Image.fromarray(np.zeros((50, 50, 3), dtype=np.uint8)).save(tmp_path / "whole.png")
+    with pytest.warns(NetLensWarning, match=r"1 of 2 files were skipped: nan\.tif"):
+        found = most_exciting(flat, channel("0", 0), tmp_path, k=2)
+    assert [one.path.name for one in found] == ["whole.png"]
