@@ -10,12 +10,14 @@ from netlens.flat.model import FlatModel
 # within a block, from the first permutation to the one back; and the permuted part of a LayerNorm2d
 _CHANNELS_LAST = tuple(f".block.{i}" for i in range(1, 6))
 _NORM = (".permute", ".layer_norm")
+_BACK = ".block.6.permute"
 
 
 def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
     if activation.ndim != 4:
         return None
-    return activation.permute(0, 3, 1, 2) if key.endswith((*_CHANNELS_LAST, *_NORM)) else activation
+    last = key.endswith((*_CHANNELS_LAST, *_NORM)) and not key.endswith(_BACK)
+    return activation.permute(0, 3, 1, 2) if last else activation
 
 
 @register("torchvision.models.convnext.ConvNeXt")

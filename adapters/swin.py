@@ -141,7 +141,7 @@ def window_attention_v2(module: nn.Module) -> nn.Module:
 
 def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
     """Maps keep their channels last between the first and the last permutation; windows have no grid of their own."""
-    if key in ("features.0.0", "permute", "avgpool", *flat.inputs):
+    if key in ("features.0.0", "permute", "permute.permute", "avgpool", *flat.inputs):
         return activation
     inside = ".attn." in key and not key.endswith(".reverse")
     return activation.permute(0, 3, 1, 2) if activation.ndim == 4 and not inside else None

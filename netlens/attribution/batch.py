@@ -8,12 +8,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
 from netlens.flat.model import OUTPUT
 from netlens.flat.taps import tapped_visit
+from netlens.rules.calls import innermost
 
 
 def are_copies(x: Tensor) -> bool:
@@ -49,9 +51,10 @@ def record_batch(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, A
 def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -> set[str]:
     """Which of the keys hold tensors with the samples first, of one row or several for each.
 
-    Runs of one sample and of two that are equal tell them from sizes, positions, and tokens that come before samples.
-    These are made once. For less than `least` samples they are not worth their while, and none is said to, so that an
-    answer does not depend on what was asked before.
+    Runs of two samples, each alone and both together, tell them from sizes, positions, tokens that come before samples,
+    and from what a batch norm without statistics of its own makes of a batch. These are made once. For less than
+    `least` samples they are not worth their while, and none is said to, so that an answer does not depend on what was
+    asked before.
     """
     if len(x) < least:
         return set()
@@ -61,36 +64,47 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
     if new:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            one, two = (flat.run({flat.inputs[0]: _noise(x).expand(n, *x.shape[1:])}, new) for n in (1, 2))
-        found |= {key: _doubles(one[key], two[key]) for key in new}
+            pair = _pair(x)
+            one, other, both = (flat.run({flat.inputs[0]: some}, new) for some in (pair[:1], pair[1:], pair))
+        found |= {key: _joins(both[key], one[key], other[key]) for key in new}
     return {key for key in keys if found.get(key, False)}
 
 
 _WITH_ROWS: WeakKeyDictionary[FlatModel, dict[Any, dict[str, bool]]] = WeakKeyDictionary()
 
 
-def _noise(x: Tensor) -> Tensor:
-    """A sample like those of x whose parts all differ, as those of an image of one colour do not."""
+def mixing(flat: FlatModel) -> str | None:
+    """The key of a layer by which samples that run together change each other: a norm over the batch."""
+    for step in flat.program.steps:
+        inner: Any = innermost(step.layer)
+        if isinstance(inner, _BatchNorm) and inner.running_mean is None:
+            return step.key
+    return None
+
+
+def _pair(x: Tensor) -> Tensor:
+    """Two samples like those of x, of other statistics, whose parts all differ, unlike those of one colour."""
     if not x.is_floating_point():
-        return x[:1]
-    return torch.randn(1, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
+        return x[[0, -1]]
+    noise = torch.randn(2, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
+    return torch.cat([noise[:1], noise[1:] / 4 + 1])
 
 
-def _doubles(one: Any, two: Any) -> bool:
-    """Whether what is of two equal samples is what is of one, twice."""
-    ones, twos = pytree.tree_leaves(one), pytree.tree_leaves(two)
-    return len(ones) == len(twos) and all(map(_is_twice, ones, twos))
+def _joins(both: Any, one: Any, other: Any) -> bool:
+    """Whether what is of two samples is what is of one, and then what is of the other."""
+    leaves = [pytree.tree_leaves(value) for value in (both, one, other)]
+    return len({len(some) for some in leaves}) == 1 and all(map(_is_joined, *leaves))
 
 
-def _is_twice(own: Any, other: Any) -> bool:
-    if not isinstance(own, Tensor) or own.ndim == 0 or other.shape != (2 * len(own), *own.shape[1:]):
+def _is_joined(both: Any, one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or one.ndim == 0 or one.shape != other.shape:
         return False
-    twice = torch.cat([own, own])
-    if own.numel() == 0 or not own.is_floating_point():
-        return torch.equal(other, twice)
+    joined = torch.cat([one, other])
+    if both.shape != joined.shape or one.numel() == 0 or not one.is_floating_point():
+        return torch.equal(both, joined)
     # rows of tokens that come before samples are as many, in another order; rounding depends on the number of samples
-    rounding = torch.finfo(own.dtype).eps ** (1 / 3) * own.nan_to_num(0, 0, 0).abs().amax()
-    return torch.allclose(other, twice, rtol=0, atol=float(rounding), equal_nan=True)
+    rounding = torch.finfo(one.dtype).eps ** (1 / 3) * joined.nan_to_num(0, 0, 0).abs().amax()
+    return torch.allclose(both, joined, rtol=0, atol=float(rounding), equal_nan=True)
 
 
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

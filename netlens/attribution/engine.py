@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netlens.attribution.batch import are_copies, record_batch, repeated, with_rows
+from netlens.attribution.batch import are_copies, mixing, record_batch, repeated, with_rows
 from netlens.attribution.recording import Recording, recording_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel, Rules
@@ -72,7 +72,7 @@ def recorded(
         own = objective if last - first == len(x) else objective.take(range(first, last))
         return _passed(flat, runner, arrange(x[first:last]), [own], keys)
 
-    splits = objective.splits and all(rule.splits for rule in own_rules)
+    splits = objective.splits and all(rule.splits for rule in own_rules) and mixing(flat) is None
     splits = splits and not followed and set(keys) <= flat.program.reached(flat.inputs)
     if len(x) == 1 or not splits:
         found = work(0, len(x))

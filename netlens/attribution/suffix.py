@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.attribution.batch import mixing
 from netlens.attribution.copies import Copies, digests
 from netlens.attribution.engine import (
     activations_of,
@@ -59,6 +60,12 @@ class Suffix:
         with torch.no_grad():
             known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
         real_tensor(wrt, known[wrt])
+        norm = mixing(flat)
+        if norm is not None and norm in after:
+            raise NotApplicable(
+                f"{norm!r} of {flat.name} normalises over the batch, so that variants which run together would change "
+                "each other; give it running statistics, or take a method of one run, such as Saliency."
+            )
         shared = frozenset(known) - flat.program.reached(flat.inputs)
         check_rows(flat, x, known)
         runner = fast(flat, keep=(*known, *wanted)) if many else flat

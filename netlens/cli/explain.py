@@ -81,7 +81,9 @@ def _attributions(lens: NetLens, names: list[str], layer: str | None) -> Iterato
     }
     start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
-        click.echo(f"  the run that methods share: {time.perf_counter() - start:.2f} s")
+        seconds = time.perf_counter() - start
+        if seconds >= 0.005:  # else nothing is shared
+            click.echo(f"  the run that methods share: {seconds:.2f} s")
         for name, method in methods.items():
             start = time.perf_counter()
             try:

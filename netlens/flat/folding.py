@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netlens.errors import NetLensError
 from netlens.flat.precision import widest
 from netlens.flat.program import Program, Step
+from netlens.flat.taps import edited, tapped_visit
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -22,18 +23,25 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
-def folded(flat: FlatModel) -> FlatModel:
+def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     """The network with every batch norm that alone reads a convolution or linear layer done by that layer.
 
     It computes the same to rounding, with one pass over the activations less for each batch norm. Keys stay: the
     convolution's now holds both, and the batch norm's an `Identity`. The weights of folded layers are made from the
-    network's as they are now; all others stay shared. A batch norm that reads anything else stays as it is.
+    network's as they are now; all others stay shared. A batch norm that reads anything else stays as it is, and so do
+    the activations at `keep`. Hooks that edit activations do so in the folded network, too, and see what they would.
     """
-    layers = foldings(flat.program)
+    visit = tapped_visit(flat) if edited(flat) else None
+    if visit is not None:
+        keep = list(flat.layers) if visit.keys is None else {*keep, *visit.keys}
+    layers = foldings(flat.program, keep)
     if not layers:
         return flat
     steps = tuple(replace(step, layer=layers[step.key]) if step.key in layers else step for step in flat.program.steps)
-    return flat.edited(replace(flat.program, steps=steps))
+    view = flat.edited(replace(flat.program, steps=steps))
+    if visit is not None:
+        view.origin = flat.origin
+    return view
 
 
 def foldings(program: Program, keep: Collection[str] = ()) -> dict[str, nn.Module]:

@@ -103,6 +103,10 @@ class Hooks(Tap):
         self._exit = ExitStack()
         self._open = False
 
+    @property
+    def changes(self) -> bool:
+        return bool(self.edits)
+
     def __enter__(self) -> Hooks:
         if self._open:
             raise RecordError("these Hooks are open already; make another Hooks for a block inside.")

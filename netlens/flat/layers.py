@@ -76,6 +76,20 @@ class Subtract(Function):
     """`a - b`, also with a constant."""
 
 
+class Clamp(nn.Hardtanh):
+    """`torch.clamp` on both sides, whose gradient, other than a Hardtanh's, passes at the ends."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.clamp(input, self.min_val, self.max_val)
+
+
+class ClampFromZero(nn.ReLU):
+    """`torch.clamp(min=0)`, whose gradient, other than a ReLU's, passes at zero."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.clamp(input, min=0)
+
+
 class Multiply(Function):
     """`a * b`, also with a constant."""
 

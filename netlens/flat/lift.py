@@ -33,6 +33,9 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         else:
             if isinstance(first, Slot) and inputs == 1:
                 return lifted.eval(), [first.index]
+    if function in _WITHOUT_CUDNN:
+        function, args = _WITHOUT_CUDNN[function], args[:5]
+        kwargs = {name: value for name, value in kwargs.items() if not name.startswith("cudnn_enable")}
     layer = _TYPES.get(function, layers.Apply)
     function = Named(_DISPATCHED[function]) if function in _DISPATCHED else function
     if function in _OF_ANY_STRIDES and not any(isinstance(one, torch.dtype) for one in (*args, *kwargs.values())):
@@ -168,10 +171,10 @@ def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
-    """A clamp from below at 0 is a ReLU by another name; one on both sides is a Hardtanh."""
+    """A clamp from below at 0 is a ReLU but at 0; one on both sides is a Hardtanh but at its ends."""
     if min is None or (max is None and min != 0):
         raise TypeError
-    return nn.ReLU() if max is None else nn.Hardtanh(min, max)
+    return layers.ClampFromZero() if max is None else layers.Clamp(min, max)
 
 
 def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Module:
@@ -209,6 +212,9 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.adaptive_avg_pool2d: _module(nn.AdaptiveAvgPool2d),
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
 }
+
+# the same but for a last argument, which is about speed
+_WITHOUT_CUDNN: dict[Any, Callable[..., Any]] = {torch.layer_norm: F.layer_norm, torch.group_norm: F.group_norm}
 
 # a view of other strides may be asked for here than in the original, whose memory is laid out in another way
 _OF_ANY_STRIDES: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}

@@ -27,6 +27,11 @@ class Tap(ABC):
         """Whether it looks at the value at `key`."""
         return self.keys is None or key in self.keys
 
+    @property
+    def changes(self) -> bool:
+        """Whether it may change what the network computes."""
+        return False
+
     def layer(self, key: str) -> nn.Module | None:
         """A layer to run instead of the one at `key`; None for no change."""
         return None
@@ -76,6 +81,11 @@ def tapped_visit(flat: nn.Module) -> Visit | None:
 
     every = any(tap.keys is None for tap in taps)
     return Visit(run, None if every else frozenset().union(*(tap.keys or () for tap in taps)))
+
+
+def edited(flat: nn.Module) -> bool:
+    """Whether a tap that is active for `flat` may change what it computes."""
+    return any(tap.changes for tap in _active(flat))
 
 
 def _active(flat: nn.Module) -> list[Tap]:

@@ -168,7 +168,7 @@ class _Unroll:
         """A key that no step has yet: the stem itself, else with the number of the call."""
         key = stem
         count = 0
-        while key in self.used or (not module and key in self.taken):
+        while key in self.used or ((count or not module) and key in self.taken):
             count += 1
             key = f"{stem}_{count}"
         self.used.add(key)

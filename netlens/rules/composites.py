@@ -223,5 +223,15 @@ def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
     if step.reads[0] in flat.inputs:
         return pixel
     weight: Tensor = step.layer.weight  # type: ignore[assignment]
-    with torch.no_grad():
-        return flat.record(pixel.to(weight).expand(1, channels, *pixel.shape[2:]), layers=step.reads[0])[step.reads[0]]
+    try:
+        with torch.no_grad():
+            whole = pixel.to(weight).expand(1, channels, *pixel.shape[2:])
+            seen = flat.record(whole, layers=step.reads[0])[step.reads[0]]
+    except RuntimeError:  # of what cannot be run on a single pixel
+        seen = None
+    if not isinstance(seen, Tensor) or seen.shape != whole.shape:
+        raise NotApplicable(
+            f"what stands before {step.key!r} of {flat.name} is not done pixel by pixel (padding, pooling, a branch), "
+            "so the box of its inputs is not known; take epsilon_plus_flat."
+        )
+    return seen

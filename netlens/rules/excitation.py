@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Add, MatMul, Mean
+from netlens.flat.layers import Add, MatMul, Mean, Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, vjp
@@ -36,22 +36,28 @@ class Excitation(Composite):
             return relevance.passing()
         if isinstance(layer, (Add, Mean, MatMul, *_AVERAGES)):
             return of_the_same_sign(0, takers)
+        if isinstance(layer, Subtract) and layer.plain and len(layer.args) == 2:
+            return of_the_same_sign(0, takers, (1, -1))
         return relevance.epsilon(self.stabilizer, takers)
 
     def norms(self) -> Rule:
         return relevance.passing()
 
 
-def of_the_same_sign(epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None) -> Rule:
+def of_the_same_sign(
+    epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None, signs: Sequence[int] | None = None
+) -> Rule:
     """A sum's relevance is shared among the inputs that have its sign, by size; `active` as for `relevance.epsilon`.
 
-    For layers whose coefficients are not negative: sums, means, and the product of attention with its values.
+    For layers whose coefficients are not negative: sums, means, and the product of attention with its values. Those of
+    a difference have the `signs` (1, -1).
     """
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance_: Tensor
     ) -> Sequence[Tensor | None]:
         takes = [True] * len(inputs) if active is None else active
+        turns = [1] * len(inputs) if signs is None else signs
         found: list[Tensor | None] = [
             torch.zeros_like(value) if take else None for value, take in zip(inputs, takes, strict=True)
         ]
@@ -61,10 +67,11 @@ def of_the_same_sign(epsilon: float = relevance.STABILIZER, active: Sequence[boo
                 continue
             with torch.enable_grad():
                 own = [
-                    (value * sign).clamp(min=0).requires_grad_() if take else value
-                    for value, take in zip(inputs, takes, strict=True)
+                    (value * (sign * turn)).clamp(min=0).requires_grad_() if take else value * turn
+                    for value, take, turn in zip(inputs, takes, turns, strict=True)
                 ]
-                total = layer(*own)
+                # in a difference, what counts against it counts for its opposite
+                total = layer(*(value * turn for value, turn in zip(own, turns, strict=True)))
             gradients = vjp(total, own, relevance.quotient(mine, total, epsilon))
             for i, (value, gradient) in enumerate(zip(own, gradients, strict=True)):
                 if found[i] is not None and gradient is not None:

@@ -81,6 +81,8 @@ def role_of(layer: nn.Module) -> Role:
         inner = inner.inner
     if has_weights(layer):  # one that is called with more than its input has no place to put other weights
         return Role.WEIGHTS
+    if getattr(inner, "running_mean", None) is not None:  # whatever its type, it knows its mean and deviation
+        return Role.MIXES
     for kinds, role in _TYPES:
         if isinstance(inner, kinds):
             return role

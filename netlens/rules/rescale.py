@@ -98,6 +98,8 @@ def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
     """How a layer propagates of which the `active` inputs change; None where its true gradient is right."""
     layer = innermost(step.layer)
     taken = uses(step, active)
+    if name_of(layer) == "setitem" and _changes(layer.args[1], step, active):
+        return chosen  # the places are a mask of what changes
     if taken == 0 or is_linear(layer) or getattr(layer, "return_indices", False):
         return None
     if is_product(layer) or name_of(layer) in ("where", "masked_fill"):

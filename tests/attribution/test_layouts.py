@@ -22,6 +22,7 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     SmoothGradient,
+    full_gradients,
 )
 from netlens.attribution.batch import record_batch, with_rows
 from netlens.errors import NotApplicable
@@ -323,3 +324,28 @@ def test_an_objective_of_the_batch_as_one_sees_all_copies():
     objective = logit([0, 1, 3]) - 0.3 * diversity("a")
     method = Occlusion(6, 6, chunk=3)
     assert_close(method(flat, x, objective).values, method(flat, x.clone(), objective).values)
+
+
+def test_samples_that_change_each_other_do_not_run_as_variants() -> None:
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(144, 3),
+    )
+    flat = FlatModel.from_nn_Module(nn.Sequential(*layers).double())
+    x = torch.randn(7, 3, 8, 8, dtype=torch.float64) * torch.arange(1, 8)[:, None, None, None]
+    known = record_batch(flat, x, ["2"])["2"]
+    with torch.no_grad():
+        assert_close(known, flat.run({flat.inputs[0]: x}, ["2"])["2"])
+    assert with_rows(flat, x, ["0", "1", "2"]) == {"0"}
+    with pytest.raises(NotApplicable, match=r"'1' of .* normalises over the batch"):
+        IntegratedGradients()(flat, x[:1], logit(0))
+    assert IntegratedGradients()(flat, x[:1], logit(0), wrt="2").values.isfinite().all()
+    point = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(flat(point)[:, 0].sum(), point)
+    assert_close(Saliency()(flat, x, logit(0)).values, gradient.abs())
+    parts = sum(part.flatten(1).sum(1) for _, part in full_gradients(flat, x[:1], logit(0)))
+    assert_close(parts, flat(x[:1])[:, 0].detach())

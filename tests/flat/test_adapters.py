@@ -252,3 +252,11 @@ def test_logits_of_the_usual_structures():
     for nothing in (None, {}, (), "text", {"a": 1}):
         with pytest.raises(NotApplicable, match="holds no class scores"):
             logits_of(nothing)
+
+
+@pytest.mark.parametrize(("name", "key"), [("convnext", "features.1.1.block.6"), ("swin", "permute")])
+def test_maps_that_were_permuted_back_have_their_channels_first(name, key):
+    flat, x = made(name), torch.rand(1, 3, 64, 64)
+    key = flat.key(key)
+    at = flat.record(x, layers=key)[key]
+    assert grid_of(flat, key, at) is at and at.shape[2] == at.shape[3] != at.shape[1]

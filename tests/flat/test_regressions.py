@@ -143,3 +143,18 @@ def test_errors_that_were_missing() -> None:
 
     with pytest.raises(NotApplicable, match="networks of one input; two has a, b"):
         Saliency()(FlatModel.from_nn_Module(Two()), torch.randn(1, 2), logit(0))
+
+
+@pytest.mark.parametrize(
+    "clamp",
+    [lambda x: x.clamp(0, 1), lambda x: x.clamp(min=0), lambda x: torch.clamp(x, -1, 2), lambda x: x.clip(0, 1)],
+)
+def test_a_clamp_passes_gradients_at_its_ends(clamp):
+    class Clamped(nn.Module):
+        def forward(self, x):
+            return (clamp(x) * torch.arange(1.0, 6)).sum(1)
+
+    x = torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]], requires_grad=True)
+    flat, module = FlatModel.from_nn_Module(Clamped()), Clamped()
+    ours, theirs = (torch.autograd.grad(one(x).sum(), x)[0] for one in (flat, module))
+    assert torch.equal(ours, theirs)

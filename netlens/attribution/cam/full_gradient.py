@@ -38,7 +38,7 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
     points = full_points(flat, objective)
     activations, gradients = gradients_of(flat, x, objective, points)
     yield points[0], activations[0] * gradients[0]
-    read = dict.fromkeys(key for step in biased if not isinstance(step.layer, _KNOWN) for key in step.reads)
+    read = dict.fromkeys(key for step in biased if not _is_known(step.layer) for key in step.reads)
     with torch.no_grad():
         inputs = activations_of(flat, x, list(read)) if read else {}
         for step, activation, gradient in zip(biased, activations[1:], gradients[1:], strict=True):
@@ -78,6 +78,11 @@ def _has_bias(step: Step, from_input: set[str]) -> bool:
         return True
     adds_a_number = isinstance(layer, Add) and not all(isinstance(arg, Slot) for arg in layer.args)
     return adds_a_number or not from_input.issuperset(step.reads)
+
+
+def _is_known(layer: nn.Module) -> bool:
+    """Whether its weights say its bias."""
+    return isinstance(layer, _KNOWN) and getattr(layer, "running_mean", layer.weight) is not None
 
 
 def _bias(step: Step, activation: Tensor, inputs: Mapping[str, Any], from_input: set[str]) -> Tensor:

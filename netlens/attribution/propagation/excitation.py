@@ -29,6 +29,6 @@ class ExcitationBackprop(Method):
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        flat = folded(flat)
+        flat = folded(flat, keep=flat.keys_of(objective.layers))
         with torch.autocast(x.device.type, enabled=False):  # it divides by activations, which half precision rounds off
             return gradient_of(flat.with_rules(Excitation()(flat)), x, objective, wrt)[1]

@@ -64,17 +64,20 @@ class LRP(Method):
         """The relevance at each of these layers (and "input"), in one pass."""
         keys = flat.keys_of(layers)
         with torch.autocast(x.device.type, enabled=False):  # it divides by activations, which half precision rounds off
-            _, found = gradients_of(self.view(flat), x, _Share(objective), keys)
+            _, found = gradients_of(self.view(flat, flat.keys_of(objective.layers)), x, _Share(objective), keys)
         return dict(zip(keys, found, strict=True))
 
-    def view(self, flat: FlatModel) -> FlatModel:
-        """The network with batch norm folded, in which the gradient is relevance; hooks read it as any gradient."""
+    def view(self, flat: FlatModel, keep: Sequence[str] = ()) -> FlatModel:
+        """The network with batch norm folded, in which the gradient is relevance; hooks read it as any gradient.
+
+        keep: keys of which an objective reads the activations, which therefore stay as they are.
+        """
         chosen = COMPOSITES[self.composite]() if isinstance(self.composite, str) else self.composite
         options: dict[str, Any] = {"epsilon": self.epsilon, "attention": self.attention}
         chosen = replace(chosen, **{name: value for name, value in options.items() if value is not None})
-        twin = fast(flat)
+        twin = fast(flat, keep)
         if twin is flat:  # hooks listen to it, which must not change what relevance is
-            twin = folded(flat)
+            twin = folded(flat, keep)
         view = twin.with_rules(chosen(twin))
         return view if self.rules is None else view.with_rules(self.rules)
 
