@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Divide, Slot
+from netlens.flat.layers import Divide, Function, Slot
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
@@ -98,7 +98,7 @@ def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
     """How a layer propagates of which the `active` inputs change; None where its true gradient is right."""
     layer = innermost(step.layer)
     taken = uses(step, active)
-    if name_of(layer) == "setitem" and _changes(layer.args[1], step, active):
+    if isinstance(layer, Function) and name_of(layer) == "setitem" and _changes(layer.args[1], step, active):
         return chosen  # the places are a mask of what changes
     if taken == 0 or is_linear(layer) or getattr(layer, "return_indices", False):
         return None
