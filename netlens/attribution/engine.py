@@ -72,9 +72,8 @@ def recorded(
         own = objective if last - first == len(x) else objective.take(range(first, last))
         return _passed(flat, runner, arrange(x[first:last]), [own], keys)
 
-    splits = objective.splits and all(rule.splits for rule in own_rules) and mixing(flat) is None
-    splits = splits and not followed and set(keys) <= flat.program.reached(flat.inputs)
-    if len(x) == 1 or not splits:
+    splits = len(x) > 1 and objective.splits and all(rule.splits for rule in own_rules) and not followed
+    if not splits or mixing(flat) is not None or not set(keys) <= flat.program.reached(flat.inputs):
         found = work(0, len(x))
     elif are_copies(x) and not own_rules and set(keys) <= {*flat.inputs, *with_rows(flat, x, keys)}:
         # rules may propagate once; an activation without a row per sample is for runs of several samples to show

@@ -166,7 +166,7 @@ def test_no_run_is_wasted_and_none_is_larger_than_the_chunk(method, runs, cases)
     flat = case.flat.prepend("counting", Counting())
     mask = patches(15, 20, 6)
     replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0), wrt="counting")
-    assert sum(batches) == 3 + (1 + 2)  # what comes before runs once, and once more to tell whose the rows are
+    assert sum(batches) == 3 + (1 + 1 + 2)  # what comes before runs once, and once more to tell whose the rows are
     batches.clear()
     replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0), wrt="counting")
     assert sum(batches) == 3
