@@ -198,7 +198,7 @@ def test_what_comes_before_the_layer_of_ablation_and_score_cam_runs_once(convent
 
     flat = flat.insert_after("trunk.3", "killing", Killing())
     METHODS["ablation_cam"](layer="killing")(flat, case.x, logit(0))
-    assert sum(early) == 3 + (1 + 1 + 2)  # once more, of two samples alone and together, to tell whose the rows at the layer are
+    assert sum(early) == 3 + (1 + 1 + 2)  # once more, of two samples alone and together, to tell whose the rows are
     # each of the six channels that live, and the samples themselves
     assert sum(late) == 3 * (6 + 1)
     early.clear()
