@@ -26,6 +26,7 @@ from netlens.style.network import seeded
 from netlens.style.task import Task
 from netlens.visualization import FromImage
 from netlens.visualization.params.colour import grey
+from netlens.visualization.params.from_image import coloured
 from netlens.zoo import open_network
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -93,11 +94,11 @@ def row(
 def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int) -> list[float]:
     """The style (Gram) loss of a finished picture, as it is saved, and the content loss of its luminance."""
     picture = FromImage(load(to_pil(images[0]))).pictures
-    coloured = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
+    whole = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
     light = Task.of(StyleTransfer(size=size, colour="luminance", loss="squared"), flat, content, style, None)
     alike = matched_moments(grey(picture), grey(light.original)).clamp(0, 1)
     kept = light.at(1.0).value("content", coloured(alike, light.content.shape[1]))
-    return [coloured.value("style", picture), kept]
+    return [whole.value("style", picture), kept]
 
 
 if __name__ == "__main__":
