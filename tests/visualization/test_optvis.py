@@ -108,7 +108,7 @@ def test_a_batch_in_chunks_is_the_batch(mobilenet, monkeypatch, objective, chunk
         return original(self, images, *rest, **more)
 
     monkeypatch.setattr(Judge, "__call__", counted)
-    monkeypatch.setattr(ascent, "fitting", lambda meter: 2 * chunk)  # half of what fits is run
+    monkeypatch.setattr(ascent, "fitting", lambda meter: chunk)
     assert_same(rendered(mobilenet, objective, Fourier(20, batch=3), **options), whole, atol=1e-9)
     assert max(runs) == chunk
 
