@@ -144,7 +144,7 @@ class Ascent:
         if self.chunks.size is None:  # measured apart, so that a resumed run has the chunks of one in one go
             with metered() as meter:
                 work(0, 1)
-            self.chunks.size = max(1, fitting(meter) // 2)  # on the way back, each layer's gradient takes as much again
+            self.chunks.size = fitting(meter)
         values, gradients = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
         return torch.cat(values), torch.cat(gradients)
 
