@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Adam
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
@@ -219,7 +220,7 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
         (lambda: Shared(CPPN(8)), "CPPN cannot"),  # type: ignore[arg-type]
         (lambda: Pixel(8).of_image(torch.zeros(1, 3, 8, 9)), r"\(3, 8, 9\) cannot start"),
         (lambda: Shared(Maco(8)), "Maco cannot"),  # type: ignore[arg-type]
-        (lambda: FromImage(torch.zeros(3, 8, 8), CPPN), "cannot"),  # type: ignore[arg-type]
+        (lambda: FromImage(torch.zeros(3, 8, 8), Alpha), "can start at an image"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.full((3, 8, 8), 1.5)), r"not \[0, 1\]"),
         (lambda: FromImage(torch.full((3, 8, 8), torch.nan)), "NaN or Inf"),
         (lambda: FromImage(torch.zeros(8, 8)), r"\(C, H, W\)"),
@@ -236,3 +237,21 @@ def test_options_are_values() -> None:
     assert Fourier(8, batch=2, seed=[1, 2]) == Fourier(8, batch=2, seed=(1, 2))
     assert hash(Fourier(8, batch=2, seed=[1, 2])) == hash(Fourier(8, batch=2, seed=(1, 2)))
     assert replace(Fourier(8), size=9).extent == (9, 9)
+
+
+@pytest.mark.parametrize("kind", ["pixel", "fourier", "pyramid", "cppn"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_standard_learning_rate_suits_every_kind(kind: str, seed: int) -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 24), torch.linspace(-1, 1, 32), indexing="ij")
+    goal = 0.5 + 0.4 * torch.stack([(3 * x).sin(), (2 * y + x).cos(), -x * y])
+    param = OWN[kind]((24, 32), seed=seed)
+    parameters = param.start()
+    optimiser = Adam(parameters, lr=0.05)
+    losses = []
+    for _ in range(100):
+        optimiser.zero_grad()
+        loss = (param.image(parameters) - goal).square().mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 5

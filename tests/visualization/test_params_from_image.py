@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,21 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.optim import Adam
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
 from netlens.images import load
-from netlens.visualization import Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
+from netlens.visualization import CPPN, Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
 from netlens.visualization.params.colour import MIX, from_image, mixed, to_image, unmixed
-from netlens.visualization.params.invertible import Invertible, Startable
+from netlens.visualization.params.invertible import Invertible, Startable, resampled
 
 BASES: list[Startable | type[Startable]] = [
     Pixel,
     Fourier,
     Pyramid,
     Maco,
+    CPPN,
     Fourier(decorrelate=False),
     Pyramid(levels=2),
 ]
@@ -53,7 +56,10 @@ def test_eight_bits_come_back_to_the_grey_level(
     assert torch.equal((image * 255).round().to(torch.uint8), picture)
     assert psnr(image, picture / 255) > 50
     assert all(p.is_leaf and p.requires_grad and p.dtype == dtype for p in parameters)
-    assert all(g.isfinite().all() and g.any() for g in torch.autograd.grad(image.square().sum(), parameters))
+    gradients = torch.autograd.grad(image.square().sum(), parameters)
+    # a network that adds nothing yet has its last layer alone to begin with
+    first = gradients[-2:] if base is CPPN else gradients
+    assert all(g.isfinite().all() for g in gradients) and all(g.any() for g in first)
 
 
 @pytest.mark.parametrize("level", [0, 255])
@@ -177,6 +183,31 @@ def test_maco_at_symmetric_pictures_keeps_the_signs_of_waves(size: tuple[int, in
     param = FromImage(mirrored, Maco)
     parameters = param.start(dtype=torch.float64)
     assert_close(param.image(parameters), mirrored, rtol=0, atol=1 / 512)
+
+
+def test_a_network_of_places_adds_to_an_image_what_is_smooth_at_any_size() -> None:
+    picture = torch.rand(2, 3, 30, 42, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.6 + 0.2
+    param = FromImage(picture, CPPN)
+    parameters = param.start(dtype=torch.float64)
+    goal = torch.linspace(-1, 1, 42, dtype=torch.float64).expand(30, -1)  # brighter towards the right
+    optimiser = Adam(parameters, lr=0.02)
+    for _ in range(40):
+        optimiser.zero_grad()
+        (-(param.image(parameters) * goal).sum()).backward()
+        optimiser.step()
+    assert all(p.grad is not None and p.grad.any() for p in parameters)
+    added = (param.values(parameters) - param.values(param.start(dtype=torch.float64))).detach()
+    assert added.abs().max() > 0.5
+    other, same = param.resized(parameters, (90, 126))
+    assert isinstance(other, CPPN) and other.ground is not None
+    # the centre of every third pixel of the larger picture is that of a pixel of the smaller one
+    larger = (other.values(same) - other.ground).detach()
+    assert_close(larger[:, :, 1::3, 1::3], added, rtol=1e-9, atol=1e-9)
+    assert psnr(to_image(other.ground, True), resampled(picture, (90, 126))) > 50
+    alone = param.take(range(1, 2))
+    assert_close(alone.image([p[1:] for p in parameters]), param.image(parameters)[1:], rtol=0, atol=1e-12)
+    with pytest.raises(NetLensError, match=r"the ground of these pictures is \(2, C, 9, 9\)"):
+        replace(other, size=9)
 
 
 def test_maco_keeps_the_strengths_of_each_image() -> None:

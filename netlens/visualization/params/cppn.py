@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.visualization.params.base import Size, Sized, leaf, noise
+from netlens.visualization.params.base import Size, leaf, noise
+from netlens.visualization.params.colour import from_image, to_image
+from netlens.visualization.params.invertible import Startable, resampled
 
 
-@dataclass(frozen=True)
-class CPPN(Sized):
+@dataclass(frozen=True, eq=False)
+class CPPN(Startable):
     """A compositional pattern-producing network: the weights of a network from (y, x) to a colour are optimised.
 
     layers: how many hidden ones. width: their units. sd: the standard deviation of the colours that it starts from.
-    Each picture has a network of its own; the same weights make the same picture at any size.
+    Each picture has a network of its own; the same weights make the same picture at any size. ground: (N, C, H, W) of
+    `values`, to which the network's colours are added; it starts at a photo by adding nothing to it.
 
     Stanley 2007, https://doi.org/10.1007/s10710-007-9028-8; Mordvintsev et al. 2018,
     https://distill.pub/2018/differentiable-parameterizations
@@ -27,11 +32,32 @@ class CPPN(Sized):
     layers: int = 8
     width: int = 24
     sd: float = 0.1
+    ground: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layers < 1 or self.width < 1:
             raise NetLensError(f"layers and width are at least 1, not {self.layers} and {self.width}.")
+        shape = () if self.ground is None else tuple(self.ground.shape)
+        if shape and (shape[0], *shape[2:]) != (self.batch, *self.extent):
+            wanted = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"
+            raise NetLensError(f"the ground of these pictures is {wanted}, not {shape}; begin them with FromImage.")
+
+    def plain(self, **about: Any) -> CPPN:
+        return replace(self, **about, ground=None)
+
+    def take(self, rows: range) -> CPPN:
+        if self.ground is None:
+            return self
+        seeds = self.seeds[rows.start : rows.stop]
+        return replace(self, batch=len(rows), seed=seeds, ground=self.ground[rows.start : rows.stop])
+
+    def fitted(self, image: Tensor) -> CPPN:
+        return replace(self, ground=from_image(image, self.decorrelate))
+
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        *hidden, weight, bias = self.start(values.device, values.dtype)
+        return [*hidden, torch.zeros_like(weight), torch.zeros_like(bias)]
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         # a unit has two outputs, see `_activated`
@@ -40,9 +66,7 @@ class CPPN(Sized):
         gains = [1.0] * self.layers + [self.sd]
 
         def draw(own: torch.Generator) -> list[Tensor]:
-            weights = [
-                gain * noise(own, *shape) / math.sqrt(shape[0]) for gain, shape in zip(gains, shapes, strict=True)
-            ]
+            weights = [gain * noise(own, *shape) for gain, shape in zip(gains, shapes, strict=True)]
             return [tensor for weight in weights for tensor in (weight, weight.new_zeros(1, weight.shape[1]))]
 
         return self.drawn(draw, device, dtype)
@@ -53,11 +77,20 @@ class CPPN(Sized):
         # under autocast, too few bits would be left for 256 grey levels
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
-                signal = _activated(torch.baddbmm(bias, signal, weight))
-            return torch.baddbmm(last[1], signal, last[0]).mT.unflatten(2, self.extent)
+                signal = _activated(_mixed(signal, weight, bias))
+            made = _mixed(signal, *last).mT.unflatten(2, self.extent)
+        return made if self.ground is None else made + self._ground(made)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:
-        return replace(self, size=size), [leaf(tensor) for tensor in parameters]
+        ground = self.ground
+        if ground is not None:
+            ground = from_image(resampled(to_image(ground, self.decorrelate), size), self.decorrelate)
+        return replace(self, size=size, ground=ground), [leaf(tensor) for tensor in parameters]
+
+    def _ground(self, like: Tensor) -> Tensor:
+        # a channel for alpha may have come to it, or gone
+        known = self.ground.to(like)[:, : self.channels]  # type: ignore[union-attr]
+        return F.pad(known, (0, 0, 0, 0, 0, self.channels - known.shape[1]))
 
     def _places(self, like: Tensor) -> Tensor:
         """(N, H * W, 2): the centres of the pixels, around 0 with a standard deviation of 1 in a square."""
@@ -68,6 +101,11 @@ class CPPN(Sized):
             for side in (height, width)
         ]
         return torch.cartesian_prod(*axes).expand(len(like), -1, -1)
+
+
+def _mixed(signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A layer of which all parameters are about 1, so that a learning rate means to them what it means to waves."""
+    return torch.baddbmm(bias, signal, weight) / math.sqrt(weight.shape[1])
 
 
 def _activated(signal: Tensor) -> Tensor:

@@ -26,10 +26,10 @@ class FromImage(Wrapped):
     """A parameterisation that starts at an image, and gives it back to the grey level of 8 bits.
 
     source: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
-    `Fourier`, `Pyramid` or `Maco`, whose waves then keep the strengths that they have in the image; or one of them with
-    options, of which size, batch, channels and seed do not count. size: None for the image's own. copies: how many
-    times each image starts a picture. seed: of what disturbs the pictures, for they start without noise. grey: in one
-    channel, for a grey network.
+    `Fourier`, `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then
+    adds to the image; or one of them with options, of which size, batch, channels and seed do not count. size: None for
+    the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures, for they
+    start without noise. grey: in one channel, for a grey network.
     """
 
     source: Tensor | Source = field(repr=False)
@@ -45,7 +45,7 @@ class FromImage(Wrapped):
     def __post_init__(self) -> None:
         base = self.base if isinstance(self.base, type) else type(self.base)
         if not issubclass(base, Startable):
-            raise NetLensError(f"Pixel, Fourier, Pyramid and Maco can start at an image, {self.base!r} cannot.")
+            raise NetLensError(f"Pixel, Fourier, Pyramid, Maco and CPPN can start at an image, {self.base!r} cannot.")
         typed(self)
         if self.copies < 1:
             raise NetLensError(f"each image starts at least one picture, not {self.copies}.")
