@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
@@ -23,8 +22,9 @@ class Maco(Startable):
     """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
 
     magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
-    [..., 0, 0] may be negative. At another size its waves keep their strength per cycle per pixel. `Maco.like(photos)`
-    measures it. None, and channels beyond C: one over the frequency, around mid grey, as strong as in photographs.
+    [..., 0, 0] may be negative. At another size it is that of the pictures resized, and finer waves fall on as one over
+    the frequency. `Maco.like(photos)` measures it. None, and channels beyond C: one over the frequency, around mid
+    grey, as strong as in photographs.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
@@ -111,25 +111,17 @@ class Maco(Startable):
 
 
 def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
-    """A magnitude at another size: interpolated along frequency, with the fall over frequency taken out."""
+    """A magnitude at another size: that of the same picture, resized; what is finer than it knows goes on falling."""
     height, width = extent
-    if magnitude.shape[1:] == (height, width // 2 + 1):
-        return magnitude
     rows, columns = magnitude.shape[1:]
-    old = (rows, rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1))
-    level = magnitude / falling(old, magnitude)
-    level[:, 0, 0] = (level[:, 1 % rows, 0] + level[:, 0, 1 % columns]) / 2  # the mean is no wave
-    vertical = torch.fft.fftfreq(height, dtype=level.dtype, device=level.device) * rows + rows // 2
-    horizontal = torch.fft.rfftfreq(width, dtype=level.dtype, device=level.device) * old[1]
-    places = torch.stack(
-        [
-            (horizontal * 2 / max(columns - 1, 1) - 1).expand(height, -1),
-            (vertical * 2 / max(rows - 1, 1) - 1)[:, None].expand(-1, len(horizontal)),
-        ],
-        -1,
-    )
-    shifted = torch.fft.fftshift(level, dim=1)[None]
-    found = F.grid_sample(shifted, places[None], padding_mode="border", align_corners=True)[0]
-    found = found * falling(extent, found)
-    found[:, 0, 0] = magnitude[:, 0, 0] * math.sqrt(height * width / (old[0] * old[1]))
-    return found
+    if (rows, columns) == (height, width // 2 + 1):
+        return magnitude
+    # a square may have an odd side; of other widths, two have as many waves
+    across = rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1)
+    vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
+    horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
+    fastest = (rows - 1) // 2, (across - 1) // 2  # but for those of even sides, which are their own mirror images
+    known = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
+    fall = falling(extent, magnitude)
+    further = fall / fall[known]
+    return magnitude[:, known[0], known[1]] * further * math.sqrt(height * width / (rows * across))
