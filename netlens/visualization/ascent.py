@@ -63,7 +63,7 @@ class Ascent:
         self.groups = self._groups(parameters, make)
         self.rates = [[entry["lr"] for entry in group.optimiser.param_groups] for group in self.groups]
         self.done = done
-        self.alive = done.clone()  # those that a gradient other than 0 has moved, or that nothing has to move any more
+        self.alive = done.clone()  # those that the network has moved, or that nothing has to move any more
         self.kept = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
@@ -85,8 +85,8 @@ class Ascent:
     def _entangled(self, parameters: list[Tensor]) -> bool:
         """Whether a sample's objective depends on the others (diversity)."""
         generators = [_generator(seed, 0) for seed in self.param.seeds]
-        first = self.judge(self.param.image(parameters), generators, redirect=True)[0]
-        gradients = torch.autograd.grad(first, parameters, allow_unused=True, materialize_grads=True)
+        values, _ = self.judge(self.param.image(parameters), generators, redirect=True)
+        gradients = torch.autograd.grad(values[0], parameters, allow_unused=True, materialize_grads=True)
         return any(bool(gradient[1:].any()) for gradient in gradients)
 
     @property
@@ -112,7 +112,8 @@ class Ascent:
         def closure() -> Tensor:
             nonlocal evaluated
             images = group.param.image(group.parameters)
-            values, gradient = self._judged(images.detach(), group.rows, step, redirect)
+            values, gradient, reached = self._judged(images.detach(), group.rows, step, redirect)
+            self.alive[rows] |= reached
             for transform in self.gradient:
                 gradient = transform(gradient)
             gradients = torch.autograd.grad(
@@ -127,17 +128,16 @@ class Ascent:
 
         group.optimiser.step(closure)  # type: ignore[arg-type]
 
-    def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor]:
-        """The objective of each picture (n,), and its gradient at the pictures (n, C, H, W)."""
+    def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each picture (n,): the objective, its gradient at the picture (n, C, H, W), and whether the network gave a
+        part of that."""
 
-        def work(first: int, last: int) -> tuple[Tensor, Tensor]:
-            values, gradient = self._differentiated(images[first:last], rows[first:last], step)
-            if redirect:
-                dead = (gradient == 0).flatten(1).all(1)
-                if dead.any():
-                    _, woken = self._differentiated(images[first:last], rows[first:last], step, redirect)
-                    gradient = _chosen(dead, woken, gradient)
-            return values, gradient
+        def work(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+            values, gradient, reached = self._differentiated(images[first:last], rows[first:last], step)
+            if redirect and not reached.all():
+                _, woken, again = self._differentiated(images[first:last], rows[first:last], step, redirect)
+                gradient, reached = _chosen(reached, gradient, woken), reached | again
+            return values, gradient, reached
 
         if len(images) == 1 or not self.judge.objective.splits:
             return work(0, len(images))
@@ -145,26 +145,31 @@ class Ascent:
             with metered() as meter:
                 work(0, 1)
             self.chunks.size = fitting(meter)
-        values, gradients = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
-        return torch.cat(values), torch.cat(gradients)
+        parts = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
+        values, gradients, reached = (torch.cat(part) for part in parts)
+        return values, gradients, reached
 
-    def _differentiated(self, images: Tensor, rows: range, step: int, redirect: bool = False) -> tuple[Tensor, Tensor]:
+    def _differentiated(
+        self, images: Tensor, rows: range, step: int, redirect: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         point = images.detach().requires_grad_()
         # whoever asks several times within a step sees the same disturbance each time
         generators = [_generator(self.param.seeds[row], step) for row in rows]
         whole = len(rows) == len(self.param.seeds)
-        values = self.judge(point, generators, None if whole else rows, redirect)
+        values, shown = self.judge(point, generators, None if whole else rows, redirect)
         if not values.requires_grad:
             raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
         # the sum's gradient holds each sample's own, because no sample looks at another
-        return values.detach(), torch.autograd.grad(values.sum(), point)[0]
+        total = values.sum()
+        gradient, through = torch.autograd.grad(total, (point, shown), allow_unused=True, materialize_grads=True)
+        # a penalty on the picture itself gives a gradient, too, where the network is dead
+        return values.detach(), gradient, through.flatten(1).any(1)
 
     def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
         health = values * 0
         for gradient in gradients:
             strongest = gradient.flatten(1).abs().amax(1)
             health = health + strongest * 0
-            self.alive[rows] |= strongest != 0
         self.history[step, rows] = values.to(self.history.dtype)
         self.health[step, rows] = health.to(self.health.dtype)
 

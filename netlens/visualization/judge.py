@@ -71,15 +71,17 @@ class Judge:
 
     def __call__(
         self, images: Tensor, generators: Generators, rows: Sequence[int] | None = None, redirect: bool = False
-    ) -> Tensor:
-        """(n,): the objective of each picture (n, C, H, W); `rows` are their places in the batch, if not all of it.
+    ) -> tuple[Tensor, Tensor]:
+        """(n,): the objective of each picture (n, C, H, W), and what the network was shown of it (n, C, h, w).
 
-        "input" is, for the objective, the picture itself: undisturbed and at its own size, in the network's units. A
-        channel more than the network takes is the pictures' opacity, and each is laid on a background of its own.
+        rows: the pictures' places in the batch, if they are not all of it. "input" is, for the objective, the picture
+        itself: undisturbed and at its own size, in the network's units. A channel more than the network takes is the
+        pictures' opacity, and each is laid on a background of its own.
         """
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
-        record = self._run(self._disturbed(images, generators), redirect) if self._layers else {}
+        shown = self._disturbed(images, generators) if self._layers else images
+        record = self._run(shown, redirect) if self._layers else {}
         if len(self._layers) < len(self._keys):
             record[self.flat.inputs[0]] = self._normalised(images)
         objective = self.objective if rows is None else self.objective.take(rows)
@@ -87,7 +89,7 @@ class Judge:
         if values.shape != (len(images),):
             got = tuple(values.shape)
             raise NotApplicable(f"{objective} gives {got} numbers for {len(images)} samples; it must give one each.")
-        return values
+        return values, shown
 
     def seen(self, images: Tensor) -> Tensor:
         """What the network gets of pictures (n, C, H, W) in [0, 1], undisturbed, in its size and its units."""
@@ -100,9 +102,8 @@ class Judge:
         return replace(self, objective=self.objective.prepared(self.flat, self.seen(colours)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
-        height, width = images.shape[-2:]
-        if height > self.size[0] or width > self.size[1]:
-            # bilinear resampling would skip pixels
+        if images.shape[2:] != self.size:
+            # not by `Fit`, which would skip pixels of large pictures, and see beyond the edges of small ones
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
         return Chain((self.transforms, Fit(self.size)))(images, generators)
 

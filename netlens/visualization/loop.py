@@ -77,8 +77,8 @@ class Loop:
         if not alive.all():
             dead = ", ".join(str(int(sample)) for sample in (~alive).nonzero())
             warnings.warn(
-                f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so it "
-                "stayed as it was; choose another layer or channel.",
+                f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so the "
+                "network had no part in it; choose another layer or channel.",
                 NetLensWarning,
                 stacklevel=4,
             )

@@ -67,7 +67,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Done is what, over `patience` steps, was no better by `gain` of itself than over those before.
+    """Done is what, over `patience` steps, was better by no more than `gain` of itself than over those before.
 
     Means over many steps are compared, because each step sees the picture disturbed in another way.
     """
@@ -84,4 +84,4 @@ class Plateau:
         if len(history) < 2 * self.patience:
             return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
         before, now = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
-        return now < before + self.gain * before.abs()
+        return now <= before + self.gain * before.abs()

@@ -1,14 +1,16 @@
 """The renderer: each sample as if alone, no further than needed, again to the bit, resumed as if never stopped."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.optimize import minimize
 from torch import nn
+from torch.testing import assert_close
 from torch.utils.data import get_worker_info
 from torchvision.models import MobileNetV2, VisionTransformer
 
@@ -17,7 +19,18 @@ from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFinit
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
-from netlens.objectives import Objective, channel, diversity, interpolation, l2, layer, logit, output, total_variation
+from netlens.objectives import (
+    Objective,
+    boundary,
+    channel,
+    diversity,
+    interpolation,
+    l2,
+    layer,
+    logit,
+    output,
+    total_variation,
+)
 from netlens.preprocessing import Preprocessing
 from netlens.results import State
 from netlens.visualization import (
@@ -269,6 +282,19 @@ def test_smoothing_of_one_level_is_division_by_strength():
     torch.testing.assert_close(inner.diff().abs(), torch.full((7,), 2.0, dtype=torch.float64), rtol=0.01, atol=0)
 
 
+def test_small_pictures_are_magnified_without_a_frame():
+    flat = flattened(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 2)), replace(PLAIN, size=(24, 24)))
+    judge = Judge.of(flat, layer("1"), Chain(), (10, 14))
+    pictures = torch.rand(1, 3, 10, 14, generator=torch.Generator(), dtype=torch.float64)
+    wanted = F.interpolate(pictures, (24, 24), mode="bilinear")
+    assert judge.size == (24, 24)
+    assert_close(judge.seen(pictures), wanted, rtol=0, atol=1e-12)
+
+
+def test_a_history_that_stays_at_nothing_has_come_to_its_end():
+    assert Plateau(4)(torch.zeros(8, 1)).all() and not Plateau(4)(torch.arange(8.0)[:, None]).any()
+
+
 # what is dead
 
 
@@ -290,6 +316,16 @@ def test_redirected_gradients_wake_a_dead_unit():
     assert not grey.history.any() and grey.images.std() < 0.01
     awake = rendered(flat, channel("2", 0), redirect=30, **options)
     assert awake.history[0] == 0 and awake.history[-1] > 0.3
+
+
+@pytest.mark.parametrize("penalty", [total_variation(), boundary(2), l2()], ids=str)
+def test_a_penalty_on_the_picture_hides_no_dead_unit(penalty):
+    flat = dead_network(nn.ReLU(), -1.9)
+    options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
+    objective = channel("2", 0) - 1e-4 * penalty
+    with pytest.warns(NetLensWarning, match="was 0 at all steps for sample 0"):
+        rendered(flat, objective, redirect=0, **options)
+    assert rendered(flat, objective, redirect=30, **options).history[-1] > 0.3
 
 
 def test_they_wake_what_starts_above_the_upper_end():
