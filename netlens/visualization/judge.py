@@ -81,6 +81,7 @@ class Judge:
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
         shown = self._disturbed(images, generators) if self._layers else images
+        shown = shown.view_as(shown)  # another tensor than `images`, with a gradient of its own
         record = self._run(shown, redirect) if self._layers else {}
         if len(self._layers) < len(self._keys):
             record[self.flat.inputs[0]] = self._normalised(images)

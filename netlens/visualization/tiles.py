@@ -70,8 +70,9 @@ class Tiled:
 
     tile: the longest side that runs at once; None runs all at once. overlap: what tiles see beyond the part that
     counts; by default the receptive field where that is at most an eighth of the tile, and an eighth elsewhere. With at
-    least the receptive field, and one layer that sees no more of a picture than that, the gradient is that of the whole;
-    terms about layers of other sizes weigh a few per cent more or less where these sizes are rounded. What is not local, such as a logit or a comparison with another picture that is not settled, is that of each tile.
+    least the receptive field, and one layer that sees no more of a picture than that, the gradient is that of the
+    whole; terms about layers of other sizes weigh a few per cent more or less where these sizes are rounded. What is
+    not local, such as a logit or a comparison with another picture that is not settled, is that of each tile.
     picture: a size that a network of one size may take, where nobody knows it.
     """
 
@@ -97,8 +98,8 @@ class Tiled:
         self._judges: dict[tuple[int, int], Judge] = {}
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(): the objective of a picture (1, C, H, W) in [0, 1], summed (see `Summed`), per pixel, of each tile counted by
-        its share of the picture; and the gradient of the sum, of the picture's shape."""
+        """(): the objective of a picture (1, C, H, W) in [0, 1], summed (see `Summed`), per pixel, of each tile by its
+        share of the picture; and the gradient of the sum, of the picture's shape."""
         total = torch.zeros_like(image)
         value = image.new_zeros(())
         for (top, bottom, up, down), (left, right, west, east) in self._places(image):
