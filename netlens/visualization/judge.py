@@ -80,8 +80,8 @@ class Judge:
         """
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
-        shown = self._disturbed(images, generators) if self._layers else images
-        shown = shown.view_as(shown)  # another tensor than `images`, with a gradient of its own
+        # also where nothing disturbs them, another tensor than `images`, with a gradient of its own
+        shown = self._disturbed(images.view_as(images), generators) if self._layers else images
         record = self._run(shown, redirect) if self._layers else {}
         if len(self._layers) < len(self._keys):
             record[self.flat.inputs[0]] = self._normalised(images)
