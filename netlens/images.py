@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from netlens import files
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
@@ -23,6 +23,9 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image |
 MAX_PIXELS = 89_478_485  # Pillow's own figure: a quarter of a gigabyte at 24 bits per pixel
 
 _SLACK = 1e-3  # resizing and colour changes overshoot [0,1] by rounding; a tenth of a grey level is none to lose
+
+# what keeps any picture in any size and in colours; Pillow also writes icons, documents and bitmaps
+_WRITTEN = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 # what EXIF calls orientation 2 to 8, as what undoes it
 _UPRIGHT = {
@@ -221,10 +224,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
 
     What a format cannot hold is flattened: transparency on white, 16 bits to 8.
     """
-    path = Path(path)
-    file_format = Image.registered_extensions().get(path.suffix.lower())
-    if file_format not in Image.SAVE:
-        raise ImageError(f"{path} has no suffix of an image format that can be written; use .png, .jpg or .webp.")
+    path, file_format = Path(path), format_of(path)
     if isinstance(image, Tensor):
         image = to_pil(image)
     elif isinstance(image, np.ndarray):
@@ -232,17 +232,24 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
     image = _upright(image)  # what is written says no more how it was held
     if image.mode not in ("L", "RGB") and not (image.mode in ("LA", "RGBA") and file_format in ("PNG", "WEBP", "TIFF")):
         image = load(image)
-    # beside the target, for a rename is only atomic within one file system
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    encoded = io.BytesIO()
     try:
-        with temporary.open("xb") as file:
-            image.save(file, file_format, **({"quality": 95} if file_format in ("JPEG", "WEBP") else {}))
-        temporary.replace(path)
+        image.save(encoded, file_format, **({"quality": 95} if file_format in ("JPEG", "WEBP") else {}))
     except (OSError, ValueError) as error:
+        size = f"{image.width} × {image.height} pixels"
+        raise ImageError(f"{path}: {size} cannot be written as {file_format} ({_line(error)}); try .png.") from error
+    try:
+        return files.write(path, encoded.getvalue())
+    except OSError as error:
         raise ImageError(f"{path} cannot be written ({_line(error)}); check that its folder exists.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that the path's suffix stands for, if pictures can be written in it."""
+    file_format = Image.registered_extensions().get(Path(path).suffix.lower())
+    if file_format not in _WRITTEN:
+        raise ImageError(f"{path} has no suffix of an image format that can be written; use .png, .jpg or .webp.")
+    return file_format
 
 
 def _line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ SOURCES = sorted([*ROOT.glob("netlens/**/*.py"), *ROOT.glob("adapters/*.py")])
 
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
-    ("errors", "silence"),
+    ("errors", "silence", "files"),
     ("heatmaps", "images", "classes"),
     ("preprocessing",),
     ("weights",),

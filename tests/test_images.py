@@ -386,17 +386,32 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     path = images.save(picture(), tmp_path / "a.png")
     before = path.read_bytes()
 
-    def half(self: Image.Image, file: io.BufferedWriter, *_: object, **__: object) -> None:
-        file.write(b"half")
+    def half(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", half)
+    monkeypatch.setattr(Path, "replace", half)
     with pytest.raises(ImageError, match=r"a\.png cannot be written \(No space left on device\)"):
         images.save(picture("L"), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["a", "a.xyz", "a.psd", "missing/a.png"])
+def test_a_link_stays_and_permissions_too(tmp_path):
+    target, link = tmp_path / "target.png", tmp_path / "link.png"
+    images.save(picture(), target)
+    target.chmod(0o600)
+    link.symlink_to(target)
+    before = target.read_bytes()
+    images.save(picture("L"), link)
+    assert link.is_symlink() and target.read_bytes() != before and target.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_format_cannot_hold_is_told(tmp_path):
+    with pytest.raises(ImageError, match="70000 × 1 pixels cannot be written as JPEG"):
+        images.save(np.zeros((1, 70_000), dtype=np.uint8), tmp_path / "a.jpg")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a", "a.xyz", "a.psd", "a.ico", "a.xbm", "missing/a.png"])
 def test_an_impossible_target(tmp_path, name):
     with pytest.raises(ImageError, match=name):
         images.save(picture(), tmp_path / name)

@@ -34,11 +34,12 @@ def opened(model: str, weights: str | None) -> FlatModel:
     return flat
 
 
-def whole_numbers(text: str, what: str) -> list[int]:
-    """Whole numbers, 0 or more, separated by commas."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and part.isascii() for part in parts):
-        raise NetLensError(f"{what} are whole numbers separated by commas, not {text!r}.")
+def whole_numbers(text: str, what: str, between: str = ",") -> list[int]:
+    """Whole numbers, 0 or more, of at most 18 digits, separated by commas."""
+    parts = [part.strip() for part in text.split(between)]
+    if not all(part.isdecimal() and part.isascii() and len(part) <= 18 for part in parts):
+        separated = "commas" if between == "," else f"an {between}"
+        raise NetLensError(f"{what} are whole numbers separated by {separated}, not {text[:80]!r}.")
     return [int(part) for part in parts]
 
 

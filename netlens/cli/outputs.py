@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netlens.errors import ImageError
-
-LONGEST_NAME = 255  # bytes, on all common file systems
+from netlens.files import LONGEST_NAME
 
 
 def output_path(output: str | None, default: str, inputs: Sequence[str] = (), suffix: str = ".png") -> Path:
@@ -24,6 +23,8 @@ def output_path(output: str | None, default: str, inputs: Sequence[str] = (), su
 
 def check_output(path: Path, inputs: Sequence[str]) -> None:
     """Raise if a file cannot be written, or if it is one of those that are read, by themselves or with their folder."""
+    if not all(inputs):
+        raise ImageError("the name of an image is empty; give its path.")
     folder = path.absolute().parent
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise ImageError(f"the name {path.name[:40]}… is too long for a file; choose a shorter -o.")
@@ -31,9 +32,9 @@ def check_output(path: Path, inputs: Sequence[str]) -> None:
         raise ImageError(f"there is no folder {path.parent} to write {path.name} into; make it, or choose another -o.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ImageError(f"the folder {path.parent} does not let {path.name} be written into it; choose another -o.")
-    own = path.resolve()
-    for one in map(Path, inputs):
-        if one.resolve() == own or (path.exists() and one.is_dir() and own.is_relative_to(one.resolve())):
+    own = Path(os.path.realpath(path))  # `Path.resolve` raises where links lead in a circle
+    for one in (Path(os.path.realpath(name)) for name in inputs):
+        if one == own or (path.exists() and one.is_dir() and own.is_relative_to(one)):
             raise ImageError(f"{path} is one of the images to read and would be overwritten; choose another -o.")
 
 

@@ -109,17 +109,14 @@ def _one(
     out: Path,
     settings: dict[str, Any],
 ) -> None:
-    from PIL import Image
-
-    from netlens.images import save
+    from netlens.images import format_of, save
     from netlens.style import from_settings
     from netlens.style.choices import STARTS
 
     transfer = from_settings(settings)
     start = () if transfer.start in STARTS else (transfer.start,)
     check_output(out, [*pictures, *masks, *start])
-    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-        raise NetLensError(f"{out} has no suffix of an image format that can be written; use .png, .jpg or .webp.")
+    format_of(out)
     flat = opened(model, weights)
     render = transfer(flat, pictures[0], list(pictures[1:]), regions)
     if out.suffix.lower() == ".png":
@@ -133,14 +130,16 @@ def _one(
 
 def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> None:
     from netlens.style import Batch, contact_sheet
-    from netlens.style.contact import SHEET
-    from netlens.zoo import open_network
+    from netlens.style.jobs import SHEET
+    from netlens.zoo import BUNDLED, open_network
 
     batch, outcomes = Batch.read(file, model, weights), []
     for network in batch.networks:
         _check_network(*network)
     work = batch.run(out, open_network)
-    check_output(out / SHEET, [str(path) for path in batch.files])
+    for name, known in batch.networks:
+        if known is None and name not in BUNDLED:
+            click.echo(f"note: {name} has random weights, by the seed of its settings; name weights.", err=True)
     for outcome in work:
         outcomes.append(outcome)
         text = f": {outcome.why}" if outcome.why else ""
@@ -175,14 +174,17 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     if "style_weights" in settings:
         settings["style_weights"] = [_number(part, "--style-weights") for part in settings["style_weights"].split(",")]
     if "size" in settings:
-        sides = whole_numbers(settings["size"].lower().replace("x", ","), "the sides of --size")
+        sides = whole_numbers(settings["size"].lower(), "the sides of --size", "x")
         settings["size"] = sides[0] if len(sides) == 1 else sides
     return settings
 
 
 def _layers(text: str) -> dict[str, float]:
     parts = [part.rpartition(":") if ":" in part else (part, "", "1") for part in text.split(",")]
-    return {name.strip(): _number(weight, f"the weight of layer {name!r}") for name, _, weight in parts}
+    layers = {name.strip(): _number(weight, f"the weight of layer {name!r}") for name, _, weight in parts}
+    if len(layers) < len(parts):
+        raise NetLensError(f"a layer is named twice in {text!r}.")
+    return layers
 
 
 def _number(text: str, what: str) -> float:

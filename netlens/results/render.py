@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colours that a GIF can have
+LARGEST_GIF = 65_535  # pixels of a side, and hundredths of a second that a frame is shown
+LONGEST_FILM = 3600  # seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -134,15 +136,16 @@ class Render:
         tensors, header = storage.unpack(path)
         if "seeds" not in header:
             raise ResultError(f"{path} holds no pictures made by OptVis.")
-        return cls(
-            images=tensors["images"],
-            history=tensors["render.history"],
-            seeds=tuple(header["seeds"]),
-            provenance=Provenance.from_dict(header["provenance"]),
-            frames=tuple(tensors[f"frames.{i}"] for i in range(header["frames"])),
-            state=State.unpacked(tensors, header["state"]) if "state" in header else None,
-            captions=header.get("captions"),
-        )
+        with storage.readable(path):
+            return cls(
+                images=tensors["images"],
+                history=tensors["render.history"],
+                seeds=tuple(header["seeds"]),
+                provenance=Provenance.from_dict(header["provenance"]),
+                frames=tuple(tensors[f"frames.{i}"] for i in range(header["frames"])),
+                state=State.unpacked(tensors, header["state"]) if "state" in header else None,
+                captions=header.get("captions"),
+            )
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:
         """Write the recorded steps as a film of so many seconds, which rests on the last; smaller ones are enlarged."""
@@ -150,10 +153,15 @@ class Render:
             raise ResultError(f"{path} should end in .gif.")
         if not self.frames:
             raise ResultError("No steps were recorded; render with callbacks=[Frames(every=16)].")
+        if not 0 < seconds <= LONGEST_FILM:
+            raise ResultError(f"A film takes more than 0 and up to {LONGEST_FILM} seconds, not {seconds}.")
         height, width = self.images.shape[-2:]
         frames = [_grid(heatmaps.resize(frame, (height, width)), columns) for frame in self.frames]
+        if max(frames[0].shape[1:]) > LARGEST_GIF:
+            raise ResultError(f"A GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
         film = [to_pil(frame).convert("RGB").quantize(PALETTE) for frame in frames]
-        each = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers slow down what is faster
+        # milliseconds; viewers slow down what is faster, and a GIF holds nothing slower
+        each = min(max(20, round(1000 * seconds / len(film))), 10 * LARGEST_GIF)
         buffer = io.BytesIO()
         durations = [each] * (len(film) - 1) + [max(each, 1000)]
         film[0].save(buffer, "GIF", save_all=True, append_images=film[1:], duration=durations, loop=0)

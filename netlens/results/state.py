@@ -67,7 +67,8 @@ class State:
         tensors, header = storage.unpack(path)
         if "state" not in header:
             raise ResultError(f"{path} holds no state of an optimisation.")
-        return cls.unpacked(tensors, header["state"])
+        with storage.readable(path):
+            return cls.unpacked(tensors, header["state"])
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from netlens import files
 from netlens.heatmaps import ResultError
 from netlens.results.provenance import Provenance
 
@@ -28,18 +28,11 @@ Header = Mapping[str, Any]
 
 
 def write(path: str | Path, data: bytes) -> Path:
-    """Write a file whole or not at all: beside its place first, then renamed, so that no reader meets half of it."""
-    path = Path(path)
-    beside = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    """Write a file whole or not at all."""
     try:
-        beside.write_bytes(data)
-        beside.replace(path)
+        return files.write(path, data)
     except OSError as error:
         raise ResultError(f"{path} can't be written: {error.strerror}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-    return path
 
 
 def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
@@ -62,7 +55,7 @@ def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
 def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
     """Read what `pack` made, onto the CPU."""
     path = _existing(path, FORMATS)
-    with _readable(path):
+    with readable(path):
         if path.suffix == ".safetensors":
             return load_file(path), _header(path)
         with np.load(path, allow_pickle=False) as file:
@@ -72,7 +65,7 @@ def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
 def read_provenance(path: str | Path) -> Provenance:
     """The provenance in a file that a result was saved to: .png, .safetensors or .npz."""
     path = _existing(path, (".png", *FORMATS))
-    with _readable(path):
+    with readable(path):
         return Provenance.from_dict(_header(path)["provenance"])
 
 
@@ -98,10 +91,11 @@ def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: str | Path) -> Iterator[None]:
+    """Raise `ResultError` for whatever comes of a file that is damaged, or of something else."""
     try:
         yield
-    except (KeyError, TypeError) as error:  # no such chunk, no metadata at all
-        raise ResultError(f"{path} was not saved by netlens: it carries no provenance.") from error
+    except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata at all, or something else
+        raise ResultError(f"{path} was not saved by netlens: it carries no provenance, or not all.") from error
     except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
         raise ResultError(f"{path} is damaged and can't be read ({error}); save the result again.") from error

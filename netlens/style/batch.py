@@ -14,7 +14,7 @@ from netlens import images
 from netlens.errors import ImageError, NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.results.storage import write
-from netlens.style.jobs import Job, read_jobs
+from netlens.style.jobs import SHEET, Job, read_jobs
 from netlens.style.network import Network, Opener
 
 CONFIG, RESULT = "config.json", "result.jpg"
@@ -47,6 +47,7 @@ class Batch:
     """
 
     jobs: tuple[Job, ...]
+    source: Path | None = None
 
     @classmethod
     def read(cls, path: str | Path, model: str | None = None, weights: str | None = None) -> Batch:
@@ -55,12 +56,13 @@ class Batch:
         model, weights: the network ("shapes" by default) of the settings for which the file names none; given for
         nothing, where it names one for all, they are refused.
         """
-        return cls(read_jobs(Path(path), model, weights))
+        return cls(read_jobs(Path(path), model, weights), Path(path))
 
     @property
     def files(self) -> list[Path]:
-        """All pictures that are read."""
-        return list(dict.fromkeys(file for job in self.jobs for file in job.files))
+        """All pictures that are read, and the file that names them."""
+        several = [file for job in self.jobs for file in job.files]
+        return list(dict.fromkeys(several if self.source is None else [*several, self.source]))
 
     @property
     def networks(self) -> list[tuple[str, str | None]]:
@@ -72,21 +74,23 @@ class Batch:
 
         opener: how networks are opened, such as `netlens.zoo.open_network`; random weights are those of the job's seed.
         A picture counts as done when its config.json, written last, says that just this was asked. A job that fails, in
-        whatever way, does not keep the others from being done; an output that cannot be written to, or where pictures
-        that are read would be overwritten, raises before the first.
+        whatever way, does not keep the others from being done; an output that cannot be written to, or where files that
+        are read, or that no batch made, would be overwritten, raises before the first.
         """
         out = Path(out)
         _make(out)
         if not os.access(out, os.W_OK | os.X_OK):
             raise NetLensError(f"{out} cannot be written to; check its permissions, or choose another output.")
-        read = {file.resolve() for file in self.files}
-        for job in self.jobs:
-            for name in (RESULT, CONFIG):
-                written = out / job.pair / job.settings / name
-                if written.resolve() in read:
-                    raise ImageError(
-                        f"{written} is one of the pictures to read and would be overwritten; choose another output."
-                    )
+        read = set(map(os.path.realpath, self.files))
+        folders = [out / job.pair / job.settings for job in self.jobs]
+        for written in [out / SHEET, *(folder / name for folder in folders for name in (RESULT, CONFIG))]:
+            if os.path.realpath(written) in read:
+                raise ImageError(f"{written} is to be read and would be overwritten; choose another output.")
+        foreign = [folder / CONFIG for folder in folders if _is_foreign(folder / CONFIG)]
+        if (out / SHEET).exists() and next(out.glob(f"*/*/{RESULT}"), None) is None:
+            foreign.append(out / SHEET)
+        if foreign:
+            raise NetLensError(f"{foreign[0]} is there already and was not made by a batch; choose another output.")
         return self._outcomes(out, opener, progress)
 
     def _outcomes(self, out: Path, opener: Opener, progress: bool) -> Iterator[Outcome]:
@@ -135,6 +139,17 @@ def _make(folder: Path) -> None:
         raise NetLensError(f"{folder} cannot be made a folder: {error.strerror}; choose another output.") from error
 
 
+def _is_foreign(config: Path) -> bool:
+    """Whether a file is of something else than a batch; what is damaged, or was broken off, may be of one."""
+    try:
+        known = json.loads(config.read_text())
+    except IsADirectoryError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    return not isinstance(known, dict) or "asked" not in known
+
+
 def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The losses of a finished job; None where it is to be done."""
     config, result = folder / CONFIG, folder / RESULT
@@ -149,6 +164,6 @@ def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
         damaged = result
         images.load(result)
         return losses
-    except (OSError, ValueError, TypeError, KeyError, ImageError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, ImageError):
         warnings.warn(f"{damaged} is damaged; its picture is made again.", NetLensWarning, stacklevel=3)
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netlens.errors import NetLensError
 from netlens.style.colour import COLOURS
 from netlens.style.losses import LOSSES
-from netlens.visualization.options import number, typed, whole
+from netlens.visualization.options import MOST_STEPS, number, typed, whole
 
 if TYPE_CHECKING:
     from netlens.style.transfer import StyleTransfer
@@ -22,16 +22,18 @@ def check(options: StyleTransfer) -> None:
         value = getattr(options, name)
         if value not in known:
             raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
-    for name, least in (("steps", 1), ("scales", 1), ("seed", 0)):
-        whole(name, getattr(options, name), least)
+    for name, least, most in (("steps", 1, MOST_STEPS), ("scales", 1, 16), ("seed", 0, None)):
+        whole(name, getattr(options, name), least, most)
     for name in ("content_weight", "style_weight", "tv_weight"):
-        number(name, getattr(options, name), 0)
+        number(name, getattr(options, name), 0, 1e12)
     if not options.content_weight and not options.style_weight:
         raise NetLensError("content_weight and style_weight are both 0; give one of them at least a weight above 0.")
     for name in ("style_scale", "lr"):
         value = getattr(options, name)
         if value is not None and value <= 0:
             raise NetLensError(f"{name} is a finite number above 0, not {value!r}.")
+    if options.lr is not None:
+        number("lr", options.lr, 0, 1e6)  # an optimiser could not hold what is much larger
     for name in ("content_layers", "style_layers"):
         _check_layers(name, getattr(options, name))
     _check_size(options.size)

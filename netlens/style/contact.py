@@ -14,7 +14,6 @@ from netlens import images
 from netlens.errors import NetLensError
 from netlens.style.batch import Outcome
 
-SHEET = "contact.jpg"
 SMALLEST = 16  # pixels of a picture that still shows something
 LONGEST = 65_000  # pixels of a side, beyond which there is no JPEG
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from netlens import images
 from netlens.errors import NetLensError
+from netlens.files import LONGEST_NAME
 from netlens.style.choices import STARTS, check_names, shares
 from netlens.style.settings import as_settings, from_settings
 from netlens.style.sight import extent, mask_of, style_side
@@ -20,6 +21,11 @@ from netlens.style.transfer import StyleTransfer
 _NETWORK = ("model", "weights")
 _PAIR = ("name", "content", "style", "content_mask", "style_mask")
 _USUAL = "shapes"
+
+SHEET = "contact.jpg"
+"""Beside the folders of the pairs."""
+
+LARGEST = 10_000_000  # bytes of a file of pairs and settings
 
 
 @dataclass(frozen=True)
@@ -173,8 +179,14 @@ def _job(pair: _Pair, settings: str, transfer: StyleTransfer, model: str, weight
 
 
 def _check_folder(name: Any) -> None:
-    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0"):
+    if not isinstance(name, str) or not name or name in (".", "..", SHEET) or set(name) & set("/\\\0"):
         raise NetLensError(f"{name!r} cannot name a folder; choose another name.")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise NetLensError(f"{name!r} holds letters that no file can be named by; choose another name.") from error
+    if length > LONGEST_NAME:
+        raise NetLensError(f"{name[:40]!r}… is too long to name a folder; give the pair a shorter name.")
 
 
 def _listed(files: Any) -> list[Any]:
@@ -182,17 +194,18 @@ def _listed(files: Any) -> list[Any]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    if path.suffix not in (".json", ".toml"):
+        raise NetLensError(f"{path} is neither .json nor .toml.")
+    if not path.exists():
+        raise NetLensError(f"{path} does not exist; check the path (working folder: {Path.cwd()}).")
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise NetLensError(f"{path} is no regular file of up to {LARGEST:,} bytes, as pairs and settings are.")
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors of some systems begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise NetLensError(f"{path} cannot be read; give a .json or .toml file with pairs and settings.") from error
     try:
-        if path.suffix == ".toml":
-            given = _toml(text)
-        elif path.suffix == ".json":
-            given = json.loads(text, object_pairs_hook=_once)
-        else:
-            raise NetLensError(f"{path} is neither .json nor .toml.")
+        given = _toml(text) if path.suffix == ".toml" else json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise NetLensError(f"{path} is damaged: {error}.") from error
     except RecursionError as error:

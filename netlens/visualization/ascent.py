@@ -18,6 +18,7 @@ from netlens.flat.meter import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.judge import Judge
+from netlens.visualization.options import shaped
 from netlens.visualization.params.base import Param, leaf
 from netlens.visualization.schedule import Stop
 
@@ -75,6 +76,10 @@ class Ascent:
         if not isinstance(optimiser, Optimizer):
             kind = type(optimiser).__name__
             raise NetLensError(f"optimiser makes an optimiser of torch, such as partial(Adam, lr=0.05), not a {kind}.")
+        if {id(one) for group in optimiser.param_groups for one in group["params"]} != set(map(id, together)):
+            raise NetLensError("optimiser makes one of all the tensors that it is given, and of no others.")
+        if any(group.get("maximize") for group in optimiser.param_groups):
+            raise NetLensError("the objective is maximised already; leave maximize=True out of the optimiser.")
         n = len(self.param.seeds)
         if type(optimiser) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
             return [Group(range(n), self.param, together, optimiser)]
@@ -115,7 +120,7 @@ class Ascent:
             values, gradient, reached = self._judged(images.detach(), group.rows, step, redirect)
             self.alive[rows] |= reached
             for transform in self.gradient:
-                gradient = transform(gradient)
+                gradient = shaped(transform(gradient), gradient.shape, "a gradient transform")
             gradients = torch.autograd.grad(
                 images, group.parameters, gradient, allow_unused=True, materialize_grads=True
             )
@@ -183,7 +188,7 @@ class Ascent:
             at, sample = (int(i) for i in bad.nonzero()[0])
             raise NonFiniteError(
                 f"step {start + at}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is NaN or Inf "
-                f"for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate."
+                f"for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate, or smaller weights."
             )
 
     def retire(self, steps: int, stop: Stop) -> None:
@@ -194,7 +199,7 @@ class Ascent:
             with torch.no_grad():
                 for now, kept in zip(self.groups[0].parameters, self.kept, strict=True):
                     now.copy_(_chosen(self.done, kept, now))
-        newly = stop(self.history[:steps]).to(self.done.device) & ~self.done
+        newly = shaped(stop(self.history[:steps]), self.done.shape, "stop").to(self.done) & ~self.done
         if newly.any() and (newly.all() or not self.param.shared):
             self.kept = self.parameters
             self.done = self.done | newly

@@ -16,16 +16,19 @@ from tqdm import tqdm
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
+from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.visualization.gradients import normalised
 from netlens.visualization.octaves import octave_sizes
-from netlens.visualization.options import instance, known, number, typed, whole
+from netlens.visualization.options import MOST_STEPS, instance, known, number, typed, whole
 from netlens.visualization.params import FromImage
 from netlens.visualization.params.invertible import resampled
 from netlens.visualization.picture import picture_for
 from netlens.visualization.tiles import Tiled
+
+MOST_FRAMES = 10_000  # of a film
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,11 @@ class Dreaming:
 
     def __post_init__(self) -> None:
         typed(self)
-        if self.seed < 0:
-            raise NetLensError(f"a seed is at least 0, not {self.seed}.")
-        if self.iterations < 1 or self.jitter < 0:
-            raise NetLensError(f"iterations are at least 1 and jitter 0, not {self.iterations} and {self.jitter}.")
-        if self.step <= 0:
-            raise NetLensError(f"a step moves pixels by more than 0 grey levels, not {self.step}.")
+        whole("a seed", self.seed, 0)
+        whole("the number of iterations", self.iterations, 1, MOST_STEPS)
+        whole("jitter, in pixels,", self.jitter, 0, MAX_PIXELS)
+        if not 0 < self.step <= 255:
+            raise NetLensError(f"a step moves pixels by more than 0 and at most 255 grey levels, not {self.step}.")
 
 
 def dream(
@@ -134,7 +136,7 @@ def zoom(
     factor and degrees: by how much each frame is magnified and turned against the one before. All else is as for
     `dream`, but that each frame has 2 octaves of 4 iterations, unless told otherwise.
     """
-    n_frames, degrees = whole("the number of frames", n_frames, 1), number("degrees", degrees)
+    n_frames, degrees = whole("the number of frames", n_frames, 1, MOST_FRAMES), number("degrees", degrees)
     factor = number("a zoom magnifies, so factor", factor, 1)
     how = _dreaming({"octaves": 2, "iterations": 4, **options})
     picture = picture_for(flat, image, size)

@@ -105,7 +105,7 @@ class NetDreamer:
         without that.
         """
         index, weight = whole("a channel", index), number("weight", weight)
-        n = whole("the number of different pictures", n, 2)
+        n = whole("the number of different pictures", n, 2, 1000)
         alone = self.render(channel(key, index), [""])
         strength = float(alone.history[-1].abs().mean())
         objective = channel(key, index) - weight * strength * diversity(key)

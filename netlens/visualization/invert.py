@@ -60,8 +60,8 @@ def invert(
     names = _names(flat, layers)
     start = _param(param, base, seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
-    norm = defaults[0] if alpha is None else number("alpha, which weighs a penalty,", alpha, 0)
-    rough = defaults[1] if variation is None else number("variation, which weighs a penalty,", variation, 0)
+    norm = defaults[0] if alpha is None else number("alpha, which weighs a penalty,", alpha, 0, 1e12)
+    rough = defaults[1] if variation is None else number("variation, which weighs a penalty,", variation, 0, 1e12)
     made = []
     for key in names:
         distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)

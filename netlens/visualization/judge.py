@@ -87,9 +87,9 @@ class Judge:
             record[self.flat.inputs[0]] = self._normalised(images)
         objective = self.objective if rows is None else self.objective.take(rows)
         values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
-        if values.shape != (len(images),):
-            got = tuple(values.shape)
-            raise NotApplicable(f"{objective} gives {got} numbers for {len(images)} samples; it must give one each.")
+        if not isinstance(values, Tensor) or values.shape != (len(images),):
+            got = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise NotApplicable(f"{objective} gives {got} for {len(images)} samples; it must give one number each.")
         return values, shown
 
     def seen(self, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from operator import index
 from typing import Any
@@ -30,28 +30,36 @@ def typed(options: Any) -> None:
                 instance(field.name, value, (bool, np.bool_), "True or False")
 
 
-def whole(what: str, value: Any, least: int | None = None) -> int:
-    """A whole number, of at least so much."""
+MOST_STEPS = 1_000_000  # of an optimisation: what is beyond is a mistake, and its history would fill the memory
+
+
+def whole(what: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """A whole number within bounds."""
     try:
         given = None if isinstance(value, bool | np.bool_) else index(value)
     except TypeError:
         given = None
-    if given is None or (least is not None and given < least):
-        bound = "" if least is None else f" of at least {least}"
-        raise NetLensError(f"{what} is a whole number{bound}, not {value!r}.")
+    if given is None or not (-math.inf if least is None else least) <= given <= (math.inf if most is None else most):
+        raise NetLensError(f"{what} is a whole number{_bounds(least, most)}, not {value!r}.")
     return given
 
 
-def number(what: str, value: Any, least: float = -math.inf) -> float:
-    """A finite number of at least so much."""
+def number(what: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite number within bounds."""
     try:
-        finite = not isinstance(value, str | bool) and math.isfinite(value) and value >= least
+        finite = not isinstance(value, str | bool) and math.isfinite(value) and least <= value <= most
     except (TypeError, ValueError, OverflowError, RuntimeError):  # also of arrays and tensors that hold several
         finite = False
     if not finite:
-        bound = "" if least == -math.inf else f" of at least {least:g}"
-        raise NetLensError(f"{what} is a finite number{bound}, not {value!r}.")
+        raise NetLensError(f"{what} is a finite number{_bounds(least, most)}, not {value!r}.")
     return float(value)
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    low, high = (None if one is None or math.isinf(one) else f"{one:,}" for one in (least, most))
+    if low is None or high is None:
+        return "" if low is None and high is None else f" of at most {high}" if low is None else f" of at least {low}"
+    return f" from {low} to {high}"
 
 
 def several(what: str, values: Any, least: int | None = None) -> list[int]:
@@ -67,6 +75,16 @@ def instance(what: str, value: Any, kinds: type | tuple[type, ...], example: str
     if not isinstance(value, kinds):
         shown = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
         raise NetLensError(f"{what} is {shown}; give {example}.")
+
+
+def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
+    """What somebody's own function gave, if it is a tensor of this shape; -1 is any number above 0."""
+    got = tuple(value.shape) if isinstance(value, Tensor) else ()
+    if len(got) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(got, shape, strict=True)):
+        shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        wanted = ", ".join("any" if side == -1 else str(side) for side in shape)
+        raise NetLensError(f"{what} gave {shown}; it must give a tensor ({wanted}).")
+    return value
 
 
 def known(of: str, given: Iterable[str], names: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ from netlens.visualization.ascent import MakeOptimiser
 from netlens.visualization.callbacks import Callback, Frames
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.loop import Loop, suited
-from netlens.visualization.options import instance, known, network, whole
+from netlens.visualization.options import MOST_STEPS, instance, known, network, whole
 from netlens.visualization.params.base import Param
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms import Transform, standard
@@ -71,16 +71,22 @@ class OptVis:
 
         Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
         """
-        steps, redirect = whole("the number of steps", steps, 1), whole("redirect", redirect, 0)
+        steps, redirect = whole("the number of steps", steps, 1, MOST_STEPS), whole("redirect", redirect, 0)
         instance("param", param, Param, "a parameterisation such as Fourier(224)")
         instance("resume", resume, (Render, State, NoneType), "what an earlier run gave, or its state")
         instance("schedule", schedule, (Schedule, NoneType), "a Schedule, or None")
+        if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
+            raise NetLensError(f"callbacks are a list of them, such as [Frames(every=16)], not {callbacks!r}.")
+        if not (stop is None or callable(stop)):
+            raise NetLensError(f"stop is None, or tells which samples are done, as Plateau() does, not {stop!r}.")
         if not callable(optimiser):
             raise NetLensError(f"optimiser makes one of torch, such as partial(Adam, lr=0.05); {optimiser!r} does not.")
         if isinstance(resume, Render) and resume.state is None:
             raise NetLensError("this render has no state to go on from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
-        transforms = (gradient,) if callable(gradient) else tuple(gradient)
+        transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
+        if not all(map(callable, transforms)):
+            raise NetLensError(f"gradient is a transform such as normalised, or several, not {gradient!r}.")
         param = suited(param, self.flat)
         images, state = Loop(
             *(self.flat, self.objective, self.transforms, param, steps, optimiser, schedule, transforms),

@@ -17,6 +17,9 @@ from netlens.visualization.options import typed
 from netlens.visualization.transforms.base import Size
 from netlens.visualization.transforms.standard import Chain
 
+LARGEST = 8192
+"""Pixels along a side of a tile; what is larger would hardly fit into memory, which tiles are there to save."""
+
 Span = tuple[int, int, int, int]
 """(start, end) of a tile along one side, and (start, end) of the part of it that counts."""
 
@@ -84,8 +87,8 @@ class Tiled:
 
     def __post_init__(self) -> None:
         typed(self)
-        if self.tile is not None and self.tile < 32:
-            raise NetLensError(f"tiles have at least 32 pixels, not {self.tile}.")
+        if self.tile is not None and not 32 <= self.tile <= LARGEST:
+            raise NetLensError(f"a tile has sides of 32 pixels to {LARGEST:,}, not {self.tile}.")
         if self.overlap is not None and self.overlap < 0:
             raise NetLensError(f"tiles overlap by 0 pixels or more, not {self.overlap}.")
         self.flat.keys_of(self.objective.layers)  # a wrong name raises here

@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
+from netlens import files
 from netlens.world.augmentation import augment
 from netlens.world.network import SIZE, WEIGHTS, architecture, normalise
 from netlens.world.scene import batch
@@ -156,9 +157,7 @@ def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
 def save(model: nn.Module, path: Path) -> str:
     """Write the weights as float32 safetensors, all or nothing, and return the file's SHA-256."""
     content = serialised({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    files.write(path, content)
     return hashlib.sha256(content).hexdigest()
 
 

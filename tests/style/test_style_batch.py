@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,29 @@ def test_a_folder_that_cannot_be_made_fails_its_own_jobs_only(file, tmp_path):
     outcomes = run(file, tmp_path / "out")
     assert [outcome.what for outcome in outcomes] == ["made", "made", "failed", "failed"]
     assert "cannot be made a folder" in outcomes[-1].why
+
+
+@pytest.mark.parametrize("name", ["config.json", "contact.jpg"])
+def test_files_that_no_batch_made_stay(file, tmp_path, name):
+    out = tmp_path / "out"
+    foreign = out / ("contact.jpg" if name == "contact.jpg" else "both/usual/config.json")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text('{"my": "settings"}')
+    with pytest.raises(NetLensError, match=f"{name} is there already and was not made by a batch"):
+        run(file, out)
+    assert foreign.read_text() == '{"my": "settings"}'
+    assert [path for path in out.rglob("*") if path.is_file()] == [foreign]
+
+
+def test_the_file_of_a_batch_is_not_overwritten_by_it(file, tmp_path):
+    own = tmp_path / "out" / "both" / "usual" / "config.json"
+    own.parent.mkdir(parents=True)
+    for picture in tmp_path.glob("*.png"):
+        shutil.copy(picture, own.parent)
+    shutil.copy(file, own)
+    with pytest.raises(NetLensError, match=r"config\.json is to be read and would be overwritten"):
+        run(own, tmp_path / "out")
+    assert own.read_bytes() == file.read_bytes()
 
 
 def test_random_weights_of_a_seed_too_large_for_torch(file, tmp_path):

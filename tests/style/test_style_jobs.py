@@ -68,7 +68,7 @@ def test_a_damaged_file_is_told(file, tmp_path):
     file.write_text(file.read_text()[:50])
     with pytest.raises(NetLensError, match=r"batch\.json is damaged"):
         Batch.read(file)
-    for name, complaint in (("gone.json", "cannot be read"), ("batch.yaml", "neither .json nor .toml")):
+    for name, complaint in (("gone.json", "does not exist"), ("batch.yaml", "neither .json nor .toml")):
         (tmp_path / "batch.yaml").write_text("pairs:")
         with pytest.raises(NetLensError, match=complaint):
             Batch.read(tmp_path / name)

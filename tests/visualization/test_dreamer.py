@@ -186,5 +186,5 @@ def test_errors(dreamer, flat):
         dreamer.classes("dog")
     with pytest.raises(ClassNotFound, match="0 to 2"):
         dreamer.classes(3)
-    with pytest.raises(NetLensError, match="at least 2"):
+    with pytest.raises(NetLensError, match="from 2 to 1,000"):
         dreamer.diverse("3", 0, n=1)

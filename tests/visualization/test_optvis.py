@@ -295,6 +295,45 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
     assert Plateau(4)(torch.zeros(8, 1)).all() and not Plateau(4)(torch.arange(8.0)[:, None]).any()
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"steps": 10**20}, "the number of steps is a whole number from 1 to 1,000,000"),
+        ({"optimiser": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
+        ({"optimiser": partial(torch.optim.Adam, maximize=True)}, "maximised already"),
+        ({"callbacks": None}, "callbacks are"),
+        ({"callbacks": Frames(2)}, "callbacks are"),
+        ({"gradient": 5}, "gradient is"),
+        ({"gradient": lambda gradient: gradient[:, :1]}, "gradient transform gave"),
+        ({"gradient": lambda gradient: None}, "gradient transform gave"),
+        ({"stop": 5}, "stop is"),
+        ({"stop": lambda history: True}, "stop gave"),
+        ({"transforms": lambda images, generators: None}, "of the transforms gave"),
+        ({"transforms": lambda images, generators: images[:, :1]}, "of the transforms gave"),
+        ({"transforms": lambda images, generators: images[..., :0]}, "of the transforms gave"),
+    ],
+)
+def test_what_cannot_be_is_told(options, complaint):
+    flat = dead_network(nn.ReLU(), 0.0)
+    with pytest.raises(NetLensError, match=complaint):
+        rendered(flat, channel("2", 0), **{"param": Pixel(6), "steps": 2} | options)
+
+
+@pytest.mark.parametrize("answer", [None, 1.0], ids=str)
+def test_an_objective_that_gives_no_tensor_is_told(answer):
+    class Own(Objective):
+        layers = ("2",)
+
+        def __call__(self, record):
+            return answer
+
+        def __repr__(self):
+            return "own"
+
+    with pytest.raises(NotApplicable, match="own gives"):
+        rendered(dead_network(nn.ReLU(), 0.0), Own(), param=Pixel(6), steps=2)
+
+
 # what is dead
 
 
@@ -548,7 +587,7 @@ def test_what_makes_no_sense_is_refused(plain):
         OptVis(plain, channel("nowhere", 0))
     with pytest.raises(NetLensError, match="channel 8"):
         rendered(plain, channel("3", 8), Pixel(12))
-    with pytest.raises(NetLensError, match="steps is a whole number of at least 1"):
+    with pytest.raises(NetLensError, match="steps is a whole number from 1"):
         rendered(plain, channel("3", 0), Pixel(12), steps=0)
     with pytest.raises(NetLensError, match="optimiser"):
         rendered(plain, channel("3", 0), Pixel(12), optimiser=lambda tensors: "adam")

@@ -54,6 +54,27 @@ def pictures(n=3, height=24, width=29, channels=3):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Pad(-1),
+        lambda: CentreCrop(-3),
+        lambda: RandomCrop(0),
+        lambda: RandomCrop((1, 2, 3)),
+        lambda: RandomCrop(1.5),
+        lambda: Noise(-1),
+        lambda: Jitter("a"),
+        lambda: Jitter(10**20),
+        lambda: Scale("a"),
+        lambda: Rotate("a"),
+        lambda: Chain((None,)),
+    ],
+)
+def test_options_that_cannot_be_are_told(make):
+    with pytest.raises(NetLensError):
+        make()
+
+
 def test_a_sample_is_disturbed_as_if_it_were_alone(name):
     images = pictures()
     together = ALL[name](images, generators(5, 6, 7))

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.images import MAX_PIXELS
+from netlens.visualization.options import number
 from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, one_of, uniform
 
 Outside = float | Literal["reflect", "edge"]
@@ -136,8 +138,8 @@ class Jitter(Geometric):
     pixels: float
 
     def __post_init__(self) -> None:
-        whole = math.isfinite(self.pixels) and self.pixels == int(self.pixels)
-        if not (self.pixels >= 0 and (whole or self.pixels < 1)):
+        pixels = number("a jitter, in pixels or as a share,", self.pixels, 0, MAX_PIXELS)
+        if pixels >= 1 and pixels != int(pixels):
             raise NetLensError(
                 f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
             )
@@ -159,7 +161,7 @@ class Scale(Geometric):
     high: float = 1.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high:
+        if not 0 < number("a scale", self.low) <= number("a scale", self.high):
             raise NetLensError(f"scales go from low to high, above 0, not from {self.low} to {self.high}.")
 
     def seen(self, view: View, generators: Generators) -> View:
@@ -175,8 +177,8 @@ class Rotate(Geometric):
     upright: float = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.upright <= 1:
-            raise NetLensError(f"upright is a probability, from 0 to 1, not {self.upright}.")
+        number("an angle, in degrees,", self.degrees)
+        number("upright, a probability,", self.upright, 0, 1)
 
     def seen(self, view: View, generators: Generators) -> View:
         angle = uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)

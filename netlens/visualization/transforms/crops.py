@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.visualization.options import several, whole
 from netlens.visualization.transforms.affine import GREY, Geometric, Outside, View
 from netlens.visualization.transforms.base import Generators, Size, one_of, uniform
 
@@ -20,6 +21,7 @@ class Pad(Geometric):
     outside: Outside = GREY
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", whole("a pad, in pixels,", self.pixels, 0))
         if isinstance(self.outside, str) and self.outside not in ("reflect", "edge"):
             raise NetLensError(f"outside is a grey value, 'reflect' or 'edge', not {self.outside!r}.")
 
@@ -34,6 +36,9 @@ class CentreCrop(Geometric):
 
     pixels: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", whole("a margin, in pixels,", self.pixels, 0))
+
     def seen(self, view: View, generators: Generators) -> View:
         height, width = view.size
         if min(height, width) <= 2 * self.pixels:
@@ -47,8 +52,13 @@ class RandomCrop(Geometric):
 
     size: int | Size
 
+    def __post_init__(self) -> None:
+        if len(several("a side of a window", self.size, 1)) not in (1, 2):
+            raise NetLensError(f"a window has a side or (height, width), in pixels, not {self.size!r}.")
+
     def seen(self, view: View, generators: Generators) -> View:
-        rows, columns = (self.size, self.size) if isinstance(self.size, int) else self.size
+        sides = several("a side of a window", self.size)
+        rows, columns = sides[0], sides[-1]
         (height, width) = view.size
         if rows > height or columns > width:
             raise NetLensError(f"a window of {rows} × {columns} does not fit into a picture of {height} × {width}.")

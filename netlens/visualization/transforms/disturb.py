@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.visualization.options import number
 from netlens.visualization.transforms.affine import Geometric, View
 from netlens.visualization.transforms.base import Generators, Transform, check_batch, uniform
 
@@ -18,6 +19,9 @@ class Noise(Transform):
     """Add normal noise of this standard deviation."""
 
     deviation: float = 0.02
+
+    def __post_init__(self) -> None:
+        number("the deviation of noise", self.deviation, 0)
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)

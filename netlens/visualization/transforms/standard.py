@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netlens.errors import NetLensError
+from netlens.visualization.options import shaped
 from netlens.visualization.transforms.affine import GREY, Geometric, Jitter, Outside, Rotate, Scale, View
 from netlens.visualization.transforms.base import Generators, Transform, check_batch
 from netlens.visualization.transforms.crops import CentreCrop, Pad, ZoomCrop
@@ -18,6 +20,10 @@ class Chain(Transform):
 
     steps: tuple[Transform, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not all(map(callable, self.steps)):
+            raise NetLensError(f"transforms are a tuple of them, such as (Pad(12), Jitter(8)), not {self.steps!r}.")
+
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
         view: View | None = None
@@ -26,7 +32,8 @@ class Chain(Transform):
                 height, width = images.shape[-2:]
                 view = step.seen(View.whole(len(images), (height, width)) if view is None else view, generators)
             else:
-                images = step(images if view is None else view.of(images), generators)
+                before = images if view is None else view.of(images)
+                images = shaped(step(before, generators), (*before.shape[:2], -1, -1), f"{step!r} of the transforms")
                 view = None
         return images if view is None else view.of(images)
 
