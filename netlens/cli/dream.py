@@ -19,7 +19,7 @@ from netlens.errors import NetLensError
 @model_option
 @weights_option
 @click.option("--towards", metavar="IMAGE", help="Another image, whose parts the dream shall grow.")
-@click.option("--octaves", type=int, help="Sizes to dream at.  [default: 4; 2 in a film]")
+@click.option("--octaves", type=int, help="Sizes to dream at, of 32 pixels or more.  [default: 4; 2 in a film]")
 @click.option("--scale", type=float, default=1.4, show_default=True, help="How much each is larger than the last.")
 @click.option("--steps", type=int, help="Steps at each size.  [default: 10; 4 in a film]")
 @click.option("--step", type=float, default=1.5, show_default=True, help="Grey levels that a pixel moves by.")

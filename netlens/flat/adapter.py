@@ -150,7 +150,7 @@ def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
         what = f"shape {tuple(activation.shape)}"
     raise NotApplicable(
         f"layer {key!r} of {flat.name} has activations of {what}, which no adapter lays out over the image; "
-        "choose a layer with maps (N, C, h, w)."
+        "choose a layer with maps (N, C, h, w), or give an Adapter(grid=...)."
     )
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colours that a GIF can have
-LARGEST_GIF = 65_535  # pixels of a side, and hundredths of a second that a frame is shown
-LONGEST_FILM = 3600  # seconds
+LARGEST_GIF = 65_535  # pixels of a side
+LONGEST_FILM = 600  # seconds; a GIF holds no frame that rests much longer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,8 +160,7 @@ class Render:
         if max(frames[0].shape[1:]) > LARGEST_GIF:
             raise ResultError(f"A GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
         film = [to_pil(frame).convert("RGB").quantize(PALETTE) for frame in frames]
-        # milliseconds; viewers slow down what is faster, and a GIF holds nothing slower
-        each = min(max(20, round(1000 * seconds / len(film))), 10 * LARGEST_GIF)
+        each = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers slow down what is faster
         buffer = io.BytesIO()
         durations = [each] * (len(film) - 1) + [max(each, 1000)]
         film[0].save(buffer, "GIF", save_all=True, append_images=film[1:], duration=durations, loop=0)

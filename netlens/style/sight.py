@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.errors import ImageError, NetLensError
+from netlens.errors import ImageError, NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.images import MAX_PIXELS
@@ -90,6 +91,11 @@ def mask_of(source: Any, what: str) -> Tensor:
         weights = torch.as_tensor(source).double().cpu()
     else:
         weights = grey(picture(source, what))[0, 0]
+        if 0 < weights.max() < 0.1:
+            lightest = f"{255 * float(weights.max()):.0f} of 255"
+            warnings.warn(
+                f"{what} is nearly black, {lightest} at most; what counts is white.", NetLensWarning, stacklevel=2
+            )
     if not weights.isfinite().all() or weights.min() < 0 or not weights.any():
         raise ImageError(f"{what} must hold finite weights from 0, of which one at least is above 0.")
     return weights

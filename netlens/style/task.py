@@ -113,9 +113,9 @@ class Task:
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """What the last stage gave, with the content's chroma where that is asked for, and how it came about."""
         render, options = renders[-1], self.options
-        images = render.images
+        images, frames = render.images, [frame for one in renders for frame in one.frames]
         if options.colour == "luminance" and self.original.shape[1] == 3:
-            images = with_chroma_of(images.double(), self.original).to(images).clamp(0, 1)
+            images, *frames = map(self._in_colours, (images, *frames))
         losses = {
             name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
             for name in stage.losses
@@ -132,8 +132,12 @@ class Task:
             options=described,
         )
         history = torch.cat([one.history for one in renders])
-        frames = tuple(frame for one in renders for frame in one.frames)
-        return replace(render, images=images, history=history, frames=frames, provenance=provenance, state=None)
+        return replace(render, images=images, history=history, frames=tuple(frames), provenance=provenance, state=None)
+
+    def _in_colours(self, images: Tensor) -> Tensor:
+        """Pictures (1, C, h, w) with the content's chroma."""
+        original = resampled(self.original, (images.shape[2], images.shape[3]))
+        return with_chroma_of(images.double(), original).to(images).clamp(0, 1)
 
 
 @dataclass(frozen=True)

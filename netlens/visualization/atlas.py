@@ -20,7 +20,7 @@ from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.silence import silenced
 from netlens.visualization.drawn import Drawn
-from netlens.visualization.options import number, whole
+from netlens.visualization.options import called, number, whole
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Sized, made_by
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Atlas(Drawn):
     """Directions that a layer's activation has over one image, and a picture of each.
 
-    layer: its key. image: (C, H, W) in [0, 1]. directions: (N, C'). weights: (N, h, w), how much of each direction is
+    layer: its name. image: (C, H, W) in [0, 1]. directions: (N, C'). weights: (N, h, w), how much of each direction is
     at each position. pictures: N of them. error: the share of the activation's norm that the directions leave out.
     grouped: whether they are groups, rather than one for each place.
     """
@@ -54,7 +54,8 @@ class Atlas(Drawn):
         if not self.grouped:
             mosaic = self.pictures.grid(self.weights.shape[2])
             height, width = mosaic.shape[1:]
-            shown = [_laid(self.image, (height, width)), mosaic]
+            # in the proportions of the grid, so that each place lies where its picture does
+            shown = [heatmaps.resize(self.image[None], (height, width))[0].clamp(0, 1), mosaic]
             return sheet(torch.stack([one.expand(3, -1, -1) for one in shown]), ["image", self.layer])
         height, width = self.pictures.images.shape[2:]
         whole = _laid(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
@@ -101,7 +102,7 @@ def activation_atlas(
     cosine_power = number("cosine_power", cosine_power, 0)
     check_options(options)
     base = picture_for(flat, image, size)
-    key = flat.key(key)
+    name, key = key, flat.key(key)
     maps = _maps(flat, key, base)
     if groups is None:
         maps = _pooled(maps, cells)
@@ -124,7 +125,13 @@ def activation_atlas(
         vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
         parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
     return Atlas(
-        key, base[0].float().cpu(), directions, weights, _together(parts, alive, captions), error, groups is not None
+        called(flat, name),
+        base[0].float().cpu(),
+        directions,
+        weights,
+        _together(parts, alive, captions),
+        error,
+        groups is not None,
     )
 
 

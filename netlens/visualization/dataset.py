@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from netlens import heatmaps
-from netlens.errors import ImageError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.chunks import Chunks
+from netlens.flat.chunks import Chunks, out_of_memory
 from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record
@@ -166,7 +166,7 @@ def _judged_at_once(
 ) -> tuple[list[float], list[Place | None]]:
     found: list[Place | None] = [None] * len(x)
     with torch.no_grad():
-        record = Record(flat, flat.record(x, layers=objective.layers))
+        record = Record(flat, _recorded(flat, objective, x))
         if crops:
             assert isinstance(objective, Channel)
             maps = channel_maps(record, objective.layer, objective.index)
@@ -179,6 +179,18 @@ def _judged_at_once(
         bad = int((~torch.isfinite(values)).nonzero()[0])
         raise NonFiniteError(f"{objective} of {flat.name} is NaN or Inf for {paths[bad]}.")
     return values.cpu().double().tolist(), found
+
+
+def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
+    try:
+        return flat.record(x, layers=objective.layers)
+    except RuntimeError as error:  # what layers raise because of a shape
+        if isinstance(error, NetLensError) or out_of_memory(error):
+            raise
+        raise NotApplicable(
+            f"{flat.name} cannot be run on images of {x.shape[2]} by {x.shape[3]} pixels "
+            f"({' '.join(str(error).split())[:160]}); give it an adapter=Adapter(preprocessing=...) with its size."
+        ) from error
 
 
 def _example(

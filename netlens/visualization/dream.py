@@ -35,7 +35,8 @@ MOST_FRAMES = 10_000  # of a film
 class Dreaming:
     """How a dream goes.
 
-    octaves and scale: at how many sizes, each so many times as large as the one before. iterations: steps at each.
+    octaves and scale: at how many sizes, each so many times as large as the one before; those whose shorter side would
+    be under 32 pixels are left out. iterations: steps at each.
     jitter: by up to how many pixels the picture is shifted, round its edges, before each step. step: how far pixels
     move on average in a step, in grey levels of 255. tile and overlap: see `Tiled`.
     """
@@ -52,7 +53,7 @@ class Dreaming:
     def __post_init__(self) -> None:
         typed(self)
         whole("a seed", self.seed, 0)
-        whole("the number of iterations", self.iterations, 1, MOST_STEPS)
+        whole("the number of iterations, or steps at each size,", self.iterations, 1, MOST_STEPS)
         whole("jitter, in pixels,", self.jitter, 0, MAX_PIXELS)
         if not 0 < self.step <= 255:
             raise NetLensError(f"a step moves pixels by more than 0 and at most 255 grey levels, not {self.step}.")

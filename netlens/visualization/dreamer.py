@@ -16,7 +16,7 @@ from netlens.objectives.classes import classes_of
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.visualization.dataset import Examples, Folder, most_exciting
-from netlens.visualization.options import instance, network, number, several, typed, whole
+from netlens.visualization.options import called, instance, network, number, several, typed, whole
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Size, Sized, made_by
@@ -59,7 +59,7 @@ class NetDreamer:
     def channel(self, key: str, index: Indices) -> Render:
         """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
         indices = _several(index)
-        return self.render(channel(key, indices), [f"{key}:{i}" for i in indices])
+        return self.render(channel(key, indices), [f"{self._called(key)}:{i}" for i in indices])
 
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
         """What excites a channel at one position of the map; by default in the middle."""
@@ -68,7 +68,7 @@ class NetDreamer:
         place = (
             "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
         )
-        return self.render(neuron(key, indices, y, x), [f"{key}:{i} at {place}" for i in indices])
+        return self.render(neuron(key, indices, y, x), [f"{self._called(key)}:{i} at {place}" for i in indices])
 
     def classes(self, target: int | str | Sequence[int | str]) -> Render:
         """What excites a class, by index or name, or several of them: its score, and its probability.
@@ -86,12 +86,12 @@ class NetDreamer:
 
     def layer(self, key: str) -> Render:
         """What excites all of a layer: the DeepDream objective from noise."""
-        return self.render(layer(key), [key])
+        return self.render(layer(key), [self._called(key)])
 
     def negative(self, key: str, index: Indices) -> Render:
         """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
         indices = _several(index)
-        return self.render(-channel(key, indices), [f"{key}:{i} negative" for i in indices])
+        return self.render(-channel(key, indices), [f"{self._called(key)}:{i} negative" for i in indices])
 
     def both(self, key: str, index: Indices) -> Render:
         """For each channel its negative and, next to it, its positive picture."""
@@ -109,7 +109,9 @@ class NetDreamer:
         alone = self.render(channel(key, index), [""])
         strength = float(alone.history[-1].abs().mean())
         objective = channel(key, index) - weight * strength * diversity(key)
-        return self.render(objective, [f"{key}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n))
+        return self.render(
+            objective, [f"{self._called(key)}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n)
+        )
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
         """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
@@ -121,6 +123,9 @@ class NetDreamer:
         """Pictures for any objective, one under each caption."""
         own = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
         return self._made(objective, captions, own, standard())
+
+    def _called(self, key: str) -> str:
+        return called(self.flat, key)
 
     def _made(
         self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], otherwise: Transform

@@ -66,7 +66,8 @@ class Judge:
         tried = " or ".join(f"{height} by {width}" for height, width in sizes)
         why = " ".join(str(failure).split())[:160]
         raise NotApplicable(
-            f"{flat.name} cannot be run on pictures of {tried} pixels ({why}); give the size that it takes."
+            f"{flat.name} cannot be run on pictures of {tried} pixels ({why}); give the size "
+            "that it takes, or an adapter=Adapter(preprocessing=...) with that size."
         ) from failure
 
     def __call__(

@@ -94,6 +94,11 @@ def known(of: str, given: Iterable[str], names: Iterable[str]) -> None:
             raise NetLensError(f"{of} has no option {name!r} to be given here; its options: {', '.join(names)}.")
 
 
+def called(flat: FlatModel, name: Any) -> str:
+    """What to call a layer in a caption: its name, if that names one layer only by letters; otherwise its key."""
+    return name if isinstance(name, str) and not set(name) & set("*?[") else flat.key(name)
+
+
 def network(flat: Any) -> None:
     """Raise unless this is a flat model."""
     instance("the network", flat, FlatModel, "a FlatModel, made by FlatModel.from_nn_Module")

@@ -110,7 +110,15 @@ class OptVis:
             provenance=self._provenance(len(images), options),
             frames=tuple(frames),
             state=state,
+            captions=self._captions(len(images)),
         )
+
+    def _captions(self, n: int) -> tuple[str, ...] | None:
+        """Each sample's own objective, where they differ and no class says how."""
+        if n == 1 or not self.objective.splits or self.objective.targets(self.flat, n) is not None:
+            return None
+        own = tuple(repr(self.objective.take([i])) for i in range(n))
+        return own if len(set(own)) > 1 else None
 
     def _provenance(self, n: int, options: dict[str, Any]) -> Provenance:
         targets, names = self.objective.named_targets(self.flat, n)

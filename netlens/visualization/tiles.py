@@ -61,7 +61,9 @@ class Summed(Objective):
         return self.mean.layers
 
     def __call__(self, record: Record) -> Tensor:
-        return self.mean(record) * record[self.layers[0]][0].numel()
+        first = record[self.layers[0]]
+        values = first if isinstance(first, Tensor) else record.logits
+        return self.mean(record) * values[0].numel()
 
     def __repr__(self) -> str:
         return repr(self.mean)

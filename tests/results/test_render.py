@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from netlens.heatmaps import ResultError
-from netlens.results import Provenance, Render, State, read_provenance
+from netlens.results import Provenance, Render, State, read_provenance, storage
+from netlens.results.row import row
 from netlens.show import sheet
 
 MADE_BY = Provenance("OptVis", "resnet50", "logit([1, 7])", targets=(1, 7), target_names=("owl, bird", "cat"))
@@ -89,6 +90,29 @@ def same_state(one, other):
     pairs = zip(memory.pop("old_dirs"), expected.pop("old_dirs"), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
     assert memory == expected and one.optimisers[1] == other.optimisers[1] == {0: {}}
+
+
+def test_a_damaged_header_is_told(tmp_path):
+    render(frames=(torch.rand(2, 3, 5, 5),), state=state()).save(tmp_path / "all.safetensors")
+    tensors, header = storage.unpack(tmp_path / "all.safetensors")
+    damaged = [header | {"seeds": None}, header | {"frames": 9}, header | {"provenance": {}}, header | {"state": {}}]
+    for one in damaged:
+        storage.write(tmp_path / "a.safetensors", storage.pack(".safetensors", tensors, one))
+        with pytest.raises(ResultError, match="was not saved by netlens"):
+            Render.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("seconds", [0, -5, float("nan"), float("inf")])
+def test_a_film_of_no_length_is_refused(tmp_path, seconds):
+    with pytest.raises(ResultError, match="A film takes"):
+        render(frames=(torch.rand(2, 3, 5, 5),)).save_gif(tmp_path / "a.gif", seconds=seconds)
+    render(frames=(torch.rand(2, 3, 5, 5),) * 2).save_gif(tmp_path / "a.gif", seconds=600)
+
+
+def test_rows_keep_frames_if_all_have_as_many():
+    two, one = render(frames=(torch.rand(2, 3, 5, 5),) * 2), render(1, 1, frames=(torch.rand(1, 1, 10, 13),) * 2)
+    assert [frame.shape for frame in row(two, one).frames] == [(3, 3, 10, 13)] * 2
+    assert row(two, render()).frames == ()
 
 
 def test_a_state_comes_back_from_its_file(tmp_path):

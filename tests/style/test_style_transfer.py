@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from netlens import visualization
-from netlens.errors import ImageError, NetLensError, NotApplicable
+from netlens import images, visualization
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
 from netlens.style import STATISTICS, Below, StyleTransfer, stylize
 from netlens.style.losses import Look, Rooted, content_loss, style_loss, value_at
-from netlens.style.sight import Sight
+from netlens.style.sight import Sight, mask_of
 from netlens.style.task import Task
 from netlens.visualization import Fourier, Frames
 
@@ -209,11 +209,20 @@ def test_sizes_scales_and_the_target_that_ends_them(flat, content):
     assert Below(0.5)(torch.tensor([[-0.6, -0.4]])).tolist() == [False, True]
 
 
+def test_a_mask_that_is_nearly_black_is_told(tmp_path):
+    images.save(torch.full((1, 24, 30), 2 / 255), tmp_path / "mask.png")
+    with pytest.warns(NetLensWarning, match="nearly black, 2 of 255 at most"):
+        mask_of(tmp_path / "mask.png", "the mask")
+
+
 def test_grey_networks_and_grey_pictures(content):
     grey = network(channels=1)
     options = PLAIN | {"steps": 4, "style_layers": LAYERS, "progress": False}
     assert stylize(grey, content, STYLE, **options).images.shape[1] == 1
     assert stylize(grey, content, STYLE, colour="luminance", **options).images.shape[1] == 3
+    filmed = stylize(grey, content, STYLE, colour="luminance", callbacks=[Frames(2)], **options)
+    assert len(filmed.frames) >= 2 and all(frame.shape[1] == 3 for frame in filmed.frames)
+    assert torch.equal(filmed.frames[-1], filmed.images)
     assert stylize(network(), content[:1], STYLE, **options).images.shape[1] == 3
 
 

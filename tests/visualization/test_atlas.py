@@ -108,6 +108,14 @@ def test_drawings_say_where(flat, image, tmp_path):
         activation_atlas(flat, image, "2", cells=1, **FAST).save(tmp_path / "grid.jpg")
 
 
+def test_the_image_lies_on_its_grid_under_the_name_that_was_given(flat, image, monkeypatch):
+    shown = []
+    monkeypatch.setattr("netlens.show.sheet", lambda images, captions: shown.append((images, captions)))
+    activation_atlas(flat, torch.ones(3, 40, 64), "2", cells=3, **FAST).show()
+    ((images, captions),) = shown
+    assert (images[0] > 0.999).all() and captions == ["image", "2"]
+
+
 def test_each_map_of_a_group_is_tinted_where_its_group_is():
     from netlens.visualization.atlas import _colours, _laid, _strongest, _tinted
 

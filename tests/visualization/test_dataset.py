@@ -165,6 +165,12 @@ def test_errors(flat, folder, tmp_path):
         most_exciting(broken, channel("2", 0), folder)
 
 
+def test_a_size_that_the_network_does_not_take_is_told(folder):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 5 * 5, 2)).double()
+    with pytest.raises(NotApplicable, match=r"cannot be run on images of .* give it an adapter"):
+        most_exciting(FlatModel.from_nn_Module(module), logit(0), folder, crops=False)
+
+
 def test_a_grey_network_that_is_known_by_colours_sees_grey(folder):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()).double()

@@ -20,13 +20,23 @@ COLOURS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
 GREY = Preprocessing(None, None, (0.5,), (0.25,))
 
 
-def network(channels=3, preprocessing=COLOURS):
+class InADict(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return {"logits": self.body(x), "seen": x}
+
+
+def network(channels=3, preprocessing=COLOURS, wrapped=None):
     torch.manual_seed(0)
     trunk = [nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU()]
     trunk += [nn.MaxPool2d(2), nn.Conv2d(8, 5, 3, padding=1), nn.ReLU()]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)]
     module = nn.Sequential(*trunk, *head).double()
-    return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=preprocessing))
+    whole = module if wrapped is None else wrapped(module)
+    return FlatModel.from_nn_Module(whole, adapter=Adapter(preprocessing=preprocessing))
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +333,12 @@ def test_a_picture_of_other_channels_than_the_network_takes_is_refused():
     with pytest.raises(ImageError, match="takes pictures of 5 channels, not of 3"):
         dream(five, torch.rand(3, 40, 40), "3", progress=False)
     assert dream(five, torch.rand(5, 40, 40), "3", octaves=1, iterations=1, progress=False).images.shape[1] == 5
+
+
+def test_a_class_of_a_network_that_gives_a_dict(flat, image):
+    options = {"octaves": 1, "iterations": 2, "progress": False}
+    wanted = dream(flat, image, logit(1), **options)
+    assert torch.equal(dream(network(wrapped=InADict), image, logit(1), **options).images, wanted.images)
 
 
 def test_a_dead_layer_is_said(image):

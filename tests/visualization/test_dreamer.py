@@ -1,5 +1,7 @@
 """NetDreamer: each picture is what was asked for, and as if it were alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, layer, log_probability, logit, neuron
 from netlens.preprocessing import Preprocessing
-from netlens.visualization import NetDreamer, Pixel
+from netlens.visualization import Alpha, Fourier, NetDreamer, Pixel
 from netlens.visualization.transforms import Chain
 
 PLAIN = Preprocessing(None, None, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -90,6 +92,9 @@ def test_layer_and_captions(dreamer, flat):
     assert made.captions == ("cat", "owl") and made.provenance.targets == (2, 0)
     assert dreamer.negative("3", 4).captions == ("3:4 negative",)
     assert dreamer.channel("3", range(2)).captions == ("3:0", "3:1")
+    assert dreamer.channel(nn.BatchNorm2d, 1).captions == dreamer.channel("[1]", 1).captions == ("1:1",)
+    with pytest.raises(NetLensError, match="Alpha knows what it is made of"):
+        replace(dreamer, param=Alpha(Fourier(24))).channel("3", 1)
 
 
 def test_channel_0_and_class_0_are_like_any_other(dreamer):

@@ -334,6 +334,13 @@ def test_an_objective_that_gives_no_tensor_is_told(answer):
         rendered(dead_network(nn.ReLU(), 0.0), Own(), param=Pixel(6), steps=2)
 
 
+def test_each_picture_of_a_batch_is_captioned_by_its_own_objective():
+    flat = dead_network(nn.ReLU(), 0.0)
+    made = rendered(flat, channel("2", [1, 0]), Pixel(6, batch=2), steps=1)
+    assert made.captions == ("channel('2', [1])", "channel('2', [0])")
+    assert rendered(flat, channel("2", 1), Pixel(6, batch=2), steps=1).captions is None
+
+
 # what is dead
 
 

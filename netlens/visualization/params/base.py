@@ -139,6 +139,8 @@ def made_by(param: Any, **about: Any) -> Sized:
         return param(**about)
     if isinstance(param, Sized):
         return replace(param, **about)
+    if isinstance(param, Param):
+        raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
     raise NetLensError(f"param is a parameterisation such as Fourier, or one with options, not {param!r}.")
 
 
