@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from netlens.errors import NetLensError
+from netlens.flat.allocator import LARGEST
 from netlens.flat.meter import Meter, metered
 
 
@@ -61,16 +62,17 @@ def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> 
 def fitting(meter: Meter) -> int:
     """How many runs of one sample, of which one was measured, make a chunk.
 
-    On a CPU, small ones are the fastest: what the next layer reads should not be far away. On a GPU, a few samples
-    leave most of it idle, so they take an eighth of its memory, be it free or not: the same image is computed in the
-    same chunks again.
+    On a CPU, small ones are the fastest: what the next layer reads should not be far away, and pages of tensors so large
+    that no run leaves them to the next are cleared each time. On a GPU, a few samples leave most of it idle, so they
+    take an eighth of its memory, be it free or not: the same image is computed in the same chunks again.
     """
-    live, memory = 2**26, 2**30
+    live, memory, largest = 2**26, 2**30, LARGEST
     if meter.device.type == "cuda":
-        live = memory = torch.cuda.get_device_properties(meter.device).total_memory // 8
+        live = memory = largest = torch.cuda.get_device_properties(meter.device).total_memory // 8
     elif meter.device.type == "mps":
-        live = memory = torch.mps.recommended_max_memory() // 8
-    return max(1, min(256, live // max(1, meter.live), memory // max(1, meter.bytes)))
+        live = memory = largest = torch.mps.recommended_max_memory() // 8
+    pairs = ((live, meter.live), (memory, meter.bytes), (largest, meter.largest))
+    return max(1, min(256, *(limit // max(1, each) for limit, each in pairs)))
 
 
 def out_of_memory(error: Exception) -> bool:

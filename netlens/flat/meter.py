@@ -17,11 +17,12 @@ class Meter:
     """The bytes of activations in runs of flat models, and the device that they lie on.
 
     live: the most that are read or written yet at one time; bytes: the same, but what a graph for gradients keeps
-    counts until the end.
+    counts until the end. largest: of a single activation.
     """
 
     live: int = 0
     bytes: int = 0
+    largest: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _kept: int = 0
 
@@ -32,6 +33,7 @@ class Meter:
             self._kept += sum(new[address] for address in new.keys() - before.keys())
         self.live = max(self.live, sum({**before, **new}.values()))
         self.bytes = max(self.bytes, self._kept, self.live)
+        self.largest = max(self.largest, *new.values(), 0)
         if isinstance(value, Tensor):
             self.device = value.device
 

@@ -23,6 +23,7 @@ from netlens.attribution import (
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomised import randomised
 from netlens.flat import FlatModel, chunks
+from netlens.flat.allocator import LARGEST
 from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.meter import Meter, metered
 from netlens.objectives import logit, output
@@ -103,6 +104,7 @@ def test_a_meter_measures_what_is_held_with_a_pencil():
     with torch.no_grad(), metered() as meter:
         flat(x)
     assert meter.bytes == meter.live == 2 * 4 * 1000  # a layer's input beside its output
+    assert meter.largest == 4 * 1000
     with torch.enable_grad(), metered() as meter:
         flat(x.clone().requires_grad_())
     assert meter.bytes == 4 * (4 * 1000 + 2)  # all that the layers give
@@ -120,6 +122,12 @@ def test_views_count_once():
     with torch.no_grad(), metered() as meter:
         flat(torch.zeros(1, 10, 10))
     assert meter.bytes == 400
+
+
+def test_no_tensor_of_a_chunk_is_larger_than_what_is_kept_for_the_next():
+    six = Meter(live=2**20, bytes=2**20, largest=LARGEST // 6)
+    assert fitting(six) == 6 and fitting(replace(six, largest=LARGEST // 6 + 1)) == 5
+    assert fitting(replace(six, largest=2 * LARGEST)) == 1
 
 
 def test_a_chunk_has_room():
