@@ -62,9 +62,9 @@ def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> 
 def fitting(meter: Meter) -> int:
     """How many runs of one sample, of which one was measured, make a chunk.
 
-    On a CPU, small ones are the fastest: what the next layer reads should not be far away, and pages of tensors so large
-    that no run leaves them to the next are cleared each time. On a GPU, a few samples leave most of it idle, so they
-    take an eighth of its memory, be it free or not: the same image is computed in the same chunks again.
+    On a CPU, small ones are the fastest: what the next layer reads should not be far away, and tensors that are too
+    large for one run to leave to the next are cleared page by page in each. On a GPU, a few samples leave most of it
+    idle, so they take an eighth of its memory, be it free or not: the same image is computed in the same chunks again.
     """
     live, memory, largest = 2**26, 2**30, LARGEST
     if meter.device.type == "cuda":
