@@ -53,7 +53,6 @@ def pictures(n=3, height=24, width=29, channels=3):
     return torch.rand(n, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     "make",
     [
@@ -75,6 +74,7 @@ def test_options_that_cannot_be_are_told(make):
         make()
 
 
+@pytest.mark.parametrize("name", ALL)
 def test_a_sample_is_disturbed_as_if_it_were_alone(name):
     images = pictures()
     together = ALL[name](images, generators(5, 6, 7))
