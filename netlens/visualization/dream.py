@@ -36,9 +36,9 @@ class Dreaming:
     """How a dream goes.
 
     octaves and scale: at how many sizes, each so many times as large as the one before; those whose shorter side would
-    be under 32 pixels are left out. iterations: steps at each.
-    jitter: by up to how many pixels the picture is shifted, round its edges, before each step. step: how far pixels
-    move on average in a step, in grey levels of 255. tile and overlap: see `Tiled`.
+    be under 32 pixels are left out. iterations: steps at each. jitter: by up to how many pixels the picture is shifted,
+    round its edges, before each step. step: how far pixels move on average in a step, in grey levels of 255. tile and
+    overlap: see `Tiled`.
     """
 
     octaves: int = 4
