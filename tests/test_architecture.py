@@ -72,7 +72,7 @@ def test_every_room_has_a_row() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_holds_one_concept(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+    assert len(path.read_text().splitlines()) <= 400
     assert path.stem not in {"utils", "misc", "helpers", "common"}
 
 

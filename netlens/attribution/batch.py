@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
+from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
 from netlens.flat.taps import tapped_visit
 from netlens.rules.calls import innermost
@@ -70,7 +70,7 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     return {key for key in keys if found.get(key, False)}
 
 
-_WITH_ROWS: WeakKeyDictionary[FlatModel, dict[Any, dict[str, bool]]] = WeakKeyDictionary()
+_WITH_ROWS: Memo[FlatModel, dict[Any, dict[str, bool]]] = Memo()
 
 
 def mixing(flat: FlatModel) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from netlens.flat import FlatModel, Rules
 from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.fast import fast
 from netlens.flat.layout import arranged
+from netlens.flat.memo import Memo
 from netlens.flat.meter import metered
 from netlens.flat.modes import differentiating
 from netlens.flat.rules import Ruled
@@ -134,7 +134,7 @@ def _measured(
     return known[about]
 
 
-_SIZES: WeakKeyDictionary[FlatModel, dict[Any, tuple[int, list[int]]]] = WeakKeyDictionary()
+_SIZES: Memo[FlatModel, dict[Any, tuple[int, list[int]]]] = Memo()
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Method(ABC):
         """
         check_options(self)
         _check_arguments(flat, x, objective)
+        flat.follow()
         wrt = flat.key(wrt)
         key = self.at(flat, wrt)
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is

@@ -33,6 +33,7 @@ def together(
     >>> with together(methods, flat, torch.randn(1, 3, 8, 8), objective) as x:
     ...     cam, saliency = (method(flat, x, objective) for method in methods)
     """
+    flat.follow()
     with torch.inference_mode(False), torch.no_grad():
         own = owned(x)
         points = _points(methods, flat, objective, wrt)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from netlens.flat.folding import foldable, foldings, rebuilt
 from netlens.flat.layout import layout
+from netlens.flat.memo import Memo
 from netlens.flat.rules import Ruled
 from netlens.flat.taps import tapped_visit
 from netlens.flat.watched import Watched
@@ -27,7 +27,7 @@ class _Twin(NamedTuple):
     watched: Watched  # the weights of the network's layers of which the twin has copies; it shares all others
 
 
-_TWINS: WeakKeyDictionary[FlatModel, _Twin] = WeakKeyDictionary()
+_TWINS: Memo[FlatModel, _Twin] = Memo()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
@@ -61,7 +61,7 @@ def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Twin
         if layer is not step.layer:
             copied.append(step.layer)
         steps.append(replace(step, layer=layer))
-    twin = flat.edited(replace(flat.program, steps=tuple(steps)))
+    twin = flat.edited(replace(flat.program, steps=tuple(steps))).detached()  # made anew with its flat model
     return _Twin(twin, keep, could, Watched(copied))
 
 

@@ -91,6 +91,7 @@ class Hooks(Tap):
         parameters: bool = False,
         edit: Edit | Mapping[LayerKey, Edit] | None = None,
     ) -> None:
+        flat.follow()
         keys = flat.keys_of(layers)
         if OUTPUT in keys and OUTPUT not in flat.layers:
             raise NetLensError('"output" is what flat(x) returns; name a layer, such as the last one: -1.')

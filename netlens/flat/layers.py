@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.errors import TraceError
+from netlens.flat.twin import throwaway
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,7 @@ class Opaque(nn.Module):
 
     It works on copies of its inputs, so that nothing it does in place reaches a recorded activation. `read_later` are
     the inputs that the network reads again afterwards: a change of one of these would be missed, so it is an error.
+    What the module keeps (buffers, counters, lists) is read and never written: each call runs a throwaway copy.
     """
 
     def __init__(
@@ -205,7 +207,7 @@ class Opaque(nn.Module):
             copies = [value.clone(memory_format=as_usual) if isinstance(value, Tensor) else value for value in inputs]
         watched = [copies[i] for i in self.read_later if isinstance(copies[i], Tensor)]
         versions = [tensor._version for tensor in watched]
-        output = self.module(*fill(self.args, copies), **fill(self.kwargs, copies))
+        output = throwaway(self.module)(*fill(self.args, copies), **fill(self.kwargs, copies))
         if versions != [tensor._version for tensor in watched]:
             raise TraceError(
                 f"an opaque {type(self.module).__name__} changes its input in place, and the network reads that input "
@@ -236,8 +238,18 @@ class Scatter(nn.Module):
             seen.copy_(value)
         else:
             for part, new in zip(seen, value, strict=True):
-                part.copy_(new)
+                (_alone(copy, part) if isinstance(copy, Tensor) else part).copy_(new)
         return copy
+
+
+def _alone(base: Tensor, part: Tensor) -> Tensor:
+    """One of several views that a call gives at once, as a view by itself: only there gradients pass what is written.
+
+    A part that is a copy does not reach the base.
+    """
+    if not _memory(part) & _memory(base):
+        return part.detach().clone()
+    return base.as_strided(part.shape, part.stride(), part.storage_offset())
 
 
 class Again(nn.Module):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Again, Function, Opaque, Scatter, Wrapper
+from netlens.flat.memo import Memo
 from netlens.flat.program import Program
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def arranged(x: Tensor, flat: FlatModel) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if _LAYOUTS[flat] is torch.channels_last else x
 
 
-_LAYOUTS: WeakKeyDictionary[FlatModel, torch.memory_format] = WeakKeyDictionary()
+_LAYOUTS: Memo[FlatModel, torch.memory_format] = Memo()
 
 
 def _may_notice(layer: nn.Module) -> bool:

@@ -36,6 +36,8 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     if function in _WITHOUT_CUDNN:
         function, args = _WITHOUT_CUDNN[function], args[:5]
         kwargs = {name: value for name, value in kwargs.items() if not name.startswith("cudnn_enable")}
+    if function in _STATISTICS:
+        args, kwargs = _without_statistics(function, args, kwargs)
     layer = _TYPES.get(function, layers.Apply)
     function = Named(_DISPATCHED[function]) if function in _DISPATCHED else function
     if function in _OF_ANY_STRIDES and not any(isinstance(one, torch.dtype) for one in (*args, *kwargs.values())):
@@ -215,6 +217,22 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
 
 # the same but for a last argument, which is about speed
 _WITHOUT_CUDNN: dict[Any, Callable[..., Any]] = {torch.layer_norm: F.layer_norm, torch.group_norm: F.group_norm}
+
+# by the statistics of the batch that they are given, which does not ask for those that they would update
+_STATISTICS: dict[Any, str] = {F.batch_norm: "training", F.instance_norm: "use_input_stats"}
+
+
+def _without_statistics(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments of a norm by the batch without the running statistics, which it would only write into."""
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    if bound.arguments[_STATISTICS[function]] is not True:
+        return args, kwargs
+    bound.arguments |= {"running_mean": None, "running_var": None}
+    return bound.args, bound.kwargs
+
 
 # a view of other strides may be asked for here than in the original, whose memory is laid out in another way
 _OF_ANY_STRIDES: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
@@ -16,8 +17,10 @@ from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.allocator import keep_freed_memory
 from netlens.flat.keys import LayerKey, Layers
 from netlens.flat.layers import Normalize, Opaque, is_kind
+from netlens.flat.memo import forget
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
+from netlens.flat.source import Made, Source
 from netlens.flat.summary import Summary, summarise
 from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
@@ -56,17 +59,22 @@ class FlatModel(nn.Module):
         classes: ClassNames | None = None,
     ) -> None:
         super().__init__()
-        self.program = program
         self.name = name
-        self.opaque = dict(opaque) if opaque is not None else {}
         self.adapter = adapter if adapter is not None else Adapter()
         self.classes = classes
-        shown = {step.key: step.layer for step in program.steps if not step.hidden}
-        self.layers = Layers(shown, name)
         self.origin = object()  # shared by views that differ in rules or knowledge only, so that hooks reach them too
-        # keys are paths with dots, which add_module refuses; the names of parameters become those of the original
-        self._modules.update(shown)
         self.training = False
+        self._source: Source | None = None  # of which network this is, or an edited version
+        self._made_of: Program | None = None  # what that network was unrolled to at that time
+        self._hold(program, opaque if opaque is not None else {})
+
+    def _hold(self, program: Program, opaque: Mapping[str, str]) -> None:
+        self.program, self.opaque = program, dict(opaque)
+        shown = {step.key: step.layer for step in program.steps if not step.hidden}
+        self.layers = Layers(shown, self.name)
+        # keys are paths with dots, which add_module refuses; the names of parameters become those of the original
+        self._modules.clear()
+        self._modules.update(shown)
 
     @classmethod
     def from_nn_Module(  # noqa: N802 - the public name
@@ -100,12 +108,51 @@ class FlatModel(nn.Module):
             return network.knowing(adapter, classes, name)
         keep_freed_memory()
         known = adapter if adapter is not None else adapter_of(network)
-        twin, parts = twins(network)
-        if known.unwrap is not None:
-            twin = known.unwrap(twin, images)
-        program, opaque = unroll(trace(twin, inputs, rewritten, parts))
-        names = classes if classes is not None else known.classes
-        return cls(program, name if name is not None else type(network).__name__.lower(), opaque, known, names)
+
+        def make() -> Made:
+            twin, parts = twins(network)
+            traced = trace(twin if known.unwrap is None else known.unwrap(twin, images), inputs, rewritten, parts)
+            return Made(*unroll(traced), traced.written)
+
+        source, names = Source(network, make), classes if classes is not None else known.classes
+        called = name if name is not None else type(network).__name__.lower()
+        flat = cls(source.made.program, called, source.made.opaque, known, names)
+        flat._source, flat._made_of = source, source.made.program
+        return flat
+
+    def follow(self) -> None:
+        """Take up what has changed in the network since it was unrolled: an attribute, a parameter, a submodule.
+
+        The flat model does so whenever it is called, and so do methods and hooks. Raises `NetLensError` for a view that
+        was edited or given rules, which has to be made again.
+        """
+        if torch.compiler.is_compiling():  # a compiled network is one as it was
+            return
+        made = None if self._source is None else self._source.refresh()
+        if made is None or made.program is self._made_of:
+            return
+        if self.program is not self._made_of:
+            raise NetLensError(
+                f"the network behind this view of {self.name} has changed (an attribute, a parameter or a submodule is "
+                "another one); make the view again from the flat model."
+            )
+        forget(self)
+        self._made_of = made.program
+        self._hold(made.program, made.opaque)
+
+    def detached(self) -> FlatModel:
+        """This flat model as it is now, which no longer asks whether its network has changed."""
+        self._source = self._made_of = None
+        return self
+
+    def _after(self, other: FlatModel) -> FlatModel:
+        """This flat model as a view of another, whose network it watches, too."""
+        self._source, self._made_of = other._source, other._made_of
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy has weights of its own, which no network changes
+        return {**self.__dict__, "_source": None, "_made_of": None}
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -114,6 +161,7 @@ class FlatModel(nn.Module):
 
     def forward(self, *inputs: Any, until: LayerKey | None = None) -> Any:
         """The network's output, or the activation of layer `until`, past which nothing runs."""
+        self.follow()
         wanted = self.program.outputs if until is None else (self.key(until),)
         values = self.program.run(self._named(inputs), wanted, tapped_visit(self))
         return self.program.assemble(values) if until is None else values[wanted[0]]
@@ -123,6 +171,7 @@ class FlatModel(nn.Module):
 
         "input" names the input, and "output" the network's output, among the layers.
         """
+        self.follow()
         return self.run(self._named(inputs), self.keys_of(layers))
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
@@ -131,6 +180,7 @@ class FlatModel(nn.Module):
         `activations` must cut the network: `flat.frontier(key)` says which ones do. Raises `RecordError` with the
         missing ones otherwise.
         """
+        self.follow()
         known = {self._known(key): value for key, value in activations.items()}
         wanted = self.program.outputs if until is None else (self.key(until),)
         missing = self.program.missing(known, wanted)
@@ -177,6 +227,7 @@ class FlatModel(nn.Module):
 
     def with_rules(self, rules: Rules) -> FlatModel:
         """A view of the same weights in which chosen layers propagate backwards by `rules`."""
+        self.follow()
         view = rules.apply(self)
         view.origin = self.origin
         return view
@@ -195,28 +246,34 @@ class FlatModel(nn.Module):
 
     def insert_after(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
         """A flat model with a new `layer` after `key`, which all readers of `key` then read."""
+        self.follow()
         return self.edited(surgery.insert_after(self.program, self.key(key), name, layer))
 
     def insert_before(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
         """A flat model with a new `layer` between `key` and the first value that it reads."""
+        self.follow()
         return self.edited(surgery.insert_before(self.program, self.layers.key(key), name, layer))
 
     def replace(self, key: LayerKey, layer: nn.Module) -> FlatModel:
         """A flat model with `layer` in the place of `key`."""
+        self.follow()
         return self.edited(surgery.substitute(self.program, self.layers.key(key), layer))
 
     def remove(self, key: LayerKey) -> FlatModel:
         """A flat model without `key`, whose readers read its one input instead."""
+        self.follow()
         return self.edited(surgery.remove(self.program, self.layers.key(key)))
 
     def cut(self, key: LayerKey) -> FlatModel:
         """A flat model that ends after `key`: its output is the activation there."""
+        self.follow()
         return self.edited(surgery.cut(self.program, self.layers.key(key)))
 
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
         """A view of this flat model with another adapter, other class names or another name, where given."""
+        self.follow()
         if adapter is None and classes is None and name is None:
             return self
         view = FlatModel(
@@ -227,13 +284,13 @@ class FlatModel(nn.Module):
             classes if classes is not None else self.classes,
         )
         view.origin = self.origin
-        return view
+        return view._after(self)
 
     def edited(self, program: Program) -> FlatModel:
         """A flat model of another program, with the name, adapter and classes of this one."""
         keys = {step.key for step in program.steps if is_kind(step.layer, Opaque)}
         opaque = {key: why for key, why in self.opaque.items() if key in keys}
-        return FlatModel(program, self.name, opaque, self.adapter, self.classes)
+        return FlatModel(program, self.name, opaque, self.adapter, self.classes)._after(self)
 
     def train(self, mode: bool = True) -> FlatModel:
         """Does nothing: a flat model is the network as it predicts, in eval mode."""
@@ -258,8 +315,10 @@ class FlatModel(nn.Module):
     def summary(self, *sizes: tuple[int, ...]) -> Summary:
         """Key, type, shape, parameters and receptive field of every layer, for inputs of these sizes.
 
-        By default for one image of the size that the network expects. Nothing is computed but shapes.
+        By default for one image of the size that the network expects. Nothing is computed but shapes, if no part is
+        opaque.
         """
+        self.follow()
         return summarise(self, *sizes)
 
     def _repr_html_(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
+from netlens.flat.memo import Memo
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -91,7 +92,7 @@ class Rules:
 
 
 # a method that runs many times on one network would otherwise make and schedule the same program each time
-_PROGRAMS: WeakKeyDictionary[FlatModel, WeakKeyDictionary[Rules, Program]] = WeakKeyDictionary()
+_PROGRAMS: Memo[FlatModel, WeakKeyDictionary[Rules, Program]] = Memo()
 
 
 class Ruled(Wrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,10 @@ def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, st
         raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
     weights = weight_of(flat, torch.empty(0))
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            inputs = [torch.empty(size, dtype=weights.dtype, device=weights.device) for size in sizes]
+        # what depends on the data, as opaque parts do, needs data
+        computing = nullcontext() if flat.opaque else FakeTensorMode(allow_non_fake_inputs=True)
+        with computing, torch.no_grad():
+            inputs = [torch.zeros(size, dtype=weights.dtype, device=weights.device) for size in sizes]
             values = flat.run(dict(zip(flat.inputs, inputs, strict=True)), list(flat.layers))
             return {key: _shape(value) for key, value in values.items()}
     except Exception as error:  # whatever a layer makes of a size that it cannot take, the shapes are unknown

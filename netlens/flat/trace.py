@@ -30,7 +30,10 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Trace:
-    """What one symbolic run saw: the graph, the modules and tensors that it names, and the parts kept whole."""
+    """What one symbolic run saw: the graph, the modules and tensors that it names, and the parts kept whole.
+
+    written: the attributes that the forward sets, as (path of the module, name).
+    """
 
     graph: fx.Graph
     modules: dict[str, nn.Module]
@@ -38,6 +41,7 @@ class Trace:
     inputs: tuple[str, ...]
     output: pytree.TreeSpec
     opaque: dict[str, str]
+    written: frozenset[tuple[str, str]]
 
 
 Rewrite = Callable[[nn.Module], nn.Module | None]
@@ -60,6 +64,7 @@ def trace(
     """
     names = _input_names(root, inputs)
     tracer = _Tracer(root, names, rewrite, twins if twins is not None else {})
+    before = _attributes(modules_of(root, ""))
     try:
         with _ONE_AT_A_TIME:
             graph = tracer.trace(root)
@@ -69,7 +74,8 @@ def trace(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
-    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque)
+    written = tracer.written | _changed(before)
+    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque, written)
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -134,9 +140,11 @@ class _Tracer(fx.Tracer):
         self.paths: dict[int, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tensor_paths: dict[int, str] = {}
+        self.resting: set[int] = set()  # modules that were in eval mode before the trace
         self.know(root, "")
         self.scopes = [""]
         self.opaque: dict[str, str] = {}
+        self.written: frozenset[tuple[str, str]] = frozenset()
         self.output: pytree.TreeSpec
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
@@ -211,11 +219,17 @@ class _Tracer(fx.Tracer):
         if pieces is not None:
             forward = pieces.forward
         elif is_leaf(m):
+            if m.training and id(m) in self.resting:
+                self.opaque[path] = "the forward around it puts it into train mode"
             return self.create_proxy("call_module", path, args, kwargs)
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
+        before = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
         found = {part: dict(part.__dict__) for part in m.modules()}
+        for given in pytree.tree_leaves((args, kwargs)):
+            if isinstance(given, _Attribute):
+                given.node  # noqa: B018 - made now, as a part that stays whole takes the nodes made inside back
         last = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
@@ -225,6 +239,7 @@ class _Tracer(fx.Tracer):
                 if node is last:
                     break
                 self.graph.erase_node(node)
+            self.written |= _changed(before)
             for part, attributes in found.items():  # the forward may have kept traced values
                 part.__dict__.clear()
                 part.__dict__.update(attributes)
@@ -243,6 +258,8 @@ class _Tracer(fx.Tracer):
             if id(part) in self.paths:
                 continue
             self.paths[id(part)] = path
+            if not part.training:
+                self.resting.add(id(part))
             pieces = self.rewrite(part)  # before the trace begins: it could not make new modules
             if pieces is not None:
                 self.pieces[path] = pieces
@@ -259,6 +276,25 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
+
+
+Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
+
+
+def _attributes(modules: Mapping[str, nn.Module]) -> Attributes:
+    """The attributes and buffers of modules as they are now, by path."""
+    plain = {path: module for path, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
+    return {path: (module, {**module.__dict__, **module._buffers}) for path, module in plain.items()}
+
+
+def _changed(before: Attributes) -> frozenset[tuple[str, str]]:
+    """The attributes and buffers that have been set since then."""
+    return frozenset(
+        (path, name)
+        for path, (module, values) in before.items()
+        for name, value in {**module.__dict__, **module._buffers}.items()
+        if name not in values or value is not values[name]
+    )
 
 
 def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ...]:

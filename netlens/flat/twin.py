@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import types
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Any
 
 import torch
@@ -71,10 +71,19 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
     return pure
 
 
+def throwaway(module: nn.Module) -> nn.Module:
+    """A copy of a twin to be run once: on the same parameters, with buffers, lists and counters of its own.
+
+    What its forward keeps, counts or switches (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) ends with it.
+    """
+    return _Twin(keep_parameters=True, keep_state=False).module(module)
+
+
 class _Twin:
-    def __init__(self, keep_parameters: bool = False, trainable: bool = False) -> None:
+    def __init__(self, keep_parameters: bool = False, trainable: bool = False, keep_state: bool = True) -> None:
         self.keep_parameters = keep_parameters
         self.trainable = trainable
+        self.keep_state = keep_state
         self.copies: dict[int, Any] = {}
         self.alive: list[Any] = []  # ids stay unique only while their owners live
 
@@ -83,13 +92,13 @@ class _Twin:
         if id(module) in self.copies:
             return self.copies[id(module)]
         if isinstance(module, torch.jit.ScriptModule):
-            return self.remember(module, _scripted(module))
+            return self.remember(module, _scripted(module, self.keep_state))
         new = object.__new__(type(module))
         self.remember(module, new)
         for name, value in module.__dict__.items():
             if name in _HOOKS:
                 new.__dict__[name] = self.hooks(name, value)
-            elif name == "training":
+            elif name == "training" and self.keep_state:
                 new.__dict__[name] = False
             else:
                 new.__dict__[name] = self.value(value)
@@ -102,7 +111,7 @@ class _Twin:
             return self.module(value)
         if isinstance(value, Tensor):
             return self.remember(value, self.tensor(value))
-        if type(value) in (list, tuple, set):
+        if type(value) in (list, tuple, set, deque):
             return type(value)(self.value(item) for item in value)
         if type(value) in (dict, OrderedDict):
             return type(value)((key, self.value(item)) for key, item in value.items())
@@ -113,6 +122,8 @@ class _Twin:
     def tensor(self, tensor: Tensor) -> Tensor:
         if is_lazy(tensor):
             raise TraceError("the network has lazy parameters without a shape yet; run it once on an input first.")
+        if not self.keep_state and not isinstance(tensor, nn.Parameter):
+            return tensor.detach().clone()
         if self.keep_parameters:
             return tensor
         shared = tensor.detach()
@@ -132,11 +143,11 @@ class _Twin:
         return new
 
 
-def _scripted(module: torch.jit.ScriptModule) -> nn.Module:
+def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
     """A compiled module's twin: only a deep copy has flags of its own, so the shared tensors are put back into it."""
     new = copy.deepcopy(module)
     for mine, theirs in zip(new.modules(), module.modules(), strict=True):
-        for name, tensor in (*theirs._parameters.items(), *theirs._buffers.items()):
+        for name, tensor in (*theirs._parameters.items(), *(theirs._buffers.items() if keep_state else ())):
             if tensor is not None:
                 mine._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
     return new.eval()
