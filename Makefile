@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
+.PHONY: demo test fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -17,6 +17,9 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy netlens adapters
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+fuzz: .venv/installed-test
+	$(BIN)/python -m tests.generated.fuzz --modules $(or $(MODULES),2000)
 
 matrix: $(if $(METHODS),.venv/installed-superpixels,.venv/installed)
 	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix)

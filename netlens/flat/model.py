@@ -150,6 +150,12 @@ class FlatModel(nn.Module):
         self._source, self._made_of = other._source, other._made_of
         return self
 
+    def _apply(self, *args: Any, **kwargs: Any) -> FlatModel:
+        # with `.double()` or `.to(device)` it gets weights of its own, which no network changes
+        before = [parameter.data_ptr() for parameter in self.parameters()]
+        super()._apply(*args, **kwargs)
+        return self if before == [parameter.data_ptr() for parameter in self.parameters()] else self.detached()
+
     def __getstate__(self) -> dict[str, Any]:
         # a copy has weights of its own, which no network changes
         return {**self.__dict__, "_source": None, "_made_of": None}

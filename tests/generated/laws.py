@@ -1,0 +1,207 @@
+"""The laws that hold on every generated module: each is a function that raises `AssertionError` where one does not."""
+
+from __future__ import annotations
+
+import copy
+import random
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, Occlusion, Saliency
+from netlens.errors import NetLensError, NetLensWarning, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import logit
+from tests.generated.modules import Generated
+
+LAWS: dict[str, Callable[[Generated], None]] = {}
+# methods that run a small network hundreds of times do so less often: an option, its value, and the methods
+_LESS = (
+    ("n_samples", 2, "shapley_value_sampling sobol_attribution information_bottleneck gradient_shap sscam"),
+    ("n_samples", 2, "smooth_grad_cam_plus_plus deep_lift_shap"),
+    ("n_samples", 3, "smooth_gradient smooth_gradient_squared var_grad"),
+    ("n_samples", 20, "lime kernel_shap"),
+    ("n_steps", 4, "integrated_gradients blur_integrated_gradients layer_conductance internal_influence"),
+    ("n_steps", 4, "guided_integrated_gradients iscam extremal_perturbation"),
+    ("n_masks", 20, "hsic_attribution rise"),
+)
+FEW = {name: {option: value} for option, value, names in _LESS for name in names.split()}
+
+
+def law(check: Callable[[Generated], None]) -> Callable[[Generated], None]:
+    LAWS[check.__name__] = check
+    return check
+
+
+def holds(check: Callable[[Generated], None], module: Generated) -> str | None:
+    """What is wrong where the law does not hold, and None where it does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            check(module)
+        except Exception as error:
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None
+
+
+def close(one: Tensor, other: Tensor, rtol: float = 1e-9) -> bool:
+    """Whether two tensors differ by no more than a part of the largest value."""
+    scale = max(1.0, float(other.abs().max()) if other.numel() else 0.0)
+    return one.shape == other.shape and float((one - other).abs().max()) <= rtol * scale
+
+
+def values_of(method: object, flat: FlatModel, x: Tensor) -> Tensor | None:
+    """The values of a method for class 1; None where it says that it does not apply."""
+    try:
+        return method(flat, x, logit(1)).values  # type: ignore[operator]
+    except NotApplicable:
+        return None
+
+
+@law
+def the_flat_model_is_the_network(module: Generated) -> None:
+    for n in (1,) if "single" in module.traits else (1, 3):
+        x = module.images(n)
+        flat = FlatModel.from_nn_Module(module.module())
+        with torch.no_grad():
+            first, second, wanted = flat(x), flat(x), module.module()(x)
+        assert torch.equal(first, second), f"two runs of {n} differ"
+        assert close(first, wanted, 1e-12), f"a run of {n} differs by {float((first - wanted).abs().max()):.1e}"
+
+
+@law
+def the_network_is_untouched(module: Generated) -> None:
+    net, x = module.module(), module.images(2 if "single" not in module.traits else 1)
+    before = copy.deepcopy(net)
+    flat = FlatModel.from_nn_Module(net)
+    flat(x)
+    flat.summary((1, *x.shape[1:]))
+    values_of(Saliency(), flat, x)
+    values_of(Occlusion(window=3, stride=3), flat, x[:1])
+    for (name, part), (_, old) in zip(net.named_modules(), before.named_modules(), strict=True):
+        assert part.training == old.training, f"the mode of {name} changed"
+        numbers = {key: value for key, value in vars(old).items() if isinstance(value, int)}
+        assert numbers == {key: vars(part)[key] for key in numbers}, f"an attribute of {name} changed"
+    for (name, tensor), (_, old) in zip(net.state_dict().items(), before.state_dict().items(), strict=True):
+        assert torch.equal(tensor, old), f"{name} changed"
+    assert all(parameter.grad is None for parameter in net.parameters()), "a gradient was left behind"
+
+
+@law
+def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
+    if module.traits & {"detached"}:  # the gradient leaves out what differences see
+        return
+    x = module.images(1)
+    gradient = values_of(Saliency(absolute=False), FlatModel.from_nn_Module(module.module()), x)
+    assert gradient is not None, "saliency does not apply"
+    way = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    if module.traits & {"kept"}:  # whose state looks at the data without a gradient, or changes with each run
+        return
+    net, step = module.module(), 1e-6
+    with torch.no_grad():
+        slope = (net(x + step * way) - net(x - step * way))[0, 1] / (2 * step)
+    found = (gradient * way).sum()
+    scale = max(1.0, float((gradient * way).abs().sum()))
+    assert abs(float(found - slope)) <= 1e-5 * scale, f"{float(found):.6g} and not {float(slope):.6g}"
+
+
+@law
+def deep_lift_is_complete(module: Generated) -> None:
+    if module.traits & {"discrete"}:
+        return
+    x = module.images(1)
+    for baseline in (0.0, module.images(2)[1:]):
+        flat = FlatModel.from_nn_Module(module.module())
+        result = DeepLift(baselines=baseline)(flat, x, logit(1))
+        at = torch.zeros_like(x) if isinstance(baseline, float) else baseline
+        with torch.no_grad():
+            change = float((flat(x) - flat(at))[0, 1])
+        gap = float(result.values.sum()) - change
+        assert abs(gap) <= 1e-6 * max(1.0, abs(change), float(result.values.abs().sum())), (
+            f"gap {gap:.2e} of {change:.2e}"
+        )
+
+
+@law
+def occlusion_is_that_of_full_runs(module: Generated) -> None:
+    x, window, stride = module.images(1), (3, 2), (2, 2)
+    values = values_of(Occlusion(window=window, stride=stride), FlatModel.from_nn_Module(module.module()), x)
+    if values is None:
+        return
+    net, total, count = module.module(), torch.zeros_like(x), torch.zeros_like(x)
+
+    def run(image: Tensor) -> Tensor:
+        return (copy.deepcopy(net) if "kept" in module.traits else net)(image)[0, 1]
+
+    def places(size: int, extent: int, step: int) -> list[int]:
+        return [step * i for i in range(1 + -(-(size - extent) // step))]
+
+    with torch.no_grad():
+        whole = run(x)
+        for top in places(6, window[0], stride[0]):
+            for left in places(5, window[1], stride[1]):
+                occluded, there = x.clone(), (..., slice(top, top + window[0]), slice(left, left + window[1]))
+                occluded[there] = 0
+                total[there] += whole - run(occluded)
+                count[there] += 1
+    wanted = total / count
+    assert close(values.expand_as(wanted), wanted), f"differs by {float((values - wanted).abs().max()):.1e}"
+
+
+@law
+def excitation_is_a_probability(module: Generated) -> None:
+    values = values_of(ExcitationBackprop(), FlatModel.from_nn_Module(module.module()), module.images(1))
+    if values is not None:
+        assert bool((values >= 0).all()), f"a probability of {float(values.min()):.1e}"
+        assert float(values.sum()) <= 1 + 1e-9, f"they sum to {float(values.sum())}"
+
+
+@law
+def every_method_answers_or_says_why_not(module: Generated) -> None:
+    flat, draw = FlatModel.from_nn_Module(module.module()), random.Random(module.seed)
+    for name in draw.sample(list(METHODS), 6):
+        for n in (1, 2):
+            try:
+                METHODS[name](**FEW.get(name, {}))(flat, module.images(n), logit(1))
+            except NetLensError:
+                pass
+            except Exception as error:
+                raise AssertionError(f"{name} of {n}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+@law
+def chunks_and_batches_change_nothing(module: Generated) -> None:
+    draw, x = random.Random(module.seed), module.images(3)
+    chunked = [name for name, method in METHODS.items() if "chunk" in method.__dataclass_fields__]
+    for name in draw.sample(chunked, 3):
+        flat = FlatModel.from_nn_Module(module.module())
+        made = [METHODS[name](**FEW.get(name, {}), chunk=chunk) for chunk in (None, 1, 2)]
+        found = [values_of(method, flat, x) for method in made]
+        if found[0] is None or "mixing" in module.traits or "single" in module.traits:
+            applies = [value is not None for value in found]
+            assert len(set(applies)) == 1, f"{name} applies in chunks of some sizes: {applies}"
+        if any(value is None for value in found):
+            continue
+        for value in found[1:]:
+            assert close(value, found[0], 1e-7), f"{name} depends on the chunk"
+        if "mixing" not in module.traits:
+            alone = torch.cat([made[0](flat, x[i : i + 1], logit(1)).values for i in range(3)])
+            assert close(alone, found[0], 1e-7), f"{name} of a batch is not that of its samples"
+
+
+@law
+def a_change_is_followed(module: Generated) -> None:
+    net, x = module.module(), module.images(1)
+    flat = FlatModel.from_nn_Module(net)
+    flat(x)
+    net.head.weight = nn.Parameter(net.head.weight.detach() * 2)
+    for part in net.modules():
+        if isinstance(part, nn.modules.batchnorm._NormBase):
+            part.eps = 0.1
+    with torch.no_grad():
+        assert close(flat(x), copy.deepcopy(net)(x), 1e-12), "the old network runs"
+
+
+__all__ = ["FEW", "LAWS", "NetLensWarning", "close", "holds"]

@@ -1,0 +1,27 @@
+"""What every method gives on the bundled networks is what it gave when the golden values were written."""
+
+import json
+import warnings
+
+import pytest
+
+from netlens.errors import NetLensWarning
+from tests.golden.values import FILE, NETWORKS, golden
+
+GOLDEN = json.loads(FILE.read_text())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_no_number_changed(network):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NetLensWarning)
+        found = golden(network)
+    wrong = {}
+    for name, wanted in GOLDEN[network].items():
+        now = found.get(name)
+        if wanted is None or now is None:
+            if now != wanted:
+                wrong[name] = "applies" if wanted is None else "applies no more"
+        elif now != pytest.approx(wanted, rel=1e-6, abs=1e-8 * max(map(abs, wanted))):
+            wrong[name] = (now, wanted)
+    assert not wrong
