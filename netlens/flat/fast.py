@@ -40,6 +40,7 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     the batch norm gives. The twin has weights of its own. The last one is kept as long as the flat model, and made anew
     when the network's weights have changed.
     """
+    flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
     made = _TWINS.get(flat)

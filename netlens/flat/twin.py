@@ -124,7 +124,8 @@ class _Twin:
             raise TraceError("the network has lazy parameters without a shape yet; run it once on an input first.")
         if not self.keep_state and not isinstance(tensor, nn.Parameter):
             return tensor.detach().clone()
-        if self.keep_parameters:
+        # `weight.data = ...` in a forward that is thrown away must reach no parameter that stays
+        if self.keep_parameters and (self.keep_state or tensor.requires_grad):
             return tensor
         shared = tensor.detach()
         if isinstance(tensor, nn.Parameter):

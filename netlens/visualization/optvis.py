@@ -71,6 +71,7 @@ class OptVis:
 
         Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
         """
+        self.flat.follow()
         steps, redirect = whole("the number of steps", steps, 1, MOST_STEPS), whole("redirect", redirect, 0)
         instance("param", param, Param, "a parameterisation such as Fourier(224)")
         instance("resume", resume, (Render, State, NoneType), "what an earlier run gave, or its state")

@@ -11,8 +11,9 @@ from netlens import NetLens
 from netlens.attribution import DeepLift, GradCAM, Occlusion, Saliency
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel, Hooks
-from netlens.objectives import logit
+from netlens.objectives import channel, logit
 from netlens.rules import GUIDED
+from netlens.visualization import Fourier, OptVis
 
 
 class Net(nn.Module):
@@ -178,3 +179,16 @@ def test_a_change_that_cannot_be_unrolled_says_so():
     net.fc = None
     with pytest.raises(NetLensError):
         flat(image())
+
+
+def test_pictures_are_of_the_network_as_it_is():
+    net = network().float()
+    net.shift = net.shift.float()
+    flat = FlatModel.from_nn_Module(net)
+    vis = OptVis(flat, channel("blocks.0", 1))
+    before = vis.render(Fourier(size=24, seed=0), steps=3, progress=False).images
+    net.blocks[0].float().weight = nn.Parameter(net.blocks[0].weight.detach().flip(0))
+    fresh = OptVis(FlatModel.from_nn_Module(net), channel("blocks.0", 1))
+    after = vis.render(Fourier(size=24, seed=0), steps=3, progress=False).images
+    assert torch.equal(after, fresh.render(Fourier(size=24, seed=0), steps=3, progress=False).images)
+    assert not torch.equal(after, before)

@@ -57,6 +57,18 @@ class Remembering(Branching):
         return x * len(self.seen) * len(self.named) * len(self.last)
 
 
+class Constrained(nn.Module):
+    """Its forward replaces the values of a weight, as networks of EEG do to bound their norms."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        self.conv.weight.data = torch.renorm(self.conv.weight.data, 2, 0, 0.3)
+        return self.conv(x)
+
+
 class Statistics(nn.Module):
     """Functions that write what they see into the statistics that they are given."""
 
@@ -81,7 +93,7 @@ class Switched(nn.Module):
         return self.norm(x)
 
 
-PARTS = [Counting, Training, Remembering, Statistics, Switched]
+PARTS = [Counting, Training, Remembering, Constrained, Statistics, Switched]
 
 
 def network(part: type[nn.Module]) -> nn.Module:
@@ -119,6 +131,16 @@ def test_two_runs_give_what_the_network_gives_first(part):
     assert torch.equal(first, second)
     assert_same(before, kept(module))
     assert torch.allclose(first, network(part)(image(2)), rtol=0, atol=1e-14)
+
+
+def test_weights_that_change_afterwards_are_seen():
+    module = network(Constrained)
+    flat = FlatModel.from_nn_Module(module)
+    flat(image())
+    with torch.no_grad():
+        module[1].conv.weight.mul_(0.1)
+    assert torch.equal(flat(image()), module(image()))
+    assert torch.equal(flat(image()), module(image()))
 
 
 @pytest.mark.parametrize("part", PARTS)
