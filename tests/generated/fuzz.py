@@ -20,18 +20,21 @@ from tests.generated.modules import generated, shrunk
 @click.option("--modules", default=2000, show_default=True, help="How many modules.")
 @click.option("--first", default=0, show_default=True, help="The seed of the first one.")
 @click.option("--law", "laws", multiple=True, type=click.Choice(list(LAWS)), help="Only these laws; all by default.")
+@click.option("--device", default="cpu", show_default=True, help="Where they run.")
 @click.option("--most", default=20, show_default=True, help="Stop after so many failures.")
-def fuzz(modules: int, first: int, laws: tuple[str, ...], most: int) -> None:
+def fuzz(modules: int, first: int, laws: tuple[str, ...], device: str, most: int) -> None:
     """Ask the laws of generated modules, in one thread."""
     torch.set_num_threads(1)  # tensors are small
     asked, failures, start = laws or tuple(LAWS), 0, time.perf_counter()
     for seed in tqdm(range(first, first + modules), disable=None):
         for name in asked:
-            wrong = holds(LAWS[name], generated(seed))
+            wrong = holds(LAWS[name], generated(seed, device=device))
             if wrong is None:
                 continue
             failures += 1
-            small = shrunk(generated(seed), lambda candidate, name=name: holds(LAWS[name], candidate) is not None)
+            small = shrunk(
+                generated(seed, device=device), lambda candidate, name=name: holds(LAWS[name], candidate) is not None
+            )
             click.echo(f"\nseed {seed}: {name}: {wrong}\nsmallest: {holds(LAWS[name], small)}\n{small.source}")
         if failures >= most:
             break

@@ -96,7 +96,7 @@ def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
     x = module.images(1)
     gradient = values_of(Saliency(absolute=False), FlatModel.from_nn_Module(module.module()), x)
     assert gradient is not None, "saliency does not apply"
-    way = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    way = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype).to(x)
     if module.traits & {"kept"}:  # whose state looks at the data without a gradient, or changes with each run
         return
     net, step = module.module(), 1e-6

@@ -42,6 +42,7 @@ class Generated:
     statements: tuple[Statement, ...]
     last: str
     head: str
+    device: str = "cpu"
 
     @property
     def traits(self) -> frozenset[str]:
@@ -68,22 +69,24 @@ class Generated:
             torch.manual_seed(self.seed)
             exec(PRELUDE + self.source, scope)  # code of our own, from the statements above
             made = scope["Generated"]()  # type: ignore[operator]
-        return randomised(made, self.seed).double().eval()
+        return randomised(made, self.seed).double().eval().to(self.device)
 
     def images(self, n: int) -> Tensor:
         """n images of these modules."""
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(n, *SHAPE, generator=generator, dtype=torch.float64)
+        return torch.randn(n, *SHAPE, generator=generator, dtype=torch.float64).to(self.device)
 
     def without(self, statement: Statement) -> Generated:
         """The same with one statement left out, whose first value stands for what it gave."""
         name = {statement.gives: statement.reads[0]}
         kept = (one for one in self.statements if one is not statement)
         renamed = (replace(one, reads=tuple(name.get(read, read) for read in one.reads)) for one in kept)
-        return Generated(self.seed, tuple(renamed), name.get(self.last, self.last), self.head)
+        return replace(self, statements=tuple(renamed), last=name.get(self.last, self.last))
 
 
-def generated(seed: int, without: Collection[str] = (), only: Collection[str] = (), length: int = 6) -> Generated:
+def generated(
+    seed: int, without: Collection[str] = (), only: Collection[str] = (), length: int = 6, device: str = "cpu"
+) -> Generated:
     """The module of that seed, of up to `length` statements.
 
     without: traits, or names of templates, that it must not have; only: names of templates that it is made of.
@@ -100,7 +103,7 @@ def generated(seed: int, without: Collection[str] = (), only: Collection[str] = 
         reads = (first, draw.choice(values)) if template.several else (first,)
         statements.append(Statement(template, number, reads))
         values.append(statements[-1].gives)
-    return Generated(seed, tuple(statements), values[-1], draw.choice(HEADS))
+    return Generated(seed, tuple(statements), values[-1], draw.choice(HEADS), device)
 
 
 def shrunk(module: Generated, fails: Callable[[Generated], bool]) -> Generated:

@@ -183,11 +183,12 @@ def test_a_change_that_cannot_be_unrolled_says_so():
 
 def test_pictures_are_of_the_network_as_it_is():
     net = network().float()
+    net.blocks[0].float()
     net.shift = net.shift.float()
     flat = FlatModel.from_nn_Module(net)
     vis = OptVis(flat, channel("blocks.0", 1))
     before = vis.render(Fourier(size=24, seed=0), steps=3, progress=False).images
-    net.blocks[0].float().weight = nn.Parameter(net.blocks[0].weight.detach().flip(0))
+    net.blocks[0].weight = nn.Parameter(net.blocks[0].weight.detach().flip(0))
     fresh = OptVis(FlatModel.from_nn_Module(net), channel("blocks.0", 1))
     after = vis.render(Fourier(size=24, seed=0), steps=3, progress=False).images
     assert torch.equal(after, fresh.render(Fourier(size=24, seed=0), steps=3, progress=False).images)
