@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Again, Function, Opaque, Scatter, Wrapper
+from netlens.flat.foreign import is_foreign
+from netlens.flat.layers import Again, Scatter, is_kind
 from netlens.flat.memo import Memo
 from netlens.flat.program import Program
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
-
-_KNOWN = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens", "adapters")
 
 
 def layout(program: Program) -> torch.memory_format:
@@ -40,10 +39,4 @@ _LAYOUTS: Memo[FlatModel, torch.memory_format] = Memo()
 
 
 def _may_notice(layer: nn.Module) -> bool:
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
-    if isinstance(layer, (Opaque, Scatter, Again)):
-        return True
-    made_by: object = layer.function if isinstance(layer, Function) else type(layer)
-    module = getattr(made_by, "__module__", None) or "torch"  # methods of tensors have none
-    return module.split(".")[0] not in _KNOWN
+    return is_kind(layer, (Scatter, Again)) or is_foreign(layer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.meter import meters
+from netlens.flat.norms import guarded, may_normalize
 from netlens.flat.reuse import may_overwrite, overwriters
 
 
@@ -59,12 +61,15 @@ class Program:
         """
         values = dict(known)
         schedule, measuring = self.schedule(known, wanted), meters()
+        recording = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # a compiler writes its own backward
         visited = frozenset() if visit is None else visit.keys
         in_place = self.in_place(known, wanted, visited) if visited is not None and may_overwrite(schedule) else {}
         for step, dead in schedule:
             read = [values[key] for key in step.reads]
             if visit is not None and (visited is None or step.key in visited):
-                value = visit.run(step, read)
+                value = guarded(visit.run, step, read) if recording else visit.run(step, read)
+            elif recording and step.key in self.normalizing:
+                value = guarded(step.layer, *read)
             else:
                 value = in_place.get(step.key, step.layer)(*read)
             for meter in measuring:
@@ -74,6 +79,11 @@ class Program:
             for key in dead:
                 del values[key]
         return {key: values[key] for key in wanted}
+
+    @cached_property
+    def normalizing(self) -> frozenset[str]:
+        """The keys of layers that may call a norm, whose gradient torch reads right in one layout only."""
+        return frozenset(step.key for step in self.steps if may_normalize(step.layer))
 
     def in_place(
         self, known: Collection[str], wanted: Sequence[str], visited: frozenset[str]

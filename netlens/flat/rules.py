@@ -14,6 +14,7 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
 from netlens.flat.memo import Memo
+from netlens.flat.norms import guarded
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -135,7 +136,8 @@ class _ByRule(torch.autograd.Function):
         if gradients[0] is None:  # a rule further up gave this layer nothing
             return (None,) * len(ctx.needs_input_grad)
         tensors = [value for value in ctx.own if isinstance(value, Tensor)]
-        propagated = iter(ctx.ruled.rule.backward(ctx.ruled.layer, tensors, ctx.output, gradients[0]))
+        backward = ctx.ruled.rule.backward
+        propagated = iter(guarded(backward, ctx.ruled.layer, tensors, ctx.output, gradients[0]))
         return None, None, None, *(next(propagated) if isinstance(value, Tensor) else None for value in ctx.own)
 
 

@@ -23,12 +23,12 @@ class Record:
     values: Mapping[str, Any]
 
     def __getitem__(self, layer: str) -> Tensor:
-        return _row_by_row(self.values[self._key(layer)])
+        return self.values[self._key(layer)]
 
     @property
     def logits(self) -> Tensor:
         """Class scores (N, classes), or maps of them (N, classes, h, w)."""
-        return _row_by_row(self.flat.logits(self.values[OUTPUT]))
+        return self.flat.logits(self.values[OUTPUT])
 
     def maps(self, layer: str) -> Tensor:
         """An activation as maps (N, C, h, w); a vector of features is a map of one position."""
@@ -38,22 +38,6 @@ class Record:
 
     def _key(self, layer: str) -> str:
         return layer if layer in self.values else self.flat.key(layer)
-
-
-def _row_by_row(value: Any) -> Any:
-    """The activation, whose gradient will reach the network in the usual order in memory.
-
-    For a batch of one, torch's batch norm gives a wrong gradient for one that comes transposed, as that of F Fᵀ does.
-    """
-    if not isinstance(value, Tensor) or not value.requires_grad or value.ndim < 3:
-        return value
-    view = value.view_as(value)  # so that the hook is on nothing that anybody else holds
-    view.register_hook(_contiguous)
-    return view
-
-
-def _contiguous(gradient: Tensor | None) -> Tensor | None:
-    return None if gradient is None else gradient.contiguous()  # None: autograd's own word for all 0
 
 
 class Objective(ABC):

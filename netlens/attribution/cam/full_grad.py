@@ -59,7 +59,7 @@ class FullGrad(Method):
 def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
     """The map (n, 1, H, W) of a chunk, and by how much each sum fails (n,)."""
     cam, total = x.new_zeros(len(x), 1, *x.shape[2:]), x.new_zeros(len(x))
-    with playing(recorded(flat, x, objective, full_points(flat, objective))):
+    with playing(recorded(flat, x, objective, full_points(flat, x, objective))):
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:

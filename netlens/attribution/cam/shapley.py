@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
+from netlens.attribution.derivatives import check_differentiable, lacking, with_derivatives, without_second
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.chunks import in_chunks
@@ -41,13 +43,39 @@ class ShapleyCAM(ActivationMaps):
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
     """gradient - 1/2 Hessian * activation of these samples, of the shape of the activation."""
+    try:
+        value, gradient, curved = with_derivatives(partial(_curvature, suffix, first, last))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        suffix.value(range(first, last), suffix.at[first:last])  # what fails already is no matter of derivatives
+        raise _refused(suffix) from error
+    importance = gradient if curved is None else gradient - curved / 2
+    # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
+    broken = ~torch.isfinite(value).view(-1, *[1] * (importance.ndim - 1))
+    return importance.masked_fill(broken, torch.nan)
+
+
+def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of these samples: their values, gradients, and Hessian * activation; None if the gradient is constant."""
     with differentiating():
         point = suffix.at[first:last].detach().requires_grad_()
         value = suffix.value(range(first, last), point)
-        (gradient,) = torch.autograd.grad(value.sum(), point, create_graph=True)
-        along = (gradient * point.detach()).sum()
-        curved = torch.autograd.grad(along, point, allow_unused=True)[0] if along.requires_grad else None
-    importance = gradient.detach() if curved is None else gradient.detach() - curved / 2
-    # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
-    broken = ~torch.isfinite(value.detach()).view(-1, *[1] * (importance.ndim - 1))
-    return importance.masked_fill(broken, torch.nan)
+        if not value.requires_grad:
+            raise NotApplicable(
+                f"{suffix.objective} of {suffix.flat.name} has no gradient at {suffix.wrt!r}; choose another layer."
+            )
+        ones = torch.ones_like(value).requires_grad_()  # a gradient without a graph is then no constant, but cut off
+        (gradient,) = torch.autograd.grad(value, point, ones, create_graph=True)
+        check_differentiable([gradient])
+        (curved,) = torch.autograd.grad((gradient * point.detach()).sum(), point, allow_unused=True)
+    return value.detach(), gradient.detach(), curved
+
+
+def _refused(suffix: Suffix) -> NotApplicable:
+    """The error that names the layer whose second derivatives are wanting."""
+    purpose = "Shapley-CAM takes second derivatives"
+    found = without_second(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
+    if found is None:
+        return NotApplicable(f"{purpose}, which {suffix.objective} of {suffix.flat.name} does not have; take GradCAM.")
+    return lacking(suffix.flat, *found, purpose)

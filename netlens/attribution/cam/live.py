@@ -1,0 +1,97 @@
+"""Which values of a run carry a gradient from the input, and which of these are tensors of real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from netlens.attribution.engine import real_tensor
+from netlens.flat import FlatModel
+from netlens.flat.model import OUTPUT
+from netlens.flat.modes import differentiating
+from netlens.flat.program import Step
+from netlens.flat.taps import tapped_visit
+from netlens.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Live:
+    """What carries a gradient from the input to an objective.
+
+    steps: all of the network's, by key. leading: the layers that the gradient passes, in order. keys: all values that
+    carry one. real: those that are one tensor of real numbers. neutral: what depends on the input, but has no real
+    numbers, such as sizes and indices.
+    """
+
+    steps: Mapping[str, Step]
+    leading: tuple[Step, ...]
+    keys: frozenset[str]
+    real: frozenset[str]
+    neutral: frozenset[str]
+
+    def producers(self, step: Step) -> Iterator[Step]:
+        """The layers that give the step something live that is no real tensor, such as several of them."""
+        for key in step.reads:
+            if key in self.keys - self.real:
+                yield self.steps[key]
+
+    def sources(self, step: Step, fixed: bool = False) -> list[str]:
+        """The live real values that a step is computed from, through such producers; `fixed`: and all else that is."""
+        own = [key for key in step.reads if key in self.real or (fixed and key not in self.keys)]
+        through = (key for producer in self.producers(step) for key in self.sources(producer, fixed))
+        return list(dict.fromkeys((*own, *through)))
+
+    def value(self, step: Step, known: Mapping[str, Any]) -> Any:
+        """What the step gives, were its sources as they are `known`."""
+        through = {producer.key: self.value(producer, known) for producer in self.producers(step)}
+        return step.layer(*(through[key] if key in through else known[key] for key in step.reads))
+
+
+def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
+    """What carries a gradient from x to the objective: seen on the first sample, once for all of its size."""
+    wanted = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
+    if tapped_visit(flat) is not None:  # which may change anything
+        return _seen(flat, x, wanted)
+    known, about = _SEEN.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, frozenset(wanted))
+    if about not in known:
+        known[about] = _seen(flat, x, wanted)
+    return known[about]
+
+
+_SEEN: WeakKeyDictionary[FlatModel, dict[Any, Live]] = WeakKeyDictionary()
+
+
+def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:
+    return flat.program.outputs if name == OUTPUT and OUTPUT not in flat.layers else (name,)
+
+
+def _seen(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:
+    reached = flat.program.reached(flat.inputs)
+    keys = [step.key for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)) if step.key in reached]
+    with differentiating():
+        some = real_tensor(flat.inputs[0], x if tapped_visit(flat) is not None else x[:1])  # hooks see the whole
+        image = some.detach().clone().requires_grad_()
+        values = {flat.inputs[0]: image, **flat.run({flat.inputs[0]: image}, keys)}
+    live = frozenset(key for key, value in values.items() if any(leaf.requires_grad for leaf in _tensors(value)))
+    real = frozenset(key for key in live if isinstance(values[key], Tensor) and values[key].is_floating_point())
+    neutral = frozenset(key for key, value in values.items() if not any(map(_has_numbers, _tensors(value))))
+    leading, needed = [], set(wanted)
+    for step in reversed(flat.program.steps):
+        if step.key in needed & live:
+            needed.update(step.reads)
+            leading.append(step)
+    steps = {step.key: step for step in flat.program.steps}
+    return Live(steps, tuple(step for step in reversed(leading) if not step.hidden), live, real, neutral)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _has_numbers(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
