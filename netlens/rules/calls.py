@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from netlens.flat.bound import Bound
 from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper, fill
 from netlens.flat.program import Step
 
@@ -30,25 +32,36 @@ def name_of(layer: nn.Module) -> str:
 
 
 def tensors(reads: Sequence[Any]) -> list[Tensor]:
-    """The tensors among what a layer reads."""
-    return [value for value in reads if isinstance(value, Tensor)]
+    """The tensors among what a layer reads, those in tuples too."""
+    return [value for value in pytree.tree_leaves(list(reads)) if isinstance(value, Tensor)]
 
 
 def call(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Any:
     """The layer's value at `others` in the place of the tensors that it read."""
-    return layer(*substituted(reads, others))
+    return layer(*others) if isinstance(layer, Bound) else layer(*substituted(reads, others))
 
 
 def substituted(reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
     """What a layer read, with `others` in the place of the tensors."""
     given = iter(others)
-    return [next(given) if isinstance(value, Tensor) else value for value in reads]
+    return pytree.tree_map_only(Tensor, lambda _: next(given), list(reads))
 
 
-def arguments(layer: Function, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
+def reads_of(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
+    """All that the innermost layer reads where `layer` is called with `others` in the place of tensors."""
+    given = list(others) if isinstance(layer, Bound) else substituted(reads, others)
+    while isinstance(layer, Wrapper):
+        given = list(layer.reads(tensors(given))) if isinstance(layer, Bound) else given
+        layer = layer.inner
+    return given
+
+
+def arguments(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
     """The arguments of a layer's Python function by name, with `others` in the place of the tensors that it read."""
-    inputs = substituted(reads, others)
-    bound = inspect.signature(layer.function).bind(*fill(layer.args, inputs), **fill(layer.kwargs, inputs))
+    inner = innermost(layer)
+    assert isinstance(inner, Function)
+    inputs = reads_of(layer, reads, others)
+    bound = inspect.signature(inner.function).bind(*fill(inner.args, inputs), **fill(inner.kwargs, inputs))
     bound.apply_defaults()
     return bound.arguments
 

@@ -38,7 +38,7 @@ def norm(
         return (_multipliers(form, vars(inner) | inner._parameters, inputs[0], tensors(reference)[0], gradient),)
     if not inspect.isfunction(inner.function) or any(value.requires_grad for value in inputs[1:]):
         return along_path(layer, inputs, reference, gradient)
-    given = arguments(inner, reference, inputs)
+    given = arguments(layer, reference, inputs)
     if not given.get("training", given.get("use_input_stats", True)):
         return along_path(layer, inputs, reference, gradient, places=1)
     if given["input"] is not inputs[0] or given.get("p", 2) != 2:

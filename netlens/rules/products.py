@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function, Slot, fill
-from netlens.flat.rules import vjp
-from netlens.rules.calls import Propagate, call, innermost, name_of, substituted, tensors
+from netlens.flat.rules import is_differentiable, vjp
+from netlens.rules.calls import Propagate, call, innermost, name_of, reads_of, tensors
 
 PLACES = 32
 
@@ -36,7 +36,7 @@ def along_path(
 
 
 def _between(x: Tensor, r: Tensor, share: float) -> Tensor:
-    if not x.is_floating_point():  # a mask or an index has no way between
+    if not is_differentiable(x):  # a mask or an index has no way between
         return x
     # where both are -inf, under a mask, so is everything between
     return torch.where(x == r, x, r + share * (x - r)).detach().requires_grad_(x.requires_grad)
@@ -49,7 +49,7 @@ def product(factors: int) -> Propagate:
     def propagate(
         layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
     ) -> Sequence[Tensor | None]:
-        if not all(value.is_floating_point() for value in inputs):  # x * (x > 0)
+        if not all(is_differentiable(value) for value in inputs):  # x * (x > 0)
             return chosen(layer, inputs, reference, gradient)
         return along_path(layer, inputs, reference, gradient, places)
 
@@ -63,7 +63,7 @@ def quotient(
     inner = innermost(layer)
     if not isinstance(inner, Function) or inner.kwargs or len(inner.args) != 2:
         return along_path(layer, inputs, reference, gradient)
-    (a, b), (ra, rb) = (fill(inner.args, substituted(reference, others)) for others in (inputs, tensors(reference)))
+    (a, b), (ra, rb) = (fill(inner.args, reads_of(layer, reference, others)) for others in (inputs, tensors(reference)))
     (sign, before), size = (torch.sign(torch.as_tensor(value)) for value in (b, rb)), abs(b) + abs(rb)
     shares = (gradient * (sign + before) / size, -gradient * (before * a / b + sign * ra / rb) / size)
     found: list[Tensor | None] = []
@@ -101,7 +101,7 @@ def chosen(
     switched = torch.zeros_like(rise, dtype=torch.bool)
     changes: list[Tensor | None] = []
     for x, r in zip(inputs, others, strict=True):
-        if not x.is_floating_point():
+        if not is_differentiable(x):
             switched |= x != r
         changes.append((x - r).nan_to_num(0, 0, 0) if x.requires_grad else None)  # masked by infinity
     size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)

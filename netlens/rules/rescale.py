@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from netlens.flat.layers import Divide, Function, Slot
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
-from netlens.flat.rules import Rule, Rules
+from netlens.flat.rules import Rule, Rules, is_differentiable
 from netlens.rules.calls import Propagate, innermost, name_of, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
@@ -89,7 +89,7 @@ class Rescale:
         """The rules, given the values at `reads` on the baseline."""
         found: dict[Any, Rule] = {}
         for key, (step, propagate) in self.steps.items():
-            if all(_is_real(reference[output]) for output in _output(step, propagate)):
+            if all(is_differentiable(reference[output]) for output in _output(step, propagate)):
                 found[key] = _rule(propagate, [reference[name] for name in step.reads])
         return Rules(found, name="rescale")
 
@@ -117,10 +117,6 @@ def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
 def _output(step: Step, propagate: Propagate) -> tuple[str, ...]:
     """The key of a layer that nothing is known of: rules need it to give one tensor of real numbers."""
     return (step.key,) if propagate is along_path else ()
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _rule(propagate: Propagate, reference: Sequence[Any]) -> Rule:
