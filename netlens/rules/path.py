@@ -6,9 +6,8 @@ misses most, the piece is halved. What no halving finds (a jump, a choice by ind
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +26,7 @@ TOLERANCE = 1e-9
 """Of the change: what may be missed without another look, where the type of the numbers holds as many digits."""
 SMALL = 0.01
 """Of the change: what is left of a way with many kinks, and may be shared among all that changes."""
+Share = float | Tensor
 FEW, MANY = 8, 40
 """How often a piece is halved: until little is missed, and until nothing more is to be found."""
 
@@ -83,12 +83,12 @@ class _Way:
     def moving(self) -> list[bool]:
         return [self.moves(x, r) for x, r in zip(self.end, self.start, strict=True)]
 
-    def at(self, place: float) -> list[Tensor]:
+    def at(self, place: Share) -> list[Tensor]:
         ends = zip(self.end, self.start, self.moving, strict=True)
-        return [_between(x, r, place).requires_grad_(moves) for x, r, moves in ends]
+        return [_between(x, r, place, moves).requires_grad_(moves) for x, r, moves in ends]
 
-    def integral(self, a: float, b: float, places: int) -> list[Tensor | None]:
-        """The gradients, integrated from a to b."""
+    def integral(self, a: Share, b: Share, places: int) -> list[Tensor | None]:
+        """The gradients, integrated from a to b: numbers, or one per row."""
         total: list[Tensor | None] = [None] * len(self.end)
         with torch.enable_grad():
             for place, weight in zip(*np.polynomial.legendre.leggauss(places), strict=True):
@@ -98,7 +98,7 @@ class _Way:
                     break
                 for i, part in enumerate(vjp(output, points, _typed(self.gradient, output))):
                     if part is not None:
-                        part, before = part * ((b - a) * float(weight) / 2), total[i]
+                        part, before = part * _along((b - a) * float(weight) / 2, part), total[i]
                         total[i] = part if before is None else before + part
         # where nothing changes there may be no slope: that of a root at 0
         return [
@@ -109,18 +109,33 @@ class _Way:
 
 @dataclass
 class _Piece:
-    """The way from a to b: the values of what follows at both, the integral of the gradients, and what that misses."""
+    """The way from a to b, which each row has of its own: the values of what follows at both, the integral of the
+    gradients, and what that misses."""
 
-    a: float
-    b: float
+    a: Tensor
+    b: Tensor
     low: Tensor
     high: Tensor
     parts: list[Tensor | None]
     missed: Tensor
 
+    def replaced(self, rows: Tensor, other: _Piece) -> _Piece:
+        """With these rows (a mask) of another piece."""
+        ends = zip((self.a, self.b, self.low, self.high), (other.a, other.b, other.low, other.high), strict=True)
+        parts = [
+            own if own is None or new is None else torch.where(_along(rows, own), new, own)
+            for own, new in zip(self.parts, other.parts, strict=True)
+        ]
+        a, b, low, high = (torch.where(rows, new, own) for own, new in ends)
+        return _Piece(a, b, low, high, parts, torch.where(rows, other.missed, self.missed))
+
 
 class _Refined(_Way):
     """A way in pieces, as many as it takes."""
+
+    scale: Tensor
+    rounding: Tensor
+    tolerance: Tensor
 
     def estimated(self) -> Estimated:
         last, first = self.outputs(self.layer, self.end), self.outputs(self.layer, self.at(0))
@@ -132,7 +147,7 @@ class _Refined(_Way):
             return Estimated(self.kept(self.integral(0, 1, PLACES)), None)
         self.measure(last, before)
         found, missed = self.refined(low, high)
-        missed = missed + (low - self.value(before))
+        missed = missed + (self.value(first) - self.value(before))
         changes = self.changes(found)
         size = sum((self.by_row(_paired(own, own)) for own in changes if own is not None), self.zeros)
         small = (missed.abs() > self.rounding) & (missed.abs() <= SMALL * self.scale) & (size > 0)
@@ -141,47 +156,79 @@ class _Refined(_Way):
         return Estimated(self.kept(found), torch.where((missed.abs() > self.rounding) & ~small, missed, 0))
 
     def refined(self, low: Tensor, high: Tensor) -> tuple[list[Tensor | None], Tensor]:
-        """The integral of the whole way, and what it misses, once the pieces that missed most have been halved."""
-        whole = self.piece(0, 1, PLACES, low, high)
-        total, missed = [None if part is None else part * 0 for part in whole.parts], self.zeros
-        queue, numbers = [(0.0, 0, whole)], iter(range(1, 2 * MANY + 1))
-        left = whole.missed
-        # no slope anywhere: a function in steps, or a constant
-        flat = all(part is None or not part.any() for part in whole.parts)
+        """The integral of the whole way, and what it misses, once the pieces that missed most have been halved.
+
+        Each row has pieces of its own, so that no sample's values depend on the others of its batch.
+        """
+        whole = self.piece(0.0, 1.0, PLACES, low, high)
+        if (whole.missed.abs() <= self.tolerance).all():
+            return whole.parts, whole.missed
+        if self.mix(low, high):
+            self.gather()
+            whole = replace(whole, low=low.sum(0, True), high=high.sum(0, True), missed=whole.missed.sum(0, True))
+        whole = replace(whole, a=self.zeros, b=self.zeros + 1)
+        pieces, missed = [whole], whole.missed
         for count in range(MANY):
-            if flat or not queue or self.done(left + missed, SMALL * self.scale if count >= FEW else self.tolerance):
+            allowed = SMALL * self.scale if count >= FEW else self.tolerance
+            left = (missed.abs() > allowed) & missed.isfinite()  # NaN is past mending
+            if count >= 2 * FEW:
+                left &= self.slopes(pieces)
+            if not left.any():
                 break
-            _, _, piece = heapq.heappop(queue)
-            middle = (piece.a + piece.b) / 2
-            value = self.value(self.outputs(self.layer, self.at(middle)))
-            left = left - piece.missed
-            for a, b, start, end in (piece.a, middle, piece.low, value), (middle, piece.b, value, piece.high):
-                half = self.piece(a, b, PLACES // 2, start, end)
-                if (half.missed.abs() <= self.tolerance / MANY).all():  # settled: its gradients need not be kept apart
-                    total, missed = _summed(total, half.parts), missed + half.missed
-                else:
-                    left = left + half.missed
-                    heapq.heappush(queue, (-float(half.missed.abs().sum()), next(numbers), half))
-        for _, _, piece in queue:
-            total, missed = _summed(total, piece.parts), missed + piece.missed
-        mixed = bool((missed.abs() > self.tolerance).any()) and self.together(missed)
-        return total, torch.zeros_like(missed) if mixed else missed
+            pieces = self.halved(pieces, left)
+            missed = torch.stack([piece.missed for piece in pieces]).sum(0)
+        total = pieces[0].parts
+        for piece in pieces[1:]:
+            total = [
+                own if own is None or part is None else own + part
+                for own, part in zip(total, piece.parts, strict=True)
+            ]  # fmt: skip
+        return total, missed
 
-    def done(self, missed: Tensor, allowed: Tensor) -> bool:
-        """Whether no row misses more; NaN is past mending."""
-        return bool((missed.abs() <= allowed).all() | ~missed.isfinite().all()) or self.together(missed)
+    def slopes(self, pieces: Sequence[_Piece]) -> Tensor:
+        """In which rows there is a slope anywhere; else it is a function in steps."""
+        found = self.zeros > 0
+        for part in (part for piece in pieces for part in piece.parts if part is not None):
+            found |= self.by_row(part.abs()) > 0
+        return found
 
-    def together(self, missed: Tensor) -> bool:
-        """Whether rows that miss something miss nothing together: then they are no samples."""
-        return bool(missed.sum().abs() <= self.tolerance.sum() / 10)
+    def halved(self, pieces: list[_Piece], rows: Tensor) -> list[_Piece]:
+        """With the piece that misses most halved, in each of these rows."""
+        worst = torch.stack([piece.missed.abs() for piece in pieces]).argmax(0)
+        chosen = pieces[0]
+        for place, piece in enumerate(pieces[1:], 1):
+            chosen = chosen.replaced(worst == place, piece)
+        middle = (chosen.a + chosen.b) / 2
+        value = self.value(self.outputs(self.layer, self.at(middle)))
+        lower = self.piece(chosen.a, middle, PLACES // 2, chosen.low, value)
+        upper = self.piece(middle, chosen.b, PLACES // 2, value, chosen.high)
+        nothing = [None if part is None else torch.zeros_like(part) for part in upper.parts]
+        none = _Piece(self.zeros, self.zeros, self.zeros, self.zeros, nothing, self.zeros)
+        kept = [piece.replaced((worst == place) & rows, lower) for place, piece in enumerate(pieces)]
+        return [*kept, none.replaced(rows, upper)]
 
-    def piece(self, a: float, b: float, places: int, low: Tensor, high: Tensor) -> _Piece:
+    def mix(self, low: Tensor, high: Tensor) -> bool:
+        """Whether rows are no samples: then they feel how far the others have gone."""
+        if self.rows == 1:
+            return False
+        odd = torch.arange(self.rows, device=low.device) % 2
+        found = self.value(self.outputs(self.layer, self.at(odd.to(low.dtype))))
+        return bool(((found - torch.where(odd == 1, high, low)).abs() > self.tolerance).any())
+
+    def gather(self) -> None:
+        """From now on, all is one row."""
+        self.rows = 1
+        self.scale, self.rounding, self.tolerance = (
+            value.sum(0, True) for value in (self.scale, self.rounding, self.tolerance)
+        )
+
+    def piece(self, a: Share, b: Share, places: int, low: Tensor, high: Tensor) -> _Piece:
         parts = self.integral(a, b, places)
         got = self.zeros
         for part, change in zip(parts, self.changes(parts), strict=True):
             if part is not None and change is not None:
                 got = got + self.by_row(_paired(part, change))
-        return _Piece(a, b, low, high, parts, high - low - got)
+        return _Piece(self.zeros + a, self.zeros + b, low, high, parts, high - low - got)
 
     def outputs(self, layer: nn.Module, reads: Sequence[Any]) -> list[Tensor]:
         """The outputs of the layer that have a gradient."""
@@ -245,11 +292,11 @@ class _Refined(_Way):
         return values.reshape(self.rows, -1).sum(1, dtype=self.zeros.dtype)
 
 
-def _between(x: Tensor, r: Tensor, share: float) -> Tensor:
-    if not is_differentiable(x):  # a mask or an index has no way between
-        return x.detach()
+def _between(x: Tensor, r: Tensor, share: Share, moves: bool) -> Tensor:
+    if not is_differentiable(x) or (isinstance(share, Tensor) and not moves):
+        return x.detach()  # a mask or an index has no way between
     # where both are -inf, under a mask, so is everything between
-    return torch.where(x == r, x, r + share * (x - r) if share < 1 else x).detach()
+    return torch.where(x == r, x, r + _along(share, x) * (x - r)).detach()
 
 
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
@@ -263,11 +310,9 @@ def _typed(gradient: Any, output: Any) -> Any:
     return pytree.tree_map(lambda at, part: None if at is None else at.to(part.dtype), gradient, output)
 
 
-def _along(rate: Tensor, values: Tensor) -> Tensor:
-    """A rate for each row, in the shape of the values."""
-    return rate.to(values.real.dtype).view(-1, *[1] * (values.ndim - 1)) if values.ndim else rate.to(values.dtype)[0]
-
-
-def _summed(total: Sequence[Tensor | None], parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    pairs = zip(total, parts, strict=True)
-    return [part if before is None else before if part is None else before + part for before, part in pairs]
+def _along(rate: Share, values: Tensor) -> Any:
+    """A number, or one for each row, in the shape of the values."""
+    if not isinstance(rate, Tensor):
+        return rate
+    rate = rate if rate.dtype == torch.bool else rate.to(values.real.dtype)
+    return rate.view(-1, *[1] * (values.ndim - 1)) if values.ndim else rate[0]
