@@ -58,6 +58,7 @@ def of_the_same_sign(
     ) -> Sequence[Tensor | None]:
         takes = [True] * len(inputs) if active is None else active
         turns = [1] * len(inputs) if signs is None else signs
+        inputs = [value.detach() for value in inputs]
         found: list[Tensor | None] = [
             torch.zeros_like(value) if take else None for value, take in zip(inputs, takes, strict=True)
         ]
