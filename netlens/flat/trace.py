@@ -7,7 +7,7 @@ import linecache
 import operator
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Trace:
     inputs: tuple[str, ...]
     output: pytree.TreeSpec
     opaque: dict[str, str]
+    made: Collection[str] = ()  # paths of the tensors that the forward itself makes, such as `torch.tensor(0.5)`
 
 
 Rewrite = Callable[[nn.Module], nn.Module | None]
@@ -69,7 +70,7 @@ def trace(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
-    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque)
+    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque, tracer.made)
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -134,6 +135,7 @@ class _Tracer(fx.Tracer):
         self.paths: dict[int, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tensor_paths: dict[int, str] = {}
+        self.made: set[str] = set()
         self.know(root, "")
         self.scopes = [""]
         self.opaque: dict[str, str] = {}
@@ -191,10 +193,13 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
             a = a.detach() if a.requires_grad else a  # never a parameter of the user's
+            known = id(a) in self.tensor_paths
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
             self.tensors[path] = a
+            if not known:
+                self.made.add(path)
             return self.create_node("get_attr", path, (), {})
         return super().create_arg(a)
 

@@ -16,6 +16,7 @@ from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules.carrying import carrying
 from netlens.rules.relevance_layers import Role, role_of
 from netlens.rules.relevance_norms import centred_norm
 
@@ -101,7 +102,7 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = flat.program.reached(flat.inputs)
+        active = carrying(flat.program)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:

@@ -20,13 +20,14 @@ from netlens.flat.layers import Divide, Function, Slot
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
+from netlens.flat.written import LogSumExp
 from netlens.rules.calls import Propagate, innermost, name_of, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import along_path, chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
-from netlens.rules.softmax import SOFTMAXES, softmax
+from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 _TYPES: dict[type[nn.Module], Propagate] = {
     **{kind: secant for kind in ELEMENTWISE if isinstance(kind, type)},
@@ -34,6 +35,7 @@ _TYPES: dict[type[nn.Module], Propagate] = {
     **dict.fromkeys(NORMS, norm),
     **dict.fromkeys(SOFTMAXES, softmax),
     Divide: quotient,
+    LogSumExp: log_sum,
 }
 _NAMES: dict[str, Propagate] = {
     **{name: secant for name in ELEMENTWISE if isinstance(name, str)},
@@ -42,6 +44,7 @@ _NAMES: dict[str, Propagate] = {
     **dict.fromkeys(("maximum", "minimum", "max", "min"), larger),
     **dict.fromkeys(("where", "masked_fill"), chosen),
     **dict.fromkeys(("amax", "amin"), largest),
+    "logsumexp": log_sum,
 }
 
 
