@@ -61,7 +61,7 @@ def canonical(steps: Sequence[Step], outputs: Collection[str], numbers: Collecti
     found: dict[str, Step] = {}
     gone: set[str] = set()
     for step in reversed(steps):
-        if not step.hidden and step.key not in gone and _name(step.layer) in _ENDS:
+        if not step.hidden and step.key not in gone and _ends(step.layer):
             formula = program.formula(step)
             if formula is not None:
                 found[step.key], inner = formula
@@ -149,7 +149,8 @@ class _Graph:
             latest = max(frontier, key=lambda key: frontier[key])
             before = self.steps.get(latest)
             sized = before is not None and (before.hidden or isinstance(before.layer, Constant))
-            if bends and len(frontier) == 1 and not sized:
+            several = len(found) > 1 or isinstance(end.layer, Function)
+            if bends and several and len(frontier) == 1 and not sized:
                 yield _Region(latest, tuple(sorted(found, key=lambda step: self.places[step.key])), reductions)
             if before is None or not self.joins(before) or len(found) > MOST:
                 return
@@ -169,6 +170,11 @@ class _Graph:
 
 def _name(layer: nn.Module) -> str:
     return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
+
+
+def _ends(layer: nn.Module) -> bool:
+    """Whether a formula may end with a layer; never with a module of the network's, which has a name of its own."""
+    return _name(layer) in _ENDS or isinstance(layer, (layers.Clamp, layers.ClampFromZero))
 
 
 def _carries(step: Step) -> bool:

@@ -102,7 +102,7 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = carrying(flat.program)
+        active = carrying(flat.program, flat.inputs, stairs=False)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:
@@ -110,7 +110,7 @@ class Composite(ABC):
             tensors = [key for key in step.reads if key not in sizes]
             if role in (Role.SOFTMAX, Role.SQUASHES) or (role is Role.ARRANGES and weighing.issuperset(tensors)):
                 weighing.add(step.key)
-            chosen = {key for key in tensors if key in active}
+            chosen = active.intersection(tensors) if step.key in active else set()
             if (role is Role.MULTIPLIES and self.gates == "constant") or (
                 role is Role.CONTRACTS and self.attention == "constant"
             ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,18 +90,23 @@ def larger(
 
 
 def chosen(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+    layer: nn.Module,
+    inputs: Sequence[Tensor],
+    reference: Sequence[Any],
+    gradient: Tensor,
+    masks: Collection[int] = (),
 ) -> Sequence[Tensor | None]:
     """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
 
-    Of two activations that are chosen between, each takes a part of the rise by the square of its change.
+    masks: the places of masks among the inputs, besides those that are no numbers. Of two activations that are chosen
+    between, each takes a part of the rise by the square of its change.
     """
     others = tensors(reference)
     rise = call(layer, reference, inputs) - call(layer, reference, others)
     switched = torch.zeros_like(rise, dtype=torch.bool)
     changes: list[Tensor | None] = []
-    for x, r in zip(inputs, others, strict=True):
-        if not x.is_floating_point():
+    for place, (x, r) in enumerate(zip(inputs, others, strict=True)):
+        if not x.is_floating_point() or place in masks:
             switched |= x != r
         changes.append((x - r).nan_to_num(0, 0, 0) if x.requires_grad else None)  # masked by infinity
     size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)

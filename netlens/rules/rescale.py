@@ -9,19 +9,21 @@ Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Divide, Function, Slot
+from netlens.flat.layers import Divide, Function, Multiply, Slot
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.flat.written import LogSumExp
 from netlens.rules.calls import Propagate, innermost, name_of, uses
+from netlens.rules.carrying import carrying
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.pooling import POOLS, largest, max_pool
@@ -65,14 +67,15 @@ class Rescale:
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
         """For the way from `wrt`, by default the input, to the exact keys `until`."""
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
-        after = flat.program.reached([wrt if wrt is not None else flat.inputs[0]]) - {wrt}
+        after = carrying(flat.program, [wrt if wrt is not None else flat.inputs[0]]) - {wrt}
+        live = carrying(flat.program, flat.inputs)
         active = set(flat.inputs)  # what changes with the input, sizes left out
         steps = {}
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
             if step.hidden or active.isdisjoint(step.reads):
                 continue
             active.add(step.key)
-            propagate = _propagation(step, active) if step.key in after else None
+            propagate = _propagation(step, active, active - live) if step.key in after else None
             if propagate is not None:
                 steps[step.key] = step, propagate
         return cls(steps)
@@ -97,14 +100,19 @@ class Rescale:
         return Rules(found, name="rescale")
 
 
-def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
-    """How a layer propagates of which the `active` inputs change; None where its true gradient is right."""
+def _propagation(step: Step, active: Collection[str], masks: Set[str]) -> Propagate | None:
+    """How a layer propagates of which the `active` inputs change; None where its true gradient is right.
+
+    masks: those of them that change by steps, and have no gradient.
+    """
     layer = innermost(step.layer)
     taken = uses(step, active)
     if isinstance(layer, Function) and name_of(layer) == "setitem" and _changes(layer.args[1], step, active):
         return chosen  # the places are a mask of what changes
     if taken == 0 or is_linear(layer) or getattr(layer, "return_indices", False):
         return None
+    if isinstance(layer, Multiply) and taken > 1 and not masks.isdisjoint(step.reads):  # x * (x > 0).float()
+        return partial(chosen, masks=[place for place, key in enumerate(step.reads) if key in masks])
     if is_product(layer) or name_of(layer) in ("where", "masked_fill"):
         return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
