@@ -152,6 +152,10 @@ def _softmax(dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) ->
     return nn.Softmax(dim)
 
 
+def _log_softmax(dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> nn.Module:
+    return nn.LogSoftmax(_softmax(dim, dtype=dtype).dim)  # type: ignore[arg-type]
+
+
 def _dropout(p: float = 0.5, training: bool = False, inplace: bool = False) -> nn.Module:
     if training:
         raise TypeError
@@ -200,9 +204,13 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.threshold: _module(lambda threshold, value, inplace=False: nn.Threshold(threshold, value)),
     **dict.fromkeys((torch.clamp, Tensor.clamp, torch.clip, Tensor.clip), _module(_clamp)),
     **dict.fromkeys((torch.clamp_min, Tensor.clamp_min), _module(_clamp)),
-    **dict.fromkeys((F.sigmoid, torch.sigmoid, Tensor.sigmoid), _plain(nn.Sigmoid)),
+    F.logsigmoid: _plain(nn.LogSigmoid),
+    F.softsign: _plain(nn.Softsign),
+    F.tanhshrink: _plain(nn.Tanhshrink),
+    **dict.fromkeys((F.sigmoid, torch.sigmoid, Tensor.sigmoid, torch.special.expit), _plain(nn.Sigmoid)),
     **dict.fromkeys((F.tanh, torch.tanh, Tensor.tanh), _plain(nn.Tanh)),
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _module(_softmax)),
+    **dict.fromkeys((F.log_softmax, torch.log_softmax, Tensor.log_softmax), _module(_log_softmax)),
     F.dropout: _module(_dropout),
     F.dropout2d: _module(_dropout),
     **dict.fromkeys((torch.flatten, Tensor.flatten), _module(_flatten)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 
 @dataclass
@@ -39,8 +40,9 @@ class Meter:
 
 
 def _storages(values: Iterable[Any]) -> dict[int, int]:
-    """The bytes of storages by their address, so that views count once."""
-    storages = (value.untyped_storage() for value in values if isinstance(value, Tensor))
+    """The bytes of storages by their address, so that views count once; within `torch.func`, tensors have none."""
+    tensors = (value for value in values if isinstance(value, Tensor) and not is_functorch_wrapped_tensor(value))
+    storages = (value.untyped_storage() for value in tensors)
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 
 

@@ -25,6 +25,7 @@ from netlens.flat.layers import (
 )
 from netlens.flat.program import Program, Step
 from netlens.flat.rules import RECTIFIERS, Ruled
+from netlens.flat.written import OfUnitSize, Standardized, Written
 
 _POINTWISE: tuple[type[nn.Module], ...] = (
     *(*RECTIFIERS, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Identity, nn.BatchNorm2d),
@@ -69,6 +70,7 @@ def receptive_fields(program: Program) -> dict[str, Field | None]:
 
 def _field(step: Step, seen: list[Field | None]) -> Field | None:
     layer = step.layer.layer if isinstance(step.layer, Ruled) else step.layer
+    layer = layer.inner if isinstance(layer, Written) else layer
     if isinstance(layer, Constant):
         return Field((0, 0))
     if any(field is not None and field.size is None for field in seen):
@@ -85,6 +87,8 @@ def _field(step: Step, seen: list[Field | None]) -> Field | None:
         return joint if joint.size != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
     if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
         return WHOLE
+    if isinstance(layer, (Standardized, OfUnitSize)):
+        return joint if len(layer.dims) == 1 else WHOLE
     if isinstance(layer, Select) and _moves(layer):
         return None
     function = layer.function if isinstance(layer, Apply) else None

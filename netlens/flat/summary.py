@@ -16,6 +16,7 @@ from netlens.flat.intake import weight_of
 from netlens.flat.layers import Apply, Call
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.rules import Ruled
+from netlens.flat.written import Written
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
@@ -123,6 +124,8 @@ def _kind(layer: nn.Module) -> str:
         return f"{_kind(layer.layer)} by rule"
     if isinstance(layer, Call):
         return _kind(layer.module)
+    if isinstance(layer, Written):
+        return _kind(layer.inner)
     if isinstance(layer, Apply):
         return str(getattr(layer.function, "__name__", type(layer.function).__name__))
     return type(layer).__name__

@@ -7,7 +7,7 @@ import linecache
 import operator
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class Trace:
     output: pytree.TreeSpec
     opaque: dict[str, str]
     written: frozenset[tuple[str, str]]
+    made: Collection[str] = ()  # paths of the tensors that the forward itself makes, such as `torch.tensor(0.5)`
 
 
 Rewrite = Callable[[nn.Module], nn.Module | None]
@@ -75,7 +76,8 @@ def trace(
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
     written = tracer.written | _changed(before)
-    return Trace(graph, tracer.modules_by_path, tracer.tensors, names, tracer.output, tracer.opaque, written)
+    seen = tracer.modules_by_path, tracer.tensors
+    return Trace(graph, *seen, names, tracer.output, tracer.opaque, written, tracer.made)
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -141,6 +143,7 @@ class _Tracer(fx.Tracer):
         self.tensors: dict[str, Tensor] = {}
         self.tensor_paths: dict[int, str] = {}
         self.resting: set[int] = set()  # modules that were in eval mode before the trace
+        self.made: set[str] = set()
         self.know(root, "")
         self.scopes = [""]
         self.opaque: dict[str, str] = {}
@@ -199,10 +202,13 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
             a = a.detach() if a.requires_grad else a  # never a parameter of the user's
+            known = id(a) in self.tensor_paths
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
             self.tensors[path] = a
+            if not known:
+                self.made.add(path)
             return self.create_node("get_attr", path, (), {})
         return super().create_arg(a)
 

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
 from netlens.flat.aliases import Aliases
+from netlens.flat.canonical import canonical
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
 from netlens.flat.lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.program import Program, Step
@@ -37,6 +38,7 @@ class _Unroll:
         self.aliases = Aliases(self.append)
         self.sizes: set[fx.Node] = set()
         self.extremes: set[fx.Node] = set()
+        self.numbers: set[str] = set()
         self.opaque: dict[str, str] = {}
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # a module keeps its path as its key, so the call of a function must not take that name first
@@ -58,7 +60,8 @@ class _Unroll:
                 outputs = tuple(self.output(leaf) for leaf in node.args[0])
             else:
                 self.call(node)
-        steps = tuple(_alive(self.steps.values(), outputs))
+        steps = canonical(tuple(_alive(self.steps.values(), outputs)), outputs, self.numbers)
+        steps = tuple(_alive(steps, outputs))
         opaque = {step.key: self.opaque[step.key] for step in steps if step.key in self.opaque}
         return Program(steps, self.inputs, outputs, self.trace.output), opaque
 
@@ -68,6 +71,8 @@ class _Unroll:
             raise TraceError(f"{node.target!r} is packed away, as by quantisation; give the network from before it.")
         key = self.name(node.target)
         self.append(Step(key, Constant(self.trace.tensors[node.target]), ()))
+        if node.target in self.trace.made:
+            self.numbers.add(key)
         self.aliases.define(node, key)
 
     def module(self, node: fx.Node) -> None:

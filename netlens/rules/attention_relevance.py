@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.rules import Rule
+from netlens.rules.calls import innermost
 
 
 def uniform(active: Sequence[bool]) -> Rule:
@@ -44,7 +45,7 @@ def softmax() -> Rule:
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
-        (x,), dim = inputs, getattr(layer, "dim", -3)
+        (x,), dim = inputs, getattr(innermost(layer), "dim", -3)
         shares = x * (relevance - output * relevance.sum(dim, keepdim=True))
         return [torch.where(x == -torch.inf, 0, shares)]  # a masked score takes no part
 

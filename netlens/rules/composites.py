@@ -16,7 +16,7 @@ from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.dependence import dependent
+from netlens.rules.dependence import carrying
 from netlens.rules.relevance_layers import Role, role_of
 from netlens.rules.relevance_norms import centred_norm
 
@@ -102,7 +102,7 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = dependent(flat.program, flat.inputs)
+        active = carrying(flat.program, flat.inputs, stairs=False)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:
@@ -112,7 +112,7 @@ class Composite(ABC):
                 role in (Role.ARRANGES, Role.COPIES) and weighing.issuperset(tensors)
             ):
                 weighing.add(step.key)
-            chosen = {key for key in tensors if key in active}
+            chosen = active.intersection(tensors) if step.key in active else set()
             if (role is Role.MULTIPLIES and self.gates == "constant") or (
                 role is Role.CONTRACTS and self.attention == "constant"
             ):

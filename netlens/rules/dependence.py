@@ -24,6 +24,7 @@ _WHOLE = """
     short byte char bucketize searchsorted multinomial bincount count_nonzero any all signbit
 """
 _DISCRETE = frozenset(_WHOLE.split())
+_STAIRS = frozenset(["sign", "sgn", "heaviside", "floor", "ceil", "round", "trunc", "fix", "floor_divide", "floordiv"])
 _NUMBERS = ("item", "tolist")
 _PICKS = ("getitem", "getattr")
 _WITH_INDICES = frozenset(["sort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "cummax", "cummin"])
@@ -48,6 +49,19 @@ def dependent(program: Program, keys: Iterable[str]) -> set[str]:
     found = set(keys)
     for step in program.steps:
         if not step.hidden and uses(step, found):
+            found.add(step.key)
+    return found
+
+
+def carrying(program: Program, keys: Iterable[str], stairs: bool) -> set[str]:
+    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` does not.
+
+    stairs: whether that is enough, or there must be a derivative other than 0, which a sign has nowhere.
+    """
+    found = set(keys)
+    for step in program.steps:
+        jumps = is_discrete(step.layer) or (not stairs and name_of(innermost(step.layer)) in _STAIRS)
+        if not step.hidden and uses(step, found) and not jumps:
             found.add(step.key)
     return found
 

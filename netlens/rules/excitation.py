@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Add, MatMul, Mean, Subtract
+from netlens.flat.layers import Add, Mean, Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, vjp
 from netlens.rules import relevance
 from netlens.rules.composites import Composite
+from netlens.rules.relevance_layers import Role, role_of
 
 _AVERAGES = nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd
 
@@ -34,7 +35,7 @@ class Excitation(Composite):
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             return relevance.passing()
-        if isinstance(layer, (Add, Mean, MatMul, *_AVERAGES)):
+        if isinstance(layer, (Add, Mean, *_AVERAGES)) or role_of(layer) is Role.CONTRACTS:
             return of_the_same_sign(0, takers)
         if isinstance(layer, Subtract) and layer.plain and len(layer.args) == 2:
             return of_the_same_sign(0, takers, (1, -1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
+from netlens.flat.written import OfUnitSize, Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, innermost, tensors
 from netlens.rules.path import along_path, mean_gradient
 
@@ -23,6 +24,8 @@ _FORMS: dict[type[nn.Module], str] = {
     nn.GroupNorm: "group_norm",
     **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), "instance_norm"),
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), "batch_norm"),
+    Standardized: "standardized",
+    OfUnitSize: "of_unit_size",
 }
 NORMS: tuple[type[nn.Module], ...] = tuple(_FORMS)
 NAMES = (*dict.fromkeys(_FORMS.values()), "normalize")
@@ -56,7 +59,9 @@ def _multipliers(form: str, given: Mapping[str, Any], x: Tensor, r: Tensor, grad
         found = _of_unit_length(x_rows, r_rows, gradient, given["eps"])
         return found.movedim(-1, given["dim"]).to(x.dtype)
     eps = torch.finfo(x.dtype).eps if given["eps"] is None else given["eps"]
-    found = _standardised(x_rows, r_rows, gradient, eps, centred=form != "rms_norm")
+    found = _standardised(x_rows, r_rows, gradient, eps, centred=form not in ("rms_norm", "of_unit_size"))
+    if "dims" in given:
+        return from_rows(found, x, given["dims"]).to(x.dtype)
     if form == "batch_norm":
         return found.view(x.transpose(0, 1).shape).transpose(0, 1).to(x.dtype)
     return found.view(x.shape).to(x.dtype)
@@ -66,6 +71,8 @@ def _rows(form: str, given: Mapping[str, Any], value: Tensor) -> Tensor:
     """The values (..., D) of which every D have one size."""
     if form == "normalize":
         return value.movedim(given["dim"], -1)
+    if "dims" in given:
+        return to_rows(value, given["dims"])
     if form == "batch_norm":  # by the batch: all samples share one size
         return value.transpose(0, 1).flatten(1)
     if form == "instance_norm":

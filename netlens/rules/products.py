@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -62,15 +62,21 @@ def larger(
 
 
 def chosen(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+    layer: nn.Module,
+    inputs: Sequence[Tensor],
+    reference: Sequence[Any],
+    gradient: Tensor,
+    numbers: Collection[int] = (),
 ) -> Sequence[Tensor | None]:
     """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
 
     Of two activations that are chosen between, each takes a part of the rise by the square of its change. Where
-    neither has changed, no slope leads over the rise.
+    neither has changed, no slope leads over the rise. numbers: the places of inputs that are masks made numbers.
     """
     others = tensors(reference)
-    masks = [(x, r) for x, r in zip(inputs, others, strict=True) if not is_differentiable(x)]
+    pairs = list(zip(inputs, others, strict=True))
+    places_of_masks = {place for place, (x, _) in enumerate(pairs) if place in numbers or not is_differentiable(x)}
+    masks = [pairs[place] for place in places_of_masks]
     if name_of(innermost(layer)) == "setitem" and any(mask.dtype != torch.bool for mask, _ in masks):
         return along_path(layer, inputs, reference, gradient)
     rise = call(layer, reference, inputs) - call(layer, reference, others)
@@ -81,8 +87,8 @@ def chosen(
             places = places.view(*places.shape, *[1] * (rise.ndim - places.ndim))
         switched |= places
     changes = [
-        (x - r).nan_to_num(0, 0, 0) if x.requires_grad else None  # masked by infinity
-        for x, r in zip(inputs, others, strict=True)
+        (x - r).nan_to_num(0, 0, 0) if x.requires_grad and place not in places_of_masks else None  # masked by infinity
+        for place, (x, r) in enumerate(pairs)
     ]
     size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)
     slopes = torch.where(switched & (size > 0) & rise.isfinite(), gradient * rise / size, 0)

@@ -12,6 +12,7 @@ from netlens.flat import layers
 from netlens.flat.layers import Function, Piece, Wrapper
 from netlens.flat.lift import is_view
 from netlens.flat.rules import RECTIFIERS
+from netlens.flat.written import LogSumExp, OfUnitSize
 from netlens.rules.relevance_norms import CENTRED, CENTRED_NAMES
 from netlens.rules.relevance_weights import has_weights
 
@@ -36,7 +37,7 @@ class Role(Enum):
 _DROPOUTS = nn.modules.dropout._DropoutNd, torchvision.ops.StochasticDepth
 _POOLS = nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd
 _PADS = tuple(getattr(nn, f"{kind}Pad{n}d") for kind in ("Constant", "Reflection", "Replication") for n in (1, 2, 3))
-_NORMS = nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d, layers.Normalize
+_NORMS = nn.RMSNorm, OfUnitSize, nn.LocalResponseNorm, nn.CrossMapLRN2d, layers.Normalize
 _ACTIVATIONS = (
     *(nn.LogSigmoid, nn.Tanh, nn.Tanhshrink, nn.Softsign, nn.Softshrink, nn.Hardshrink),
     *(nn.LogSoftmax,),
@@ -52,6 +53,7 @@ _TYPES: tuple[tuple[tuple[type[nn.Module], ...], Role], ...] = (
     ((layers.Multiply,), Role.MULTIPLIES),
     ((layers.Divide,), Role.DIVIDES),
     ((layers.MatMul,), Role.CONTRACTS),
+    ((LogSumExp,), Role.MIXES),
 )
 _FUNCTIONS = {
     Role.ARRANGES: """
@@ -65,6 +67,8 @@ _FUNCTIONS = {
     Role.PASSES: """
         rms_norm local_response_norm normalize prelu rrelu logsigmoid tanhshrink
         softsign softshrink hardshrink log_softmax relu relu6 gelu silu hardswish tanh softplus
+        clamp clip clamp_min clamp_max hardtanh threshold leaky_relu elu celu selu mish
+        abs pow square sqrt rsqrt reciprocal exp expm1 log log1p log2 log10 erf
     """,
     Role.CENTRES: " ".join(CENTRED_NAMES),
     Role.SQUASHES: "sigmoid hardsigmoid",

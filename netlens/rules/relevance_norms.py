@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from netlens.flat.layers import Function
 from netlens.flat.rules import Rule
+from netlens.flat.written import Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, innermost, name_of
 from netlens.rules.relevance import STABILIZER, quotient
 
-CENTRED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+CENTRED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Standardized)
 CENTRED_NAMES = ("layer_norm", "group_norm", "instance_norm")
 
 
@@ -33,8 +34,9 @@ def centred_norm(epsilon: float = STABILIZER) -> Rule:
         if given.get("weight") is not None:
             last = isinstance(innermost(layer), nn.LayerNorm) or name_of(innermost(layer)) == "layer_norm"
             per_unit = per_unit * (given["weight"] if last else given["weight"].view(-1, *[1] * (x.ndim - 2)))
-        per_unit = per_unit.reshape(rows.shape) / deviation
-        shares = x * (per_unit - per_unit.mean(-1, keepdim=True)).view(x.shape)  # the gradient of what centres
+        per_unit = _rows(layer, given, per_unit) / deviation
+        centred = per_unit - per_unit.mean(-1, keepdim=True)  # the gradient of what centres
+        shares = x * (from_rows(centred, x, given["dims"]) if "dims" in given else centred.view(x.shape))
         return [shares, *[None] * (len(inputs) - 1)]
 
     return Rule(backward, graph=False, name=f"centred_norm({epsilon:g})")
@@ -48,6 +50,8 @@ def _given(layer: nn.Module, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
 
 def _rows(layer: nn.Module, given: Mapping[str, Any], x: Tensor) -> Tensor:
     """The values (..., D) of which every D have one mean and deviation."""
+    if "dims" in given:
+        return to_rows(x, given["dims"])
     if "normalized_shape" in given:
         return x.reshape(*x.shape[: x.ndim - len(given["normalized_shape"])], -1)
     return x.reshape(len(x), given["num_groups"], -1) if "num_groups" in given else x.flatten(2)

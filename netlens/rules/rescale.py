@@ -10,8 +10,9 @@ Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from netlens.flat.layers import Divide, Function, Multiply, Wrapper
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
+from netlens.flat.written import LogSumExp
 from netlens.rules.calls import Propagate, innermost, name_of, tensors
-from netlens.rules.dependence import Dependence, is_discrete, slots, uses
+from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.path import Estimated, along_path
@@ -31,7 +33,7 @@ from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
 from netlens.rules.selections import SELECTIONS, selection
-from netlens.rules.softmax import SOFTMAXES, softmax
+from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 Missed = Callable[[str, Tensor | None], None]
 """Told of a layer whose multipliers miss something of its change: its key, and what they miss, if that is known."""
@@ -55,6 +57,7 @@ _TYPES: dict[type[nn.Module], Propagate] = {
     **dict.fromkeys(NORMS, norm),
     **dict.fromkeys(SOFTMAXES, softmax),
     Divide: quotient,
+    LogSumExp: log_sum,
 }
 _NAMES: dict[str, Propagate] = {
     **{name: secant for name in ELEMENTWISE if isinstance(name, str)},
@@ -65,6 +68,7 @@ _NAMES: dict[str, Propagate] = {
     **dict.fromkeys(("maximum", "minimum"), larger),
     **dict.fromkeys(("where", "masked_fill"), chosen),
     **dict.fromkeys(("amax", "amin"), largest),
+    "logsumexp": log_sum,
 }
 _BY_INDEX = frozenset(
     ["getitem", "gather", "index_select", "take_along_dim", "take", "select", "narrow", "repeat_interleave"]
@@ -122,12 +126,15 @@ class Rescale:
         start = wrt if wrt is not None else flat.inputs[0]
         after = flat.program.reached([start])
         active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
+        live = carrying(flat.program, flat.inputs, stairs=True)
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
             if not active.takes(step) or step.hidden or step.key not in after or step.key == start:
                 continue
-            propagate, whole = _propagation(step, active.keys), active.whole(step)
+            propagate, whole = _propagation(step, active.keys, active.keys - live), active.whole(step)
             if propagate is not None or (whole and not is_discrete(step.layer)):
-                masks = propagate is chosen or (propagate is not None and isinstance(innermost(step.layer), Multiply))
+                masks = getattr(propagate, "func", propagate) is chosen or (
+                    propagate is not None and isinstance(innermost(step.layer), Multiply)
+                )
                 steps[step.key] = Planned(step, propagate, whole, masks, active.anchor(step) if whole else None)
         return cls(steps)
 
@@ -177,8 +184,11 @@ class _Anchored(Wrapper):
         return self.layer(*reads[:-1])
 
 
-def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
-    """How a layer propagates of which the `active` inputs change; None where its true gradient is right."""
+def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Propagate | None:
+    """How a layer propagates of which the `active` inputs change; None where its true gradient is right.
+
+    jumping: those of them that have no derivative, such as a mask.
+    """
     layer = innermost(step.layer)
     name = name_of(layer)
     taken = uses(step, active)
@@ -190,6 +200,8 @@ def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
         return copied
     if taken == 0 or is_linear(layer) or is_discrete(layer):
         return None
+    if isinstance(layer, Multiply) and taken > 1 and not jumping.isdisjoint(step.reads):  # x * (x > 0).float()
+        return partial(chosen, numbers=[place for place, key in enumerate(step.reads) if key in jumping])
     if is_product(layer) or name in ("where", "masked_fill"):
         return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):

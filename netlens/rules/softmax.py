@@ -12,10 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netlens.flat.layers import Function
 from netlens.rules.calls import innermost, tensors, wide
 from netlens.rules.secant import log_mean
 
 SOFTMAXES: tuple[type[nn.Module], ...] = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax)
+
+
+def log_sum(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
+    """The multipliers of the logarithm of a sum of exponentials."""
+    inner: Any = innermost(layer)
+    dims, keepdim = _along(inner) if isinstance(inner, Function) else (inner.dim, inner.keepdim)
+    x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))
+    highest = torch.maximum(x, r).amax(dims, keepdim=True)
+    x, r = x - highest, r - highest  # it only adds to both
+    weights = log_mean(x, r) / log_mean(x.logsumexp(dims, keepdim=True), r.logsumexp(dims, keepdim=True))
+    return ((weights * (gradient if keepdim else gradient.reshape(highest.shape))).to(inputs[0].dtype),)
+
+
+def _along(layer: Function) -> tuple[Any, bool]:
+    """The dimensions of a call of `logsumexp`, and whether it keeps them."""
+    given = {**dict(zip(("input", "dim", "keepdim"), layer.args, strict=False)), **layer.kwargs}
+    return given["dim"], given.get("keepdim", False)
 
 
 def softmax(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:

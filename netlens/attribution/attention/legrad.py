@@ -19,6 +19,7 @@ from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
 from netlens.objectives import Objective, Record
+from netlens.rules.calls import innermost
 
 
 @register
@@ -93,4 +94,4 @@ def block_ends(flat: FlatModel, keys: list[str]) -> dict[str, str]:
 
 
 def _same_type(flat: FlatModel, one: str, other: str) -> bool:
-    return type(flat.layers[one]) is type(flat.layers[other])
+    return type(innermost(flat.layers[one])) is type(innermost(flat.layers[other]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.layers import Function, MatMul, Reshape, is_kind
+from netlens.flat.layers import Function, MatMul, Reshape, Slot, is_kind
 from netlens.flat.program import Step
 
 # what may stand between the softmax and the product without changing what the map says
@@ -25,11 +27,8 @@ def attention_maps(flat: FlatModel, wrt: str | None = None) -> list[str]:
             readers.setdefault(key, []).append(step)
 
     def mixes(key: str) -> bool:
-        """Whether the value at `key` is the first factor of a matrix product."""
-        return any(
-            (_multiplies(step.layer) and step.reads[0] == key) or (_passes(step.layer) and mixes(step.key))
-            for step in readers.get(key, ())
-        )
+        """Whether the value at `key` is the first factor of a matrix product, however that is spelled."""
+        return any(_weighs(step, key) or (_passes(step.layer) and mixes(step.key)) for step in readers.get(key, ()))
 
     found = [key for key, layer in flat.layers.items() if _is_softmax(layer) and mixes(key)]
     if not found:
@@ -64,8 +63,24 @@ def _is_softmax(layer: nn.Module) -> bool:
     return is_kind(layer, nn.Softmax) or _name(layer) == "softmax"  # a softmax in another dtype is a plain function
 
 
-def _multiplies(layer: nn.Module) -> bool:
-    return is_kind(layer, MatMul) or _name(layer) in ("einsum", "baddbmm")
+def _weighs(step: Step, key: str) -> bool:
+    """Whether a step is a product that sums along the last dimension of the value at `key`, its first factor."""
+    if _name(step.layer) == "einsum":
+        return any(step.reads[index] == key for index in _summed(step.layer))  # type: ignore[arg-type]
+    return (is_kind(step.layer, MatMul) or _name(step.layer) == "baddbmm") and step.reads[0] == key
+
+
+def _summed(layer: Function) -> Iterator[int]:
+    """Which inputs an einsum sums along their last dimension, while it keeps the one before: rows of weights."""
+    equation = layer.args[0]
+    if not isinstance(equation, str):
+        return
+    terms, arrow, result = equation.replace(" ", "").replace("...", "").partition("->")
+    if not arrow:
+        result = "".join(letter for letter in terms if terms.count(letter) == 1)
+    for term, arg in zip(terms.split(","), layer.args[1:], strict=False):
+        if isinstance(arg, Slot) and len(term) > 1 and term[-1] not in result and term[-2] in result:
+            yield arg.index
 
 
 def _passes(layer: nn.Module) -> bool:
