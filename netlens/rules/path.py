@@ -6,29 +6,26 @@ misses most, the piece is halved. What no halving finds (a jump, a choice by ind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
 from netlens.flat.precision import widest
-from netlens.flat.rules import is_differentiable, vjp
-from netlens.rules.calls import tensors
+from netlens.flat.rules import is_differentiable
+from netlens.rules.way import PLACES, Share, Way, along_rows
 
-PLACES = 32
 TOLERANCE = 1e-9
 """Of the change: what may be missed without another look, where the type of the numbers holds as many digits."""
 SMALL = 0.01
 """Of the change: what is left of a way with many kinks, and may be shared among all that changes."""
-Share = float | Tensor
 FEW, MANY = 8, 40
-"""How often a piece is halved: until little is missed, and until nothing more is to be found."""
+"""How often pieces are halved for all the tolerance, and how often until what is missed is small."""
 
 
 class Estimated(list[Tensor | None]):
@@ -42,16 +39,6 @@ class Estimated(list[Tensor | None]):
         self.gap = gap
 
 
-def mean_gradient(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any, places: int = PLACES
-) -> list[Tensor | None]:
-    """The mean of the true gradients on the straight path from the reference to the inputs, all of them together.
-
-    By the quadrature of Gauss and Legendre: exact for polynomials of degree 2 * `places`, and near for what is smooth.
-    """
-    return _Way(layer, inputs, reference, gradient, lambda x, r: x.requires_grad).integral(0, 1, places)
-
-
 def along_path(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Estimated:
     """As `mean_gradient`, refined until no more than `TOLERANCE` of the change is missed.
 
@@ -63,48 +50,6 @@ def along_path(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[A
 
 def _changes(x: Tensor, r: Tensor) -> bool:
     return x.requires_grad or (is_differentiable(x) and not torch.equal(x, r))
-
-
-@dataclass
-class _Way:
-    """The way of a layer from what it read on the baseline to its inputs; `moves` says whose gradients are taken."""
-
-    layer: nn.Module
-    end: Sequence[Tensor]
-    reference: Sequence[Any]
-    gradient: Any
-    moves: Callable[[Tensor, Tensor], bool]
-
-    @cached_property
-    def start(self) -> list[Tensor]:
-        return tensors(self.reference)
-
-    @cached_property
-    def moving(self) -> list[bool]:
-        return [self.moves(x, r) for x, r in zip(self.end, self.start, strict=True)]
-
-    def at(self, place: Share) -> list[Tensor]:
-        ends = zip(self.end, self.start, self.moving, strict=True)
-        return [_between(x, r, place, moves).requires_grad_(moves) for x, r, moves in ends]
-
-    def integral(self, a: Share, b: Share, places: int) -> list[Tensor | None]:
-        """The gradients, integrated from a to b: numbers, or one per row."""
-        total: list[Tensor | None] = [None] * len(self.end)
-        with torch.enable_grad():
-            for place, weight in zip(*np.polynomial.legendre.leggauss(places), strict=True):
-                points = self.at(a + (b - a) * (1 + float(place)) / 2)
-                output = self.layer(*points)
-                if not any(part.requires_grad for part in tensors([output])):  # nothing of it depends on what moves
-                    break
-                for i, part in enumerate(vjp(output, points, _typed(self.gradient, output))):
-                    if part is not None:
-                        part, before = part * _along((b - a) * float(weight) / 2, part), total[i]
-                        total[i] = part if before is None else before + part
-        # where nothing changes there may be no slope: that of a root at 0
-        return [
-            None if part is None else torch.where((x == r) & ~part.isfinite(), 0, part)
-            for part, x, r in zip(total, self.end, self.start, strict=True)
-        ]
 
 
 @dataclass
@@ -122,15 +67,12 @@ class _Piece:
     def replaced(self, rows: Tensor, other: _Piece) -> _Piece:
         """With these rows (a mask) of another piece."""
         ends = zip((self.a, self.b, self.low, self.high), (other.a, other.b, other.low, other.high), strict=True)
-        parts = [
-            own if own is None or new is None else torch.where(_along(rows, own), new, own)
-            for own, new in zip(self.parts, other.parts, strict=True)
-        ]
+        parts = [_either(rows, new, own) for own, new in zip(self.parts, other.parts, strict=True)]
         a, b, low, high = (torch.where(rows, new, own) for own, new in ends)
         return _Piece(a, b, low, high, parts, torch.where(rows, other.missed, self.missed))
 
 
-class _Refined(_Way):
+class _Refined(Way):
     """A way in pieces, as many as it takes."""
 
     scale: Tensor
@@ -179,10 +121,7 @@ class _Refined(_Way):
             missed = torch.stack([piece.missed for piece in pieces]).sum(0)
         total = pieces[0].parts
         for piece in pieces[1:]:
-            total = [
-                own if own is None or part is None else own + part
-                for own, part in zip(total, piece.parts, strict=True)
-            ]  # fmt: skip
+            total = [_plus(own, part) for own, part in zip(total, piece.parts, strict=True)]
         return total, missed
 
     def slopes(self, pieces: Sequence[_Piece]) -> Tensor:
@@ -261,7 +200,7 @@ class _Refined(_Way):
     ) -> list[Tensor | None]:
         """With the changes of the inputs, each row times its rate, added to their multipliers."""
         return [
-            None if part is None or own is None else part + own * _along(rate, own)
+            None if part is None or own is None else part + own * along_rows(rate, own)
             for part, own in zip(found, changes, strict=True)
         ]
 
@@ -281,7 +220,7 @@ class _Refined(_Way):
         """How many rows all that changes has, if it is as many for all, else 1."""
         values = [x for x, moves in zip(self.end, self.moving, strict=True) if moves] + self.known
         counts = {len(value) if value.ndim else 1 for value in values}
-        return counts.pop() if len(counts) == 1 else 1
+        return counts.pop() if len(counts) == 1 and all(value.numel() for value in values) else 1
 
     @property
     def zeros(self) -> Tensor:
@@ -292,27 +231,19 @@ class _Refined(_Way):
         return values.reshape(self.rows, -1).sum(1, dtype=self.zeros.dtype)
 
 
-def _between(x: Tensor, r: Tensor, share: Share, moves: bool) -> Tensor:
-    if not is_differentiable(x) or (isinstance(share, Tensor) and not moves):
-        return x.detach()  # a mask or an index has no way between
-    # where both are -inf, under a mask, so is everything between
-    return torch.where(x == r, x, r + _along(share, x) * (x - r)).detach()
+def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _either(rows: Tensor, new: Tensor | None, own: Tensor | None) -> Tensor | None:
+    """The new values in these rows; None where there are none, neither new nor old."""
+    known = own if own is not None else new
+    if known is None:
+        return None
+    return torch.where(along_rows(rows, known), 0 if new is None else new, 0 if own is None else own)
 
 
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
     """What a gradient says of a change, element by element; of complex numbers as of their two parts."""
     product = (gradient.conj() * change).real if change.is_complex() or gradient.is_complex() else gradient * change
     return torch.where(gradient == 0, 0, product)  # of infinity, too
-
-
-def _typed(gradient: Any, output: Any) -> Any:
-    """The gradient in the type of an output, which half precision may compute in another."""
-    return pytree.tree_map(lambda at, part: None if at is None else at.to(part.dtype), gradient, output)
-
-
-def _along(rate: Share, values: Tensor) -> Any:
-    """A number, or one for each row, in the shape of the values."""
-    if not isinstance(rate, Tensor):
-        return rate
-    rate = rate if rate.dtype == torch.bool else rate.to(values.real.dtype)
-    return rate.view(-1, *[1] * (values.ndim - 1)) if values.ndim else rate[0]
