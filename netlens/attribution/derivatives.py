@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -109,7 +110,7 @@ def without_second(flat: FlatModel, known: Mapping[str, Any], wanted: Sequence[s
         values = {**known, **flat.run(known, [step.key for step in steps])}
     for step in steps:
         try:
-            with_derivatives(lambda step=step: _second(step.layer, [values[key] for key in step.reads]))  # type: ignore[misc]
+            with_derivatives(partial(_second, step.layer, [values[key] for key in step.reads]))
         except RuntimeError:
             return step.key, step.layer
     return None
