@@ -88,6 +88,10 @@ class _Region:
             numbers = [number for step in self.steps for number in _numbers(step.layer)]
             return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
 
+    def has(self, known: nn.Module) -> bool:
+        """Whether such a layer is one of the steps, as in `1.0 * relu(x)`: the others then spell nothing."""
+        return any(isinstance(step.layer, type(known)) for step in self.steps)
+
     def run(self, x: Tensor) -> Tensor | None:
         """The value for x, in its type throughout; None where these steps do not take a tensor of its shape."""
         values: dict[str, Any] = {self.root: x}
@@ -122,7 +126,7 @@ class _Graph:
         for region in self.regions(end):
             if best is None or region.reductions > best.reductions:
                 found = region.known()
-                if found is not None:
+                if found is not None and not region.has(found):
                     best, known = region, found
         if best is None or known is None:
             return None
