@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from netlens.flat import formulas, layers
@@ -39,10 +40,12 @@ _INSIDE = """
     logical_and logical_or logical_not logical_xor and_ or_ xor invert bitwise_not bitwise_and bitwise_or zeros ones
     full tensor scalar_tensor detach float_power
 """
-_CASTS, _MAKERS, _REDUCTIONS = (frozenset(names.split()) for names in (_CASTING, _MAKING, _REDUCING))
+_CASTS, _MAKERS, _REDUCTIONS, _RESHAPES = (
+    frozenset(names.split()) for names in (_CASTING, _MAKING, _REDUCING, _RESHAPING)
+)
 _ENDS = {*_AFFINE.split(), *_ENDING.split()}
-_FUNCTIONS = _ENDS | _CASTS | _MAKERS | _REDUCTIONS | {*_RESHAPING.split(), *_INSIDE.split()}
-_STRAIGHT = {*_AFFINE.split(), *_RESHAPING.split(), *_CASTS}
+_FUNCTIONS = _ENDS | _CASTS | _MAKERS | _REDUCTIONS | _RESHAPES | {*_INSIDE.split()}
+_STRAIGHT = {*_AFFINE.split(), *_RESHAPES, *_CASTS}
 _ACTIVATIONS = (
     *(kind for kind in RECTIFIERS if kind is not nn.PReLU),
     *(nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Softsign, nn.LogSigmoid, layers.Clamp, layers.ClampFromZero),
@@ -79,10 +82,15 @@ class _Region:
 
     def known(self) -> nn.Module | None:
         """The known layer that these steps compute."""
-        if not self.reductions:
-            return formulas.elementwise(self.run)
-        numbers = [number for step in self.steps for number in _numbers(step.layer)]
-        return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
+        with torch.inference_mode(False):  # a network may be flattened within it, and derivatives are compared
+            if not self.reductions:
+                return formulas.elementwise(self.run)
+            numbers = [number for step in self.steps for number in _numbers(step.layer)]
+            return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
+
+    def has(self, known: nn.Module) -> bool:
+        """Whether such a layer is one of the steps, as in `1.0 * relu(x)`: the others then spell nothing."""
+        return any(isinstance(step.layer, type(known)) for step in self.steps)
 
     def run(self, x: Tensor) -> Tensor | None:
         """The value for x, in its type throughout; None where these steps do not take a tensor of its shape."""
@@ -118,7 +126,7 @@ class _Graph:
         for region in self.regions(end):
             if best is None or region.reductions > best.reductions:
                 found = region.known()
-                if found is not None:
+                if found is not None and not region.has(found):
                     best, known = region, found
         if best is None or known is None:
             return None
@@ -132,7 +140,7 @@ class _Graph:
         found: list[Step] = []
         inside: Counter[str] = Counter()
         frontier: dict[str, int] = {}
-        reductions, bends, step = 0, False, end
+        reductions, bends, alone, step = 0, False, False, end
         while True:
             found.append(step)
             reductions += _reduces(step)
@@ -149,8 +157,10 @@ class _Graph:
             latest = max(frontier, key=lambda key: frontier[key])
             before = self.steps.get(latest)
             sized = before is not None and (before.hidden or isinstance(before.layer, Constant))
-            several = len(found) > 1 or isinstance(end.layer, Function)
-            if bends and several and len(frontier) == 1 and not sized:
+            # a single step is known by itself, and what comes of a reshape is what comes of what it reads
+            same = len(found) == 1 or (alone and _name(step.layer) in _RESHAPES)
+            alone = len(frontier) == 1
+            if bends and alone and not (sized or same):
                 yield _Region(latest, tuple(sorted(found, key=lambda step: self.places[step.key])), reductions)
             if before is None or not self.joins(before) or len(found) > MOST:
                 return

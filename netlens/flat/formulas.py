@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +29,9 @@ _FAR = 1e4  # the last two probes are -_FAR and _FAR
 @lru_cache(maxsize=1)
 def _probes() -> Tensor:
     """(64,) numbers of both signs, small, near the usual kinks (which they miss: a derivative is unique), and large."""
-    near = torch.cat([torch.linspace(0.0137, 7.913, 27), torch.tensor([1e-4, 1.0, 12.7, 25.3])])
-    return torch.cat([near, -near, torch.tensor([-_FAR, _FAR])]).double().view(4, 4, 2, 2)
+    near = [0.0137 + 0.3041 * i for i in range(27)] + [1e-4, 1.0, 12.7, 25.3]
+    numbers = [*near, *(-number for number in near), -_FAR, _FAR]
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu").view(4, 4, 2, 2)
 
 
 @lru_cache(maxsize=1)
@@ -40,16 +43,13 @@ def _values() -> Tensor:
 
 def elementwise(run: Run) -> nn.Module | None:
     """The elementwise layer that a function computes, in value and in derivative; None if it is none that is known."""
-    x = next((x for x in _shapes(_probes()) if _seen(run, x) is not None), None)
-    if x is None:
-        return None
-    found = _seen(run, x)
-    assert found is not None
-    if found.shape != x.shape or not found.is_floating_point():
+    seen = ((x, _seen(run, x)) for x in _shapes(_probes()))
+    x, found = next((pair for pair in seen if pair[1] is not None), (_probes(), None))
+    if found is None or found.shape != x.shape or not found.is_floating_point():
         return None
     places, numbers = found.flatten(), x.flatten()
     if places[:-2].isfinite().all():
-        for known in (*_fixed(places), *_with_a_number(places, numbers)):
+        for known in chain(_fixed(places), _with_a_number(places, numbers)):
             if _same(known(x), found) and _same_slope(known, run, x):
                 return known
     return None
@@ -65,11 +65,12 @@ def _with_a_number(places: Tensor, numbers: Tensor) -> Iterator[nn.Module]:
     """The kinds that have a parameter, at the one value of it that a single probe allows."""
     one, minus_one = (int((numbers == sign).nonzero()[0]) for sign in (1, -1))
     up, down, low, high = (float(places[i]) for i in (one, minus_one, -2, -1))
-    if up == 1 and 0 < -down < 1:
+    steady = abs(up - 1) < TOLERANCE
+    if steady and 0 < -down < 1:
         yield nn.LeakyReLU(-down)
     if -_FAR / 2 < low < high < _FAR / 2:
         yield nn.Hardtanh(low, high)
-    if up == 1 and low < 0 and math.isfinite(low):
+    if steady and low < 0 and math.isfinite(low):
         yield nn.ELU(-low)
         yield nn.CELU(-low)
     if 0 < up < 1 and up != 0.5:
@@ -97,8 +98,7 @@ def _same_slope(known: nn.Module, run: Run, x: Tensor) -> bool:
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()
             value = function(point)
-        assert value is not None
-        if not value.requires_grad:
+        if value is None or not value.requires_grad:
             return False
         weights = torch.arange(1, value.numel() + 1, dtype=value.dtype).cos().view(value.shape)
         slopes.append(torch.autograd.grad(value, point, weights)[0])
@@ -137,10 +137,10 @@ def _alike(known: nn.Module, x: Tensor, found: Tensor) -> bool:
 @lru_cache(maxsize=1)
 def _samples() -> tuple[Tensor, ...]:
     """Random tensors of 4, 3 and 2 dimensions, each of a size that an epsilon changes and of one that it does not."""
-    generator = torch.Generator().manual_seed(0)
-    normal = [
-        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((2, 3, 4, 5), (2, 3, 4), (2, 6))
-    ]
+    generator = torch.Generator("cpu").manual_seed(0)
+    shapes = ((2, 3, 4, 5), (2, 3, 4), (2, 6))
+    options: Any = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
+    normal = [torch.randn(shape, **options) for shape in shapes]
     return tuple(scale * (x + 0.3) for x in normal for scale in (1.0, 1e-4))
 
 
