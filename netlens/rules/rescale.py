@@ -20,9 +20,10 @@ from netlens.flat.layers import Divide, Function, Slot
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules, is_differentiable
-from netlens.rules.calls import Propagate, innermost, name_of, uses
+from netlens.rules.calls import Propagate, innermost, name_of, tensors, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
+from netlens.rules.pieces import has_pieces, pieces_of, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import along_path, chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
@@ -60,9 +61,9 @@ class Rescale:
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """For the way from `wrt`, by default the input, to the exact keys `until`."""
+        """For the way from `wrt`, by default all inputs, to the exact keys `until`."""
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
-        after = flat.program.reached([wrt if wrt is not None else flat.inputs[0]]) - {wrt}
+        after = flat.program.reached(flat.inputs if wrt is None else [wrt]) - {wrt}
         active = set(flat.inputs)  # what changes with the input, sizes left out
         steps = {}
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
@@ -106,12 +107,26 @@ def _propagation(step: Step, active: Collection[str]) -> Propagate | None:
         return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
         return None
+    if has_pieces(layer):
+        return by_pieces
     kinds = (propagate for kind, propagate in _TYPES.items() if isinstance(layer, kind))
     return next(kinds, _NAMES.get(name_of(layer), along_path))
 
 
 def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
     return isinstance(argument, Slot) and step.reads[argument.index] in active
+
+
+def by_pieces(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
+) -> Sequence[Tensor | None]:
+    """The multipliers of a layer that is known piece by piece: those of the network of its pieces."""
+    network, values = pieces_of(layer, inputs)
+    _, before = pieces_of(layer, tensors(reference))
+    plan = Rescale.of(network, (OUTPUT,))
+    with torch.no_grad():
+        recorded = network.program.run(before, plan.reads)
+    return through_pieces(plan.view(network, recorded), values, inputs, gradient)
 
 
 def _output(step: Step, propagate: Propagate) -> tuple[str, ...]:
@@ -121,4 +136,8 @@ def _output(step: Step, propagate: Propagate) -> tuple[str, ...]:
 
 def _rule(propagate: Propagate, reference: Sequence[Any]) -> Rule:
     # the reference has the rows of the batch that it was made for
-    return Rule(lambda layer, inputs, output, gradient: propagate(layer, inputs, reference, gradient), splits=False)
+    return Rule(
+        lambda layer, inputs, output, gradient: propagate(layer, inputs, reference, gradient),
+        splits=False,
+        several=propagate is by_pieces,
+    )
