@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
-from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper, fill
-from netlens.flat.program import Step
+from netlens.flat.layers import Function, Wrapper, fill
 
 Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]
 """`propagate(layer, inputs, reference, gradient)`: one gradient per tensor input, where `reference` is all that the
@@ -64,28 +63,6 @@ def arguments(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) 
     bound = inspect.signature(inner.function).bind(*fill(inner.args, inputs), **fill(inner.kwargs, inputs))
     bound.apply_defaults()
     return bound.arguments
-
-
-def uses(step: Step, active: Collection[str]) -> int:
-    """How often the call that a step makes takes one of the `active` values; `x * x` takes one value twice."""
-    layer = step.layer
-    while isinstance(layer, Wrapper) and not isinstance(layer, Call):
-        layer = layer.inner
-    if isinstance(layer, (Function, Call, Opaque)):
-        return sum(step.reads[slot.index] in active for slot in _slots([*layer.args, *layer.kwargs.values()]))
-    return sum(key in active for key in step.reads)
-
-
-def _slots(template: Any) -> Iterator[Slot]:
-    if isinstance(template, Slot):
-        yield template
-    elif isinstance(template, (tuple, list)):
-        for item in template:
-            yield from _slots(item)
-    elif isinstance(template, dict):
-        yield from _slots(list(template.values()))
-    elif isinstance(template, slice):
-        yield from _slots([template.start, template.stop, template.step])
 
 
 def wide(layer: nn.Module, value: Tensor) -> Tensor:

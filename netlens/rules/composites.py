@@ -16,6 +16,7 @@ from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules.dependence import dependent
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import Role, role_of
 from netlens.rules.relevance_norms import centred_norm
@@ -99,7 +100,7 @@ class Composite(ABC):
             return by_pieces(lambda network: self.rules(network, first), type(self).__name__)
         if role is Role.WEIGHTS:
             return self.weights(flat, step, first)
-        if role in (Role.PASSES, Role.SQUASHES):
+        if role in (Role.PASSES, Role.SQUASHES, Role.COPIES):
             return relevance.passing()
         if role is Role.CENTRES:
             return self.norms()
@@ -120,13 +121,15 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = flat.program.reached(flat.inputs)
+        active = dependent(flat.program, flat.inputs)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:
             role = role_of(step.layer)
             tensors = [key for key in step.reads if key not in sizes]
-            if role in (Role.SOFTMAX, Role.SQUASHES) or (role is Role.ARRANGES and weighing.issuperset(tensors)):
+            if role in (Role.SOFTMAX, Role.SQUASHES) or (
+                role in (Role.ARRANGES, Role.COPIES) and weighing.issuperset(tensors)
+            ):
                 weighing.add(step.key)
             chosen = {key for key in tensors if key in active}
             if (role is Role.MULTIPLIES and self.gates == "constant") or (

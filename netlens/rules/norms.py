@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netlens.flat.layers import Function
 from netlens.rules.calls import arguments, innermost, tensors
-from netlens.rules.products import along_path
+from netlens.rules.path import along_path, mean_gradient
 
 _FORMS: dict[type[nn.Module], str] = {
     nn.LayerNorm: "layer_norm",
@@ -40,7 +40,7 @@ def norm(
         return along_path(layer, inputs, reference, gradient)
     given = arguments(layer, reference, inputs)
     if not given.get("training", given.get("use_input_stats", True)):
-        return along_path(layer, inputs, reference, gradient, places=1)
+        return mean_gradient(layer, inputs, reference, gradient, places=1)
     if given["input"] is not inputs[0] or given.get("p", 2) != 2:
         return along_path(layer, inputs, reference, gradient)
     found = _multipliers(inner.function.__name__, given, inputs[0], tensors(reference)[0], gradient)

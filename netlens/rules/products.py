@@ -1,45 +1,17 @@
-"""Layers of several activations: products, quotients, choices between them; and the path, which serves any layer."""
+"""Layers of several activations: products, quotients, and choices between them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function, Slot, fill
-from netlens.flat.rules import is_differentiable, vjp
+from netlens.flat.rules import is_differentiable
 from netlens.rules.calls import Propagate, call, innermost, name_of, reads_of, tensors
-
-PLACES = 32
-
-
-def along_path(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor, places: int = PLACES
-) -> Sequence[Tensor | None]:
-    """The mean of the true gradients on the straight path from the reference to the inputs, all of them together.
-
-    By the quadrature of Gauss and Legendre: exact for polynomials of degree 2 * `places`, and near for what is smooth.
-    """
-    total: list[Tensor | None] = [None] * len(inputs)
-    with torch.enable_grad():
-        for place, weight in zip(*np.polynomial.legendre.leggauss(places), strict=True):
-            points = [_between(x, r, (1 + float(place)) / 2) for x, r in zip(inputs, tensors(reference), strict=True)]
-            output = call(layer, reference, points)
-            for i, part in enumerate(vjp(output, points, gradient.to(output.dtype))):
-                if part is not None:
-                    before = total[i]
-                    total[i] = part * (weight / 2) if before is None else before + part * (weight / 2)
-    return total
-
-
-def _between(x: Tensor, r: Tensor, share: float) -> Tensor:
-    if not is_differentiable(x):  # a mask or an index has no way between
-        return x
-    # where both are -inf, under a mask, so is everything between
-    return torch.where(x == r, x, r + share * (x - r)).detach().requires_grad_(x.requires_grad)
+from netlens.rules.path import Estimated, along_path, mean_gradient
 
 
 def product(factors: int) -> Propagate:
@@ -51,7 +23,7 @@ def product(factors: int) -> Propagate:
     ) -> Sequence[Tensor | None]:
         if not all(is_differentiable(value) for value in inputs):  # x * (x > 0)
             return chosen(layer, inputs, reference, gradient)
-        return along_path(layer, inputs, reference, gradient, places)
+        return mean_gradient(layer, inputs, reference, gradient, places)
 
     return propagate
 
@@ -94,24 +66,33 @@ def chosen(
 ) -> Sequence[Tensor | None]:
     """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
 
-    Of two activations that are chosen between, each takes a part of the rise by the square of its change.
+    Of two activations that are chosen between, each takes a part of the rise by the square of its change. Where
+    neither has changed, no slope leads over the rise.
     """
     others = tensors(reference)
+    masks = [(x, r) for x, r in zip(inputs, others, strict=True) if not is_differentiable(x)]
+    if name_of(innermost(layer)) == "setitem" and any(mask.dtype != torch.bool for mask, _ in masks):
+        return along_path(layer, inputs, reference, gradient)
     rise = call(layer, reference, inputs) - call(layer, reference, others)
     switched = torch.zeros_like(rise, dtype=torch.bool)
-    changes: list[Tensor | None] = []
-    for x, r in zip(inputs, others, strict=True):
-        if not is_differentiable(x):
-            switched |= x != r
-        changes.append((x - r).nan_to_num(0, 0, 0) if x.requires_grad else None)  # masked by infinity
+    for mask, before in masks:
+        places = mask != before
+        if name_of(innermost(layer)) == "setitem":  # x[mask] masks the first dimensions
+            places = places.view(*places.shape, *[1] * (rise.ndim - places.ndim))
+        switched |= places
+    changes = [
+        (x - r).nan_to_num(0, 0, 0) if x.requires_grad else None  # masked by infinity
+        for x, r in zip(inputs, others, strict=True)
+    ]
     size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)
-    # where neither has changed, no slope leads over the rise
     slopes = torch.where(switched & (size > 0) & rise.isfinite(), gradient * rise / size, 0)
-    steady = along_path(layer, inputs, reference, gradient.masked_fill(switched, 0), places=1)
-    return [
+    steady = mean_gradient(layer, inputs, reference, gradient.masked_fill(switched, 0), places=1)
+    found = [
         None if part is None or change is None else part + (slopes * change).sum_to_size(part.shape)
         for part, change in zip(steady, changes, strict=True)
     ]
+    lost = torch.where(switched & (size == 0) & rise.isfinite(), gradient * rise, 0)
+    return Estimated(found, lost.flatten(1).sum(1) if lost.ndim > 1 else lost)
 
 
 def _places(reads: Sequence[Any]) -> list[int]:

@@ -21,6 +21,7 @@ class Role(Enum):
     """What a layer is to relevance."""
 
     ARRANGES = "each output is one of the inputs, or a constant: relevance goes back by the true gradient"
+    COPIES = "a copy that hides from gradients: relevance passes as it is"
     PASSES = "elementwise, or divides by a norm: relevance passes as it is"
     CENTRES = "a normalisation that subtracts a mean"
     SQUASHES = "elementwise, to between 0 and 1, as gates do: relevance passes as it is"
@@ -59,8 +60,10 @@ _FUNCTIONS = {
         getitem setitem chunk split tensor_split unbind stack hstack vstack dstack contiguous clone to expand repeat
         tile repeat_interleave roll flip rot90 pad gather index_select masked_fill where tril triu narrow unfold dropout
         pixel_shuffle pixel_unshuffle channel_shuffle max amax maximum min amin minimum take_along_dim
+        sort msort topk kthvalue median mode cummax cummin
         adaptive_max_pool1d adaptive_max_pool3d max_pool1d max_pool3d _patch_merging_pad
     """,
+    Role.COPIES: "detach",
     Role.PASSES: """
         rms_norm local_response_norm normalize prelu rrelu logsigmoid tanhshrink
         softsign softshrink hardshrink log_softmax relu relu6 gelu silu hardswish tanh softplus
@@ -92,5 +95,7 @@ def role_of(layer: nn.Module) -> Role:
             return role
     if isinstance(inner, Function):
         name = getattr(inner.function, "__name__", "")
+        if name == "getattr" and inner.args[1] == "data":
+            return Role.COPIES
         return _NAMES.get(name, Role.ARRANGES if is_view(inner) else Role.MIXES)
     return Role.ARRANGES if isinstance(inner, Piece) else Role.MIXES
