@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
+from netlens.flat.layers import Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules.calls import innermost
 from netlens.rules.dependence import dependent
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import Role, role_of
@@ -121,15 +123,13 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = dependent(flat.program, flat.inputs)
+        active = dependent(flat.program, flat.inputs, whole=False)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:
             role = role_of(step.layer)
             tensors = [key for key in step.reads if key not in sizes]
-            if role in (Role.SOFTMAX, Role.SQUASHES) or (
-                role in (Role.ARRANGES, Role.COPIES) and weighing.issuperset(tensors)
-            ):
+            if role in (Role.SOFTMAX, Role.SQUASHES) or (weighing.issuperset(tensors) and still_weighs(step, role)):
                 weighing.add(step.key)
             chosen = {key for key in tensors if key in active}
             if (role is Role.MULTIPLIES and self.gates == "constant") or (
@@ -215,6 +215,14 @@ COMPOSITES: dict[str, type[Composite]] = {
     "epsilon_alpha2_beta1": EpsilonAlpha2Beta1,
 }
 """The composites by name."""
+
+
+def still_weighs(step: Step, role: Role) -> bool:
+    """Whether a layer of weights of attention or gates gives weights, too: rearranged, or a gate's complement."""
+    layer = innermost(step.layer)
+    if role is Role.MIXES and isinstance(layer, Subtract):
+        return len(step.reads) == 1 and layer.args[0] in (1, 1.0)
+    return role in (Role.ARRANGES, Role.COPIES)
 
 
 def is_linear(step: Step) -> bool:

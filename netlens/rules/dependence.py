@@ -43,11 +43,16 @@ def uses(step: Step, active: Collection[str]) -> int:
     return sum(key in active for key in step.reads)
 
 
-def dependent(program: Program, keys: Iterable[str]) -> set[str]:
-    """These keys and all layers whose values depend on them."""
-    found = set(keys)
+def dependent(program: Program, keys: Iterable[str], whole: bool = True) -> set[str]:
+    """These keys and all layers whose values depend on them; whole: also through integers, booleans and indices."""
+    found, with_indices = set(keys), set()
     for step in program.steps:
-        if not step.hidden and uses(step, found):
+        if step.hidden or not uses(step, found):
+            continue
+        if has_indices(step.layer):
+            with_indices.add(step.key)
+        indices = Dependence.picked(step) in (1, "indices") and step.reads[0] in with_indices
+        if whole or not (indices or is_discrete(step.layer)):
             found.add(step.key)
     return found
 
@@ -109,7 +114,7 @@ class Dependence:
 
     def whole(self, step: Step) -> frozenset[str]:
         """The keys that a step reads of which some may hold integers or booleans that depend on the inputs."""
-        picks = self._picked(step) is not None  # one of several outputs, unchanged
+        picks = self.picked(step) is not None  # one of several outputs, unchanged
         return frozenset(() if picks else self._whole.intersection(step.reads))
 
     def anchor(self, step: Step) -> str | None:
@@ -121,13 +126,13 @@ class Dependence:
         layer = innermost(step.layer)
         if is_discrete(layer) or has_indices(layer) or isinstance(layer, Opaque):
             return True
-        if self._picked(step) in (0, "values") and step.reads[0] in self._with_indices:
+        if self.picked(step) in (0, "values") and step.reads[0] in self._with_indices:
             return False
         weighs = next(layer.parameters(), None) is not None
         return self._whole.issuperset(active) and not weighs and (isinstance(layer, Function) or is_linear(layer))
 
     @staticmethod
-    def _picked(step: Step) -> Any:
+    def picked(step: Step) -> Any:
         """Which of several outputs a step takes, if that is all it does."""
         layer = innermost(step.layer)
         if not isinstance(layer, Function) or name_of(layer) not in _PICKS or len(step.reads) != 1:

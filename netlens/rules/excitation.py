@@ -30,7 +30,8 @@ _ALONE = """
     exp exp2 expm1 neg negative erfc sinh cosh tan atan asinh atanh logit round floor ceil trunc nan_to_num mish
     leaky_relu elu celu selu hardtanh threshold batch_norm
 """
-_ALONE_NAMES = frozenset([*(name for name in ELEMENTWISE if isinstance(name, str)), *_ALONE.split()])
+# the magnitude of a complex number is shared by its two parts
+_ALONE_NAMES = frozenset([*(name for name in ELEMENTWISE if isinstance(name, str)), *_ALONE.split()]) - {"abs"}
 """Functions of each value of their first input alone, but for numbers that are given."""
 _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear")
 """The modes of `interpolate` whose coefficients are not negative."""

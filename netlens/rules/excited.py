@@ -149,7 +149,7 @@ def by_gradient(active: Sequence[bool] | None = None) -> Rule:
         outputs, mine = zip(*((part, own) for part, own in pairs if own is not None), strict=True)
         slopes = vjp(outputs, inputs, tuple(quotient(own, part, 0) for own, part in zip(mine, outputs, strict=True)))
         shares = {
-            i: (value.detach() * slope).clamp(min=0)
+            i: _positive(relevance.contribution(value.detach(), slope))
             for i, (value, slope, take) in enumerate(zip(inputs, slopes, takes, strict=True))
             if slope is not None and take
         }
@@ -157,9 +157,22 @@ def by_gradient(active: Sequence[bool] | None = None) -> Rule:
             return [None] * len(inputs)
         # as many as there are samples, or each of these has several
         rows = math.gcd(*(len(value) if value.ndim else 1 for value in (*shares.values(), *mine)))
-        had, have = (torch.stack([v.reshape(rows, -1).sum(1) for v in vs]).sum(0) for vs in (mine, shares.values()))
+        had, have = (
+            torch.stack([_real(value).reshape(rows, -1).sum(1) for value in values]).sum(0)
+            for values in (mine, shares.values())
+        )
         factors = quotient(had, have, 0)[:, None]
         found = {i: (share.reshape(rows, -1) * factors).view(share.shape) for i, share in shares.items()}
         return [found.get(i) for i in range(len(inputs))]
 
     return Rule(backward, name="by_gradient", several=True)
+
+
+def _real(value: Tensor) -> Tensor:
+    """A tensor as real numbers, of which a complex one has two: so has its relevance."""
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def _positive(shares: Tensor) -> Tensor:
+    kept = _real(shares).clamp(min=0)
+    return torch.view_as_complex(kept) if shares.is_complex() else kept

@@ -13,9 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-
-from netlens.errors import NotApplicable
 
 RECURRENT: tuple[type[nn.Module], ...] = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
@@ -33,10 +30,6 @@ def given(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
     """The tensors of a call by name: the input, and the state before it, which is 0 where the call has none."""
     found = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs).arguments
     x, before = found["input"], found.get("hx")
-    if isinstance(x, PackedSequence):
-        raise NotApplicable(
-            f"a packed sequence of a {type(layer).__name__} has no rule; give the network sequences of one length."
-        )
     if before is None:
         before = _nothing(layer, x)
     names = ("hidden", "cell") if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else ("hidden",)
