@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
 from netlens.flat.layers import Call, Wrapper, fill
+from netlens.flat.meter import meters, unmetered
 from netlens.flat.model import FlatModel
 from netlens.flat.rules import Rule, Rules, vjp
 from netlens.rules import recurrent
@@ -50,8 +52,18 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
 def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
     """The gradients at `inputs`, by the rules of a view of the network of pieces, that the `values` were made of."""
     with torch.enable_grad():
-        output = view.program.assemble(view.program.run(values, view.program.outputs))
+        output = view.program.assemble(run(view, values, view.program.outputs))
     return vjp(output, inputs, gradient)
+
+
+def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Any]:
+    """The values at `wanted` in a network of pieces; a meter is told of all of them at once, as there are many."""
+    keys = [step.key for step in network.program.steps if not step.hidden] if meters() else wanted
+    with unmetered():
+        found = network.program.run(values, list(dict.fromkeys((*keys, *wanted))))
+    for meter in meters():
+        meter.note(None, pytree.tree_leaves(found))
+    return {key: found[key] for key in wanted}
 
 
 def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:

@@ -76,7 +76,6 @@ class _Step(nn.Module, ABC):
 
     def __init__(self, layer: Any, suffix: str = "") -> None:
         super().__init__()
-        self.size: int = layer.hidden_size
         self.input = _linear(layer, f"ih{suffix}")
         self.hidden = _linear(layer, f"hh{suffix}")
         self.project = _linear(layer, f"hr{suffix}") if getattr(layer, "proj_size", 0) else None
@@ -85,9 +84,11 @@ class _Step(nn.Module, ABC):
     def forward(self, read: Tensor, state: State) -> State:
         """The next state, where `read` is what the input brings (N, gates * H)."""
 
-    def part(self, gates: Tensor, index: int) -> Tensor:
-        """The values (N, H) of one gate."""
-        return gates[..., index * self.size : (index + 1) * self.size]
+    @staticmethod
+    def parts(gates: Tensor, count: int) -> list[Tensor]:
+        """The values (N, H) of each gate."""
+        split = torch.chunk(gates, count, -1)  # one layer, as it comes back in one piece
+        return [split[i] for i in range(count)]
 
 
 class _Plain(_Step):
@@ -101,19 +102,18 @@ class _Plain(_Step):
 
 class _Long(_Step):
     def forward(self, read: Tensor, state: State) -> State:
-        gates = read + self.hidden(state[0])
-        enter, forget, leave = (torch.sigmoid(self.part(gates, i)) for i in (0, 1, 3))
-        cell = forget * state[1] + enter * torch.tanh(self.part(gates, 2))
-        hidden = leave * torch.tanh(cell)
+        enter, forget, new, leave = self.parts(read + self.hidden(state[0]), 4)
+        cell = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(new)
+        hidden = torch.sigmoid(leave) * torch.tanh(cell)
         return (hidden if self.project is None else self.project(hidden)), cell
 
 
 class _Gated(_Step):
     def forward(self, read: Tensor, state: State) -> State:
-        before = self.hidden(state[0])
-        reset = torch.sigmoid(self.part(read, 0) + self.part(before, 0))
-        keep = self.part(read, 1) + self.part(before, 1)
-        new = torch.tanh(self.part(read, 2) + reset * self.part(before, 2))
+        pairs = zip(self.parts(read, 3), self.parts(self.hidden(state[0]), 3), strict=True)
+        (reset, before_reset), (keep, before_keep), (new, before_new) = pairs
+        keep = keep + before_keep
+        new = torch.tanh(new + torch.sigmoid(reset + before_reset) * before_new)
         return (torch.sigmoid(keep) * state[0] + torch.sigmoid(-keep) * new,)
 
 
@@ -172,7 +172,8 @@ class _Sequence(nn.Module):
         return output, (after[0] if len(after) == 1 else tuple(after))
 
     def _along(self, step: _Step, x: Tensor, state: State, backwards: bool) -> tuple[Tensor, State]:
-        read, outputs = step.input(x), []
+        read: Sequence[Tensor] = torch.unbind(step.input(x))
+        outputs = []
         places = range(self.length)
         for place in reversed(places) if backwards else places:
             state = step(read[place], state)

@@ -27,7 +27,7 @@ from netlens.rules.dependence import Dependence, is_discrete, slots, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.path import Estimated, along_path
-from netlens.rules.pieces import has_pieces, pieces_of, through_pieces
+from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
@@ -212,7 +212,7 @@ def by_pieces(
     _, before = pieces_of(layer, tensors(reference))
     plan = Rescale.of(network, (OUTPUT,))
     with torch.no_grad():
-        recorded = network.program.run(before, plan.reads)
+        recorded = run(network, before, plan.reads)
     return through_pieces(plan.view(network, recorded), values, inputs, gradient)
 
 
