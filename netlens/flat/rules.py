@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, NotApplicable
@@ -126,6 +127,11 @@ class Ruled(Wrapper):
         own = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
         with torch.set_grad_enabled(self.rule.graph):
             output = layer(*own)
+        if isinstance(output, PackedSequence):
+            raise NotApplicable(
+                f"a packed sequence, as a layer of type {type(self.inner).__name__} gives it, has no rule; give the "
+                "network sequences of one length, or take a method that needs gradients alone."
+            )
         if not isinstance(output, Tensor) and not self.rule.several:
             return self.layer(*reads)  # several outputs have no one gradient that such a rule could take
         parts, outer = pytree.tree_flatten(output)

@@ -24,7 +24,7 @@ _WHOLE = """
     short byte char bucketize searchsorted multinomial bincount count_nonzero any all signbit
 """
 _DISCRETE = frozenset(_WHOLE.split())
-_STAIRS = frozenset(["sign", "sgn", "heaviside", "floor", "ceil", "round", "trunc", "fix", "floor_divide", "floordiv"])
+_SIGNS = frozenset(["sign", "sgn", "heaviside"])
 _NUMBERS = ("item", "tolist")
 _PICKS = ("getitem", "getattr")
 _WITH_INDICES = frozenset(["sort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "cummax", "cummin"])
@@ -44,24 +44,20 @@ def uses(step: Step, active: Collection[str]) -> int:
     return sum(key in active for key in step.reads)
 
 
-def dependent(program: Program, keys: Iterable[str]) -> set[str]:
-    """These keys and all layers whose values depend on them."""
-    found = set(keys)
-    for step in program.steps:
-        if not step.hidden and uses(step, found):
-            found.add(step.key)
-    return found
+def carrying(program: Program, keys: Iterable[str], signs: bool) -> set[str]:
+    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` and indices do not.
 
-
-def carrying(program: Program, keys: Iterable[str], stairs: bool) -> set[str]:
-    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` does not.
-
-    stairs: whether that is enough, or there must be a derivative other than 0, which a sign has nowhere.
+    signs: whether a sign counts among real numbers, or as a mask.
     """
-    found = set(keys)
+    found, with_indices = set(keys), set()
     for step in program.steps:
-        jumps = is_discrete(step.layer) or (not stairs and name_of(innermost(step.layer)) in _STAIRS)
-        if not step.hidden and uses(step, found) and not jumps:
+        if step.hidden or not uses(step, found):
+            continue
+        if has_indices(step.layer):
+            with_indices.add(step.key)
+        indices = Dependence.picked(step) in (1, "indices") and step.reads[0] in with_indices
+        sign = name_of(innermost(step.layer)) in _SIGNS and not signs
+        if not (indices or sign or is_discrete(step.layer)):
             found.add(step.key)
     return found
 
@@ -123,7 +119,7 @@ class Dependence:
 
     def whole(self, step: Step) -> frozenset[str]:
         """The keys that a step reads of which some may hold integers or booleans that depend on the inputs."""
-        picks = self._picked(step) is not None  # one of several outputs, unchanged
+        picks = self.picked(step) is not None  # one of several outputs, unchanged
         return frozenset(() if picks else self._whole.intersection(step.reads))
 
     def anchor(self, step: Step) -> str | None:
@@ -135,13 +131,13 @@ class Dependence:
         layer = innermost(step.layer)
         if is_discrete(layer) or has_indices(layer) or isinstance(layer, Opaque):
             return True
-        if self._picked(step) in (0, "values") and step.reads[0] in self._with_indices:
+        if self.picked(step) in (0, "values") and step.reads[0] in self._with_indices:
             return False
         weighs = next(layer.parameters(), None) is not None
         return self._whole.issuperset(active) and not weighs and (isinstance(layer, Function) or is_linear(layer))
 
     @staticmethod
-    def _picked(step: Step) -> Any:
+    def picked(step: Step) -> Any:
         """Which of several outputs a step takes, if that is all it does."""
         layer = innermost(step.layer)
         if not isinstance(layer, Function) or name_of(layer) not in _PICKS or len(step.reads) != 1:

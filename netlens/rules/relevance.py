@@ -63,13 +63,13 @@ def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
     return torch.div(relevance, raised, out=raised)
 
 
-def passing() -> Rule:
-    """Relevance goes on as it is to the first input, whatever the layer computes: activations, divisions by a norm."""
+def passing(to: int = 0) -> Rule:
+    """Relevance goes on as it is to one input, whatever the layer computes: activations, divisions by a norm."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
     ) -> Sequence[Tensor | None]:
-        return [relevance.sum_to_size(inputs[0].shape), *[None] * (len(inputs) - 1)]
+        return [relevance.sum_to_size(value.shape) if i == to else None for i, value in enumerate(inputs)]
 
     return Rule(backward, graph=False, name="pass")
 

@@ -13,6 +13,7 @@ from netlens.flat.layers import Function, Piece, Wrapper
 from netlens.flat.lift import is_view
 from netlens.flat.rules import RECTIFIERS
 from netlens.flat.written import LogSumExp, OfUnitSize
+from netlens.rules.pieces import has_pieces
 from netlens.rules.relevance_norms import CENTRED, CENTRED_NAMES
 from netlens.rules.relevance_weights import has_weights
 
@@ -31,6 +32,7 @@ class Role(Enum):
     CONTRACTS = "a sum of products, such as a matrix product"
     ATTENDS = "attention in one fused call: query, key, value"
     WEIGHTS = "a convolution or linear layer"
+    COMPOSED = "known piece by piece, as recurrent layers are: each piece has a role of its own"
     MIXES = "all else: a sum, a mean, an affine norm, an opaque module"
 
 
@@ -88,6 +90,8 @@ def role_of(layer: nn.Module) -> Role:
         inner = inner.inner
     if has_weights(layer):  # one that is called with more than its input has no place to put other weights
         return Role.WEIGHTS
+    if has_pieces(inner):
+        return Role.COMPOSED
     if getattr(inner, "running_mean", None) is not None:  # whatever its type, it knows its mean and deviation
         return Role.MIXES
     for kinds, role in _TYPES:

@@ -29,6 +29,7 @@ from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, u
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.path import Estimated, along_path
+from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
@@ -121,14 +122,13 @@ class Rescale:
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """For the way from `wrt`, by default the input, to the exact keys `until`."""
+        """For the way from `wrt`, by default all inputs, to the exact keys `until`."""
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
-        start = wrt if wrt is not None else flat.inputs[0]
-        after = flat.program.reached([start])
+        after = flat.program.reached(flat.inputs if wrt is None else [wrt])
         active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
-        live = carrying(flat.program, flat.inputs, stairs=True)
+        live = carrying(flat.program, flat.inputs, signs=True)
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
-            if not active.takes(step) or step.hidden or step.key not in after or step.key == start:
+            if not active.takes(step) or step.hidden or step.key not in after or step.key == wrt:
                 continue
             propagate, whole = _propagation(step, active.keys, active.keys - live), active.whole(step)
             if propagate is not None or (whole and not is_discrete(step.layer)):
@@ -206,12 +206,26 @@ def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Prop
         return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
         return None
+    if has_pieces(layer):
+        return by_pieces
     kinds = (propagate for kind, propagate in _TYPES.items() if isinstance(layer, kind))
     return next(kinds, _NAMES.get(name, along_path))
 
 
 def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
     return any(step.reads[slot.index] in active for slot in slots(argument))
+
+
+def by_pieces(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
+) -> Sequence[Tensor | None]:
+    """The multipliers of a layer that is known piece by piece: those of the network of its pieces."""
+    network, values = pieces_of(layer, inputs)
+    _, before = pieces_of(layer, tensors(reference))
+    plan = Rescale.of(network, (OUTPUT,))
+    with torch.no_grad():
+        recorded = run(network, before, plan.reads)
+    return through_pieces(plan.view(network, recorded), values, inputs, gradient)
 
 
 def _rule(key: str, propagate: Propagate, reference: Sequence[Any], missed: Missed | None) -> Rule:
