@@ -18,7 +18,7 @@ from netlens.flat.layout import layout
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.program import Program, Step, Visit
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
-from netlens.flat.regions.local import Form, Layouts, first, last, of_values
+from netlens.flat.regions.local import Form, Layouts, first, last
 from netlens.flat.regions.patch import Patch, Place, cut, hull
 from netlens.flat.regions.sliding import Sliding
 
@@ -87,9 +87,7 @@ class Incremental:
             nonlocal local
             value = step.layer(*inputs)
             self.shapes[step.key] = _shape(value)
-            if step.hidden and of_values(step) and not changed.isdisjoint(step.reads):
-                local = False  # whoever reads this number reads the map
-            elif step.hidden or changed.isdisjoint(step.reads):  # sizes are those of the sample
+            if step.hidden or changed.isdisjoint(step.reads):  # sizes are those of the sample
                 self.base[step.key] = value
                 return value
             local = local and self.layouts.local(step, changed, self.shapes)

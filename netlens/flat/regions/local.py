@@ -15,7 +15,6 @@ from netlens.flat.layers import (
     Apply,
     Concatenate,
     Divide,
-    Function,
     Multiply,
     Normalize,
     Permute,
@@ -88,11 +87,6 @@ class Layouts:
             return Form(last, turned=True) if _dims(layer) == (_TO_FIRST if last else _TO_LAST) else None
         sliding = None if last else Sliding.of(layer)
         return Form(last, sliding=sliding) if sliding is not None or _alone(layer, last) else None
-
-
-def of_values(step: Step) -> bool:
-    """Whether a hidden step gives a number that follows from values, and not from sizes alone: `x.max().item()`."""
-    return isinstance(step.layer, Function) and getattr(step.layer.function, "__name__", "") == "item"
 
 
 def _dims(layer: Permute) -> tuple[int, ...] | None:
