@@ -78,6 +78,7 @@ class Method(ABC):
         _check_arguments(flat, x, objective)
         flat.follow()
         wrt = flat.key(wrt)
+        self.look(flat, x)
         key = self.at(flat, wrt)
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
         with torch.inference_mode(False), torch.no_grad():
@@ -124,6 +125,9 @@ class Method(ABC):
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The values, and optionally diagnostics of one number per sample."""
+
+    def look(self, flat: FlatModel, x: Tensor) -> None:  # noqa: B027 - most methods have nothing to learn
+        """Learn from a batch what `points` and `at` have to know of the network and its layers do not say."""
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         """The layers at which it reads the gradient of a plain run, so that several methods can share that run."""

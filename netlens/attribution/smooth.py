@@ -42,6 +42,9 @@ class _Noisy(Method):
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
         """The statistic of the method's values, which come one noisy copy of the batch at a time."""
 
+    def look(self, flat: FlatModel, x: Tensor) -> None:
+        self.method.look(flat, x)
+
     def at(self, flat: FlatModel, wrt: str) -> str:
         return self.method.at(flat, wrt)
 

@@ -36,12 +36,12 @@ class LeGrad(AttentionMethod):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        ends = block_ends(flat, attention_maps(flat))
+        ends = block_ends(flat, attention_maps(flat, x=x))
         last = list(ends.values())[-1]
         after = flat.program.reached([last])
         if any(key not in after for key in flat.keys_of(objective.layers) if key != OUTPUT):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {last!r}, the output of its blocks.")
-        keys = [key for key in attention_maps(flat, wrt) if key in ends]
+        keys = [key for key in attention_maps(flat, wrt, x) if key in ends]
         # all that the blocks go on from is recorded in one run
         wanted = [name for key in keys for name in (key, ends[key], *flat.frontier(key))]
         known = activations_of(flat, x, list(dict.fromkeys([*wanted, last])))

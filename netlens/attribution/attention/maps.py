@@ -6,20 +6,28 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from netlens.attribution.attention.channels import over_channels, products
 from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot, is_kind
+from netlens.flat.memo import Memo
 from netlens.flat.program import Step
 
 # what may stand between the softmax and the product without changing what the map says
 _PASSING = (nn.Dropout, nn.Identity, Reshape)
 
 
-def attention_maps(flat: FlatModel, wrt: str | None = None) -> list[str]:
+# of each network, the softmaxes that were found to weigh channels
+_OVER_CHANNELS: Memo[FlatModel, set[str]] = Memo()
+
+
+def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:
     """The keys of all attention maps, in order: softmaxes whose output is the first factor of a matrix product.
 
-    With `wrt` only those that come after it, itself included. Raises `NotApplicable` where there are none.
+    With `wrt` only those that come after it, itself included. Attention over channels is not among them: a run of the
+    first image of x (n, ...) tells it apart, once for each network; until then it is. Raises `NotApplicable` where
+    there are none.
     """
     readers: dict[str, list[Step]] = {}
     for step in flat.program.steps:
@@ -37,6 +45,15 @@ def attention_maps(flat: FlatModel, wrt: str | None = None) -> list[str]:
             f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
         )
         raise NotApplicable(f"{flat.name} has no attention maps (a softmax that multiplies values){why}.")
+    if x is not None and flat not in _OVER_CHANNELS:
+        _OVER_CHANNELS[flat] = over_channels(flat, x, {key: products(flat, key, _passes) for key in found})
+    channels = _OVER_CHANNELS.get(flat, set())
+    if channels.issuperset(found):
+        raise NotApplicable(
+            f"{flat.name} has attention over channels only ({found[-1]!r} weighs channels, not tokens), and none of it "
+            "lies on a grid of tokens; take a gradient method, such as Saliency, or a class activation map."
+        )
+    found = [key for key in found if key not in channels]
     after = set(found) if wrt is None else flat.program.reached([wrt])
     if after.isdisjoint(found):
         raise NotApplicable(f"no attention of {flat.name} comes after {wrt!r}; the last is {found[-1]!r}.")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from netlens.attribution.attention.maps import by_head
+from netlens.attribution.attention.maps import attention_maps, by_head
 from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, Needs
 from netlens.errors import NotApplicable
@@ -23,6 +23,9 @@ class AttentionMethod(Method):
 
     reduction = "cam"
     needs: ClassVar[Needs | None] = "attention"
+
+    def look(self, flat: FlatModel, x: Tensor) -> None:
+        attention_maps(flat, x=x)
 
     def plain(self, flat: FlatModel, wrt: str) -> bool:
         return True

@@ -40,7 +40,7 @@ class AttentionRollout(AttentionMethod):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         if self.fusion not in get_args(Fusion) or not 0 <= self.discard_ratio < 1:
             raise NetLensError(f"fusion is one of {', '.join(get_args(Fusion))}, and discard_ratio lies in [0, 1).")
-        keys = attention_maps(flat, wrt)
+        keys = attention_maps(flat, wrt, x)
         rollout = None
         for attention in chained(flat, keys, attention_at(flat, x, keys)):
             step = self.step(attention)
@@ -78,7 +78,7 @@ class GradientRollout(AttentionMethod):
         return tuple(attention_maps(flat, wrt))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        keys = attention_maps(flat, wrt)
+        keys = attention_maps(flat, wrt, x)
         activations, gradients = (
             chained(flat, keys, [by_head(key, value, len(x)) for key, value in zip(keys, values, strict=True)])
             for values in gradients_of(flat, x, objective, keys)

@@ -40,6 +40,9 @@ class FinerCAM(Method):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
+    def look(self, flat: FlatModel, x: Tensor) -> None:
+        self.method.look(flat, x)
+
     def at(self, flat: FlatModel, wrt: str) -> str:
         return self.method.at(flat, wrt)
 

@@ -90,7 +90,8 @@ class Occlusion(Method):
         window, stride = (_pair(self.window, len(sizes), "window"), _pair(self.stride, len(sizes), "stride"))
         along = []
         for size, extent, step in zip(sizes, window, stride, strict=True):
-            count = 1 + max(0, math.ceil((size - extent) / step))
+            # as many as reach the border, but with a stride above the window, none that would begin past it
+            count = min(1 + max(0, math.ceil((size - extent) / step)), math.ceil(size / step))
             along.append([slice(i * step, min(i * step + extent, size)) for i in range(count)])
         return list(product(*along))
 

@@ -18,7 +18,7 @@ from netlens.flat.layout import layout
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.program import Program, Step, Visit
 from netlens.flat.regions.cost import Cost, arithmetic, best_switch
-from netlens.flat.regions.local import Layouts, first, last
+from netlens.flat.regions.local import Form, Layouts, first, last
 from netlens.flat.regions.patch import Patch, Place, cut, hull
 from netlens.flat.regions.sliding import Sliding
 
@@ -69,6 +69,7 @@ class Incremental:
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
+        self._beside: tuple[object, dict[str, Any]] = (None, {})  # what the window does not reach, of so many rows
         self._after = program.reached([start])
         self._of_sample = program.reached(program.inputs)
         self.result = self._recorded()
@@ -119,7 +120,8 @@ class Incremental:
                 patches[step.key] = made
                 for key in dead:
                     del patches[key]
-            known = {key: self._full(key, patches.get(key), rows) for key in plan.cut}
+            known = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
+            known |= self._unchanged([key for key in plan.cut if key not in patches], rows)
             values = self.program.run(known, self.wanted)
         self.work += Work(done, self.each * rows)
         return values
@@ -137,7 +139,10 @@ class Incremental:
             patched.append(self._patched_cost(step, sizes))
         after = [step for step in self.steps if step not in self.local and step.key in self._after]
         full = [self._full_cost(step) for step in (*self.local, *after)]
-        count = self.switch(patched, full, [self._pasted_cost(cut) for cut in self.cuts])
+        pasted = [self._pasted_cost(cut) for cut in self.cuts]
+        count = self.switch(patched, full, pasted)
+        while math.isinf(pasted[count].total):  # no full maps can be made there
+            count -= 1
         steps, cut = self.local[:count], self.cuts[count]
         rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
         reads = {key: step for step in steps for key in step.reads}  # the last one that reads it
@@ -147,7 +152,7 @@ class Incremental:
     def _cut(self, key: str) -> tuple[str, ...]:
         """What full maps are needed of, when patches end after the layer `key`."""
         frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
-        made = [step.key for step in self.local]
+        made = [step.key for step in self.steps]
         before = {*self.known, *made[: made.index(key) + 1 if key in made else 0]}
         cut = dict.fromkeys((*frontier, key, *(name for name in self.wanted if name in before)))
         read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
@@ -156,9 +161,9 @@ class Incremental:
     def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
         """The cost of a step on patches, whose size it notes."""
         limit = self._limit(step.key)
-        seen = [sizes[key] for key in step.reads if key in sizes]
-        sliding = None if step.key in self.layouts.last else Sliding.of(step.layer)
-        channels = self._channels(step.reads[0])
+        maps = [key for key in step.reads if key in sizes]
+        seen, channels = [sizes[key] for key in maps], self._channels(maps[0])
+        sliding = self.layouts.forms[step.key].sliding
         if sliding is not None:
             grown = [axis.grown(n, most) for axis, n, most in zip(sliding.axes, seen[0], limit, strict=True)]
             spans = [axis.spanned(n) for axis, n in zip(sliding.axes, grown, strict=True)]
@@ -179,24 +184,19 @@ class Incremental:
         """The cost of the full maps from which the rest goes on."""
         after = [key for key in cut if key in self._after]
         # what depends on a size alone has as many rows as nobody knows, so it is made in the run that reads it
-        sized = {self.start, *(step.key for step in self.local)}.issuperset(after)
+        sized = {self.start, *(step.key for step in self.local), *self.wanted}.issuperset(after)
         return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if sized else math.inf)
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
         own = [patches[key] for key in step.reads if key in patches]
-        channels_last = step.reads[0] in self.layouts.last
-        if (step.key in self.layouts.last) != channels_last:  # a permutation, of which patches know nothing
+        form = self.layouts.forms[step.key]
+        if form.turned:  # a permutation, of which patches know nothing
             return own[0]
-        sliding = None if channels_last else Sliding.of(step.layer)
-        if sliding is not None:
-            return self._slid(step, sliding, own[0])
-        if len(step.reads) == 1:
-            value = first(step.layer(last(own[0].value))) if channels_last else step.layer(own[0].value)
-            return Patch(value, own[0].top, own[0].left)
-        place = hull(own, self._limit(step.key))
-        values = [self._meeting(key, patches.get(key), place, channels_last) for key in step.reads]
-        value = step.layer(*values)
-        return Patch(first(value) if channels_last else value, place.top, place.left)
+        if form.sliding is not None:
+            return self._slid(step, form.sliding, own[0])
+        place = own[0].place if len(step.reads) == 1 else hull(own, self._limit(step.key))
+        value = step.layer(*(self._meeting(key, patches.get(key), place, form) for key in step.reads))
+        return Patch(first(value) if form.last else value, place.top, place.left)
 
     def _slid(self, step: Step, sliding: Sliding, patch: Patch) -> Patch:
         if sliding.pointwise:
@@ -204,38 +204,57 @@ class Incremental:
         limit = self._limit(step.key)
         outputs = sliding.reached(patch.place, limit)
         seen = sliding.seen(outputs)
-        source = (step.reads[0], sliding)
+        (key,) = step.reads
+        source = (key, sliding)
         if source not in self.padded:
-            maps = self.base[step.reads[0]].contiguous(memory_format=torch.channels_last)
+            maps = self.base[key].contiguous(memory_format=torch.channels_last)
             self.padded[source] = sliding.padded(maps, limit)
         block = cut(self.padded[source], seen)
         patch.into(block, seen.moved(-sliding.axes[0].padding, -sliding.axes[1].padding))
         return Patch(sliding(block), outputs.top, outputs.left)
 
-    def _meeting(self, key: str, patch: Patch | None, place: Place, channels_last: bool) -> Any:
-        """One of several values that meet at `place`, in the layout of its layer."""
+    def _meeting(self, key: str, patch: Patch | None, place: Place, form: Form) -> Any:
+        """One of the values that meet at `place`, in the layout of the layer."""
         if patch is not None and patch.place == place:
             block = patch.value
         elif len(self.shapes[key]) != 4:
             return self.base[key]
         else:
-            block = cut(first(self.base[key]) if channels_last else self.base[key], place)
+            block = cut(first(self.base[key]) if form.last else self.base[key], place)
             if patch is not None:
                 block = patch.into(block, place)
-        return last(block) if channels_last else block
+        return last(block) if form.last else block
 
-    def _full(self, key: str, patch: Patch | None, rows: int) -> Any:
-        base = self.base[key]
-        if key not in self._after:
-            if key not in self._of_sample:
-                return base
-            return pytree.tree_map_only(Tensor, lambda value: value.expand(rows, *value.shape).flatten(0, 1), base)
-        assert patch is not None
+    def _full(self, key: str, patch: Patch, rows: int) -> Tensor:
+        """The maps of all variants, of one that the window has changed."""
         channels_last = key in self.layouts.last
-        maps = first(base) if channels_last else base
+        maps = first(self.base[key]) if channels_last else self.base[key]
         full = maps.expand(rows, -1, -1, -1).clone(memory_format=self.format)
         patch.into(full, Place((0,) * rows, (0,) * rows, self._limit(key)))
         return last(full) if channels_last else full
+
+    def _unchanged(self, keys: Sequence[str], rows: int) -> dict[str, Any]:
+        """The values of all variants at keys that the window does not reach.
+
+        Those of the sample that were not known are made by a run of so many rows, since only such a run can tell where
+        its rows lie in them; the next run of as many rows finds them again.
+        """
+        known = {key: self._repeated(key, rows) for key in keys if key in self.known or key not in self._of_sample}
+        made = tuple(key for key in keys if key not in known)
+        if not made:
+            return known
+        if self._beside[0] != (made, rows):
+            given = {key: self._repeated(key, rows) for key in self.known}
+            self._beside = ((made, rows), self.program.run(given, made))
+            macs = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(given, made)) * rows
+            self.work += Work(macs, 0.0)
+        return known | self._beside[1]
+
+    def _repeated(self, key: str, rows: int) -> Any:
+        """What is known of the sample as that of so many; what follows from weights alone has no rows."""
+        if key not in self._of_sample:
+            return self.base[key]
+        return pytree.tree_map_only(Tensor, lambda one: one.expand(rows, *one.shape).flatten(0, 1), self.known[key])
 
     def _limit(self, key: str) -> tuple[int, int]:
         shape = self.shapes[key]

@@ -1,0 +1,144 @@
+"""Attention over channels: softmaxes whose rows and columns are channels, so that they say nothing of places.
+
+Channel attention (XCiT's cross-covariance attention; in part EdgeNeXt and DaViT) is written as any other attention is.
+What differs is along which dimension of the values it sums. So the channels of one image's activations are numbered,
+and the numbers follow the values through reshapes and permutations.
+
+El-Nouby et al. 2021, https://arxiv.org/abs/2106.09681
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from netlens.flat import FlatModel
+from netlens.flat.layers import Concatenate, Function, MatMul, Permute, Reshape, Select, is_kind
+from netlens.flat.program import Step
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_MOVING = (Reshape, Permute, Select, Concatenate, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle)
+_NAMES = """
+    chunk split tensor_split unbind hsplit vsplit movedim moveaxis swapaxes swapdims transpose flatten unflatten
+    contiguous clone expand expand_as repeat roll flip stack hstack vstack index_select pixel_shuffle pixel_unshuffle
+    reshape_as view_as broadcast_to getattr
+"""
+_MOVERS = frozenset(_NAMES.split())
+
+
+class Product(NamedTuple):
+    """A product of an attention map with values, and the dimension of these along which it sums."""
+
+    values: str
+    dim: int
+
+
+def products(flat: FlatModel, key: str, passes: Callable[[nn.Module], bool]) -> list[Product]:
+    """The products that the map at `key` takes part in, be it through layers that pass it on."""
+    found = []
+    for step in flat.program.steps:
+        if key not in step.reads:
+            continue
+        if passes(step.layer):
+            found += products(flat, step.key, passes)
+        elif step.reads[-1] != key:
+            dim = _summed(step, key)
+            found += [] if dim is None else [Product(step.reads[-1], dim)]
+    return found
+
+
+def over_channels(flat: FlatModel, x: Tensor, found: dict[str, list[Product]]) -> set[str]:
+    """Those of the maps, each with its products, that sum along channels, by a run of the first image of x (n, ...).
+
+    Where nothing says what is summed along, they are taken for maps of tokens.
+    """
+    dims: dict[str, set[int]] = {}
+    for key, dim in (product for some in found.values() for product in some):
+        dims.setdefault(key, set()).add(dim)
+    if not dims:
+        return set()
+    (image,) = flat.inputs
+    sizes = {step.key for step in flat.program.steps if step.hidden}
+    values: dict[str, Any] = {image: x[:1]}
+    numbers: dict[str, Any] = {image: _numbered(x[:1], 1) if x.ndim == 4 else None}
+    channels: set[Product] = set()
+    with torch.no_grad():
+        for step, dead in flat.program.schedule([image], tuple(dims)):
+            values[step.key] = step.layer(*(values[key] for key in step.reads))
+            numbers[step.key] = None if step.hidden else _numbers(step, values, numbers, sizes)
+            for dim in dims.get(step.key, ()):
+                if _varies(numbers[step.key], dim):
+                    channels.add(Product(step.key, dim))
+            for key in dead:
+                del values[key], numbers[key]
+    return {key for key, some in found.items() if some and channels.issuperset(some)}
+
+
+def _summed(step: Step, key: str) -> int | None:
+    """The dimension of its last factor, counted from the end, along which a product with the map at `key` sums."""
+    if _name(step.layer) != "einsum":
+        return -2
+    assert isinstance(step.layer, Function)
+    terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
+    if len(terms) != len(step.reads):
+        return None
+    summed, others = terms[step.reads.index(key)][-1:], terms[-1]
+    return others.index(summed) - len(others) if summed and summed in others else None
+
+
+def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes: set[str]) -> Any:
+    """The number of the channel at each place of what a step gives, as far as that is known."""
+    layer, value = step.layer, values[step.key]
+    known = [key for key in step.reads if isinstance(numbers[key], Tensor)]
+    # sizes are read as they are; what is computed from constants alone has no channels of which anything is known
+    if _moves(layer) and all(key in sizes or numbers[key] is not None for key in step.reads):
+        return layer(*(values[key] if key in sizes else numbers[key] for key in step.reads))
+    if not isinstance(value, Tensor):
+        return None
+    if is_kind(layer, _CONVOLUTIONS) or _name(layer) in ("conv1d", "conv2d", "conv3d"):
+        return _numbered(value, 1)
+    linear = is_kind(layer, nn.Linear) or _name(layer) == "linear"
+    if linear or (not known and (is_kind(layer, nn.LayerNorm) or _name(layer) == "layer_norm")):
+        mixes = not known or _varies(numbers[known[0]], -1)  # or else it mixes tokens, as in an MLP-mixer
+        return _numbered(value, -1) if mixes else _stretched(numbers[known[0]], value)
+    # the last factor of a product has the channels that it gives
+    candidates = reversed(known) if is_kind(layer, MatMul) else known
+    return next((own for key in candidates if (own := _stretched(numbers[key], value)) is not None), None)
+
+
+def _moves(layer: nn.Module) -> bool:
+    return is_kind(layer, _MOVING) or _name(layer) in _MOVERS
+
+
+def _numbered(value: Tensor, dim: int) -> Tensor:
+    """Numbers along one dimension, the same along all others."""
+    shape = [1] * value.ndim
+    shape[dim] = -1
+    return torch.arange(value.shape[dim], dtype=torch.float32).view(shape).expand(value.shape)
+
+
+def _stretched(numbers: Tensor, value: Tensor) -> Tensor | None:
+    """The numbers in the shape of a value whose channels lie where they lay, whatever its other sizes."""
+    if numbers.shape == value.shape:
+        return numbers
+    if numbers.ndim != value.ndim or 0 in numbers.shape:
+        return None
+    along = [dim for dim in range(numbers.ndim) if _varies(numbers, dim)]
+    if any(numbers.shape[dim] != value.shape[dim] for dim in along):
+        return None
+    one = numbers[tuple(slice(None) if dim in along else slice(0, 1) for dim in range(numbers.ndim))]
+    return one.expand(value.shape)
+
+
+def _varies(numbers: Any, dim: int) -> bool:
+    """Whether the number of the channel depends on where one is along a dimension."""
+    if not isinstance(numbers, Tensor) or numbers.ndim < abs(dim):
+        return False
+    return bool((numbers != numbers.narrow(dim, 0, 1)).any()) if numbers.shape[dim] > 1 else False
+
+
+def _name(layer: nn.Module) -> str:
+    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
