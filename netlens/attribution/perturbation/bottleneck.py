@@ -45,7 +45,7 @@ class InformationBottleneck(Method):
     Schulz et al. 2020, https://arxiv.org/abs/2001.00396
     """
 
-    layer: str | None = None
+    layer: str | int | None = None
     beta: float = 10.0
     n_steps: int = 10
     n_samples: int = 10
