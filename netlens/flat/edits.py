@@ -20,7 +20,7 @@ def zero(channels: int | Sequence[int], dim: int = 1) -> Edit:
     >>> zero(0)(torch.ones(1, 2)).tolist()
     [[0.0, 1.0]]
     """
-    chosen: list[Any] = [channels] if isinstance(channels, Integral) else list(channels)
+    chosen: list[Any] = [channels] if isinstance(channels, Integral) else list(channels)  # type: ignore[arg-type]
 
     def edit(activation: Tensor) -> Tensor:
         size = activation.shape[dim]

@@ -41,6 +41,7 @@ class GradientShap(Method):
     seed: int = 0
     multiply: bool = True
     chunk: int | None = None
+    distributions = ("baselines",)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

@@ -54,6 +54,7 @@ class InformationBottleneck(Method):
     reference: Tensor | None = None
     seed: int = 0
     chunk: int | None = None
+    distributions = ("reference",)
     reduction = "cam"
 
     def at(self, flat: FlatModel, wrt: str) -> str:

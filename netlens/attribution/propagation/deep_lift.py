@@ -70,6 +70,7 @@ class DeepLiftShap(Method):
     seed: int = 0
     multiply: bool = True
     chunk: int | None = None
+    distributions = ("baselines",)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
