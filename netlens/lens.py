@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import METHODS, Attribution, Method, together
-from netlens.attribution.batch import owned
+from netlens.attribution.batch import output_of, owned
 from netlens.attribution.method import check_matches, configured, picture
 from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
@@ -202,7 +202,7 @@ class NetLens:
         """What the network says, in one forward without gradients."""
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return read(self.flat, self.flat(owned(self.x)))
+                return read(self.flat, output_of(self.flat, owned(self.x)))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:

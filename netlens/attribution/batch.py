@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
+from netlens.attribution.samples import joined, known_to_take_one, pair_like, whole_or_singly
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
 from netlens.flat.taps import tapped_visit
-from netlens.rules.calls import innermost
 
 
 def are_copies(x: Tensor) -> bool:
@@ -40,12 +39,25 @@ def record_batch(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, A
 
     Where hooks listen, it is one run of the whole.
     """
-    with torch.no_grad():
+
+    def whole() -> dict[str, Any]:
         known: dict[str, Any] = {flat.inputs[0]: x}
         if len(x) > 1 and tapped_visit(flat) is None:
             known |= _rows(flat, x, [*keys, *(flat.program.outputs if OUTPUT in keys else ())])
         # sizes, what depends on these alone, and what has the samples elsewhere, as in one run
         return flat.run(known, keys)
+
+    with torch.no_grad():
+        return whole_or_singly(
+            flat, x, whole, lambda: joined(flat, [flat.run({flat.inputs[0]: one}, keys) for one in x.split(1)])
+        )
+
+
+def output_of(flat: FlatModel, x: Tensor) -> Any:
+    """The network's output on x (n, ...) in its own structure, also where it takes one sample at a time."""
+    return whole_or_singly(
+        flat, x, lambda: flat(x), lambda: joined(flat, [{OUTPUT: flat(one)} for one in x.split(1)])[OUTPUT]
+    )
 
 
 def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -> set[str]:
@@ -58,36 +70,21 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     """
     if len(x) < least:
         return set()
+    if known_to_take_one(flat, x):  # whatever is there is of the one sample
+        return set(keys)
     known, about = _WITH_ROWS.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device)
     found = known.setdefault(about, {})
     of_samples = flat.program.reached(flat.inputs) - set(flat.inputs)
     new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
     if new:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            pair = _pair(x)
+            pair = pair_like(x)
             one, other, both = (flat.run({flat.inputs[0]: some}, new) for some in (pair[:1], pair[1:], pair))
         found |= {key: _joins(both[key], one[key], other[key]) for key in new}
     return {key for key in keys if found.get(key, False)}
 
 
 _WITH_ROWS: Memo[FlatModel, dict[Any, dict[str, bool]]] = Memo()
-
-
-def mixing(flat: FlatModel) -> str | None:
-    """The key of a layer by which samples that run together change each other: a norm over the batch."""
-    for step in flat.program.steps:
-        inner: Any = innermost(step.layer)
-        if isinstance(inner, _BatchNorm) and inner.running_mean is None:
-            return step.key
-    return None
-
-
-def _pair(x: Tensor) -> Tensor:
-    """Two samples like those of x, of other statistics, whose parts all differ, unlike those of one colour."""
-    if not x.is_floating_point():
-        return x[[0, -1]]
-    noise = torch.randn(2, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
-    return torch.cat([noise[:1], noise[1:] / 4 + 1])
 
 
 def _joins(both: Any, one: Any, other: Any) -> bool:

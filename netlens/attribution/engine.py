@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netlens.attribution.batch import are_copies, mixing, record_batch, repeated, with_rows
+from netlens.attribution.batch import are_copies, record_batch, repeated, with_rows
 from netlens.attribution.recording import Recording, recording_of
+from netlens.attribution.samples import mixing
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel, Rules
 from netlens.flat.chunks import fitting, in_chunks
@@ -73,7 +74,7 @@ def recorded(
         return _passed(flat, runner, arrange(x[first:last]), [own], keys)
 
     splits = len(x) > 1 and objective.splits and all(rule.splits for rule in own_rules) and not followed
-    if not splits or mixing(flat) is not None or not set(keys) <= flat.program.reached(flat.inputs):
+    if not splits or mixing(flat, x) or not set(keys) <= flat.program.reached(flat.inputs):
         found = work(0, len(x))
     elif are_copies(x) and not own_rules and set(keys) <= {*flat.inputs, *with_rows(flat, x, keys)}:
         # rules may propagate once; an activation without a row per sample is for runs of several samples to show
@@ -235,14 +236,18 @@ class _Starts(Tap):
         return self.points[key]
 
 
-def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tensor) -> None:
-    """Raise `NonFiniteError` if `values` hold NaN or Inf, naming the first layer and the sample where they arose."""
+def check_finite(flat: FlatModel, x: Tensor, objective: Objective, values: Tensor, first: int = 0) -> None:
+    """Raise `NonFiniteError` if `values` hold NaN or Inf, naming the first layer and the sample where they arose.
+
+    first: the number of the first sample of x in the batch.
+    """
     if all_finite(values):
         return
-    with torch.no_grad(), tapped(_FiniteCheck(flat, len(x))):
+    with torch.no_grad(), tapped(_FiniteCheck(flat, len(x), first)):
         record_of(flat, x, objective)
+    sample = first + first_bad(values, len(x))
     raise NonFiniteError(
-        f"the attribution of {objective} of {flat.name} holds NaN or Inf for sample {first_bad(values, len(x))}, "
+        f"the attribution of {objective} of {flat.name} holds NaN or Inf for sample {sample}, "
         "although every activation on the image itself is finite."
     )
 
@@ -259,14 +264,14 @@ def all_finite(values: Tensor) -> bool:
 
 
 class _FiniteCheck(Tap):
-    def __init__(self, flat: FlatModel, n: int) -> None:
+    def __init__(self, flat: FlatModel, n: int, first: int) -> None:
         super().__init__(flat)
-        self.n = n
+        self.n, self.first = n, first
 
     def value(self, key: str, value: Any) -> Any:
         if isinstance(value, Tensor) and not all_finite(value):
-            name = self.flat.name
-            raise NonFiniteError(f"layer {key!r} of {name} gives NaN or Inf for sample {first_bad(value, self.n)}.")
+            sample = self.first + first_bad(value, self.n)
+            raise NonFiniteError(f"layer {key!r} of {self.flat.name} gives NaN or Inf for sample {sample}.")
         return value
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from netlens.attribution.engine import gradient_of
+from netlens.attribution.hidden import warn_of_hidden
 from netlens.attribution.method import Method, register
-from netlens.flat import FlatModel
+from netlens.flat import FlatModel, Rules
 from netlens.objectives import Objective
 from netlens.rules import DECONVNET, GUIDED
 
@@ -42,8 +43,7 @@ class InputGradient(Method):
         return () if self.guided else (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat, x, objective, wrt, GUIDED if self.guided else None)
-        return gradient
+        return _redirected(flat, x, objective, wrt, GUIDED) if self.guided else gradient_of(flat, x, objective, wrt)[1]
 
 
 @register
@@ -76,8 +76,7 @@ class GuidedBackprop(Method):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat, x, objective, wrt, GUIDED)
-        return gradient
+        return _redirected(flat, x, objective, wrt, GUIDED)
 
 
 @register
@@ -89,5 +88,11 @@ class Deconvolution(Method):
     """
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        _, gradient = gradient_of(flat, x, objective, wrt, DECONVNET)
-        return gradient
+        return _redirected(flat, x, objective, wrt, DECONVNET)
+
+
+def _redirected(flat: FlatModel, x: Tensor, objective: Objective, wrt: str, rules: Rules) -> Tensor:
+    """The gradient by rules for rectifiers; it is said where these do not reach."""
+    _, gradient = gradient_of(flat, x, objective, wrt, rules)
+    warn_of_hidden(flat, x, objective, wrt, rules.name)
+    return gradient

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cache, partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -15,9 +16,11 @@ from netlens.attribution.batch import are_copies, owned
 from netlens.attribution.engine import all_finite, check_finite, first_bad
 from netlens.attribution.options import check_options
 from netlens.attribution.recording import recording_of
+from netlens.attribution.samples import count_together, mixing, whole_or_singly
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.chunks import sized
 from netlens.flat.intake import weight_of
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective
@@ -64,6 +67,8 @@ class Method(ABC):
     reduction: ClassVar[Reduction] = "magnitude"
     reads_objective: ClassVar[bool] = True
     """Whether the values depend on the objective at all; those of some methods show what the network looks at."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """The options that hold inputs of which every sample sees all, and none row by row."""
     needs: ClassVar[Needs | None] = None
     """What a network must have for the method to apply: attention, attention among all tokens (not in windows), or maps
     of which a linear classifier reads the mean over space."""
@@ -85,8 +90,12 @@ class Method(ABC):
             # only under autocast it may be of another type, and there the weights' own is as good
             x = owned(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)
-            values, diagnostics = self._in_parts(flat, x, objective, wrt)
-            check_finite(flat, x, objective, values)
+            values, diagnostics = whole_or_singly(
+                flat,
+                x,
+                lambda: self._whole(flat, x, objective, wrt),
+                lambda: self._singly(flat, x, objective, wrt),
+            )
             return Attribution(
                 values=values,
                 image=picture(flat, x),
@@ -96,23 +105,41 @@ class Method(ABC):
                 diagnostics=diagnostics,
             )
 
-    def _in_parts(
+    def _whole(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Values and diagnostics of a batch, in chunks in which no sample changes what another one gets."""
+        with sized(cache(partial(count_together, flat, x, objective))):
+            followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
+            apart = len(x) > _PART and objective.splits and not followed and self.plain(flat, wrt)
+            size = _PART if apart and not mixing(flat, x) else len(x)
+            return self._in_parts(flat, x, objective, wrt, size)
+
+    def _singly(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The values of a large batch, in parts where a plain run of each is all that the method needs.
+        """The same where the network takes one sample only."""
+        if len(x) > 1 and not objective.splits:
+            raise NotApplicable(f"{objective} is of a whole batch, but {flat.name} takes only one sample at a time.")
+        with sized(lambda: 1):
+            return self._in_parts(flat, x, objective, wrt, 1)
 
-        What it reads at the layers is then let go with each part, and only the values grow with the batch.
+    def _in_parts(
+        self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, size: int
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The values of a batch in parts of a size.
+
+        What the method reads at the layers is let go with each part, and only the values grow with the batch.
         """
-        followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
-        apart = len(x) > _PART and objective.splits and not followed and self.plain(flat, wrt)
-        if not apart:
-            return _with_diagnostics(self.attribute(flat, x, objective, wrt))
         values: Tensor | None = None
         notes: dict[str, list[Tensor]] = {}
-        for start in range(0, len(x), _PART):
-            rows = range(start, min(start + _PART, len(x)))
-            found = self.attribute(flat, x[start : rows.stop], objective.take(rows), wrt)
-            some, diagnostics = _with_diagnostics(found)
+        for start in range(0, len(x), size):
+            rows = range(start, min(start + size, len(x)))
+            if len(rows) == len(x):
+                whole = _with_diagnostics(self.attribute(flat, x, objective, wrt))
+                check_finite(flat, x, objective, whole[0])
+                return whole
+            part, own = x[start : rows.stop], objective.take(rows)
+            some, diagnostics = _with_diagnostics(self.of(rows, len(x)).attribute(flat, part, own, wrt))
+            check_finite(flat, part, own, some, start)
             values = some.new_empty(len(x), *some.shape[1:]) if values is None else values
             values[start : rows.stop] = some
             for name, numbers in diagnostics.items():
@@ -132,6 +159,17 @@ class Method(ABC):
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         """The layers at which it reads the gradient of a plain run, so that several methods can share that run."""
         return ()
+
+    def of(self, samples: range, n: int) -> Method:
+        """The method for these of n samples, with their rows of what its options hold for each."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                changed[field.name] = value.of(samples, n)
+            elif isinstance(value, Tensor) and value.shape[:1] == (n,) and field.name not in self.distributions:
+                changed[field.name] = value[samples.start : samples.stop]
+        return replace(self, **changed) if changed else self
 
     def plain(self, flat: FlatModel, wrt: str) -> bool:
         """Whether it has no chunks of its own, so that a large batch is explained in parts."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.attribution.batch import mixing
 from netlens.attribution.copies import Copies, digests
 from netlens.attribution.engine import (
     activations_of,
@@ -20,6 +19,7 @@ from netlens.attribution.engine import (
     per_sample,
     real_tensor,
 )
+from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
@@ -66,11 +66,12 @@ class Suffix:
                 f"{wrt!r} of {flat.name} does not depend on the input, so it has no rows of samples that could be "
                 "changed one by one; choose a layer that does."
             )
-        norm = mixing(flat)
-        if norm is not None and norm in after:
+        mixed = [key for key in mixing(flat, x) if key in after and key != wrt]
+        if mixed:
             raise NotApplicable(
-                f"{norm!r} of {flat.name} normalises over the batch, so that variants which run together would change "
-                "each other; give it running statistics, or take a method of one run, such as Saliency."
+                f"{mixed[0]!r} of {flat.name} normalises over the batch, or mixes its samples otherwise, so that "
+                "variants which run together would change each other; give a norm running statistics, or take a method "
+                "of one run, such as Saliency."
             )
         shared = frozenset(known) - of_samples
         check_rows(flat, x, known)

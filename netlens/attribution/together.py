@@ -12,6 +12,7 @@ from netlens.attribution.batch import owned
 from netlens.attribution.engine import recorded
 from netlens.attribution.method import Method
 from netlens.attribution.recording import Recording, playing
+from netlens.attribution.samples import whole_or_singly
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -37,11 +38,13 @@ def together(
     with torch.inference_mode(False), torch.no_grad():
         own = owned(x)
         points = _points(methods, flat, own, objective, wrt)
-        recording = Recording(flat, own, objective)
+        recording = empty = Recording(flat, own, objective)
         if points:
             # where a layer has no gradient, the method that reads it says so, and the others run by themselves
             with suppress(NotApplicable):
-                recording = recorded(flat, own, objective, points)
+                shared = lambda: recorded(flat, own, objective, points)  # noqa: E731
+                # samples that run one by one share nothing
+                recording = whole_or_singly(flat, own, shared, shared if len(own) == 1 else lambda: empty)
     with playing(recording):
         yield own
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,22 @@ from tqdm import tqdm
 from netlens.errors import NetLensError
 from netlens.flat.allocator import LARGEST
 from netlens.flat.meter import Meter, metered
+
+# a context variable is per thread (and per asyncio task), as the network that runs there is
+_SIZED: ContextVar[Callable[[], int | None] | None] = ContextVar("netlens_chunk_size", default=None)
+
+
+@contextmanager
+def sized(by: Callable[[], int | None]) -> Iterator[None]:
+    """Within the block, chunks are of the size that `by` gives, whatever size was asked for; None leaves it to that.
+
+    For samples that have to run together, or alone. `by` is asked when there is more than one to run.
+    """
+    token = _SIZED.set(by)
+    try:
+        yield
+    finally:
+        _SIZED.reset(token)
 
 
 @dataclass
@@ -33,19 +51,21 @@ class Chunks:
 
         Shows its progress in a terminal once it takes longer than a second.
         """
-        start = 0
+        start, by = 0, _SIZED.get()
+        fixed = None if by is None or total < 2 else by()
         with tqdm(total=total, delay=1, disable=None if progress else True, leave=False) as bar:
             while start < total:
-                stop = min(start + (1 if self.size is None else self.size), total)
+                size = self.size if fixed is None else fixed
+                stop = min(start + (1 if size is None else size), total)
                 try:
-                    if self.size is None:
+                    if size is None:
                         with metered() as meter:
                             result = work(start, stop)
                         self.size = fitting(meter)
                     else:
                         result = work(start, stop)
                 except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                    if not out_of_memory(error) or stop - start == 1:
+                    if not out_of_memory(error) or stop - start == 1 or fixed is not None:
                         raise
                     self.size = (stop - start) // 2
                     continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ def zero(channels: int | Sequence[int], dim: int = 1) -> Edit:
     >>> zero(0)(torch.ones(1, 2)).tolist()
     [[0.0, 1.0]]
     """
-    chosen = [channels] if isinstance(channels, int) else list(channels)
+    chosen: list[Any] = [channels] if isinstance(channels, Integral) else list(channels)  # type: ignore[arg-type]
 
     def edit(activation: Tensor) -> Tensor:
         size = activation.shape[dim]

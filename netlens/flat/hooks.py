@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, RecordError, closest
-from netlens.flat.keys import LayerKey
+from netlens.flat.keys import LayerKey, several
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.modes import differentiating
 from netlens.flat.taps import Tap, tapped
@@ -100,7 +100,7 @@ class Hooks(Tap):
         self.edits = self._edits(flat, keys, edit)
         super().__init__(flat, {*keys, *self.edits})
         self.readings = {key: self._reading(flat, key, gradients, parameters) for key in keys}
-        self._names = {name: flat.key(name) for name in _several(layers) if isinstance(name, str)}
+        self._names = {name: flat.key(name) for name in several(layers) if isinstance(name, str)}
         self._exit = ExitStack()
         self._open = False
 
@@ -185,10 +185,6 @@ class Hooks(Tap):
     def _reading(flat: FlatModel, key: str, gradients: bool, parameters: bool) -> Reading:
         has_layer = parameters and key in flat.layers
         return Reading(key, gradients, pure_copy(flat.layers[key], share=False) if has_layer else None)
-
-
-def _several(layers: LayerKey | Sequence[LayerKey]) -> list[LayerKey]:
-    return [layers] if isinstance(layers, (str, int, type)) else list(layers)
 
 
 def _differentiable(value: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from numbers import Integral
 
 from torch import nn
 
@@ -11,6 +12,15 @@ from netlens.errors import LayerNotFound, closest
 from netlens.flat.layers import is_kind
 
 LayerKey = str | int | type[nn.Module]
+
+
+def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
+    """One name of layers, or many of them, as a list.
+
+    >>> several("conv1"), several(-1), several([0, nn.ReLU])
+    (['conv1'], [-1], [0, <class 'torch.nn.modules.activation.ReLU'>])
+    """
+    return [names] if isinstance(names, (str, Integral, type)) else list(names)  # type: ignore[arg-type]
 
 
 class Layers(Mapping[str, nn.Module]):
@@ -45,12 +55,12 @@ class Layers(Mapping[str, nn.Module]):
     def find(self, name: LayerKey) -> list[str]:
         """All layers that `name` names, in order; a path names the last layer under it. Raises `LayerNotFound`."""
         keys = list(self._layers)
-        if isinstance(name, bool) or not isinstance(name, (str, int, type)):
+        if isinstance(name, bool) or not isinstance(name, (str, Integral, type)):
             raise LayerNotFound(f"a layer is named by a string, an index or a module class, not by {name!r}.")
-        if isinstance(name, int):
+        if isinstance(name, Integral):  # numpy's whole numbers too
             if not -len(keys) <= name < len(keys):
                 raise LayerNotFound(f"{self._network} has {len(keys)} layers; there is no layer {name}.")
-            return [keys[name]]
+            return [keys[int(name)]]
         if isinstance(name, type):
             found = [key for key, layer in self._layers.items() if is_kind(layer, name)]
             if not found:
@@ -71,8 +81,7 @@ class Layers(Mapping[str, nn.Module]):
 
     def find_all(self, names: LayerKey | Iterable[LayerKey]) -> list[str]:
         """The layers that any of `names` names, each once, in the order in which they run."""
-        several = [names] if isinstance(names, (str, int, type)) else list(names)
-        found = {key for name in several for key in self.find(name)}
+        found = {key for name in several(names) for key in self.find(name)}
         return [key for key in self._layers if key in found]
 
     def _paths(self) -> list[str]:

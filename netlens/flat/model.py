@@ -15,7 +15,7 @@ from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.allocator import keep_freed_memory
-from netlens.flat.keys import LayerKey, Layers
+from netlens.flat.keys import LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque, is_kind
 from netlens.flat.memo import forget
 from netlens.flat.program import Program
@@ -223,9 +223,9 @@ class FlatModel(nn.Module):
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """Exact keys for names of layers, "input" and "output" included."""
-        several = [names] if isinstance(names, (str, int, type)) else list(names)
-        special = [n for n in several if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
-        return special + self.layers.find_all([n for n in several if n not in special])
+        given = several(names)
+        special = [n for n in given if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
+        return special + self.layers.find_all([n for n in given if n not in special])
 
     def logits(self, output: Any) -> Tensor:
         """Class scores (N, classes), or maps of them (N, classes, h, w), from the network's output."""

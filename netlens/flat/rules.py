@@ -87,7 +87,11 @@ class Rules:
                 chosen[key] = rule
         if not chosen:
             kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
-            raise NotApplicable(f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.")
+            whole = ", ".join(map(repr, flat.opaque))
+            likely = f" It may lie inside what no rule reaches, the opaque {whole}: see flat.opaque." if whole else ""
+            raise NotApplicable(
+                f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.{likely}"
+            )
         steps = tuple(
             replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
             for step in flat.program.steps

@@ -58,6 +58,16 @@ def tapped(tap: T) -> Iterator[T]:
         _TAPS.reset(token)
 
 
+@contextmanager
+def untapped() -> Iterator[None]:
+    """Within the block, nothing listens in this thread: runs that find out how a network behaves."""
+    token = _TAPS.set(())
+    try:
+        yield
+    finally:
+        _TAPS.reset(token)
+
+
 def tapped_inputs(flat: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
     """The inputs as the taps that are active for `flat` let the network see them."""
     for tap in _active(flat):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat.intake import weight_of
+from netlens.flat.keys import several
 from netlens.flat.model import FlatModel
 from netlens.flat.precision import precise
 from netlens.objectives.base import Objective, Record
@@ -93,7 +94,7 @@ class Reference(Objective):
 
 def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
     """One or several layers as they may be given: a single one need be no list."""
-    return (layers,) if isinstance(layers, (str, int, type)) else tuple(layers)
+    return tuple(several(layers))  # type: ignore[arg-type]
 
 
 def resized(batch: Tensor, x: Tensor) -> Tensor:

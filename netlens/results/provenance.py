@@ -22,8 +22,10 @@ def _versions() -> Mapping[str, str]:
     return {"netlens": netlens.__version__, "torch": str(torch.__version__), "torchvision": torchvision}
 
 
-def _describe(option: object) -> str:
+def _describe(option: object) -> Any:
     """An option that JSON has no word for: an array by its type and shape, all else by its repr."""
+    if isinstance(option, np.generic):  # one of numpy's numbers is a number
+        return option.item()
     return f"{type(option).__name__}{tuple(option.shape)}" if isinstance(option, Tensor | np.ndarray) else repr(option)
 
 

@@ -57,7 +57,10 @@ def test_an_option_of_a_wrong_type_is_refused_by_name(name, network):
 @pytest.mark.parametrize(
     "method, message",
     [
-        (GradCAM(layer=3), "GradCAM: layer is 3, but must be a name, a list, each a name or None"),  # type: ignore[arg-type]
+        (
+            GradCAM(layer=1.5),
+            "GradCAM: layer is 1.5, but must be a name, a whole number, a list, each a name or a whole",
+        ),  # type: ignore[arg-type]
         (GradCAM(layer=[]), "names no layer; give at least one"),
         (GradCAM(fusion="sum"), "fusion is 'sum', but must be one of 'mean', 'max', 'product'"),  # type: ignore[arg-type]
         (AblationCAM(relu="no"), "relu is 'no', but must be True or False"),  # type: ignore[arg-type]
@@ -65,7 +68,7 @@ def test_an_option_of_a_wrong_type_is_refused_by_name(name, network):
         (SmoothGradient(n_samples=float("inf")), "n_samples is inf, but must be a whole number"),  # type: ignore[arg-type]
         (SmoothGradient(seed=-1), "seed is -1, but must be at least 0"),
         (SmoothGradient(method=Saliency), "method is .*Saliency.*, but must be a Method"),  # type: ignore[arg-type]
-        (SmoothGradient(method=GradCAM(layer=3)), "GradCAM: layer is 3"),  # type: ignore[arg-type]
+        (SmoothGradient(method=GradCAM(layer=1.5)), "GradCAM: layer is 1.5"),  # type: ignore[arg-type]
         (
             IntegratedGradients(baselines=np.zeros((3, 8, 8))),
             "baselines is array.*, but must be a finite number or a T",

@@ -16,6 +16,7 @@ from netlens.attribution.method import Method
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
+from netlens.flat.keys import several
 from netlens.flat.model import OUTPUT
 from netlens.heatmaps import choose
 from netlens.objectives import Objective
@@ -25,14 +26,14 @@ from netlens.objectives import Objective
 class ActivationMaps(Method):
     """Abstract: one map (N, 1, h, w) per layer, at the resolution of that layer.
 
-    layer: any layer with maps, or several; None: the network's last maps. When called with `wrt` another layer than
-    the input, that layer is the one explained. relu: keep only what is positive.
+    layer: any layer with maps, by any name of it or its index, or several; None: the network's last maps. When called
+    with `wrt` another layer than the input, that layer is the one explained. relu: keep only what is positive.
 
     fusion: how the maps of several layers become one, at the finest of their resolutions: each is divided by its
     largest value, and then the mean, the maximum or the product is taken at each place.
     """
 
-    layer: str | Sequence[str] | None = None
+    layer: str | int | Sequence[str | int] | None = None
     relu: bool = True
     fusion: Fusion = "mean"
     reduction = "cam"
@@ -46,7 +47,7 @@ class ActivationMaps(Method):
             return [flat.key(wrt)]
         if self.layer is None:
             return [cam_layer(flat)]
-        names = [self.layer] if isinstance(self.layer, str) else list(self.layer)
+        names = several(self.layer)
         if not names:
             raise NetLensError("layer names no layer; give at least one, or None for the network's last maps.")
         return list(dict.fromkeys(key for name in names for key in flat.find(name)))

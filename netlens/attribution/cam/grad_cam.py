@@ -62,7 +62,7 @@ class GuidedGradCAM(Method):
     Selvaraju et al. 2016, https://arxiv.org/abs/1610.02391
     """
 
-    layer: str | Sequence[str] | None = None
+    layer: str | int | Sequence[str | int] | None = None
     interpolation: Interpolation = "bilinear"
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:

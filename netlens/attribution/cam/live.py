@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from netlens.attribution.engine import real_tensor
 from netlens.flat import FlatModel
+from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
 from netlens.flat.program import Step
@@ -63,7 +63,7 @@ def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
     return known[about]
 
 
-_SEEN: WeakKeyDictionary[FlatModel, dict[Any, Live]] = WeakKeyDictionary()
+_SEEN: Memo[FlatModel, dict[Any, Live]] = Memo()
 
 
 def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:

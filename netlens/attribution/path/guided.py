@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class GuidedIntegratedGradients(Method):
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        if not isinstance(self.n_steps, int) or self.n_steps < 1:
+        if not isinstance(self.n_steps, Integral) or self.n_steps < 1:
             raise NetLensError(f"n_steps must be a whole number of at least 1, not {self.n_steps}.")
         if not (0 < self.fraction <= 1 and 0 <= self.max_dist <= 1):
             raise NetLensError("fraction must lie in (0, 1], and max_dist in [0, 1].")

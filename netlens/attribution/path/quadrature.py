@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
     >>> [part.tolist() for part in quadrature("riemann_trapezoid", 3)]
     [[0.25, 0.5, 0.25], [0.0, 0.5, 1.0]]
     """
-    if not isinstance(n, int):
+    if not isinstance(n, Integral):
         raise NetLensError(f"n_steps must be a whole number, not {n!r}.")
     if n < 1 or (name == "riemann_trapezoid" and n < 2):
         raise NetLensError(f"{name} needs at least {2 if name == 'riemann_trapezoid' else 1} steps, not {n}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ class GradientShap(Method):
     seed: int = 0
     multiply: bool = True
     chunk: int | None = None
+    distributions = ("baselines",)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -63,7 +65,7 @@ class GradientShap(Method):
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
         """For each draw its place on the path in [0, 1], and which of m baselines it starts from."""
-        if not isinstance(self.n_samples, int) or self.n_samples < 1 or self.noise_level < 0:
+        if not isinstance(self.n_samples, Integral) or self.n_samples < 1 or self.noise_level < 0:
             raise NetLensError("n_samples must be a whole number of at least 1, and noise_level at least 0.")
         # a stream of its own, apart from those of the noise, which have two numbers
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))

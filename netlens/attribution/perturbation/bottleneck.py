@@ -45,7 +45,7 @@ class InformationBottleneck(Method):
     Schulz et al. 2020, https://arxiv.org/abs/2001.00396
     """
 
-    layer: str | None = None
+    layer: str | int | None = None
     beta: float = 10.0
     n_steps: int = 10
     n_samples: int = 10
@@ -54,6 +54,7 @@ class InformationBottleneck(Method):
     reference: Tensor | None = None
     seed: int = 0
     chunk: int | None = None
+    distributions = ("reference",)
     reduction = "cam"
 
     def at(self, flat: FlatModel, wrt: str) -> str:

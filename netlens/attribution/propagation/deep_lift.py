@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ class DeepLiftShap(Method):
     seed: int = 0
     multiply: bool = True
     chunk: int | None = None
+    distributions = ("baselines",)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -95,7 +97,7 @@ class DeepLiftShap(Method):
     def _number(self, x: Tensor) -> int:
         """Of how many baselines the mean is taken."""
         if self.baselines is None:
-            if not isinstance(self.n_samples, int) or self.n_samples < 1:
+            if not isinstance(self.n_samples, Integral) or self.n_samples < 1:
                 raise NetLensError(f"n_samples must be a whole number of at least 1, not {self.n_samples!r}.")
             return self.n_samples
         if not isinstance(self.baselines, Tensor) or self.baselines.shape[1:] != x.shape[1:] or len(self.baselines) < 1:

@@ -1,0 +1,120 @@
+"""Rectifiers that no rule reaches, because they lie inside layers that a trace left whole."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.jit import ScriptModule
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from netlens.errors import NetLensWarning
+from netlens.flat import FlatModel
+from netlens.flat.layers import Opaque
+from netlens.flat.memo import Memo
+from netlens.flat.meter import unmetered
+from netlens.flat.model import OUTPUT
+from netlens.flat.rules import RECTIFIERS
+from netlens.flat.taps import Tap, tapped, untapped
+from netlens.objectives import Objective
+from netlens.rules.calls import innermost
+
+_NAMES = {kind.__name__ for kind in RECTIFIERS}
+# what torch calls under the hood, whatever module, function or method a person wrote
+_CALLS = {"relu", "relu6", "leaky_relu", "prelu", "_prelu_kernel", "rrelu", "rrelu_with_noise", "threshold"} | {
+    *("elu", "celu", "selu", "softplus", "gelu", "silu", "mish", "hardtanh", "hardswish")
+}
+_CLAMPS = {"clamp", "clamp_min", "clip"}
+
+
+def warn_of_hidden(flat: FlatModel, x: Tensor, objective: Objective, wrt: str, what: str) -> None:
+    """Warn if opaque layers between `wrt` and the objective hold rectifiers, which keep their true gradient there."""
+    read = set(flat.keys_of(objective.layers))
+    if OUTPUT in read:
+        read.update(flat.program.outputs)
+    after = flat.program.reached([wrt]) - {wrt}
+    between = [key for key in _opaque(flat) if key in after and read & flat.program.reached([key])]
+    found = [key for key in between if key in hidden_rectifiers(flat, x)]
+    if found:
+        names = ", ".join(map(repr, found))
+        warnings.warn(
+            f"{what} does not reach the rectifiers inside the opaque layers of {flat.name}: {names}. They pass their "
+            f"true gradient. Make these parts traceable: {flat.opaque.get(found[0], 'see flat.opaque')}.",
+            NetLensWarning,
+            stacklevel=4,
+        )
+
+
+def hidden_rectifiers(flat: FlatModel, x: Tensor) -> list[str]:
+    """The opaque layers that hold rectifiers: as modules, or as calls that a run on the first sample of x makes.
+
+    It runs once for a network.
+    """
+    keys = _opaque(flat)
+    if not keys:
+        return []
+    if flat not in _FOUND:
+        calling = _Calling(flat, keys)
+        with torch.no_grad(), unmetered(), untapped(), tapped(calling):
+            flat.run({flat.inputs[0]: x[:1]}, flat.program.outputs)
+        _FOUND[flat] = [key for key, layer in keys.items() if key in calling.rectifying or _holds(layer)]
+    return _FOUND[flat]
+
+
+_FOUND: Memo[FlatModel, list[str]] = Memo()
+
+
+def _opaque(flat: FlatModel) -> dict[str, nn.Module]:
+    return {step.key: step.layer for step in flat.program.steps if isinstance(innermost(step.layer), Opaque)}
+
+
+def _holds(layer: nn.Module) -> bool:
+    """Whether a rectifier is among its modules, which it may call on other inputs than this one."""
+    kinds = (part.original_name if isinstance(part, ScriptModule) else part for part in layer.modules())
+    return any(kind in _NAMES if isinstance(kind, str) else isinstance(kind, RECTIFIERS) for kind in kinds)
+
+
+class _Calling(Tap):
+    """Runs opaque layers with an ear on what they call."""
+
+    def __init__(self, flat: FlatModel, layers: Mapping[str, nn.Module]) -> None:
+        super().__init__(flat, layers)
+        self.layers = layers
+        self.rectifying: set[str] = set()
+
+    def layer(self, key: str) -> nn.Module:
+        return _Heard(self.layers[key], key, self.rectifying)
+
+    def value(self, key: str, value: Any) -> Any:
+        return value
+
+
+class _Heard(nn.Module):
+    """A layer that notes its key where one of its calls is a rectifier."""
+
+    def __init__(self, layer: nn.Module, key: str, rectifying: set[str]) -> None:
+        super().__init__()
+        self.inner, self.key, self.rectifying = layer, key, rectifying
+
+    def forward(self, *inputs: Any) -> Any:
+        with _Ear() as ear:
+            output = self.inner(*inputs)
+        if ear.heard:
+            self.rectifying.add(self.key)
+        return output
+
+
+class _Ear(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        given = {} if kwargs is None else kwargs
+        name = func._overloadpacket.__name__.rstrip("_")
+        from_zero = name in _CLAMPS and (args[1] if len(args) > 1 else given.get("min")) == 0
+        self.heard |= from_zero or name in _CALLS
+        return func(*args, **given)
