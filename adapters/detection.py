@@ -37,6 +37,8 @@ _TORCHVISION = "torchvision.models.detection."
 class Resize(Piece):
     """Images (N, C, H, W) at the size at which the detector looks at them."""
 
+    linear = True
+
     def __init__(self, transform: Any) -> None:
         super().__init__()
         self.shorter, self.longer = transform.min_size[-1], transform.max_size
@@ -53,6 +55,8 @@ class Resize(Piece):
 
 class Pad(Piece):
     """Zeros to the right and below, up to a multiple that all strides of the network divide."""
+
+    linear = True
 
     def __init__(self, multiple: int) -> None:
         super().__init__()
@@ -87,8 +91,11 @@ class RegionFeatures(Piece):
     boxes: Tensor
 
     def __init__(self, pool: nn.Module, boxes: Tensor) -> None:
+        from torchvision.ops import MultiScaleRoIAlign, RoIAlign
+
         super().__init__()
         self.pool = pool
+        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average fixed places
         self.register_buffer("boxes", boxes)
 
     def forward(self, images: Tensor, resized: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -118,6 +125,8 @@ class RegionBoxes(Piece):
 
 class PerImage(Piece):
     """Rows (N * K, ...) as (N, K, ...)."""
+
+    linear = True
 
     def forward(self, images: Tensor, rows: Tensor) -> Tensor:
         return rows.unflatten(0, (len(images), -1))

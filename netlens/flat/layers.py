@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Piece(nn.Module):
     `linear` says that it is linear, up to a constant, in all that it reads together, so that rules leave it alone.
     """
 
-    linear: ClassVar[bool] = False
+    linear: bool = False
 
 
 class Function(Piece):

@@ -9,8 +9,11 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, NotApplicable
+from netlens.flat.bound import Bound
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
     from netlens.flat.program import Program
 
-Backward = Callable[[nn.Module, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor | None]]
+Backward = Callable[[nn.Module, Sequence[Tensor], Any, Any], Sequence[Tensor | None]]
 
 RECTIFIERS: tuple[type[nn.Module], ...] = (
     *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold),
@@ -32,14 +35,20 @@ class Rule:
 
     backward: called as `backward(layer, inputs, output, gradient)` with the layer's tensor inputs, its output, both
     in a graph of their own, and the gradient at the output; gives one gradient (or None) per input. `vjp` is the true
-    one. graph: whether it uses that graph; a rule that does not spares its layer the memory. splits: whether what it
-    gives a sample is of that sample alone, so that a batch may be run in parts. name: how it is shown.
+    one. `layer(*inputs)` is always the layer's value at these inputs: what else it read, such as sizes, is bound to it.
+    Inputs that need a gradient require one. graph: whether it uses that graph; a rule that does not spares its layer
+    the memory, and is asked even where the layer has no true gradient (`x.detach()`), which else carries nothing back.
+    splits: whether what it gives a sample is of that sample alone, so that a batch may be run in parts. name: how it
+    is shown. several: whether it serves layers of several outputs, too; their output and gradient come as the layer
+    gives them (a tuple, a named tuple), the gradient None for what is no real or complex number or what nothing reads.
+    Without it, such layers keep their true gradient.
     """
 
     backward: Backward
     graph: bool = True
     name: str = ""
     splits: bool = True
+    several: bool = False
 
     def __repr__(self) -> str:
         return self.name or f"Rule({getattr(self.backward, '__name__', type(self.backward).__name__)})"
@@ -106,40 +115,79 @@ class Ruled(Wrapper):
     def inner(self) -> nn.Module:
         return self.layer
 
-    def forward(self, *inputs: Any) -> Any:
-        needed = [isinstance(value, Tensor) and value.requires_grad for value in inputs]
-        if not torch.is_grad_enabled() or not any(needed):
-            return self.layer(*inputs)
+    def forward(self, *reads: Any) -> Any:
+        leaves, structure = pytree.tree_flatten(reads)
+        inputs = [value for value in leaves if isinstance(value, Tensor)]
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in inputs):
+            return self.layer(*reads)
+        layer = self.layer if len(inputs) == len(reads) else Bound(self.layer, leaves, structure)
         # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
+        own = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
         with torch.set_grad_enabled(self.rule.graph):
-            own = [
-                value.detach().requires_grad_(wanted and self.rule.graph) if isinstance(value, Tensor) else value
-                for value, wanted in zip(inputs, needed, strict=True)
-            ]
-            output = self.layer(*own)
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            return self.layer(*inputs)  # several outputs have no one gradient that a rule could take
-        return _ByRule.apply(self, own, output, *inputs)
+            output = layer(*own)
+        if isinstance(output, PackedSequence):
+            raise NotApplicable(
+                f"a packed sequence, as a layer of type {type(self.inner).__name__} gives it, has no rule; give the "
+                "network sequences of one length, or take a method that needs gradients alone."
+            )
+        if not isinstance(output, Tensor) and not self.rule.several:
+            return self.layer(*reads)  # several outputs have no one gradient that such a rule could take
+        parts, outer = pytree.tree_flatten(output)
+        places = [i for i, part in enumerate(parts) if self._takes(part)]
+        if places:
+            given = _ByRule.apply(self.rule, layer, own, output, places, *inputs)
+            for i, part in zip(places, given, strict=True):
+                parts[i] = part
+        return pytree.tree_unflatten(
+            [part if i in places else _constant(part) for i, part in enumerate(parts)],
+            outer,
+        )
+
+    def _takes(self, part: Any) -> bool:
+        """Whether a part of the output can have a gradient that the rule takes."""
+        return is_differentiable(part) and (part.requires_grad or not self.rule.graph)
 
 
 class _ByRule(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, ruled: Ruled, own: list[Any], output: Tensor, *inputs: Any) -> Tensor:
-        ctx.ruled, ctx.own, ctx.output = ruled, own, output
+    def forward(
+        ctx: Any, rule: Rule, layer: nn.Module, own: list[Tensor], output: Any, places: list[int], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.rule, ctx.layer, ctx.own, ctx.output, ctx.places = rule, layer, own, output, places
         ctx.set_materialize_grads(False)
-        return output.detach()
+        parts = pytree.tree_leaves(output)
+        return tuple(parts[place].detach() for place in places)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        if gradients[0] is None:  # a rule further up gave this layer nothing
+        if all(gradient is None for gradient in gradients):  # a rule further up gave this layer nothing
             return (None,) * len(ctx.needs_input_grad)
-        tensors = [value for value in ctx.own if isinstance(value, Tensor)]
-        propagated = iter(ctx.ruled.rule.backward(ctx.ruled.layer, tensors, ctx.output, gradients[0]))
-        return None, None, None, *(next(propagated) if isinstance(value, Tensor) else None for value in ctx.own)
+        parts, outer = pytree.tree_flatten(ctx.output)
+        at = dict(zip(ctx.places, gradients, strict=True))
+        gradient = pytree.tree_unflatten([at.get(i) for i in range(len(parts))], outer)
+        propagated = list(ctx.rule.backward(ctx.layer, ctx.own, ctx.output, gradient))
+        return None, None, None, None, None, *propagated
 
 
-def vjp(output: Tensor, inputs: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """The true gradients at `inputs`, given the gradient at `output`."""
+def is_differentiable(value: Any) -> bool:
+    """Whether a value is a tensor of real or complex numbers, which can have a gradient."""
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _constant(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def vjp(output: Any, inputs: Sequence[Tensor], gradient: Any) -> tuple[Tensor | None, ...]:
+    """The true gradients at `inputs`, given the gradient at `output`: a tensor each, or several as a layer gives them.
+
+    What does not depend on an input carries nothing back to it: None.
+    """
+    pairs = zip(pytree.tree_leaves(output), pytree.tree_leaves(gradient), strict=True)
+    reached = [(part, at) for part, at in pairs if at is not None and isinstance(part, Tensor) and part.requires_grad]
     wanted = [value for value in inputs if value.requires_grad]
-    found = iter(torch.autograd.grad(output, wanted, gradient, retain_graph=True, allow_unused=True))
+    if not reached or not wanted:
+        return (None,) * len(inputs)
+    parts, at = zip(*reached, strict=True)
+    found = iter(torch.autograd.grad(parts, wanted, at, retain_graph=True, allow_unused=True))
     return tuple(next(found) if value.requires_grad else None for value in inputs)

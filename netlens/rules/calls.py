@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper, fill
-from netlens.flat.program import Step
+from netlens.flat.bound import Bound
+from netlens.flat.layers import Function, Wrapper, fill
 
 Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]
 """`propagate(layer, inputs, reference, gradient)`: one gradient per tensor input, where `reference` is all that the
@@ -30,49 +31,38 @@ def name_of(layer: nn.Module) -> str:
 
 
 def tensors(reads: Sequence[Any]) -> list[Tensor]:
-    """The tensors among what a layer reads."""
-    return [value for value in reads if isinstance(value, Tensor)]
+    """The tensors among what a layer reads, those in tuples too."""
+    return [value for value in pytree.tree_leaves(list(reads)) if isinstance(value, Tensor)]
 
 
 def call(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Any:
     """The layer's value at `others` in the place of the tensors that it read."""
-    return layer(*substituted(reads, others))
+    return layer(*others) if isinstance(layer, Bound) else layer(*substituted(reads, others))
 
 
 def substituted(reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
     """What a layer read, with `others` in the place of the tensors."""
     given = iter(others)
-    return [next(given) if isinstance(value, Tensor) else value for value in reads]
+    return pytree.tree_map_only(Tensor, lambda _: next(given), list(reads))
 
 
-def arguments(layer: Function, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
+def reads_of(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
+    """All that the innermost layer reads where `layer` is called with `others` in the place of tensors."""
+    given = list(others) if isinstance(layer, Bound) else substituted(reads, others)
+    while isinstance(layer, Wrapper):
+        given = list(layer.reads(tensors(given))) if isinstance(layer, Bound) else given
+        layer = layer.inner
+    return given
+
+
+def arguments(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
     """The arguments of a layer's Python function by name, with `others` in the place of the tensors that it read."""
-    inputs = substituted(reads, others)
-    bound = inspect.signature(layer.function).bind(*fill(layer.args, inputs), **fill(layer.kwargs, inputs))
+    inner = innermost(layer)
+    assert isinstance(inner, Function)
+    inputs = reads_of(layer, reads, others)
+    bound = inspect.signature(inner.function).bind(*fill(inner.args, inputs), **fill(inner.kwargs, inputs))
     bound.apply_defaults()
     return bound.arguments
-
-
-def uses(step: Step, active: Collection[str]) -> int:
-    """How often the call that a step makes takes one of the `active` values; `x * x` takes one value twice."""
-    layer = step.layer
-    while isinstance(layer, Wrapper) and not isinstance(layer, Call):
-        layer = layer.inner
-    if isinstance(layer, (Function, Call, Opaque)):
-        return sum(step.reads[slot.index] in active for slot in _slots([*layer.args, *layer.kwargs.values()]))
-    return sum(key in active for key in step.reads)
-
-
-def _slots(template: Any) -> Iterator[Slot]:
-    if isinstance(template, Slot):
-        yield template
-    elif isinstance(template, (tuple, list)):
-        for item in template:
-            yield from _slots(item)
-    elif isinstance(template, dict):
-        yield from _slots(list(template.values()))
-    elif isinstance(template, slice):
-        yield from _slots([template.start, template.stop, template.step])
 
 
 def wide(layer: nn.Module, value: Tensor) -> Tensor:

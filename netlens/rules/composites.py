@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
+from netlens.flat.layers import Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.carrying import carrying
+from netlens.rules.calls import innermost
+from netlens.rules.dependence import dependent
+from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import Role, role_of
 from netlens.rules.relevance_norms import centred_norm
 
@@ -36,8 +39,8 @@ class Composite(ABC):
     without bound where the input of its sigmoid is near 0.
 
     What mixes activations shares relevance by contribution, what only rearranges or selects them (max pools too) gives
-    it back, activations pass it, and normalisations take what they divide by for a constant. A composite says what
-    convolutions and linear layers do.
+    it back, activations pass it, and normalisations take what they divide by for a constant. In recurrent layers, each
+    piece of each step does as it would elsewhere. A composite says what convolutions and linear layers do.
     """
 
     epsilon: float = relevance.STABILIZER
@@ -55,7 +58,11 @@ class Composite(ABC):
 
     def __call__(self, flat: FlatModel) -> Rules:
         """The rules for a network, by key."""
-        takers, first = self._takers(flat), first_layers(flat)
+        return self.rules(flat)
+
+    def rules(self, flat: FlatModel, reads_input: bool = True) -> Rules:
+        """The rules for a network, or for that of a layer's pieces; reads_input: whether it can have first layers."""
+        takers, first = self._takers(flat), first_layers(flat) if reads_input else set()
         rules: dict[LayerKey | tuple[type[nn.Module], ...], Rule] = {}
         for step in flat.program.steps:
             rule = self._rule(flat, step, takers[step.key], step.key in first) if any(takers[step.key]) else None
@@ -71,29 +78,43 @@ class Composite(ABC):
         """The rule of what else mixes activations: a sum, or a sum of products of which some factors take relevance."""
         return relevance.epsilon(self.stabilizer, takers)
 
+    def sums(self, layer: nn.Module, takers: Sequence[bool]) -> Rule:
+        """The rule of what adds activations, or of which nothing is known; takers: which inputs depend on the input."""
+        return self.mixes(layer)
+
+    def attends(self, takers: Sequence[bool]) -> Rule:
+        """The rule of attention in one fused call, of which the values alone take relevance."""
+        return relevance.epsilon(self.stabilizer, takers)
+
     def norms(self) -> Rule:
         """The rule of normalisations that subtract a mean."""
         return centred_norm(self.stabilizer)
+
+    def softmax(self) -> Rule:
+        """The rule of a softmax that takes relevance."""
+        return softmax()
 
     def _rule(self, flat: FlatModel, step: Step, takers: tuple[bool, ...], first: bool) -> Rule | None:
         role = role_of(step.layer)
         if role is Role.ARRANGES:
             return None
+        if role is Role.COMPOSED:
+            return by_pieces(lambda network: self.rules(network, first), type(self).__name__)
         if role is Role.WEIGHTS:
             return self.weights(flat, step, first)
-        if role in (Role.PASSES, Role.SQUASHES):
+        if role in (Role.PASSES, Role.SQUASHES, Role.COPIES):
             return relevance.passing()
         if role is Role.CENTRES:
             return self.norms()
         if role is Role.SOFTMAX:
-            return softmax()
+            return self.softmax()
         if role is Role.DIVIDES:
             return numerator(takers)
         if role is Role.MULTIPLIES:
             return uniform(takers)
         if role is Role.ATTENDS:
-            return relevance.epsilon(self.stabilizer, [i == 2 for i in range(len(takers))])
-        return self.mixes(step.layer, takers if role is Role.CONTRACTS else None)
+            return self.attends([i == 2 for i in range(len(takers))])
+        return self.mixes(step.layer, takers) if role is Role.CONTRACTS else self.sums(step.layer, takers)
 
     def _takers(self, flat: FlatModel) -> dict[str, tuple[bool, ...]]:
         """For each layer, which of the tensors that it reads take relevance.
@@ -102,13 +123,13 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = carrying(flat.program, flat.inputs, stairs=False)
+        active = dependent(flat.program, flat.inputs, whole=False, stairs=False)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
         takers = {}
         for step in flat.program.steps:
             role = role_of(step.layer)
             tensors = [key for key in step.reads if key not in sizes]
-            if role in (Role.SOFTMAX, Role.SQUASHES) or (role is Role.ARRANGES and weighing.issuperset(tensors)):
+            if role in (Role.SOFTMAX, Role.SQUASHES) or (weighing.issuperset(tensors) and still_weighs(step, role)):
                 weighing.add(step.key)
             chosen = active.intersection(tensors) if step.key in active else set()
             if (role is Role.MULTIPLIES and self.gates == "constant") or (
@@ -196,19 +217,27 @@ COMPOSITES: dict[str, type[Composite]] = {
 """The composites by name."""
 
 
+def still_weighs(step: Step, role: Role) -> bool:
+    """Whether a layer of weights of attention or gates gives weights, too: rearranged, or a gate's complement."""
+    layer = innermost(step.layer)
+    if role is Role.MIXES and isinstance(layer, Subtract):
+        return len(step.reads) == 1 and layer.args[0] in (1, 1.0)
+    return role in (Role.ARRANGES, Role.COPIES)
+
+
 def is_linear(step: Step) -> bool:
     """Whether the layer of weights is a linear one, and not a convolution."""
     return isinstance(step.layer, nn.Linear)
 
 
 def first_layers(flat: FlatModel) -> set[str]:
-    """The convolutions and linear layers with no other of their kind between them and the input."""
+    """The layers of weights, recurrent ones too, with no other between them and the input."""
     fresh = set(flat.inputs)
     found: set[str] = set()
     for step in flat.program.steps:
         if fresh.isdisjoint(step.reads):
             continue
-        (found if role_of(step.layer) is Role.WEIGHTS else fresh).add(step.key)
+        (found if role_of(step.layer) in (Role.WEIGHTS, Role.COMPOSED) else fresh).add(step.key)
     return found
 
 

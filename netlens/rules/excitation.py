@@ -4,79 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from netlens.flat.layers import Add, Mean, Subtract
+from netlens.flat.layers import Add, Function, Mean, Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.program import Step
-from netlens.flat.rules import Rule, vjp
+from netlens.flat.rules import Rule
 from netlens.rules import relevance
+from netlens.rules.calls import innermost, name_of
 from netlens.rules.composites import Composite
-from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.excited import by_gradient, exciting, of_the_same_sign, product
+from netlens.rules.linear import is_product
+from netlens.rules.secant import ELEMENTWISE
 
 _AVERAGES = nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd
+_SUMS = """
+    add sum mean nansum nanmean cumsum trace avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+    adaptive_avg_pool3d fold
+"""
+_SUM_NAMES = frozenset(_SUMS.split())
+"""Functions whose coefficients are not negative."""
+_ALONE = """
+    exp exp2 expm1 neg negative erfc sinh cosh tan atan asinh atanh logit round floor ceil trunc nan_to_num mish
+    leaky_relu elu celu selu hardtanh threshold batch_norm
+"""
+# the magnitude of a complex number is shared by its two parts
+_ALONE_NAMES = frozenset([*(name for name in ELEMENTWISE if isinstance(name, str)), *_ALONE.split()]) - {"abs"}
+"""Functions of each value of their first input alone, but for numbers that are given."""
+_SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear")
+"""The modes of `interpolate` whose coefficients are not negative."""
 
 
 @dataclass(frozen=True)
 class Excitation(Composite):
     """z⁺ without biases in convolutions and linear layers; in sums, what has the sign of the sum shares.
 
-    Where activations are not negative, as the paper has it, these are the same. Zhang et al. 2016,
+    Where activations are not negative, as the paper has it, these are the same. Each layer hands on all that it gets,
+    but for what nothing excites and what lies at constants: see docs/rules.md. Zhang et al. 2016,
     https://arxiv.org/abs/1608.00507
     """
 
     attention: str = "constant"  # weights of attention are not negative, and so they are probabilities already
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
-        return relevance.z_plus(0, bias=False)  # all terms have one sign: their sum needs no stabilizer
+        return exciting()
 
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return by_gradient(takers) if takers is None else product(takers)
+
+    def sums(self, layer: nn.Module, takers: Sequence[bool]) -> Rule:
+        inner = innermost(layer)
+        name = name_of(inner)
+        if hasattr(inner, "running_mean") or name in _ALONE_NAMES:
             return relevance.passing()
-        if isinstance(layer, (Add, Mean, *_AVERAGES)) or role_of(layer) is Role.CONTRACTS:
+        if isinstance(inner, (Add, Subtract)):
+            # beside a constant it is a function of each value alone, as a batch norm is
+            return (
+                relevance.passing(takers.index(True))
+                if sum(takers) == 1
+                else of_the_same_sign(0, takers, _signs(inner))
+            )
+        if isinstance(inner, (Mean, *_AVERAGES)) or name in _SUM_NAMES or _is_smooth(inner):
             return of_the_same_sign(0, takers)
-        if isinstance(layer, Subtract) and layer.plain and len(layer.args) == 2:
-            return of_the_same_sign(0, takers, (1, -1))
-        return relevance.epsilon(self.stabilizer, takers)
+        if is_product(inner) and isinstance(inner, Function):
+            return product(takers, _bias(inner), raised=True)
+        return by_gradient(takers)
+
+    def attends(self, takers: Sequence[bool]) -> Rule:
+        return of_the_same_sign(0, takers)
 
     def norms(self) -> Rule:
         return relevance.passing()
 
+    def softmax(self) -> Rule:
+        return relevance.passing()
 
-def of_the_same_sign(
-    epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None, signs: Sequence[int] | None = None
-) -> Rule:
-    """A sum's relevance is shared among the inputs that have its sign, by size; `active` as for `relevance.epsilon`.
 
-    For layers whose coefficients are not negative: sums, means, and the product of attention with its values. Those of
-    a difference have the `signs` (1, -1).
-    """
+def _signs(layer: Function) -> tuple[int, int]:
+    """The signs of both terms of a sum or difference."""
+    given = layer.kwargs.get("alpha", 1)
+    sign = -1 if isinstance(given, (int, float)) and given < 0 else 1
+    return 1, -sign if isinstance(layer, Subtract) else sign
 
-    def backward(
-        layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance_: Tensor
-    ) -> Sequence[Tensor | None]:
-        takes = [True] * len(inputs) if active is None else active
-        turns = [1] * len(inputs) if signs is None else signs
-        found: list[Tensor | None] = [
-            torch.zeros_like(value) if take else None for value, take in zip(inputs, takes, strict=True)
-        ]
-        for sign in (1, -1):
-            mine = torch.where(sign * output > 0, relevance_, 0)
-            if not mine.any():
-                continue
-            with torch.enable_grad():
-                own = [
-                    (value * (sign * turn)).clamp(min=0).requires_grad_() if take else value * turn
-                    for value, take, turn in zip(inputs, takes, turns, strict=True)
-                ]
-                # in a difference, what counts against it counts for its opposite
-                total = layer(*(value * turn for value, turn in zip(own, turns, strict=True)))
-            gradients = vjp(total, own, relevance.quotient(mine, total, epsilon))
-            for i, (value, gradient) in enumerate(zip(own, gradients, strict=True)):
-                if found[i] is not None and gradient is not None:
-                    found[i] = found[i] + value.detach() * gradient  # type: ignore[operator]
-        return found
 
-    return Rule(backward, graph=False, name=f"of_the_same_sign({epsilon:g})")
+def _bias(layer: Function) -> int | None:
+    """Which input of a convolution or linear map, called as a function, is its bias."""
+    if not name_of(layer).startswith(("linear", "bilinear", "conv")):
+        return None
+    place = 3 if name_of(layer) == "bilinear" else 2
+    given: Any = layer.kwargs.get("bias", layer.args[place] if len(layer.args) > place else None)
+    return getattr(given, "index", None)
+
+
+def _is_smooth(layer: Any) -> bool:
+    """Whether a layer interpolates with coefficients that are not negative."""
+    if isinstance(layer, nn.Upsample):
+        return layer.mode in _SMOOTH
+    if name_of(layer) not in ("interpolate", "upsample"):
+        return False
+    return (layer.kwargs.get("mode") or (layer.args[3] if len(layer.args) > 3 else "nearest")) in _SMOOTH

@@ -25,7 +25,9 @@ _LINEAR = """
     half bfloat16 getattr getitem setitem select narrow index_select gather take_along_dim diagonal tril triu flip roll
     rot90 pad interpolate upsample pixel_shuffle pixel_unshuffle channel_shuffle unfold fold
     avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d dropout dropout2d
-    _patch_merging_pad
+    _patch_merging_pad real imag conj conj_physical resolve_conj resolve_neg view_as_real view_as_complex complex
+    fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn
+    fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
 """
 _MULTILINEAR = """
     mul multiply __mul__ matmul bmm mm mv dot einsum tensordot outer linear bilinear conv1d conv2d conv3d

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from netlens.flat.layers import Function
 from netlens.flat.written import OfUnitSize, Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, innermost, tensors
-from netlens.rules.products import along_path
+from netlens.rules.path import along_path, mean_gradient
 
 _FORMS: dict[type[nn.Module], str] = {
     nn.LayerNorm: "layer_norm",
@@ -41,9 +41,9 @@ def norm(
         return (_multipliers(form, vars(inner) | inner._parameters, inputs[0], tensors(reference)[0], gradient),)
     if not inspect.isfunction(inner.function) or any(value.requires_grad for value in inputs[1:]):
         return along_path(layer, inputs, reference, gradient)
-    given = arguments(inner, reference, inputs)
+    given = arguments(layer, reference, inputs)
     if not given.get("training", given.get("use_input_stats", True)):
-        return along_path(layer, inputs, reference, gradient, places=1)
+        return mean_gradient(layer, inputs, reference, gradient, places=1)
     if given["input"] is not inputs[0] or given.get("p", 2) != 2:
         return along_path(layer, inputs, reference, gradient)
     found = _multipliers(inner.function.__name__, given, inputs[0], tensors(reference)[0], gradient)

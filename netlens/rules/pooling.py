@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
 from netlens.rules.calls import innermost, name_of, tensors
+from netlens.rules.selections import by_rank
 
 WINDOWED: dict[type[nn.Module], Any] = {
     nn.MaxPool1d: F.max_pool1d,
@@ -27,12 +27,15 @@ _DIMENSIONS = {kind: i % 3 + 1 for i, kind in enumerate(POOLS)}
 
 
 def max_pool(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
-) -> Sequence[Tensor]:
-    """Each window's rise, first to where the larger maximum is, and what is left to the other place.
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
+) -> Sequence[Tensor | None]:
+    """Each window's rise, given to where its largest value is, and its fall, given to where that was.
 
     Overlapping windows add up; padding is never a maximum.
     """
+    gradient = gradient if isinstance(gradient, Tensor) else gradient[0]
+    if gradient is None:  # only the indices are read
+        return (None,)
     inner: Any = innermost(layer)
     kind = next(kind for kind in POOLS if isinstance(inner, kind))
 
@@ -45,7 +48,7 @@ def max_pool(
     flat = -_DIMENSIONS[kind]
     x, r = inputs[0], tensors(reference)[0]
     (out, here), (before, there) = ([part.flatten(flat) for part in pooled(value)] for value in (x, r))
-    found = _shared(x.flatten(flat), r.flatten(flat), out, before, here, there, gradient.flatten(flat))
+    found = by_rank(x.flatten(flat), r.flatten(flat), out, before, here, there, gradient.flatten(flat))
     return (found.view(x.shape),)
 
 
@@ -62,22 +65,6 @@ def largest(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any]
     order = [d for d in range(x.ndim) if d not in dims] + dims
     rows = [sign * value.permute(order).flatten(x.ndim - len(dims)) for value in (x, r)]
     (out, here), (before, there) = (value.max(-1, keepdim=True) for value in rows)
-    found = _shared(rows[0], rows[1], out, before, here, there, gradient.reshape(out.shape))
+    found = by_rank(rows[0], rows[1], out, before, here, there, gradient.reshape(out.shape))
     moved = found.view([x.shape[d] for d in order])
     return (moved.permute([order.index(d) for d in range(x.ndim)]),)
-
-
-def _shared(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, there: Tensor, gradient: Tensor) -> Tensor:
-    """The multipliers at x (..., places), given each window's largest value and its place in x and in r.
-
-    What rose has its largest value `here`, where x has risen at least as much; what fell has fallen at least as much
-    `there`, where it was. So no multiplier exceeds the gradient.
-    """
-    cross = torch.maximum(out, before)
-    found = torch.zeros_like(x, dtype=gradient.dtype)
-    for place, part in ((here, cross - before), (there, out - cross)):
-        change = x.gather(-1, place) - r.gather(-1, place)
-        found.scatter_add_(-1, place, gradient * torch.where(change == 0, 0, part / change))
-    # where neither the window nor its place has changed, there is only the derivative
-    still = (out == before) & (x.gather(-1, here) == r.gather(-1, here))
-    return found.scatter_add_(-1, here, gradient * still)

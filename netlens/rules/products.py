@@ -1,45 +1,17 @@
-"""Layers of several activations: products, quotients, choices between them; and the path, which serves any layer."""
+"""Layers of several activations: products, quotients, and choices between them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function, Slot, fill
-from netlens.flat.rules import vjp
-from netlens.rules.calls import Propagate, call, innermost, name_of, substituted, tensors
-
-PLACES = 32
-
-
-def along_path(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor, places: int = PLACES
-) -> Sequence[Tensor | None]:
-    """The mean of the true gradients on the straight path from the reference to the inputs, all of them together.
-
-    By the quadrature of Gauss and Legendre: exact for polynomials of degree 2 * `places`, and near for what is smooth.
-    """
-    total: list[Tensor | None] = [None] * len(inputs)
-    with torch.enable_grad():
-        for place, weight in zip(*np.polynomial.legendre.leggauss(places), strict=True):
-            points = [_between(x, r, (1 + float(place)) / 2) for x, r in zip(inputs, tensors(reference), strict=True)]
-            output = call(layer, reference, points)
-            for i, part in enumerate(vjp(output, points, gradient.to(output.dtype))):
-                if part is not None:
-                    before = total[i]
-                    total[i] = part * (weight / 2) if before is None else before + part * (weight / 2)
-    return total
-
-
-def _between(x: Tensor, r: Tensor, share: float) -> Tensor:
-    if not x.is_floating_point():  # a mask or an index has no way between
-        return x
-    # where both are -inf, under a mask, so is everything between
-    return torch.where(x == r, x, r + share * (x - r)).detach().requires_grad_(x.requires_grad)
+from netlens.flat.rules import is_differentiable
+from netlens.rules.calls import Propagate, call, innermost, name_of, reads_of, tensors
+from netlens.rules.path import Estimated, along_path, mean_gradient
 
 
 def product(factors: int) -> Propagate:
@@ -49,9 +21,9 @@ def product(factors: int) -> Propagate:
     def propagate(
         layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
     ) -> Sequence[Tensor | None]:
-        if not all(value.is_floating_point() for value in inputs):  # x * (x > 0)
+        if not all(is_differentiable(value) for value in inputs):  # x * (x > 0)
             return chosen(layer, inputs, reference, gradient)
-        return along_path(layer, inputs, reference, gradient, places)
+        return mean_gradient(layer, inputs, reference, gradient, places)
 
     return propagate
 
@@ -63,7 +35,7 @@ def quotient(
     inner = innermost(layer)
     if not isinstance(inner, Function) or inner.kwargs or len(inner.args) != 2:
         return along_path(layer, inputs, reference, gradient)
-    (a, b), (ra, rb) = (fill(inner.args, substituted(reference, others)) for others in (inputs, tensors(reference)))
+    (a, b), (ra, rb) = (fill(inner.args, reads_of(layer, reference, others)) for others in (inputs, tensors(reference)))
     (sign, before), size = (torch.sign(torch.as_tensor(value)) for value in (b, rb)), abs(b) + abs(rb)
     shares = (gradient * (sign + before) / size, -gradient * (before * a / b + sign * ra / rb) / size)
     found: list[Tensor | None] = []
@@ -94,29 +66,38 @@ def chosen(
     inputs: Sequence[Tensor],
     reference: Sequence[Any],
     gradient: Tensor,
-    masks: Collection[int] = (),
+    places: Collection[int] = (),
 ) -> Sequence[Tensor | None]:
     """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
 
-    masks: the places of masks among the inputs, besides those that are no numbers. Of two activations that are chosen
-    between, each takes a part of the rise by the square of its change.
+    Of two activations that are chosen between, each takes a part of the rise by the square of its change. Where
+    neither has changed, no slope leads over the rise. places: of masks among the inputs that are real numbers.
     """
     others = tensors(reference)
+    pairs = list(zip(inputs, others, strict=True))
+    masks = [pair for i, pair in enumerate(pairs) if i in places or not is_differentiable(pair[0])]
+    if name_of(innermost(layer)) == "setitem" and any(mask.dtype != torch.bool for mask, _ in masks):
+        return along_path(layer, inputs, reference, gradient)
     rise = call(layer, reference, inputs) - call(layer, reference, others)
     switched = torch.zeros_like(rise, dtype=torch.bool)
-    changes: list[Tensor | None] = []
-    for place, (x, r) in enumerate(zip(inputs, others, strict=True)):
-        if not x.is_floating_point() or place in masks:
-            switched |= x != r
-        changes.append((x - r).nan_to_num(0, 0, 0) if x.requires_grad else None)  # masked by infinity
+    for mask, before in masks:
+        changed = mask != before
+        if name_of(innermost(layer)) == "setitem":  # x[mask] masks the first dimensions
+            changed = changed.view(*changed.shape, *[1] * (rise.ndim - changed.ndim))
+        switched |= changed
+    changes = [
+        (x - r).nan_to_num(0, 0, 0) if x.requires_grad and i not in places else None  # masked by infinity
+        for i, (x, r) in enumerate(pairs)
+    ]
     size = sum(change.square() for change in changes if change is not None) * torch.ones_like(rise)
-    # where neither has changed, no slope leads over the rise
     slopes = torch.where(switched & (size > 0) & rise.isfinite(), gradient * rise / size, 0)
-    steady = along_path(layer, inputs, reference, gradient.masked_fill(switched, 0), places=1)
-    return [
+    steady = mean_gradient(layer, inputs, reference, gradient.masked_fill(switched, 0), places=1)
+    found = [
         None if part is None or change is None else part + (slopes * change).sum_to_size(part.shape)
         for part, change in zip(steady, changes, strict=True)
     ]
+    lost = torch.where(switched & (size == 0) & rise.isfinite(), gradient * rise, 0)
+    return Estimated(found, lost.flatten(1).sum(1) if lost.ndim > 1 else lost)
 
 
 def _places(reads: Sequence[Any]) -> list[int]:

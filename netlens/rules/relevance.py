@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError
 from netlens.flat.rules import Rule, vjp
+from netlens.rules.linear import is_linear
 from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
 
 STABILIZER = 1e-6
@@ -32,11 +34,25 @@ def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> T
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
+    if total.is_complex():
+        return by_parts(lambda own, whole: quotient(own, whole, epsilon), relevance, total)
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
     total = total.detach()
     raised = torch.copysign(total.new_tensor(epsilon), total).add_(total)
     return torch.div(relevance, raised, out=raised)  # written over, for new memory takes longer than arithmetic
+
+
+def by_parts(function: Callable[[Tensor, Tensor], Tensor], one: Tensor, other: Tensor) -> Tensor:
+    """A function of real tensors for complex ones: the relevance of a complex number is that of its two parts."""
+    return torch.view_as_complex(function(*(torch.view_as_real(value.resolve_conj()) for value in (one, other))))
+
+
+def contribution(value: Tensor, gradient: Tensor, finite: bool = False) -> Tensor:
+    """A value times its gradient; 0 of what is 0, even where the gradient is infinite, as that of a root."""
+    if value.is_complex():
+        return by_parts(contribution, value, gradient)
+    return value * gradient if finite else torch.where(value == 0, 0, value * gradient)
 
 
 def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
@@ -47,13 +63,13 @@ def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
     return torch.div(relevance, raised, out=raised)
 
 
-def passing() -> Rule:
-    """Relevance goes on as it is to the first input, whatever the layer computes: activations, divisions by a norm."""
+def passing(to: int = 0) -> Rule:
+    """Relevance goes on as it is to one input, whatever the layer computes: activations, divisions by a norm."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
     ) -> Sequence[Tensor | None]:
-        return [relevance.sum_to_size(inputs[0].shape), *[None] * (len(inputs) - 1)]
+        return [relevance.sum_to_size(value.shape) if i == to else None for i, value in enumerate(inputs)]
 
     return Rule(backward, graph=False, name="pass")
 
@@ -62,23 +78,28 @@ def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -
     """LRP-ε: each input's share of the output is its part in it, `a_i * w_i / (Σ a * w + b)`; a bias keeps its own.
 
     It fits every layer that is linear in its inputs (sums, means and affine norms too); for others it is the gradient
-    times the input. With epsilon=0 it is LRP-0. active: which inputs take a share. Where the output is a product of
-    several of them, each takes an equal part of the relevance; this is the product rule of AttnLRP,
-    https://arxiv.org/abs/2402.05602. None: all, in a sum.
+    times the input, summed over their outputs. With epsilon=0 it is LRP-0. active: which inputs take a share. Where the
+    output is a product of several of them, each takes an equal part of the relevance; this is the product rule of
+    AttnLRP, https://arxiv.org/abs/2402.05602. None: all, in a sum.
     """
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
     ) -> Sequence[Tensor | None]:
         factors = 1 if active is None else sum(active)
-        gradients = vjp(output, inputs, quotient(relevance, factors * output, epsilon))
+
+        def unit(part: Tensor, own: Tensor | None) -> Tensor | None:
+            return None if own is None else quotient(own, factors * part, epsilon)
+
+        gradients = vjp(output, inputs, pytree.tree_map(unit, output, relevance))
         takes = [True] * len(inputs) if active is None else active
+        finite = is_linear(layer)
         return [
-            value * gradient if gradient is not None and take else None
+            contribution(value, gradient, finite) if gradient is not None and take else None
             for value, gradient, take in zip(inputs, gradients, takes, strict=True)
         ]
 
-    return Rule(backward, name=f"epsilon({epsilon:g})")
+    return Rule(backward, name=f"epsilon({epsilon:g})", several=True)
 
 
 def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:

@@ -13,6 +13,7 @@ from netlens.flat.layers import Function, Piece, Wrapper
 from netlens.flat.lift import is_view
 from netlens.flat.rules import RECTIFIERS
 from netlens.flat.written import LogSumExp, OfUnitSize
+from netlens.rules.pieces import has_pieces
 from netlens.rules.relevance_norms import CENTRED, CENTRED_NAMES
 from netlens.rules.relevance_weights import has_weights
 
@@ -21,6 +22,7 @@ class Role(Enum):
     """What a layer is to relevance."""
 
     ARRANGES = "each output is one of the inputs, or a constant: relevance goes back by the true gradient"
+    COPIES = "a copy that hides from gradients: relevance passes as it is"
     PASSES = "elementwise, or divides by a norm: relevance passes as it is"
     CENTRES = "a normalisation that subtracts a mean"
     SQUASHES = "elementwise, to between 0 and 1, as gates do: relevance passes as it is"
@@ -30,6 +32,7 @@ class Role(Enum):
     CONTRACTS = "a sum of products, such as a matrix product"
     ATTENDS = "attention in one fused call: query, key, value"
     WEIGHTS = "a convolution or linear layer"
+    COMPOSED = "known piece by piece, as recurrent layers are: each piece has a role of its own"
     MIXES = "all else: a sum, a mean, an affine norm, an opaque module"
 
 
@@ -59,8 +62,10 @@ _FUNCTIONS = {
         getitem setitem chunk split tensor_split unbind stack hstack vstack dstack contiguous clone to expand repeat
         tile repeat_interleave roll flip rot90 pad gather index_select masked_fill where tril triu narrow unfold dropout
         pixel_shuffle pixel_unshuffle channel_shuffle max amax maximum min amin minimum take_along_dim
+        sort msort topk kthvalue median mode cummax cummin
         adaptive_max_pool1d adaptive_max_pool3d max_pool1d max_pool3d _patch_merging_pad
     """,
+    Role.COPIES: "detach",
     Role.PASSES: """
         rms_norm local_response_norm normalize prelu rrelu logsigmoid tanhshrink
         softsign softshrink hardshrink log_softmax relu relu6 gelu silu hardswish tanh softplus
@@ -85,6 +90,8 @@ def role_of(layer: nn.Module) -> Role:
         inner = inner.inner
     if has_weights(layer):  # one that is called with more than its input has no place to put other weights
         return Role.WEIGHTS
+    if has_pieces(inner):
+        return Role.COMPOSED
     if getattr(inner, "running_mean", None) is not None:  # whatever its type, it knows its mean and deviation
         return Role.MIXES
     for kinds, role in _TYPES:
@@ -92,5 +99,7 @@ def role_of(layer: nn.Module) -> Role:
             return role
     if isinstance(inner, Function):
         name = getattr(inner.function, "__name__", "")
+        if name == "getattr" and inner.args[1] == "data":
+            return Role.COPIES
         return _NAMES.get(name, Role.ARRANGES if is_view(inner) else Role.MIXES)
     return Role.ARRANGES if isinstance(inner, Piece) else Role.MIXES

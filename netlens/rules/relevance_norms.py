@@ -45,7 +45,7 @@ def centred_norm(epsilon: float = STABILIZER) -> Rule:
 def _given(layer: nn.Module, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
     """The norm's options and parameters by name."""
     inner: Any = innermost(layer)
-    return arguments(inner, inputs, inputs) if isinstance(inner, Function) else vars(inner) | inner._parameters
+    return arguments(layer, inputs, inputs) if isinstance(inner, Function) else vars(inner) | inner._parameters
 
 
 def _rows(layer: nn.Module, given: Mapping[str, Any], x: Tensor) -> Tensor:

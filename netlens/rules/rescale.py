@@ -2,34 +2,55 @@
 
 One run on the baseline records what the layers that are not linear read there. Their rules then turn the gradient of
 any run into multipliers: for a layer with inputs x and outputs y, the sum of multiplier times change over its inputs is
-that over its outputs, whatever the size of the change. So the multipliers of a whole network are exact, too.
+that over its outputs, whatever the size of the change. So the multipliers of a whole network are exact, too. What a
+layer that is not differentiable keeps of its change is said by `missed`.
 
 Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from netlens.flat.layers import Divide, Function, Multiply, Slot
+from netlens.flat.layers import Divide, Function, Multiply, Wrapper
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
-from netlens.flat.rules import Rule, Rules
+from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
 from netlens.flat.written import LogSumExp
-from netlens.rules.calls import Propagate, innermost, name_of, uses
-from netlens.rules.carrying import carrying
+from netlens.rules.calls import Propagate, innermost, name_of, tensors
+from netlens.rules.dependence import Dependence, dependent, is_discrete, slots, uses
 from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
+from netlens.rules.path import Estimated, along_path
+from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
-from netlens.rules.products import along_path, chosen, larger, product, quotient
+from netlens.rules.products import chosen, larger, product, quotient
 from netlens.rules.secant import ELEMENTWISE, exponential, secant
+from netlens.rules.selections import SELECTIONS, selection
 from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
+
+Missed = Callable[[str, Tensor | None], None]
+"""Told of a layer whose multipliers miss something of its change: its key, and what they miss, if that is known."""
+
+
+def copied(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Sequence[Tensor]:
+    """A copy that hides from gradients, such as `x.detach()`, changes as its input does."""
+    return (gradient.to(inputs[0].dtype),)
+
+
+def extreme(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
+) -> Sequence[Tensor | None]:
+    """`max` and `min`, of two tensors or within one."""
+    return (larger if len(inputs) == 2 else selection)(layer, inputs, reference, gradient)
+
 
 _TYPES: dict[type[nn.Module], Propagate] = {
     **{kind: secant for kind in ELEMENTWISE if isinstance(kind, type)},
@@ -43,11 +64,17 @@ _NAMES: dict[str, Propagate] = {
     **{name: secant for name in ELEMENTWISE if isinstance(name, str)},
     **dict.fromkeys(("exp", "expm1"), exponential),
     **dict.fromkeys(NAMES, norm),
-    **dict.fromkeys(("maximum", "minimum", "max", "min"), larger),
+    **dict.fromkeys(SELECTIONS, selection),
+    **dict.fromkeys(("max", "min"), extreme),
+    **dict.fromkeys(("maximum", "minimum"), larger),
     **dict.fromkeys(("where", "masked_fill"), chosen),
     **dict.fromkeys(("amax", "amin"), largest),
     "logsumexp": log_sum,
 }
+_BY_INDEX = frozenset(
+    ["getitem", "gather", "index_select", "take_along_dim", "take", "select", "narrow", "repeat_interleave"]
+)
+"""Functions that take a part of a tensor; of an index that depends on the input, no gradient tells."""
 
 
 def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,)) -> Rules:
@@ -58,82 +85,162 @@ def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,))
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A layer's step, and how it propagates; None: by its true gradient.
+
+    whole: the keys that it reads which may hold integers or booleans that depend on the input. masks: whether it knows
+    masks. anchor: where it reads no others that do, the key of what these were made of.
+    """
+
+    step: Step
+    propagate: Propagate | None
+    whole: frozenset[str]
+    masks: bool
+    anchor: str | None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.step.reads if self.anchor is None else (*self.step.reads, self.anchor)
+
+    def on(self, reference: Mapping[str, Any]) -> Propagate | None:
+        """How it propagates, given what was recorded on the baseline."""
+        return self.propagate if self.masks or all(self._real(reference)) else along_path
+
+    def is_blind(self, reference: Mapping[str, Any]) -> bool:
+        """Whether no real number that depends on the input leads to it."""
+        return self.anchor is not None and not any(self._real(reference))
+
+    def _real(self, reference: Mapping[str, Any]) -> list[bool]:
+        return [is_differentiable(leaf) for key in self.whole for leaf in pytree.tree_leaves(reference[key])]
+
+
+@dataclass(frozen=True)
 class Rescale:
     """Which layers need a rule, which one, and what has to be recorded on the baseline for it."""
 
-    steps: Mapping[str, tuple[Step, Propagate]]
+    steps: Mapping[str, Planned]
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """For the way from `wrt`, by default the input, to the exact keys `until`."""
+        """For the way from `wrt`, by default all inputs, to the exact keys `until`."""
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
-        after = carrying(flat.program, [wrt if wrt is not None else flat.inputs[0]]) - {wrt}
-        live = carrying(flat.program, flat.inputs)
-        active = set(flat.inputs)  # what changes with the input, sizes left out
-        steps = {}
+        after = flat.program.reached(flat.inputs if wrt is None else [wrt])
+        active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
+        sloping = dependent(flat.program, flat.inputs, whole=False)
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
-            if step.hidden or active.isdisjoint(step.reads):
+            if not active.takes(step) or step.hidden or step.key not in after or step.key == wrt:
                 continue
-            active.add(step.key)
-            propagate = _propagation(step, active, active - live) if step.key in after else None
-            if propagate is not None:
-                steps[step.key] = step, propagate
+            propagate, whole = _propagation(step, active.keys, sloping), active.whole(step)
+            if propagate is not None or (whole and not is_discrete(step.layer)):
+                masks = propagate is chosen or (propagate is not None and isinstance(innermost(step.layer), Multiply))
+                steps[step.key] = Planned(step, propagate, whole, masks, active.anchor(step) if whole else None)
         return cls(steps)
 
     @property
     def reads(self) -> list[str]:
         """The keys to record on the baseline."""
-        keys = (key for step, propagate in self.steps.values() for key in (*step.reads, *_output(step, propagate)))
-        return list(dict.fromkeys(keys))
+        return list(dict.fromkeys(key for planned in self.steps.values() for key in planned.reads))
 
-    def view(self, flat: FlatModel, reference: Mapping[str, Any]) -> FlatModel:
+    def view(self, flat: FlatModel, reference: Mapping[str, Any], missed: Missed | None = None) -> FlatModel:
         """`flat` with these rules; a network that is linear needs none."""
-        rules = self.rules(reference)
-        return flat.with_rules(rules) if rules.rules else flat
+        rules = self.rules(reference, missed)
+        if not rules.rules:
+            return flat
+        blind = {key: planned for key, planned in self.steps.items() if planned.is_blind(reference)}
+        if blind:
+            steps = [
+                replace(step, layer=_Anchored(step.layer), reads=blind[step.key].reads) if step.key in blind else step
+                for step in flat.program.steps
+            ]
+            anchored = flat.edited(replace(flat.program, steps=tuple(steps)))
+            anchored.origin, flat = flat.origin, anchored
+        return flat.with_rules(rules)
 
-    def rules(self, reference: Mapping[str, Any]) -> Rules:
-        """The rules, given the values at `reads` on the baseline."""
+    def rules(self, reference: Mapping[str, Any], missed: Missed | None = None) -> Rules:
+        """The rules, given the values at `reads` on the baseline; `missed` is told on the way back."""
         found: dict[Any, Rule] = {}
-        for key, (step, propagate) in self.steps.items():
-            if all(_is_real(reference[output]) for output in _output(step, propagate)):
-                found[key] = _rule(propagate, [reference[name] for name in step.reads])
+        for key, planned in self.steps.items():
+            propagate = planned.on(reference)
+            reads = planned.reads if planned.is_blind(reference) else planned.step.reads
+            if propagate is not None:
+                found[key] = _rule(key, propagate, [reference[name] for name in reads], missed)
         return Rules(found, name="rescale")
 
 
-def _propagation(step: Step, active: Collection[str], masks: Set[str]) -> Propagate | None:
+class _Anchored(Wrapper):
+    """A layer of masks and indices alone, which reads what they were made of, too, so that a gradient reaches it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    @property
+    def inner(self) -> nn.Module:
+        return self.layer
+
+    def forward(self, *reads: Any) -> Any:
+        return self.layer(*reads[:-1])
+
+
+def _propagation(step: Step, active: Collection[str], sloping: Collection[str]) -> Propagate | None:
     """How a layer propagates of which the `active` inputs change; None where its true gradient is right.
 
-    masks: those of them that change by steps, and have no gradient.
+    sloping: those that change by a slope, and not in jumps.
     """
     layer = innermost(step.layer)
+    name = name_of(layer)
     taken = uses(step, active)
-    if isinstance(layer, Function) and name_of(layer) == "setitem" and _changes(layer.args[1], step, active):
+    if isinstance(layer, Function) and name == "setitem" and _changes(layer.args[1], step, active):
         return chosen  # the places are a mask of what changes
-    if taken == 0 or is_linear(layer) or getattr(layer, "return_indices", False):
+    if isinstance(layer, Function) and name in _BY_INDEX and _changes(layer.args[1:], step, active):
+        return along_path
+    if name == "detach" or (name == "getattr" and isinstance(layer, Function) and layer.args[1] == "data"):
+        return copied
+    if taken == 0 or is_linear(layer) or is_discrete(layer):
         return None
-    if isinstance(layer, Multiply) and taken > 1 and not masks.isdisjoint(step.reads):  # x * (x > 0).float()
-        return partial(chosen, masks=[place for place, key in enumerate(step.reads) if key in masks])
-    if is_product(layer) or name_of(layer) in ("where", "masked_fill"):
+    if isinstance(layer, Multiply) and taken > 1:
+        jumping = [place for place, key in enumerate(step.reads) if key in active and key not in sloping]
+        if jumping:  # x * (x > 0).float()
+            return partial(chosen, places=jumping)
+    if is_product(layer) or name in ("where", "masked_fill"):
         return None if taken == 1 else product(taken) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
         return None
+    if has_pieces(layer):
+        return by_pieces
     kinds = (propagate for kind, propagate in _TYPES.items() if isinstance(layer, kind))
-    return next(kinds, _NAMES.get(name_of(layer), along_path))
+    return next(kinds, _NAMES.get(name, along_path))
 
 
 def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
-    return isinstance(argument, Slot) and step.reads[argument.index] in active
+    return any(step.reads[slot.index] in active for slot in slots(argument))
 
 
-def _output(step: Step, propagate: Propagate) -> tuple[str, ...]:
-    """The key of a layer that nothing is known of: rules need it to give one tensor of real numbers."""
-    return (step.key,) if propagate is along_path else ()
+def by_pieces(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
+) -> Sequence[Tensor | None]:
+    """The multipliers of a layer that is known piece by piece: those of the network of its pieces."""
+    network, values = pieces_of(layer, inputs)
+    _, before = pieces_of(layer, tensors(reference))
+    plan = Rescale.of(network, (OUTPUT,))
+    with torch.no_grad():
+        recorded = run(network, before, plan.reads)
+    return through_pieces(plan.view(network, recorded), values, inputs, gradient)
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
+def _rule(key: str, propagate: Propagate, reference: Sequence[Any], missed: Missed | None) -> Rule:
+    shapes = [value.shape for value in tensors(reference)]
 
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
+        if [value.shape for value in inputs] != shapes:  # as of what a mask selects
+            with torch.enable_grad():
+                found: Sequence[Tensor | None] = vjp(layer(*inputs), inputs, gradient)
+            found = Estimated(found, None)
+        else:
+            found = propagate(layer, inputs, reference, gradient)
+        if isinstance(found, Estimated) and missed is not None:
+            missed(key, found.gap)
+        return found
 
-def _rule(propagate: Propagate, reference: Sequence[Any]) -> Rule:
     # the reference has the rows of the batch that it was made for
-    return Rule(lambda layer, inputs, output, gradient: propagate(layer, inputs, reference, gradient), splits=False)
+    return Rule(backward, graph=False, splits=False, several=True)

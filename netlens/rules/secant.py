@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.rules.calls import call, innermost, name_of, tensors, wide
-from netlens.rules.products import along_path
+from netlens.rules.path import along_path
 
 Near = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,12 +41,13 @@ def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
 _NEAR: tuple[tuple[Near, str, tuple[type[nn.Module], ...]], ...] = (
     (
         _never,
-        "relu relu6 hardtanh threshold hardshrink clamp clip clamp_min clamp_max",
+        "relu relu6 hardtanh threshold hardshrink clamp clip clamp_min clamp_max round floor ceil trunc fix sign sgn "
+        "frac fmod remainder mod floor_divide floordiv",
         (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold, nn.Hardshrink),
     ),
     (
         _by_own_size,
-        "leaky_relu elu celu selu abs sqrt rsqrt log log2 log10 pow square reciprocal",
+        "leaky_relu prelu rrelu elu celu selu abs sqrt rsqrt log log2 log10 pow square reciprocal",
         (nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU),
     ),
     (
@@ -66,29 +67,59 @@ ELEMENTWISE: dict[type[nn.Module] | str, Near] = {
 def secant(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The gradient times (f(x) - f(r)) / (x - r), for each element."""
-    if len(inputs) > 1 or inputs[0].shape != gradient.shape:  # another tensor is broadcast against this one
+    """The gradient times (f(x) - f(r)) / (x - r), for each element; other tensors, such as weights, are constant."""
+    others = tensors(reference)
+    turn = _changing(inputs, others)
+    if turn is None or inputs[turn].shape != gradient.shape:  # another tensor changes, or is broadcast against this one
         return along_path(layer, inputs, reference, gradient)
-    x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))
-    change = x - r
+    x, r = (wide(layer, value) for value in (inputs[turn], others[turn]))
     inner = innermost(layer)
+    if x.is_complex():
+        return _of_complex(layer, inputs, reference, gradient)
+
+    def value(at: Tensor) -> Tensor:
+        return call(layer, reference, [*inputs[:turn], at, *inputs[turn + 1 :]])
+
+    change = x - r
     near = (x == r) | (change.abs() <= ELEMENTWISE[name_of(inner) or _type(inner)](x, r))
-    rise = call(layer, reference, [x]) - call(layer, reference, [r])
-    slope = rise / change.masked_fill(near, 1)
+    slope = (value(x) - value(r)) / change.masked_fill(near, 1)
     if near.any():
         middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
-        slope = torch.where(near, _derivative(layer, reference, middle), slope)
-    return ((gradient * slope).to(inputs[0].dtype),)
+        slope = torch.where(near, _derivative(value, middle), slope)
+        # what does not change has no slope where there is none, as a root at 0
+        slope = torch.where((x == r) & ~slope.isfinite(), 0, slope)
+    found: list[Tensor | None] = [None] * len(inputs)
+    found[turn] = (gradient * slope).to(inputs[turn].dtype)
+    return found
+
+
+def _changing(inputs: Sequence[Tensor], others: Sequence[Tensor]) -> int | None:
+    """Which tensor changes, if it is one alone."""
+    wanted = [i for i, value in enumerate(inputs) if value.requires_grad]
+    same = (torch.equal(x, r) for i, (x, r) in enumerate(zip(inputs, others, strict=True)) if i not in wanted)
+    return wanted[0] if len(wanted) == 1 and all(same) else None
+
+
+def _of_complex(
+    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
+) -> Sequence[Tensor | None]:
+    """The absolute value |z| changes by the real part of (z + z')* dz / (|z| + |z'|); other functions go the path."""
+    if name_of(innermost(layer)) != "abs":
+        return along_path(layer, inputs, reference, gradient)
+    z, before = inputs[0], tensors(reference)[0]
+    size = z.abs() + before.abs()
+    return [gradient * torch.where(size == 0, 0, (z + before) / size)]
 
 
 def _type(layer: nn.Module) -> type[nn.Module]:
     return next(kind for kind in type(layer).__mro__ if kind in ELEMENTWISE)
 
 
-def _derivative(layer: nn.Module, reference: Sequence[Any], at: Tensor) -> Tensor:
+def _derivative(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     with torch.enable_grad():
         point = at.detach().requires_grad_()
-        return torch.autograd.grad(call(layer, reference, [point]).sum(), point)[0]
+        value = function(point)
+        return torch.autograd.grad(value.sum(), point)[0] if value.requires_grad else torch.zeros_like(at)
 
 
 def log_mean(a: Tensor, b: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""Layers that compute in one call what is made of many known pieces: rules run on a network of these pieces.
+
+The layer itself stays one layer, with its name and its numbers; only its way back leads through the pieces.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from netlens.flat.bound import Bound
+from netlens.flat.layers import Call, Wrapper, fill
+from netlens.flat.meter import meters, unmetered
+from netlens.flat.model import FlatModel
+from netlens.flat.rules import Rule, Rules, vjp
+from netlens.rules import recurrent
+from netlens.rules.calls import innermost, tensors
+
+KEPT = 8
+"""For how many lengths of sequences a layer's network of pieces is kept."""
+
+
+def has_pieces(layer: nn.Module) -> bool:
+    """Whether a layer is known piece by piece."""
+    return recurrent.is_recurrent(innermost(layer))
+
+
+def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, dict[str, Tensor]]:
+    """The network of a layer's pieces, and what it reads where the layer reads these tensors.
+
+    Its weights are the layer's own, so that changes of them are seen.
+    """
+    inner, args, kwargs = _call(layer, inputs)
+    values = recurrent.given(inner, args, kwargs)
+    weights = tuple((weight.data_ptr(), weight.dtype, weight.device) for weight in recurrent.weights_of(inner))
+    form = recurrent.form(inner, values)
+    known, about = _NETWORKS.setdefault(inner, OrderedDict()), (form, weights)
+    if about not in known:
+        known[about] = FlatModel.from_nn_Module(recurrent.written(inner, form), inputs=list(values))
+        while len(known) > KEPT:
+            known.popitem(last=False)
+    known.move_to_end(about)
+    return known[about], values
+
+
+def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
+    """The gradients at `inputs`, by the rules of a view of the network of pieces, that the `values` were made of."""
+    with torch.enable_grad():
+        output = view.program.assemble(run(view, values, view.program.outputs))
+    return vjp(output, inputs, gradient)
+
+
+def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Any]:
+    """The values at `wanted` in a network of pieces; a meter is told of all of them at once, as there are many."""
+    keys = [step.key for step in network.program.steps if not step.hidden] if meters() else wanted
+    with unmetered():
+        found = network.program.run(values, list(dict.fromkeys((*keys, *wanted))))
+    for meter in meters():
+        meter.note(None, pytree.tree_leaves(found))
+    return {key: found[key] for key in wanted}
+
+
+def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:
+    """The rule of a layer that is known piece by piece: each piece follows the rules that its network is given."""
+
+    def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
+        network, values = pieces_of(layer, inputs)
+        return through_pieces(network.with_rules(rules(network)), values, inputs, gradient)
+
+    return Rule(backward, graph=False, name=name, several=True)
+
+
+# a network of pieces takes longer to make than to run
+_NETWORKS: WeakKeyDictionary[nn.Module, OrderedDict[Any, FlatModel]] = WeakKeyDictionary()
+
+
+def _call(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, Sequence[Any], dict[str, Any]]:
+    """The innermost layer, and how it is called where the layer is called with `inputs`."""
+    args: Sequence[Any] = inputs
+    kwargs: dict[str, Any] = {}
+    while isinstance(layer, Wrapper):
+        if isinstance(layer, Bound):
+            args = layer.reads(tensors(args))
+        elif isinstance(layer, Call):
+            args, kwargs = fill(layer.args, args), fill(layer.kwargs, args)
+        layer = layer.inner
+    return layer, args, kwargs
