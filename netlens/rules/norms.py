@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from netlens.flat.layers import Function
 from netlens.flat.written import OfUnitSize, Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, innermost, tensors
-from netlens.rules.path import along_path, mean_gradient
+from netlens.rules.path import along_path
+from netlens.rules.way import mean_gradient
 
 _FORMS: dict[type[nn.Module], str] = {
     nn.LayerNorm: "layer_norm",

@@ -6,29 +6,26 @@ misses most, the piece is halved. What no halving finds (a jump, a choice by ind
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
 from netlens.flat.precision import widest
-from netlens.flat.rules import is_differentiable, vjp
-from netlens.rules.calls import tensors
+from netlens.flat.rules import is_differentiable
+from netlens.rules.way import PLACES, Share, Way, along_rows
 
-PLACES = 32
 TOLERANCE = 1e-9
 """Of the change: what may be missed without another look, where the type of the numbers holds as many digits."""
 SMALL = 0.01
 """Of the change: what is left of a way with many kinks, and may be shared among all that changes."""
 FEW, MANY = 8, 40
-"""How often a piece is halved: until little is missed, and until nothing more is to be found."""
+"""How often pieces are halved for all the tolerance, and how often until what is missed is small."""
 
 
 class Estimated(list[Tensor | None]):
@@ -40,16 +37,6 @@ class Estimated(list[Tensor | None]):
     def __init__(self, multipliers: Iterable[Tensor | None], gap: Tensor | None) -> None:
         super().__init__(multipliers)
         self.gap = gap
-
-
-def mean_gradient(
-    layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any, places: int = PLACES
-) -> list[Tensor | None]:
-    """The mean of the true gradients on the straight path from the reference to the inputs, all of them together.
-
-    By the quadrature of Gauss and Legendre: exact for polynomials of degree 2 * `places`, and near for what is smooth.
-    """
-    return _Way(layer, inputs, reference, gradient, lambda x, r: x.requires_grad).integral(0, 1, places)
 
 
 def along_path(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Estimated:
@@ -66,61 +53,31 @@ def _changes(x: Tensor, r: Tensor) -> bool:
 
 
 @dataclass
-class _Way:
-    """The way of a layer from what it read on the baseline to its inputs; `moves` says whose gradients are taken."""
-
-    layer: nn.Module
-    end: Sequence[Tensor]
-    reference: Sequence[Any]
-    gradient: Any
-    moves: Callable[[Tensor, Tensor], bool]
-
-    @cached_property
-    def start(self) -> list[Tensor]:
-        return tensors(self.reference)
-
-    @cached_property
-    def moving(self) -> list[bool]:
-        return [self.moves(x, r) for x, r in zip(self.end, self.start, strict=True)]
-
-    def at(self, place: float) -> list[Tensor]:
-        ends = zip(self.end, self.start, self.moving, strict=True)
-        return [_between(x, r, place).requires_grad_(moves) for x, r, moves in ends]
-
-    def integral(self, a: float, b: float, places: int) -> list[Tensor | None]:
-        """The gradients, integrated from a to b."""
-        total: list[Tensor | None] = [None] * len(self.end)
-        with torch.enable_grad():
-            for place, weight in zip(*np.polynomial.legendre.leggauss(places), strict=True):
-                points = self.at(a + (b - a) * (1 + float(place)) / 2)
-                output = self.layer(*points)
-                if not any(part.requires_grad for part in tensors([output])):  # nothing of it depends on what moves
-                    break
-                for i, part in enumerate(vjp(output, points, _typed(self.gradient, output))):
-                    if part is not None:
-                        part, before = part * ((b - a) * float(weight) / 2), total[i]
-                        total[i] = part if before is None else before + part
-        # where nothing changes there may be no slope: that of a root at 0
-        return [
-            None if part is None else torch.where((x == r) & ~part.isfinite(), 0, part)
-            for part, x, r in zip(total, self.end, self.start, strict=True)
-        ]
-
-
-@dataclass
 class _Piece:
-    """The way from a to b: the values of what follows at both, the integral of the gradients, and what that misses."""
+    """The way from a to b, which each row has of its own: the values of what follows at both, the integral of the
+    gradients, and what that misses."""
 
-    a: float
-    b: float
+    a: Tensor
+    b: Tensor
     low: Tensor
     high: Tensor
     parts: list[Tensor | None]
     missed: Tensor
 
+    def replaced(self, rows: Tensor, other: _Piece) -> _Piece:
+        """With these rows (a mask) of another piece."""
+        ends = zip((self.a, self.b, self.low, self.high), (other.a, other.b, other.low, other.high), strict=True)
+        parts = [_either(rows, new, own) for own, new in zip(self.parts, other.parts, strict=True)]
+        a, b, low, high = (torch.where(rows, new, own) for own, new in ends)
+        return _Piece(a, b, low, high, parts, torch.where(rows, other.missed, self.missed))
 
-class _Refined(_Way):
+
+class _Refined(Way):
     """A way in pieces, as many as it takes."""
+
+    scale: Tensor
+    rounding: Tensor
+    tolerance: Tensor
 
     def estimated(self) -> Estimated:
         last, first = self.outputs(self.layer, self.end), self.outputs(self.layer, self.at(0))
@@ -132,7 +89,7 @@ class _Refined(_Way):
             return Estimated(self.kept(self.integral(0, 1, PLACES)), None)
         self.measure(last, before)
         found, missed = self.refined(low, high)
-        missed = missed + (low - self.value(before))
+        missed = missed + (self.value(first) - self.value(before))
         changes = self.changes(found)
         size = sum((self.by_row(_paired(own, own)) for own in changes if own is not None), self.zeros)
         small = (missed.abs() > self.rounding) & (missed.abs() <= SMALL * self.scale) & (size > 0)
@@ -141,47 +98,76 @@ class _Refined(_Way):
         return Estimated(self.kept(found), torch.where((missed.abs() > self.rounding) & ~small, missed, 0))
 
     def refined(self, low: Tensor, high: Tensor) -> tuple[list[Tensor | None], Tensor]:
-        """The integral of the whole way, and what it misses, once the pieces that missed most have been halved."""
-        whole = self.piece(0, 1, PLACES, low, high)
-        total, missed = [None if part is None else part * 0 for part in whole.parts], self.zeros
-        queue, numbers = [(0.0, 0, whole)], iter(range(1, 2 * MANY + 1))
-        left = whole.missed
-        # no slope anywhere: a function in steps, or a constant
-        flat = all(part is None or not part.any() for part in whole.parts)
+        """The integral of the whole way, and what it misses, once the pieces that missed most have been halved.
+
+        Each row has pieces of its own, so that no sample's values depend on the others of its batch.
+        """
+        whole = self.piece(0.0, 1.0, PLACES, low, high)
+        if (whole.missed.abs() <= self.tolerance).all():
+            return whole.parts, whole.missed
+        if self.mix(low, high):
+            self.gather()
+            whole = replace(whole, low=low.sum(0, True), high=high.sum(0, True), missed=whole.missed.sum(0, True))
+        whole = replace(whole, a=self.zeros, b=self.zeros + 1)
+        pieces, missed = [whole], whole.missed
         for count in range(MANY):
-            if flat or not queue or self.done(left + missed, SMALL * self.scale if count >= FEW else self.tolerance):
+            allowed = SMALL * self.scale if count >= FEW else self.tolerance
+            left = (missed.abs() > allowed) & missed.isfinite()  # NaN is past mending
+            if count >= 2 * FEW:
+                left &= self.slopes(pieces)
+            if not left.any():
                 break
-            _, _, piece = heapq.heappop(queue)
-            middle = (piece.a + piece.b) / 2
-            value = self.value(self.outputs(self.layer, self.at(middle)))
-            left = left - piece.missed
-            for a, b, start, end in (piece.a, middle, piece.low, value), (middle, piece.b, value, piece.high):
-                half = self.piece(a, b, PLACES // 2, start, end)
-                if (half.missed.abs() <= self.tolerance / MANY).all():  # settled: its gradients need not be kept apart
-                    total, missed = _summed(total, half.parts), missed + half.missed
-                else:
-                    left = left + half.missed
-                    heapq.heappush(queue, (-float(half.missed.abs().sum()), next(numbers), half))
-        for _, _, piece in queue:
-            total, missed = _summed(total, piece.parts), missed + piece.missed
-        mixed = bool((missed.abs() > self.tolerance).any()) and self.together(missed)
-        return total, torch.zeros_like(missed) if mixed else missed
+            pieces = self.halved(pieces, left)
+            missed = torch.stack([piece.missed for piece in pieces]).sum(0)
+        total = pieces[0].parts
+        for piece in pieces[1:]:
+            total = [_plus(own, part) for own, part in zip(total, piece.parts, strict=True)]
+        return total, missed
 
-    def done(self, missed: Tensor, allowed: Tensor) -> bool:
-        """Whether no row misses more; NaN is past mending."""
-        return bool((missed.abs() <= allowed).all() | ~missed.isfinite().all()) or self.together(missed)
+    def slopes(self, pieces: Sequence[_Piece]) -> Tensor:
+        """In which rows there is a slope anywhere; else it is a function in steps."""
+        found = self.zeros > 0
+        for part in (part for piece in pieces for part in piece.parts if part is not None):
+            found |= self.by_row(part.abs()) > 0
+        return found
 
-    def together(self, missed: Tensor) -> bool:
-        """Whether rows that miss something miss nothing together: then they are no samples."""
-        return bool(missed.sum().abs() <= self.tolerance.sum() / 10)
+    def halved(self, pieces: list[_Piece], rows: Tensor) -> list[_Piece]:
+        """With the piece that misses most halved, in each of these rows."""
+        worst = torch.stack([piece.missed.abs() for piece in pieces]).argmax(0)
+        chosen = pieces[0]
+        for place, piece in enumerate(pieces[1:], 1):
+            chosen = chosen.replaced(worst == place, piece)
+        middle = (chosen.a + chosen.b) / 2
+        value = self.value(self.outputs(self.layer, self.at(middle)))
+        lower = self.piece(chosen.a, middle, PLACES // 2, chosen.low, value)
+        upper = self.piece(middle, chosen.b, PLACES // 2, value, chosen.high)
+        nothing = [None if part is None else torch.zeros_like(part) for part in upper.parts]
+        none = _Piece(self.zeros, self.zeros, self.zeros, self.zeros, nothing, self.zeros)
+        kept = [piece.replaced((worst == place) & rows, lower) for place, piece in enumerate(pieces)]
+        return [*kept, none.replaced(rows, upper)]
 
-    def piece(self, a: float, b: float, places: int, low: Tensor, high: Tensor) -> _Piece:
+    def mix(self, low: Tensor, high: Tensor) -> bool:
+        """Whether rows are no samples: then they feel how far the others have gone."""
+        if self.rows == 1:
+            return False
+        odd = torch.arange(self.rows, device=low.device) % 2
+        found = self.value(self.outputs(self.layer, self.at(odd.to(low.dtype))))
+        return bool(((found - torch.where(odd == 1, high, low)).abs() > self.tolerance).any())
+
+    def gather(self) -> None:
+        """From now on, all is one row."""
+        self.rows = 1
+        self.scale, self.rounding, self.tolerance = (
+            value.sum(0, True) for value in (self.scale, self.rounding, self.tolerance)
+        )
+
+    def piece(self, a: Share, b: Share, places: int, low: Tensor, high: Tensor) -> _Piece:
         parts = self.integral(a, b, places)
         got = self.zeros
         for part, change in zip(parts, self.changes(parts), strict=True):
             if part is not None and change is not None:
                 got = got + self.by_row(_paired(part, change))
-        return _Piece(a, b, low, high, parts, high - low - got)
+        return _Piece(self.zeros + a, self.zeros + b, low, high, parts, high - low - got)
 
     def outputs(self, layer: nn.Module, reads: Sequence[Any]) -> list[Tensor]:
         """The outputs of the layer that have a gradient."""
@@ -214,7 +200,7 @@ class _Refined(_Way):
     ) -> list[Tensor | None]:
         """With the changes of the inputs, each row times its rate, added to their multipliers."""
         return [
-            None if part is None or own is None else part + own * _along(rate, own)
+            None if part is None or own is None else part + own * along_rows(rate, own)
             for part, own in zip(found, changes, strict=True)
         ]
 
@@ -234,7 +220,7 @@ class _Refined(_Way):
         """How many rows all that changes has, if it is as many for all, else 1."""
         values = [x for x, moves in zip(self.end, self.moving, strict=True) if moves] + self.known
         counts = {len(value) if value.ndim else 1 for value in values}
-        return counts.pop() if len(counts) == 1 else 1
+        return counts.pop() if len(counts) == 1 and all(value.numel() for value in values) else 1
 
     @property
     def zeros(self) -> Tensor:
@@ -245,29 +231,19 @@ class _Refined(_Way):
         return values.reshape(self.rows, -1).sum(1, dtype=self.zeros.dtype)
 
 
-def _between(x: Tensor, r: Tensor, share: float) -> Tensor:
-    if not is_differentiable(x):  # a mask or an index has no way between
-        return x.detach()
-    # where both are -inf, under a mask, so is everything between
-    return torch.where(x == r, x, r + share * (x - r) if share < 1 else x).detach()
+def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _either(rows: Tensor, new: Tensor | None, own: Tensor | None) -> Tensor | None:
+    """The new values in these rows; None where there are none, neither new nor old."""
+    known = own if own is not None else new
+    if known is None:
+        return None
+    return torch.where(along_rows(rows, known), 0 if new is None else new, 0 if own is None else own)
 
 
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
     """What a gradient says of a change, element by element; of complex numbers as of their two parts."""
     product = (gradient.conj() * change).real if change.is_complex() or gradient.is_complex() else gradient * change
     return torch.where(gradient == 0, 0, product)  # of infinity, too
-
-
-def _typed(gradient: Any, output: Any) -> Any:
-    """The gradient in the type of an output, which half precision may compute in another."""
-    return pytree.tree_map(lambda at, part: None if at is None else at.to(part.dtype), gradient, output)
-
-
-def _along(rate: Tensor, values: Tensor) -> Tensor:
-    """A rate for each row, in the shape of the values."""
-    return rate.to(values.real.dtype).view(-1, *[1] * (values.ndim - 1)) if values.ndim else rate.to(values.dtype)[0]
-
-
-def _summed(total: Sequence[Tensor | None], parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-    pairs = zip(total, parts, strict=True)
-    return [part if before is None else before if part is None else before + part for before, part in pairs]

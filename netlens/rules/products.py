@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from netlens.flat.layers import Function, Slot, fill
 from netlens.flat.rules import is_differentiable
 from netlens.rules.calls import Propagate, call, innermost, name_of, reads_of, tensors
-from netlens.rules.path import Estimated, along_path, mean_gradient
+from netlens.rules.path import Estimated, along_path
+from netlens.rules.way import mean_gradient
 
 
 def product(factors: int) -> Propagate:

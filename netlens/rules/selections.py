@@ -84,7 +84,7 @@ def by_rank(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, the
     found.scatter_add_(-1, here, gradient * still)
     if left.any():
         size = max(1, _PAIRS // x.numel())
-        for column in torch.where(left.flatten(0, -2).any(0))[0].split(size):
+        for column in torch.where(left.reshape(-1, left.shape[-1]).any(0))[0].split(size):
             own = (part[..., column].unsqueeze(-1) for part in (out, before, up, left, gradient * rise))
             found += _among_all(x.unsqueeze(-2), r.unsqueeze(-2), *own).sum(-2)
     return found

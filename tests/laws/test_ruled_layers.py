@@ -113,3 +113,47 @@ def test_relevance_of_a_layer_norm_whose_shape_is_that_of_its_input() -> None:
     asked.load_state_dict(known.state_dict())
     values = [LRP("epsilon")(FlatModel.from_nn_Module(net), drawn(2, 4, 6), logit(1)).values for net in (known, asked)]
     assert_close(values[0], values[1], rtol=1e-12, atol=1e-12)
+
+
+class Two(nn.Module):
+    """Kept whole: two linear maps of its input, of which one comes with indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two = (nn.Linear(6, 6, bias=False).double() for _ in range(2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if float(x.detach().sum()) > -1e9:
+            return self.one(x), x.argmax(-1), self.two(x)
+        return x, x, x
+
+
+TWO = Two()
+
+
+class Sums(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = TWO
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, _, last = self.inner(x)
+        return first + last
+
+
+CONSERVING: dict[str, Callable[[Tensor], Tensor]] = {
+    "sort": lambda x: x.sort(-1)[0],
+    "a spectrum": lambda x: torch.fft.rfft2(x).abs(),
+    "several outputs": Sums(),
+}
+
+
+@pytest.mark.parametrize("name", CONSERVING)
+def test_relevance_is_conserved_through_several_outputs_and_complex_numbers(name: str) -> None:
+    torch.manual_seed(0)
+    head = nn.Linear(CONSERVING[name](drawn(1, 4, 6)).flatten(1).shape[1], 3, bias=False).double()
+    net = nn.Sequential(Calls(CONSERVING[name]) if name != "several outputs" else Sums(), nn.Flatten(), head)
+    x = drawn(2, 4, 6)
+    values = LRP("epsilon", epsilon=0)(FlatModel.from_nn_Module(net), x, logit(1)).values
+    assert_close(values.flatten(1).sum(1), net(x)[:, 1].detach(), rtol=1e-9, atol=1e-9)

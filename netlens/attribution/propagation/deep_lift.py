@@ -143,7 +143,7 @@ class Missed:
         parts += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
         if parts:
             warnings.warn(
-                f"DeepLIFT of {name} misses what changes in jumps, without a slope: {', '.join(parts)}, each beside the "
+                f"DeepLIFT of {name} misses what changes in jumps without slope: {', '.join(parts)}, each beside the "
                 "whole change of the objective.",
                 NetLensWarning,
                 stacklevel=2,

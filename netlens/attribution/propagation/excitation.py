@@ -21,7 +21,8 @@ class ExcitationBackprop(Method):
     """Excitation backprop: the probability that a winner-take-all walk down from the class passes each value.
 
     `values` has the shape of `wrt`, none is below 0, and they sum to the gradient of the objective at what it reads:
-    1 for a logit. Only positive contributions lead down, so biases take nothing; what nothing excites ends there.
+    1 for a logit. Only what excites leads down, so biases take nothing; what nothing excites ends there, and what lies
+    at a constant (a class token) at the constant. docs/rules.md says what each layer does, and how much ends where.
 
     Zhang et al. 2016, https://arxiv.org/abs/1608.00507
     """

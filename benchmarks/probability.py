@@ -1,0 +1,131 @@
+"""`python -m benchmarks.probability`: where excitation backprop's probability ends, on torchvision's families.
+
+Every network gets random weights and explains a scene. Of the probability of its class, some ends at values above 0
+that no input raises (a bias alone made them so; a token of padding is one, too), and some at constants, such as a class
+token. Exits non-zero if any other layer keeps something. `--write` puts the table into docs/rules.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from benchmarks.tables import write_between
+from netlens.attribution.engine import gradient_of
+from netlens.evaluation import randomise_
+from netlens.flat import FlatModel, Rule, vjp
+from netlens.flat.folding import folded
+from netlens.flat.program import Step
+from netlens.flat.rules import Ruled
+from netlens.objectives import Objective, logit
+from netlens.rules.excitation import Excitation
+from netlens.rules.relevance_layers import Role, role_of
+from netlens.weights import build
+from netlens.world.scene import scene
+
+NETWORKS = {
+    **dict.fromkeys(("resnet18", "vgg11", "densenet121", "googlenet", "mnasnet0_5", "mobilenet_v2"), 96),
+    **dict.fromkeys(("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "regnet_y_400mf"), 96),
+    **dict.fromkeys(("shufflenet_v2_x0_5", "squeezenet1_1", "convnext_tiny"), 96),
+    "inception_v3": 128,
+    **dict.fromkeys(("alexnet", "vit_b_32", "swin_t", "swin_v2_t", "maxvit_t"), 224),
+}
+"""Networks of each family, and the size of their image."""
+
+Look = Callable[[Step, nn.Module, Sequence[Tensor], Any, Any, float], None]
+"""Told of a layer on the way back: step, layer, inputs, output, relevance there, and how much of it the layer keeps."""
+
+
+def watched(flat: FlatModel, x: Tensor, objective: Objective, look: Look) -> Tensor:
+    """The probabilities at the input, while `look` sees what each layer keeps."""
+    ruled = flat.with_rules(Excitation()(flat))
+    reached = flat.program.reached(flat.inputs)
+
+    def step_of(step: Step) -> Step:
+        known = step.layer if isinstance(step.layer, Ruled) else None
+        inner = step.layer if known is None else known.layer
+
+        def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, relevance: Any) -> Any:
+            found = (
+                vjp(output, inputs, relevance)
+                if known is None
+                else known.rule.backward(layer, inputs, output, relevance)
+            )
+            had = sum(float(part.sum()) for part in pytree.tree_leaves(relevance) if part is not None)
+            takers = zip(found, inputs, strict=True)
+            handed = sum(float(part.sum()) for part, value in takers if part is not None and value.requires_grad)
+            look(step, layer, inputs, output, relevance, had - handed)
+            return found
+
+        rule = Rule(backward, graph=known is None or known.rule.graph, several=True)
+        return replace(step, layer=Ruled(inner, rule)) if step.key in reached and not step.hidden else step
+
+    view = flat.edited(replace(ruled.program, steps=tuple(map(step_of, ruled.program.steps))))
+    return gradient_of(view, x, objective)[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of one network's probability, what reaches the image, and what ends where."""
+
+    network: str
+    size: int
+    total: float
+    unexcited: float
+    constants: float
+    others: float
+
+    @property
+    def passed(self) -> bool:
+        return abs(self.others) < 1e-9 and abs(self.total + self.unexcited + self.constants - 1) < 1e-9
+
+    def __str__(self) -> str:
+        parts = (self.total, self.unexcited, self.constants)
+        return f"| {self.network} | {self.size} | {' | '.join(f'{abs(part):.3f}' for part in parts)} |"
+
+
+def row(name: str, size: int) -> Row:
+    """One network with random weights, in float64."""
+    torch.manual_seed(0)
+    flat = folded(FlatModel.from_nn_Module(randomise_(build(name)).double()))
+    pixels = torch.from_numpy(scene(0, size).image.copy()).permute(2, 0, 1)[None].double()
+    kept: dict[str, float] = defaultdict(float)
+
+    def look(step: Step, layer: nn.Module, inputs: Any, output: Any, relevance: Any, lost: float) -> None:
+        role = role_of(layer)
+        where = "unexcited" if role is Role.WEIGHTS else "constants" if role is Role.ARRANGES else "others"
+        kept[where] += lost
+
+    values = watched(flat, (pixels / 255 - 0.45) / 0.225, logit(3), look)
+    assert values.min() >= 0
+    return Row(name, size, float(values.sum()), kept["unexcited"], kept["constants"], kept["others"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), help="names of torchvision's networks")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/rules.md")
+    options = parser.parse_args(arguments)
+    rows = []
+    for name in options.networks:
+        rows.append(row(name, NETWORKS.get(name, 224)))
+        print(rows[-1], flush=True)
+    if options.write:
+        head = (
+            "| network | image | reaches it | ends where nothing excites | ends at constants |\n|---|---|---|---|---|\n"
+        )
+        write_between(Path("docs/rules.md"), "probability", head + "\n".join(map(str, rows)))
+    return 0 if all(one.passed for one in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
