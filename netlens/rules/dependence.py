@@ -44,11 +44,8 @@ def uses(step: Step, active: Collection[str]) -> int:
     return sum(key in active for key in step.reads)
 
 
-def dependent(program: Program, keys: Iterable[str], whole: bool = True, stairs: bool = True) -> set[str]:
-    """These keys and all layers whose values depend on them; whole: also through integers, booleans and indices.
-
-    stairs: also through functions whose slope is 0 wherever they have one, such as a sign.
-    """
+def dependent(program: Program, keys: Iterable[str], whole: bool = True) -> set[str]:
+    """These keys and all layers whose values depend on them; whole: also through integers, booleans and indices."""
     found, with_indices = set(keys), set()
     for step in program.steps:
         if step.hidden or not uses(step, found):
@@ -56,8 +53,7 @@ def dependent(program: Program, keys: Iterable[str], whole: bool = True, stairs:
         if has_indices(step.layer):
             with_indices.add(step.key)
         indices = Dependence.picked(step) in (1, "indices") and step.reads[0] in with_indices
-        jumps = not whole and (indices or is_discrete(step.layer))
-        if not jumps and (stairs or name_of(innermost(step.layer)) not in _STAIRS):
+        if whole or not (indices or is_discrete(step.layer)):
             found.add(step.key)
     return found
 
@@ -83,6 +79,11 @@ def is_discrete(layer: nn.Module) -> bool:
     given = [*inner.args, *inner.kwargs.values()] if isinstance(inner, Function) else []
     types = [value for value in given if isinstance(value, torch.dtype)]
     return any(not kind.is_floating_point and not kind.is_complex for kind in types)
+
+
+def is_level(layer: nn.Module) -> bool:
+    """Whether a layer gives real numbers that change in jumps alone, such as signs, by its name."""
+    return name_of(innermost(layer)) in _STAIRS
 
 
 def has_indices(layer: nn.Module) -> bool:

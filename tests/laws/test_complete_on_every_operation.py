@@ -153,9 +153,9 @@ def test_a_batch_equals_its_samples_and_its_chunks(name: str) -> None:
 
 
 JUMPS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "a mask made a number": (lambda x: x * (x > 0).double(), "double"),
+    "a mask made a number": (lambda x: x + (x > 0).double(), "double"),
     "a mask added": (lambda x: x + (x > 0), "add"),
-    "one hot": (lambda x: F.one_hot(x.argmax(1), FEATURES).permute(0, 3, 1, 2).to(x.dtype) * x, "to"),
+    "one hot": (lambda x: F.one_hot(x.argmax(1), FEATURES).permute(0, 3, 1, 2).to(x.dtype) + x, "to"),
     "by an index": (lambda x: x.gather(1, x.argmax(1, keepdim=True).flip(2)), "gather"),
     "by a number of them": (lambda x: x.sum(1) / (x > 0).sum(1).clamp(min=1), "div"),
     "by a number taken out": (lambda x: x / x.abs().max().item() ** 4, "div"),
@@ -200,7 +200,7 @@ def test_what_jumps_is_named_with_what_is_missed(name: str) -> None:
 
 
 def test_shap_says_it_once() -> None:
-    flat = FlatModel.from_nn_Module(Between(lambda x: x * (x > 0).double()).eval())
+    flat = FlatModel.from_nn_Module(Between(lambda x: x + (x > 0).double()).eval())
     with pytest.warns(NetLensWarning, match="jumps") as said:
         DeepLiftShap(n_samples=3, chunk=1)(flat, drawn(2, 3, 6, 8), logit(1))
     assert len(said) == 1
