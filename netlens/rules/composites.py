@@ -18,7 +18,7 @@ from netlens.flat.rules import Rule, Rules
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.calls import innermost
-from netlens.rules.dependence import carrying
+from netlens.rules.dependence import carrying, is_level
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import Role, role_of
 from netlens.rules.relevance_norms import centred_norm
@@ -123,15 +123,20 @@ class Composite(ABC):
         comes from elsewhere still takes its share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
-        active = carrying(flat.program, flat.inputs, signs=False)
+        active = carrying(flat.program, flat.inputs)
         weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
+        level: set[str] = set()  # signs, which change in jumps alone, as masks do
         takers = {}
         for step in flat.program.steps:
             role = role_of(step.layer)
             tensors = [key for key in step.reads if key not in sizes]
             if role in (Role.SOFTMAX, Role.SQUASHES) or (weighing.issuperset(tensors) and still_weighs(step, role)):
                 weighing.add(step.key)
+            if is_level(step.layer):
+                level.add(step.key)
             chosen = active.intersection(tensors) if step.key in active else set()
+            if role is Role.MULTIPLIES:
+                chosen = chosen - level or chosen
             if (role is Role.MULTIPLIES and self.gates == "constant") or (
                 role is Role.CONTRACTS and self.attention == "constant"
             ):

@@ -44,11 +44,8 @@ def uses(step: Step, active: Collection[str]) -> int:
     return sum(key in active for key in step.reads)
 
 
-def carrying(program: Program, keys: Iterable[str], signs: bool) -> set[str]:
-    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` and indices do not.
-
-    signs: whether a sign counts among real numbers, or as a mask.
-    """
+def carrying(program: Program, keys: Iterable[str]) -> set[str]:
+    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` and indices do not."""
     found, with_indices = set(keys), set()
     for step in program.steps:
         if step.hidden or not uses(step, found):
@@ -56,8 +53,7 @@ def carrying(program: Program, keys: Iterable[str], signs: bool) -> set[str]:
         if has_indices(step.layer):
             with_indices.add(step.key)
         indices = Dependence.picked(step) in (1, "indices") and step.reads[0] in with_indices
-        sign = name_of(innermost(step.layer)) in _SIGNS and not signs
-        if not (indices or sign or is_discrete(step.layer)):
+        if not (indices or is_discrete(step.layer)):
             found.add(step.key)
     return found
 
@@ -83,6 +79,11 @@ def is_discrete(layer: nn.Module) -> bool:
     given = [*inner.args, *inner.kwargs.values()] if isinstance(inner, Function) else []
     types = [value for value in given if isinstance(value, torch.dtype)]
     return any(not kind.is_floating_point and not kind.is_complex for kind in types)
+
+
+def is_level(layer: nn.Module) -> bool:
+    """Whether a layer gives real numbers that change in jumps alone, such as signs, by its name."""
+    return name_of(innermost(layer)) in _SIGNS
 
 
 def has_indices(layer: nn.Module) -> bool:

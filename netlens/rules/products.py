@@ -83,10 +83,10 @@ def chosen(
     rise = call(layer, reference, inputs) - call(layer, reference, others)
     switched = torch.zeros_like(rise, dtype=torch.bool)
     for mask, before in masks:
-        places = mask != before
+        changed = mask != before
         if name_of(innermost(layer)) == "setitem":  # x[mask] masks the first dimensions
-            places = places.view(*places.shape, *[1] * (rise.ndim - places.ndim))
-        switched |= places
+            changed = changed.view(*changed.shape, *[1] * (rise.ndim - changed.ndim))
+        switched |= changed
     changes = [
         (x - r).nan_to_num(0, 0, 0) if x.requires_grad and place not in places_of_masks else None  # masked by infinity
         for place, (x, r) in enumerate(pairs)

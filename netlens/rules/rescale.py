@@ -126,7 +126,7 @@ class Rescale:
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
         after = flat.program.reached(flat.inputs if wrt is None else [wrt])
         active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
-        live = carrying(flat.program, flat.inputs, signs=True)
+        live = carrying(flat.program, flat.inputs)
         for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
             if not active.takes(step) or step.hidden or step.key not in after or step.key == wrt:
                 continue

@@ -481,7 +481,7 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in CHOICES if name != "times signs"])
+@pytest.mark.parametrize("name", CHOICES)
 def test_choices_are_complete_under_deep_lift(name):
     network = Two(CHOICES[name]).double().eval()
     x, baseline = image(), image(1)
