@@ -60,8 +60,8 @@ _TYPES: tuple[tuple[tuple[type[nn.Module], ...], Role], ...] = (
 _FUNCTIONS = {
     Role.ARRANGES: """
         getitem getattr setitem chunk split tensor_split unbind stack hstack vstack dstack contiguous clone to expand
-        repeat tile repeat_interleave roll flip rot90 pad gather index_select masked_fill where tril triu narrow unfold dropout
-        pixel_shuffle pixel_unshuffle channel_shuffle max amax maximum min amin minimum take_along_dim
+        repeat tile repeat_interleave roll flip rot90 pad gather index_select masked_fill where tril triu narrow unfold
+        dropout pixel_shuffle pixel_unshuffle channel_shuffle max amax maximum min amin minimum take_along_dim
         sort msort topk kthvalue median mode cummax cummin
         adaptive_max_pool1d adaptive_max_pool3d max_pool1d max_pool3d _patch_merging_pad
     """,

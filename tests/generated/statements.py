@@ -228,7 +228,7 @@ TEMPLATES: tuple[Template, ...] = (
     _t("deviation", "{o} = {x} / (0.2 + {x}.std(1, keepdim=True))"),
     _t("var_mean", "v{i}, u{i} = torch.var_mean({x}, 1, keepdim=True)\n{o} = ({x} - u{i}) / (v{i} + 1).sqrt()"),
     _t("rms", "{o} = {x} * torch.rsqrt({x}.pow(2).mean(1, keepdim=True) + 0.5)"),
-    _t("cosine", "{o} = {x} * F.cosine_similarity({x}, {y}, dim=1).unsqueeze(1)"),
+    _t("cosine", "{o} = {x} * F.cosine_similarity({x}, {y}, dim=1).unsqueeze(1)", "", "jumps at 0"),
     _t(
         "attention",
         "t{i} = {x}.flatten(2).transpose(1, 2)\n"
