@@ -88,3 +88,8 @@ def test_importing_netlens_is_light() -> None:
     code = "import sys, netlens, netlens.lens, netlens.zoo; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"matplotlib", "matplotlib.pyplot", "pyimgy", "captum", "sklearn", "pandas"} & set(modules)
+
+
+def test_what_is_kept_of_a_flat_model_goes_when_its_network_changes():
+    kept = [path for path in SOURCES if "WeakKeyDictionary[FlatModel" in path.read_text()]
+    assert not kept, "use a Memo, which is emptied then"

@@ -57,15 +57,14 @@ class Suffix:
         earlier = [key for key in wanted if key not in after]
         if len(earlier) == len(wanted):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {wrt!r}, so it does not depend on it.")
-        with torch.no_grad():
-            known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
-        real_tensor(wrt, known[wrt])
-        of_samples = flat.program.reached(flat.inputs)
-        if wrt not in of_samples:
+        if wrt not in flat.program.reached(flat.inputs):
             raise NotApplicable(
                 f"{wrt!r} of {flat.name} does not depend on the input, so it has no rows of samples that could be "
                 "changed one by one; choose a layer that does."
             )
+        with torch.no_grad():
+            known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
+        real_tensor(wrt, known[wrt])
         mixed = [key for key in mixing(flat, x) if key in after and key != wrt]
         if mixed:
             raise NotApplicable(
@@ -73,7 +72,7 @@ class Suffix:
                 "variants which run together would change each other; give a norm running statistics, or take a method "
                 "of one run, such as Saliency."
             )
-        shared = frozenset(known) - of_samples
+        shared = frozenset(known) - flat.program.reached(flat.inputs)
         check_rows(flat, x, known)
         runner = fast(flat, keep=(*known, *wanted)) if many else flat
         return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))

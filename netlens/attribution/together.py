@@ -36,8 +36,11 @@ def together(
     """
     flat.follow()
     with torch.inference_mode(False), torch.no_grad():
+        for method in methods:
+            with suppress(NotApplicable):  # which that method itself will say when it is called
+                method.look(flat, x)
         own = owned(x)
-        points = _points(methods, flat, own, objective, wrt)
+        points = _points(methods, flat, objective, wrt)
         recording = empty = Recording(flat, own, objective)
         if points:
             # where a layer has no gradient, the method that reads it says so, and the others run by themselves
@@ -49,12 +52,11 @@ def together(
         yield own
 
 
-def _points(methods: Sequence[Method], flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> list[str]:
+def _points(methods: Sequence[Method], flat: FlatModel, objective: Objective, wrt: str) -> list[str]:
     """The layers at which any of the methods reads the gradient, in the order of the network."""
     wanted: set[str] = set()
     for method in methods:
         try:
-            method.look(flat, x)
             wanted.update(method.points(flat, flat.key(wrt)))
         except NotApplicable:  # that method itself will say so when it is called
             continue

@@ -9,7 +9,7 @@ El-Nouby et al. 2021, https://arxiv.org/abs/2106.09681
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netlens.flat import FlatModel
 from netlens.flat.layers import Concatenate, Function, MatMul, Permute, Reshape, Select, is_kind
+from netlens.flat.memo import Memo
 from netlens.flat.program import Step
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,6 +28,22 @@ _NAMES = """
     reshape_as view_as broadcast_to getattr
 """
 _MOVERS = frozenset(_NAMES.split())
+
+
+# of each network, the softmaxes that were found to weigh channels
+_FOUND: Memo[FlatModel, set[str]] = Memo()
+
+
+def weighing_channels(
+    flat: FlatModel, x: Tensor | None, softmaxes: Sequence[str], passes: Callable[[nn.Module], bool]
+) -> set[str]:
+    """Those of the softmaxes that weigh channels, told by a run of the first image of x (n, ...), once.
+
+    passes: which layers may stand between a softmax and its product. Without x, what was found before.
+    """
+    if x is not None and flat not in _FOUND:
+        _FOUND[flat] = over_channels(flat, x, {key: products(flat, key, passes) for key in softmaxes})
+    return _FOUND.get(flat, set())
 
 
 class Product(NamedTuple):
@@ -44,10 +61,22 @@ def products(flat: FlatModel, key: str, passes: Callable[[nn.Module], bool]) -> 
             continue
         if passes(step.layer):
             found += products(flat, step.key, passes)
-        elif step.reads[-1] != key:
-            dim = _summed(step, key)
-            found += [] if dim is None else [Product(step.reads[-1], dim)]
+        else:
+            found += _product(step, key)
     return found
+
+
+def _product(step: Step, key: str) -> list[Product]:
+    """The values with which a step multiplies the map at `key`, where it is known how."""
+    if _name(step.layer) != "einsum":
+        return [Product(step.reads[-1], -2)] if step.reads[-1] != key else []
+    assert isinstance(step.layer, Function)
+    terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
+    if len(terms) != 2 or len(step.reads) != 2 or step.reads[0] == step.reads[1]:
+        return []
+    own = step.reads.index(key)
+    summed, others = terms[own][-1:], terms[1 - own]
+    return [Product(step.reads[1 - own], others.index(summed) - len(others))] if summed and summed in others else []
 
 
 def over_channels(flat: FlatModel, x: Tensor, found: dict[str, list[Product]]) -> set[str]:
@@ -75,18 +104,6 @@ def over_channels(flat: FlatModel, x: Tensor, found: dict[str, list[Product]]) -
             for key in dead:
                 del values[key], numbers[key]
     return {key for key, some in found.items() if some and channels.issuperset(some)}
-
-
-def _summed(step: Step, key: str) -> int | None:
-    """The dimension of its last factor, counted from the end, along which a product with the map at `key` sums."""
-    if _name(step.layer) != "einsum":
-        return -2
-    assert isinstance(step.layer, Function)
-    terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
-    if len(terms) != len(step.reads):
-        return None
-    summed, others = terms[step.reads.index(key)][-1:], terms[-1]
-    return others.index(summed) - len(others) if summed and summed in others else None
 
 
 def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes: set[str]) -> Any:

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from netlens.attribution.attention.channels import over_channels, products
+from netlens.attribution.attention.channels import weighing_channels
 from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot, is_kind
-from netlens.flat.memo import Memo
 from netlens.flat.program import Step
 
 # what may stand between the softmax and the product without changing what the map says
 _PASSING = (nn.Dropout, nn.Identity, Reshape)
-
-
-# of each network, the softmaxes that were found to weigh channels
-_OVER_CHANNELS: Memo[FlatModel, set[str]] = Memo()
 
 
 def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:
@@ -45,9 +40,7 @@ def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = N
             f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
         )
         raise NotApplicable(f"{flat.name} has no attention maps (a softmax that multiplies values){why}.")
-    if x is not None and flat not in _OVER_CHANNELS:
-        _OVER_CHANNELS[flat] = over_channels(flat, x, {key: products(flat, key, _passes) for key in found})
-    channels = _OVER_CHANNELS.get(flat, set())
+    channels = weighing_channels(flat, x, found, _passes)
     if channels.issuperset(found):
         raise NotApplicable(
             f"{flat.name} has attention over channels only ({found[-1]!r} weighs channels, not tokens), and none of it "
