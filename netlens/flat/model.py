@@ -321,8 +321,8 @@ class FlatModel(nn.Module):
     def summary(self, *sizes: tuple[int, ...]) -> Summary:
         """Key, type, shape, parameters and receptive field of every layer, for inputs of these sizes.
 
-        By default for one image of the size that the network expects. Nothing is computed but shapes, if no part is
-        opaque.
+        By default for one image of the size that the network expects. Nothing is computed but shapes, unless some layer
+        needs numbers to tell its own.
         """
         self.follow()
         return summarise(self, *sizes)

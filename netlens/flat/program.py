@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from netlens.flat.guard import guarded, is_misread
 from netlens.flat.meter import meters
-from netlens.flat.norms import guarded, may_normalize
 from netlens.flat.reuse import may_overwrite, overwriters
 
 
@@ -68,7 +68,7 @@ class Program:
             read = [values[key] for key in step.reads]
             if visit is not None and (visited is None or step.key in visited):
                 value = guarded(visit.run, step, read) if recording else visit.run(step, read)
-            elif recording and step.key in self.normalizing:
+            elif recording and step.key in self.misread:
                 value = guarded(step.layer, *read)
             else:
                 value = in_place.get(step.key, step.layer)(*read)
@@ -81,9 +81,9 @@ class Program:
         return {key: values[key] for key in wanted}
 
     @cached_property
-    def normalizing(self) -> frozenset[str]:
-        """The keys of layers that may call a norm, whose gradient torch reads right in one layout only."""
-        return frozenset(step.key for step in self.steps if may_normalize(step.layer))
+    def misread(self) -> frozenset[str]:
+        """The keys of layers that may call what torch differentiates right in some memory layouts only."""
+        return frozenset(step.key for step in self.steps if is_misread(step.layer))
 
     def in_place(
         self, known: Collection[str], wanted: Sequence[str], visited: frozenset[str]

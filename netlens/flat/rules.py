@@ -14,10 +14,10 @@ from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.bound import Bound
+from netlens.flat.guard import guarded
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
 from netlens.flat.memo import Memo
-from netlens.flat.norms import guarded
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -98,19 +97,25 @@ def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, st
     if len(sizes) != len(flat.inputs):
         raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
     weights = weight_of(flat, torch.empty(0))
-    try:
-        # what depends on the data, as opaque parts do, needs data
-        computing = nullcontext() if flat.opaque else FakeTensorMode(allow_non_fake_inputs=True)
-        with computing, torch.no_grad():
+
+    def shapes() -> dict[str, str]:
+        with torch.no_grad():
             inputs = [torch.zeros(size, dtype=weights.dtype, device=weights.device) for size in sizes]
             values = flat.run(dict(zip(flat.inputs, inputs, strict=True)), list(flat.layers))
             return {key: _shape(value) for key, value in values.items()}
-    except Exception as error:  # whatever a layer makes of a size that it cannot take, the shapes are unknown
-        why = str(error).split("\n")[0]
-        raise NetLensError(
-            f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {why}; "
-            "give another size: flat.summary((1, channels, height, width))."
-        ) from error
+
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return shapes()
+    except Exception as failure:  # some layers need numbers, as opaque parts do and recurrent ones on a GPU
+        try:
+            return shapes()
+        except Exception as error:  # whatever a layer makes of a size that it cannot take, the shapes are unknown
+            why = str(error).split("\n")[0]
+            raise NetLensError(
+                f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {why}; "
+                "give another size: flat.summary((1, channels, height, width))."
+            ) from failure
 
 
 def _shape(value: Any) -> str:

@@ -68,7 +68,18 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
     for part in pure.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
-    return pure
+    return _differentiable(pure)
+
+
+def _differentiable(module: nn.Module) -> nn.Module:
+    """The module, whose recurrent layers keep what gradients need also where a GPU runs them.
+
+    cuDNN keeps it in train mode only, which without dropout computes the same.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            part.dropout, part.training = 0.0, True
+    return module
 
 
 def throwaway(module: nn.Module) -> nn.Module:
@@ -76,7 +87,7 @@ def throwaway(module: nn.Module) -> nn.Module:
 
     What its forward keeps, counts or switches (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) ends with it.
     """
-    return _Twin(keep_parameters=True, keep_state=False).module(module)
+    return _differentiable(_Twin(keep_parameters=True, keep_state=False).module(module))
 
 
 class _Twin:

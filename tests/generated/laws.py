@@ -67,7 +67,8 @@ def the_flat_model_is_the_network(module: Generated) -> None:
         flat = FlatModel.from_nn_Module(module.module())
         with torch.no_grad():
             first, second, wanted = flat(x), flat(x), module.module()(x)
-        assert torch.equal(first, second), f"two runs of {n} differ"
+        same = torch.equal(first, second) if module.device == "cpu" else close(first, second, 1e-12)
+        assert same, f"two runs of {n} differ"
         assert close(first, wanted, 1e-12), f"a run of {n} differs by {float((first - wanted).abs().max()):.1e}"
 
 

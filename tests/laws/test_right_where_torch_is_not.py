@@ -23,7 +23,7 @@ from netlens.attribution import (
     SmoothGradient,
 )
 from netlens.flat import FlatModel, Rule, Rules, vjp
-from netlens.flat.norms import guarded
+from netlens.flat.guard import guarded
 from netlens.objectives import logit
 
 CHANNELS = 6
@@ -305,7 +305,7 @@ def test_second_derivatives_are_right(norm):
 
 
 def test_torch_is_still_wrong():
-    """If this fails, torch has mended its norms, and `flat/norms.py` may go."""
+    """If this fails, torch has mended its norms, and `flat/guard.py` may go."""
     wrong = []
     for name in WRONG_IN_TORCH:
         dims, norm = NORMS[name]
@@ -316,3 +316,16 @@ def test_torch_is_still_wrong():
         if not all(torch.allclose(each, expected, rtol=1e-5, atol=1e-7) for each in found):
             wrong.append(name)
     assert wrong == WRONG_IN_TORCH
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, where torch's average pools are wrong")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_average_pools_on_a_gpu(stride: int) -> None:
+    network = nn.Sequential(nn.AvgPool2d(3, stride, 1), nn.Tanh()).double().cuda()
+    x = torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for device, format in (("cpu", torch.contiguous_format), ("cuda", torch.channels_last)):
+        flat = FlatModel.from_nn_Module(network.to(device))
+        point = x.to(device).contiguous(memory_format=format).requires_grad_()
+        found.append(torch.autograd.grad(flat(point).square().sum(), point)[0].cpu())
+    torch.testing.assert_close(found[1], found[0])

@@ -1,9 +1,10 @@
-"""Norms: the gradient that reaches one lies in memory as what the norm gave, whatever comes after it.
+"""Operations whose gradient torch gets wrong in some memory layouts are run in those that it gets right.
 
-torch (2.14.1, on the CPU) reads some gradients that lie otherwise in the wrong order, without a word: in a batch norm
-on maps or volumes of a batch of one, and in an instance norm on those of any batch. A gradient with the strides of what
-the norm gave is read right, always; a contiguous one is not, where what the norm gave lies otherwise. Layer, group and
-RMS norm, norms of rows and sequences, and all other layers that were tried read every layout right.
+On the CPU (torch 2.14.1), a norm reads some gradients that lie in memory otherwise than what it gave in the wrong
+order, without a word: a batch norm on maps or volumes of a batch of one, and an instance norm on those of any batch. A
+gradient with the strides of what the norm gave is read right, always; a contiguous one is not, where what the norm gave
+lies otherwise. On GPUs (torch 2.11), an average pool whose windows overlap is wrong on maps with channels last. Layer,
+group and RMS norm, norms of rows and sequences, and all other layers that were tried are right in every layout.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from torch.overrides import TorchFunctionMode
 from netlens.flat.foreign import is_foreign
 from netlens.flat.layers import Function, Wrapper
 
+_POOLS = frozenset((F.avg_pool2d,))
 _NORMS = frozenset((F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm, torch.native_batch_norm))
 
 T = TypeVar("T")
 
 
 def guarded(run: Callable[..., T], *args: Any) -> T:
-    """What `run(*args)` gives, where each norm that is called in it, at any depth, will get its gradient rightly laid.
+    """What `run(*args)` gives, where each such operation in it, at any depth, will have a right gradient.
 
     Of what runs as TorchScript nothing is seen.
     """
@@ -39,6 +41,8 @@ class _Guard(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func in _POOLS and isinstance(args[0], Tensor) and args[0].is_cuda:
+            args = (args[0].contiguous(), *args[1:])
         value = func(*args, **({} if kwargs is None else kwargs))
         if func in _NORMS:
             given = value[0] if isinstance(value, tuple) else value
@@ -53,10 +57,10 @@ def _laid_out(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | Non
     return gradient.new_empty_strided(gradient.shape, strides).copy_(gradient)
 
 
-def may_normalize(layer: nn.Module) -> bool:
-    """Whether a layer is such a norm, or may call one: opaque parts and code of the user's own may."""
+def is_misread(layer: nn.Module) -> bool:
+    """Whether a layer is such an operation, or may call one: opaque parts and code of the user's own may."""
     while isinstance(layer, Wrapper):
         layer = layer.inner
-    if isinstance(layer, Function) and layer.function in _NORMS:
+    if isinstance(layer, Function) and layer.function in _NORMS | _POOLS:
         return True
-    return any(isinstance(part, _NormBase) or is_foreign(part) for part in layer.modules())
+    return any(isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
