@@ -115,10 +115,14 @@ class Suffix:
 
     def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
         """The gradient (rows, ...) of that value at `at`."""
+        return self.slope(rows, at)[1]
+
+    def slope(self, rows: Sequence[int], at: Tensor) -> tuple[Tensor, Tensor]:
+        """That value (rows,) and its gradient (rows, ...) at `at`, of one run."""
         with differentiating():
             point = at.detach().requires_grad_()
             value = self.value(rows, point)
-            return differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
+            return value.detach(), differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
 
     def _taken(self, key: str, rows: Sequence[int]) -> Any:
         def take(value: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from tests.attribution.test_promises import small
 
 
 class Turned(nn.Module):
-    """A network that looks sharper at one side, by places that one matrix turns; `many` has a row of it each."""
+    """A network that looks sharper at one side, by places turned by one matrix; `many` has a row of it each."""
 
     def __init__(self, many: bool) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from netlens.attribution.cam import cam_layer
 from netlens.attribution.engine import per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import stream
+from netlens.attribution.path.rows import summed
+from netlens.attribution.perturbation.best import Best
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
@@ -30,8 +33,10 @@ class InformationBottleneck(Method):
 
     The activation R becomes Z = l R + (1 - l) noise, with normal noise of the mean and variance of R, and l in (0, 1)
     chosen for each entry by `n_steps` of Adam to maximise f(Z), averaged over `n_samples` draws, less `beta` times the
-    mean information KL(Z | R, noise) in nats; l is smooth over `sigma` places. `values` are that information in bits,
-    of the shape of the layer: their sum over channels is the paper's map, their whole sum the bits that are needed.
+    mean information KL(Z | R, noise) in nats; l is smooth over `sigma` places. Of all steps, the start among them,
+    the one counts that does best on the same draws, as `diagnostics["objective"]` says. `values` are that information
+    in bits, of the shape of the layer: their sum over channels is the paper's map, their whole sum the bits that are
+    needed.
 
     layer: where the noise comes in; with `wrt` a layer, it is that one. None takes the middle one of the layers, up to
     that of class activation maps, that all information passes: conv3_4 of a ResNet-50, as in the paper.
@@ -62,7 +67,7 @@ class InformationBottleneck(Method):
             return flat.key(wrt)
         return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
 
-    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
+    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         if self.n_steps < 1 or self.n_samples < 1 or self.beta < 0 or self.sigma < 0:
             raise NetLensError("n_steps and n_samples must be at least 1, and beta and sigma at least 0.")
         if self.learning_rate <= 0:
@@ -80,17 +85,22 @@ class InformationBottleneck(Method):
         mean, deviation = self._statistics(flat, x, key, at, dims)
         surprise = ((at - mean) / deviation).square()
         kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
+        noisy = _Noisy(suffix, at, mean, deviation, self.n_samples, self.seed, Chunks(self.chunk))
         raised = torch.full_like(at, 5.0)  # almost all information passes at first
-        adam, chunks = torch.optim.Adam([raised], lr=self.learning_rate), Chunks(self.chunk)
-        for step in range(self.n_steps):
+        adam, best = torch.optim.Adam([raised], lr=self.learning_rate), Best()
+        for step in range(self.n_steps + 1):
             with differentiating():
                 share = _blurred(torch.sigmoid(raised.requires_grad_()), dims, kernels)
-                nats = information(share, surprise).flatten(1).mean(1)
-                gain = self._gain(suffix, at, share.detach(), mean, deviation, step, chunks)
-                (slope,) = torch.autograd.grad([nats, share], raised, [torch.full_like(nats, self.beta), -gain])
-            raised.requires_grad_(False).grad = slope
-            adam.step()
-        return information(_blurred(torch.sigmoid(raised), dims, kernels), surprise) / math.log(2)
+                nats = information(share, surprise)
+                price = nats.flatten(1).mean(1)
+            # all are judged on the noise of the first step: each step's own would favor those that were lucky in it
+            best.offer(noisy.value(share.detach(), 0) - self.beta * price.detach(), nats.detach())
+            if step < self.n_steps:
+                gain = noisy.gain(share.detach(), step)
+                (slope,) = torch.autograd.grad([price, share], raised, [torch.full_like(price, self.beta), -gain])
+                raised.requires_grad_(False).grad = slope
+                adam.step()
+        return best.candidate / math.log(2), {"objective": best.value}
 
     def _statistics(
         self, flat: FlatModel, x: Tensor, key: str, at: Tensor, dims: tuple[int, ...]
@@ -112,29 +122,53 @@ class InformationBottleneck(Method):
         least = deviation.flatten(1).mean(1).view(-1, *[1] * (at.ndim - 1)) / 100
         return mean, torch.maximum(deviation, least.clamp(min=torch.finfo(at.dtype).tiny))
 
-    def _gain(
-        self, suffix: Suffix, at: Tensor, share: Tensor, mean: Tensor, deviation: Tensor, step: int, chunks: Chunks
-    ) -> Tensor:
-        """The slope of f(Z), averaged over draws of the noise, with respect to the share of R in Z."""
-        n = len(at)
-        shape = at.shape[1:]
+
+@dataclass(frozen=True)
+class _Noisy:
+    """f(Z), averaged over draws of the noise, as a function of the share of R in Z."""
+
+    suffix: Suffix
+    at: Tensor  # (n, ...), R
+    mean: Tensor
+    deviation: Tensor
+    n_samples: int
+    seed: int
+    chunks: Chunks
+
+    def value(self, share: Tensor, step: int) -> Tensor:
+        """(n,): by the draws of this step."""
+
+        def value(rows: list[int], mixed: Tensor, noise: Tensor) -> Tensor:
+            return self.suffix.value(rows, mixed).to(self.at)
+
+        return self._averaged(value, share, step)
+
+    def gain(self, share: Tensor, step: int) -> Tensor:
+        """(n, ...): its slope with respect to the share."""
+
+        def slope(rows: list[int], mixed: Tensor, noise: Tensor) -> Tensor:
+            return self.suffix.gradient(rows, mixed) * (self.at[rows] - noise)
+
+        return self._averaged(slope, share, step)
+
+    def _averaged(self, what: Callable[[list[int], Tensor, Tensor], Tensor], share: Tensor, step: int) -> Tensor:
+        n = len(self.at)
 
         def work(first: int, last: int) -> Tensor:
             rows = [row % n for row in range(first, last)]
-            draws = {draw: self._noise(shape, step, draw) for draw in range(first // n, (last - 1) // n + 1)}
-            drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(at)
-            noise = _rows(mean, rows) + _rows(deviation, rows) * drawn
-            mixed = share[rows] * at[rows] + (1 - share[rows]) * noise
-            slope = suffix.gradient(rows, mixed.to(suffix.at)) * (at[rows] - noise)
-            return torch.zeros_like(at).index_add_(0, torch.tensor(rows, device=at.device), slope)
+            draws = {draw: self._drawn(step, draw) for draw in range(first // n, (last - 1) // n + 1)}
+            drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(self.at)
+            noise = _rows(self.mean, rows) + _rows(self.deviation, rows) * drawn
+            mixed = share[rows] * self.at[rows] + (1 - share[rows]) * noise
+            return summed(what(rows, mixed.to(self.suffix.at), noise), rows, n)
 
-        total = sum(chunks.over(self.n_samples * n, work))
+        total = sum(self.chunks.over(self.n_samples * n, work))
         assert isinstance(total, Tensor)
         return total / self.n_samples
 
-    def _noise(self, shape: torch.Size, step: int, draw: int) -> Tensor:
+    def _drawn(self, step: int, draw: int) -> Tensor:
         # the same for all samples, so that a batch equals its samples one by one
-        return torch.randn(shape, generator=stream(self.seed, step, draw), dtype=torch.float64)
+        return torch.randn(self.at.shape[1:], generator=stream(self.seed, step, draw), dtype=torch.float64)
 
 
 def information(share: Tensor, surprise: Tensor) -> Tensor:

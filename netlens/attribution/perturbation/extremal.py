@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.scale_space import ScaleSpace
+from netlens.attribution.perturbation.best import Best
+from netlens.attribution.perturbation.climb import Climb
 from netlens.attribution.perturbation.masked import Masked
-from netlens.attribution.perturbation.smooth_mask import SmoothMask, area_penalty
+from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.chunks import in_chunks
@@ -23,8 +26,6 @@ from netlens.objectives import Objective
 
 Variant = Literal["preserve", "delete", "dual"]
 _LEVELS = 8  # of blur, between which a mask interpolates
-_MOMENTUM = 0.9
-_ELSEWHERE = 0.75  # of cells outside the disc at the start, so that ascent can still choose others
 _PLACES = 9  # along each side, at which discs are tried
 
 
@@ -39,13 +40,14 @@ class ExtremalPerturbation(Method):
     what is not shown fades to these instead. Masks are smooth over `sigma`, from `grid_size` cells along the longer
     side. Both widths are parts of the longer side.
 
-    Gradient ascent with momentum on the share of f(x) - f(all perturbed) that is reached, less `penalty` times the mean
-    square by which the sorted mask misses 0 and 1 of that area, a weight that grows from 0. It starts at the disc of
-    about that area, among discs all over the image, that does the most. `diagnostics` give the area and the objective
-    that each mask reaches, (N, areas).
+    Each cell has a score, and those of the highest scores make the mask, as many as the area asks for. Ascent with
+    momentum moves the scores along what a bump at each cell would add to f, by up to `learning_rate` in a step. It
+    starts at the disc of that area, among discs all over the image, that does the most, and sets out again and again
+    from the best mask so far, which is what it returns: more steps never do worse. `diagnostics` give the area and the
+    objective that each mask reaches, (N, areas).
 
-    Fong et al. 2019, https://arxiv.org/abs/1910.08485; with f as a share, its options suit objectives of any scale.
-    From a mask of 1, where the paper starts, ascent often ends at much less of the objective.
+    Fong et al. 2019, https://arxiv.org/abs/1910.08485, move the mask itself and draw it to its area by a penalty, whose
+    last step is often worse than that disc.
     """
 
     areas: float | Sequence[float] = 0.1
@@ -55,8 +57,7 @@ class ExtremalPerturbation(Method):
     sigma: float = 21 / 224
     blur: float = 20 / 224
     baselines: float | Tensor | None = None
-    penalty: float = 300.0
-    learning_rate: float = 0.0001
+    learning_rate: float = 0.03
     chunk: int | None = None
     reduction = "cam"
 
@@ -78,40 +79,41 @@ class ExtremalPerturbation(Method):
     def _ascend(self, masked: Masked, rows: list[int], areas: Tensor) -> tuple[Tensor, Tensor]:
         """The best masks (rows, *sizes) of these samples and areas, and the objective under them."""
         levels = self._levels(masked, rows)
-        clear, gone = (masked.suffix.value(rows, level).to(areas) for level in (levels[0], levels[-1]))
-        scale = (clear - gone).abs()
-        scale = scale.masked_fill(scale == 0, 1).view(-1, *[1] * (masked.at.ndim - 1))
         smooth = SmoothMask.of(masked.sizes, self.grid_size, self.sigma, areas)
-        # whether the mask hides, and how the objective counts there: what is optimised is a share with every variant
+        # whether the mask hides, and how the objective counts there
         both = [(False, 0.5), (True, -0.5)]
         sides = {"preserve": [(False, 1.0)], "delete": [(True, -1.0)], "dual": both}[self.variant]
 
-        def ends_of(masks: Tensor) -> list[Tensor]:
-            return [_between(levels, masked.spread(1 - masks if hides else masks)) for hides, _ in sides]
+        def shown(masks: Tensor, hides: bool) -> Tensor:
+            return _between(levels, masked.spread(1 - masks if hides else masks))
 
-        def goodness(cells: Tensor) -> Tensor:
-            values = [masked.suffix.value(rows, end).to(areas) for end in ends_of(smooth(cells))]
-            return sum(sign * value for value, (_, sign) in zip(values, sides, strict=True))  # type: ignore[return-value]
+        def reached(scores: Tensor) -> Tensor:
+            masks = smooth.of_area(scores, areas)
+            values = [sign * masked.suffix.value(rows, shown(masks, hides)).to(areas) for hides, sign in sides]
+            return torch.stack(values).sum(0)
 
-        cells = _best(goodness, _discs(smooth.cells, areas))
-        speed = torch.zeros_like(cells)
-        for step in range(self.n_steps):
-            with differentiating():
-                cells.requires_grad_()
-                masks = smooth(cells)
-                ends = ends_of(masks)
-                slopes = [
-                    sign * masked.suffix.gradient(rows, end) / scale for end, (_, sign) in zip(ends, sides, strict=True)
-                ]
-                missed = area_penalty(masks, areas)
-                weight = torch.full_like(missed, -self.penalty * step / self.n_steps)
-                (slope,) = torch.autograd.grad([*ends, missed], cells, [*slopes, weight])
-            # the slope of one cell falls with their number, but its way from 1 to 0 does not
-            speed = _MOMENTUM * speed + slope * cells[0].numel()
-            cells = (cells.detach() + self.learning_rate * speed).clamp(0, 1)
-        masks = smooth(cells)
-        shown = _between(levels, masked.spread(1 - masks if self.variant == "delete" else masks))
-        return masks.reshape(-1, *masked.sizes), masked.suffix.value(rows, shown).to(areas)
+        def sloped(scores: Tensor) -> tuple[Tensor, Tensor]:
+            """What is reached, and what bumps at each of the cells would add to it."""
+            masks = smooth.of_area(scores, areas)
+            total, slope = torch.zeros_like(areas), torch.zeros_like(masks)
+            for hides, sign in sides:
+                with differentiating():
+                    point = masks.detach().requires_grad_()
+                    end = shown(point, hides)
+                    value, at_end = masked.suffix.slope(rows, end)
+                    (found,) = torch.autograd.grad(end, point, sign * at_end)
+                total, slope = total + sign * value.to(areas), slope + found
+            return total, smooth.gain(slope)
+
+        start = Best()
+        for scores in _discs(smooth.cells, areas):
+            start.offer(reached(scores), scores)
+        climb = Climb(start.candidate, self.learning_rate)
+        for _ in range(self.n_steps):
+            climb.step(*sloped(climb.at))
+        masks = smooth.of_area(climb.best, areas)
+        objective = masked.suffix.value(rows, shown(masks, self.variant == "delete"))
+        return masks.reshape(-1, *masked.sizes), objective.to(areas)
 
     def _levels(self, masked: Masked, rows: list[int]) -> list[Tensor]:
         """The activations (rows, ...) from untouched to wholly perturbed, in equal steps."""
@@ -135,40 +137,23 @@ class ExtremalPerturbation(Method):
             raise NetLensError(f"areas are parts of the image between 0 and 1, one or several, not {self.areas!r}.")
         if self.n_steps < 1 or self.grid_size < 1 or self.sigma <= 0 or self.blur <= 0:
             raise NetLensError("n_steps and grid_size must be at least 1, and sigma and blur above 0.")
-        if self.learning_rate <= 0 or self.penalty < 0:
-            raise NetLensError("learning_rate must be above 0, and penalty at least 0.")
+        if self.learning_rate <= 0:
+            raise NetLensError(f"learning_rate must be above 0, not {self.learning_rate}.")
         return areas
 
 
 def _discs(sizes: tuple[int, int], areas: Tensor) -> Iterator[Tensor]:
-    """Cells (rows, *sizes) that are highest in a disc, for each of the places."""
+    """Scores (rows, *sizes) that fall from the middle of a disc, by 1 up to its border, for each of the places."""
     axes = [torch.arange(size, device=areas.device) + 0.5 for size in sizes]
-    # bumps reach beyond their cells, so that half as many raise a mask of about the area
-    counts = (areas * (sizes[0] * sizes[1] / 2)).round().clamp(min=1)
+    radius = (areas * (sizes[0] * sizes[1] / math.pi)).sqrt()
     for y, x in product(*[_spaced(size) for size in sizes]):
-        distance = torch.hypot(axes[0][:, None] - y, axes[1] - x).flatten()
-        nearest = distance.argsort(stable=True).argsort()  # at borders, too, discs are of this area
-        yield ((nearest < counts[:, None]).to(areas) * (1 - _ELSEWHERE) + _ELSEWHERE).unflatten(1, sizes)
+        distance = torch.hypot(axes[0][:, None] - y, axes[1] - x)
+        yield -distance.to(areas) / radius[:, None, None]
 
 
 def _spaced(size: int) -> list[float]:
     count = min(_PLACES, size)
     return [(place + 0.5) * size / count for place in range(count)]
-
-
-def _best(goodness: Callable[[Tensor], Tensor], candidates: Iterable[Tensor]) -> Tensor:
-    """The candidate (rows, ...) that does best, for each row by itself; the first of equals."""
-    best, chosen = None, None
-    for cells in candidates:
-        found = goodness(cells)
-        if best is None or chosen is None:
-            best, chosen = found, cells
-            continue
-        better = found > best
-        best = torch.where(better, found, best)
-        chosen = torch.where(better.view(-1, *[1] * (cells.ndim - 1)), cells, chosen)
-    assert chosen is not None
-    return chosen
 
 
 def _between(levels: Sequence[Tensor], shown: Tensor) -> Tensor:

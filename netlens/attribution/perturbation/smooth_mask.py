@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EQUAL = 1e-6  # of masks, whose values are between 0 and 1
+_EQUAL = 1e-6  # of the largest score
 _COLDNESS = 20.0  # of the smooth maximum: one over its temperature
 
 
@@ -26,6 +26,7 @@ class SmoothMask:
     sizes: tuple[int, int]
     cells: tuple[int, int]
     kernel: Tensor  # (h, w) of odd sides
+    whole: Tensor  # (1, *cells): what cells of 1 give
 
     @classmethod
     def of(cls, sizes: Sequence[int], grid_size: int, sigma: float, like: Tensor) -> SmoothMask:
@@ -40,14 +41,48 @@ class SmoothMask:
             offsets.append(torch.arange(-radius, radius + 1, dtype=torch.float64) * step)
         distance = torch.hypot(offsets[0][:, None], offsets[1]) / (sigma * longer)
         kernel = torch.exp(-2 * (distance - 0.5).clamp(min=0).square()).to(like)
-        return cls((height, width), (cells[0], cells[1]), kernel)
+        smooth = cls((height, width), (cells[0], cells[1]), kernel, kernel.new_ones(1, *cells))
+        return replace(smooth, whole=smooth._maximum(smooth.whole))
 
     def __call__(self, cells: Tensor) -> Tensor:
         """(rows, height, width)."""
-        smooth = self._maximum(cells) / self._maximum(torch.ones_like(cells[:1]))
-        masks = F.interpolate(smooth[:, None], self.sizes, mode="bilinear")[:, 0]
+        return self._resized(self._maximum(cells))
+
+    def _resized(self, maximum: Tensor) -> Tensor:
+        """(rows, height, width): masks of the smooth maximum at the cells."""
+        masks = F.interpolate((maximum / self.whole)[:, None], self.sizes, mode="bilinear")[:, 0]
         # a lone bump overshoots by a percent; it is cut off without its slope, for a mask of 1 has to be able to fall
         return masks - (masks.detach() - 1).clamp(min=0)
+
+    def of_area(self, scores: Tensor, areas: Tensor) -> Tensor:
+        """Masks (rows, height, width) of these mean values (rows,), of the cells (rows, *cells) of the highest scores.
+
+        As many of these cells are 1 as the area asks for, and all others 0; a mask lies between those of one cell less
+        and one cell more. Where a score is broken, so is the mask.
+        """
+        flat, goals = scores.flatten(1), areas.to(scores)[:, None, None]
+        # scores that are equal but for rounding have the order of their places, whatever batch they were computed in
+        size = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+        order = (flat / (_EQUAL * size)).round().argsort(dim=1, descending=True, stable=True)
+        rank = order.argsort(dim=1).view_as(scores)
+        low, high = torch.zeros_like(rank[:, :1, :1]), torch.full_like(rank[:, :1, :1], flat.shape[1])
+        for _ in range(flat.shape[1].bit_length()):
+            middle = (low + high) // 2
+            masks = self._resized(self._maximum_of_ones((rank < middle).to(scores)))
+            large = masks.mean((1, 2), keepdim=True) > goals
+            low, high = torch.where(large, low, middle), torch.where(large, middle, high)
+        less, more = (self((rank < count).to(scores)) for count in (low, low + 1))
+        small, large = (masks.mean((1, 2), keepdim=True) for masks in (less, more))
+        share = ((goals - small) / (large - small)).clamp(0, 1)
+        return less + share * (more - less) + 0 * flat.sum(1)[:, None, None]
+
+    def gain(self, slope: Tensor) -> Tensor:
+        """(rows, *cells): what a bump at each cell gives, were there no others, by the slope (rows, height, width) of
+        the masks; as parts of the most."""
+        around = F.interpolate(slope[:, None], self.cells, mode="area")
+        padding = [side // 2 for side in self.kernel.shape]
+        gain = F.conv2d(around, self.kernel[None, None], padding=padding)[:, 0]
+        return gain / gain.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(gain.dtype).tiny)
 
     def _maximum(self, cells: Tensor) -> Tensor:
         """(rows, h, w): the smooth maximum over the bumps that reach a cell."""
@@ -56,16 +91,12 @@ class SmoothMask:
         bumps = around * self.kernel.reshape(-1, 1)
         return (bumps * torch.softmax(_COLDNESS * bumps, 1)).sum(1).view_as(cells)
 
-
-def area_penalty(masks: Tensor, areas: Tensor) -> Tensor:
-    """(rows,): how far each mask (rows, height, width) is from one that is 1 at a part `areas` (rows,) of its places.
-
-    The mean square of the sorted mask less the sorted goal: it is 0 for any mask of 0 and 1 and the right area.
-    """
-    # places that differ by rounding alone are equals; a lot, always the same, says which of them is to be 1
-    lot = torch.randperm(masks[0].numel(), generator=torch.Generator().manual_seed(0)).to(masks.device)
-    drawn = masks.flatten(1)[:, lot]
-    ordered = drawn.gather(1, (drawn.detach() / _EQUAL).round().sort(dim=1, stable=True).indices)
-    ones = (areas * ordered.shape[1]).round()
-    rank = torch.arange(ordered.shape[1], 0, -1, device=masks.device)
-    return (ordered - (rank <= ones[:, None]).to(ordered)).square().mean(1)
+    def _maximum_of_ones(self, cells: Tensor) -> Tensor:
+        """The same for cells that are 0 or 1, in less time: of these, each sum of the maximum is a convolution."""
+        weights = torch.exp(_COLDNESS * self.kernel)
+        sums = F.conv2d(
+            cells[:, None],
+            torch.stack([self.kernel * weights, weights - 1])[:, None],
+            padding=[side // 2 for side in self.kernel.shape],
+        )
+        return sums[:, 0] / (sums[:, 1] + self.kernel.numel())

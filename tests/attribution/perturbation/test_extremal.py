@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import ExtremalPerturbation
 from netlens.attribution.perturbation.extremal import _between
-from netlens.attribution.perturbation.smooth_mask import SmoothMask, area_penalty
+from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.heatmaps import ResultError
@@ -164,13 +164,6 @@ def test_a_mask_of_ones_is_1_everywhere_and_can_fall(sizes):
     (slope,) = torch.autograd.grad(masks.sum(), cells)
     assert slope.min() > 0
     assert_close(smooth(torch.zeros_like(cells)), torch.zeros_like(masks), rtol=0, atol=0)
-
-
-def test_the_area_penalty_with_a_pencil():
-    areas = torch.tensor([0.5, 0.25, 0.5], dtype=torch.float64)
-    masks = torch.tensor([[[0, 1], [1, 0]], [[0, 1], [1, 0]], [[0.5, 1], [0.25, 0]]], dtype=torch.float64)
-    # sorted, the second misses one of its zeros; the third (0, 1/4, 1/2, 1) misses by 1/4 and 1/2
-    assert area_penalty(masks, areas).tolist() == [0, 1 / 4, (1 / 16 + 1 / 4) / 4]
 
 
 # the perturbation

@@ -20,6 +20,7 @@ from netlens.attribution import (
     superpixels,
 )
 from netlens.attribution.perturbation.masks import default_mask, numbered
+from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -165,6 +166,8 @@ def test_no_run_is_wasted_and_none_is_larger_than_the_chunk(method, runs, cases)
 
     flat = case.flat.prepend("counting", Counting())
     mask = patches(15, 20, 6)
+    mixing(flat, case.x)  # it is told once that samples do not change each other
+    batches.clear()
     replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0), wrt="counting")
     assert sum(batches) == 3 + (1 + 1 + 2)  # what comes before runs once, and once more to tell whose the rows are
     batches.clear()

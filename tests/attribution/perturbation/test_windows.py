@@ -13,6 +13,7 @@ from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
 from netlens.attribution import suffix as suffix_module
 from netlens.attribution import windows as windows_module
 from netlens.attribution.perturbation.boxes import Box, boxes
+from netlens.attribution.samples import mixing
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
 from netlens.flat import FlatModel, Hooks
@@ -197,6 +198,9 @@ def test_what_comes_before_the_layer_of_ablation_and_score_cam_runs_once(convent
             return x * dead
 
     flat = flat.insert_after("trunk.3", "killing", Killing())
+    mixing(flat, case.x)  # it is told once that samples do not change each other
+    early.clear()
+    late.clear()
     METHODS["ablation_cam"](layer="killing")(flat, case.x, logit(0))
     assert sum(early) == 3 + (1 + 1 + 2)  # once more, of two samples alone and together, to tell whose the rows are
     # each of the six channels that live, and the samples themselves

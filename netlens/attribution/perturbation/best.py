@@ -1,0 +1,42 @@
+"""The best of what an optimizer comes by, for each sample by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Best:
+    """Keeps of candidates (n, ...) those rows that reach the highest value (n,); the first of equals.
+
+    >>> best = Best()
+    >>> best.offer(torch.tensor([1.0, 5.0]), torch.tensor([10.0, 50.0]))
+    >>> best.offer(torch.tensor([2.0, 4.0]), torch.tensor([20.0, 40.0]))
+    >>> best.candidate.tolist(), best.value.tolist()
+    ([20.0, 50.0], [2.0, 5.0])
+    """
+
+    _kept: list[Tensor] = field(default_factory=list)
+
+    @property
+    def value(self) -> Tensor:
+        return self._kept[0]
+
+    @property
+    def candidate(self) -> Tensor:
+        return self._kept[1]
+
+    def offer(self, value: Tensor, candidate: Tensor) -> None:
+        """Take the rows that are better than all before; where the value of the first is broken, they become NaN."""
+        as_rows = (-1, *[1] * (candidate.ndim - 1))
+        if not self._kept:
+            self._kept = [value, candidate.masked_fill(~value.isfinite().view(as_rows), torch.nan)]
+            return
+        better = value > self.value
+        self._kept = [
+            torch.where(better, value, self.value),
+            torch.where(better.view(as_rows), candidate, self.candidate),
+        ]
