@@ -66,7 +66,8 @@ def takes_one(flat: FlatModel, x: Tensor) -> str | None:
     known, about = _TAKES_ONE.setdefault(flat, {}), _about(x)
     if about not in known:
         one, two = x[:1].clone(), x[:1].repeat(2, *[1] * (x.ndim - 1))
-        alone, both = (_tried(flat, some, flat.program.outputs) for some in (one, two))
+        told = [key for key in flat.program.outputs if key in flat.program.reached(flat.inputs)]
+        alone, both = (_tried(flat, some, told) for some in (one, two))
         known[about] = None if isinstance(alone, Exception) else _refusal(both, alone)
     return known[about]
 
@@ -161,12 +162,11 @@ def _tried(flat: FlatModel, x: Tensor, keys: Sequence[str], tap: Tap | None = No
 def _refusal(both: dict[str, Any] | Exception, alone: dict[str, Any]) -> str | None:
     if isinstance(both, Exception):
         return str(both).strip().split("\n")[0]
-    pairs = zip(pytree.tree_leaves(both), pytree.tree_leaves(alone), strict=False)
-    as_few = any(
-        isinstance(two, Tensor) and two.is_floating_point() and two.ndim and two.shape == one.shape
-        for two, one in pairs
+    two, one = (
+        [leaf.shape for leaf in pytree.tree_leaves(run) if isinstance(leaf, Tensor) and leaf.ndim]
+        for run in (both, alone)
     )
-    return "it gives no more for two samples than for one." if as_few else None
+    return "it gives no more for two samples than for one." if two == one and two else None
 
 
 def _found_mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:

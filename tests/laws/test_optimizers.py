@@ -49,7 +49,7 @@ TARGETS = [3, 0, 1]
 
 def plain_discs(flat: FlatModel, x: Tensor, target: int, variant: str, area: float) -> Tensor:
     """(81,): the objective under discs of this area with the edge that all masks have, made cell by cell."""
-    method = ExtremalPerturbation(area, variant)
+    method = ExtremalPerturbation(area, variant, grid_size=12)
     masked = Masked.of(flat, x, logit(target), "input", 0.0)
     levels = method._levels(masked, [0])
     smooth = SmoothMask.of(masked.sizes, method.grid_size, method.sigma, x.new_tensor([area]))
@@ -81,7 +81,7 @@ def test_a_mask_is_never_worse_than_any_plain_disc_and_no_worse_with_more_steps(
     sign = SIGNS[variant]
     reached = []
     for n_steps in (1, 27, 60, 90):
-        result = ExtremalPerturbation(0.15, variant, n_steps)(flat, x, logit(TARGETS))
+        result = ExtremalPerturbation(0.15, variant, n_steps, grid_size=12)(flat, x, logit(TARGETS))
         assert_close(result.diagnostics["area"], torch.full_like(result.diagnostics["area"], 0.15), rtol=1e-9, atol=0)
         reached.append(sign * result.diagnostics["objective"][:, 0])
     for i, target in enumerate(TARGETS):
@@ -96,7 +96,7 @@ def test_dual_masks_get_no_worse_in_what_they_are_optimized_for(network):
     flat, x = network
     values = []
     for n_steps in (1, 8, 40):
-        masks = ExtremalPerturbation(0.15, "dual", n_steps, baselines=0.0)(flat, x, logit(TARGETS)).values
+        masks = ExtremalPerturbation(0.15, "dual", n_steps, grid_size=12, baselines=0.0)(flat, x, logit(TARGETS)).values
         kept, gone = (
             flat(some).gather(1, torch.tensor(TARGETS)[:, None])[:, 0] for some in (x * masks, x * (1 - masks))
         )

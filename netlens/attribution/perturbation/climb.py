@@ -46,6 +46,6 @@ def _share(phase: int) -> float:
     From one place, steps of one size lead the same way again.
 
     >>> [round(_share(phase), 2) for phase in range(5)]
-    [1.0, 0.17, 2.97, 0.51, 8.79]
+    [1.0, 0.17, 2.97, 0.51, 8.8]
     """
     return 10 ** (2 * ((0.5 + phase * _GOLDEN) % 1) - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -105,9 +106,11 @@ class ExtremalPerturbation(Method):
                 total, slope = total + sign * value.to(areas), slope + found
             return total, smooth.gain(slope)
 
-        start = Best()
-        for scores in _discs(smooth.cells, areas):
-            start.offer(reached(scores), scores)
+        start, of_input = Best(), masked.suffix.wrt in masked.suffix.flat.inputs
+        # of discs that do nearly as well, rounding would choose any; what a layer gave under autocast is rounded already
+        with torch.autocast(areas.device.type, enabled=False) if of_input else nullcontext():
+            for scores in _discs(smooth.cells, areas):
+                start.offer(reached(scores), scores)
         climb = Climb(start.candidate, self.learning_rate)
         for _ in range(self.n_steps):
             climb.step(*sloped(climb.at))
