@@ -107,7 +107,7 @@ class ExtremalPerturbation(Method):
             return total, smooth.gain(slope)
 
         start, of_input = Best(), masked.suffix.wrt in masked.suffix.flat.inputs
-        # of discs that do nearly as well, rounding would choose any; what a layer gave under autocast is rounded already
+        # of discs that do nearly as well, rounding would choose any; under autocast, layers are rounded already
         with torch.autocast(areas.device.type, enabled=False) if of_input else nullcontext():
             for scores in _discs(smooth.cells, areas):
                 start.offer(reached(scores), scores)
