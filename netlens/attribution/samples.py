@@ -171,10 +171,12 @@ def _refusal(both: dict[str, Any] | Exception, alone: dict[str, Any]) -> str | N
 
 def _found_mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     pair, outputs = pair_like(x), flat.program.outputs
-    runs = [_tried(flat, some, outputs) for some in (pair[:1], pair[1:], pair)]
+    # what an opaque part mixes may be seen in the output for some samples only
+    watched = tuple(dict.fromkeys((*outputs, *flat.opaque)))
+    runs = [_tried(flat, some, watched) for some in (pair[:1], pair[1:], pair)]
     if not _mixed(*runs):
         return ()
-    again = _tried(flat, pair, outputs)
+    again = _tried(flat, pair, watched)
     if _mixed_leaves(again, runs[2], None):  # it draws lots, so that no two runs tell anything
         return ()
     keys = [step.key for step in flat.program.steps if not step.hidden]
