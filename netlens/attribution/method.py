@@ -22,6 +22,7 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import grid_of
 from netlens.flat.chunks import sized
 from netlens.flat.intake import weight_of
+from netlens.flat.source import unchanged
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective
 from netlens.results import Attribution, Provenance
@@ -86,7 +87,7 @@ class Method(ABC):
         self.look(flat, x)
         key = self.at(flat, wrt)
         # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), unchanged():
             # only under autocast it may be of another type, and there the weights' own is as good
             x = owned(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)

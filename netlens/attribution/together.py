@@ -16,6 +16,7 @@ from netlens.attribution.samples import whole_or_singly
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
+from netlens.flat.source import unchanged
 from netlens.objectives import Objective
 
 
@@ -35,7 +36,7 @@ def together(
     ...     cam, saliency = (method(flat, x, objective) for method in methods)
     """
     flat.follow()
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), unchanged():
         for method in methods:
             with suppress(NotApplicable):  # which that method itself will say when it is called
                 method.look(flat, x)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +62,11 @@ def is_misread(layer: nn.Module) -> bool:
     """Whether a layer is such an operation, or may call one: opaque parts and code of the user's own may."""
     while isinstance(layer, Wrapper):
         layer = layer.inner
-    if isinstance(layer, Function) and layer.function in _NORMS | _POOLS:
-        return True
-    return any(isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
+    if layer not in _MISREAD:
+        called = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
+        parts = (isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
+        _MISREAD[layer] = called or any(parts)
+    return _MISREAD[layer]
+
+
+_MISREAD: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.bound import Bound
-from netlens.flat.guard import guarded
+from netlens.flat.guard import guarded, is_misread
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper, is_kind
 from netlens.flat.memo import Memo
@@ -122,11 +122,15 @@ class Ruled(Wrapper):
         return self.layer
 
     def forward(self, *reads: Any) -> Any:
-        leaves, structure = pytree.tree_flatten(reads)
-        inputs = [value for value in leaves if isinstance(value, Tensor)]
-        if not torch.is_grad_enabled() or not any(value.requires_grad for value in inputs):
+        if not torch.is_grad_enabled():
             return self.layer(*reads)
-        layer = self.layer if len(inputs) == len(reads) else Bound(self.layer, leaves, structure)
+        layer, inputs = self.layer, list(reads)
+        if not all(isinstance(value, Tensor) for value in reads):
+            leaves, structure = pytree.tree_flatten(reads)
+            inputs = [value for value in leaves if isinstance(value, Tensor)]
+            layer = Bound(self.layer, leaves, structure)
+        if not any(value.requires_grad for value in inputs):
+            return self.layer(*reads)
         # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
         own = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
         with torch.set_grad_enabled(self.rule.graph):
@@ -136,7 +140,13 @@ class Ruled(Wrapper):
                 f"a packed sequence, as a layer of type {type(self.inner).__name__} gives it, has no rule; give the "
                 "network sequences of one length, or take a method that needs gradients alone."
             )
-        if not isinstance(output, Tensor) and not self.rule.several:
+        if isinstance(output, Tensor):
+            return (
+                _ByRule.apply(self.rule, layer, own, output, None, *inputs)[0]
+                if self._takes(output)
+                else _constant(output)
+            )
+        if not self.rule.several:
             return self.layer(*reads)  # several outputs have no one gradient that such a rule could take
         parts, outer = pytree.tree_flatten(output)
         places = [i for i, part in enumerate(parts) if self._takes(part)]
@@ -157,10 +167,19 @@ class Ruled(Wrapper):
 class _ByRule(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rule: Rule, layer: nn.Module, own: list[Tensor], output: Any, places: list[int], *inputs: Tensor
+        ctx: Any,
+        rule: Rule,
+        layer: nn.Module,
+        own: list[Tensor],
+        output: Any,
+        places: list[int] | None,
+        *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
+        """places: those of the parts of the output that have a gradient; None where it is one tensor."""
         ctx.rule, ctx.layer, ctx.own, ctx.output, ctx.places = rule, layer, own, output, places
         ctx.set_materialize_grads(False)
+        if places is None:
+            return (output.detach(),)
         parts = pytree.tree_leaves(output)
         return tuple(parts[place].detach() for place in places)
 
@@ -168,10 +187,14 @@ class _ByRule(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         if all(gradient is None for gradient in gradients):  # a rule further up gave this layer nothing
             return (None,) * len(ctx.needs_input_grad)
-        parts, outer = pytree.tree_flatten(ctx.output)
-        at = dict(zip(ctx.places, gradients, strict=True))
-        gradient = pytree.tree_unflatten([at.get(i) for i in range(len(parts))], outer)
-        propagated = list(guarded(ctx.rule.backward, ctx.layer, ctx.own, ctx.output, gradient))
+        gradient = gradients[0]
+        if ctx.places is not None:
+            parts, outer = pytree.tree_flatten(ctx.output)
+            at = dict(zip(ctx.places, gradients, strict=True))
+            gradient = pytree.tree_unflatten([at.get(i) for i in range(len(parts))], outer)
+        given = ctx.layer, ctx.own, ctx.output, gradient
+        # a rule may call its layer anew
+        propagated = guarded(ctx.rule.backward, *given) if is_misread(ctx.layer) else ctx.rule.backward(*given)
         return None, None, None, None, None, *propagated
 
 
@@ -189,7 +212,9 @@ def vjp(output: Any, inputs: Sequence[Tensor], gradient: Any) -> tuple[Tensor | 
 
     What does not depend on an input carries nothing back to it: None.
     """
-    pairs = zip(pytree.tree_leaves(output), pytree.tree_leaves(gradient), strict=True)
+    pairs = [(output, gradient)]
+    if not isinstance(output, Tensor):
+        pairs = list(zip(pytree.tree_leaves(output), pytree.tree_leaves(gradient), strict=True))
     reached = [(part, at) for part, at in pairs if at is not None and isinstance(part, Tensor) and part.requires_grad]
     wanted = [value for value in inputs if value.requires_grad]
     if not reached or not wanted:

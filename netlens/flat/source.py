@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from operator import is_, itemgetter
 from typing import Any, NamedTuple
@@ -16,6 +18,19 @@ from netlens.flat.program import Program
 # flags and hooks, which every module has, say nothing of what it computes in eval mode; its tables are looked into
 _IGNORED = frozenset(vars(nn.Module()))
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
+
+
+_UNCHANGED: ContextVar[bool] = ContextVar("netlens_unchanged", default=False)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Within the block, networks are taken to stay as they are in this thread: they were compared before it."""
+    token = _UNCHANGED.set(True)
+    try:
+        yield
+    finally:
+        _UNCHANGED.reset(token)
 
 
 class Made(NamedTuple):
@@ -41,7 +56,7 @@ class Source:
 
     def refresh(self) -> Made:
         """What the network is unrolled to as it is now."""
-        if self.fingerprint.changed():
+        if not _UNCHANGED.get() and self.fingerprint.changed():
             self.made = self.make()
             self.fingerprint = Fingerprint(self.network, self.made.written)
         return self.made

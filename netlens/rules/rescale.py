@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.layers import Divide, Function, Multiply, Wrapper
+from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
@@ -122,7 +123,14 @@ class Rescale:
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """For the way from `wrt`, by default all inputs, to the exact keys `until`."""
+        """For the way from `wrt`, by default all inputs, to the exact keys `until`; made once for a flat model."""
+        plans, way = _PLANS.setdefault(flat, {}), (tuple(until), wrt)
+        if way not in plans:
+            plans[way] = cls._of(flat, until, wrt)
+        return plans[way]
+
+    @classmethod
+    def _of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None) -> Rescale:
         wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
         after = flat.program.reached(flat.inputs if wrt is None else [wrt])
         active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
@@ -167,6 +175,9 @@ class Rescale:
             if propagate is not None:
                 found[key] = _rule(key, propagate, [reference[name] for name in reads], missed)
         return Rules(found, name="rescale")
+
+
+_PLANS: Memo[FlatModel, dict[tuple[tuple[str, ...], str | None], Rescale]] = Memo()
 
 
 class _Anchored(Wrapper):

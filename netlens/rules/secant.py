@@ -86,8 +86,9 @@ def secant(
     if near.any():
         middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
         slope = torch.where(near, _derivative(value, middle), slope)
-        # what does not change has no slope where there is none, as a root at 0
-        slope = torch.where((x == r) & ~slope.isfinite(), 0, slope)
+        if not slope.sum().isfinite():
+            # what does not change has no slope where there is none, as a root at 0
+            slope = torch.where((x == r) & ~slope.isfinite(), 0, slope)
     found: list[Tensor | None] = [None] * len(inputs)
     found[turn] = (gradient * slope).to(inputs[turn].dtype)
     return found
