@@ -42,9 +42,11 @@ class _Guard(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func in _POOLS and isinstance(args[0], Tensor) and args[0].is_cuda:
-            args = (args[0].contiguous(), *args[1:])
-        value = func(*args, **({} if kwargs is None else kwargs))
+        kwargs = {} if kwargs is None else dict(kwargs)
+        if func in _POOLS:
+            x, *others = args if args else (kwargs.pop("input"),)
+            args = (x.contiguous() if x.is_cuda else x, *others)
+        value = func(*args, **kwargs)
         if func in _NORMS:
             given = value[0] if isinstance(value, tuple) else value
             if given.requires_grad and given.ndim > 3:

@@ -76,7 +76,7 @@ class Fingerprint:
 
     def changed(self) -> bool:
         """Whether a module, tensor or setting is another than it was."""
-        if any(len(table.held) != table.size for table in self.tables):
+        if any(table.size is not None and len(table.held) != table.size for table in self.tables):
             return True
         try:
             now = self._values()
@@ -94,23 +94,24 @@ class Fingerprint:
         # torch's own hooks compute a weight anew in each run (`weight_norm`, pruning)
         hooks = module._forward_pre_hooks.values()
         ignored |= {str(getattr(hook, "name", getattr(hook, "_tensor_name", ""))) for hook in hooks}
-        self._add(own, [name for name in own if name not in ignored])
+        # a new attribute, such as one in which a hook keeps an activation, is read by nothing that was unrolled
+        self._add(own, [name for name in own if name not in ignored], grows=True)
         for table in (module._parameters, module._buffers, module._modules):
             self._add(table, [name for name in table if name not in ignored])
         for name, value in own.items():
             if name not in ignored and type(value) in (list, dict):
                 self._add(value, list(value) if isinstance(value, dict) else range(len(value)))
 
-    def _add(self, held: Any, names: Sequence[Any]) -> None:
+    def _add(self, held: Any, names: Sequence[Any], grows: bool = False) -> None:
         if names:  # a getter of one name gives no tuple
-            self.tables.append(_Table(held, len(held), itemgetter(*names, names[0])))
+            self.tables.append(_Table(held, None if grows else len(held), itemgetter(*names, names[0])))
 
 
 class _Table(NamedTuple):
-    """A dict or list of a module: itself, its size, and what takes from it the values that are looked at."""
+    """A dict or list of a module: itself, its size if that counts, and what takes the values that are looked at."""
 
     held: Any
-    size: int
+    size: int | None
     values: Callable[[Any], tuple[Any, ...]]
 
 
@@ -126,4 +127,5 @@ def _same(one: Any, other: Any) -> bool:
 
 def _place(tensor: Tensor) -> tuple[int, torch.dtype]:
     """Where the values of a tensor lie, which `tensor.data = other` changes."""
-    return tensor.data_ptr(), tensor.dtype
+    # sparse tensors lie in several places
+    return (tensor.data_ptr() if tensor.layout is torch.strided else 0), tensor.dtype

@@ -290,16 +290,26 @@ Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
 def _attributes(modules: Mapping[str, nn.Module]) -> Attributes:
     """The attributes and buffers of modules as they are now, by path."""
     plain = {path: module for path, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
-    return {path: (module, {**module.__dict__, **module._buffers}) for path, module in plain.items()}
+    return {path: (module, _held(module)) for path, module in plain.items()}
+
+
+def _held(module: nn.Module) -> dict[str, Any]:
+    """The attributes and buffers of a module: each by what it is and, of a list or dict, by what is in it."""
+    return {
+        name: [id(value), *(map(id, value.values() if isinstance(value, dict) else value))]
+        if type(value) in (list, dict)
+        else id(value)
+        for name, value in {**module.__dict__, **module._buffers}.items()
+    }
 
 
 def _changed(before: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that have been set since then."""
+    """The attributes and buffers that have been set since then, or changed inside."""
     return frozenset(
         (path, name)
         for path, (module, values) in before.items()
-        for name, value in {**module.__dict__, **module._buffers}.items()
-        if name not in values or value is not values[name]
+        for name, value in _held(module).items()
+        if value != values.get(name)
     )
 
 

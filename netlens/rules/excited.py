@@ -144,7 +144,8 @@ def by_gradient(active: Sequence[bool] | None = None) -> Rule:
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, relevance_: Any) -> Sequence[Tensor | None]:
-        takes = [True] * len(inputs) if active is None else active
+        # of tensors in a tuple that a layer reads, all take
+        takes = active if active is not None and len(active) == len(inputs) else [True] * len(inputs)
         pairs = zip(pytree.tree_leaves(output), pytree.tree_leaves(relevance_), strict=True)
         outputs, mine = zip(*((part, own) for part, own in pairs if own is not None), strict=True)
         slopes = vjp(outputs, inputs, tuple(quotient(own, part, 0) for own, part in zip(mine, outputs, strict=True)))

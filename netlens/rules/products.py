@@ -99,7 +99,7 @@ def chosen(
         for part, change in zip(steady, changes, strict=True)
     ]
     lost = torch.where(switched & (size == 0) & rise.isfinite(), gradient * rise, 0)
-    return Estimated(found, lost.flatten(1).sum(1) if lost.ndim > 1 else lost)
+    return Estimated(found, lost.reshape(len(lost), -1).sum(1) if lost.ndim else lost[None])
 
 
 def _places(reads: Sequence[Any]) -> list[int]:

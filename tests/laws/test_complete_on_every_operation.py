@@ -221,3 +221,14 @@ def test_a_root_of_nothing_has_no_multiplier() -> None:
     for target in (0, 1):
         found = DeepLift(baselines=before, multiply=False)(FlatModel.from_nn_Module(Root()), x, logit(target)).values
         assert_close(found, torch.tensor([[0.0, 0.5, 0.2]]).double())
+
+
+def test_a_choice_between_numbers() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :4] * torch.where(x.mean() > 0, x.mean(), x.amax())
+
+    x, before = drawn(1, 3, 6, 8), drawn(1, 3, 6, 8, seed=1)
+    network = Scaled().eval()
+    values = DeepLift(baselines=before)(FlatModel.from_nn_Module(network), x, logit(1)).values
+    assert_close(values.sum(), (network(x) - network(before))[0, 1], rtol=1e-9, atol=1e-10)

@@ -193,3 +193,31 @@ def test_pictures_are_of_the_network_as_it_is():
     after = vis.render(Fourier(size=24, seed=0), steps=3, progress=False).images
     assert torch.equal(after, fresh.render(Fourier(size=24, seed=0), steps=3, progress=False).images)
     assert not torch.equal(after, before)
+
+
+class Counting(nn.Module):
+    """Opaque; it counts and remembers in attributes, a dict and a list, and has a sparse buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.seen, self.shapes, self.last = 0, {}, [], None
+        self.register_buffer("graph", torch.eye(4, dtype=torch.float64).to_sparse())
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen[self.calls] = x.shape
+        self.shapes.append(x.shape)
+        self.last = x.detach()
+        return x if float(x.sum()) > 1e9 else (self.graph @ x.T).T
+
+
+def test_what_the_network_and_hooks_keep_in_a_run_of_the_users_is_no_change():
+    module = nn.Sequential(nn.Linear(4, 4), Counting(), nn.ReLU(), nn.Linear(4, 2)).double().eval()
+    module[0].register_forward_hook(lambda layer, inputs, output: setattr(layer, "activation", output.detach()))
+    flat = FlatModel.from_nn_Module(module)
+    view, program, x = flat.with_rules(GUIDED), flat.program, torch.randn(1, 4, dtype=torch.float64)
+    for _ in range(2):
+        wanted = module(x)
+        assert torch.equal(flat(x), wanted)
+        assert torch.equal(view(x), wanted)
+    assert flat.program is program

@@ -120,6 +120,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "reflected": lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"),
     "patches": lambda y: F.unfold(y, 3),
     # what nothing is known of
+    "columns": lambda y: torch.column_stack(y.relu().unbind(1)),
     "variance": lambda y: torch.var_mean(y, (2, 3))[0],
     "cosine": lambda y: F.cosine_similarity(y, y.flip(1)),
     "distance": lambda y: torch.cdist(y.flatten(2), y.flatten(2).flip(1)),

@@ -329,3 +329,13 @@ def test_average_pools_on_a_gpu(stride: int) -> None:
         point = x.to(device).contiguous(memory_format=format).requires_grad_()
         found.append(torch.autograd.grad(flat(point).square().sum(), point)[0].cpu())
     torch.testing.assert_close(found[1], found[0])
+
+
+def test_a_pool_that_is_called_by_keywords() -> None:
+    class Pooled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if float(x.sum()) > 1e9 else F.avg_pool2d(input=x, kernel_size=2)
+
+    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(FlatModel.from_nn_Module(nn.Sequential(Pooled()))(x).sum(), x)
+    assert torch.equal(gradient, torch.full_like(x, 0.25))
