@@ -240,7 +240,7 @@ TEMPLATES: tuple[Template, ...] = (
         "{o} = torch.einsum('nqk,nck->ncq', s{i}, t{i}).view(-1, 4, 6, 5)",
     ),
     _t("spectrum", "{o} = torch.fft.rfft2({x}, s=(6, 8)).abs() / 4"),
-    _t("square root", "{o} = {x}.relu().sqrt()"),
+    _t("square root", "{o} = {x}.relu().sqrt()", "", "root"),
     _t(
         "affine grid of one sample",
         "{o} = F.grid_sample({x}, F.affine_grid(self.m{i}[None], {x}.shape, align_corners=False), align_corners=False)",
