@@ -155,6 +155,8 @@ def _seen(run: Run, x: Tensor) -> Tensor | None:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether they agree wherever both are finite: a formula may overflow where the layer does not."""
+    """Whether they agree where both are finite, which is nearly everywhere: a formula may overflow at the far probes."""
     finite = one.isfinite() & other.isfinite()
+    if finite.sum() < 0.9 * finite.numel():  # as a root of numbers of both signs, which says nothing
+        return False
     return bool(((one - other).abs() <= TOLERANCE * (1 + one.abs())).logical_or_(~finite).all())

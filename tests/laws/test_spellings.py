@@ -515,3 +515,12 @@ def test_what_reads_one_value_passes_its_relevance(name):
     before, behind = list(flat.layers)[1:3]
     found = LRP(Epsilon(epsilon=0, stabilizer=0)).relevances(flat, image(), logit(1), [before, behind])
     assert_close(found[before], found[behind])
+
+
+def test_what_is_nothing_at_the_probes_is_no_known_layer():
+    class Root(nn.Module):
+        def forward(self, x):
+            x = x.relu()
+            return x.sqrt() * torch.sigmoid(x.sqrt().mean((2, 3), keepdim=True))
+
+    assert "sigmoid" in FlatModel.from_nn_Module(Root()).layers
