@@ -155,7 +155,7 @@ def _seen(run: Run, x: Tensor) -> Tensor | None:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether they agree where both are finite, which is nearly everywhere: a formula may overflow at the far probes."""
+    """Whether they agree where both are finite, nearly everywhere: a formula may overflow at the far probes."""
     finite = one.isfinite() & other.isfinite()
     if finite.sum() < 0.9 * finite.numel():  # as a root of numbers of both signs, which says nothing
         return False
