@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +92,8 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
         why = takes_one(flat, x)
         if why is None:
             raise
-    if flat not in _TOLD:
-        _TOLD.add(flat)
+    if not _TOLD.get(flat):
+        _TOLD[flat] = True
         warnings.warn(
             f"{flat.name} takes only one sample at a time, so samples and variants run one by one: {why}",
             NetLensWarning,
@@ -121,7 +120,7 @@ def pair_like(x: Tensor) -> Tensor:
 
 
 _MIXING: Memo[FlatModel, dict[Any, tuple[str, ...]]] = Memo()
-_TOLD: WeakSet[FlatModel] = WeakSet()
+_TOLD: Memo[FlatModel, bool] = Memo()
 _TAKES_ONE: Memo[FlatModel, dict[Any, str | None]] = Memo()
 
 

@@ -27,7 +27,8 @@ _DISCRETE = frozenset(_WHOLE.split())
 _SIGNS = frozenset(["sign", "sgn", "heaviside"])
 _NUMBERS = ("item", "tolist")
 _PICKS = ("getitem", "getattr")
-_WITH_INDICES = frozenset(["sort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "cummax", "cummin"])
+_WITH_INDICES = frozenset(["sort", "topk", "kthvalue", "mode", "cummax", "cummin"])
+_WITH_INDICES_ALONG = frozenset(["max", "min", "median", "nanmedian"])
 
 
 def uses(step: Step, active: Collection[str]) -> int:
@@ -89,7 +90,12 @@ def is_level(layer: nn.Module) -> bool:
 def has_indices(layer: nn.Module) -> bool:
     """Whether a layer gives values and their indices, as a tuple."""
     inner = innermost(layer)
-    return getattr(inner, "return_indices", False) is True or name_of(inner) in _WITH_INDICES
+    if getattr(inner, "return_indices", False) is True or name_of(inner) in _WITH_INDICES:
+        return True
+    if not isinstance(inner, Function) or name_of(inner) not in _WITH_INDICES_ALONG:
+        return False
+    # over all elements and of two tensors they give values alone
+    return "dim" in inner.kwargs or (len(inner.args) > 1 and isinstance(inner.args[1], int))
 
 
 class Dependence:

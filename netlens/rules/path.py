@@ -173,6 +173,8 @@ class _Refined(Way):
         """The outputs of the layer that have a gradient."""
         with torch.no_grad():
             output = pytree.tree_leaves(layer(*reads))
+        if len(output) != len(self.ends):  # on the baseline a layer may give another number of tensors
+            return []
         return [part for at, part in zip(self.ends, output, strict=True) if at is not None]
 
     def value(self, outputs: Sequence[Tensor]) -> Tensor:

@@ -69,9 +69,14 @@ def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) ->
 def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:
     """The rule of a layer that is known piece by piece: each piece follows the rules that its network is given."""
 
+    views: WeakKeyDictionary[FlatModel, FlatModel] = WeakKeyDictionary()
+
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
         network, values = pieces_of(layer, inputs)
-        return through_pieces(network.with_rules(rules(network)), values, inputs, gradient)
+        view = views.get(network)
+        if view is None:
+            view = views[network] = network.with_rules(rules(network))
+        return through_pieces(view, values, inputs, gradient)
 
     return Rule(backward, graph=False, name=name, several=True)
 

@@ -54,12 +54,13 @@ def larger(
         return along_path(layer, inputs, reference, gradient)
     (a, b), (ra, rb) = inputs, tensors(reference)
     x, r = a - b, ra - rb
-    change = x - r
-    slope = torch.where(change == 0, (x > 0) + (x == 0) / 2, (x.relu() - r.relu()) / change)
+    choice = (a > b).to(x.dtype) + (a == b).to(x.dtype) / 2
+    slope = (x.relu() - r.relu()) / (x - r)
+    slope = torch.where((x == r) | slope.isnan(), choice, slope)  # masks hold infinities
     shares = [gradient * slope, gradient * (1 - slope)]
     if name_of(innermost(layer)).startswith("min"):
         shares.reverse()
-    return [share.sum_to_size(value.shape) for share, value in zip(shares, inputs, strict=True)]
+    return [share.sum_to_size(value.shape).to(value.dtype) for share, value in zip(shares, inputs, strict=True)]
 
 
 def chosen(

@@ -142,6 +142,14 @@ POOLS = {
     "amin": (Calls(lambda x: torch.amin(x, dim=(-1, 1))), (2, 3, 5, 6)),
     "maximum": (Calls(lambda x: torch.maximum(x, x.flip(1))), (2, 3, 5, 6)),
     "max of two": (Calls(lambda x: torch.max(x, x.flip(1))), (2, 3, 5, 6)),
+    "one row of the max of two": (
+        Calls(lambda x: torch.max(x.movedim(1, 0), x.flip(1).movedim(1, 0))[1]),
+        (2, 3, 5, 6),
+    ),
+    "maximum, masked": (
+        Calls(lambda x: torch.maximum(x, x.new_tensor([-torch.inf, 0, 0.1])[:, None, None])),
+        (2, 3, 5, 6),
+    ),
     "max along channels": (Calls(lambda x: torch.max(x, 1, keepdim=True)[0] * x.sigmoid()), (2, 3, 5, 6)),
     "max, unpacked": (Calls(unpacked), (2, 3, 5, 6)),
     "min along rows": (Calls(lambda x: x - x.min(dim=2, keepdim=True).values), (2, 3, 5, 6)),
