@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from netlens.errors import NetLensWarning
-from tests.golden.values import FILE, NETWORKS, golden
+from tests.golden.values import FILE, NETWORKS, PARAMS, golden, pictures
 
 GOLDEN = json.loads(FILE.read_text())
 
@@ -25,3 +25,10 @@ def test_no_number_changed(network):
         elif now != pytest.approx(wanted, rel=1e-6, abs=1e-8 * max(map(abs, wanted))):
             wrong[name] = (now, wanted)
     assert not wrong
+
+
+def test_no_picture_changed():
+    found = pictures()
+    assert list(found) == list(GOLDEN["pictures"]) == list(PARAMS)
+    for name, wanted in GOLDEN["pictures"].items():
+        assert found[name] == pytest.approx(wanted, rel=1e-5, abs=1e-6 * max(map(abs, wanted))), name

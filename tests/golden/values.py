@@ -1,4 +1,4 @@
-"""Golden values: what every method gives on the bundled networks in float64, as a few numbers each.
+"""Golden values: what every method and parameterization gives on the bundled networks, as a few numbers each.
 
 `python -m tests.golden.values` writes them to `values.json`, which is right only where a change of numbers is meant.
 """
@@ -14,7 +14,8 @@ from torch import Tensor
 from netlens.attribution import METHODS
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.objectives import logit
+from netlens.objectives import channel, logit
+from netlens.visualization import CPPN, Alpha, Fourier, FromImage, Maco, OptVis, Param, Pixel, Pyramid, Shared
 from netlens.world.scene import scene
 from netlens.zoo import open_network
 from tests.generated.laws import FEW
@@ -22,6 +23,20 @@ from tests.generated.laws import FEW
 FILE = Path(__file__).parent / "values.json"
 NETWORKS = ("shapes", "shapes_vit")
 PROJECTIONS = 6
+PARAMS: dict[str, Param] = {
+    "pixel": Pixel(size=40, batch=2),
+    "fourier": Fourier(size=(40, 48)),
+    "fourier, correlated": Fourier(size=41, decorrelate=False),
+    "pyramid": Pyramid(size=40),
+    "cppn": CPPN(size=40),
+    "maco": Maco(size=40),
+    "alpha": Alpha(Fourier(size=40)),
+    "shared": Shared(Fourier(size=40, batch=2)),
+    **{
+        f"{base.__name__.lower()} from an image": FromImage(scene(1, label=2).image, base, size=40)
+        for base in (Pixel, Fourier, Pyramid, Maco, CPPN)
+    },
+}
 
 
 def golden(network: str) -> dict[str, list[float] | None]:
@@ -36,6 +51,17 @@ def _of(name: str, flat: FlatModel, x: Tensor) -> list[float] | None:
         values = METHODS[name](**FEW.get(name, {}))(flat, x, logit(3)).values
     except NotApplicable:
         return None
+    return _told(values)
+
+
+def pictures() -> dict[str, list[float]]:
+    """For each parameterization: its picture after four steps towards a channel, in float64."""
+    vis = OptVis(open_network("shapes").double(), channel("trunk_output.block2.block2-1.activation", 3))
+    return {name: _told(vis.render(param, steps=4, progress=False).images) for name, param in PARAMS.items()}
+
+
+def _told(values: Tensor) -> list[float]:
+    values = values.double()
     return [float(values.sum()), float(values.abs().sum()), *_projected(values.flatten()).tolist()]
 
 
@@ -45,4 +71,5 @@ def _projected(values: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({network: golden(network) for network in NETWORKS}, indent=1) + "\n")
+    found: dict[str, object] = {network: golden(network) for network in NETWORKS}
+    FILE.write_text(json.dumps({**found, "pictures": pictures()}, indent=1) + "\n")
