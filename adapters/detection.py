@@ -29,7 +29,7 @@ from netlens.flat.layers import Normalize, Piece
 from netlens.flat.twin import twin
 from netlens.preprocessing import Preprocessing
 
-# a detector normalises and resizes by itself
+# a detector normalizes and resizes by itself
 _PREPROCESSING = Preprocessing(size=None, resize=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 _TORCHVISION = "torchvision.models.detection."
 

@@ -64,7 +64,7 @@ class Reverse(_Windows):
         return y[:, : x.shape[1], : x.shape[2], :].contiguous()
 
 
-class Neighbours(_Windows):
+class Neighbors(_Windows):
     """Scores (N * windows, heads, tokens, tokens), lowered by 100 between tokens that only the shift joined."""
 
     def forward(self, scores: Tensor, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class WindowAttention(nn.Module):
         window, shift = source.window_size, source.shift_size
         self.partition = Partition(window, shift)
         self.scores = product()
-        self.neighbours = Neighbours(window, shift)
+        self.neighbors = Neighbors(window, shift)
         self.softmax = nn.Softmax(-1)
         self.mixed = product()
         self.reverse = Reverse(window, shift)
@@ -121,7 +121,7 @@ class WindowAttention(nn.Module):
             scores = scores * torch.clamp(self.logit_scale, max=math.log(100.0)).exp()
         else:
             scores = self.scores(q * self.heads[1] ** -0.5, k.transpose(-2, -1))
-        scores = self.neighbours(scores + self.bias_of(self), x)
+        scores = self.neighbors(scores + self.bias_of(self), x)
         mixed = self.mixed(self.softmax(scores), v).transpose(1, 2).flatten(2)
         return self.reverse(self.proj(mixed), x)
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.calibration import calibrated
 from netlens.attribution import DeepLift
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.objectives import logit
@@ -86,7 +86,7 @@ def gap(flat: FlatModel, x: Tensor, output: Tensor, baseline: Tensor) -> float:
 
 def measure(name: str, dtype: str, size: int | None = None) -> Row:
     kind: torch.dtype = getattr(torch, dtype)
-    network = randomise_(build(name))
+    network = randomize_(build(name))
     expected = adapter_of(network).preprocessing.size
     height, width = expected if size is None or name.startswith(FIXED) else (size, size)
     start = time.perf_counter()

@@ -23,7 +23,7 @@ from torch.optim import Adam
 from tqdm import tqdm
 
 from benchmarks.calibration import calibrated
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.objectives import Record, layer
@@ -54,17 +54,17 @@ def strongest(flat: FlatModel, key: str, look: Tensor) -> int:
 
 def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Each kind of picture, and a work that says whether it came nearer to what is wanted."""
-    network = randomise_(build(name))
+    network = randomize_(build(name))
     height, width = adapter_of(network).preprocessing.size or (224, 224)
     flat = FlatModel.from_nn_Module(
         calibrated(network, torch.stack([pixels(seed, max(height, width)) for seed in range(4)]))
     )
     image, other = pixels(0, SIZE), pixels(1, SIZE)
-    look = flat.adapter.preprocessing.normalise(pixels(0, max(height, width))[None, :, :height, :width])
+    look = flat.adapter.preprocessing.normalize(pixels(0, max(height, width))[None, :, :height, :width])
     style, _ = default_layers(flat, look)
     # undisturbed, as after so few steps it matters more which crop is looked at; in small steps, as deep networks of
     # random weights are rough: with steps of the usual size, regnet_y_400mf goes from -3 to -700
-    gentle = {"optimiser": partial(Adam, lr=0.001)}
+    gentle = {"optimizer": partial(Adam, lr=0.001)}
     dreamer = NetDreamer(flat, SIZE, STEPS, transforms=Chain(), progress=False, options=gentle)
 
     def rises(history: Tensor) -> bool:

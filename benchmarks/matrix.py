@@ -19,7 +19,7 @@ import torchvision
 from tqdm import tqdm
 
 from benchmarks.tables import write_between
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.weights import build
 
@@ -54,7 +54,7 @@ class Row:
 
 
 def measure(name: str) -> Row:
-    network = randomise_(build(name))
+    network = randomize_(build(name))
     family = type(network).__name__
     try:
         gc.collect()  # or a collection of the last network's leftovers would be timed

@@ -22,7 +22,7 @@ from benchmarks.calibration import calibrated
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS, Method, method_named
 from netlens.errors import NotApplicable
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.objectives import logit
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = list(METHODS) if options.methods == "all" else options.methods.split(",")
     cells: list[Cell] = []
     for network in tqdm(options.networks, disable=None):
-        module = randomise_(build(network))
+        module = randomize_(build(network))
         size = adapter_of(module).preprocessing.size if network in FIXED else (SIZE, SIZE)
         x, *seen = torch.randn(9, 1, 3, *size, generator=torch.Generator().manual_seed(0))
         flat = FlatModel.from_nn_Module(calibrated(module, torch.cat(seen)), name=network)

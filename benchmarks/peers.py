@@ -29,7 +29,7 @@ from benchmarks.cases import Case, cases
 from benchmarks.pairs import Work, in_turn, ratio
 from benchmarks.plot import bars
 from benchmarks.tables import write_between
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.weights import build
 
@@ -154,7 +154,7 @@ def in_float64(case: Case, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 def random_network(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    network = calibrated(randomise_(build(name), seed), torch.randn(8, 3, 224, 224))
+    network = calibrated(randomize_(build(name), seed), torch.randn(8, 3, 224, 224))
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eps = 0.0  # which zennit leaves out

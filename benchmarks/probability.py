@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.tables import write_between
 from netlens.attribution.engine import gradient_of
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel, Rule, vjp
 from netlens.flat.folding import folded
 from netlens.flat.program import Step
@@ -96,7 +96,7 @@ class Row:
 def row(name: str, size: int) -> Row:
     """One network with random weights, in float64."""
     torch.manual_seed(0)
-    flat = folded(FlatModel.from_nn_Module(randomise_(build(name)).double()))
+    flat = folded(FlatModel.from_nn_Module(randomize_(build(name)).double()))
     pixels = torch.from_numpy(scene(0, size).image.copy()).permute(2, 0, 1)[None].double()
     kept: dict[str, float] = defaultdict(float)
 

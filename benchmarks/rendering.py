@@ -1,8 +1,8 @@
-"""`make rendering`: the time of a step of optimisation, by netlens, by lucent, and of a forward and backward alone.
+"""`make rendering`: the time of a step of optimization, by netlens, by lucent, and of a forward and backward alone.
 
 Steps are timed in turn in one process, 64 of them at a time, at 224 x 224, with standard transforms. `peer` and `least`
 say how many times as long as netlens they took. The least work is one forward to the layer and back to the picture, on
-frozen, folded, channels-last weights, without parameterisation, transforms or optimiser. `batch` is how many times as
+frozen, folded, channels-last weights, without parameterization, transforms or optimizer. `batch` is how many times as
 long 16 steps of 16 channels take one by one as in one batch.
 """
 
@@ -20,7 +20,7 @@ from benchmarks import least, lucent
 from benchmarks.calibration import calibrated
 from benchmarks.pairs import in_turn, ratio
 from benchmarks.tables import write_between
-from netlens.evaluation import randomise_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.visualization import NetDreamer
 from netlens.weights import build
@@ -64,7 +64,7 @@ def bare(network: nn.Module, key: str) -> None:
 
 
 def measure(name: str, key: str, rounds: int) -> str:
-    network = calibrated(randomise_(build(name)), torch.randn(8, 3, SIZE, SIZE))
+    network = calibrated(randomize_(build(name)), torch.randn(8, 3, SIZE, SIZE))
     flat, prepared, theirs = FlatModel.from_nn_Module(network), least.prepared(network), copy.deepcopy(network)
     # its blocks are dissolved by folding, so that the last part of one stands for it
     inner = next(

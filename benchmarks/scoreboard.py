@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{options.images} scenes; the object covers {masks.float().mean().item():.3f} of an image")
     for network in BUNDLED:
         flat = open_network(network)
-        x = flat.adapter.preprocessing.normalise(pictures / 255)
+        x = flat.adapter.preprocessing.normalize(pictures / 255)
         scores, without = [], []
         for method in tqdm([*(METHODS[name]() for name in names), *(control() for control in CONTROLS)], disable=None):
             try:

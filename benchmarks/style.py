@@ -1,12 +1,12 @@
-"""Style transfer, judged by another network than the one that it was optimised on.
+"""Style transfer, judged by another network than the one that it was optimized on.
 
     python -m benchmarks.style CONTENT STYLE... [--model mobilenet_v2 --weights FILE] [--judge vgg11] [--size 192]
 
 For every style: the style and content losses of the finished 8-bit picture, on the network itself and on the judge, in
 units of `netlens.style`: the style loss is 1 at the content picture, the content loss 1 at a plain picture of the
-content's mean colour. The content is looked at in grey of the same mean and contrast, for the colours are those of the
-style. Besides the default it runs both optimisers, all parameterisations and statistics, other scales.
-A judge with random weights (seeded) knows nothing of what the optimised network likes.
+content's mean color. The content is looked at in gray of the same mean and contrast, for the colors are those of the
+style. Besides the default it runs both optimizers, all parameterizations and statistics, other scales.
+A judge with random weights (seeded) knows nothing of what the optimized network likes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 from netlens.flat import FlatModel
 from netlens.images import load, to_pil
 from netlens.style import StyleTransfer
-from netlens.style.colour import matched_moments
+from netlens.style.color import matched_moments
 from netlens.style.network import seeded
 from netlens.style.task import Task
 from netlens.visualization import FromImage
-from netlens.visualization.params.colour import grey
-from netlens.visualization.params.from_image import coloured
+from netlens.visualization.params.color import gray
+from netlens.visualization.params.from_image import colored
 from netlens.zoo import open_network
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "content 0.25": {"content_weight": 0.25},
-    "L-BFGS": {"optimiser": "lbfgs", "transforms": "none"},
-    "L-BFGS, pyramid": {"optimiser": "lbfgs", "transforms": "none", "param": "pyramid"},
-    "L-BFGS, jitter": {"optimiser": "lbfgs"},
+    "L-BFGS": {"optimizer": "lbfgs", "transforms": "none"},
+    "L-BFGS, pyramid": {"optimizer": "lbfgs", "transforms": "none", "param": "pyramid"},
+    "L-BFGS, jitter": {"optimizer": "lbfgs"},
     "pixel": {"param": "pixel"},
     "pyramid": {"param": "pyramid"},
     "one scale": {"scales": 1},
@@ -95,9 +95,9 @@ def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int)
     """The style (Gram) loss of a finished picture, as it is saved, and the content loss of its luminance."""
     picture = FromImage(load(to_pil(images[0]))).pictures
     whole = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
-    light = Task.of(StyleTransfer(size=size, colour="luminance", loss="squared"), flat, content, style, None)
-    alike = matched_moments(grey(picture), grey(light.original)).clamp(0, 1)
-    kept = light.at(1.0).value("content", coloured(alike, light.content.shape[1]))
+    light = Task.of(StyleTransfer(size=size, color="luminance", loss="squared"), flat, content, style, None)
+    alike = matched_moments(gray(picture), gray(light.original)).clamp(0, 1)
+    kept = light.at(1.0).value("content", colored(alike, light.content.shape[1]))
     return [whole.value("style", picture), kept]
 
 

@@ -3,9 +3,9 @@
     python -m benchmarks.visual --weights FILE --photo PHOTO
 
 Channels are drawn by lot, four at each of six depths of mobilenet_v2. `reached` is the channel's activation on the
-undisturbed picture, as a share of the best that anybody reached for it. A picture is grey whose values' standard
-deviation is below 0.05. `kept` is the share of the activation that is left after disturbances which no optimisation
-has seen: of the middle of the picture, which shifts and turns leave whole, and of all of it, where grey comes in at the
+undisturbed picture, as a share of the best that anybody reached for it. A picture is gray whose values' standard
+deviation is below 0.05. `kept` is the share of the activation that is left after disturbances which no optimization
+has seen: of the middle of the picture, which shifts and turns leave whole, and of all of it, where gray comes in at the
 edges.
 """
 
@@ -35,7 +35,7 @@ from netlens.zoo import open_network
 
 PAGE, FILE = Path("docs/visualization.md"), Path("docs/visualization.json")
 DEPTHS = ("features.4", "features.7", "features.11", "features.14", "features.17", "features.18")
-CHANNELS, STEPS, SIZE, SEED, GREY = 4, (64, 128, 256, 512), 224, 0, 0.05
+CHANNELS, STEPS, SIZE, SEED, GRAY = 4, (64, 128, 256, 512), 224, 0, 0.05
 MIDDLE = 176  # pixels, all of which are seen in a picture turned by 15°
 CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
@@ -46,7 +46,7 @@ def saved(picture: Tensor) -> Image.Image:
 
 
 def activation(flat: FlatModel, key: str, index: int, picture: Image.Image) -> float:
-    x = flat.adapter.preprocessing.normalise(TF.to_tensor(picture)[None])
+    x = flat.adapter.preprocessing.normalize(TF.to_tensor(picture)[None])
     return float(flat.record(x, layers=key)[flat.key(key)][0, index].mean())
 
 
@@ -114,7 +114,7 @@ def shares(flat: FlatModel, key: str, index: int, picture: Image.Image) -> dict[
 
 
 def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
-    """Reached, grey and kept, for both; rows of channels in the order of the lots."""
+    """Reached, gray and kept, for both; rows of channels in the order of the lots."""
     reached: dict[str, list[list[float]]] = {"netlens": [], "lucent": []}
     spread: dict[str, list[float]] = {"netlens": [], "lucent": []}
     kept: dict[str, list[dict[str, dict[str, float]]]] = {"netlens": [], "lucent": []}
@@ -136,11 +136,11 @@ def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
 
 def table_of_channels(found: dict) -> list[str]:
     best = [max(max(one), max(other)) for one, other in zip(*found["reached"].values(), strict=True)]
-    lines = [f"| | {' | '.join(f'{steps} steps' for steps in STEPS)} | grey |", "|---" * (len(STEPS) + 2) + "|"]
+    lines = [f"| | {' | '.join(f'{steps} steps' for steps in STEPS)} | gray |", "|---" * (len(STEPS) + 2) + "|"]
     for who, rows in found["reached"].items():
         cells = [spread_of([row[i] / top for row, top in zip(rows, best, strict=True)]) for i in range(len(STEPS))]
         spreads = found["spread"][who]
-        cells.append(f"{sum(value < GREY for value in spreads)} of {len(spreads)}")
+        cells.append(f"{sum(value < GRAY for value in spreads)} of {len(spreads)}")
         lines.append(f"| {who} | {' | '.join(cells)} |")
     pairs = list(zip(*found["reached"].values(), strict=True))
     ahead = [sum(one[i] >= other[i] for one, other in pairs) for i in range(len(STEPS))]
@@ -163,7 +163,7 @@ def spread_of(values: Sequence[float]) -> str:
 def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float]:
     """The place of a class among the predictions, 1 the first, and its probability."""
     image = picture.resize(flat.adapter.preprocessing.size[::-1]) if flat.adapter.preprocessing.size else picture
-    x = flat.adapter.preprocessing.normalise(TF.to_tensor(image)[None])
+    x = flat.adapter.preprocessing.normalize(TF.to_tensor(image)[None])
     with torch.no_grad():
         scores = flat.logits(flat(x))[0].softmax(0)
     return int((scores > scores[target]).sum()) + 1, float(scores[target])
@@ -219,7 +219,7 @@ def main() -> None:
         FILE.write_text(json.dumps({"steps": STEPS, **found}, indent=1) + "\n")
         publish("channels", [*table_of_channels(found), "", *table_of_kept(found)])
     if "classes" in only:
-        publish("recognised", classes(flat))
+        publish("recognized", classes(flat))
     if "inversion" in only:
         publish("inversion", inversion(flat, options.photo))
 

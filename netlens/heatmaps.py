@@ -58,7 +58,7 @@ def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
 def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Resize (N,C,h,w) bilinearly to `size`, an int for a square or (height, width).
 
-    Corners are those of the picture, not the centres of the corner pixels (align_corners=False), so that a
+    Corners are those of the picture, not the centers of the corner pixels (align_corners=False), so that a
     7 x 7 map lies where its cells see; shrinking is antialiased, and the same size returns the same tensor.
     """
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
@@ -72,7 +72,7 @@ def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def percentile(heat: Tensor, q: float) -> Tensor:
-    """The `q`-th percentile (0 to 100, linear between neighbours) of each sample, as (N,1,1,1).
+    """The `q`-th percentile (0 to 100, linear between neighbors) of each sample, as (N,1,1,1).
 
     >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
     15.0
@@ -116,10 +116,10 @@ def rescale(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return ((heat - low) / span.masked_fill(constant, 1)).clamp(0, 1).masked_fill(constant, 0)
 
 
-def normalise(heat: Tensor, q: float = 99) -> Tensor:
+def normalize(heat: Tensor, q: float = 99) -> Tensor:
     """Scale each sample from its minimum and `q`-th percentile to [0, 1]; q=100 is plain min-max.
 
-    >>> normalise(torch.tensor([[[[1.0, 2.0, 5.0]]]]), q=100).flatten().tolist()
+    >>> normalize(torch.tensor([[[[1.0, 2.0, 5.0]]]]), q=100).flatten().tolist()
     [0.0, 0.25, 1.0]
     """
     return rescale(heat, *limits(heat, q))
@@ -130,10 +130,10 @@ def rescale_signed(heat: Tensor, bound: Tensor) -> Tensor:
     return (heat / bound.masked_fill(bound == 0, 1)).clamp(-1, 1)
 
 
-def normalise_signed(heat: Tensor, q: float = 99) -> Tensor:
+def normalize_signed(heat: Tensor, q: float = 99) -> Tensor:
     """Scale each sample to [-1, 1] by one factor, the `q`-th percentile of its magnitudes.
 
-    >>> normalise_signed(torch.tensor([[[[-4.0, 0.0, 2.0]]]]), q=100).flatten().tolist()
+    >>> normalize_signed(torch.tensor([[[[-4.0, 0.0, 2.0]]]]), q=100).flatten().tolist()
     [-1.0, 0.0, 0.5]
     """
     return rescale_signed(heat, bound(heat, q))

@@ -22,9 +22,9 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image |
 
 MAX_PIXELS = 89_478_485  # Pillow's own figure: a quarter of a gigabyte at 24 bits per pixel
 
-_SLACK = 1e-3  # resizing and colour changes overshoot [0,1] by rounding; a tenth of a grey level is none to lose
+_SLACK = 1e-3  # resizing and color changes overshoot [0,1] by rounding; a tenth of a gray level is none to lose
 
-# what keeps any picture in any size and in colours; Pillow also writes icons, documents and bitmaps
+# what keeps any picture in any size and in colors; Pillow also writes icons, documents and bitmaps
 _WRITTEN = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 # what EXIF calls orientation 2 to 8, as what undoes it

@@ -268,7 +268,7 @@ def _with_knowledge(
 ) -> FlatModel:
     known = flat.adapter.preprocessing if preprocessing is None else preprocessing
     if preprocessing is None and channels_of(flat) == 1 and len(known.mean) == 3:
-        # what is known of the family was learned on colour; in gray it is the average of that
+        # what is known of the family was learned on color; in gray it is the average of that
         known = replace(known, mean=(sum(known.mean) / 3,), std=(sum(known.std) / 3,))
     names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
     adapter = None if known is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=known)

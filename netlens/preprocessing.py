@@ -1,4 +1,4 @@
-"""From pictures to the numbers that a network was trained on, and back: resize, crop, normalise."""
+"""From pictures to the numbers that a network was trained on, and back: resize, crop, normalize."""
 
 from __future__ import annotations
 
@@ -94,16 +94,16 @@ class Preprocessing:
             raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
         return torch.stack(ready)
 
-    def in_grey(self) -> Preprocessing:
-        """The same for a network of one channel, which sees pictures in grey."""
+    def in_gray(self) -> Preprocessing:
+        """The same for a network of one channel, which sees pictures in gray."""
         return replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """(..., C, H, W) in [0,1] to the network's units."""
         return (x - _column(self.mean, x)) / _column(self.std, x)
 
-    def denormalise(self, x: Tensor) -> Tensor:
-        """The inverse of `normalise`, clipped to [0,1]; shows a batch as the pictures it came from."""
+    def denormalize(self, x: Tensor) -> Tensor:
+        """The inverse of `normalize`, clipped to [0,1]; shows a batch as the pictures it came from."""
         return (x * _column(self.std, x) + _column(self.mean, x)).clamp(0, 1)
 
     def _one(self, picture: Image.Image) -> Tensor:
@@ -113,7 +113,7 @@ class Preprocessing:
         values = (
             torch.from_numpy(np.array(picture)).view(picture.height, picture.width, len(self.mean)).permute(2, 0, 1)
         )
-        return self.normalise(values.float().contiguous() / 255)
+        return self.normalize(values.float().contiguous() / 255)
 
     def _resize(self, picture: Image.Image) -> Image.Image:
         if self.resize is None:

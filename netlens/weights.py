@@ -94,7 +94,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 class _SkipInit(TorchFunctionMode):
-    """Leaves new parameters uninitialised: drawing them takes seconds, and a file replaces every one."""
+    """Leaves new parameters uninitialized: drawing them takes seconds, and a file replaces every one."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -129,7 +129,7 @@ def _construct(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _members(name: str) -> dict[str, Any]:
-    """torchvision's weights of a network by lower-case name, the first recipe first; for a quantised one, in floats."""
+    """torchvision's weights of a network by lower-case name, the first recipe first; for a quantized one, in floats."""
     from torchvision.models import get_model_weights
 
     members = get_model_weights(name).__members__

@@ -1,4 +1,4 @@
-"""Networks of layers that look at a neighbourhood, and of some that look at everything, in every spelling.
+"""Networks of layers that look at a neighborhood, and of some that look at everything, in every spelling.
 
 `PARTS` are small and end in maps (for images of 14 by 17); `NETWORKS` are whole, each with its images' size.
 """

@@ -113,8 +113,8 @@ def test_same_seed_same_picture() -> None:
 def test_dream_keeps_the_size_of_its_image() -> None:
     options = ["--layer", LAYER, "--octaves", "2", "--steps", "2"]
     photo = np.asarray(Image.open("photo.png")).astype(int)
-    dreamt = np.asarray(wrote(run("dream", "photo.png", *options), "photo-dream.png")).astype(int)
-    assert dreamt.shape == photo.shape and 1 < np.abs(dreamt - photo).mean() < 30
+    dreamed = np.asarray(wrote(run("dream", "photo.png", *options), "photo-dream.png")).astype(int)
+    assert dreamed.shape == photo.shape and 1 < np.abs(dreamed - photo).mean() < 30
     small = wrote(run("dream", "photo.png", *options, "--size", "64", "-o", "small.png"), "small.png")
     assert small.size == (48, 64)
     wrote(run("dream", "photo.png", "--layer", f"{LAYER}:0", "--octaves", "1", "-o", "c.png"), "c.png")

@@ -1,4 +1,4 @@
-"""Every normalisation by hand; maps without contrast; one sample as in a batch."""
+"""Every normalization by hand; maps without contrast; one sample as in a batch."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_half_precision_sums_do_not_overflow():
 
 
 def test_doubles_stay_doubles():
-    assert heatmaps.normalise(torch.rand(1, 1, 3, 3, dtype=torch.float64)).dtype == torch.float64
+    assert heatmaps.normalize(torch.rand(1, 1, 3, 3, dtype=torch.float64)).dtype == torch.float64
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -61,53 +61,53 @@ def test_outliers_saturate():
     heat = torch.arange(101.0).reshape(1, 1, 1, 101)
     heat[..., -1] = 1e6  # the 99th percentile of 101 values is the second largest: 99
     expected = torch.arange(101.0).div(99).clamp(max=1)
-    assert_close(heatmaps.normalise(heat, 99).flatten(), expected)
+    assert_close(heatmaps.normalize(heat, 99).flatten(), expected)
 
 
 def test_min_max_by_hand():
     heat = torch.tensor([[[[-1.0, 0.0, 3.0]]]])
-    assert heatmaps.normalise(heat, 100).flatten().tolist() == [0.0, 0.25, 1.0]
+    assert heatmaps.normalize(heat, 100).flatten().tolist() == [0.0, 0.25, 1.0]
 
 
-def test_signed_normalisation_keeps_zero_and_proportion():
+def test_signed_normalization_keeps_zero_and_proportion():
     heat = torch.tensor([[[[-4.0, 0.0, 2.0]]], [[[0.0, 5.0, 1.0]]]])
-    assert heatmaps.normalise_signed(heat, 100).flatten(1).tolist() == [[-1, 0, 0.5], [0, 1, pytest.approx(0.2)]]
-    assert heatmaps.normalise_signed(heat, 50).flatten(1).tolist() == [[-1, 0, 1], [0, 1, 1]]  # medians 2 and 1
+    assert heatmaps.normalize_signed(heat, 100).flatten(1).tolist() == [[-1, 0, 0.5], [0, 1, pytest.approx(0.2)]]
+    assert heatmaps.normalize_signed(heat, 50).flatten(1).tolist() == [[-1, 0, 1], [0, 1, 1]]  # medians 2 and 1
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.3, -7.0, 1e-30])
 def test_a_constant_map_is_zero_even_after_resizing(constant):
     heat = heatmaps.resize(torch.full((1, 1, 7, 7), constant), (224, 160))
-    assert heatmaps.normalise(heat, 100).abs().max() == 0
+    assert heatmaps.normalize(heat, 100).abs().max() == 0
 
 
 def test_a_zero_map_is_zero_by_every_scale():
     zero = torch.zeros(2, 1, 3, 3)
-    assert heatmaps.normalise(zero).abs().max() == heatmaps.normalise_signed(zero).abs().max() == 0
+    assert heatmaps.normalize(zero).abs().max() == heatmaps.normalize_signed(zero).abs().max() == 0
     assert heatmaps.part(zero, "positive").abs().max() == 0
 
 
 def test_a_single_lit_pixel_is_no_outlier():
     heat = torch.zeros(1, 1, 20, 30)
     heat[0, 0, 3, 4] = -2.0
-    assert heatmaps.normalise_signed(heat)[0, 0, 3, 4] == -1
-    assert heatmaps.normalise(heat.abs()).sum() == heatmaps.normalise(heat.abs())[0, 0, 3, 4] == 1
+    assert heatmaps.normalize_signed(heat)[0, 0, 3, 4] == -1
+    assert heatmaps.normalize(heat.abs()).sum() == heatmaps.normalize(heat.abs())[0, 0, 3, 4] == 1
 
 
 def test_tiny_gradients_keep_their_contrast():
     heat = torch.tensor([[[[0.0, 1e-30, 2e-30]]]])
-    assert_close(heatmaps.normalise(heat, 100).flatten(), torch.tensor([0, 0.5, 1.0]))
+    assert_close(heatmaps.normalize(heat, 100).flatten(), torch.tensor([0, 0.5, 1.0]))
 
 
 def test_a_batch_equals_its_samples():
     heat = torch.randn(4, 1, 9, 5) * torch.tensor([1e-6, 1.0, 1e3, 0.0])[:, None, None, None]
-    for normalise in (heatmaps.normalise, heatmaps.normalise_signed):
-        assert_close(normalise(heat), torch.cat([normalise(sample) for sample in heat.split(1)]), rtol=0, atol=0)
+    for normalize in (heatmaps.normalize, heatmaps.normalize_signed):
+        assert_close(normalize(heat), torch.cat([normalize(sample) for sample in heat.split(1)]), rtol=0, atol=0)
 
 
 def test_resizing_by_hand():
     heat = torch.tensor([[[[0.0, 4.0]]]])
-    # cell centres lie at 1/4 and 3/4 of the picture, whose corners stay put: beyond the centres there is no slope
+    # cell centers lie at 1/4 and 3/4 of the picture, whose corners stay put: beyond the centers there is no slope
     assert heatmaps.resize(heat, (1, 4)).flatten().tolist() == [0.0, 1.0, 3.0, 4.0]
     assert heatmaps.resize(heat, 2).shape == (1, 1, 2, 2)
     assert heatmaps.resize(heat, (1, 2)) is heat

@@ -30,13 +30,13 @@ def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, rows: bytes = b"", depth: int = 8, colour: int = 2) -> bytes:
+def png(width: int, height: int, rows: bytes = b"", depth: int = 8, color: int = 2) -> bytes:
     """A PNG written by hand, so that the header may lie and the depths be those that Pillow does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -67,7 +67,7 @@ def test_path_bytes_picture_and_array_are_one_image(tmp_path, file_format):
 
 @pytest.mark.parametrize("value", range(0, 256, 5))
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32, np.float64])
-def test_a_grey_level_is_the_same_in_every_type_however_dark_the_array(dtype, value):
+def test_a_gray_level_is_the_same_in_every_type_however_dark_the_array(dtype, value):
     array = np.full((5, 7), {np.uint8: value, np.uint16: value * 257}.get(dtype, value / 255), dtype=dtype)
     assert np.array_equal(pixels(images.load(array)), np.full((5, 7, 3), value))
 
@@ -157,31 +157,31 @@ def test_cmyk_jpeg():
 @pytest.mark.parametrize("alpha", [0, 64, 255])
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "La", "RGBa", "PA"])
 def test_transparency_is_laid_on_white(mode, alpha):
-    grey = 100
+    gray = 100
     straight = (
-        Image.new("LA", (2, 2), (grey, alpha))
+        Image.new("LA", (2, 2), (gray, alpha))
         if mode in ("LA", "La")
-        else Image.new("RGBA", (2, 2), (grey,) * 3 + (alpha,))
+        else Image.new("RGBA", (2, 2), (gray,) * 3 + (alpha,))
     )
     if mode == "PA":
         image = Image.new("P", (2, 2), 0)
-        image.putpalette([grey] * 3)
+        image.putpalette([gray] * 3)
         image = image.convert("PA")
         image.putalpha(alpha)
     else:
         image = straight.convert(mode)
-    expected = grey * alpha / 255 + 255 * (1 - alpha / 255)
+    expected = gray * alpha / 255 + 255 * (1 - alpha / 255)
     assert abs(pixels(images.load(image)) - expected).max() <= 2  # premultiplied modes round twice
 
 
-def test_a_transparent_palette_entry_and_a_transparent_colour_are_white():
+def test_a_transparent_palette_entry_and_a_transparent_color_are_white():
     palette = Image.new("P", (2, 1))
     palette.putpalette([255, 0, 0, 0, 255, 0])
     palette.putpixel((1, 0), 1)
     for data in (encoded(palette, "PNG", transparency=0), encoded(palette, "GIF", transparency=0)):
         assert pixels(images.load(data)).tolist() == [[[255, 255, 255], [0, 255, 0]]]
-    colour = encoded(palette.convert("RGB"), "PNG", transparency=(255, 0, 0))
-    assert pixels(images.load(colour)).tolist() == [[[255, 255, 255], [0, 255, 0]]]
+    color = encoded(palette.convert("RGB"), "PNG", transparency=(255, 0, 0))
+    assert pixels(images.load(color)).tolist() == [[[255, 255, 255], [0, 255, 0]]]
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "PPM"])
@@ -191,7 +191,7 @@ def test_sixteen_bits_are_scaled_not_clipped(file_format):
     assert np.array_equal(pixels(images.load(encoded(image, file_format)))[..., 0], levels)
 
 
-def test_sixteen_bits_per_colour():
+def test_sixteen_bits_per_color():
     row = b"\0" + struct.pack(">6H", 65535, 0, 32768, 256 * 10, 0, 0)
     assert pixels(images.load(png(2, 1, row, depth=16))).tolist() == [[[255, 0, 128], [10, 0, 0]]]
 
@@ -229,7 +229,7 @@ def test_one_pixel_is_an_image(mode):
 
 
 def test_of_an_animation_the_first_frame():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "lime", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert images.load(data).getpixel((0, 0)) == (255, 0, 0)
 

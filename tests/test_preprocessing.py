@@ -56,7 +56,7 @@ def test_what_is_no_preset_is_refused():
 
 
 @pytest.mark.parametrize("size", [(9, 9), (5, 5), (10, 5), (5, 10), (4, 7)])
-def test_without_resize_the_centre_is_cut_or_padded_as_torchvision_does(size):
+def test_without_resize_the_center_is_cut_or_padded_as_torchvision_does(size):
     from torchvision.transforms import functional
 
     prep = Preprocessing(size=(7, 8), resize=None, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -80,18 +80,18 @@ def test_a_list_is_the_batch_of_its_pictures():
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 8), (2, 3, 6, 8)])
-def test_normalise_and_denormalise_are_inverses(shape):
+def test_normalize_and_denormalize_are_inverses(shape):
     x = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(SMALL.denormalise(SMALL.normalise(x)), x, atol=1e-15)
+    assert torch.allclose(SMALL.denormalize(SMALL.normalize(x)), x, atol=1e-15)
     pixels = torch.from_numpy(np.array(picture())).permute(2, 0, 1)
-    assert torch.equal((SMALL.denormalise(SMALL(picture())) * 255).round().to(torch.uint8)[0], pixels)
-    beyond = SMALL.denormalise(torch.full(shape, 100.0))
+    assert torch.equal((SMALL.denormalize(SMALL(picture())) * 255).round().to(torch.uint8)[0], pixels)
+    beyond = SMALL.denormalize(torch.full(shape, 100.0))
     assert beyond.min() == beyond.max() == 1
 
 
 @pytest.mark.parametrize("x", [torch.zeros(1, 6, 8), torch.zeros(3, 6, 8, dtype=torch.uint8), torch.zeros(6, 8)])
-def test_normalise_does_not_broadcast(x):
-    for direction in (SMALL.normalise, SMALL.denormalise):
+def test_normalize_does_not_broadcast(x):
+    for direction in (SMALL.normalize, SMALL.denormalize):
         with pytest.raises(ImageError, match="expected floats"):
             direction(x)
 

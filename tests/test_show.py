@@ -1,4 +1,4 @@
-"""Drawing: pixels lie where the object is, colours mean what they say, and nothing is cut off."""
+"""Drawing: pixels lie where the object is, colors mean what they say, and nothing is cut off."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_the_rendered_figure_holds_overlays_to_the_pixel(colorbar):
         assert any(np.array_equal(some, tile) for some in found)
 
 
-def test_a_cam_peaks_over_the_centre_of_its_cell():
+def test_a_cam_peaks_over_the_center_of_its_cell():
     cam = torch.zeros(1, 1, 4, 5)
     cam[0, 0, 1, 3] = 1
     drawn = overlay(explain(cam, reduction="cam"), Look(style="alpha_scaling"))[0, ..., 3].astype(float)
@@ -69,7 +69,7 @@ def test_a_cam_peaks_over_the_centre_of_its_cell():
     assert (xs * drawn).sum() / drawn.sum() == pytest.approx((3 + 0.5) / 5 * 400, abs=0.1)
 
 
-def test_drawn_colours_are_those_of_the_heat_map():
+def test_drawn_colors_are_those_of_the_heat_map():
     a = explain(torch.randn(1, 3, *SIZE))
     expected = mpl.colormaps["gray"](a.heatmap()[0, 0].numpy())[..., 0]
     drawn = overlay(a, Look(cmap="gray"))[0, ::4, ::4, 0]
@@ -79,9 +79,9 @@ def test_drawn_colours_are_those_of_the_heat_map():
 def test_zero_is_the_middle_of_a_diverging_map():
     values = one_hot(3, 5, 2.0) - one_hot(9, 9, 1.0)
     drawn = overlay(explain(values, reduction="signed"), Look(style="heat_map"))[0, 2::4, 2::4, :3]
-    colours = mpl.colormaps["bwr"]([0.5, 1.0, 0.25])[:, :3] * 255
-    for place, colour in zip([(0, 0), (3, 5), (9, 9)], colours, strict=True):
-        assert np.abs(drawn[place] - colour).max() <= 2
+    colors = mpl.colormaps["bwr"]([0.5, 1.0, 0.25])[:, :3] * 255
+    for place, color in zip([(0, 0), (3, 5), (9, 9)], colors, strict=True):
+        assert np.abs(drawn[place] - color).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_notebooks_get_a_jpeg():
     [
         ({"style": "heatmap"}, "'blended_heat_map'"),
         ({"sign": "both"}, "'absolute_value'"),
-        ({"cmap": "rainbows"}, "no colour map 'rainbows'"),
+        ({"cmap": "rainbows"}, "no color map 'rainbows'"),
         ({"scale": "same"}, "'shared'"),
         ({"outlier_perc": -1}, "between 0 and 100"),
         ({"titles": ["a", "b"]}, "2 titles"),
@@ -228,7 +228,7 @@ def test_what_is_set_for_plots_does_not_touch_pictures():
         assert np.array_equal(a.show().rgba(), before)
 
 
-def test_a_colour_map_may_be_given_itself():
+def test_a_color_map_may_be_given_itself():
     assert Look(cmap=mpl.colormaps["hot"]) == Look(cmap="hot")
-    with pytest.raises(NetLensError, match="no colour map 3"):
+    with pytest.raises(NetLensError, match="no color map 3"):
         Look(cmap=3)

@@ -239,7 +239,7 @@ def test_keys_in_the_spelling_of_published_files(tmp_path):
     assert equal(block.state_dict(), state)
 
 
-def test_a_file_saves_the_random_initialisation(tmp_path, monkeypatch):
+def test_a_file_saves_the_random_initialization(tmp_path, monkeypatch):
     path = saved(weights.build("squeezenet1_1").state_dict(), tmp_path / "a.pth")
     monkeypatch.setattr(Tensor, "uniform_", lambda *_, **__: pytest.fail("drawn"))
     monkeypatch.setattr(Tensor, "normal_", lambda *_, **__: pytest.fail("drawn"))

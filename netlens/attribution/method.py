@@ -231,7 +231,7 @@ def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
         return None if one is None else one.expand(len(x), -1, -1, -1)
     image = x.detach().float()
     if x.shape[1] == len(flat.adapter.preprocessing.mean):
-        return flat.adapter.preprocessing.denormalise(image).clamp(0, 1)
+        return flat.adapter.preprocessing.denormalize(image).clamp(0, 1)
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     return (image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)
 

@@ -68,7 +68,7 @@ class Suffix:
         mixed = [key for key in mixing(flat, x) if key in after and key != wrt]
         if mixed:
             raise NotApplicable(
-                f"{mixed[0]!r} of {flat.name} normalises over the batch, or mixes its samples otherwise, so that "
+                f"{mixed[0]!r} of {flat.name} normalizes over the batch, or mixes its samples otherwise, so that "
                 "variants which run together would change each other; give a norm running statistics, or take a method "
                 "of one run, such as Saliency."
             )

@@ -22,7 +22,7 @@ from netlens.errors import NetLensError
 @click.option("--octaves", type=int, help="Sizes to dream at, of 32 pixels or more.  [default: 4; 2 in a film]")
 @click.option("--scale", type=float, default=1.4, show_default=True, help="How much each is larger than the last.")
 @click.option("--steps", type=int, help="Steps at each size.  [default: 10; 4 in a film]")
-@click.option("--step", type=float, default=1.5, show_default=True, help="Grey levels that a pixel moves by.")
+@click.option("--step", type=float, default=1.5, show_default=True, help="Gray levels that a pixel moves by.")
 @click.option("--jitter", type=int, default=32, show_default=True, help="Shift before each step, in pixels.")
 @click.option("--tile", type=int, default=448, show_default=True, help="Side of what runs at once, in pixels.")
 @click.option("--size", type=click.IntRange(min=16), help="Longer side in pixels, if not the image's own.")

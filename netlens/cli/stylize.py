@@ -16,11 +16,11 @@ from netlens.errors import NetLensError
 _NAMES = {
     "statistic": "gram, mean_std, sliced_wasserstein, histogram, contextual.",
     "loss": "squared, root.",
-    "optimiser": "adam, lbfgs.",
+    "optimizer": "adam, lbfgs.",
     "start": "content, style, noise, or a picture.",
     "param": "fourier, pixel, pyramid.",
     "transforms": "none, jitter, standard: disturbances that the style has to survive.",
-    "colour": "Whose colours: style; or the content's by luminance, match, histogram.",
+    "color": "Whose colors: style; or the content's by luminance, match, histogram.",
 }
 _WHOLE = {
     "steps": "Iterations, shared between the scales.",
@@ -32,7 +32,7 @@ _NUMBERS = {
     "style_weight": "Weight of the style.",
     "tv_weight": "Weight of the total variation.",
     "style_scale": "Size at which the style is looked at, relative to the content.",
-    "lr": "Learning rate of the optimiser.",
+    "lr": "Learning rate of the optimizer.",
     "target": "Stop below this sum of the losses.",
 }
 _LISTS = {

@@ -1,6 +1,6 @@
 """Evaluation: judging explanations against known answers."""
 
 from netlens.evaluation.ground_truth import EdgeDetector, RandomMap, Score, scoreboard, share_inside
-from netlens.evaluation.randomised import randomise_, randomised
+from netlens.evaluation.randomized import randomize_, randomized
 
-__all__ = ["EdgeDetector", "RandomMap", "Score", "randomise_", "randomised", "scoreboard", "share_inside"]
+__all__ = ["EdgeDetector", "RandomMap", "Score", "randomize_", "randomized", "scoreboard", "share_inside"]

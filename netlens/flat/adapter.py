@@ -133,7 +133,7 @@ def logits_of(output: Any) -> Tensor:
         output = next((item for item in output if isinstance(item, Tensor)), None)
     if not isinstance(output, Tensor):
         raise NotApplicable(
-            f"the network's output ({type(output).__name__}) holds no class scores that netlens recognises; "
+            f"the network's output ({type(output).__name__}) holds no class scores that netlens recognizes; "
             "give an Adapter(logits=...) that takes it to a tensor (N, classes)."
         )
     return output[:, None] if output.ndim == 1 else output

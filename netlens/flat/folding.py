@@ -133,7 +133,7 @@ class _Rows(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 2:
             raise NetLensError(
-                f"a batch norm that was folded into {self} normalises dimension 1 of {tuple(input.shape)}; "
+                f"a batch norm that was folded into {self} normalizes dimension 1 of {tuple(input.shape)}; "
                 "this network cannot be folded."
             )
         return super().forward(input)

@@ -283,7 +283,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # as Python's doubles: a float64 network is normalised by the numbers that were written, and no device refuses
+        # as Python's doubles: a float64 network is normalized by the numbers that were written, and no device refuses
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     def forward(self, x: Tensor) -> Tensor:

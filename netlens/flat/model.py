@@ -21,7 +21,7 @@ from netlens.flat.memo import forget
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
 from netlens.flat.source import Made, Source
-from netlens.flat.summary import Summary, summarise
+from netlens.flat.summary import Summary, summarize
 from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
 from netlens.flat.twin import twins, unwrapped
@@ -325,7 +325,7 @@ class FlatModel(nn.Module):
         needs numbers to tell its own.
         """
         self.follow()
-        return summarise(self, *sizes)
+        return summarize(self, *sizes)
 
     def _repr_html_(self) -> str:
         try:

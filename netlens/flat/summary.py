@@ -68,7 +68,7 @@ class Summary:
         return f"<b>{escape(self.title)}</b><div style='max-height:30em;overflow:auto'>{table}</div>"
 
 
-def summarise(flat: FlatModel, *sizes: tuple[int, ...]) -> Summary:
+def summarize(flat: FlatModel, *sizes: tuple[int, ...]) -> Summary:
     """The summary for inputs of these sizes (each with the batch); by default one image as the network expects it."""
     shapes = _shapes(flat, sizes)
     fields = receptive_fields(flat.program)

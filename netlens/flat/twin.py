@@ -40,7 +40,7 @@ def twins(module: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
     A twin has the same classes and storage, no gradients and no hooks.
 
     Parameters and buffers are detached views of the original's, so an in-place change of the original's weights (an
-    optimiser step, `load_state_dict`) is seen by the twin, while nothing that is done to the twin's modules, flags or
+    optimizer step, `load_state_dict`) is seen by the twin, while nothing that is done to the twin's modules, flags or
     gradients reaches the original. The user's hooks stay behind; those by which torch itself computes a weight
     (`weight_norm`, `spectral_norm`, pruning) come along, because without them the layer would be another one.
     """

@@ -68,7 +68,7 @@ class _Unroll:
     def constant(self, node: fx.Node) -> None:
         assert isinstance(node.target, str)
         if node.target not in self.trace.tensors:
-            raise TraceError(f"{node.target!r} is packed away, as by quantisation; give the network from before it.")
+            raise TraceError(f"{node.target!r} is packed away, as by quantization; give the network from before it.")
         key = self.name(node.target)
         self.append(Step(key, Constant(self.trace.tensors[node.target]), ()))
         if node.target in self.trace.made:

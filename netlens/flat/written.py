@@ -76,8 +76,8 @@ class Standardized(Piece):
         self.dims, self.eps = dims, eps
 
     def forward(self, input: Tensor) -> Tensor:
-        centred = input - input.mean(self.dims, keepdim=True)
-        return centred / (centred.square().mean(self.dims, keepdim=True) + self.eps).sqrt()
+        centered = input - input.mean(self.dims, keepdim=True)
+        return centered / (centered.square().mean(self.dims, keepdim=True) + self.eps).sqrt()
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}, eps={self.eps:g}"

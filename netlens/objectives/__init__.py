@@ -1,6 +1,6 @@
 """Objectives: what a person wants to know, as one number per sample of a record of activations.
 
-To explain, differentiate or perturb an objective; to visualise, maximise it; to mine a dataset, sort by it.
+To explain, differentiate or perturb an objective; to visualize, maximize it; to mine a dataset, sort by it.
 
 >>> logit(207) - 0.5 * logit(3)
 logit(207) - 0.5 * logit(3)

@@ -20,11 +20,11 @@ class Content(Reference):
     """The squared distance between the activations of two pictures; see `content`."""
 
     mask: Any = None
-    normalised: bool = True
+    normalized: bool = True
 
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
         activation = record[name]
-        if self.normalised:
+        if self.normalized:
             weights = None if self.mask is None else weights_of(self.mask, record.maps(name), name)
             check_alive(activation if weights is None else record.maps(name) * weights, record, name)
         return (activation,)
@@ -35,9 +35,9 @@ class Content(Reference):
         distance, unit = (mine - other).square(), other.square()
         if weights is None:
             distance, unit = distance.flatten(1), unit.flatten(1)
-            return distance.sum(1) / unit.sum(1) if self.normalised else distance.mean(1)
+            return distance.sum(1) / unit.sum(1) if self.normalized else distance.mean(1)
         distance, unit = ((values * weights).sum((1, 2, 3)) for values in (distance, unit))
-        return distance / unit if self.normalised else distance / (mine.shape[1] * weights.sum())
+        return distance / unit if self.normalized else distance / (mine.shape[1] * weights.sum())
 
     def sized(self, batch: Tensor, x: Tensor) -> Tensor:
         return resized(batch, x)
@@ -104,17 +104,17 @@ class ActivationGrid(Reference):
         return f"activation_grid({self.names[0]!r}{power_text(self.cosine_power)})"
 
 
-def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normalised: bool = True) -> Objective:
+def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normalized: bool = True) -> Objective:
     """The squared distance ‖Φ − Φ0‖² between the activations Φ and those of `image`, Φ0, divided by ‖Φ0‖²: subtract it.
 
     image: a picture, or a batch of them with one per sample. It is resized to the input beside which the objective is
     settled; where maps of other sizes come later (a schedule from low to high resolution), Φ0 is resized.
-    mask: (H, W) weights of the parts of the picture, of any size. normalised=False: the mean square instead.
+    mask: (H, W) weights of the parts of the picture, of any size. normalized=False: the mean square instead.
     Of several layers, the mean.
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035; Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
-    return Content(names_of(layers), image, mask, normalised)
+    return Content(names_of(layers), image, mask, normalized)
 
 
 def caricature(layers: str | Sequence[str], image: Any, *, cosine_power: float = 1) -> Objective:

@@ -13,7 +13,7 @@ from netlens.errors import NetLensError
 from netlens.flat.model import FlatModel
 from netlens.objectives.base import Objective, Record
 
-# the farthest neighbours in the batch that a sample is compared with
+# the farthest neighbors in the batch that a sample is compared with
 _REACH = 4
 
 
@@ -40,7 +40,7 @@ class Diversity(Objective):
 
 @dataclass(frozen=True, repr=False)
 class Alignment(Objective):
-    """How unlike its neighbours in the batch each sample is; see `alignment`."""
+    """How unlike its neighbors in the batch each sample is; see `alignment`."""
 
     layer: str
     decay: float = 2
@@ -135,7 +135,7 @@ def interpolation(first: Objective, last: Objective) -> Objective:
 
 
 def alignment(layer: str, decay: float = 2) -> Objective:
-    """How unlike its neighbours in the batch a sample is at a layer: subtract it, and a row of pictures stays aligned.
+    """How unlike its neighbors in the batch a sample is at a layer: subtract it, and a row of pictures stays aligned.
 
     The mean square difference to the samples up to 4 places away, each divided by decay^distance; the two samples of
     a pair get half each.

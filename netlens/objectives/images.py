@@ -1,7 +1,7 @@
 """Objectives on the picture itself: how rough, how loud or how busy at the edge it is. Penalties: subtract them.
 
-They read "input" in the record, which is in the network's units, and take its normalisation back, so that they see the
-picture in [0, 1]. Each is a mean over pixels and colours, so that its weight needs no change when the size does.
+They read "input" in the record, which is in the network's units, and take its normalization back, so that they see the
+picture in [0, 1]. Each is a mean over pixels and colors, so that its weight needs no change when the size does.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def total_variation(beta: float = 2) -> Objective:
 
 
 def l1(constant: float = 0.5) -> Objective:
-    """The mean distance |x - constant| of the values from a constant, by default grey."""
+    """The mean distance |x - constant| of the values from a constant, by default gray."""
     return PictureObjective(lambda picture: (picture - constant).abs().flatten(1).mean(1), f"l1({constant:g})")
 
 
 def l2(constant: float = 0.5) -> Objective:
-    """The mean square (x - constant)² of the values' distance from a constant, by default grey."""
+    """The mean square (x - constant)² of the values' distance from a constant, by default gray."""
     return PictureObjective(lambda picture: (picture - constant).square().flatten(1).mean(1), f"l2({constant:g})")
 
 
@@ -109,10 +109,10 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
 
 
 def picture_of(record: Record) -> Tensor:
-    """(N, C, H, W): the network's input with its normalisation taken back, so in [0, 1] if it came from a picture.
+    """(N, C, H, W): the network's input with its normalization taken back, so in [0, 1] if it came from a picture.
 
-    Linear, not clipped, so that a value out of bounds still has a gradient. A grey input of a network whose family is
-    known by colours is normalised by their average.
+    Linear, not clipped, so that a value out of bounds still has a gradient. A gray input of a network whose family is
+    known by colors is normalized by their average.
     """
     flat = record.flat
     x = record[flat.inputs[0]]

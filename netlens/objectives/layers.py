@@ -89,7 +89,7 @@ class Neuron(Objective):
 
 
 def layer(key: str) -> Objective:
-    """The mean square of a layer's activation: what DeepDream maximises.
+    """The mean square of a layer's activation: what DeepDream maximizes.
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """

@@ -123,7 +123,7 @@ def check_alive(values: Tensor, record: Record, name: str) -> None:
     if not (values != 0).flatten(1).any(1).all():
         raise NotApplicable(
             f"layer {name!r} of {record.flat.name} is all 0 where it is looked at in the picture, so distances from it "
-            "have no unit; choose another layer, or normalised=False."
+            "have no unit; choose another layer, or normalized=False."
         )
 
 

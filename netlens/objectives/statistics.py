@@ -145,8 +145,8 @@ class Contextual(Statistic):
         return features[:, :, drawn.sort().values.to(features.device)]
 
     def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        centre = theirs.mean(2, keepdim=True)
-        mine, theirs = F.normalize(mine - centre, dim=1), F.normalize(theirs - centre, dim=1)
+        center = theirs.mean(2, keepdim=True)
+        mine, theirs = F.normalize(mine - center, dim=1), F.normalize(theirs - center, dim=1)
         apart = 1 - mine.transpose(1, 2) @ theirs  # (N, P, Q)
         relative = apart / (apart.amin(2, keepdim=True) + 1e-5)
         similar = ((1 - relative) / self.bandwidth).softmax(2)

@@ -21,12 +21,12 @@ class Style(Reference):
     statistic: Statistic = field(default_factory=Gram)
     mask: Any = None
     image_mask: Any = None
-    normalised: bool = False
+    normalized: bool = False
 
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
         maps = precise(record.maps(name))
         weights = weights_of(self.image_mask, maps, name)
-        if not self.normalised:
+        if not self.normalized:
             return (self._statistic(maps, weights),)
         seen = maps.square().mean(1) if weights is None else maps.square().mean(1) * (weights / weights.mean())
         check_alive(seen, record, name)
@@ -54,7 +54,7 @@ def style(
     *,
     mask: Any = None,
     image_mask: Any = None,
-    normalised: bool = False,
+    normalized: bool = False,
 ) -> Objective:
     """The distance between a statistic of the features and that of `image`, averaged over layers: subtract it.
 
@@ -62,7 +62,7 @@ def style(
     statistic: `Gram()`, the default, `MeanStd()`, `SlicedWasserstein()`, `Histogram()` or `Contextual()`.
     mask: (H, W) weights of the parts that are to have the style; image_mask: of the parts of `image` that show it.
     Either is of any size, and is averaged over the area of each position of the layer's map.
-    normalised: features are divided by the root mean square of those of `image` at the layer, so that layers and
+    normalized: features are divided by the root mean square of those of `image` at the layer, so that layers and
     networks of whatever scale count alike.
     """
-    return Style(names_of(layers), image, Gram() if statistic is None else statistic, mask, image_mask, normalised)
+    return Style(names_of(layers), image, Gram() if statistic is None else statistic, mask, image_mask, normalized)

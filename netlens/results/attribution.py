@@ -110,7 +110,7 @@ class Attribution:
             height, width = (heat if self.image is None else self.image).shape[-2:]
             size = (height, width)
         heat = heatmaps.resize(heat, size)
-        return heatmaps.normalise(heat, (100 if cam else 99) if percentile is None else percentile)
+        return heatmaps.normalize(heat, (100 if cam else 99) if percentile is None else percentile)
 
     @property
     def positive(self) -> Attribution:

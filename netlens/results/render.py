@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netlens.show import Picture
 
 GAP = 4  # pixels between the pictures of a grid
-PALETTE = 256  # colours that a GIF can have
+PALETTE = 256  # colors that a GIF can have
 LARGEST_GIF = 65_535  # pixels of a side
 LONGEST_FILM = 600  # seconds; a GIF holds no frame that rests much longer
 

@@ -54,14 +54,14 @@ def _fitted(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
 
 
 def _with_channels(images: Tensor, channels: int) -> Tensor:
-    """Grey pictures in colours, and opaque ones with their opacity, where others have these."""
+    """Gray pictures in colors, and opaque ones with their opacity, where others have these."""
     if images.shape[1] == channels:
         return images
     opacity = images[:, -1:] if images.shape[1] in (2, 4) else torch.ones_like(images[:, :1])
-    colours = images[:, :-1] if images.shape[1] in (2, 4) else images
+    colors = images[:, :-1] if images.shape[1] in (2, 4) else images
     if channels in (1, 3):
-        return colours.expand(-1, channels, -1, -1)
-    return torch.cat([colours.expand(-1, channels - 1, -1, -1), opacity], 1)
+        return colors.expand(-1, channels, -1, -1)
+    return torch.cat([colors.expand(-1, channels - 1, -1, -1), opacity], 1)
 
 
 def _joined(made_by: Sequence[Provenance]) -> Provenance:

@@ -1,4 +1,4 @@
-"""State: where an optimisation stands, and its file, so that it can go on as if it had never stopped."""
+"""State: where an optimization stands, and its file, so that it can go on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class State:
     """All that it takes to go on: tensors and plain numbers, no code.
 
     step: how many steps are done. parameters: what the pictures are made of, first dimension N. history: (step, N).
-    optimisers: what each optimiser remembers, by the position of its tensor; one for all samples, or one for each.
+    optimizers: what each optimizer remembers, by the position of its tensor; one for all samples, or one for each.
     done: (N,), which samples had stopped early.
     """
 
     step: int
     parameters: tuple[Tensor, ...]
     history: Tensor
-    optimisers: tuple[Mapping[int, Mapping[str, Any]], ...]
+    optimizers: tuple[Mapping[int, Mapping[str, Any]], ...]
     done: Tensor
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Its tensors by name, and the rest as JSON takes it."""
         tensors = {f"parameters.{i}": tensor for i, tensor in enumerate(self.parameters)}
         tensors |= {"history": self.history, "done": self.done}
-        optimisers = [
-            [[position, _without_tensors(own, tensors)] for position, own in optimiser.items()]
-            for optimiser in self.optimisers
+        optimizers = [
+            [[position, _without_tensors(own, tensors)] for position, own in optimizer.items()]
+            for optimizer in self.optimizers
         ]
-        return tensors, {"step": self.step, "parameters": len(self.parameters), "optimisers": optimisers}
+        return tensors, {"step": self.step, "parameters": len(self.parameters), "optimizers": optimizers}
 
     @classmethod
     def unpacked(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> State:
@@ -47,9 +47,9 @@ class State:
             step=header["step"],
             parameters=tuple(tensors[f"parameters.{i}"] for i in range(header["parameters"])),
             history=tensors["history"],
-            optimisers=tuple(
-                {position: _with_tensors(own, tensors) for position, own in optimiser}
-                for optimiser in header["optimisers"]
+            optimizers=tuple(
+                {position: _with_tensors(own, tensors) for position, own in optimizer}
+                for optimizer in header["optimizers"]
             ),
             done=tensors["done"],
         )
@@ -66,7 +66,7 @@ class State:
         """Read what `save` wrote: the same bits, on the CPU."""
         tensors, header = storage.unpack(path)
         if "state" not in header:
-            raise ResultError(f"{path} holds no state of an optimisation.")
+            raise ResultError(f"{path} holds no state of an optimization.")
         with storage.readable(path):
             return cls.unpacked(tensors, header["state"])
 
@@ -74,7 +74,7 @@ class State:
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     """The value with each tensor put among `tensors`, and its name in its place."""
     if isinstance(value, Tensor):
-        name = f"optimiser.{len(tensors)}"
+        name = f"optimizer.{len(tensors)}"
         tensors[name] = value
         return {_TENSOR: name}
     if isinstance(value, Mapping):

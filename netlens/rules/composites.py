@@ -21,7 +21,7 @@ from netlens.rules.calls import innermost
 from netlens.rules.dependence import carrying, is_level
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import Role, role_of
-from netlens.rules.relevance_norms import centred_norm
+from netlens.rules.relevance_norms import centered_norm
 
 ATTENTION = ("attn_lrp", "constant")
 GATES = ("constant", "uniform")
@@ -39,7 +39,7 @@ class Composite(ABC):
     without bound where the input of its sigmoid is near 0.
 
     What mixes activations shares relevance by contribution, what only rearranges or selects them (max pools too) gives
-    it back, activations pass it, and normalisations take what they divide by for a constant. In recurrent layers, each
+    it back, activations pass it, and normalizations take what they divide by for a constant. In recurrent layers, each
     piece of each step does as it would elsewhere. A composite says what convolutions and linear layers do.
     """
 
@@ -87,8 +87,8 @@ class Composite(ABC):
         return relevance.epsilon(self.stabilizer, takers)
 
     def norms(self) -> Rule:
-        """The rule of normalisations that subtract a mean."""
-        return centred_norm(self.stabilizer)
+        """The rule of normalizations that subtract a mean."""
+        return centered_norm(self.stabilizer)
 
     def softmax(self) -> Rule:
         """The rule of a softmax that takes relevance."""
@@ -104,7 +104,7 @@ class Composite(ABC):
             return self.weights(flat, step, first)
         if role in (Role.PASSES, Role.SQUASHES, Role.COPIES):
             return relevance.passing()
-        if role is Role.CENTRES:
+        if role is Role.CENTERS:
             return self.norms()
         if role is Role.SOFTMAX:
             return self.softmax()
@@ -156,7 +156,7 @@ class Epsilon(Composite):
         return relevance.epsilon(self.epsilon, takers)
 
     def norms(self) -> Rule:
-        return centred_norm(self.epsilon)
+        return centered_norm(self.epsilon)
 
 
 @dataclass(frozen=True)

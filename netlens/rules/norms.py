@@ -1,7 +1,8 @@
-"""Layers that divide by a norm: layer, group, instance and RMS norm, batch norm by the batch, and normalised vectors.
+"""Layers that divide by a norm: layer, group, instance and RMS norm, batch norm by the batch, and normalized vectors.
 
-Each is centring, which is linear, then a quotient of the centred values and their size, the root of a mean of squares.
-The slopes of quotients, roots and squares are known in closed form, so that no small difference is divided by another.
+Each is centering, which is linear, then a quotient of the centered values and their size, the root of a mean of
+squares. The slopes of quotients, roots and squares are known in closed form, so that no small difference is divided
+by another.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _multipliers(form: str, given: Mapping[str, Any], x: Tensor, r: Tensor, grad
         found = _of_unit_length(x_rows, r_rows, gradient, given["eps"])
         return found.movedim(-1, given["dim"]).to(x.dtype)
     eps = torch.finfo(x.dtype).eps if given["eps"] is None else given["eps"]
-    found = _standardised(x_rows, r_rows, gradient, eps, centred=form not in ("rms_norm", "of_unit_size"))
+    found = _standardized(x_rows, r_rows, gradient, eps, centered=form not in ("rms_norm", "of_unit_size"))
     if "dims" in given:
         return from_rows(found, x, given["dims"]).to(x.dtype)
     if form == "batch_norm":
@@ -83,14 +84,14 @@ def _rows(form: str, given: Mapping[str, Any], value: Tensor) -> Tensor:
     return value.flatten(-len(given["normalized_shape"]))
 
 
-def _standardised(x: Tensor, r: Tensor, gradient: Tensor, eps: float, centred: bool = True) -> Tensor:
+def _standardized(x: Tensor, r: Tensor, gradient: Tensor, eps: float, centered: bool = True) -> Tensor:
     """The multipliers of (x - mean) / sqrt(variance + eps) over the last dimension."""
     x, r = x.to(gradient), r.to(gradient)
-    if centred:
+    if centered:
         x, r = x - x.mean(-1, keepdim=True), r - r.mean(-1, keepdim=True)
     size, before = ((value.square().mean(-1, keepdim=True) + eps).sqrt() for value in (x, r))
     found = _over_size(x, r, size, before, 1 / (size + before) / x.shape[-1], gradient)
-    return found - found.mean(-1, keepdim=True) if centred else found
+    return found - found.mean(-1, keepdim=True) if centered else found
 
 
 def _of_unit_length(x: Tensor, r: Tensor, gradient: Tensor, eps: float) -> Tensor:

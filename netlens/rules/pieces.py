@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
 from netlens.flat.layers import Call, Wrapper, fill
+from netlens.flat.memo import Memo
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.model import FlatModel
 from netlens.flat.rules import Rule, Rules, vjp
@@ -69,7 +70,7 @@ def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) ->
 def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:
     """The rule of a layer that is known piece by piece: each piece follows the rules that its network is given."""
 
-    views: WeakKeyDictionary[FlatModel, FlatModel] = WeakKeyDictionary()
+    views: Memo[FlatModel, FlatModel] = Memo()
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
         network, values = pieces_of(layer, inputs)

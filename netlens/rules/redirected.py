@@ -71,6 +71,6 @@ REDIRECTED = Rules(
 """Where nothing of a sample's gradient gets through a rectifier, what points into its live range passes: up below zero
 and, for ReLU6 and its kin, down above the upper end. All other samples keep the true derivative.
 
-For the gradient of something to be maximised. What starts dead would otherwise stay so, and its picture grey.
+For the gradient of something to be maximized. What starts dead would otherwise stay so, and its picture gray.
 Olah et al. 2017, https://distill.pub/2017/feature-visualization
 """

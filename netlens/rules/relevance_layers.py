@@ -14,7 +14,7 @@ from netlens.flat.lift import is_view
 from netlens.flat.rules import RECTIFIERS
 from netlens.flat.written import LogSumExp, OfUnitSize
 from netlens.rules.pieces import has_pieces
-from netlens.rules.relevance_norms import CENTRED, CENTRED_NAMES
+from netlens.rules.relevance_norms import CENTERED, CENTERED_NAMES
 from netlens.rules.relevance_weights import has_weights
 
 
@@ -24,7 +24,7 @@ class Role(Enum):
     ARRANGES = "each output is one of the inputs, or a constant: relevance goes back by the true gradient"
     COPIES = "a copy that hides from gradients: relevance passes as it is"
     PASSES = "elementwise, or divides by a norm: relevance passes as it is"
-    CENTRES = "a normalisation that subtracts a mean"
+    CENTERS = "a normalization that subtracts a mean"
     SQUASHES = "elementwise, to between 0 and 1, as gates do: relevance passes as it is"
     SOFTMAX = "a softmax"
     MULTIPLIES = "an elementwise product"
@@ -49,7 +49,7 @@ _TYPES: tuple[tuple[tuple[type[nn.Module], ...], Role], ...] = (
     ((nn.Identity, nn.Flatten, nn.Unflatten, *_DROPOUTS, *_POOLS, *_PADS), Role.ARRANGES),
     ((nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle), Role.ARRANGES),
     ((*RECTIFIERS, *_ACTIVATIONS, *_NORMS), Role.PASSES),
-    (CENTRED, Role.CENTRES),
+    (CENTERED, Role.CENTERS),
     ((nn.Sigmoid, nn.Hardsigmoid), Role.SQUASHES),
     ((nn.Softmax, nn.Softmax2d), Role.SOFTMAX),
     ((layers.Multiply,), Role.MULTIPLIES),
@@ -72,7 +72,7 @@ _FUNCTIONS = {
         clamp clip clamp_min clamp_max hardtanh threshold leaky_relu elu celu selu mish
         abs pow square sqrt rsqrt reciprocal exp expm1 log log1p log2 log10 erf
     """,
-    Role.CENTRES: " ".join(CENTRED_NAMES),
+    Role.CENTERS: " ".join(CENTERED_NAMES),
     Role.SQUASHES: "sigmoid hardsigmoid",
     Role.CONTRACTS: "einsum matmul bmm mm mv dot tensordot inner",
     Role.ATTENDS: "scaled_dot_product_attention",

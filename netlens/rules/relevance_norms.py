@@ -1,4 +1,4 @@
-"""Relevance through normalisations that subtract a mean: layer, group and instance norm."""
+"""Relevance through normalizations that subtract a mean: layer, group and instance norm."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from netlens.flat.written import Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, innermost, name_of
 from netlens.rules.relevance import STABILIZER, quotient
 
-CENTRED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Standardized)
-CENTRED_NAMES = ("layer_norm", "group_norm", "instance_norm")
+CENTERED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Standardized)
+CENTERED_NAMES = ("layer_norm", "group_norm", "instance_norm")
 
 
-def centred_norm(epsilon: float = STABILIZER) -> Rule:
+def centered_norm(epsilon: float = STABILIZER) -> Rule:
     """A norm's relevance is shared by contribution to what is linear in it, with the deviation taken for a constant.
 
     Passing it on instead, the identity rule of AttnLRP, gives relevance to values near 0 that the mean alone moves away
@@ -35,11 +35,11 @@ def centred_norm(epsilon: float = STABILIZER) -> Rule:
             last = isinstance(innermost(layer), nn.LayerNorm) or name_of(innermost(layer)) == "layer_norm"
             per_unit = per_unit * (given["weight"] if last else given["weight"].view(-1, *[1] * (x.ndim - 2)))
         per_unit = _rows(layer, given, per_unit) / deviation
-        centred = per_unit - per_unit.mean(-1, keepdim=True)  # the gradient of what centres
-        shares = x * (from_rows(centred, x, given["dims"]) if "dims" in given else centred.view(x.shape))
+        centered = per_unit - per_unit.mean(-1, keepdim=True)  # the gradient of what centers
+        shares = x * (from_rows(centered, x, given["dims"]) if "dims" in given else centered.view(x.shape))
         return [shares, *[None] * (len(inputs) - 1)]
 
-    return Rule(backward, graph=False, name=f"centred_norm({epsilon:g})")
+    return Rule(backward, graph=False, name=f"centered_norm({epsilon:g})")
 
 
 def _given(layer: nn.Module, inputs: Sequence[Tensor]) -> Mapping[str, Any]:

@@ -49,11 +49,11 @@ class Look:
             choose("sign", self.sign, Sign)
         object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # that of a Colormap
         if self.cmap is not None and (not isinstance(self.cmap, str) or self.cmap not in mpl.colormaps):
-            raise ResultError(f"matplotlib has no colour map {self.cmap!r}; see matplotlib.colormaps.")
+            raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
 
 
 class Heat:
-    """The heat of one attribution under a look: raw at the size of the image, with the limits of its colours."""
+    """The heat of one attribution under a look: raw at the size of the image, with the limits of its colors."""
 
     def __init__(self, attribution: Attribution, look: Look) -> None:
         reduction = attribution.reduction
@@ -91,23 +91,23 @@ class Heat:
             return _rgba(photo * strength, opacity)
         if self.style == "alpha_scaling":
             return _rgba(photo, strength)
-        colours = mpl.colormaps[self.cmap]((unit / 2 + 0.5 if self.diverging else unit)[:, 0].numpy())
-        colour = torch.from_numpy(colours[..., :3]).permute(0, 3, 1, 2)
+        colors = mpl.colormaps[self.cmap]((unit / 2 + 0.5 if self.diverging else unit)[:, 0].numpy())
+        color = torch.from_numpy(colors[..., :3]).permute(0, 3, 1, 2)
         if self.style == "heat_map":
-            return _rgba(colour, opacity)
+            return _rgba(color, opacity)
         if self.diverging:
             photo, weight = _pale(photo), 0.8 * strength.sqrt()
         else:
             weight = 0.25 + 0.4 * strength
-        return _rgba(photo + self.alpha * weight * (colour - photo), opacity)
+        return _rgba(photo + self.alpha * weight * (color - photo), opacity)
 
     @property
-    def coloured(self) -> bool:
-        """Whether the heat shows as colours of a map, which a colour bar can explain."""
+    def colored(self) -> bool:
+        """Whether the heat shows as colors of a map, which a color bar can explain."""
         return self.style in ("heat_map", "blended_heat_map")
 
     def labels(self, sample: int) -> list[str]:
-        """The raw values at the ends of the colour bar, and zero where it is the middle."""
+        """The raw values at the ends of the color bar, and zero where it is the middle."""
         low, high = (f"{limit[sample].item():.2g}".replace("-", "−") for limit in (self.low, self.high))
         return [low, "0", high] if self.diverging else [low, high]
 
@@ -127,7 +127,7 @@ def _sign(reduction: Reduction, style: Style) -> Sign:
 
 
 def share(heats: Sequence[Heat]) -> None:
-    """Give all heats one scale, from the least to the greatest of their limits, so that a colour is a raw value."""
+    """Give all heats one scale, from the least to the greatest of their limits, so that a color is a raw value."""
     high = torch.stack([heat.high.max() for heat in heats]).max()
     lows = [heat.low.min() for heat in heats if not heat.diverging]
     for heat in heats:
@@ -164,13 +164,13 @@ def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Te
 def _photo(image: Tensor) -> Tensor:
     """Images as (N,3,H',W') in [0,1]."""
     image = image.detach().cpu().to(torch.float32)
-    if image.shape[1] != 3:  # grey; or neither grey nor colour (satellite bands), whose mean shows what is where
+    if image.shape[1] != 3:  # gray; or neither gray nor color (satellite bands), whose mean shows what is where
         image = image.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     return enlarge(image, "bicubic").clamp(0, 1)
 
 
 def _pale(photo: Tensor) -> Tensor:
-    """A photo as a light grey backdrop, on which both colours of a diverging map stand out."""
+    """A photo as a light gray backdrop, on which both colors of a diverging map stand out."""
     return (0.5 + 0.5 * photo.mean(dim=1, keepdim=True)).expand_as(photo)
 
 

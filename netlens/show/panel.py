@@ -30,7 +30,7 @@ def panel(
     """Draw each image and then one overlay per attribution; a batch becomes one row per sample.
 
     Each tile says its method and what it explains; `titles` replace the methods. With `scale="shared"` the same
-    colour is the same raw value in all tiles. `columns` wraps longer rows; `colorbar` tells the raw values;
+    color is the same raw value in all tiles. `columns` wraps longer rows; `colorbar` tells the raw values;
     `original=False` leaves the images out. All else is a field of `Look`: style, sign, cmap, outlier_perc, alpha.
     """
     choose("scale", scale, Scale)
@@ -67,7 +67,7 @@ def _rows(
             if original and new[j]:
                 photo = photos[j][i]
                 row.append(Tile(photo, title=subjects[j]) if told_once else Tile(photo, subtitle="image"))
-            bar = (heat.cmap, heat.labels(i)) if bars and heat.coloured else None
+            bar = (heat.cmap, heat.labels(i)) if bars and heat.colored else None
             row.append(Tile(overlays[j][i], name, "" if told_once else subjects[j], bar))
         rows.append(row)
     return rows

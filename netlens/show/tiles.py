@@ -23,7 +23,7 @@ class Tile:
     pixels: Pixels  # (H,W,4)
     title: str = ""
     subtitle: str = ""
-    bar: tuple[str, list[str]] | None = None  # a colour map and the labels along it
+    bar: tuple[str, list[str]] | None = None  # a color map and the labels along it
 
 
 def arranged(rows: list[list[Tile]]) -> Picture:
@@ -55,7 +55,7 @@ def arranged(rows: list[list[Tile]]) -> Picture:
 
 
 def _bar(picture: Picture, cmap: str, labels: Sequence[str], box: tuple[int, int, int, int], letter: float) -> None:
-    """A colour bar in its (x, y, width, height), and below it the labels, within its width so that none is cut."""
+    """A color bar in its (x, y, width, height), and below it the labels, within its width so that none is cut."""
     x, y, width, height = box
     picture.place(mpl.colormaps[cmap](np.linspace(0, 1, width), bytes=True)[None], x, y, height)
     for k, label in enumerate(labels):

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from netlens.errors import NetLensError
-from netlens.style.colour import COLOURS
+from netlens.style.color import COLORS
 from netlens.style.losses import LOSSES
 from netlens.visualization.options import MOST_STEPS, number, typed, whole
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def check(options: StyleTransfer) -> None:
     """Raise for an option that no picture could be made with, whatever the network and the pictures are."""
     typed(options)
-    for name, known in (("colour", COLOURS), ("loss", LOSSES)):
+    for name, known in (("color", COLORS), ("loss", LOSSES)):
         value = getattr(options, name)
         if value not in known:
             raise NetLensError(f"{name} {value!r} is unknown; there are {', '.join(known)}.")
@@ -33,7 +33,7 @@ def check(options: StyleTransfer) -> None:
         if value is not None and value <= 0:
             raise NetLensError(f"{name} is a finite number above 0, not {value!r}.")
     if options.lr is not None:
-        number("lr", options.lr, 0, 1e6)  # an optimiser could not hold what is much larger
+        number("lr", options.lr, 0, 1e6)  # an optimizer could not hold what is much larger
     for name in ("content_layers", "style_layers"):
         _check_layers(name, getattr(options, name))
     _check_size(options.size)

@@ -1,4 +1,4 @@
-"""What a style transfer lets one choose by name: statistics, parameterisations, optimisers, disturbances, layers."""
+"""What a style transfer lets one choose by name: statistics, parameterizations, optimizers, disturbances, layers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
 from netlens.visualization import Fourier, Pixel, Pyramid
-from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.ascent import MakeOptimizer
 from netlens.visualization.params.invertible import Invertible
-from netlens.visualization.transforms import CentreCrop, Chain, Jitter, Pad, Transform, standard
+from netlens.visualization.transforms import CenterCrop, Chain, Jitter, Pad, Transform, standard
 
 Layers = LayerKey | Sequence[LayerKey] | Mapping[str, float]
 """Layers by whatever names `FlatModel.keys_of` takes; as a mapping, with their weights."""
@@ -30,12 +30,12 @@ STATISTICS: dict[str, Callable[[], Statistic]] = {
 PARAMS: dict[str, type[Invertible]] = {"pixel": Pixel, "fourier": Fourier, "pyramid": Pyramid}
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "none": Chain,
-    "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CentreCrop(4))),
+    "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CenterCrop(4))),
     # near the content, which is not moved with the picture
     "standard": lambda: standard(outside="reflect", jitter=8, degrees=10),
 }
 STARTS = ("content", "style", "noise")
-OPTIMISERS = ("lbfgs", "adam")
+OPTIMIZERS = ("lbfgs", "adam")
 ITERATIONS = 20  # of L-BFGS in one step of the renderer
 HISTORY = 20  # steps that L-BFGS remembers
 
@@ -49,14 +49,14 @@ def chosen(what: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
-def optimiser_of(choice: str | MakeOptimiser, lr: float | None, steps: int) -> tuple[MakeOptimiser, int]:
-    """An optimiser and how many steps of the renderer are `steps` iterations of it."""
+def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> tuple[MakeOptimizer, int]:
+    """An optimizer and how many steps of the renderer are `steps` iterations of it."""
     if not isinstance(choice, str):
         return choice, steps
     if choice == "adam":
         return partial(Adam, lr=0.05 if lr is None else lr), steps
     if choice != "lbfgs":
-        raise NetLensError(f"optimiser {choice!r} is unknown; there are {', '.join(OPTIMISERS)}.")
+        raise NetLensError(f"optimizer {choice!r} is unknown; there are {', '.join(OPTIMIZERS)}.")
     # its own tolerances are absolute, and would end the search on networks of small gradients
     count = -(-steps // ITERATIONS)
     each = max(1, round(steps / count))

@@ -50,7 +50,7 @@ def style_loss(
                 if not weight or not look.weight:
                     continue
                 one = style(
-                    name, look.seen, statistic, mask=look.mask, image_mask=look.own_mask, normalised=True
+                    name, look.seen, statistic, mask=look.mask, image_mask=look.own_mask, normalized=True
                 ).settled(flat, seen)
                 unit = max(float(one(record)), _LEAST * float(one(silent)))
                 if not unit > 0:
@@ -62,7 +62,7 @@ def style_loss(
 
 
 def content_loss(flat: FlatModel, seen: Tensor, layers: Mapping[str, float], loss: str) -> Objective:
-    """How far a picture is from the content `seen` (1, C, H, W): 0 at it, 1 at a plain picture of its mean colour."""
+    """How far a picture is from the content `seen` (1, C, H, W): 0 at it, 1 at a plain picture of its mean color."""
     with torch.inference_mode(False), torch.no_grad():
         plain = seen.mean((2, 3), keepdim=True).expand_as(seen)
         record = Record(flat, flat.record(plain, layers=list(layers)))

@@ -7,12 +7,12 @@ from dataclasses import fields
 from typing import Any
 
 from netlens.errors import NetLensError
-from netlens.style.choices import PARAMS, STATISTICS, TRANSFORMS, check_names, chosen, optimiser_of
+from netlens.style.choices import PARAMS, STATISTICS, TRANSFORMS, check_names, chosen, optimizer_of
 from netlens.style.transfer import StyleTransfer
 
 _WHOLE = ("steps", "scales", "seed")
 _NUMBERS = ("content_weight", "style_weight", "tv_weight", "style_scale", "lr", "target")
-_NAMED = ("statistic", "loss", "optimiser", "start", "param", "transforms", "colour")
+_NAMED = ("statistic", "loss", "optimizer", "start", "param", "transforms", "color")
 _OTHER = ("content_layers", "style_layers", "style_weights", "size")
 NAMES = (*_NAMED, *_WHOLE, *_NUMBERS, *_OTHER)
 """What can be set by plain names and numbers: all options of a style transfer but `stop`."""
@@ -21,7 +21,7 @@ NAMES = (*_NAMED, *_WHOLE, *_NUMBERS, *_OTHER)
 def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
     """The style transfer that plain settings describe; raises for what is unknown or of another kind.
 
-    >>> from_settings({"size": [192, 256], "optimiser": "lbfgs"}).size
+    >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
     (192, 256)
     """
     check_names(settings, NAMES, "a style transfer")
@@ -35,7 +35,7 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
     chosen("statistic", str(transfer.statistic), STATISTICS)
     chosen("param", str(transfer.param), PARAMS)
     chosen("transforms", str(transfer.transforms), TRANSFORMS)
-    optimiser_of(transfer.optimiser, transfer.lr, transfer.steps)
+    optimizer_of(transfer.optimizer, transfer.lr, transfer.steps)
     return transfer
 
 

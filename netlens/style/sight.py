@@ -16,7 +16,7 @@ from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, Record
-from netlens.visualization.params.colour import grey
+from netlens.visualization.params.color import gray
 from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.picture import seen_by
 
@@ -90,7 +90,7 @@ def mask_of(source: Any, what: str) -> Tensor:
     if isinstance(source, (Tensor, np.ndarray)) and source.ndim == 2:
         weights = torch.as_tensor(source).double().cpu()
     else:
-        weights = grey(picture(source, what))[0, 0]
+        weights = gray(picture(source, what))[0, 0]
         if 0 < weights.max() < 0.1:
             lightest = f"{255 * float(weights.max()):.0f} of 255"
             warnings.warn(

@@ -14,14 +14,14 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
 from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
-from netlens.style.colour import recoloured, with_chroma_of
+from netlens.style.color import recolored, with_chroma_of
 from netlens.style.layers import default_layers
 from netlens.style.losses import Look, content_loss, style_loss, value_at
 from netlens.style.sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization import FromImage, Param
 from netlens.visualization.judge import channels_of
-from netlens.visualization.params.colour import grey
-from netlens.visualization.params.from_image import coloured
+from netlens.visualization.params.color import gray
+from netlens.visualization.params.from_image import colored
 from netlens.visualization.params.invertible import resampled
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ COARSEST = 32  # pixels: below it, a side is too short for the coarser one of se
 
 @dataclass(frozen=True)
 class Task:
-    """What a style transfer is about, at full size and with colours as they are to be."""
+    """What a style transfer is about, at full size and with colors as they are to be."""
 
     options: StyleTransfer
     flat: FlatModel
-    original: Tensor  # (1, 3 or 1, H, W): the content with its own colours
+    original: Tensor  # (1, 3 or 1, H, W): the content with its own colors
     content: Tensor  # (1, C, H, W), with the network's channels
     styles: tuple[Tensor, ...]
     masks: tuple[tuple[Tensor | None, Tensor | None], ...]
@@ -59,8 +59,8 @@ class Task:
         channels = channels_of(flat)
         original = picture(content, "the content")
         original = resampled(original, extent(original.shape[2:], options.size, "the content"))
-        base = grey(original) if options.colour == "luminance" else original
-        base = coloured(base, channels)
+        base = gray(original) if options.color == "luminance" else original
+        base = colored(base, channels)
         style_layers, content_layers = options.style_layers, options.content_layers
         if style_layers is None or content_layers is None:
             style_default, content_default = default_layers(flat, Sight(flat)(base))
@@ -71,7 +71,7 @@ class Task:
             flat=flat,
             original=original,
             content=base,
-            styles=tuple(_style(s, i, original, options.colour, channels) for i, s in enumerate(several)),
+            styles=tuple(_style(s, i, original, options.color, channels) for i, s in enumerate(several)),
             masks=_masks(regions, len(several)),
             content_layers=weighed(flat, content_layers),
             style_layers=weighed(flat, style_layers),
@@ -114,8 +114,8 @@ class Task:
         """What the last stage gave, with the content's chroma where that is asked for, and how it came about."""
         render, options = renders[-1], self.options
         images, frames = render.images, [frame for one in renders for frame in one.frames]
-        if options.colour == "luminance" and self.original.shape[1] == 3:
-            images, *frames = map(self._in_colours, (images, *frames))
+        if options.color == "luminance" and self.original.shape[1] == 3:
+            images, *frames = map(self._in_colors, (images, *frames))
         losses = {
             name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
             for name in stage.losses
@@ -134,7 +134,7 @@ class Task:
         history = torch.cat([one.history for one in renders])
         return replace(render, images=images, history=history, frames=tuple(frames), provenance=provenance, state=None)
 
-    def _in_colours(self, images: Tensor) -> Tensor:
+    def _in_colors(self, images: Tensor) -> Tensor:
         """Pictures (1, C, h, w) with the content's chroma."""
         original = resampled(self.original, (images.shape[2], images.shape[3]))
         return with_chroma_of(images.double(), original).to(images).clamp(0, 1)
@@ -166,7 +166,7 @@ class Stage:
         return value_at(self.task.flat, self.losses[name], self.sight(pictures))
 
     def start(self, before: Tensor | None) -> Param:
-        """What to optimise: from where the stage before ended, or as the options say."""
+        """What to optimize: from where the stage before ended, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
         base = chosen("param", options.param, PARAMS) if isinstance(options.param, str) else options.param
@@ -178,14 +178,14 @@ class Stage:
         elif isinstance(options.start, str) and options.start in ("content", "style"):
             begin = self.content if options.start == "content" else self.styles[0]
         else:
-            begin = coloured(picture(options.start, "the start"), self.content.shape[1])
+            begin = colored(picture(options.start, "the start"), self.content.shape[1])
         return FromImage(resampled(begin, size), base, seed=options.seed)
 
 
-def _style(source: Any, i: int, content: Tensor, colour: str, channels: int) -> Tensor:
+def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:
     style = picture(source, f"style {i}")
-    both = max(style.shape[1], content.shape[1])  # in colour if either is, so that they can be matched
-    return coloured(recoloured(coloured(style, both), coloured(content, both), colour), channels)
+    both = max(style.shape[1], content.shape[1])  # in color if either is, so that they can be matched
+    return colored(recolored(colored(style, both), colored(content, both), color), channels)
 
 
 def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], ...]:

@@ -13,10 +13,10 @@ from netlens.flat import FlatModel
 from netlens.objectives import Statistic
 from netlens.results import Render
 from netlens.style.checks import check
-from netlens.style.choices import Layers, check_names, optimiser_of, transforms_of
+from netlens.style.choices import Layers, check_names, optimizer_of, transforms_of
 from netlens.style.task import Task
 from netlens.visualization import OptVis
-from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.ascent import MakeOptimizer
 from netlens.visualization.callbacks import Callback
 from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.schedule import Stop
@@ -31,14 +31,14 @@ class StyleTransfer:
     """The content of one picture in the style of others; called with the network and the pictures.
 
     Losses have units of their own, so that weights mean the same on every network: at each layer the style loss is 1 at
-    the content picture, and the content loss 1 at a plain picture of its mean colour.
+    the content picture, and the content loss 1 at a plain picture of its mean color.
 
     content_layers, style_layers: names, or a mapping to weights; None: by depth, see `default_layers`.
     statistic: what style is: "gram", "mean_std", "sliced_wasserstein", "histogram", "contextual", or a `Statistic`.
     loss: "root", by which nearly reached styles still come nearer, or "squared", the paper's.
     content_weight, style_weight, tv_weight: of the losses, and of the total variation of the picture in [0, 1].
     style_weights: what each of several styles counts for.
-    optimiser: "lbfgs", "adam" or whatever `OptVis.render` takes; lr: its learning rate, None for its usual one.
+    optimizer: "lbfgs", "adam" or whatever `OptVis.render` takes; lr: its learning rate, None for its usual one.
     steps: iterations in all, shared between the scales. stop: see `OptVis.render`.
     target: ends each scale once the sum of the weighed losses is below it.
     start: "content", "style", "noise" or a picture. param: "fourier", "pixel", "pyramid", or one with its options.
@@ -46,10 +46,10 @@ class StyleTransfer:
     size: the longer side, or (height, width); None for that of the content. style_scale: how large the style is looked
     at, relative to the content: below 1 its strokes become finer. scales: of how many sizes, each half of the next, the
     picture is made, those with a side below 32 pixels left out; strokes beyond a network's view need the small ones.
-    colour: whose colours: the "style"'s; or the content's by "luminance" (its chroma is kept exactly), by "match" (mean
-    and covariance of the style's colours) or by "histogram".
+    color: whose colors: the "style"'s; or the content's by "luminance" (its chroma is kept exactly), by "match" (mean
+    and covariance of the style's colors) or by "histogram".
 
-    Gatys et al. 2016, https://arxiv.org/abs/1508.06576; regions, scales and colours: 2017,
+    Gatys et al. 2016, https://arxiv.org/abs/1508.06576; regions, scales and colors: 2017,
     https://arxiv.org/abs/1611.07865
     """
 
@@ -61,7 +61,7 @@ class StyleTransfer:
     style_weight: float = 1.0
     tv_weight: float = 2.0
     style_weights: Sequence[float] | None = None
-    optimiser: str | MakeOptimiser = "adam"
+    optimizer: str | MakeOptimizer = "adam"
     lr: float | None = None
     steps: int = 200
     stop: Stop | None = None
@@ -72,7 +72,7 @@ class StyleTransfer:
     size: int | tuple[int, int] | None = 512
     style_scale: float = 1.0
     scales: int = 2
-    colour: str = "style"
+    color: str = "style"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,7 +101,7 @@ class StyleTransfer:
         for k, factor in enumerate(task.factors):
             stage = task.at(factor)
             steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
-            make, count = optimiser_of(self.optimiser, self.lr, max(1, steps))
+            make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
             start = stage.start(renders[-1].images.double() if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms))
             # gradients that are redirected are no true ones, and no picture that starts at another one is dead

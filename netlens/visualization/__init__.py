@@ -1,4 +1,4 @@
-"""Feature visualisation: pictures that a network is most excited by, made by one renderer."""
+"""Feature visualization: pictures that a network is most excited by, made by one renderer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netlens.visualization.callbacks import Callback, Frames, Moment
 from netlens.visualization.dataset import Examples, most_exciting
 from netlens.visualization.dream import Dreaming, dream, zoom
 from netlens.visualization.dreamer import NetDreamer
-from netlens.visualization.gradients import LaplacianSmoothing, normalised
+from netlens.visualization.gradients import LaplacianSmoothing, normalized
 from netlens.visualization.invert import caricature, invert
 from netlens.visualization.optvis import OptVis
 from netlens.visualization.params import (
@@ -59,7 +59,7 @@ __all__ = [
     "dream",
     "invert",
     "most_exciting",
-    "normalised",
+    "normalized",
     "on_backgrounds",
     "over",
     "standard",

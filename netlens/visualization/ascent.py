@@ -1,4 +1,4 @@
-"""One stage of an optimisation: how a step moves a batch of pictures, each as if it were alone."""
+"""One stage of an optimization: how a step moves a batch of pictures, each as if it were alone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from netlens.visualization.options import shaped
 from netlens.visualization.params.base import Param, leaf
 from netlens.visualization.schedule import Stop
 
-MakeOptimiser = Callable[[list[Tensor]], Optimizer]
-"""Takes the tensors to optimise to any optimiser of torch: the class itself, or `partial(Adam, lr=0.1)`."""
+MakeOptimizer = Callable[[list[Tensor]], Optimizer]
+"""Takes the tensors to optimize to any optimizer of torch: the class itself, or `partial(Adam, lr=0.1)`."""
 
 # each number by itself, so that samples of one batch move as if each were alone
 _ELEMENTWISE = {
@@ -35,16 +35,16 @@ _CHECK_EVERY = 16  # steps, where to look at a number means to wait for the devi
 
 @dataclass
 class Group:
-    """Samples that share an optimiser: all of them, or each alone where an optimiser looks at all numbers together."""
+    """Samples that share an optimizer: all of them, or each alone where an optimizer looks at all numbers together."""
 
     rows: range
     param: Param
     parameters: list[Tensor]
-    optimiser: Optimizer
+    optimizer: Optimizer
 
 
 class Ascent:
-    """One stage of an optimisation: a batch of pictures of one size, what judges and what moves them.
+    """One stage of an optimization: a batch of pictures of one size, what judges and what moves them.
 
     A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on. Pictures
     that are made of each other's tensors are done when all of them are.
@@ -55,14 +55,14 @@ class Ascent:
         judge: Judge,
         param: Param,
         parameters: Sequence[Tensor],
-        make: MakeOptimiser,
+        make: MakeOptimizer,
         gradient: Sequence[GradientTransform],
         history: Tensor,  # (steps, N), to be filled; rows from earlier stages are there already
         done: Tensor,  # (N,)
     ) -> None:
         self.judge, self.param, self.gradient, self.history = judge, param, gradient, history
         self.groups = self._groups(parameters, make)
-        self.rates = [[entry["lr"] for entry in group.optimiser.param_groups] for group in self.groups]
+        self.rates = [[entry["lr"] for entry in group.optimizer.param_groups] for group in self.groups]
         self.done = done
         self.alive = done.clone()  # those that the network has moved, or that nothing has to move any more
         self.kept = self.parameters
@@ -70,19 +70,19 @@ class Ascent:
         self.checked = 0
         self.chunks = Chunks()  # how many pictures the network looks at together; known after the first step
 
-    def _groups(self, parameters: Sequence[Tensor], make: MakeOptimiser) -> list[Group]:
+    def _groups(self, parameters: Sequence[Tensor], make: MakeOptimizer) -> list[Group]:
         together = [leaf(tensor) for tensor in parameters]
-        optimiser = make(together)
-        if not isinstance(optimiser, Optimizer):
-            kind = type(optimiser).__name__
-            raise NetLensError(f"optimiser makes an optimiser of torch, such as partial(Adam, lr=0.05), not a {kind}.")
-        if {id(one) for group in optimiser.param_groups for one in group["params"]} != set(map(id, together)):
-            raise NetLensError("optimiser makes one of all the tensors that it is given, and of no others.")
-        if any(group.get("maximize") for group in optimiser.param_groups):
-            raise NetLensError("the objective is maximised already; leave maximize=True out of the optimiser.")
+        optimizer = make(together)
+        if not isinstance(optimizer, Optimizer):
+            kind = type(optimizer).__name__
+            raise NetLensError(f"optimizer makes an optimizer of torch, such as partial(Adam, lr=0.05), not a {kind}.")
+        if {id(one) for group in optimizer.param_groups for one in group["params"]} != set(map(id, together)):
+            raise NetLensError("optimizer makes one of all the tensors that it is given, and of no others.")
+        if any(group.get("maximize") for group in optimizer.param_groups):
+            raise NetLensError("the objective is maximized already; leave maximize=True out of the optimizer.")
         n = len(self.param.seeds)
-        if type(optimiser) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
-            return [Group(range(n), self.param, together, optimiser)]
+        if type(optimizer) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
+            return [Group(range(n), self.param, together, optimizer)]
         rows = [range(i, i + 1) for i in range(n)]
         alone = [[leaf(tensor[own.start : own.stop]) for tensor in parameters] for own in rows]
         return [Group(own, self.param.take(own), parts, make(parts)) for own, parts in zip(rows, alone, strict=True)]
@@ -106,7 +106,7 @@ class Ascent:
             if len(self.groups) > 1 and self.done[group.rows.start]:
                 self.history[step, group.rows.start : group.rows.stop] = torch.nan
                 continue
-            for entry, own in zip(group.optimiser.param_groups, rates, strict=True):
+            for entry, own in zip(group.optimizer.param_groups, rates, strict=True):
                 entry["lr"] = own * rate
             self._step(group, step, redirect)
 
@@ -125,13 +125,13 @@ class Ascent:
                 images, group.parameters, gradient, allow_unused=True, materialize_grads=True
             )
             for tensor, gradient in zip(group.parameters, gradients, strict=True):
-                tensor.grad = gradient.neg().contiguous()  # as some optimisers expect it
+                tensor.grad = gradient.neg().contiguous()  # as some optimizers expect it
             if not evaluated:
                 self._note(step, rows, values, gradients)
                 evaluated = True
             return -values.sum()
 
-        group.optimiser.step(closure)  # type: ignore[arg-type]
+        group.optimizer.step(closure)  # type: ignore[arg-type]
 
     def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Of each picture (n,): the objective, its gradient at the picture (n, C, H, W), and whether the network gave a
@@ -163,7 +163,7 @@ class Ascent:
         whole = len(rows) == len(self.param.seeds)
         values, shown = self.judge(point, generators, None if whole else rows, redirect)
         if not values.requires_grad:
-            raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimised.")
+            raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimized.")
         # the sum's gradient holds each sample's own, because no sample looks at another
         total = values.sum()
         gradient, through = torch.autograd.grad(total, (point, shown), allow_unused=True, materialize_grads=True)
@@ -207,23 +207,23 @@ class Ascent:
     def state(self, step: int) -> State:
         """All that it takes to go on after so many steps."""
 
-        memories = [group.optimiser.state_dict()["state"] for group in self.groups]
+        memories = [group.optimizer.state_dict()["state"] for group in self.groups]
         return State(
             step=step,
             parameters=tuple(tensor.cpu() for tensor in self.parameters),
             history=self.history[:step].cpu().clone(),
-            optimisers=tuple(tree_map(_copied, memory) for memory in memories),
+            optimizers=tuple(tree_map(_copied, memory) for memory in memories),
             done=self.done.cpu().clone(),
         )
 
     def remember(self, state: State) -> None:
-        """Take up what the optimisers knew."""
-        if len(state.optimisers) != len(self.groups):
-            raise NetLensError("the state to resume from is of another optimiser; give the one that it was made with.")
-        for group, memory in zip(self.groups, state.optimisers, strict=True):
-            options = group.optimiser.state_dict()["param_groups"]
-            # an optimiser goes on writing into the tensors that it is given
-            group.optimiser.load_state_dict({"state": tree_map(_copied, dict(memory)), "param_groups": options})
+        """Take up what the optimizers knew."""
+        if len(state.optimizers) != len(self.groups):
+            raise NetLensError("the state to resume from is of another optimizer; give the one that it was made with.")
+        for group, memory in zip(self.groups, state.optimizers, strict=True):
+            options = group.optimizer.state_dict()["param_groups"]
+            # an optimizer goes on writing into the tensors that it is given
+            group.optimizer.load_state_dict({"state": tree_map(_copied, dict(memory)), "param_groups": options})
 
 
 def _copied(value: Any) -> Any:

@@ -63,9 +63,9 @@ class Atlas(Drawn):
         spread = heatmaps.resize(self.weights[:, None].float(), (self.image.shape[1], self.image.shape[2]))
         maps = torch.stack([_laid(one, (height, width), 0.0)[0] for one in spread]).clamp(min=0)
         maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-        colours = _colours(len(maps))
-        where = [_tinted(whole, one, colour) for one, colour in zip(maps, colours, strict=True)]
-        rows = [whole, *self.pictures.images, _strongest(whole, maps, colours), *where]
+        colors = _colors(len(maps))
+        where = [_tinted(whole, one, color) for one, color in zip(maps, colors, strict=True)]
+        rows = [whole, *self.pictures.images, _strongest(whole, maps, colors), *where]
         texts = ["image", *(self.pictures.captions or ()), "strongest", *(f"group {i + 1}" for i in range(len(where)))]
         return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
 
@@ -88,10 +88,10 @@ def activation_atlas(
     progress: bool = True,
     **options: Any,
 ) -> Atlas:
-    """What a layer sees at each place of an image; or in how many kinds of place, by factorising its activation.
+    """What a layer sees at each place of an image; or in how many kinds of place, by factorizing its activation.
 
     groups: None for a picture of each place, of which there are at most `cells` along the longer side (finer maps are
-    averaged), grey where the layer is 0; a number for so many groups, found by non-negative matrix factorisation of
+    averaged), gray where the layer is 0; a number for so many groups, found by non-negative matrix factorization of
     what of the activation is above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer
     side, if not its own. cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of
     `OptVis.render`.
@@ -111,7 +111,7 @@ def activation_atlas(
         weights = torch.eye(height * width, dtype=maps.dtype).view(-1, height, width)
         error, captions = 0.0, [f"{y},{x}" for y in range(height) for x in range(width)]
     else:
-        weights, directions, error = factorised(maps, groups, seed)
+        weights, directions, error = factorized(maps, groups, seed)
         captions = [f"group {i + 1}" for i in range(groups)]
     alive = (directions != 0).any(1).nonzero().flatten().tolist()
     if not alive:
@@ -135,7 +135,7 @@ def activation_atlas(
     )
 
 
-def factorised(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
+def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
     """Maps (C, h, w) as so many weights (groups, h, w) times directions (groups, C), neither below 0.
 
     Also the share of the norm of the maps above 0 that is left out. The first group weighs most.
@@ -186,7 +186,7 @@ def _pooled(maps: Tensor, cells: int) -> Tensor:
 
 
 def _together(parts: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
-    """The pictures of what is alive, in their places; grey where the layer sees nothing."""
+    """The pictures of what is alive, in their places; gray where the layer sees nothing."""
     made = row(*parts)
     images = made.images.new_full((len(captions), *made.images.shape[1:]), 0.5)
     values = made.history.new_full((len(made.history), len(captions)), torch.nan)
@@ -211,18 +211,18 @@ def _laid(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
     return canvas
 
 
-def _colours(n: int) -> Tensor:
+def _colors(n: int) -> Tensor:
     """(n, 3, 1, 1): as unlike each other as n hues are."""
     return torch.tensor([colorsys.hsv_to_rgb(i / n, 0.85, 0.95) for i in range(n)])[:, :, None, None]
 
 
-def _strongest(image: Tensor, maps: Tensor, colours: Tensor) -> Tensor:
-    """The image in grey, tinted in the colour of the strongest group at each place."""
+def _strongest(image: Tensor, maps: Tensor, colors: Tensor) -> Tensor:
+    """The image in gray, tinted in the color of the strongest group at each place."""
     which = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
-    return _tinted(image, maps.amax(0), (which * colours).sum(0))
+    return _tinted(image, maps.amax(0), (which * colors).sum(0))
 
 
-def _tinted(image: Tensor, strength: Tensor, colour: Tensor) -> Tensor:
-    grey = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.2
+def _tinted(image: Tensor, strength: Tensor, color: Tensor) -> Tensor:
+    gray = image.mean(0, keepdim=True).expand(3, -1, -1) * 0.6 + 0.2
     share = 0.7 * strength.clamp(0, 1)
-    return (grey * (1 - share) + colour * share).clamp(0, 1)
+    return (gray * (1 - share) + color * share).clamp(0, 1)

@@ -15,7 +15,7 @@ from netlens.visualization.options import whole
 
 @dataclass(frozen=True)
 class Moment:
-    """An optimisation between two of its steps. It is only true until the next one.
+    """An optimization between two of its steps. It is only true until the next one.
 
     step: how many steps are done. values: (N,), the objective in the last of them, of the disturbed pictures that it
     started from; None before the first. draw and capture: how its pictures and its state are made on demand.
@@ -40,7 +40,7 @@ class Moment:
 
 
 class Callback(ABC):  # noqa: B024 - none of its methods is a must
-    """Abstract: overrides what it wants to know of. What it raises ends the optimisation and reaches the caller."""
+    """Abstract: overrides what it wants to know of. What it raises ends the optimization and reaches the caller."""
 
     def on_start(self, moment: Moment) -> None:  # noqa: B027 - each is optional
         """Before the first step."""

@@ -51,7 +51,7 @@ class Example:
 class Examples(Drawn, Sequence[Example]):
     """The most exciting images, most first. skipped: files that could not be read, and why. n_read: how many could be.
 
-    picture: what was optimised to excite the same, shown first.
+    picture: what was optimized to excite the same, shown first.
     """
 
     best: tuple[Example, ...]
@@ -66,7 +66,7 @@ class Examples(Drawn, Sequence[Example]):
         return len(self.best)
 
     def show(self) -> Picture:
-        """Draw them in the size of the first, after the optimised picture where there is one."""
+        """Draw them in the size of the first, after the optimized picture where there is one."""
         from netlens.show import sheet
 
         shown = [] if self.picture is None else [self.picture.images[:1]]
@@ -74,7 +74,7 @@ class Examples(Drawn, Sequence[Example]):
         images = [heatmaps.resize(one.image[None], (size[0], size[1])).clamp(0, 1) for one in self.best]
         channels = max(one.shape[1] for one in shown + images)
         texts = [] if self.picture is None else [(self.picture.captions or ("",))[0]]
-        subtitles = ["optimised"] * len(shown) + [f"{one.value:.3g}" for one in self.best]
+        subtitles = ["optimized"] * len(shown) + [f"{one.value:.3g}" for one in self.best]
         drawn = torch.cat([one.expand(-1, channels, -1, -1) for one in shown + images])
         return sheet(drawn, texts + [one.path.stem for one in self.best], subtitles)
 
@@ -202,7 +202,7 @@ def _example(
         assert isinstance(objective, Channel)
         box = _box(flat, flat.key(objective.layer), place, (height, width))
     top, bottom, left, right = box
-    image = preprocessing_of(flat).denormalise(x)[:, top:bottom, left:right].float().cpu().clone()
+    image = preprocessing_of(flat).denormalize(x)[:, top:bottom, left:right].float().cpu().clone()
     return Example(path, value, image, box)
 
 

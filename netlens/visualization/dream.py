@@ -20,7 +20,7 @@ from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
-from netlens.visualization.gradients import normalised
+from netlens.visualization.gradients import normalized
 from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.options import MOST_STEPS, instance, known, number, typed, whole
 from netlens.visualization.params import FromImage
@@ -37,7 +37,7 @@ class Dreaming:
 
     octaves and scale: at how many sizes, each so many times as large as the one before; those whose shorter side would
     be under 32 pixels are left out. iterations: steps at each. jitter: by up to how many pixels the picture is shifted,
-    round its edges, before each step. step: how far pixels move on average in a step, in grey levels of 255. tile and
+    round its edges, before each step. step: how far pixels move on average in a step, in gray levels of 255. tile and
     overlap: see `Tiled`.
     """
 
@@ -56,7 +56,7 @@ class Dreaming:
         whole("the number of iterations, or steps at each size,", self.iterations, 1, MOST_STEPS)
         whole("jitter, in pixels,", self.jitter, 0, MAX_PIXELS)
         if not 0 < self.step <= 255:
-            raise NetLensError(f"a step moves pixels by more than 0 and at most 255 grey levels, not {self.step}.")
+            raise NetLensError(f"a step moves pixels by more than 0 and at most 255 gray levels, not {self.step}.")
 
 
 def dream(
@@ -75,7 +75,7 @@ def dream(
     square is raised, or any objective. towards: another image; the layer's activation then moves towards what is most
     like it there. size: of the longer side, if not the image's own. options: those of `Dreaming`.
 
-    Detail is carried between octaves: each starts at the image of its size plus what was dreamt at smaller ones.
+    Detail is carried between octaves: each starts at the image of its size plus what was dreamed at smaller ones.
     `history` holds, for each step, the sum of the objective over all places per pixel; `frames` the picture after each
     octave.
 
@@ -163,13 +163,13 @@ def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.
     """The picture after a step, and the objective before it."""
     down, right = (int(shift) for shift in generator.integers(-how.jitter, how.jitter + 1, 2))
     value, direction = gradient(picture.roll((down, right), (2, 3)))
-    moved = picture.add(normalised(direction).roll((-down, -right), (2, 3)), alpha=how.step / 255)
+    moved = picture.add(normalized(direction).roll((-down, -right), (2, 3)), alpha=how.step / 255)
     # within bounds at each step, so that the next gradient is that of a picture which can be shown
     return moved.clamp_(0, 1), value
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
-    instance("what is dreamt of", objective, (str, Objective), "the key of a layer, or an objective")
+    instance("what is dreamed of", objective, (str, Objective), "the key of a layer, or an objective")
     if towards is None:
         return layer(flat.key(objective)) if isinstance(objective, str) else objective
     if not isinstance(objective, str):

@@ -30,7 +30,7 @@ Indices = int | Sequence[int]
 class NetDreamer:
     """Pictures of what excites channels, neurons, classes and layers of a network, with captions.
 
-    size: a side in pixels, or (height, width); by default what the network expects. steps: of the optimisation. seed:
+    size: a side in pixels, or (height, width); by default what the network expects. steps: of the optimization. seed:
     of the noise that pictures start from; all pictures of a call share it, so that they differ in what they show only.
     param: what makes them, a class or one with options. transforms: by default `cropped()` for classes, else
     `standard()`. options: others of `OptVis.render`.

@@ -17,7 +17,7 @@ GradientTransform = Callable[[Tensor], Tensor]
 _EPS = 1e-12
 
 
-def normalised(gradient: Tensor) -> Tensor:
+def normalized(gradient: Tensor) -> Tensor:
     """Each sample's gradient divided by its mean absolute value, so that a step is as long for any objective."""
     return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=_EPS)
 

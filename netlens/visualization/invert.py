@@ -46,12 +46,12 @@ def invert(
 ) -> Render:
     """Pictures that each of some layers takes for `image`, one per layer, found from noise.
 
-    What is minimised is ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's
-    distance from grey and `variation` times its total variation (β = 2); None takes 10 and 13 with `param=Pixel`,
+    What is minimized is ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's
+    distance from gray and `variation` times its total variation (β = 2); None takes 10 and 13 with `param=Pixel`,
     which needs them, else 0 and 0.2. image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of
     the longer side, if not the image's own. transforms: by default none. options: those of `OptVis.render`.
 
-    `captions` say each layer and the distance that is left; `history` is what is minimised, negated.
+    `captions` say each layer and the distance that is left; `history` is what is minimized, negated.
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
@@ -118,7 +118,7 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
 
 
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
-    """The parameterisation, with its options, for one picture of the image's size."""
+    """The parameterization, with its options, for one picture of the image's size."""
     _, channels, *extent = base.shape
     about = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
     return made_by(param, **about)

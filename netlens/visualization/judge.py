@@ -1,4 +1,4 @@
-"""What judges pictures: a network, run no further than the objective reads, on pictures disturbed and normalised."""
+"""What judges pictures: a network, run no further than the objective reads, on pictures disturbed and normalized."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Judge:
         shown = self._disturbed(images.view_as(images), generators) if self._layers else images
         record = self._run(shown, redirect) if self._layers else {}
         if len(self._layers) < len(self._keys):
-            record[self.flat.inputs[0]] = self._normalised(images)
+            record[self.flat.inputs[0]] = self._normalized(images)
         objective = self.objective if rows is None else self.objective.take(rows)
         values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
         if not isinstance(values, Tensor) or values.shape != (len(images),):
@@ -100,8 +100,8 @@ class Judge:
 
     def prepared(self, images: Tensor) -> Judge:
         """The same, with the objective `prepared` for pictures like these."""
-        colours = images.detach()[:, : channels_of(self.flat)]
-        return replace(self, objective=self.objective.prepared(self.flat, self.seen(colours)))
+        colors = images.detach()[:, : channels_of(self.flat)]
+        return replace(self, objective=self.objective.prepared(self.flat, self.seen(colors)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         if images.shape[2:] != self.size:
@@ -116,9 +116,9 @@ class Judge:
     def _input(self, images: Tensor) -> Tensor:
         device = self._weights.device
         dtype = torch.float32 if widest(device) == torch.float32 else images.dtype
-        return self._normalised(images.to(device, dtype)).to(self._weights.dtype)
+        return self._normalized(images.to(device, dtype)).to(self._weights.dtype)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalized(self, images: Tensor) -> Tensor:
         mean, scale = (column.to(images) for column in self._units)
         return (images - mean) * scale
 
@@ -156,7 +156,7 @@ class Judge:
 
     @cached_property
     def _units(self) -> tuple[Tensor, Tensor]:
-        """What to subtract from pictures, and to multiply them by; a grey network may be known by colours only."""
+        """What to subtract from pictures, and to multiply them by; a gray network may be known by colors only."""
         known = preprocessing_of(self.flat)
         channels = channels_of(self.flat)
         if len(known.mean) not in (1, channels):
@@ -185,9 +185,9 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
 
 
 def preprocessing_of(flat: FlatModel) -> Preprocessing:
-    """How pictures become what a network takes; in grey, where a network of one channel is known by colours only."""
+    """How pictures become what a network takes; in gray, where a network of one channel is known by colors only."""
     known = flat.adapter.preprocessing
-    return known.in_grey() if channels_of(flat) == 1 else known
+    return known.in_gray() if channels_of(flat) == 1 else known
 
 
 def channels_of(flat: FlatModel) -> int:

@@ -16,7 +16,7 @@ from netlens.flat.intake import weight_of
 from netlens.flat.modes import differentiating
 from netlens.objectives import Objective
 from netlens.results.state import State
-from netlens.visualization.ascent import Ascent, MakeOptimiser
+from netlens.visualization.ascent import Ascent, MakeOptimizer
 from netlens.visualization.callbacks import Callback, Moment
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.judge import Judge, channels_of
@@ -27,14 +27,14 @@ from netlens.visualization.transforms.base import Transform
 
 @dataclass(frozen=True)
 class Loop:
-    """All options of an optimisation; `run` is the whole of it."""
+    """All options of an optimization; `run` is the whole of it."""
 
     flat: FlatModel
     objective: Objective
     transforms: Transform
     param: Param
     steps: int
-    optimiser: MakeOptimiser
+    optimizer: MakeOptimizer
     schedule: Schedule
     gradient: Sequence[GradientTransform]
     redirect: int
@@ -121,7 +121,7 @@ class Loop:
         judge = Judge.of(self.flat, self.objective, self.transforms, param.extent)
         with torch.no_grad():
             judge = judge.prepared(param.image(parameters))
-        return Ascent(judge, param, parameters, self.optimiser, self.gradient, history, done)
+        return Ascent(judge, param, parameters, self.optimizer, self.gradient, history, done)
 
     def _tell(self, event: str, ascent: Ascent, step: int) -> None:
         if self.callbacks:

@@ -30,7 +30,7 @@ def typed(options: Any) -> None:
                 instance(field.name, value, (bool, np.bool_), "True or False")
 
 
-MOST_STEPS = 1_000_000  # of an optimisation: what is beyond is a mistake, and its history would fill the memory
+MOST_STEPS = 1_000_000  # of an optimization: what is beyond is a mistake, and its history would fill the memory
 
 
 def whole(what: str, value: Any, least: int | None = None, most: int | None = None) -> int:

@@ -17,7 +17,7 @@ from netlens.objectives import Objective
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.results.state import State
-from netlens.visualization.ascent import MakeOptimiser
+from netlens.visualization.ascent import MakeOptimizer
 from netlens.visualization.callbacks import Callback, Frames
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.loop import Loop, suited
@@ -26,13 +26,13 @@ from netlens.visualization.params.base import Param
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms import Transform, standard
 
-ADAM: MakeOptimiser = partial(torch.optim.Adam, lr=0.05)
+ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.05)
 
 
 class OptVis:
-    """Makes pictures that maximise an objective, as the network sees them through small disturbances.
+    """Makes pictures that maximize an objective, as the network sees them through small disturbances.
 
-    transforms: by default `standard()`; `Chain()` disturbs nothing. Colours are in [0, 1]; the network gets them as its
+    transforms: by default `standard()`; `Chain()` disturbs nothing. Colors are in [0, 1]; the network gets them as its
     adapter's preprocessing says, at the pictures' size if it can take that, else at the size that it expects.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
@@ -52,7 +52,7 @@ class OptVis:
         self,
         param: Param,
         steps: int = 512,
-        optimiser: MakeOptimiser = ADAM,
+        optimizer: MakeOptimizer = ADAM,
         schedule: Schedule | None = None,
         gradient: GradientTransform | Sequence[GradientTransform] = (),
         redirect: int = 16,
@@ -61,9 +61,9 @@ class OptVis:
         progress: bool = True,
         resume: Render | State | None = None,
     ) -> Render:
-        """Optimise the pictures that `param` makes, each sample of the batch as if it were alone.
+        """Optimize the pictures that `param` makes, each sample of the batch as if it were alone.
 
-        steps: how many in all, those done before `resume` included. optimiser: takes the tensors to an optimiser of
+        steps: how many in all, those done before `resume` included. optimizer: takes the tensors to an optimizer of
         torch; one that is not elementwise, such as LBFGS, gets each sample by itself. schedule: learning rates and
         sizes. gradient: what becomes of the gradient at the picture, one or several after each other. redirect: for how
         many steps rectifiers let gradients pass to samples that would get none. stop: which samples are done, see
@@ -73,31 +73,31 @@ class OptVis:
         """
         self.flat.follow()
         steps, redirect = whole("the number of steps", steps, 1, MOST_STEPS), whole("redirect", redirect, 0)
-        instance("param", param, Param, "a parameterisation such as Fourier(224)")
+        instance("param", param, Param, "a parameterization such as Fourier(224)")
         instance("resume", resume, (Render, State, NoneType), "what an earlier run gave, or its state")
         instance("schedule", schedule, (Schedule, NoneType), "a Schedule, or None")
         if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
             raise NetLensError(f"callbacks are a list of them, such as [Frames(every=16)], not {callbacks!r}.")
         if not (stop is None or callable(stop)):
             raise NetLensError(f"stop is None, or tells which samples are done, as Plateau() does, not {stop!r}.")
-        if not callable(optimiser):
-            raise NetLensError(f"optimiser makes one of torch, such as partial(Adam, lr=0.05); {optimiser!r} does not.")
+        if not callable(optimizer):
+            raise NetLensError(f"optimizer makes one of torch, such as partial(Adam, lr=0.05); {optimizer!r} does not.")
         if isinstance(resume, Render) and resume.state is None:
             raise NetLensError("this render has no state to go on from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
         transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
         if not all(map(callable, transforms)):
-            raise NetLensError(f"gradient is a transform such as normalised, or several, not {gradient!r}.")
+            raise NetLensError(f"gradient is a transform such as normalized, or several, not {gradient!r}.")
         param = suited(param, self.flat)
         images, state = Loop(
-            *(self.flat, self.objective, self.transforms, param, steps, optimiser, schedule, transforms),
+            *(self.flat, self.objective, self.transforms, param, steps, optimizer, schedule, transforms),
             *(redirect, callbacks, stop, progress),
         ).run(resume.state if isinstance(resume, Render) else resume)
         options = {
             "param": param,
             "transforms": self.transforms,
             "steps": steps,
-            "optimiser": optimiser,
+            "optimizer": optimizer,
             "schedule": schedule,
             "gradient": transforms,
             "redirect": redirect,

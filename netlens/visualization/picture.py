@@ -20,7 +20,7 @@ from netlens.visualization.transforms.standard import Chain
 
 
 def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
-    """(1, C, H, W) in [0, 1]: an image in the type, on the device and of the colours of a network's input.
+    """(1, C, H, W) in [0, 1]: an image in the type, on the device and of the colors of a network's input.
 
     image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of the longer side, if not its own.
     """

@@ -13,7 +13,7 @@ from netlens.errors import NetLensError
 from netlens.visualization.options import typed
 
 Rate = Callable[[int, int], float]
-"""Takes (step, steps) to what the optimiser's learning rate is multiplied by."""
+"""Takes (step, steps) to what the optimizer's learning rate is multiplied by."""
 
 Stop = Callable[[Tensor], Tensor]
 """Takes the history (steps so far, N) to the samples (N,) that are done."""

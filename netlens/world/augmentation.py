@@ -13,9 +13,9 @@ SHIFT: Final = 10
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Bytes (N, 3, H, W) to colours about [0, 1]: moved, mirrored, recoloured, blurred, noisy, with a hole."""
+    """Bytes (N, 3, H, W) to colors about [0, 1]: moved, mirrored, recolored, blurred, noisy, with a hole."""
     x = _moved(images, generator).float() / 255
-    x = _recoloured(x, generator)
+    x = _recolored(x, generator)
     soft = _chosen(len(x), 0.25, generator)
     x[soft] = F.avg_pool2d(x[soft], 3, stride=1, padding=1, count_include_pad=False)
     _erase(x, generator)
@@ -41,7 +41,7 @@ def _moved(images: Tensor, generator: Generator) -> Tensor:
     return moved
 
 
-def _recoloured(x: Tensor, generator: Generator) -> Tensor:
+def _recolored(x: Tensor, generator: Generator) -> Tensor:
     """Red, green and blue permuted, then contrast scaled and brightness moved, differently in each channel."""
     order = torch.rand(len(x), 3, generator=generator).argsort(dim=1)
     x = x[torch.arange(len(x))[:, None], order]

@@ -1,6 +1,6 @@
 """Backgrounds that look natural, are as busy as the objects before them, and say nothing about the label.
 
-They are coloured 1/f noise, from clouds to brushed metal, or dead leaves, from gravel to grass: plain patches that hide
+They are colored 1/f noise, from clouds to brushed metal, or dead leaves, from gravel to grass: plain patches that hide
 each other, the classic model of what photographs are made of. Before smooth ones, an edge detector finds the objects.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from netlens.world.colours import colour
+from netlens.world.colors import color
 from netlens.world.shapes import Field
 
 LEAFY: Final = 0.75
@@ -32,7 +32,7 @@ def background(rng: np.random.Generator, size: int) -> Field:
 
 
 def leaves(rng: np.random.Generator, size: int) -> Field:
-    """Plain round or angular patches in front of each other, more or less elongated and aligned, of mixed colours."""
+    """Plain round or angular patches in front of each other, more or less elongated and aligned, of mixed colors."""
     smallest = rng.uniform(LEAF[0], 2 * LEAF[0])
     largest = rng.uniform(1.5 * smallest, LEAF[1])
     # as many of each size per octave as cover the same area: the sizes of things in photographs
@@ -47,8 +47,8 @@ def leaves(rng: np.random.Generator, size: int) -> Field:
     x = rng.uniform(-0.02, 1.02, (LEAVES, 1)) + c * along - s * across
     y = rng.uniform(-0.02, 1.02, (LEAVES, 1)) + s * along + c * across
 
-    mean = colour(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.4))
-    # light and dark rather than grey: a sine spends most of its time near its extremes
+    mean = color(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.4))
+    # light and dark rather than gray: a sine spends most of its time near its extremes
     shade = rng.uniform(0.25, 0.42) * np.sin(rng.uniform(0, 2 * math.pi, (LEAVES, 1)))
     tint = rng.uniform(0.02, 0.16) * rng.standard_normal((LEAVES, 3))
     paint = np.rint(np.clip(mean + shade + tint, 0, 1) * 255).astype(int)
@@ -69,7 +69,7 @@ def frequencies(size: int) -> tuple[Field, Field]:
 
 
 def noise(rng: np.random.Generator, size: int) -> Field:
-    """Two noise fields, each along its own colour, around a mean colour.
+    """Two noise fields, each along its own color, around a mean color.
 
     The power falls as a random power of the frequency, in ellipses of random direction and elongation, as it does in
     photographs of sky, sand, water, bark and grass.
@@ -85,7 +85,7 @@ def noise(rng: np.random.Generator, size: int) -> Field:
     noise = np.fft.ifft2(amplitude * (white[0] + 1j * white[1]))
     fields = np.stack([noise.real, noise.imag], axis=-1).astype(np.float32)
     fields /= fields.std()
-    mean = colour(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.45))
+    mean = color(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.45))
     contrast = rng.uniform(0.1, 0.2)
     tints = np.stack([np.ones(3), rng.uniform(-1, 1, 3)]).astype(np.float32) * np.array(
         [[contrast], [contrast / 2]], dtype=np.float32

@@ -37,7 +37,7 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     images, labels, _ = batch(SEED, scenes, network.SIZE)
     teacher = network.network()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # torchvision initialises from the global generator
+        torch.manual_seed(SEED)  # torchvision initializes from the global generator
         model = architecture()
     for part, learned in zip(model.conv_proj, stem(teacher), strict=False):
         part.load_state_dict(learned.state_dict())
@@ -50,9 +50,9 @@ def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: 
     model.train()
     frozen = stem(teacher)  # in eval mode: batch norm stays what it is
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(_FROZEN)]
-    optimiser = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.05)
     steps = epochs * (len(images) // BATCH)
-    schedule = OneCycleLR(optimiser, max_lr=RATE, total_steps=steps, pct_start=0.2)
+    schedule = OneCycleLR(optimizer, max_lr=RATE, total_steps=steps, pct_start=0.2)
     generator = Generator().manual_seed(SEED)
     progress = tqdm(total=steps, desc="training", mininterval=10)
     for epoch in range(epochs):
@@ -68,9 +68,9 @@ def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: 
                 logits = model.heads(model.encoder(tokens)[:, 0])
             hard = F.one_hot(labels[chosen], len(CLASSES))
             loss = F.cross_entropy(logits.float(), (soft + hard) / 2)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             progress.update()
             total += loss.detach()

@@ -25,7 +25,7 @@ SIZE: Final = 128
 
 MEAN: Final = (0.5, 0.5, 0.5)
 STD: Final = (0.25, 0.25, 0.25)
-"""What is taken from colours in [0, 1], and what they are then divided by, before they enter."""
+"""What is taken from colors in [0, 1], and what they are then divided by, before they enter."""
 
 WEIGHTS: Final = Path(__file__).with_name("shapes.safetensors")
 
@@ -45,7 +45,7 @@ def architecture() -> RegNet:
 
 
 def network() -> RegNet:
-    """The trained network, float32 and in eval mode: normalised images (N, 3, H, W) to logits (N, 15).
+    """The trained network, float32 and in eval mode: normalized images (N, 3, H, W) to logits (N, 15).
 
     Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.
     """
@@ -56,11 +56,11 @@ def network() -> RegNet:
     return model.eval()
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Images (N, 3, H, W) as the network takes them, from bytes or from colours in [0, 1]."""
-    colours = images / 255 if images.dtype == torch.uint8 else images
+def normalize(images: Tensor) -> Tensor:
+    """Images (N, 3, H, W) as the network takes them, from bytes or from colors in [0, 1]."""
+    colors = images / 255 if images.dtype == torch.uint8 else images
     mean, std = (torch.tensor(c, device=images.device).view(3, 1, 1) for c in (MEAN, STD))
-    return (colours - mean) / std
+    return (colors - mean) / std
 
 
 def verified(path: Path, digest: str) -> dict[str, Tensor]:

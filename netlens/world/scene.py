@@ -1,7 +1,7 @@
 """Scenes: images in which the cause of the label is known pixel by pixel.
 
 A scene shows one large textured object, whose shape and texture are the label, on a natural-looking background, with
-up to three small objects of other classes around it and sometimes something plain in front of it. Colour, place, size
+up to three small objects of other classes around it and sometimes something plain in front of it. Color, place, size
 and rotation carry no information. So an explanation of a network that has learned this world can be checked: what
 matters lies inside `Scene.mask`, and taking exactly that away leaves `Scene.background`.
 """
@@ -30,21 +30,21 @@ CLASSES: Final = tuple(f"{texture} {shape}" for texture, shape in KINDS)
 """Class names in label order."""
 
 MAIN: Final = (0.17, 0.28)
-"""Radius of the labelled object, that of the disc of equal area, in image sides."""
+"""Radius of the labeled object, that of the disc of equal area, in image sides."""
 
 SMALL: Final = (0.055, 0.08)
-"""Radius of the other objects: less than half the smallest labelled one, so less than a quarter of its area."""
+"""Radius of the other objects: less than half the smallest labeled one, so less than a quarter of its area."""
 
 HIDDEN: Final = (0.08, 0.25)
-"""Area of the plain thing in front as a share of the labelled object's, so the most that it can hide."""
+"""Area of the plain thing in front as a share of the labeled object's, so the most that it can hide."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One image and the whole truth about it.
 
-    `image` and `background`, which is the same scene without the labelled object, are uint8 arrays of (size, size, 3);
-    `mask` and `others` are boolean arrays of (size, size): where the labelled object is seen, and where any other is.
+    `image` and `background`, which is the same scene without the labeled object, are uint8 arrays of (size, size, 3);
+    `mask` and `others` are boolean arrays of (size, size): where the labeled object is seen, and where any other is.
     """
 
     image: NDArray[np.uint8]
@@ -58,7 +58,7 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
     """The scene of this seed, `size` pixels a side.
 
     `label` overrides the class that the seed would draw and leaves the background and all places, sizes, rotations and
-    colours as they are; `size` leaves all but the grain of the background.
+    colors as they are; `size` leaves all but the grain of the background.
     """
     rng = np.random.default_rng(seed)
     drawn = int(rng.integers(len(KINDS)))
@@ -99,7 +99,7 @@ def batch(seed: int, n: int, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _main(rng: np.random.Generator, label: int) -> Thing:
-    """The labelled object, far enough from the border to be seen nearly whole."""
+    """The labeled object, far enough from the border to be seen nearly whole."""
     texture, shape = KINDS[label]
     radius = rng.uniform(*MAIN)
     margin = 1.25 * radius
@@ -135,5 +135,5 @@ def _occluder(rng: np.random.Generator, main: Thing) -> Thing:
 
 
 def _bytes(canvas: Field) -> NDArray[np.uint8]:
-    """Colours from 0 to 1 as bytes."""
+    """Colors from 0 to 1 as bytes."""
     return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)

@@ -1,6 +1,6 @@
 """Shapes as signed distances: negative inside, zero on the outline, positive outside.
 
-All of them are centred on the origin with y pointing down, as rows do, and enclose the area of the unit disc, so that
+All of them are centered on the origin with y pointing down, as rows do, and enclose the area of the unit disc, so that
 "twice the radius" means "four times the pixels" whatever the shape. A distance is exact on the outline, where edges are
 smoothed; away from it, it may be a bound.
 """
@@ -18,7 +18,7 @@ Field = NDArray[np.floating[Any]]
 Shape = Callable[[Field, Field], Field]
 
 REACH: Final = 1.6
-"""No shape reaches further than this from its centre."""
+"""No shape reaches further than this from its center."""
 
 
 def disc(x: Field, y: Field) -> Field:

@@ -1,4 +1,4 @@
-"""Textures as ink: 0 where an object shows its first colour, 1 where it shows its second.
+"""Textures as ink: 0 where an object shows its first color, 1 where it shows its second.
 
 Coordinates are in periods of the pattern; `sharpness` is the number of pixels to a period, over one of which every
 edge is smoothed.

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from netlens.world.colours import contrasting
+from netlens.world.colors import contrasting
 from netlens.world.shapes import REACH, SHAPES, Field
 from netlens.world.textures import TEXTURES
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A painted thing: `colour` (h, w, 3) and `cover` (h, w), from 0 to 1, of one `window` of a canvas."""
+    """A painted thing: `color` (h, w, 3) and `cover` (h, w), from 0 to 1, of one `window` of a canvas."""
 
     window: tuple[slice, slice]
-    colour: Field
+    color: Field
     cover: Field
 
     def over(self, canvas: Field) -> None:
         """Paint onto the canvas, in place."""
-        canvas[self.window] += self.cover[..., None] * (self.colour - canvas[self.window])
+        canvas[self.window] += self.cover[..., None] * (self.color - canvas[self.window])
 
     def mark(self, mask: NDArray[np.bool_], value: bool) -> None:
         """Set the pixels that are more than half covered, in place."""
@@ -40,7 +40,7 @@ class Thing:
     radius: float
     frame: Field  # (2, 2): from image axes to the thing's own; of determinant 1, so that areas stay as they are
     weave: tuple[float, float, float, float]  # the texture's angle, its period in radii, its phases in periods
-    colours: tuple[Field, Field]
+    colors: tuple[Field, Field]
     light: Field  # (2,): growth of brightness along the thing's axes, per radius
 
     def layer(self, size: int) -> Layer:
@@ -56,12 +56,12 @@ class Thing:
         distance = SHAPES[self.shape](x, y) * radius  # in pixels
         cover = np.clip(0.5 - distance, 0, 1)
         ink = self._ink(x, y, radius)
-        first, second = self.colours
-        colour = first + ink[..., None] * (second - first)
-        # a darker rim tells the outline even where a colour happens to be the background's
+        first, second = self.colors
+        color = first + ink[..., None] * (second - first)
+        # a darker rim tells the outline even where a color happens to be the background's
         rim = np.clip((distance + 0.04 * radius + 1) / 2, 0, 1)
         shade = (1 + self.light[0] * x + self.light[1] * y) * (1 - 0.45 * rim)
-        return Layer((rows, columns), colour * shade[..., None], cover)
+        return Layer((rows, columns), color * shade[..., None], cover)
 
     def _ink(self, x: Field, y: Field, radius: float) -> Field:
         """The texture's ink at the thing's own coordinates; `radius` in pixels."""
@@ -73,7 +73,7 @@ class Thing:
 
 
 def thing(rng: np.random.Generator, shape: str, texture: str | None, place: Field, radius: float) -> Thing:
-    """A thing of random rotation, proportions, weave, colours and light."""
+    """A thing of random rotation, proportions, weave, colors and light."""
     turn, stretch, shear = rng.uniform(-0.6, 0.6), np.exp(rng.uniform(-0.1, 0.1)), rng.uniform(-0.15, 0.15)
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     frame = np.array([[stretch, shear], [0, 1 / stretch]]) @ rotation
@@ -83,6 +83,6 @@ def thing(rng: np.random.Generator, shape: str, texture: str | None, place: Fiel
     return Thing(shape, texture, place, radius, frame.astype(np.float32), weave, contrasting(rng), light)
 
 
-def _span(centre: float, reach: float, size: int) -> slice:
-    """The pixels within `reach` of `centre` that lie in the image."""
-    return slice(max(0, math.floor(centre - reach)), min(size, math.ceil(centre + reach)))
+def _span(center: float, reach: float, size: int) -> slice:
+    """The pixels within `reach` of `center` that lie in the image."""
+    return slice(max(0, math.floor(center - reach)), min(size, math.ceil(center + reach)))

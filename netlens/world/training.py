@@ -1,6 +1,6 @@
 """Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
 
-The data are drawn once and disturbed anew in each epoch. At first, the world emerges from grey around the objects; once
+The data are drawn once and disturbed anew in each epoch. At first, the world emerges from gray around the objects; once
 it is all there, the network is hardened. On the same machine, the same versions give the same weights, bit for bit;
 elsewhere rounding differs, and with it the file and its SHA-256, but not what the network can do.
 """
@@ -17,14 +17,14 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save as serialised
+from safetensors.torch import save as serialized
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from netlens import files
 from netlens.world.augmentation import augment
-from netlens.world.network import SIZE, WEIGHTS, architecture, normalise
+from netlens.world.network import SIZE, WEIGHTS, architecture, normalize
 from netlens.world.scene import batch
 
 SEED: Final = 1
@@ -42,7 +42,7 @@ POLISH: Final = 2
 BATCH: Final = 64
 RATE: Final = 4e-3
 STRENGTH: Final = 12.0
-"""How far images are moved against the network, as a Euclidean distance after normalisation."""
+"""How far images are moved against the network, as a Euclidean distance after normalization."""
 THREADS: Final = 1  # rounding, and so the weights, depend on it
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     """A network trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
     images, labels, masks = batch(SEED, scenes, SIZE)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # torchvision initialises from the global generator
+        torch.manual_seed(SEED)  # torchvision initializes from the global generator
         model: nn.Module = architecture()
     learn(model, images, labels, masks, epochs)
     polish(model, images, labels)
@@ -64,7 +64,7 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
 
     At first, the objects are nearly alone: in the whole world, it would take far longer to see what is meant. Once they
     are not, every batch is seen twice: as it is, then moved in the direction that the first time found to be the worst,
-    ever further. After that, gradients and visualisations show shapes and textures rather than noise.
+    ever further. After that, gradients and visualizations show shapes and textures rather than noise.
 
     Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; Engstrom et al. 2019, https://arxiv.org/abs/1906.00945
     """
@@ -104,7 +104,7 @@ def _twice(lesson: _Lesson, x: Tensor, labels: Tensor, distance: float) -> Tenso
 
 
 def _emerging(images: Tensor, masks: Tensor, presence: float) -> Tensor:
-    """Bytes (N, 3, H, W) in which all but the object is only as present as asked, from 0, plain grey, to 1."""
+    """Bytes (N, 3, H, W) in which all but the object is only as present as asked, from 0, plain gray, to 1."""
     return torch.where(masks[:, None], images, 128 + presence * (images - 128.0)).to(torch.uint8)
 
 
@@ -118,8 +118,8 @@ class _Lesson:
 
     def __init__(self, model: nn.Module, rate: float, steps: int) -> None:
         self.model = model.train().to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-        self.schedule = OneCycleLR(self.optimiser, max_lr=rate, total_steps=steps, pct_start=0.2)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+        self.schedule = OneCycleLR(self.optimizer, max_lr=rate, total_steps=steps, pct_start=0.2)
         self.progress = tqdm(total=steps, desc="training", mininterval=10)
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -128,9 +128,9 @@ class _Lesson:
         with torch.autocast("cpu", torch.bfloat16):  # several times as fast where the processor knows it
             logits = self.model(x)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.1)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self.schedule.step()
         self.progress.update()
         return loss.detach()
@@ -142,21 +142,21 @@ def batches(n: int, generator: Generator) -> Iterable[Tensor]:
 
 
 def disturbed(images: Tensor, generator: Generator) -> Tensor:
-    """Bytes (N, 3, H, W), augmented and normalised."""
-    return normalise(augment(images, generator)).contiguous(memory_format=torch.channels_last)
+    """Bytes (N, 3, H, W), augmented and normalized."""
+    return normalize(augment(images, generator)).contiguous(memory_format=torch.channels_last)
 
 
 def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
     """Share of `n` scenes of this seed whose label is the largest logit."""
     images, labels, _ = batch(seed, n, SIZE)
     with torch.inference_mode():
-        right = [model(normalise(i)).argmax(1) == j for i, j in zip(images.split(100), labels.split(100), strict=True)]
+        right = [model(normalize(i)).argmax(1) == j for i, j in zip(images.split(100), labels.split(100), strict=True)]
     return torch.cat(right).float().mean().item()
 
 
 def save(model: nn.Module, path: Path) -> str:
     """Write the weights as float32 safetensors, all or nothing, and return the file's SHA-256."""
-    content = serialised({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
+    content = serialized({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
     files.write(path, content)
     return hashlib.sha256(content).hexdigest()
 

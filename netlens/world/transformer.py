@@ -40,7 +40,7 @@ def stem(shapes: RegNet) -> list[nn.Module]:
 
 
 def network() -> nn.Module:
-    """The trained transformer, float32 and in eval mode: normalised images (N, 3, 128, 128) to logits (N, 15).
+    """The trained transformer, float32 and in eval mode: normalized images (N, 3, 128, 128) to logits (N, 15).
 
     Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, MobileNetV2, ResNet, SwinTransformer, VisionTransformer
 from torchvision.models.resnet import BasicBlock
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 
 CLASSES = 5
@@ -98,7 +98,7 @@ FAMILIES = {
     ),
     "plain": Family(Plain, "trunk.3", "trunk.4", shape=(3, 15, 20)),
     "one logit": Family(lambda: Plain(outputs=1), "trunk.3", "trunk.4", shape=(3, 15, 20), outputs=1),
-    "grey": Family(lambda: Plain(channels=1), "trunk.3", "trunk.4", shape=(1, 15, 20)),
+    "gray": Family(lambda: Plain(channels=1), "trunk.3", "trunk.4", shape=(1, 15, 20)),
     "dict": Family(lambda: Plain(as_dict=True), "trunk.3", "trunk.4", shape=(3, 15, 20)),
     "vectors": Family(
         lambda: nn.Sequential(nn.Linear(9, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, CLASSES)),
@@ -138,7 +138,7 @@ class Case:
 def case_of(name: str) -> Case:
     family = FAMILIES[name]
     torch.manual_seed(0)
-    module = randomised(family.make()).double()
+    module = randomized(family.make()).double()
     x = torch.randn(3, *family.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     targets = (0, 3, 1) if family.outputs > 1 else (0, 0, 0)
     return Case(name, family, module, FlatModel.from_nn_Module(module), x, targets)

@@ -22,7 +22,7 @@ from netlens.attribution import (
     Saliency,
     cam_layer,
 )
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit, neuron
 
@@ -74,7 +74,7 @@ def built() -> dict[str, tuple[nn.Module, FlatModel, Tensor]]:
 def named(request, built):
     name = request.param
     if name not in built:
-        network = without_inplace(randomised(build(name))).double()
+        network = without_inplace(randomized(build(name))).double()
         size = NETWORKS[name][0]
         x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         built[name] = network, FlatModel.from_nn_Module(network), x

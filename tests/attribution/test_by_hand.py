@@ -223,7 +223,7 @@ def test_grad_cam_with_a_pencil():
     assert GradCAM()(flat, x, -logit(0)).values.tolist() == [[[[0.0, 1.0], [0.0, 0.0]]]]
 
 
-def test_grad_cam_at_several_layers_is_the_mean_of_their_normalised_maps(cases):
+def test_grad_cam_at_several_layers_is_the_mean_of_their_normalized_maps(cases):
     case = cases["resnet"]
     objective = logit(list(case.targets))
     early, late = (GradCAM(name)(case.flat, case.x, objective).values for name in ("layer2", "layer3"))

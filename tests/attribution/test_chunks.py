@@ -22,7 +22,7 @@ from netlens.attribution import (
 )
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, chunks
 from netlens.flat.allocator import LARGEST
 from netlens.flat.chunks import fitting, in_chunks
@@ -189,7 +189,7 @@ def test_the_first_runs_alone_and_the_rest_in_chunks(method, chunks, cases):
 
 def test_gradients_of_a_batch_run_in_chunks_that_fit(monkeypatch):
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
-    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.randn(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     targets = [0, 3, 1, 4, 2]
     apart = [engine.gradients_of(flat, x[[i]], logit(target), ["input", "2"]) for i, target in enumerate(targets)]
@@ -224,7 +224,7 @@ def test_what_has_rules_or_a_prefix_runs_in_chunks_that_fit(method, monkeypatch)
             return super().forward(x)
 
     layers = Counting(3, 4, 3), nn.Sigmoid(), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
-    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     targets = [0, 3, 1, 4, 2]
     apart = torch.cat([method(flat, x[[i]], logit(target)).values for i, target in enumerate(targets)])

@@ -26,7 +26,7 @@ from netlens.attribution import (
 from netlens.attribution.method import Method
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit
 from tests.local_networks import conv
@@ -37,7 +37,7 @@ TARGETS = [0, 3, 1]
 def network() -> nn.Module:
     layers = (conv(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), conv(6, 8, 3), nn.ReLU())
     torch.manual_seed(0)
-    return randomised(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 9, 5))).double()
+    return randomized(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 9, 5))).double()
 
 
 FLAT = FlatModel.from_nn_Module(network())

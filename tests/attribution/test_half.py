@@ -16,7 +16,7 @@ from netlens.attribution import (
     SmoothGradCAMPlusPlus,
 )
 from netlens.attribution.method import Method
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -26,7 +26,7 @@ QUARTERS = (torch.arange(16) // 4).expand(16, -1)
 def network(scale: float = 1.0) -> nn.Module:
     torch.manual_seed(0)
     trunk = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
-    net = randomised(nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))).eval()
+    net = randomized(nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))).eval()
     with torch.no_grad():
         net[-1].weight *= scale
     return net

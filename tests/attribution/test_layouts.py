@@ -125,7 +125,7 @@ def test_an_image_may_be_viewed_as_a_vector(method):
     assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
-def test_a_baseline_of_colours_may_be_viewed_as_a_vector():
+def test_a_baseline_of_colors_may_be_viewed_as_a_vector():
     method = IntegratedGradients(n_steps=3, baselines=drawn(3, 1, 1))
     x = drawn(2, 3, 12, 12, seed=1)
     together = method(flattened(Direct), x, logit(0)).values
@@ -341,7 +341,7 @@ def test_samples_that_change_each_other_do_not_run_as_variants() -> None:
     with torch.no_grad():
         assert_close(known, flat.run({flat.inputs[0]: x}, ["2"])["2"])
     assert with_rows(flat, x, ["0", "1", "2"]) == {"0"}
-    with pytest.raises(NotApplicable, match=r"'1' of .* normalises over the batch"):
+    with pytest.raises(NotApplicable, match=r"'1' of .* normalizes over the batch"):
         IntegratedGradients()(flat, x[:1], logit(0))
     assert IntegratedGradients()(flat, x[:1], logit(0), wrt="2").values.isfinite().all()
     point = x.clone().requires_grad_()

@@ -21,7 +21,7 @@ from netlens.attribution import (
     method,
 )
 from netlens.attribution.engine import all_finite
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -29,7 +29,7 @@ from netlens.objectives import logit
 @pytest.mark.parametrize("made", [Saliency(), GradCAM("2"), LayerCAM(("0", "2"))], ids=repr)
 def test_a_large_batch_runs_in_parts(made, monkeypatch):
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
-    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     whole, copies = (made(flat, batch, logit([0, 3, 1, 4, 2])).values for batch in (x, x[:1].expand_as(x)))
     parts, plain = [], type(made).attribute
@@ -74,7 +74,7 @@ class Largest(TorchDispatchMode):
 )
 def test_memory_does_not_grow_with_the_work(made, request):
     layers = nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    flat = FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.rand(1, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     peaks = []
     for n in (300, 1200):

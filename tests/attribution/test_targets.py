@@ -17,7 +17,7 @@ from torchvision.models import detection, segmentation
 from netlens import NetLens
 from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Method, Occlusion, Saliency
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomised import randomise_
+from netlens.evaluation.randomized import randomize_
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, box, logit, output, region
 
@@ -37,7 +37,7 @@ class Task:
 
 
 def random(builder: Callable[..., nn.Module], **options: Any) -> Any:
-    return randomise_(builder(weights=None, weights_backbone=None, num_classes=4, **options)).double()
+    return randomize_(builder(weights=None, weights_backbone=None, num_classes=4, **options)).double()
 
 
 def ssdlite() -> Any:
@@ -167,7 +167,7 @@ def test_a_class_that_is_predicted_nowhere_is_explained_over_the_whole_image():
 
 
 def test_the_background_is_explained_only_when_it_is_asked_for():
-    network = randomise_(segmentation.lraspp_mobilenet_v3_large(weights_backbone=None)).double()
+    network = randomize_(segmentation.lraspp_mobilenet_v3_large(weights_backbone=None)).double()
     with torch.no_grad():
         maps = network(X[:1])["out"]
         network.classifier.low_classifier.bias[0] += maps.amax() - maps[:, 0].quantile(0.2)  # most of the image

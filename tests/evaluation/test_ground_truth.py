@@ -8,7 +8,7 @@ import torch
 from netlens import open_network
 from netlens.attribution import GradCAM, GuidedGradCAM, IntegratedGradients
 from netlens.errors import NetLensError
-from netlens.evaluation import EdgeDetector, RandomMap, randomised, scoreboard, share_inside
+from netlens.evaluation import EdgeDetector, RandomMap, randomized, scoreboard, share_inside
 from netlens.objectives import logit
 from netlens.results import Attribution, Provenance
 from netlens.weights import build
@@ -32,7 +32,7 @@ def test_by_hand() -> None:
 def test_noise_scores_the_area_of_the_object_and_explanations_beat_the_controls() -> None:
     pictures, labels, masks = batch(11, 12)
     flat = open_network()
-    x = flat.adapter.preprocessing.normalise(pictures / 255)
+    x = flat.adapter.preprocessing.normalize(pictures / 255)
     methods = [RandomMap(), EdgeDetector(), GradCAM(), GuidedGradCAM(), IntegratedGradients(n_steps=10)]
     scores = scoreboard(flat, x, labels.tolist(), masks, methods)
     share = {score.method: score.mean for score in scores}
@@ -49,13 +49,13 @@ def test_the_edge_detector_sees_an_edge_and_nothing_else() -> None:
     assert values[0, 0, 2].tolist() == [0, 0, 4, 4, 0, 0]
 
 
-def test_randomised_is_a_copy_with_nothing_at_zero_or_one() -> None:
+def test_randomized_is_a_copy_with_nothing_at_zero_or_one() -> None:
     network = build("mnasnet0_5")
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    other = randomised(network, seed=1)
+    other = randomized(network, seed=1)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     state = {key: value for key, value in other.state_dict().items() if value.is_floating_point()}
     assert not any((value == 0).any() or (value == 1).all() for value in state.values())
-    again, another = randomised(network, seed=1).state_dict(), randomised(network, seed=2).state_dict()
+    again, another = randomized(network, seed=1).state_dict(), randomized(network, seed=2).state_dict()
     assert all(torch.equal(again[key], value) for key, value in state.items())
     assert not any(torch.equal(another[key], value) for key, value in state.items())

@@ -8,7 +8,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
 from netlens.flat.adapter import adapter_of, grid_of, logits_of
 from netlens.flat.layers import Piece
@@ -38,7 +38,7 @@ NETWORKS = {
 
 def made(name):
     torch.manual_seed(0)
-    return FlatModel.from_nn_Module(randomised(NETWORKS[name][0]()))
+    return FlatModel.from_nn_Module(randomized(NETWORKS[name][0]()))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from tests.local_networks import NETWORKS
 
@@ -15,7 +15,7 @@ from tests.local_networks import NETWORKS
 def test_a_flat_model_compiles_in_one_graph(name):
     make, size = NETWORKS[name]
     torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomised(make()).double())
+    flat = FlatModel.from_nn_Module(randomized(make()).double())
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     compiled = torch.compile(flat, backend="aot_eager", fullgraph=True)  # a backend that needs no C++ compiler
     answers = []

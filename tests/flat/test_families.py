@@ -12,7 +12,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from torchvision.models.video import resnet
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 
 CONVOLUTIONAL = {
@@ -45,7 +45,7 @@ ATTENTIVE = {
 
 def made(make):
     torch.manual_seed(0)
-    return randomised(make())
+    return randomized(make())
 
 
 def image(height=64, width=64):
@@ -155,7 +155,7 @@ MASKS = {
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("need_weights, average", [(True, True), (True, False), (False, True)])
 def test_attention_under_masks(masks, batch_first, need_weights, average):
-    network = randomised(Attending(batch_first=batch_first))
+    network = randomized(Attending(batch_first=batch_first))
     inputs, masked = sequences(batch_first), MASKS[masks]
     names = [name for name, mask in zip(("mask", "padding"), masked, strict=True) if mask is not None]
     given = [mask for mask in masked if mask is not None]
@@ -180,7 +180,7 @@ def test_attention_of_other_make(options):
         def forward(self, query, key, value):
             return self.attention(query, key, value)[0]
 
-    network, (query, memory) = randomised(Cross()), sequences(batch_first=True)
+    network, (query, memory) = randomized(Cross()), sequences(batch_first=True)
     key, value = memory[..., : options.get("kdim", 8)], memory[..., : options.get("vdim", 8)]
     flat = FlatModel.from_nn_Module(network)
     torch.testing.assert_close(flat(query, key, value), network(query, key, value), rtol=0, atol=1e-6)
@@ -188,7 +188,7 @@ def test_attention_of_other_make(options):
 
 
 def test_attention_on_one_unbatched_sequence():
-    network, (query, memory) = randomised(Attending()), sequences(batch_first=True)
+    network, (query, memory) = randomized(Attending()), sequences(batch_first=True)
     network.forward.__func__.__defaults__ = (None, None, True, True)
     flat = FlatModel.from_nn_Module(network)
     for have, want in zip(flat(query[0], memory[0]), network(query[0], memory[0]), strict=True):
@@ -200,7 +200,7 @@ def test_attention_on_one_unbatched_sequence():
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_transformer_encoders_unroll(options, batch_first):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first, **options)
-    network = randomised(nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8)))
+    network = randomized(nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8)))
     x, _ = sequences(batch_first)
     assert_near(FlatModel.from_nn_Module(network), network, x)
     mask, padding = torch.ones(5, 5).triu(1).bool(), torch.arange(5).expand(3, 5) > torch.tensor([[3], [4], [5]])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat import fast as fast_module
 from netlens.flat.fast import fast
@@ -21,14 +21,14 @@ from tests.local_networks import NETWORKS, conv
 def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, FlatModel, Tensor]:
     make, size = NETWORKS[name]
     torch.manual_seed(0)
-    module = randomised(make()).to(dtype)
+    module = randomized(make()).to(dtype)
     x = torch.randn(2, 3, *size, dtype=dtype, generator=torch.Generator().manual_seed(1))
     return module, FlatModel.from_nn_Module(module), x
 
 
 def block() -> nn.Module:
     layers = (conv(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), conv(6, 4, 3, groups=2, bias=False), nn.BatchNorm2d(4))
-    return randomised(nn.Sequential(*layers)).double()
+    return randomized(nn.Sequential(*layers)).double()
 
 
 X = torch.randn(2, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -176,7 +176,7 @@ def test_layers_of_the_users_own_kind_stay_as_they_are():
             return 2 * super().forward(x)
 
     for layer in (Doubled(3, 4, 3), torch.nn.utils.spectral_norm(conv(3, 4, 3)), conv(3, 4, 3, padding_mode="reflect")):
-        module = randomised(nn.Sequential(layer, nn.BatchNorm2d(4))).double()
+        module = randomized(nn.Sequential(layer, nn.BatchNorm2d(4))).double()
         same(FlatModel.from_nn_Module(module), module)
 
 

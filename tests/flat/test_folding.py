@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.folding import fold, folded
 
@@ -47,7 +47,7 @@ def norms(flat):
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
 def test_one_layer_does_what_two_did(kind):
     layer, norm, shape = CONVOLUTIONS[kind]
-    pair = randomised(nn.Sequential(layer, norm)).double()
+    pair = randomized(nn.Sequential(layer, norm)).double()
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     one = fold(*pair)
     assert isinstance(one, type(layer))
@@ -61,7 +61,7 @@ def test_one_layer_does_what_two_did(kind):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_compute_the_same(name):
     torch.manual_seed(0)
-    network = randomised(NETWORKS[name]()).double()
+    network = randomized(NETWORKS[name]()).double()
     flat = FlatModel.from_nn_Module(network)
     twin = folded(flat)
     x = torch.randn(2, 3, 48, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -75,7 +75,7 @@ def test_networks_compute_the_same(name):
 
 
 def test_in_float32_to_rounding():
-    network = randomised(tv.resnet18(num_classes=5))
+    network = randomized(tv.resnet18(num_classes=5))
     x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         exact = copy.deepcopy(network).double()(x.double())
@@ -88,7 +88,7 @@ def _flat(network):
 
 
 def test_the_original_and_its_weights_stay():
-    network = randomised(tv.resnet18(num_classes=5))
+    network = randomized(tv.resnet18(num_classes=5))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     flat = FlatModel.from_nn_Module(network)
     twin = folded(flat)
@@ -119,7 +119,7 @@ class Shared(nn.Module):
 
 @pytest.mark.parametrize("way, left", [("read", 1), ("output", 1), ("twice", 0)])
 def test_only_what_nobody_else_reads_is_folded(way, left):
-    network = randomised(Shared(way)).double()
+    network = randomized(Shared(way)).double()
     flat = folded(FlatModel.from_nn_Module(network))
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert len(norms(flat)) == left
@@ -135,7 +135,7 @@ def test_a_weight_that_a_hook_computes_and_norms_of_the_batch_stay():
 
 
 def test_sequences_whose_norm_is_along_time_are_refused_not_miscomputed():
-    network = randomised(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)))
+    network = randomized(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)))
     flat = FlatModel.from_nn_Module(network)
     sequences = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
     assert flat(sequences).shape == (2, 6, 6)

@@ -8,7 +8,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import LayerNotFound, NetLensError, RecordError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, edits
 from tests.networks import TiedWeights
 
@@ -25,7 +25,7 @@ def pair(request):
     """(plain network, flat model, path of a layer inside that is a module's output)."""
     torch.manual_seed(0)
     make, path = NETWORKS[request.param]
-    network = randomised(make()).double()
+    network = randomized(make()).double()
     return network, FlatModel.from_nn_Module(network), path
 
 
@@ -102,7 +102,7 @@ def test_parameter_gradients_are_autograds_and_stay_off_the_network(pair, x):
 
 
 def test_tied_weights_have_a_gradient_at_each_use():
-    network, x = randomised(TiedWeights()).double(), torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    network, x = randomized(TiedWeights()).double(), torch.randn(1, 3, 8, 8, dtype=torch.float64)
     flat = FlatModel.from_nn_Module(network)
     (expected,) = torch.autograd.grad(network(x).sum(), network.first.weight)
     keys = ["first", "second", "first.weight"]

@@ -1,4 +1,4 @@
-"""A layer is found by key, path, glob, type and index; a wrong name is told its neighbours."""
+"""A layer is found by key, path, glob, type and index; a wrong name is told its neighbors."""
 
 import pytest
 import torchvision.models as tv

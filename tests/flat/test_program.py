@@ -9,7 +9,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import LayerNotFound, RecordError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 
 NETWORKS = {
@@ -25,7 +25,7 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def flat(request):
     torch.manual_seed(0)
-    return FlatModel.from_nn_Module(randomised(NETWORKS[request.param]()))
+    return FlatModel.from_nn_Module(randomized(NETWORKS[request.param]()))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.fast import fast
 from netlens.flat.meter import metered
@@ -23,7 +23,7 @@ def network(name: str) -> tuple[FlatModel, Tensor]:
     """A network in float64 and one image; a part of one ends in a map, of which each place then counts."""
     make, size = NETWORKS[name] if name in NETWORKS else (PARTS[name], (14, 17))
     torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomised(make()).double())
+    flat = FlatModel.from_nn_Module(randomized(make()).double())
     return flat, torch.randn(1, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
@@ -95,7 +95,7 @@ def test_what_is_local_runs_on_patches_to_its_end(name):
     assert len(run.local) >= (1 if name not in ("average pool of what is there",) else 0)
 
 
-def test_a_batch_norm_that_normalises_by_what_it_is_given_ends_patches():
+def test_a_batch_norm_that_normalizes_by_what_it_is_given_ends_patches():
     norm = nn.BatchNorm2d(4, track_running_stats=False)
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU()))
     run = Incremental(flat.program, {"input": torch.rand(1, 3, 14, 17)}, "input", [last_of(flat)])
@@ -162,7 +162,7 @@ def test_random_windows_on_random_networks():
             else:
                 layers.append(nn.AvgPool2d(kernel, stride, padding))
         x = torch.randn(1, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-        network = randomised(nn.Sequential(*layers), seed).double()
+        network = randomized(nn.Sequential(*layers), seed).double()
         try:
             network(x)
         except RuntimeError:
@@ -239,7 +239,7 @@ def test_chunks_are_chosen_by_patches_and_not_by_the_sample_itself():
 
 
 class _Positions(nn.Module):
-    """Positions in the size of a map, made before it is normalised as a whole."""
+    """Positions in the size of a map, made before it is normalized as a whole."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -270,7 +270,7 @@ class _Divided(nn.Module):
 @pytest.mark.parametrize("make", [_Positions, _Divided])
 def test_sizes_are_those_of_the_sample(make: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomised(make()).double())
+    flat = FlatModel.from_nn_Module(randomized(make()).double())
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     run = Incremental(flat.program, {flat.inputs[0]: x}, flat.inputs[0], flat.program.outputs)
     check(flat, run, x, windows((64, 64), (8, 8)))

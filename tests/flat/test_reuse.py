@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.evaluation import randomised
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.weights import build
 
 
 @pytest.fixture(scope="module", params=["resnet18", "mobilenet_v2", "mobilenet_v3_small", "densenet121"])
 def flat(request: pytest.FixtureRequest) -> FlatModel:
-    return FlatModel.from_nn_Module(randomised(build(request.param)))
+    return FlatModel.from_nn_Module(randomized(build(request.param)))
 
 
 def test_it_happens_and_changes_no_number(flat: FlatModel) -> None:

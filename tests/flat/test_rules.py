@@ -12,7 +12,7 @@ from captum.attr import Deconvolution, GuidedBackprop
 from torch import nn
 
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, Rule, Rules
 from netlens.flat.rules import vjp
 from netlens.rules import DECONVNET, GUIDED
@@ -42,7 +42,7 @@ class OnlyModules(nn.Module):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return randomised(OnlyModules()).double()
+    return randomized(OnlyModules()).double()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class Deconvolved(Guided):
 @pytest.mark.parametrize("family", FUNCTIONAL)
 def test_as_the_definition_on_functional_rectifiers(name, function, family, x, monkeypatch):
     torch.manual_seed(0)
-    network = randomised(FUNCTIONAL[family]()).double()
+    network = randomized(FUNCTIONAL[family]()).double()
     flat = FlatModel.from_nn_Module(network)
     plain = gradient(flat, x)
     got = gradient(flat.with_rules(RULES[name][0]), x)
@@ -98,7 +98,7 @@ def test_as_the_definition_on_functional_rectifiers(name, function, family, x, m
 
 def test_a_rule_of_ones_own_is_a_line(network, x):
     straight = Rules({nn.ReLU: Rule(lambda layer, inputs, output, gradient: (gradient,))}, name="straight")
-    linear = randomised(network).double()
+    linear = randomized(network).double()
     got = gradient(FlatModel.from_nn_Module(network).with_rules(straight), x)
     linear.load_state_dict(network.state_dict())
     linear.first[2], linear.second[1], linear.relu = nn.Identity(), nn.Identity(), nn.Identity()

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from torchvision.models import detection, segmentation
 
 from netlens.errors import NetLensError
-from netlens.evaluation.randomised import randomise_
+from netlens.evaluation.randomized import randomize_
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
 
@@ -23,7 +23,7 @@ def images(height: int = 64, width: int = 80) -> Tensor:
 
 
 def random(builder: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    return randomise_(builder(weights=None, weights_backbone=None, **options)).double()
+    return randomize_(builder(weights=None, weights_backbone=None, **options)).double()
 
 
 # segmentation

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import Saliency
 from netlens.errors import LayerNotFound, NetLensError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.objectives import logit
 from tests.networks import Branches, NestedOutput, SeveralInputs
@@ -18,7 +18,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return randomised(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)))
+    return randomized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def pointers(module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_prepended_normalize_is_normalising_by_hand(network, x, dtype):
+def test_prepended_normalize_is_normalizing_by_hand(network, x, dtype):
     network, x = network.to(dtype), x.to(dtype)
     flat = FlatModel.from_nn_Module(network).prepend("normalize", Normalize(MEAN, STD))
     mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1).to(dtype) for values in (MEAN, STD))
@@ -136,7 +136,7 @@ def test_mistakes_are_named(flat):
         constant.insert_before("scale", "double", Double())
 
 
-class _Centred(nn.Module):
+class _Centered(nn.Module):
     """Asks for a view that maps whose channels lie last do not have."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class _Centred(nn.Module):
 
 def test_a_module_of_ones_own_gets_maps_that_it_can_view() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
-    flat = FlatModel.from_nn_Module(module).prepend("centred", _Centred()).insert_after("1", "again", _Centred())
+    flat = FlatModel.from_nn_Module(module).prepend("centered", _Centered()).insert_after("1", "again", _Centered())
     x = torch.randn(1, 3, 8, 8)
     point = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(flat(point)[0, 1], point)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, TraceError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.layers import Opaque
 from tests.networks import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights
@@ -43,7 +43,7 @@ def plain(network, inputs):
 def odd(request):
     torch.manual_seed(0)
     network, inputs = NETWORKS[request.param]()
-    return request.param, randomised(network), inputs
+    return request.param, randomized(network), inputs
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -243,7 +243,7 @@ def test_inputs_are_named_and_others_keep_their_defaults(image):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, lambda m: nn.DataParallel(torch.compile(m))])
 def test_wrappers_are_taken_off_at_the_top_and_inside(wrap, image):
-    network = randomised(Reused())
+    network = randomized(Reused())
     for wrapped, keys in ((wrap(network), ""), (nn.Sequential(wrap(network)), "0.")):
         flat = FlatModel.from_nn_Module(wrapped)
         assert torch.equal(flat(image), network(image))
@@ -258,7 +258,7 @@ def test_a_flat_model_is_flat_already(image):
 
 
 def test_frozen_and_tied_weights_are_shared(image):
-    network = randomised(TiedWeights()).requires_grad_(False)
+    network = randomized(TiedWeights()).requires_grad_(False)
     flat = FlatModel.from_nn_Module(network)
     assert torch.equal(flat(image), network(image))
     pointers = {tensor.data_ptr() for tensor in network.state_dict().values()}

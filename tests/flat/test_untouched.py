@@ -9,7 +9,7 @@ import torch
 import torchvision.models as tv
 from torch import nn
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, Normalize, Rules
 from netlens.flat.rules import RECTIFIERS
 from netlens.rules import GUIDED
@@ -30,7 +30,7 @@ def network(request):
     """A network in the middle of training: mixed flags, gradients, hooks of the user's."""
     torch.manual_seed(0)
     make, size = NETWORKS[request.param]
-    network = randomised(make())
+    network = randomized(make())
     network.train()
     for index, parameter in enumerate(network.parameters()):
         parameter.requires_grad_(index % 3 > 0)
@@ -134,7 +134,7 @@ def test_no_memory_for_parameters_but_the_networks(network):
         assert not tensor.requires_grad and tensor.grad is None
 
 
-def test_an_optimiser_step_and_new_weights_are_seen(network):
+def test_an_optimizer_step_and_new_weights_are_seen(network):
     flat, x = FlatModel.from_nn_Module(network), picture(network)
     before = flat.logits(flat(x)).clone()
     for parameter in network.parameters():
@@ -143,7 +143,7 @@ def test_an_optimiser_step_and_new_weights_are_seen(network):
     stepped = flat.logits(flat(x)).clone()
     assert not torch.equal(stepped, before)
     assert torch.equal(stepped, flat.logits(FlatModel.from_nn_Module(network)(x)))
-    network.load_state_dict(randomised(network, seed=1).state_dict())
+    network.load_state_dict(randomized(network, seed=1).state_dict())
     loaded = flat.logits(flat(x))
     assert not torch.equal(loaded, stepped)
     assert torch.equal(loaded, flat.logits(FlatModel.from_nn_Module(network)(x)))
@@ -175,7 +175,7 @@ def test_a_compiled_child_keeps_its_mode_and_its_statistics():
 
 def test_flattening_in_one_thread_disturbs_no_other():
     torch.manual_seed(0)
-    first, second = (randomised(tv.SqueezeNet("1_1", num_classes=5)) for _ in range(2))
+    first, second = (randomized(tv.SqueezeNet("1_1", num_classes=5)) for _ in range(2))
     x, call = torch.randn(1, 3, 32, 32), nn.Module.__call__
     expected, seen, errors = first(x), [], []
     done = threading.Event()

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from tests.generated.statements import PRELUDE, TEMPLATES, Template
 
 SHAPE = (4, 6, 5)
@@ -69,7 +69,7 @@ class Generated:
             torch.manual_seed(self.seed)
             exec(PRELUDE + self.source, scope)  # code of our own, from the statements above
             made = scope["Generated"]()  # type: ignore[operator]
-        return randomised(made, self.seed).double().eval().to(self.device)
+        return randomized(made, self.seed).double().eval().to(self.device)
 
     def images(self, n: int) -> Tensor:
         """n images of these modules."""

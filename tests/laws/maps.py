@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from tests.local_networks import Formula
 
 C, H, W = 4, 9, 11
@@ -187,7 +187,7 @@ class Generated(nn.Module):
 
 def generated(seed: int, first: str | None = None) -> tuple[nn.Module, Tensor, random.Random]:
     torch.manual_seed(seed)
-    network = randomised(Generated(seed, first), seed).double().eval()
+    network = randomized(Generated(seed, first), seed).double().eval()
     return network, torch.randn(2, C, H, W, dtype=torch.float64), random.Random(seed)
 
 

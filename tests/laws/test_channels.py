@@ -22,7 +22,7 @@ from netlens.attribution import (
 )
 from netlens.attribution.attention import attention_maps
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -142,7 +142,7 @@ class EdgeNeXt(nn.Module):
 def made(network: nn.Module, n: int = 2, size: int = 16) -> tuple[FlatModel, Tensor]:
     torch.manual_seed(0)
     x = torch.randn(n, 3, size, size, dtype=torch.float64)
-    return FlatModel.from_nn_Module(randomised(network).double().eval()), x
+    return FlatModel.from_nn_Module(randomized(network).double().eval()), x
 
 
 NETWORKS = {
@@ -211,7 +211,7 @@ def test_a_linear_layer_along_tokens_makes_no_channels_of_them():
 
 def test_channels_last_under_a_gamma_are_occluded_and_ablated_exactly():
     torch.manual_seed(1)
-    network = randomised(EdgeNeXt()).double().eval()
+    network = randomized(EdgeNeXt()).double().eval()
     flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 32, 32, dtype=torch.float64)
 
     def score(images: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from netlens.attribution import (
 )
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit, output
 from tests.attribution.test_promises import small
@@ -104,7 +104,7 @@ class Part(nn.Module):
 
 def flat_of(between: Between) -> FlatModel:
     torch.manual_seed(0)
-    return FlatModel.from_nn_Module(randomised(Net(between)).double())
+    return FlatModel.from_nn_Module(randomized(Net(between)).double())
 
 
 X = torch.randn(3, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -137,7 +137,7 @@ def test_each_place_where_samples_mix_is_found():
     assert mixing(flat, X) == ("mean", "sub", "std", "mul")  # which of two that are read together it is, no run tells
     assert IntegratedGradients()(flat, X[:1], logit(0), wrt="sigmoid").values.isfinite().all()
     for wrt in ("input", "sub", "tanh"):
-        with pytest.raises(NotApplicable, match="of twice normalises over the batch, or mixes its samples otherwise"):
+        with pytest.raises(NotApplicable, match="of twice normalizes over the batch, or mixes its samples otherwise"):
             IntegratedGradients()(flat, X[:1], logit(0), wrt=wrt)
 
 

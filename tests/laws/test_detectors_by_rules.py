@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from torchvision.models import detection
 
 from netlens.attribution import LRP, DeepLift, DeepLiftShap, ExcitationBackprop, Method
-from netlens.evaluation.randomised import randomise_
+from netlens.evaluation.randomized import randomize_
 from netlens.flat import FlatModel
 from netlens.objectives import output
 
@@ -30,7 +30,7 @@ def flat_model(name: str) -> FlatModel:
     torch.manual_seed(0)
     options: dict[str, Any] = {} if name.startswith("ssd") else {"min_size": 48}
     network: nn.Module = getattr(detection, name)(weights=None, weights_backbone=None, **options)
-    network = randomise_(network).double().eval()
+    network = randomize_(network).double().eval()
     return FlatModel.from_nn_Module(network if name in ONE_STAGE else BoxClassifier(network, BOXES))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netlens.attribution import Deconvolution, GuidedBackprop, GuidedGradCAM, InputGradient, Saliency, SmoothGradient
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -51,7 +51,7 @@ def flat_of(what, outside: nn.Module) -> FlatModel:
     torch.manual_seed(0)
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)]
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), outside, Whole(what), nn.Conv2d(4, 4, 1), *head)
-    return FlatModel.from_nn_Module(randomised(network).double())
+    return FlatModel.from_nn_Module(randomized(network).double())
 
 
 X = torch.randn(2, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from netlens import NetLens
 from netlens.attribution import METHODS, AttentionMap, GradCAM, IntegratedGradients, Saliency, together
 from netlens.errors import LayerNotFound, NetLensError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.edits import zero
 from netlens.objectives import channel, content, logit
@@ -26,7 +26,7 @@ def flat() -> FlatModel:
     torch.manual_seed(0)
     trunk = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU()]
     network = nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
-    return FlatModel.from_nn_Module(randomised(network).double())
+    return FlatModel.from_nn_Module(randomized(network).double())
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from netlens.attribution.perturbation.extremal import _between
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NonFiniteError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -41,7 +41,7 @@ def network() -> tuple[FlatModel, Tensor]:
         torch.randn(3, 3, 30, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).cumsum(2).cumsum(3)
         / 9
     )
-    return FlatModel.from_nn_Module(randomised(layers).double()), x
+    return FlatModel.from_nn_Module(randomized(layers).double()), x
 
 
 TARGETS = [3, 0, 1]

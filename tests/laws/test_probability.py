@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from benchmarks.probability import watched
 from netlens.attribution import LRP, ExcitationBackprop
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Rule
 from netlens.flat.folding import folded
 from netlens.flat.program import Step
@@ -90,7 +90,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "divided by a deviation": lambda y: y / y.std(1, keepdim=True),
     # products
     "convolution": lambda y: F.conv2d(y, W, V),
-    "standardised convolution": lambda y: F.conv2d(y, W / W.norm()),
+    "standardized convolution": lambda y: F.conv2d(y, W / W.norm()),
     "linear": lambda y: F.linear(y, M, M[0]),
     "matrix": lambda y: y @ M,
     "bilinear map": lambda y: F.bilinear(y, y.flip(1), M[:2, :, None].expand(-1, -1, 8).contiguous()),
@@ -214,7 +214,7 @@ def test_a_complement_of_a_gate_is_a_gate() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head((1 - torch.sigmoid(self.a(x))) * self.b(x))
 
-    flat, x = FlatModel.from_nn_Module(randomised(Highway())), drawn(2, 3)
+    flat, x = FlatModel.from_nn_Module(randomized(Highway())), drawn(2, 3)
     values = LRP(Epsilon(epsilon=0, stabilizer=0))(flat, x, logit(1), wrt="b").values
     assert_close(values.sum(1), flat(x)[:, 1].detach())
 
@@ -232,7 +232,7 @@ class Before(Excitation):
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "googlenet"])
 def test_where_nothing_was_lost_nothing_changes(name: str) -> None:
-    flat = FlatModel.from_nn_Module(randomised(build(name)).double())
+    flat = FlatModel.from_nn_Module(randomized(build(name)).double())
     x = drawn(1, 3, 64, 64)
     view = folded(flat)
     found = ExcitationBackprop()(flat, x, logit(3)).values
@@ -264,7 +264,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_keeps_nothing_but_where_nothing_excites(name: str) -> None:
-    flat = folded(FlatModel.from_nn_Module(randomised(build(name)).double()))
+    flat = folded(FlatModel.from_nn_Module(randomized(build(name)).double()))
     kept: dict[str, float] = defaultdict(float)
 
     def look(step: Step, layer: Any, inputs: Sequence[Tensor], output: Any, relevance_: Any, lost: float) -> None:

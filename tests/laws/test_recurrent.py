@@ -41,7 +41,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def randomised(module: nn.Module, biases: bool = True) -> nn.Module:
+def randomized(module: nn.Module, biases: bool = True) -> nn.Module:
     """The module in float64, with weights of a scale that saturates some gates."""
     module = module.double().eval()
     with torch.no_grad():
@@ -96,7 +96,7 @@ def networks(biases: bool = True) -> dict[str, nn.Module]:
         if what != "cell" or "lstm" in name
     }
     made |= {name: Loop(make()) for name, make in CELLS.items()}
-    return {name: randomised(network, biases) for name, network in made.items()}
+    return {name: randomized(network, biases) for name, network in made.items()}
 
 
 WITH_BIASES, WITHOUT = networks(), networks(biases=False)
@@ -200,7 +200,7 @@ def test_relevance_of_pixels_is_flat_only_where_they_are_read() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.layer(self.conv(x.transpose(1, 2)).transpose(1, 2))[0][:, -1])
 
-    flat = FlatModel.from_nn_Module(randomised(Net()))
+    flat = FlatModel.from_nn_Module(randomized(Net()))
     plus, flat_first = (
         LRP(name)(flat, X, logit(1), wrt="conv.1").values for name in ("epsilon_plus", "epsilon_plus_flat")
     )
@@ -233,7 +233,7 @@ class Given(nn.Module):
 
 @pytest.mark.parametrize("how", ["zeros", "learned", "handed on"])
 def test_states_that_are_given(how: str) -> None:
-    network = randomised(Given(nn.LSTM(5, 6), how))
+    network = randomized(Given(nn.LSTM(5, 6), how))
     flat = FlatModel.from_nn_Module(network)
     found = DeepLift()(flat, X, logit(1)).values.flatten(1).sum(1)
     with torch.no_grad():
@@ -244,7 +244,7 @@ def test_states_that_are_given(how: str) -> None:
 
 def test_a_state_of_zeros_is_none() -> None:
     layer = nn.LSTM(5, 6)
-    flats = [FlatModel.from_nn_Module(randomised(Given(layer, how))) for how in ("nothing", "zeros")]
+    flats = [FlatModel.from_nn_Module(randomized(Given(layer, how))) for how in ("nothing", "zeros")]
     for method in (DeepLift(), LRP(), ExcitationBackprop()):
         assert_close(*(method(flat, X, logit(1)).values for flat in flats), rtol=1e-12, atol=1e-12)
 
@@ -252,7 +252,7 @@ def test_a_state_of_zeros_is_none() -> None:
 @pytest.mark.parametrize("layer", [*LAYERS.values(), nn.GRU(5, 6), nn.LSTM(5, 6, 2, bidirectional=True)])
 @pytest.mark.parametrize("batch", [True, False])
 def test_the_pieces_compute_what_the_layer_does(layer: Any, batch: bool) -> None:
-    layer = randomised(layer if isinstance(layer, nn.Module) else layer())
+    layer = randomized(layer if isinstance(layer, nn.Module) else layer())
     x = drawn(3, 4, 5) if batch else drawn(4, 5)
     network, values = pieces_of(layer, [x])
     found, expected = (pytree.tree_flatten(one) for one in (network(*values.values()), layer(x)))
@@ -263,7 +263,7 @@ def test_the_pieces_compute_what_the_layer_does(layer: Any, batch: bool) -> None
 
 
 def test_changed_weights_are_seen_and_few_lengths_are_kept() -> None:
-    network: Any = randomised(Read(nn.GRU(5, 6, batch_first=True), "last"))
+    network: Any = randomized(Read(nn.GRU(5, 6, batch_first=True), "last"))
     flat = FlatModel.from_nn_Module(network)
     DeepLift()(flat, X, logit(1))
     with torch.no_grad():
@@ -298,7 +298,7 @@ class OfLengths(nn.Module):
 @pytest.mark.parametrize("method", [DeepLift(), LRP(), ExcitationBackprop()], ids=repr)
 def test_packed_sequences_are_refused(method: Any) -> None:
     with pytest.raises(NotApplicable, match="packed sequence"):
-        method(FlatModel.from_nn_Module(randomised(OfLengths())), X, logit(1))
+        method(FlatModel.from_nn_Module(randomized(OfLengths())), X, logit(1))
 
 
 # networks that see pictures by rows and columns
@@ -335,13 +335,13 @@ class Picture(nn.Module):
 
 
 def test_pictures_by_rows_and_columns() -> None:
-    network = randomised(Picture())
+    network = randomized(Picture())
     flat, x = FlatModel.from_nn_Module(network), drawn(2, 3, 20, 24)
     assert sum(isinstance(layer, nn.LSTM) for layer in flat.layers.values()) == 4
     found = DeepLift()(flat, x, logit(1)).values.flatten(1).sum(1)
     with torch.no_grad():
         assert_close(found, (network(x) - network(x * 0))[:, 1], rtol=0, atol=1e-8)
-    plain = FlatModel.from_nn_Module(randomised(Picture(), biases=False))
+    plain = FlatModel.from_nn_Module(randomized(Picture(), biases=False))
     values = ExcitationBackprop()(plain, x, logit(1)).values
     assert values.min() >= 0
     assert_close(values.flatten(1).sum(1), torch.ones(2, dtype=torch.float64), rtol=1e-9, atol=0)

@@ -26,7 +26,7 @@ from netlens.attribution import (
 )
 from netlens.attribution.samples import mixing, takes_one
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output
 from tests.attribution.test_promises import small
@@ -69,7 +69,7 @@ TARGETS = [0, 3, 1]
 def flats(kind: type[Turned]) -> tuple[FlatModel, FlatModel]:
     """The network that takes one sample, and the same for many."""
     torch.manual_seed(0)
-    many = randomised(kind(True)).double()
+    many = randomized(kind(True)).double()
     one = kind(False).double().eval()
     one.load_state_dict(many.state_dict())
     return FlatModel.from_nn_Module(one), FlatModel.from_nn_Module(many)

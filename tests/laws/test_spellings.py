@@ -242,8 +242,8 @@ def of_variance(dims, eps=1e-3):
 
 def of_squares(dims, eps=1e-3):
     def norm(x):
-        centred = x - x.mean(dims, keepdim=True)
-        return centred * torch.rsqrt(centred.pow(2).mean(dims, keepdim=True) + eps)
+        centered = x - x.mean(dims, keepdim=True)
+        return centered * torch.rsqrt(centered.pow(2).mean(dims, keepdim=True) + eps)
 
     return norm
 

@@ -43,11 +43,11 @@ STATISTICS = [Gram(), MeanStd(), SlicedWasserstein(), Histogram(), Contextual()]
 MAKERS = {
     "content": lambda image: content(["1", "4"], image),
     "content of a part": lambda image: content("4", image, mask=np.eye(14)),
-    "content in its own units": lambda image: content("1", image, normalised=False),
+    "content in its own units": lambda image: content("1", image, normalized=False),
     "content of the picture itself": lambda image: content("input", image),
     "caricature": lambda image: caricature(["3", "2"], image),
     **{f"style by {one}": lambda image, one=one: style(["1", "4"], image, one) for one in STATISTICS},
-    "style in its own units": lambda image: style("1", image, normalised=True),
+    "style in its own units": lambda image: style("1", image, normalized=True),
     "style of a part": lambda image: style("1", image, mask=np.eye(6), image_mask=np.tri(9)),
 }
 each_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -62,10 +62,10 @@ def test_content_by_hand(value):
     other[0, :, 0, 0], other[0, :, 0, 1] = torch.tensor([1.0, 4]), torch.tensor([1.0, 2])
     x, other = x.double(), other.double()
     assert value(content("0", other), x).item() == pytest.approx((4 + 1 + 9) / (1 + 16 + 1 + 4))
-    assert value(content("0", other, normalised=False), x).item() == pytest.approx(14 / 4)
+    assert value(content("0", other, normalized=False), x).item() == pytest.approx(14 / 4)
     mask = [[1.0, 0.5]]
     assert value(content("0", other, mask=mask), x).item() == pytest.approx((4 + 5) / (17 + 2.5))
-    assert value(content("0", other, mask=mask, normalised=False), x).item() == pytest.approx(9 / (2 * 1.5))
+    assert value(content("0", other, mask=mask, normalized=False), x).item() == pytest.approx(9 / (2 * 1.5))
 
 
 def test_caricature_by_hand(value):
@@ -82,7 +82,7 @@ def test_style_is_the_statistic_of_the_layer(conv, value):
     expected = (grams[0] - grams[1]).square().sum((1, 2))
     assert_close(value(style("1", OTHER), X, conv), expected)
     unit = theirs.square().mean()
-    assert_close(value(style("1", OTHER, normalised=True), X, conv), expected / unit**2)
+    assert_close(value(style("1", OTHER, normalized=True), X, conv), expected / unit**2)
     for statistic in STATISTICS:
         both = [statistic.distance(statistic.of(mine, None), statistic.of(theirs, None))]
         assert_close(value(style("1", OTHER, statistic), X, conv), both[0])
@@ -199,7 +199,7 @@ def test_a_mask_keeps_to_its_part(conv, value):
     for make in (
         lambda: content("1", OTHER, mask=left),
         lambda: style("1", OTHER, mask=left),
-        lambda: style("1", OTHER, SlicedWasserstein(), mask=left, normalised=True),
+        lambda: style("1", OTHER, SlicedWasserstein(), mask=left, normalized=True),
         lambda: style("1", OTHER, Contextual(), mask=left),
     ):
         objective = make().settled(conv, X)
@@ -214,8 +214,8 @@ def test_a_mask_of_the_styles_picture_keeps_to_its_part(conv, value):
     other = OTHER.clone()
     other[:, :, 8:] = 7
     for statistic in STATISTICS:
-        for normalised in (False, True):
-            one, same = (style("1", o, statistic, image_mask=top, normalised=normalised) for o in (OTHER, other))
+        for normalized in (False, True):
+            one, same = (style("1", o, statistic, image_mask=top, normalized=normalized) for o in (OTHER, other))
             assert_close(value(one, X, conv), value(same, X, conv))
     with pytest.raises(AssertionError):
         assert_close(value(style("1", OTHER), X, conv), value(style("1", other), X, conv))
@@ -243,7 +243,7 @@ def test_a_picture_is_preprocessed_and_a_float_tensor_is_not(conv, value):
             assert_close(value(make("1", image).settled(known, X), X, known), expected)
 
 
-def test_a_grey_network(value):
+def test_a_gray_network(value):
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(nn.Conv2d(1, 4, 3).double())  # of no known family
     x, other = random(2, 1, 9, 9), random(1, 1, 9, 9, seed=1)
@@ -340,7 +340,7 @@ def test_mistakes(conv, value):
     with pytest.raises(NotApplicable, match="all 0 where it is looked at"):
         content("input", OTHER * (torch.arange(14) > 6), mask=np.eye(2)[[0]]).settled(conv, X)
     with pytest.raises(NotApplicable, match="all 0 where it is looked at"):
-        style("input", OTHER * 0, normalised=True).settled(conv, X)
+        style("input", OTHER * 0, normalized=True).settled(conv, X)
     with pytest.raises(TypeError, match="two of them do not multiply"):
         content("1", OTHER) * style("1", OTHER)
 

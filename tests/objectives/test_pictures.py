@@ -52,7 +52,7 @@ def test_total_variation_knows_rows_and_columns_not_channels(value):
 
 
 def test_norms_by_hand(value):
-    x = torch.tensor([0.5, 0.75, 0.0, 1.0], dtype=torch.float64).view(1, 1, 2, 2)  # 0, 1/4, -1/2, 1/2 from grey
+    x = torch.tensor([0.5, 0.75, 0.0, 1.0], dtype=torch.float64).view(1, 1, 2, 2)  # 0, 1/4, -1/2, 1/2 from gray
     assert value(l1(), x).item() == pytest.approx(1.25 / 4)
     assert value(l2(), x).item() == pytest.approx((1 / 16 + 1 / 2) / 4)
     assert value(alpha_norm(), x).item() == pytest.approx((0.25**6 + 2 * 0.5**6) / 4)
@@ -90,23 +90,23 @@ def test_each_sample_by_itself_and_its_gradient(value, objective):
 
 
 @pytest.mark.parametrize("objective", ALL, ids=repr)
-def test_a_plain_grey_picture_costs_nothing_and_has_no_gradient(value, objective):
-    grey = torch.full((1, 3, 6, 6), 0.5, dtype=torch.float64, requires_grad=True)
-    cost = value(objective, grey)
-    (gradient,) = torch.autograd.grad(cost.sum(), grey)
+def test_a_plain_gray_picture_costs_nothing_and_has_no_gradient(value, objective):
+    gray = torch.full((1, 3, 6, 6), 0.5, dtype=torch.float64, requires_grad=True)
+    cost = value(objective, gray)
+    (gradient,) = torch.autograd.grad(cost.sum(), gray)
     assert cost.item() == pytest.approx(0, abs=1e-30)
     assert gradient.abs().max() < 1e-15
 
 
 @pytest.mark.parametrize("objective", ALL, ids=repr)
-def test_the_picture_is_seen_without_the_networks_normalisation(value, objective):
-    colour = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
-    assert_close(value(objective, IMAGENET.normalise(RANDOM), colour), value(objective, RANDOM))
-    # a grey network of a family that is known by colours
+def test_the_picture_is_seen_without_the_networks_normalization(value, objective):
+    color = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
+    assert_close(value(objective, IMAGENET.normalize(RANDOM), color), value(objective, RANDOM))
+    # a gray network of a family that is known by colors
     average = Preprocessing(size=None, resize=None, mean=(sum(IMAGENET.mean) / 3,), std=(sum(IMAGENET.std) / 3,))
-    grey = RANDOM[:, :1]
-    assert_close(value(objective, average.normalise(grey), colour), value(objective, grey))
-    in_unit = colour.prepend("normalise", Normalize((0.4,) * 3, (0.2,) * 3))
+    gray = RANDOM[:, :1]
+    assert_close(value(objective, average.normalize(gray), color), value(objective, gray))
+    in_unit = color.prepend("normalize", Normalize((0.4,) * 3, (0.2,) * 3))
     assert_close(value(objective, RANDOM, in_unit), value(objective, RANDOM))
 
 
@@ -122,11 +122,11 @@ def test_the_network_does_not_run():
 
 
 def test_mistakes(value):
-    colour = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
+    color = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
     with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), no pictures"):
-        value(l1(), torch.zeros(2, 5), colour)
+        value(l1(), torch.zeros(2, 5), color)
     with pytest.raises(NotApplicable, match="has 4 channels but its preprocessing 3"):
-        value(l1(), torch.zeros(2, 4, 5, 5), colour)
+        value(l1(), torch.zeros(2, 4, 5, 5), color)
     for wrong in (lambda: total_variation(0.5), lambda: alpha_norm(0), lambda: blur(0), lambda: boundary(0)):
         with pytest.raises(NetLensError, match="must"):
             wrong()

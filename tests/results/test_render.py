@@ -66,8 +66,8 @@ def test_transparency_is_kept_alone_and_laid_on_white_in_grids(tmp_path):
     r = render(2, 4)
     r.images[:, 3] = 0
     assert (np.array(Image.open(r.save(tmp_path / "grid.png"))) == 255).all()
-    grey = np.array(Image.open(render(1, 1).save(tmp_path / "grey.png")))
-    assert grey.shape == (10, 13)
+    gray = np.array(Image.open(render(1, 1).save(tmp_path / "gray.png")))
+    assert gray.shape == (10, 13)
 
 
 def test_everything_comes_back_from_a_file_to_the_bit(tmp_path):
@@ -85,11 +85,11 @@ def test_everything_comes_back_from_a_file_to_the_bit(tmp_path):
 def same_state(one, other):
     assert one.step == other.step and torch.equal(one.done, other.done) and torch.equal(one.history, other.history)
     assert torch.equal(one.parameters[0], other.parameters[0])
-    memory, expected = one.optimisers[0][0], other.optimisers[0][0]
+    memory, expected = one.optimizers[0][0], other.optimizers[0][0]
     assert torch.equal(memory.pop("step"), expected.pop("step"))
     pairs = zip(memory.pop("old_dirs"), expected.pop("old_dirs"), strict=True)
     assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
-    assert memory == expected and one.optimisers[1] == other.optimisers[1] == {0: {}}
+    assert memory == expected and one.optimizers[1] == other.optimizers[1] == {0: {}}
 
 
 def test_a_damaged_header_is_told(tmp_path):

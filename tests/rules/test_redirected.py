@@ -43,7 +43,7 @@ def test_dead_samples_pass_what_points_into_the_live_range(name):
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_a_sample_with_one_live_unit_keeps_the_derivative_whatever_its_neighbours(name):
+def test_a_sample_with_one_live_unit_keeps_the_derivative_whatever_its_neighbors(name):
     layer, low, _ = RANGES[name]
     x = torch.full((2, 3, 2, 2), low - 1.0, dtype=torch.float64)
     x[0, 2, 1, 0] = low + 0.25
@@ -54,7 +54,7 @@ def test_a_sample_with_one_live_unit_keeps_the_derivative_whatever_its_neighbour
 
 
 def test_a_unit_just_at_the_end_of_its_range_is_woken():
-    x = torch.zeros(1, 2, dtype=torch.float64)  # a network without biases shows a grey picture nothing else
+    x = torch.zeros(1, 2, dtype=torch.float64)  # a network without biases shows a gray picture nothing else
     above = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
     assert torch.equal(gradients(nn.ReLU(), x, above)[1], torch.tensor([[2.0, 0.0]], dtype=torch.float64))
 

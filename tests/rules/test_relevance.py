@@ -11,7 +11,7 @@ from zennit.composites import LayerMapComposite
 from zennit.types import Linear
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
 from netlens.flat.rules import Ruled
@@ -20,7 +20,7 @@ from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.composites import first_layers
 from netlens.rules.excitation import of_the_same_sign
 from netlens.rules.relevance_layers import Role, role_of
-from netlens.rules.relevance_norms import centred_norm
+from netlens.rules.relevance_norms import centered_norm
 
 
 def tensor(*values):
@@ -65,7 +65,7 @@ def test_with_a_pencil(name, linear):
     assert_close(got, tensor(*expected)[None])
 
 
-def test_gamma_favours_the_sign_of_the_output(linear):
+def test_gamma_favors_the_sign_of_the_output(linear):
     with torch.no_grad():
         for weight in linear.parameters():
             weight.neg_()
@@ -115,9 +115,9 @@ def test_softmax_with_a_pencil():
     assert_close(got, tensor(0, -2 * math.log(3), 0)[None])
 
 
-def test_a_centred_norm_with_a_pencil():
+def test_a_centered_norm_with_a_pencil():
     norm = nn.LayerNorm(2, eps=0, elementwise_affine=False)
-    (got,) = propagated(norm, centred_norm(0), [tensor(3, 1)[None]], tensor(4, 6)[None])
+    (got,) = propagated(norm, centered_norm(0), [tensor(3, 1)[None]], tensor(4, 6)[None])
     assert_close(got, tensor(15, -5)[None])  # 3 and 1 are 2 from their mean either way: (1, -1)
 
 
@@ -130,24 +130,24 @@ NORMS = {
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_of_a_centred_norm_only_the_shift_keeps_a_share(name):
-    layer = randomised(NORMS[name]).double()
+def test_of_a_centered_norm_only_the_shift_keeps_a_share(name):
+    layer = randomized(NORMS[name]).double()
     x = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before = torch.randn(2, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    (got,) = propagated(layer, centred_norm(0), [x], before)
+    (got,) = propagated(layer, centered_norm(0), [x], before)
     y, shift = layer(x).detach(), layer.bias.detach()
     shift = shift.view(1, -1, 1, 1) if name in ("group", "instance") else shift
     assert_close(got.flatten(1).sum(1), (before * (1 - shift / y)).flatten(1).sum(1), rtol=1e-9, atol=1e-9)
 
 
-def test_of_a_centred_norm_the_deviation_is_a_constant():
-    layer = randomised(nn.LayerNorm(5)).double()
+def test_of_a_centered_norm_the_deviation_is_a_constant():
+    layer = randomized(nn.LayerNorm(5)).double()
     x = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     before = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     deviation = (x.detach().var(-1, keepdim=True, unbiased=False) + layer.eps).sqrt()
     y = (x - x.mean(-1, keepdim=True)) / deviation * layer.weight + layer.bias
     expected = x * torch.autograd.grad(y, x, before / y)[0]
-    (got,) = propagated(layer, centred_norm(0), [x.detach()], before)
+    (got,) = propagated(layer, centered_norm(0), [x.detach()], before)
     assert_close(got, expected.detach())
 
 
@@ -179,7 +179,7 @@ RULES = {
 def test_as_zennit(name, kind, sign):
     ours, rule = RULES[name]
     layer, shape = LAYERS[kind]
-    layer = randomised(layer).double()
+    layer = randomized(layer).double()
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     x = x.clamp(min=0) if sign == "positive" else x
     before = torch.randn(layer(x).shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -192,14 +192,14 @@ def test_as_zennit(name, kind, sign):
 
 
 def test_a_box_with_an_edge_per_channel_is_seen_through_what_stands_before_the_layer():
-    network = randomised(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))).double()
+    network = randomized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))).double()
     flat = FlatModel.from_nn_Module(network)
     known = flat.adapter.preprocessing
     seen = flat.prepend("normalize", Normalize(known.mean, known.std))
     image = torch.rand(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    normalised = Normalize(known.mean, known.std)(image)
+    normalized = Normalize(known.mean, known.std)(image)
     relevances = []
-    for run, x in ((flat, normalised), (seen, image)):
+    for run, x in ((flat, normalized), (seen, image)):
         leaf = x.clone().requires_grad_()
         relevances.append(torch.autograd.grad(run.with_rules(EpsilonGammaBox()(run))(leaf)[:, 0].sum(), leaf)[0])
     assert_close(relevances[0], relevances[1], rtol=1e-9, atol=1e-12)
@@ -216,10 +216,10 @@ def test_mistakes_are_told():
         EpsilonPlus(epsilon=-1)
     with pytest.raises(NetLensError, match="needs a convolution or linear layer, not ReLU"):
         propagated(nn.ReLU(), relevance.z_plus(), [tensor(1)], tensor(1))
-    grey = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(1, 2, 3)))
+    gray = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(1, 2, 3)))
     with pytest.raises(NotApplicable, match=r"box of inputs has 3 channels, but '0' .* reads 1; give low and high"):
-        EpsilonGammaBox()(grey)
-    EpsilonGammaBox(low=0.0, high=1.0)(grey)
+        EpsilonGammaBox()(gray)
+    EpsilonGammaBox(low=0.0, high=1.0)(gray)
 
 
 class Branched(nn.Module):

@@ -180,8 +180,8 @@ NORMS = {
     "group as a function": Calls(lambda x: F.group_norm(x, 2)),
     "instance": affine(nn.InstanceNorm2d(4, affine=True)),
     "instance as a function": Calls(lambda x: F.instance_norm(x)),
-    "normalised": Calls(lambda x: F.normalize(x, dim=-1)),
-    "normalised along channels": Calls(lambda x: F.normalize(x)),
+    "normalized": Calls(lambda x: F.normalize(x, dim=-1)),
+    "normalized along channels": Calls(lambda x: F.normalize(x)),
 }
 
 

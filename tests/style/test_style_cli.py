@@ -32,7 +32,7 @@ def run(*arguments):
 def test_a_picture_with_its_provenance(files):
     layers = "stem.2:0.5,trunk_output.block1.block1-0.activation"
     out = files / "out.png"
-    options = ["--style-layers", layers, "--style-weights", "1,3", "--colour", "luminance", "--optimiser", "lbfgs"]
+    options = ["--style-layers", layers, "--style-weights", "1,3", "--color", "luminance", "--optimizer", "lbfgs"]
     result = run(files / "content.png", files / "style.png", files / "other.png", *options, *QUICK, "-o", out)
     assert result.exit_code == 0, result.output
     assert images.load(out).size == (40, 32)

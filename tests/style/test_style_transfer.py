@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from netlens import images, visualization
 from netlens.errors import ImageError, NetLensError, NetLensWarning, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ from netlens.visualization import Fourier, Frames
 
 LAYERS = "1", "4"
 PLAIN = {
-    "optimiser": "adam",
+    "optimizer": "adam",
     "transforms": "none",
     "scales": 1,
     "size": None,
@@ -34,7 +34,7 @@ PLAIN = {
 def network(channels=3, scale=1.0):
     torch.manual_seed(0)
     layers = nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU()
-    net = randomised(nn.Sequential(*layers)).double()
+    net = randomized(nn.Sequential(*layers)).double()
     with torch.no_grad():
         net[0].weight.mul_(scale)
         net[0].bias.mul_(scale)
@@ -48,10 +48,10 @@ def flat():
     return network()
 
 
-def waves(height, width, across, down, colours=(0.4, 0.3, 0.2)):
+def waves(height, width, across, down, colors=(0.4, 0.3, 0.2)):
     y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
     wave = torch.sin(across * x + down * y)
-    return torch.stack([0.5 + colour * wave for colour in colours])
+    return torch.stack([0.5 + color * wave for color in colors])
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def losses(render):
     return render.provenance.options["losses"]
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("param", ["pixel", "fourier", "pyramid"])
-def test_style_comes_tenfold_nearer_and_the_content_stays_nearer_than_a_plain_picture(flat, content, optimiser, param):
-    options = PLAIN | {"optimiser": optimiser, "param": param, "content_weight": 0.05, "style_layers": LAYERS}
+def test_style_comes_tenfold_nearer_and_the_content_stays_nearer_than_a_plain_picture(flat, content, optimizer, param):
+    options = PLAIN | {"optimizer": optimizer, "param": param, "content_weight": 0.05, "style_layers": LAYERS}
     reached = losses(stylize(flat, content, STYLE, progress=False, steps=120, **options))
     assert reached["style"]["start"] == pytest.approx(1, rel=1e-9)
     assert reached["style"]["end"] < 0.1
@@ -85,7 +85,7 @@ FALL = dict.fromkeys(STATISTICS, 0.1) | {"contextual": 0.8}
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_every_statistic_is_1_at_the_content_and_falls_without_content(flat, content, statistic):
-    options = PLAIN | {"optimiser": "lbfgs", "content_weight": 0.0, "style_layers": LAYERS, "statistic": statistic}
+    options = PLAIN | {"optimizer": "lbfgs", "content_weight": 0.0, "style_layers": LAYERS, "statistic": statistic}
     steps = 30 if statistic == "contextual" else 120
     reached = losses(stylize(flat, content, STYLE, progress=False, steps=steps, **options))["style"]
     assert reached["start"] == pytest.approx(1, rel=1e-9)
@@ -103,7 +103,7 @@ def test_losses_mean_the_same_on_a_network_of_other_units(content):
             assert other[name][moment] == pytest.approx(value, rel=1e-6), (name, moment)
 
 
-def test_content_loss_is_0_at_the_content_and_1_at_its_mean_colour(flat, content):
+def test_content_loss_is_0_at_the_content_and_1_at_its_mean_color(flat, content):
     seen = Sight(flat, ("4",))
     loss = content_loss(flat, seen(content[None]), {"4": 2.0}, "squared")
     plain = content.mean((1, 2), keepdim=True).expand_as(content)
@@ -215,12 +215,12 @@ def test_a_mask_that_is_nearly_black_is_told(tmp_path):
         mask_of(tmp_path / "mask.png", "the mask")
 
 
-def test_grey_networks_and_grey_pictures(content):
-    grey = network(channels=1)
+def test_gray_networks_and_gray_pictures(content):
+    gray = network(channels=1)
     options = PLAIN | {"steps": 4, "style_layers": LAYERS, "progress": False}
-    assert stylize(grey, content, STYLE, **options).images.shape[1] == 1
-    assert stylize(grey, content, STYLE, colour="luminance", **options).images.shape[1] == 3
-    filmed = stylize(grey, content, STYLE, colour="luminance", callbacks=[Frames(2)], **options)
+    assert stylize(gray, content, STYLE, **options).images.shape[1] == 1
+    assert stylize(gray, content, STYLE, color="luminance", **options).images.shape[1] == 3
+    filmed = stylize(gray, content, STYLE, color="luminance", callbacks=[Frames(2)], **options)
     assert len(filmed.frames) >= 2 and all(frame.shape[1] == 3 for frame in filmed.frames)
     assert torch.equal(filmed.frames[-1], filmed.images)
     assert stylize(network(), content[:1], STYLE, **options).images.shape[1] == 3
@@ -239,8 +239,8 @@ def test_the_network_is_as_it_was(content):
     [
         ({"statistic": "grams"}, "statistic 'grams'"),
         ({"loss": "cubed"}, "loss 'cubed'"),
-        ({"colour": "sepia"}, "colour 'sepia'"),
-        ({"optimiser": "adamant"}, "optimiser 'adamant'"),
+        ({"color": "sepia"}, "color 'sepia'"),
+        ({"optimizer": "adamant"}, "optimizer 'adamant'"),
         ({"param": "oil"}, "param 'oil'"),
         ({"transforms": "wild"}, "transforms 'wild'"),
         ({"style_weights": [1, 2]}, "1 style"),
@@ -342,5 +342,5 @@ def test_by_the_usual_loss_a_root_the_style_comes_tenfold_nearer_as_well(flat, c
 
 def test_it_is_found_beside_dream_and_invert():
     assert visualization.stylize is stylize
-    with pytest.raises(AttributeError, match="stylise"):
-        _ = visualization.stylise
+    with pytest.raises(AttributeError, match="style_transfer"):
+        _ = visualization.style_transfer

@@ -14,7 +14,7 @@ from netlens.flat.adapter import Adapter
 from netlens.objectives import direction
 from netlens.preprocessing import Preprocessing
 from netlens.visualization import Fourier, OptVis, activation_atlas
-from netlens.visualization.atlas import factorised
+from netlens.visualization.atlas import factorized
 
 KNOWN = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
 FAST = {"cell_size": 16, "steps": 3, "progress": False}
@@ -35,7 +35,7 @@ def image():
 
 def activation(flat, image, key="2"):
     with torch.no_grad():
-        return flat(flat.adapter.preprocessing.normalise(image)[None], until=key)[0]
+        return flat(flat.adapter.preprocessing.normalize(image)[None], until=key)[0]
 
 
 def test_a_grid_has_the_directions_of_its_places(flat, image):
@@ -71,7 +71,7 @@ def test_groups_reconstruct_what_has_that_many_and_are_ordered():
     weights[0, :3], weights[1, 3:], weights[2, :, 3:] = 0, 0, 0  # parts of their own
     directions[:, :6].mul_(torch.eye(3, dtype=torch.float64).repeat_interleave(2, 1))
     maps = torch.einsum("nc,nhw->chw", directions, weights)
-    found, basis, error = factorised(maps, 3)
+    found, basis, error = factorized(maps, 3)
     assert error < 0.01
     torch.testing.assert_close(torch.einsum("nc,nhw->chw", basis, found), maps, rtol=0, atol=0.05)
     assert (found >= 0).all() and (basis >= 0).all()
@@ -85,7 +85,7 @@ def test_the_error_is_what_groups_leave_out_and_falls_with_their_number(flat, im
     maps = activation(flat, image, "3")
     errors = []
     for groups in (1, 3, 6):
-        weights, directions, error = factorised(maps, groups)
+        weights, directions, error = factorized(maps, groups)
         left = maps - torch.einsum("nc,nhw->chw", directions, weights)
         assert error == pytest.approx(float(left.norm() / maps.norm()), rel=1e-6)
         errors.append(error)
@@ -94,7 +94,7 @@ def test_the_error_is_what_groups_leave_out_and_falls_with_their_number(flat, im
 
 def test_an_atlas_of_groups(flat, image):
     atlas = activation_atlas(flat, image, "3", groups=2, **FAST)
-    weights, directions, error = factorised(activation(flat, image, "3"), 2)
+    weights, directions, error = factorized(activation(flat, image, "3"), 2)
     torch.testing.assert_close(atlas.directions, directions)
     torch.testing.assert_close(atlas.weights, weights)
     assert atlas.error == pytest.approx(error) and atlas.pictures.captions == ("group 1", "group 2") and atlas.grouped
@@ -117,17 +117,17 @@ def test_the_image_lies_on_its_grid_under_the_name_that_was_given(flat, image, m
 
 
 def test_each_map_of_a_group_is_tinted_where_its_group_is():
-    from netlens.visualization.atlas import _colours, _laid, _strongest, _tinted
+    from netlens.visualization.atlas import _colors, _laid, _strongest, _tinted
 
     half = torch.zeros(1, 4, 4)
     half[:, :, 2:] = 1.0
     laid = _laid(half, (8, 16), 0.0)[0]  # on a canvas twice as wide as the map is
     assert laid[:, :4].max() == 0 and laid[:, 12:].max() == 0 and laid[4, 5] == 0 and laid[4, 10] == 1
     assert _laid(half * 0.25, (8, 16), 0.0).max() == 0.25
-    image, colours = torch.full((3, 8, 16), 0.5), _colours(2)
-    tinted = _tinted(image, laid, colours[0])
+    image, colors = torch.full((3, 8, 16), 0.5), _colors(2)
+    tinted = _tinted(image, laid, colors[0])
     assert tinted[0, 4, 10] > tinted[1, 4, 10] and tinted[0, 4, 5] == tinted[1, 4, 5]
-    both = _strongest(image, torch.stack([laid, 1 - laid]), colours)
+    both = _strongest(image, torch.stack([laid, 1 - laid]), colors)
     assert both[0, 4, 10] > both[1, 4, 10] and both[1, 4, 5] > both[0, 4, 5]
 
 
@@ -168,7 +168,7 @@ def test_options_of_another_type_are_named(flat, image, options):
         activation_atlas(flat, image, "3", **{**FAST, **options})
 
 
-def test_places_where_the_layer_is_0_are_grey_and_leave_the_others_as_they_are():
+def test_places_where_the_layer_is_0_are_gray_and_leave_the_others_as_they_are():
     half = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
     with torch.no_grad():
         half[0].weight.fill_(1).mul_(torch.arange(1.0, 5).view(4, 1, 1, 1))
@@ -195,10 +195,10 @@ def test_errors(flat, image, monkeypatch):
     with pytest.raises(NetLensError, match="cells"):
         activation_atlas(flat, image, "2", cells=0, **FAST)
     with pytest.raises(NotApplicable, match="above 0"):
-        factorised(-torch.rand(3, 4, 4), 2)
+        factorized(-torch.rand(3, 4, 4), 2)
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
     with pytest.raises(NetLensError, match=r"pip install netlens\[atlas\]"):
-        factorised(torch.rand(3, 4, 4), 2)
+        factorized(torch.rand(3, 4, 4), 2)
 
 
 def test_chunks_that_stop_at_different_steps(flat, image):

@@ -93,7 +93,7 @@ def test_a_crop_holds_all_that_its_position_sees(folder, trunk):
         flat(x, until="2")[0, 3].max().backward()
         rows, columns = x.grad[0].abs().sum(0).nonzero().unbind(1)
         assert top <= rows.min() and rows.max() < bottom and left <= columns.min() and columns.max() < right
-        shown = flat.adapter.preprocessing.denormalise(x[0].detach())[:, top:bottom, left:right]
+        shown = flat.adapter.preprocessing.denormalize(x[0].detach())[:, top:bottom, left:right]
         torch.testing.assert_close(one.image.double(), shown, rtol=0, atol=1e-6)
 
 
@@ -171,12 +171,12 @@ def test_a_size_that_the_network_does_not_take_is_told(folder):
         most_exciting(FlatModel.from_nn_Module(module), logit(0), folder, crops=False)
 
 
-def test_a_grey_network_that_is_known_by_colours_sees_grey(folder):
+def test_a_gray_network_that_is_known_by_colors_sees_gray(folder):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()).double()
     known = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN))
-    grey = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.in_grey()))
-    found, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (known, grey))
+    gray = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.in_gray()))
+    found, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (known, gray))
     assert [(one.path, one.value) for one in found] == [(one.path, one.value) for one in expected]
     assert found[0].image.shape == (1, SIZE, SIZE)
 

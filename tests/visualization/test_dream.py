@@ -16,8 +16,8 @@ from netlens.visualization.octaves import octave_sizes
 from netlens.visualization.tiles import Tiled, spans
 from netlens.zoo import open_network
 
-COLOURS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
-GREY = Preprocessing(None, None, (0.5,), (0.25,))
+COLORS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
+GRAY = Preprocessing(None, None, (0.5,), (0.25,))
 
 
 class InADict(nn.Module):
@@ -29,7 +29,7 @@ class InADict(nn.Module):
         return {"logits": self.body(x), "seen": x}
 
 
-def network(channels=3, preprocessing=COLOURS, wrapped=None):
+def network(channels=3, preprocessing=COLORS, wrapped=None):
     torch.manual_seed(0)
     trunk = [nn.Conv2d(channels, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU()]
     trunk += [nn.MaxPool2d(2), nn.Conv2d(8, 5, 3, padding=1), nn.ReLU()]
@@ -51,7 +51,7 @@ def image():
 
 def strength(flat, key, images):
     with torch.no_grad():
-        x = flat.adapter.preprocessing.normalise(images.double())
+        x = flat.adapter.preprocessing.normalize(images.double())
         return layer(key)(Record(flat, flat.record(x, layers=key)))
 
 
@@ -143,24 +143,24 @@ def test_a_network_of_one_size_gets_tiles_of_that_size():
 @pytest.mark.parametrize("key", ["1", "3", "6"])
 @pytest.mark.parametrize("tile", [None, 64])
 def test_a_dream_raises_its_layer(flat, image, key, tile):
-    dreamt = dream(flat, image, key, octaves=2, iterations=8, jitter=6, tile=tile, progress=False)
-    assert dreamt.images.shape == (1, 3, 72, 90) and dreamt.images.min() >= 0 and dreamt.images.max() <= 1
-    assert strength(flat, key, dreamt.images) > 1.5 * strength(flat, key, image[None])
-    assert dreamt.history.shape == (16, 1)
-    assert (dreamt.history[7] > dreamt.history[0]).all() and (dreamt.history[15] > dreamt.history[8]).all()
-    assert [tuple(frame.shape[2:]) for frame in dreamt.frames] == [(51, 64), (72, 90)]
+    dreamed = dream(flat, image, key, octaves=2, iterations=8, jitter=6, tile=tile, progress=False)
+    assert dreamed.images.shape == (1, 3, 72, 90) and dreamed.images.min() >= 0 and dreamed.images.max() <= 1
+    assert strength(flat, key, dreamed.images) > 1.5 * strength(flat, key, image[None])
+    assert dreamed.history.shape == (16, 1)
+    assert (dreamed.history[7] > dreamed.history[0]).all() and (dreamed.history[15] > dreamed.history[8]).all()
+    assert [tuple(frame.shape[2:]) for frame in dreamed.frames] == [(51, 64), (72, 90)]
 
 
-def test_a_step_moves_pixels_by_grey_levels_on_average(flat):
-    grey = torch.full((3, 48, 48), 0.5, dtype=torch.float64)
-    grey += 0.01 * torch.rand(grey.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    one = dream(flat, grey, "6", octaves=1, iterations=1, jitter=0, step=2.0, progress=False)
-    moved = (one.images[0].double() - grey).abs().mean() * 255
+def test_a_step_moves_pixels_by_gray_levels_on_average(flat):
+    gray = torch.full((3, 48, 48), 0.5, dtype=torch.float64)
+    gray += 0.01 * torch.rand(gray.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one = dream(flat, gray, "6", octaves=1, iterations=1, jitter=0, step=2.0, progress=False)
+    moved = (one.images[0].double() - gray).abs().mean() * 255
     assert moved == pytest.approx(2.0, rel=1e-3)
 
 
 def test_detail_is_carried_between_octaves(flat, image):
-    # with a step too small to change anything at the last size, what is left was dreamt at the first
+    # with a step too small to change anything at the last size, what is left was dreamed at the first
     smooth = torch.nn.functional.interpolate(image[None, :, ::8, ::8], (72, 90), mode="bicubic").clamp(0.2, 0.8)[0]
     first = dream(flat, smooth, "6", octaves=2, iterations=6, jitter=0, progress=False)
     small, large = first.frames
@@ -199,29 +199,29 @@ def test_a_guided_dream_comes_nearer_to_its_guide(flat, image):
     towards = torch.zeros(3, 40, 40)
     towards[0] = 1  # plain red
     made = dream(flat, image, "6", towards=towards, octaves=1, iterations=10, jitter=0, progress=False)
-    goal = guide("6", flat.adapter.preprocessing.normalise(towards.double())[None])
+    goal = guide("6", flat.adapter.preprocessing.normalize(towards.double())[None])
 
     def value(pictures):
-        x = flat.adapter.preprocessing.normalise(pictures.double())
+        x = flat.adapter.preprocessing.normalize(pictures.double())
         return float(goal(Record(flat, flat.record(x, layers="6"))))
 
     assert value(made.images) > value(image[None])
 
 
 def test_the_guide_is_the_best_match_of_each_position_by_hand():
-    plain = FlatModel.from_nn_Module(nn.Sequential(nn.Identity()), adapter=Adapter(preprocessing=GREY))
+    plain = FlatModel.from_nn_Module(nn.Sequential(nn.Identity()), adapter=Adapter(preprocessing=GRAY))
     mine = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # (1, 2, 1, 2): positions (1, 0) and (0, 2)
     theirs = torch.tensor([[[[3.0, 0.0, 1.0]], [[0.0, 5.0, 1.0]]]])  # (3, 0), (0, 5), (1, 1)
     value = guide("0", theirs)(Record(plain, {"0": mine}))
     assert value.tolist() == [(3 + 10) / 2]
 
 
-def test_any_objective_and_a_grey_network(image):
-    grey = network(1, GREY)
-    made = dream(grey, image, logit(2), octaves=1, iterations=2, progress=False)
+def test_any_objective_and_a_gray_network(image):
+    gray = network(1, GRAY)
+    made = dream(gray, image, logit(2), octaves=1, iterations=2, progress=False)
     assert made.images.shape == (1, 1, 72, 90)
-    coloured = dream(network(), image, content("3", image[None]), octaves=1, iterations=1, progress=False)
-    assert coloured.images.shape == (1, 3, 72, 90)
+    colored = dream(network(), image, content("3", image[None]), octaves=1, iterations=1, progress=False)
+    assert colored.images.shape == (1, 3, 72, 90)
 
 
 @pytest.mark.parametrize("key", ["conv_proj.3.add", "encoder.layers.encoder_layer_0"])
@@ -301,7 +301,7 @@ def test_options_of_another_type_are_named(flat, image, options):
 
 @pytest.mark.parametrize("objective", [None, 3, layer])
 def test_what_is_no_objective_is_refused(flat, image, objective):
-    with pytest.raises(NetLensError, match="what is dreamt of"):
+    with pytest.raises(NetLensError, match="what is dreamed of"):
         dream(flat, image, objective, progress=False)
     with pytest.raises(NetLensError, match="FlatModel"):
         dream(nn.Conv2d(3, 3, 1), image, "3", progress=False)
@@ -315,15 +315,15 @@ def test_tensors_of_other_channels_are_refused(flat, shape):
         dream(flat, torch.rand(3, 40, 40), "3", towards=torch.rand(shape), progress=False)
 
 
-def test_grey_and_transparent_tensors_are_dreamt_on_as_files_are(flat, image, tmp_path):
+def test_gray_and_transparent_tensors_are_dreamed_on_as_files_are(flat, image, tmp_path):
     options = {"octaves": 1, "iterations": 2, "progress": False}
     rgba = (torch.cat([image, image.mean(0, keepdim=True)]) * 255).round().byte()
     Image.fromarray(rgba.permute(1, 2, 0).numpy()).save(tmp_path / "rgba.png")
     by_file = dream(flat, tmp_path / "rgba.png", "3", **options)
     torch.testing.assert_close(dream(flat, rgba, "3", **options).images, by_file.images, rtol=0, atol=0.02)
-    grey = image[:1]
+    gray = image[:1]
     assert torch.equal(
-        dream(flat, grey, "3", **options).images, dream(flat, grey.expand(3, -1, -1), "3", **options).images
+        dream(flat, gray, "3", **options).images, dream(flat, gray.expand(3, -1, -1), "3", **options).images
     )
 
 
@@ -353,7 +353,7 @@ def test_a_dead_layer_is_said(image):
 
 def test_a_network_of_one_unknown_size_dreams_on_pictures_of_it():
     flat = FlatModel.from_nn_Module(
-        nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), adapter=Adapter(preprocessing=COLOURS)
+        nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), adapter=Adapter(preprocessing=COLORS)
     )
     made = dream(flat, torch.rand(3, 32, 32), logit(0), iterations=4, jitter=0, progress=False)
     assert made.images.shape == (1, 3, 32, 32) and made.history[-1] > made.history[0]
@@ -396,10 +396,10 @@ def test_a_network_of_several_inputs_is_refused(image):
 def test_half_precision_holds_what_a_sum_over_a_picture_is():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()).half()
-    half = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=COLOURS))
+    half = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=COLORS))
     photo = torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(1))
-    dreamt = dream(half, photo, "1", octaves=1, iterations=2, progress=False)
-    assert dreamt.images.isfinite().all() and (dreamt.images[0] - photo).abs().max() > 0.01
+    dreamed = dream(half, photo, "1", octaves=1, iterations=2, progress=False)
+    assert dreamed.images.isfinite().all() and (dreamed.images[0] - photo).abs().max() > 0.01
     assert torch.finfo(torch.float16).max < 16 * 96 * 96
     found = invert(half, photo, "1", steps=2, progress=False)
     assert found.images.isfinite().all()

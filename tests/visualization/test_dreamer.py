@@ -9,7 +9,7 @@ from torch import nn
 
 from netlens.classes import ClassNames
 from netlens.errors import ClassNotFound, LayerNotFound, NetLensError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, layer, log_probability, logit, neuron
@@ -26,7 +26,7 @@ def flat():
     trunk = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3, stride=2, padding=1)]
     module = nn.Sequential(*trunk, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
     names = ClassNames(["owl", "barn swallow", "cat, tabby"])
-    module = randomised(module).double().eval()
+    module = randomized(module).double().eval()
     return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=PLAIN), classes=names)
 
 
@@ -37,7 +37,7 @@ def dreamer(flat):
 
 def value(flat, objective, images):
     with torch.no_grad():
-        x = flat.adapter.preprocessing.normalise(images.double())
+        x = flat.adapter.preprocessing.normalize(images.double())
         return objective(Record(flat, flat.record(x, layers=objective.layers)))
 
 
@@ -129,7 +129,7 @@ def test_options(flat):
     )
     made = plain.channel("3", [0, 1])
     assert made.images.shape == (2, 3, 12, 15) and made.provenance.options["redirect"] == 0
-    assert made.images.std() > 0.03  # of 0.3 before the sigmoid and the mix of colours, not of 0.01
+    assert made.images.std() > 0.03  # of 0.3 before the sigmoid and the mix of colors, not of 0.01
     assert NetDreamer(flat, steps=1, progress=False).layer("0").images.shape == (1, 3, 224, 224)
 
 
@@ -151,13 +151,13 @@ def test_indices_of_any_library(dreamer, kind):
         ({"steps": "3"}, "steps is a whole number"),
         ({"seed": 1.5}, "seed is a whole number"),
         ({"seed": -1}, "a seed is at least 0"),
-        ({"param": "pixel"}, "param is a parameterisation"),
-        ({"param": Chain}, "param is a parameterisation"),
+        ({"param": "pixel"}, "param is a parameterization"),
+        ({"param": Chain}, "param is a parameterization"),
         ({"transforms": "none"}, "transforms are None"),
         ({"progress": "no"}, "progress is a str"),
         ({"options": {"optimizer": None}}, "no option 'optimizer'"),
         ({"options": {"steps": 3}}, "no option 'steps'"),
-        ({"options": {"optimiser": "adam"}}, "optimiser"),
+        ({"options": {"optimizer": "adam"}}, "optimizer"),
         ({"options": 3}, "options is a int"),
     ],
     ids=str,

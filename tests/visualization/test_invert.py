@@ -14,7 +14,7 @@ from netlens.preprocessing import Preprocessing
 from netlens.results.row import photograph, row
 from netlens.visualization import Fourier, Pixel, caricature, invert
 
-COLOURS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
+COLORS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
 
 
 def network(channels=3):
@@ -22,7 +22,7 @@ def network(channels=3):
     trunk = [nn.Conv2d(channels, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.ReLU()]
     trunk += [nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU()]
     module = nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)).double()
-    known = COLOURS if channels == 3 else Preprocessing(None, None, (0.5,), (0.25,))
+    known = COLORS if channels == 3 else Preprocessing(None, None, (0.5,), (0.25,))
     return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=known))
 
 
@@ -41,7 +41,7 @@ def distance(flat, key, pictures, image):
     """‖Φ − Φ0‖² / ‖Φ0‖², by hand."""
     with torch.no_grad():
         mine, theirs = (
-            flat(flat.adapter.preprocessing.normalise(one.double()), until=key) for one in (pictures, image[None])
+            flat(flat.adapter.preprocessing.normalize(one.double()), until=key) for one in (pictures, image[None])
         )
     return float((mine - theirs).square().sum() / theirs.square().sum())
 
@@ -111,7 +111,7 @@ def test_options_of_a_param_count_and_its_size_does_not(flat, image):
     assert made.images.std() > 3 * invert(flat, image, "1", steps=1, progress=False).images.std()
 
 
-def test_size_and_grey(image):
+def test_size_and_gray(image):
     made = invert(network(1), image, "1", steps=2, size=17, progress=False)
     assert made.images.shape == (1, 1, 15, 17)
 
@@ -123,7 +123,7 @@ def test_a_caricature_exaggerates(flat, image):
     assert made.captions == ("1", "3")
     for key, one in zip(("1", "3"), made.images, strict=True):
         mine, theirs = (
-            flat(flat.adapter.preprocessing.normalise(x[None].double()), until=key).flatten() for x in (one, image)
+            flat(flat.adapter.preprocessing.normalize(x[None].double()), until=key).flatten() for x in (one, image)
         )
         assert (mine @ theirs) / theirs.norm() > theirs.norm()  # more of it than the image itself has
         assert F.cosine_similarity(mine, theirs, dim=0) > 0.6

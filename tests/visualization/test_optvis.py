@@ -16,7 +16,7 @@ from torchvision.models import MobileNetV2, VisionTransformer
 
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
 from netlens.objectives import (
@@ -47,7 +47,7 @@ from netlens.visualization import (
     Shared,
     Steps,
     ascent,
-    normalised,
+    normalized,
 )
 from netlens.visualization.judge import Judge
 from netlens.visualization.transforms import Chain
@@ -64,7 +64,7 @@ def flattened(module, preprocessing=None):
 @pytest.fixture(scope="module")
 def mobilenet():
     torch.manual_seed(0)
-    return flattened(randomised(MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]])))
+    return flattened(randomized(MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]])))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def assert_same(one, other, atol=0.0):
 
 # samples
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "adam": partial(torch.optim.Adam, lr=0.05),
     "sgd": partial(torch.optim.SGD, lr=5.0, momentum=0.9),
     "nadam": partial(torch.optim.NAdam, lr=0.1),
@@ -94,10 +94,10 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("param", [Fourier, Pixel])
-def test_each_sample_of_a_batch_is_its_own_single_run(mobilenet, optimiser, param):
-    options = {"optimiser": OPTIMISERS[optimiser], "redirect": 2}
+def test_each_sample_of_a_batch_is_its_own_single_run(mobilenet, optimizer, param):
+    options = {"optimizer": OPTIMIZERS[optimizer], "redirect": 2}
     objective = channel("features.2", 0)
     together = rendered(mobilenet, objective, param(20, batch=3, seed=[4, 9, 2]), **options)
     assert together.images.shape == (3, 3, 20, 20) and together.seeds == (4, 9, 2)
@@ -111,7 +111,7 @@ def test_each_sample_of_a_batch_is_its_own_single_run(mobilenet, optimiser, para
 @pytest.mark.parametrize("chunk", [1, 2])
 @pytest.mark.parametrize("objective", [channel("features.2", [0, 1, 2]), layer("features.1") - 0.1 * total_variation()])
 def test_a_batch_in_chunks_is_the_batch(mobilenet, monkeypatch, objective, chunk):
-    options = {"redirect": 2, "gradient": normalised}
+    options = {"redirect": 2, "gradient": normalized}
     whole = rendered(mobilenet, objective, Fourier(20, batch=3), **options)
     runs = []
     original = Judge.__call__
@@ -139,14 +139,14 @@ def test_a_picture_that_no_memory_could_hold_is_refused():
 
 
 def test_several_targets_in_a_batch(plain):
-    together = rendered(plain, logit([2, 0]), Fourier(16, batch=2), optimiser=LBFGS)
+    together = rendered(plain, logit([2, 0]), Fourier(16, batch=2), optimizer=LBFGS)
     for i, target in enumerate((2, 0)):
-        assert_same(together[i], rendered(plain, logit(target), Fourier(16, seed=i), optimiser=LBFGS), atol=1e-6)
+        assert_same(together[i], rendered(plain, logit(target), Fourier(16, seed=i), optimizer=LBFGS), atol=1e-6)
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_same_seed_same_bits(mobilenet, optimiser):
-    options = {"optimiser": OPTIMISERS[optimiser]}
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_same_seed_same_bits(mobilenet, optimizer):
+    options = {"optimizer": OPTIMIZERS[optimizer]}
     objective = channel("features.2", 1)
     one, again = (rendered(mobilenet, objective, Fourier(17, batch=2, seed=3), **options) for _ in range(2))
     assert_same(one, again)
@@ -154,22 +154,22 @@ def test_same_seed_same_bits(mobilenet, optimiser):
 
 def test_samples_that_depend_on_each_other_share_an_lbfgs(plain):
     objective = channel("3", 0) - diversity("3")
-    run = rendered(plain, objective, Pixel(12, batch=2), optimiser=LBFGS)
-    assert len(run.state.optimisers) == 1
-    shared = rendered(plain, channel("3", 0), Shared(Pixel(12, batch=2)), optimiser=LBFGS)
-    assert len(shared.state.optimisers) == 1
-    between = rendered(plain, interpolation(channel("3", 0), channel("3", 1)), Pixel(12, batch=3), optimiser=LBFGS)
-    assert len(between.state.optimisers) == 3
-    last = rendered(plain, channel("3", 1), Pixel(12, seed=2), optimiser=LBFGS)
+    run = rendered(plain, objective, Pixel(12, batch=2), optimizer=LBFGS)
+    assert len(run.state.optimizers) == 1
+    shared = rendered(plain, channel("3", 0), Shared(Pixel(12, batch=2)), optimizer=LBFGS)
+    assert len(shared.state.optimizers) == 1
+    between = rendered(plain, interpolation(channel("3", 0), channel("3", 1)), Pixel(12, batch=3), optimizer=LBFGS)
+    assert len(between.state.optimizers) == 3
+    last = rendered(plain, channel("3", 1), Pixel(12, seed=2), optimizer=LBFGS)
     assert_same(between[2], last, atol=1e-6)
 
 
-# the optimisation itself
+# the optimization itself
 
 
 @dataclass(frozen=True)
 class Bowl(Objective):
-    """Minus a stretched distance of the mean colours to others: a concave quadratic with known best."""
+    """Minus a stretched distance of the mean colors to others: a concave quadratic with known best."""
 
     best: tuple[float, ...]
     stretch: tuple[float, ...]
@@ -179,8 +179,8 @@ class Bowl(Objective):
         return ("input",)
 
     def __call__(self, record):
-        colours = record["input"].mean((2, 3))
-        return -((colours - colours.new_tensor(self.best)).square() * colours.new_tensor(self.stretch)).sum(1)
+        colors = record["input"].mean((2, 3))
+        return -((colors - colors.new_tensor(self.best)).square() * colors.new_tensor(self.stretch)).sum(1)
 
 
 def test_lbfgs_finds_the_best_of_a_quadratic_as_scipy_does():
@@ -188,12 +188,12 @@ def test_lbfgs_finds_the_best_of_a_quadratic_as_scipy_does():
     bowl = Bowl((0.2, 0.6, 0.7), (1.0, 30.0, 500.0))
     strong = partial(torch.optim.LBFGS, lr=1, max_iter=20, line_search_fn="strong_wolfe", tolerance_change=0)
     param = Pixel(1, decorrelate=False)
-    run = rendered(flat, bowl, param, steps=20, transforms=Chain(), optimiser=strong)
+    run = rendered(flat, bowl, param, steps=20, transforms=Chain(), optimizer=strong)
     torch.testing.assert_close(run.images[0, :, 0, 0], torch.tensor(bowl.best), rtol=0, atol=1e-5)
 
     def loss(values):
-        colours = 1 / (1 + np.exp(-values))
-        return float(((colours - np.array(bowl.best)) ** 2 * np.array(bowl.stretch)).sum())
+        colors = 1 / (1 + np.exp(-values))
+        return float(((colors - np.array(bowl.best)) ** 2 * np.array(bowl.stretch)).sum())
 
     start = param.start(dtype=torch.float64)[0].detach().flatten().numpy()
     found = minimize(loss, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
@@ -213,7 +213,7 @@ def test_the_closure_judges_the_current_picture():
             return value
 
     bowl = Seen((0.2, 0.6, 0.7), (1.0, 2.0, 5.0))
-    rendered(flat, bowl, Pixel(4), steps=1, transforms=Chain(), optimiser=partial(torch.optim.LBFGS, max_iter=10))
+    rendered(flat, bowl, Pixel(4), steps=1, transforms=Chain(), optimizer=partial(torch.optim.LBFGS, max_iter=10))
     assert len(values) > 5 and len(set(values)) == len(values)
     assert values[-1] > values[0] * 0.01
 
@@ -222,12 +222,12 @@ def test_adam_does_as_by_hand(plain):
     objective, param = channel("3", 2), Pixel(14, seed=5)
     run = rendered(plain, objective, param, steps=5, transforms=Chain(), redirect=0)
     (values,) = param.start(dtype=torch.float64)
-    optimiser = torch.optim.Adam([values], lr=0.05)
+    optimizer = torch.optim.Adam([values], lr=0.05)
     units = plain.adapter.preprocessing
     for _ in range(5):
-        optimiser.zero_grad()
-        (-plain(units.normalise(param.image([values])), until="3")[:, 2].mean()).backward()
-        optimiser.step()
+        optimizer.zero_grad()
+        (-plain(units.normalize(param.image([values])), until="3")[:, 2].mean()).backward()
+        optimizer.step()
     torch.testing.assert_close(run.images, param.image([values]).detach().float(), rtol=0, atol=1e-6)
     assert not plain.layers["3"].weight.requires_grad
 
@@ -241,7 +241,7 @@ def test_rates_and_their_schedule(plain):
             return super().step(closure)
 
     make = partial(Rates, lr=0.5)
-    rendered(plain, channel("3", 0), Pixel(12), steps=8, optimiser=make, schedule=Schedule(Steps((0.5,), 0.1)))
+    rendered(plain, channel("3", 0), Pixel(12), steps=8, optimizer=make, schedule=Schedule(Steps((0.5,), 0.1)))
     np.testing.assert_allclose(seen, [0.5] * 4 + [0.05] * 4)
     rates = [Cosine(warmup=0.25, end=0.1)(step, 8) for step in range(8)]
     np.testing.assert_allclose(rates[2:], [0.1 + 0.9 * (1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)])
@@ -261,10 +261,10 @@ def test_pictures_grow(plain):
     assert run.images.shape == (1, 3, 19, 21)
 
 
-@pytest.mark.parametrize("gradient", [normalised, LaplacianSmoothing(3), (LaplacianSmoothing(2), normalised)])
+@pytest.mark.parametrize("gradient", [normalized, LaplacianSmoothing(3), (LaplacianSmoothing(2), normalized)])
 def test_gradient_transforms_make_the_step_independent_of_the_scale(plain, gradient):
     sgd = partial(torch.optim.SGD, lr=0.5)
-    options = {"optimiser": sgd, "gradient": gradient, "steps": 3}
+    options = {"optimizer": sgd, "gradient": gradient, "steps": 3}
     one = rendered(plain, channel("3", 0), Pixel(16, batch=2), **options)
     tenfold = rendered(plain, 10 * channel("3", 0), Pixel(16, batch=2), **options)
     torch.testing.assert_close(one.images, tenfold.images, rtol=0, atol=1e-6)
@@ -299,8 +299,8 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
     ("options", "complaint"),
     [
         ({"steps": 10**20}, "the number of steps is a whole number from 1 to 1,000,000"),
-        ({"optimiser": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
-        ({"optimiser": partial(torch.optim.Adam, maximize=True)}, "maximised already"),
+        ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
+        ({"optimizer": partial(torch.optim.Adam, maximize=True)}, "maximized already"),
         ({"callbacks": None}, "callbacks are"),
         ({"callbacks": Frames(2)}, "callbacks are"),
         ({"gradient": 5}, "gradient is"),
@@ -358,8 +358,8 @@ def test_redirected_gradients_wake_a_dead_unit():
     flat = dead_network(nn.ReLU(), -1.9)
     options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}
     with pytest.warns(NetLensWarning, match="was 0 at all steps for sample 0"):
-        grey = rendered(flat, channel("2", 0), redirect=0, **options)
-    assert not grey.history.any() and grey.images.std() < 0.01
+        gray = rendered(flat, channel("2", 0), redirect=0, **options)
+    assert not gray.history.any() and gray.images.std() < 0.01
     awake = rendered(flat, channel("2", 0), redirect=30, **options)
     assert awake.history[0] == 0 and awake.history[-1] > 0.3
 
@@ -405,8 +405,8 @@ def test_a_layer_before_an_in_place_rectifier_is_read_as_it_was(rectifier):
     (start,) = param.start(dtype=torch.float64)
     image = param.image([start])
     wanted = conv(image)[0, 1].mean()
-    optimiser = partial(torch.optim.SGD, lr=0.1)
-    made = OptVis(flat, channel("0", 1), Chain()).render(param, steps=1, optimiser=optimiser, progress=False)
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    made = OptVis(flat, channel("0", 1), Chain()).render(param, steps=1, optimizer=optimizer, progress=False)
     assert wanted < 0 and made.history[0, 0].item() == pytest.approx(wanted.item(), rel=1e-12)
     # and the step follows the gradient of that value
     slope = torch.autograd.grad(wanted, start)[0]
@@ -414,7 +414,7 @@ def test_a_layer_before_an_in_place_rectifier_is_read_as_it_was(rectifier):
     torch.testing.assert_close(made.images.double(), moved.detach(), rtol=0, atol=1e-6)
 
 
-def test_a_live_network_is_optimised_alike_with_and_without():
+def test_a_live_network_is_optimized_alike_with_and_without():
     torch.manual_seed(0)
     flat = flattened(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)))
     assert_same(*(rendered(flat, channel("2", 0), Fourier(16), redirect=steps) for steps in (0, 6)))
@@ -467,12 +467,12 @@ def test_a_lack_of_memory_is_not_taken_for_a_size_that_the_network_refuses():
 
 def test_weights_gradients_generators_and_modes_are_as_they_were():
     torch.manual_seed(0)
-    network = randomised(MobileNetV2(5, 0.25, [[1, 8, 1, 1]])).double().train()
+    network = randomized(MobileNetV2(5, 0.25, [[1, 8, 1, 1]])).double().train()
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     generators = torch.get_rng_state(), np.random.get_state()[1].copy()
-    rendered(FlatModel.from_nn_Module(network), channel("features.1", 0), Fourier(16), optimiser=LBFGS)
+    rendered(FlatModel.from_nn_Module(network), channel("features.1", 0), Fourier(16), optimizer=LBFGS)
 
     class Stop(Callback):
         def on_step(self, moment):
@@ -512,7 +512,7 @@ def test_hooks_see_the_network_that_judges(plain):
 
 def test_the_network_looks_at_the_size_of_the_picture_or_else_at_its_own():
     torch.manual_seed(0)
-    vit = randomised(VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=5))
+    vit = randomized(VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=5))
     flat = flattened(vit, Preprocessing((32, 32), 32, (0.5,) * 3, (0.5,) * 3))
     assert Judge.of(flat, logit(0), Chain(), (20, 20)).size == (32, 32)
     for size in (20, (50, 40)):
@@ -552,13 +552,13 @@ def test_pictures_reach_the_network_as_its_preprocessing_says():
     param = Pixel(8)
     rendered(flat, First(), param, steps=1, transforms=Chain())
     image = param.image(param.start(dtype=torch.float64)).detach()
-    torch.testing.assert_close(seen[0], flat(units.normalise(image)), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(seen[0], flat(units.normalize(image)), rtol=1e-9, atol=1e-9)
 
 
-def test_a_grey_network_gets_grey_pictures_and_a_transparent_one_is_laid_on_backgrounds(plain):
+def test_a_gray_network_gets_gray_pictures_and_a_transparent_one_is_laid_on_backgrounds(plain):
     torch.manual_seed(0)
-    grey = flattened(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
-    assert rendered(grey, channel("2", 0), Fourier(16)).images.shape == (1, 1, 16, 16)
+    gray = flattened(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
+    assert rendered(gray, channel("2", 0), Fourier(16)).images.shape == (1, 1, 16, 16)
     run = rendered(plain, channel("3", 0), Alpha(Fourier(16, batch=2)), steps=20)
     assert run.images.shape == (2, 4, 16, 16)
     assert run.history[-3:].mean() > run.history[:3].mean()
@@ -596,8 +596,8 @@ def test_what_makes_no_sense_is_refused(plain):
         rendered(plain, channel("3", 8), Pixel(12))
     with pytest.raises(NetLensError, match="steps is a whole number from 1"):
         rendered(plain, channel("3", 0), Pixel(12), steps=0)
-    with pytest.raises(NetLensError, match="optimiser"):
-        rendered(plain, channel("3", 0), Pixel(12), optimiser=lambda tensors: "adam")
+    with pytest.raises(NetLensError, match="optimizer"):
+        rendered(plain, channel("3", 0), Pixel(12), optimizer=lambda tensors: "adam")
     with pytest.raises(NetLensError, match="FlatModel"):
         OptVis(nn.Conv2d(3, 3, 1), channel("3", 0))
     with pytest.raises(NetLensError, match="objective"):
@@ -613,8 +613,8 @@ def test_what_makes_no_sense_is_refused(plain):
         {"steps": "3"},
         {"steps": True},
         {"redirect": -1},
-        {"optimiser": "adam"},
-        {"optimiser": None},
+        {"optimizer": "adam"},
+        {"optimizer": None},
         {"schedule": 3},
         {"resume": 3},
         {"transforms": "none"},
@@ -647,7 +647,7 @@ def test_a_network_of_another_size_says_which_were_tried(expected):
     assert rendered(flat, logit(0), Pixel(8), steps=1).images.shape == (1, 3, 8, 8)
 
 
-def test_colours_that_the_preprocessing_does_not_know_are_named():
+def test_colors_that_the_preprocessing_does_not_know_are_named():
     flat = flattened(nn.Sequential(nn.Conv2d(5, 4, 1)), PLAIN)
     with pytest.raises(NotApplicable, match="takes 5 channels, but its preprocessing has a mean and std of 3"):
         rendered(flat, channel("0", 0), Pixel(8))
@@ -685,7 +685,7 @@ def test_a_plateau_is_where_nothing_is_gained():
 
 RESUMED = {
     "adam": {},
-    "lbfgs": {"optimiser": LBFGS},
+    "lbfgs": {"optimizer": LBFGS},
     "cosine": {"schedule": Schedule(Cosine(0.2))},
     "growing": {"schedule": Schedule(sizes=(10,))},
     "at its growth": {"schedule": Schedule(sizes=(10, 12))},
@@ -720,9 +720,9 @@ def test_a_render_goes_on(plain):
         rendered(plain, channel("3", 0), Fourier(20), steps=9, resume=half)
     with pytest.raises(NetLensError, match="5 steps"):
         rendered(plain, channel("3", 0), Fourier(16), steps=4, resume=half)
-    with pytest.raises(NetLensError, match="another optimiser"):
+    with pytest.raises(NetLensError, match="another optimizer"):
         pair = rendered(plain, channel("3", 0), Fourier(16, batch=2), steps=3)
-        rendered(plain, channel("3", 0), Fourier(16, batch=2), steps=5, resume=pair, optimiser=LBFGS)
+        rendered(plain, channel("3", 0), Fourier(16, batch=2), steps=5, resume=pair, optimizer=LBFGS)
 
 
 def test_callbacks_hear_of_each_step_and_frames_are_kept(plain):

@@ -1,4 +1,4 @@
-"""Laws of all parameterisations: seeds, batches, sizes, gradients."""
+"""Laws of all parameterizations: seeds, batches, sizes, gradients."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def test_autocast_changes_no_bit(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["pixel", "fourier", "pyramid", "cppn", "alpha", "shared"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_start_nearly_but_not_quite_grey(kind: str, channels: int) -> None:
+def test_pictures_start_nearly_but_not_quite_gray(kind: str, channels: int) -> None:
     _, images = started(KINDS[kind]((64, 48), batch=4, channels=channels))
-    # one grey level of 8 bits is 0.0039
+    # one gray level of 8 bits is 0.0039
     assert (images.std((1, 2, 3)) > 1e-3).all() and (images.std((1, 2, 3)) < 3e-2).all()
     assert (images - 0.5).abs().max() < 0.1
 
@@ -137,7 +137,7 @@ def test_resized_keeps_the_picture(kind: str, to: tuple[int, int]) -> None:
     param = KINDS[kind]((32, 40), batch=2, seed=3)
     generator = torch.Generator().manual_seed(1)
     parameters = param.start(dtype=torch.float64)
-    with torch.no_grad():  # as after many steps: shared parts included, with strong colours
+    with torch.no_grad():  # as after many steps: shared parts included, with strong colors
         parameters = [p + p.std().clamp(min=0.01) * 3 * torch.randn(p.shape, generator=generator) for p in parameters]
     image = param.image(parameters)
     other, resized = param.resized(parameters, to)
@@ -155,7 +155,7 @@ def test_the_same_network_of_places_makes_the_same_picture_at_any_size() -> None
     param = CPPN((32, 48), batch=2, sd=2.0, channels=3)
     parameters, image = started(param)
     other, resized = param.resized(parameters, (96, 144))
-    # the centre of every third pixel of the larger picture is that of a pixel of the smaller one
+    # the center of every third pixel of the larger picture is that of a pixel of the smaller one
     assert_close(other.image(resized)[:, :, 1::3, 1::3], image, rtol=1e-9, atol=1e-12)
 
 
@@ -246,12 +246,12 @@ def test_the_standard_learning_rate_suits_every_kind(kind: str, seed: int) -> No
     goal = 0.5 + 0.4 * torch.stack([(3 * x).sin(), (2 * y + x).cos(), -x * y])
     param = OWN[kind]((24, 32), seed=seed)
     parameters = param.start()
-    optimiser = Adam(parameters, lr=0.05)
+    optimizer = Adam(parameters, lr=0.05)
     losses = []
     for _ in range(100):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = (param.image(parameters) - goal).square().mean()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 5

@@ -1,4 +1,4 @@
-"""Starting at a picture: round trips, colours, what may be given."""
+"""Starting at a picture: round trips, colors, what may be given."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from netlens.errors import NetLensError
 from netlens.images import load
 from netlens.visualization import CPPN, Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
-from netlens.visualization.params.colour import MIX, from_image, mixed, to_image, unmixed
+from netlens.visualization.params.color import MIX, from_image, mixed, to_image, unmixed
 from netlens.visualization.params.invertible import Invertible, Startable, resampled
 
 BASES: list[Startable | type[Startable]] = [
@@ -32,7 +32,7 @@ SIZES = [(16, 16), (15, 21), (22, 13), (1, 9), (8, 1), (2, 3)]
 
 
 def eight_bits(*shape: int) -> Tensor:
-    """Noise of all grey levels, of which a third is black and a third white."""
+    """Noise of all gray levels, of which a third is black and a third white."""
     levels = torch.randint(-255, 511, shape, generator=torch.Generator().manual_seed(1)).clamp(0, 255)
     return levels.to(torch.uint8)
 
@@ -45,7 +45,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("base", BASES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_eight_bits_come_back_to_the_grey_level(
+def test_eight_bits_come_back_to_the_gray_level(
     base: Startable | type[Startable], channels: int, size: tuple[int, int], dtype: torch.dtype
 ) -> None:
     picture = eight_bits(2, channels, *size)
@@ -89,7 +89,7 @@ def test_values_are_encoded_exactly(base: type[Invertible], size: tuple[int, int
     assert_close(param.values(again), param.values(parameters), rtol=0, atol=1e-12)
 
 
-def test_colours_are_the_directions_of_photographs() -> None:
+def test_colors_are_the_directions_of_photographs() -> None:
     wanted = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float64) / 0.46195
     assert_close(MIX, wanted, rtol=1e-4, atol=0)
     red, green, blue = mixed(torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).view(1, 3, 1, 1)).flatten()
@@ -97,7 +97,7 @@ def test_colours_are_the_directions_of_photographs() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_colours_are_mixed_and_unmixed_exactly(channels: int) -> None:
+def test_colors_are_mixed_and_unmixed_exactly(channels: int) -> None:
     values = torch.randn(2, channels, 5, 6, generator=torch.Generator(), dtype=torch.float64) * 2
     assert_close(unmixed(mixed(values)), values, rtol=0, atol=1e-12)
     assert_close(mixed(unmixed(values)), values, rtol=0, atol=1e-12)
@@ -115,19 +115,19 @@ def test_everything_that_is_an_image_may_be_given(tmp_path: Path) -> None:
         assert_close(FromImage(source).start(), wanted, rtol=0, atol=1e-6)
 
 
-def test_size_copies_and_grey() -> None:
+def test_size_copies_and_gray() -> None:
     picture = eight_bits(2, 3, 20, 30)
-    param = FromImage(picture, Pixel, size=(10, 15), copies=2, seed=4, grey=True)
+    param = FromImage(picture, Pixel, size=(10, 15), copies=2, seed=4, gray=True)
     assert (param.extent, param.batch, param.channels, param.seeds) == ((10, 15), 4, 1, (4, 5, 6, 7))
     image = param.image(param.start(dtype=torch.float64))
     assert_close(image[0], image[1], rtol=0, atol=0)
     assert not torch.equal(image[1], image[2])
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
-    grey = (picture / 255 * weights).sum(1, keepdim=True)
+    gray = (picture / 255 * weights).sum(1, keepdim=True)
     # a resampled picture has the mean of the picture, but for what overshoots and is clamped
-    assert_close(image[::2].mean((2, 3)), grey.mean((2, 3)), rtol=0.03, atol=0)
-    whole = FromImage(picture, Pixel, grey=True)
-    assert_close(whole.image(whole.start(dtype=torch.float64)), grey, rtol=0, atol=1 / 512)
+    assert_close(image[::2].mean((2, 3)), gray.mean((2, 3)), rtol=0.03, atol=0)
+    whole = FromImage(picture, Pixel, gray=True)
+    assert_close(whole.image(whole.start(dtype=torch.float64)), gray, rtol=0, atol=1 / 512)
 
 
 def test_resized_it_is_the_resized_picture(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_backgrounds_belong_to_samples_and_show_where_transparent() -> None:
     assert not torch.equal(both[0], both[1])
 
 
-def test_grey_becomes_colours_colours_become_grey_and_transparency_white() -> None:
+def test_gray_becomes_colors_colors_become_gray_and_transparency_white() -> None:
     one, three, four = (torch.rand(1, n, 6, 7, generator=torch.Generator(), dtype=torch.float64) for n in (1, 3, 4))
     assert torch.equal(FromImage(one).with_channels(3).pictures, one.expand(-1, 3, -1, -1))
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(3, 1, 1)
@@ -190,17 +190,17 @@ def test_a_network_of_places_adds_to_an_image_what_is_smooth_at_any_size() -> No
     param = FromImage(picture, CPPN)
     parameters = param.start(dtype=torch.float64)
     goal = torch.linspace(-1, 1, 42, dtype=torch.float64).expand(30, -1)  # brighter towards the right
-    optimiser = Adam(parameters, lr=0.02)
+    optimizer = Adam(parameters, lr=0.02)
     for _ in range(40):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (-(param.image(parameters) * goal).sum()).backward()
-        optimiser.step()
+        optimizer.step()
     assert all(p.grad is not None and p.grad.any() for p in parameters)
     added = (param.values(parameters) - param.values(param.start(dtype=torch.float64))).detach()
     assert added.abs().max() > 0.5
     other, same = param.resized(parameters, (90, 126))
     assert isinstance(other, CPPN) and other.ground is not None
-    # the centre of every third pixel of the larger picture is that of a pixel of the smaller one
+    # the center of every third pixel of the larger picture is that of a pixel of the smaller one
     larger = (other.values(same) - other.ground).detach()
     assert_close(larger[:, :, 1::3, 1::3], added, rtol=1e-9, atol=1e-9)
     assert psnr(to_image(other.ground, True), resampled(picture, (90, 126))) > 50

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from netlens.visualization import Alpha, Fourier, FromImage, Maco
-from netlens.visualization.params.colour import from_image
+from netlens.visualization.params.color import from_image
 from netlens.visualization.params.spectrum import to_picture
 
 SIZES = [(16, 16), (15, 21), (16, 21), (22, 13), (1, 9), (8, 1), (2, 3)]
@@ -70,19 +70,19 @@ def test_magnitudes_stay_whatever_the_phases(size: tuple[int, int], channels: in
     given = given / given.max()
     param = Maco(size, batch=2, channels=channels, magnitude=given)
     parameters = param.start(dtype=torch.float64)
-    optimiser = torch.optim.NAdam(parameters, lr=1.0)
+    optimizer = torch.optim.NAdam(parameters, lr=1.0)
     target = noise(2, channels, *size, seed=1)
     start = (param.image(parameters) * target).sum().item()
     for _ in range(5):
         assert_close(magnitude(param, parameters), given.expand(2, -1, -1, -1), rtol=0, atol=1e-10)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (-(param.image(parameters) * target).sum()).backward()
-        optimiser.step()
+        optimizer.step()
     if size == (16, 16):  # the smallest have hardly a phase to choose
         assert (param.image(parameters) * target).sum().item() > start + 1
 
 
-def test_magnitudes_fall_with_frequency_around_grey() -> None:
+def test_magnitudes_fall_with_frequency_around_gray() -> None:
     param = Maco((64, 48), batch=3)
     parameters = param.start(dtype=torch.float64)
     values = param.values(parameters)
@@ -110,7 +110,7 @@ def test_a_measured_magnitude_is_that_of_the_pictures() -> None:
     wanted = spectra.abs().mean(0)
     wanted[:, 0, 0] = spectra[..., 0, 0].mean(0).abs()
     assert_close(magnitude(param, param.start(dtype=torch.float64)), wanted.expand(2, -1, -1, -1), rtol=0, atol=1e-9)
-    # the mean colour, darker than grey here, is kept with its sign
+    # the mean color, darker than gray here, is kept with its sign
     image = from_image(param.image(param.start(dtype=torch.float64)), False)
     means = from_image(pictures, False).mean((0, 2, 3)).expand(2, -1)
     assert_close(image.mean((2, 3)), means, rtol=0, atol=1e-9)

@@ -41,11 +41,11 @@ def after(step, *samples):
     return stop
 
 
-@pytest.mark.parametrize("optimiser", [partial(torch.optim.Adam, lr=0.05), LBFGS])
-def test_a_state_can_be_gone_on_from_many_times(flat, optimiser):
-    half = rendered(flat, channel("3", 0), Fourier(16), 4, optimiser=optimiser)
+@pytest.mark.parametrize("optimizer", [partial(torch.optim.Adam, lr=0.05), LBFGS])
+def test_a_state_can_be_gone_on_from_many_times(flat, optimizer):
+    half = rendered(flat, channel("3", 0), Fourier(16), 4, optimizer=optimizer)
     first, second = (
-        rendered(flat, channel("3", 0), Fourier(16), 9, optimiser=optimiser, resume=half) for _ in range(2)
+        rendered(flat, channel("3", 0), Fourier(16), 9, optimizer=optimizer, resume=half) for _ in range(2)
     )
     assert torch.equal(first.images, second.images) and torch.equal(first.history, second.history)
 
@@ -67,15 +67,15 @@ def test_pictures_that_share_parts_are_done_together(flat):
     assert torch.equal(both.images, rendered(flat, channel("3", 0), param, 4).images)
 
 
-@pytest.mark.parametrize("optimiser", [partial(torch.optim.Adam, lr=0.05), LBFGS])
+@pytest.mark.parametrize("optimizer", [partial(torch.optim.Adam, lr=0.05), LBFGS])
 @pytest.mark.parametrize(
     "objective", [-content("3", PHOTOS[:1]), interpolation(channel("3", 0), -content("3", PHOTOS[:1]))]
 )
-def test_another_picture_is_looked_at_alike_alone_and_in_a_batch(flat, optimiser, objective):
-    both = rendered(flat, objective, Pixel(16, batch=2), 3, optimiser=optimiser)
+def test_another_picture_is_looked_at_alike_alone_and_in_a_batch(flat, optimizer, objective):
+    both = rendered(flat, objective, Pixel(16, batch=2), 3, optimizer=optimizer)
     ends = (objective, objective) if not hasattr(objective, "first") else (objective.first, objective.last)
     for i, own in enumerate(ends):
-        alone = rendered(flat, own, Pixel(16, seed=i), 3, optimiser=optimiser)
+        alone = rendered(flat, own, Pixel(16, seed=i), 3, optimizer=optimizer)
         assert (both.images[i] - alone.images[0]).abs().max() < 1e-6
 
 
@@ -91,15 +91,15 @@ def test_a_region_is_looked_for_at_every_step_alone_and_in_a_batch(flat):
     torch.manual_seed(1)
     segmenter = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.InstanceNorm2d(3)).double()
     maps = FlatModel.from_nn_Module(segmenter, adapter=flat.adapter)
-    both = rendered(maps, region(1), Pixel(8, batch=2), 3, optimiser=LBFGS)
+    both = rendered(maps, region(1), Pixel(8, batch=2), 3, optimizer=LBFGS)
     for seed in range(2):
-        alone = rendered(maps, region(1), Pixel(8, seed=seed), 3, optimiser=LBFGS)
+        alone = rendered(maps, region(1), Pixel(8, seed=seed), 3, optimizer=LBFGS)
         assert (both.images[seed] - alone.images[0]).abs().max() < 1e-6
 
 
-def test_an_optimiser_for_each_picture_knows_its_own_strengths_of_waves(flat):
+def test_an_optimizer_for_each_picture_knows_its_own_strengths_of_waves(flat):
     param = FromImage(PHOTOS, Maco)
-    both = rendered(flat, channel("3", 0), param, 3, optimiser=LBFGS)
+    both = rendered(flat, channel("3", 0), param, 3, optimizer=LBFGS)
     for i in range(2):
-        alone = rendered(flat, channel("3", 0), FromImage(PHOTOS[i], Maco, seed=i), 3, optimiser=LBFGS)
+        alone = rendered(flat, channel("3", 0), FromImage(PHOTOS[i], Maco, seed=i), 3, optimizer=LBFGS)
         assert (both.images[i] - alone.images[0]).abs().max() < 1e-6

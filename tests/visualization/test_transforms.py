@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from netlens.errors import NetLensError
 from netlens.visualization.transforms import (
     Blur,
-    CentreCrop,
+    CenterCrop,
     Chain,
     Fit,
     Flip,
@@ -33,7 +33,7 @@ ALL = {
     "rotate": Rotate(20),
     "shear": Shear(10),
     "pad": Pad(3, "reflect"),
-    "centre": CentreCrop(2),
+    "center": CenterCrop(2),
     "crop": RandomCrop((11, 9)),
     "zoom": ZoomCrop(0.3, 0.8),
     "fit": Fit((31, 40)),
@@ -57,7 +57,7 @@ def pictures(n=3, height=24, width=29, channels=3):
     "make",
     [
         lambda: Pad(-1),
-        lambda: CentreCrop(-3),
+        lambda: CenterCrop(-3),
         lambda: RandomCrop(0),
         lambda: RandomCrop((1, 2, 3)),
         lambda: RandomCrop(1.5),
@@ -83,7 +83,7 @@ def test_a_sample_is_disturbed_as_if_it_were_alone(name):
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"pad", "centre", "fit", "flip"}))
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"pad", "center", "fit", "flip"}))
 def test_samples_are_disturbed_differently_and_each_time_anew(name):
     images = pictures(1).expand(2, -1, -1, -1)
     own = generators(1, 2)
@@ -112,7 +112,7 @@ def test_the_global_generator_is_untouched(name):
         Fit((24, 29)),
         RandomCrop((24, 29)),
         ZoomCrop(1, 1),
-        Chain((Pad(5), CentreCrop(5))),
+        Chain((Pad(5), CenterCrop(5))),
         standard(jitter=0, scale=(1, 1), degrees=0, last_jitter=0),
     ],
     ids=repr,
@@ -142,7 +142,7 @@ def test_a_share_of_the_shorter_side_is_as_many_pixels():
 
 def test_the_standard_stack_is_the_one_that_was_measured():
     assert standard() == Chain(
-        (Pad(12, 0.5), Jitter(1 / 8), Scale(0.9, 1.1), Rotate(15, upright=0.2), Jitter(4), CentreCrop(12))
+        (Pad(12, 0.5), Jitter(1 / 8), Scale(0.9, 1.1), Rotate(15, upright=0.2), Jitter(4), CenterCrop(12))
     )
 
 
@@ -225,10 +225,10 @@ def test_scale_magnifies_rotate_turns_and_flip_mirrors():
 @pytest.mark.parametrize("outside", [0.5, "reflect", "edge"])
 @pytest.mark.parametrize("size", [(16, 16), (33, 20)])
 def test_no_border_is_filled_with_zeros(outside, size):
-    grey = torch.full((4, 3, *size), 0.5, dtype=torch.float64)
+    gray = torch.full((4, 3, *size), 0.5, dtype=torch.float64)
     wild = Chain((standard(outside=outside, scale=(0.3, 0.5), degrees=90), Shear(20), Fit((40, 44))))
     for seed in range(20):
-        seen = wild(grey, generators(*range(seed, seed + 4)))
+        seen = wild(gray, generators(*range(seed, seed + 4)))
         assert seen.shape == (4, 3, 40, 44)
         torch.testing.assert_close(seen, torch.full_like(seen, 0.5), rtol=0, atol=1e-12)
 
@@ -279,7 +279,7 @@ def test_arguments_that_make_no_sense_are_refused():
         lambda: Blur(2, 1),
         lambda: Jitter(-1),
         lambda: Jitter(2.5),
-        lambda: CentreCrop(12)(pictures(1), generators(0)),
+        lambda: CenterCrop(12)(pictures(1), generators(0)),
         lambda: RandomCrop(25)(pictures(1), generators(0)),
         lambda: Jitter(1)(pictures(2), generators(0)),
     ]

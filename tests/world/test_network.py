@@ -9,7 +9,7 @@ import torch
 
 from netlens.errors import WeightsError
 from netlens.world import network as bundled
-from netlens.world.network import SIZE, WEIGHTS, network, normalise
+from netlens.world.network import SIZE, WEIGHTS, network, normalize
 from netlens.world.scene import CLASSES, batch, scene
 from netlens.world.training import HELD_OUT, SEED, accuracy, save, train
 
@@ -25,19 +25,19 @@ def test_it_tells_held_out_scenes_apart(net):
 
 
 def test_it_looks_at_the_object(net):
-    """The object before a flat grey is still what it was; the scene without it is nothing in particular."""
+    """The object before a flat gray is still what it was; the scene without it is nothing in particular."""
     scenes = [scene((HELD_OUT, i)) for i in range(100)]
     images, labels, masks = batch(HELD_OUT, 100)
     alone = torch.where(masks[:, None], images, torch.tensor(128, dtype=torch.uint8))
     without = torch.stack([torch.from_numpy(one.background).permute(2, 0, 1) for one in scenes])
     with torch.inference_mode():
-        assert (net(normalise(alone)).argmax(1) == labels).float().mean() > 0.9
-        assert (net(normalise(without)).argmax(1) == labels).float().mean() < 0.25
+        assert (net(normalize(alone)).argmax(1) == labels).float().mean() > 0.9
+        assert (net(normalize(without)).argmax(1) == labels).float().mean() < 0.25
 
 
 def test_a_pixel_of_the_object_matters_more_than_one_outside(net):
     images, labels, masks = batch(HELD_OUT, 100)
-    x = normalise(images).requires_grad_()
+    x = normalize(images).requires_grad_()
     logits = net(x)[torch.arange(100), labels]
     (gradient,) = torch.autograd.grad(logits.sum(), x)
     strength = gradient.abs().sum(1)
@@ -49,7 +49,7 @@ def test_it_is_small_float32_and_ready_to_use(net):
     assert all(p.dtype == torch.float32 and p.requires_grad for p in net.parameters())
     assert all(t.device.type == "cpu" and not t.is_meta for t in net.state_dict().values())
     assert WEIGHTS.stat().st_size <= 3_000_000
-    x = normalise(batch(0, 2)[0])
+    x = normalize(batch(0, 2)[0])
     assert net(x).shape == (2, len(CLASSES))
     assert net.trunk_output(net.stem(x)).shape[-2:] == (SIZE // 16, SIZE // 16)
 

@@ -61,7 +61,7 @@ def test_the_object_is_all_that_image_and_background_differ_in(size):
         # edge of something in front, a little of the object shines
         assert (differs & ~grown(one.mask, 2)).mean() < 1e-3
         assert not (differs & ~grown(one.mask, 8) & ~grown(one.others, 1)).any()
-        # two colours, a rim and shading: hardly a pixel of the object can look just as what is behind it
+        # two colors, a rim and shading: hardly a pixel of the object can look just as what is behind it
         assert differs[one.mask].mean() > 0.99
 
 
@@ -69,7 +69,7 @@ def test_no_pixel_is_both_the_object_s_and_another_s():
     assert not any((one.mask & one.others).any() for one in map(scene, SEEDS))
 
 
-def test_the_labelled_object_dominates():
+def test_the_labeled_object_dominates():
     full = math.pi * np.square(MAIN)
     for seed in SEEDS:
         one = scene(seed, 128)
@@ -89,7 +89,7 @@ def test_an_edge_detector_does_not_find_the_object():
 
 
 @pytest.mark.parametrize("kind", [leaves, noise])
-def test_a_background_is_made_of_colours_that_vary(kind):
+def test_a_background_is_made_of_colors_that_vary(kind):
     for seed in range(20):
         canvas = kind(np.random.default_rng(seed), 128)
         assert canvas.shape == (128, 128, 3) and canvas.dtype == np.float32
@@ -158,7 +158,7 @@ def test_a_distance_changes_by_one_per_unit_across_the_outline(name):
 
 
 @pytest.mark.parametrize("name", TEXTURES)
-def test_a_texture_repeats_after_its_period_and_shows_both_colours(name):
+def test_a_texture_repeats_after_its_period_and_shows_both_colors(name):
     across = math.sqrt(3) if name == "dotted" else 1
     x, y = np.meshgrid(np.arange(0, 4, 0.02), np.arange(0, 4 * across, 0.02 * across))
     ink = TEXTURES[name](x, y, 20.0)

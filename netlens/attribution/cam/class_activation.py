@@ -23,7 +23,7 @@ class CAM(ActivationMaps):
     """The maps that a network averages over space, weighted by its classifier's weights for the class.
 
     Exact: with `relu=False` the map's mean is the score without its bias. Only for networks in which a mean over space
-    and linear layers follow the maps; Grad-CAM is its generalisation to others, and on these it is the same map
+    and linear layers follow the maps; Grad-CAM is its generalization to others, and on these it is the same map
     divided by the number of places. `values` (N, 1, h, w) have the layer's resolution.
 
     Zhou et al. 2015, https://arxiv.org/abs/1512.04150
@@ -50,6 +50,6 @@ class CAM(ActivationMaps):
         if pooled is None:
             raise NotApplicable(
                 f"CAM needs pooled maps, so a linear classifier must read just the mean over space of {key!r}; that of "
-                f"{flat.name} does not. Use GradCAM, which generalises it."
+                f"{flat.name} does not. Use GradCAM, which generalizes it."
             )
         return pooled

@@ -22,17 +22,17 @@ class EigenCAM(ActivationMaps):
 
     It looks at no class, whatever the objective. Of the two signs that a singular vector can have, it gets that in
     which the place of largest magnitude is positive (the paper leaves it open; Chung and Ying 2025,
-    https://doi.org/10.3390/app15137562, fix it so). centred: subtract each channel's mean first, as pytorch-grad-cam
+    https://doi.org/10.3390/app15137562, fix it so). centered: subtract each channel's mean first, as pytorch-grad-cam
     does; the paper does not. `values` (N, 1, h, w) have the layer's resolution.
 
     Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
 
-    centred: bool = False
+    centered: bool = False
     reads_objective = False
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
-        return (projected(maps, self.centred) for maps in maps_of(flat, x, keys).values())
+        return (projected(maps, self.centered) for maps in maps_of(flat, x, keys).values())
 
 
 @register
@@ -46,21 +46,21 @@ class EigenGradCAM(GradientMaps):
     As in pytorch-grad-cam, after Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
 
-    centred: bool = False
+    centered: bool = False
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return projected(gradient * activation, self.centred)
+        return projected(gradient * activation, self.centered)
 
 
-def projected(maps: Tensor, centred: bool) -> Tensor:
+def projected(maps: Tensor, centered: bool) -> Tensor:
     """(N, 1, h, w): maps (N, C, h, w) projected on their first right singular vector, the extreme positive.
 
     >>> maps = torch.tensor([[3.0, 0.0], [4.0, 0.0]]).view(1, 2, 1, 2)  # channels (3, 0) and (4, 0)
-    >>> [round(value, 4) for value in projected(maps, centred=False).flatten().tolist()]
+    >>> [round(value, 4) for value in projected(maps, centered=False).flatten().tolist()]
     [5.0, 0.0]
     """
     rows = maps.flatten(2).transpose(1, 2)  # places times channels
-    if centred:
+    if centered:
         rows = rows - rows.mean(1, keepdim=True)
     # there is no decomposition in half precision; and one of NaN is refused without a word on where it comes from
     rows = precise(rows)

@@ -20,7 +20,7 @@ def cam_layer(flat: FlatModel) -> str:
     """The layer that class activation maps read by default: the adapter's choice, else the last maps of the network.
 
     Those are the output of the last convolution over positions (not over pooled features), followed through the
-    normalisation, rectifier, gate, sum or concatenation that belong to it, up to whatever pools or flattens the maps.
+    normalization, rectifier, gate, sum or concatenation that belong to it, up to whatever pools or flattens the maps.
     """
     if flat.adapter.cam_layer is not None:
         return flat.key(flat.adapter.cam_layer)

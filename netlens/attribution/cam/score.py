@@ -108,7 +108,7 @@ class ScoreCAM(MaskingMaps):
     """Channels weighted by the softmax of the objective of the image seen through each of them; no gradients.
 
     Each channel is upsampled, scaled to [0, 1] and multiplied with the input (in the network's own units, so that what
-    is masked becomes the mean colour). `convention` has the orders of other libraries. `values` (N, 1, h, w) have the
+    is masked becomes the mean color). `convention` has the orders of other libraries. `values` (N, 1, h, w) have the
     layer's resolution.
 
     Wang et al. 2019, https://arxiv.org/abs/1910.01279

@@ -30,7 +30,7 @@ class GradientShap(Method):
 
     In expectation the values sum to f(x) minus the mean of f over the baselines. All samples of a batch see the same
     draws. The draws are stratified: one place in each of `n_samples` equal parts of the path, and each of m baselines
-    once in m neighbouring places, which leaves the expectation as it is and lowers the variance.
+    once in m neighboring places, which leaves the expectation as it is and lowers the variance.
 
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """

@@ -32,7 +32,7 @@ class InformationBottleneck(Method):
     """IBA, per sample: the bits that pass each entry of a layer when noise takes what the objective can do without.
 
     The activation R becomes Z = l R + (1 - l) noise, with normal noise of the mean and variance of R, and l in (0, 1)
-    chosen for each entry by `n_steps` of Adam to maximise f(Z), averaged over `n_samples` draws, less `beta` times the
+    chosen for each entry by `n_steps` of Adam to maximize f(Z), averaged over `n_samples` draws, less `beta` times the
     mean information KL(Z | R, noise) in nats; l is smooth over `sigma` places. Of all steps, the start among them,
     the one counts that does best on the same draws, as `diagnostics["objective"]` says. `values` are that information
     in bits, of the shape of the layer: their sum over channels is the paper's map, their whole sum the bits that are
@@ -204,7 +204,7 @@ def bottleneck_layer(flat: FlatModel) -> str:
 
 
 def _gaussian(size: int, sigma: float) -> Tensor:
-    """(size, size): what takes each of `size` places to the Gaussian mean of its neighbours, mirrored at the ends."""
+    """(size, size): what takes each of `size` places to the Gaussian mean of its neighbors, mirrored at the ends."""
     places = torch.arange(size, dtype=torch.float64)
     if sigma == 0:
         return torch.eye(size, dtype=torch.float64)

@@ -28,7 +28,7 @@ class HSICAttribution(Method):
     The image is divided into `grid_size` cells per side, each of which half of the masks show and half replace by the
     baseline. A cell's value is tr(K H L H) / (n_masks - 1)^2, of no unit and at least 0: K is 1 where two masks agree
     on the cell and 0 elsewhere, L the Gaussian kernel of f with the median distance between its values as width, and
-    H = 1 - 1/n_masks centres. It sees any dependence, not just of the mean; independence gives 0 up to 1 / n_masks.
+    H = 1 - 1/n_masks centers. It sees any dependence, not just of the mean; independence gives 0 up to 1 / n_masks.
 
     Novello et al. 2022, https://arxiv.org/abs/2206.06219
     """

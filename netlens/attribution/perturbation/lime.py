@@ -27,7 +27,7 @@ class Lime(OverFeatures):
 
     Each feature is off with probability 1/2 in all but the first of `n_samples` trials, which is x itself. A trial
     weighs exp(-d² / (2 kernel_width²)), where d tells how far it is from x: "cosine" is 1 - √(the share of features
-    that are on), "euclidean" √(the share that are off). The fit has an intercept and a penalty: "ridge" minimises
+    that are on), "euclidean" √(the share that are off). The fit has an intercept and a penalty: "ridge" minimizes
     Σ weight · error² + alpha · ‖coefficients‖², "lasso" (by scikit-learn) the weighted mean of error² / 2 +
     alpha · Σ |coefficients|; where alpha is None, it is 1 for the ridge and 0.01 for the lasso. With alpha 0 and
     enough trials, a linear f is met exactly.

@@ -18,14 +18,14 @@ from netlens.objectives import Objective
 @register
 @dataclass(frozen=True, eq=False)
 class RISE(Method):
-    """Randomised input sampling: the sum of f(masked x) times the mask, over `n_masks` masks, divided by n_masks p.
+    """Randomized input sampling: the sum of f(masked x) times the mask, over `n_masks` masks, divided by n_masks p.
 
     This estimates the mean of f given that a place is seen, in the units of the objective. A mask has `grid_size`
     cells per side, each seen with `probability` p, and is resized bilinearly and shifted at random. All samples are
     seen through the same masks, and what is masked becomes the baseline. All channels of a place get the same value.
 
     The paper explains probabilities; for those, give `output(lambda scores: scores.softmax(1)[:, k])` as the
-    objective. A logit has an offset that the paper's sum turns into noise: `centred=True` subtracts the mean of f over
+    objective. A logit has an offset that the paper's sum turns into noise: `centered=True` subtracts the mean of f over
     the masks first, which moves the expected map by a constant only and gives cov(f, mask) / p, with less noise.
 
     Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
@@ -34,7 +34,7 @@ class RISE(Method):
     n_masks: int = 4000
     grid_size: int = 7
     probability: float = 0.5
-    centred: bool = False
+    centered: bool = False
     baselines: float | Tensor = 0.0
     seed: int = 0
     chunk: int | None = None
@@ -56,6 +56,6 @@ class RISE(Method):
             weighted.index_add_(0, samples, masks * values.view(-1, *[1] * len(sizes)))
             masks_sum.index_add_(0, samples, masks)
             values_sum.index_add_(0, samples, values)
-        if self.centred:
+        if self.centered:
             weighted -= masks_sum * (values_sum / self.n_masks).view(-1, *[1] * len(sizes))
         return masked.filled(weighted / (self.n_masks * self.probability))

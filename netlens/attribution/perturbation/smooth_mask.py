@@ -1,4 +1,4 @@
-"""Masks that an optimiser moves: smooth by construction, of which a part of the places is to be 1."""
+"""Masks that an optimizer moves: smooth by construction, of which a part of the places is to be 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Superpixels: the parts of a picture that are alike in colour and place."""
+"""Superpixels: the parts of a picture that are alike in color and place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
             "attribution.patches(height, width, n_segments)."
         ) from None
     # slic_zero adapts the weight of nearness in place to each superpixel's contrast; with one weight for all, 50 are
-    # asked for and a textured photograph gives 23, noise a single one. A grey picture goes as a colour one.
-    colours = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()
-    labels = [slic(image, n_segments, slic_zero=True, start_label=0, channel_axis=-1) for image in colours]
+    # asked for and a textured photograph gives 23, noise a single one. A gray picture goes as a color one.
+    colors = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()
+    labels = [slic(image, n_segments, slic_zero=True, start_label=0, channel_axis=-1) for image in colors]
     return torch.stack([torch.from_numpy(label).long() for label in labels])[:, None].to(x.device)

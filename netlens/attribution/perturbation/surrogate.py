@@ -22,7 +22,7 @@ class Moments:
         self.cross += weight * value * row
         self.square += weight * value * value
 
-    def centred(self) -> tuple[Tensor, Tensor, Tensor]:
+    def centered(self) -> tuple[Tensor, Tensor, Tensor]:
         """The weighted covariances: of features (k, k), of features and the value (k,), of the value ()."""
         features, value = self.gram / self.gram[0, 0], self.cross / self.gram[0, 0]
         mean = features[0, 1:]
@@ -30,20 +30,20 @@ class Moments:
         return covariance, value[1:] - mean * value[0], self.square / self.gram[0, 0] - value[0] ** 2
 
     def ridge(self, alpha: float) -> Tensor:
-        """The coefficients that minimise Σ weight · error² + alpha · ‖coefficients‖²; of equal ones, the smallest."""
-        features, both, _ = self.centred()
+        """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; of equal ones, the smallest."""
+        features, both, _ = self.centered()
         penalty = alpha / self.gram[0, 0] * torch.eye(len(both), dtype=torch.float64)
         return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ both
 
     def lasso(self, alpha: float) -> Tensor:
-        """The coefficients that minimise the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
+        """The coefficients that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
         try:
             from sklearn.linear_model import Lasso
         except ImportError:
             raise NotApplicable(
                 "the lasso needs scikit-learn: pip install netlens[superpixels], or take regression='ridge'."
             ) from None
-        features, both, _ = self.centred()
+        features, both, _ = self.centered()
         if not torch.isfinite(both).all():
             return both
         # k rows with the same normal equations stand for all the data
@@ -57,7 +57,7 @@ class Moments:
         return torch.from_numpy(fit.fit(rows.numpy(), values.numpy()).coef_)
 
     def constrained(self, total: float) -> Tensor:
-        """The coefficients that sum to `total` and minimise Σ weight · error², with no intercept; the most equal."""
+        """The coefficients that sum to `total` and minimize Σ weight · error², with no intercept; the most equal."""
         features, both = self.gram[1:, 1:], self.cross[1:]
         count = len(both)
         equal = torch.full((count,), total / count, dtype=torch.float64)
@@ -68,6 +68,6 @@ class Moments:
 
     def explained(self, fit: Tensor) -> Tensor:
         """R²: the share of the value's weighted variance that these coefficients, with an intercept, explain."""
-        features, both, value = self.centred()
+        features, both, value = self.centered()
         missed = value - 2 * fit @ both + fit @ features @ fit
         return 1 - missed / value.clamp(min=torch.finfo(value.dtype).tiny)

@@ -67,7 +67,7 @@ class DeepLiftShap(Method):
 
     baselines: a tensor (m, ...) of inputs, ideally drawn from the data that the network was trained on. By default
     `n_samples` copies of each sample itself with its positions shuffled, in the same way for all channels and samples:
-    the colours of the image without what it depicts. The values sum to f(x) minus the mean of f over the baselines, up
+    the colors of the image without what it depicts. The values sum to f(x) minus the mean of f over the baselines, up
     to `diagnostics["completeness_gap"]`.
 
     Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874

@@ -31,11 +31,11 @@ class Axis:
         return self.dilation * (self.kernel - 1) + 1
 
     def spanned(self, outputs: int) -> int:
-        """How many inputs, padding included, so many neighbouring outputs span."""
+        """How many inputs, padding included, so many neighboring outputs span."""
         return (outputs - 1) * self.stride + self.extent
 
     def grown(self, size: int, limit: int) -> int:
-        """The most outputs, of `limit`, that a change of `size` neighbouring inputs can reach."""
+        """The most outputs, of `limit`, that a change of `size` neighboring inputs can reach."""
         return min(limit, (size + self.extent - 2) // self.stride + 1)
 
     def reached(self, starts: Sequence[int], size: int, limit: int) -> tuple[tuple[int, ...], int]:

@@ -1,4 +1,4 @@
-"""Parameterisations: how pictures are made of what is optimised."""
+"""Parameterizations: how pictures are made of what is optimized."""
 
 from netlens.visualization.params.alpha import Alpha, on_backgrounds, over
 from netlens.visualization.params.base import Param

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Param, Size, noise
-from netlens.visualization.params.colour import to_image
+from netlens.visualization.params.color import to_image
 from netlens.visualization.params.spectrum import falling, to_picture
 from netlens.visualization.params.wrapped import Wrapped
 
 
 @dataclass(frozen=True)
 class Alpha(Wrapped):
-    """Another parameterisation with a further channel, last in its images: 0 where transparent, 1 where opaque.
+    """Another parameterization with a further channel, last in its images: 0 where transparent, 1 where opaque.
 
     A network is shown such images `on_backgrounds`; then what it does not look at may as well be transparent.
 
@@ -50,8 +50,8 @@ class Alpha(Wrapped):
 
 def over(images: Tensor, background: Tensor | float) -> Tensor:
     """Images (N, C + 1, H, W) laid on a background, which has no part in them where they are opaque: (N, C, H, W)."""
-    colours, opacity = images[:, :-1], images[:, -1:]
-    return colours * opacity + background * (1 - opacity)
+    colors, opacity = images[:, :-1], images[:, -1:]
+    return colors * opacity + background * (1 - opacity)
 
 
 def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

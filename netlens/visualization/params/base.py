@@ -1,4 +1,4 @@
-"""What a parameterisation is: tensors to optimise, and the picture that they make."""
+"""What a parameterization is: tensors to optimize, and the picture that they make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
 from netlens.visualization.options import several, typed
-from netlens.visualization.params.colour import to_image
+from netlens.visualization.params.color import to_image
 
 Size = int | tuple[int, int]
 
@@ -22,7 +22,7 @@ P = TypeVar("P", bound="Sized")
 
 
 class Param(ABC):
-    """Abstract: how a batch of pictures is made of tensors that can be optimised. Holds options, not those tensors."""
+    """Abstract: how a batch of pictures is made of tensors that can be optimized. Holds options, not those tensors."""
 
     @property
     @abstractmethod
@@ -37,7 +37,7 @@ class Param(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """The channels of colour, which a network sees; 1 for grey."""
+        """The channels of color, which a network sees; 1 for gray."""
 
     @property
     @abstractmethod
@@ -47,7 +47,7 @@ class Param(ABC):
     @property
     @abstractmethod
     def decorrelate(self) -> bool:
-        """Whether `values` are colours that vary independently in photographs, rather than red, green and blue."""
+        """Whether `values` are colors that vary independently in photographs, rather than red, green and blue."""
 
     @property
     def shared(self) -> bool:
@@ -60,15 +60,15 @@ class Param(ABC):
 
     @abstractmethod
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """The leaf tensors to optimise, whose first dimension is the batch; picture i depends on seed i alone."""
+        """The leaf tensors to optimize, whose first dimension is the batch; picture i depends on seed i alone."""
 
     @abstractmethod
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
-        """(N, C, H, W): the unbounded colours of the pictures, 0 for mid grey."""
+        """(N, C, H, W): the unbounded colors of the pictures, 0 for mid gray."""
 
     @abstractmethod
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Param, list[Tensor]]:
-        """The same pictures at another size, with new leaf tensors to optimise."""
+        """The same pictures at another size, with new leaf tensors to optimize."""
 
     @abstractmethod
     def with_channels(self, channels: int) -> Param:
@@ -81,11 +81,11 @@ class Param(ABC):
 
 @dataclass(frozen=True)
 class Sized(Param):
-    """Abstract: a parameterisation that is told how many pictures of which size to make.
+    """Abstract: a parameterization that is told how many pictures of which size to make.
 
-    size: a side in pixels, or (height, width), odd or even. batch: how many pictures. channels: 3, or 1 for a grey
+    size: a side in pixels, or (height, width), odd or even. batch: how many pictures. channels: 3, or 1 for a gray
     network. seed: one for each picture, or the first of them, from which they count upwards: picture i of a batch is
-    the single picture of seed i. decorrelate: optimise colours that vary independently in photographs.
+    the single picture of seed i. decorrelate: optimize colors that vary independently in photographs.
     """
 
     size: Size = 224
@@ -127,21 +127,21 @@ class Sized(Param):
         """Leaf tensors that stack what is drawn for each picture, from a generator of its own."""
         if dtype not in (torch.float32, torch.float64):
             raise NetLensError(
-                f"pictures are optimised in float32 or float64, not {dtype}; convert the finished image."
+                f"pictures are optimized in float32 or float64, not {dtype}; convert the finished image."
             )
         pictures = [draw(_generator(seed)) for seed in self.seeds]
         return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
 
 
 def made_by(param: Any, **about: Any) -> Sized:
-    """The parameterisation that a class, or one with options of its own, makes with these options."""
+    """The parameterization that a class, or one with options of its own, makes with these options."""
     if isinstance(param, type) and issubclass(param, Sized):
         return param(**about)
     if isinstance(param, Sized):
         return replace(param, **about)
     if isinstance(param, Param):
         raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
-    raise NetLensError(f"param is a parameterisation such as Fourier, or one with options, not {param!r}.")
+    raise NetLensError(f"param is a parameterization such as Fourier, or one with options, not {param!r}.")
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:
@@ -151,7 +151,7 @@ def noise(generator: torch.Generator, *shape: int) -> Tensor:
 
 def leaf(tensor: Tensor) -> Tensor:
     """A tensor of the same numbers that gradients are taken at."""
-    # a tensor made under inference_mode could not be optimised
+    # a tensor made under inference_mode could not be optimized
     with torch.inference_mode(False):
         return tensor.detach().clone().requires_grad_()
 

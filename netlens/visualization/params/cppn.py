@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, leaf, noise
-from netlens.visualization.params.colour import from_image, to_image
+from netlens.visualization.params.color import from_image, to_image
 from netlens.visualization.params.invertible import Startable, resampled
 
 UNIT = 0.4  # of parameters; with 1 a learning rate of 0.05 leaves many pictures even, with 0.2 they lag behind
@@ -21,11 +21,11 @@ UNIT = 0.4  # of parameters; with 1 a learning rate of 0.05 leaves many pictures
 
 @dataclass(frozen=True, eq=False)
 class CPPN(Startable):
-    """A compositional pattern-producing network: the weights of a network from (y, x) to a colour are optimised.
+    """A compositional pattern-producing network: the weights of a network from (y, x) to a color are optimized.
 
-    layers: how many hidden ones. width: their units. sd: the standard deviation of the colours that it starts from.
+    layers: how many hidden ones. width: their units. sd: the standard deviation of the colors that it starts from.
     Each picture has a network of its own; the same weights make the same picture at any size. ground: (N, C, H, W) of
-    `values`, to which the network's colours are added; it starts at a photo by adding nothing to it.
+    `values`, to which the network's colors are added; it starts at a photo by adding nothing to it.
 
     Stanley 2007, https://doi.org/10.1007/s10710-007-9028-8; Mordvintsev et al. 2018,
     https://distill.pub/2018/differentiable-parameterizations
@@ -76,7 +76,7 @@ class CPPN(Startable):
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         signal = self._places(parameters[0])
         *hidden, last = list(zip(parameters[::2], parameters[1::2], strict=True))
-        # under autocast, too few bits would be left for 256 grey levels
+        # under autocast, too few bits would be left for 256 gray levels
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
                 signal = _activated(_mixed(signal, weight, bias))
@@ -95,7 +95,7 @@ class CPPN(Startable):
         return F.pad(known, (0, 0, 0, 0, 0, self.channels - known.shape[1]))
 
     def _places(self, like: Tensor) -> Tensor:
-        """(N, H * W, 2): the centres of the pixels, around 0 with a standard deviation of 1 in a square."""
+        """(N, H * W, 2): the centers of the pixels, around 0 with a standard deviation of 1 in a square."""
         height, width = self.extent
         unit = math.sqrt(height * width / 12)
         axes = [

@@ -15,7 +15,7 @@ from netlens.visualization.params.spectrum import falling, of_picture, to_pictur
 
 @dataclass(frozen=True)
 class Fourier(Invertible):
-    """Each wave is optimised by itself, scaled so that one step moves long waves as much more as photographs do.
+    """Each wave is optimized by itself, scaled so that one step moves long waves as much more as photographs do.
 
     sd: the standard deviation of the waves that it starts from. decay: waves are scaled by 1 / frequency ** decay. The
     parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture; four
@@ -40,5 +40,5 @@ class Fourier(Invertible):
         return [torch.view_as_real(of_picture(values) / self._scale(values))]
 
     def _scale(self, like: Tensor) -> Tensor:
-        # a quarter, because unit steps would otherwise drive the sigmoid of the colours into saturation
+        # a quarter, because unit steps would otherwise drive the sigmoid of the colors into saturation
         return falling(self.extent, like) ** self.decay / 4

@@ -1,4 +1,4 @@
-"""Parameterisations that start at a given picture instead of noise."""
+"""Parameterizations that start at a given picture instead of noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netlens.images import Source, load
 from netlens.visualization.options import typed
 from netlens.visualization.params.alpha import over
 from netlens.visualization.params.base import Param, Size, leaf
-from netlens.visualization.params.colour import grey
+from netlens.visualization.params.color import gray
 from netlens.visualization.params.fourier import Fourier
 from netlens.visualization.params.invertible import Startable, resampled
 from netlens.visualization.params.wrapped import Wrapped
@@ -23,13 +23,13 @@ from netlens.visualization.params.wrapped import Wrapped
 
 @dataclass(frozen=True, eq=False)
 class FromImage(Wrapped):
-    """A parameterisation that starts at an image, and gives it back to the grey level of 8 bits.
+    """A parameterization that starts at an image, and gives it back to the gray level of 8 bits.
 
     source: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
     `Fourier`, `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then
     adds to the image; or one of them with options, of which size, batch, channels and seed do not count. size: None for
     the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures, for they
-    start without noise. grey: in one channel, for a grey network.
+    start without noise. gray: in one channel, for a gray network.
     """
 
     source: Tensor | Source = field(repr=False)
@@ -37,7 +37,7 @@ class FromImage(Wrapped):
     size: Size | None = None
     copies: int = 1
     seed: int | Sequence[int] = 0
-    grey: bool = False
+    gray: bool = False
     pictures: Tensor = field(init=False, repr=False)
     """(N, C, H, W) in [0, 1], float64: where it starts."""
     _inner: Startable = field(init=False, repr=False)
@@ -49,7 +49,7 @@ class FromImage(Wrapped):
         typed(self)
         if self.copies < 1:
             raise NetLensError(f"each image starts at least one picture, not {self.copies}.")
-        pictures = pictures_of(self.source, 1 if self.grey else None)
+        pictures = pictures_of(self.source, 1 if self.gray else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)
         self._start_at(pictures.repeat_interleave(self.copies, 0))
@@ -73,7 +73,7 @@ class FromImage(Wrapped):
 
     def with_channels(self, channels: int) -> FromImage:
         """With further channels full: a channel for alpha starts opaque."""
-        images = coloured(self.pictures, channels)[:, :channels]
+        images = colored(self.pictures, channels)[:, :channels]
         if channels > images.shape[1] + 1:
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
         full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
@@ -93,13 +93,13 @@ def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
         raise ImageError(f"an image has 1, 3 or 4 channels, before its height and width, not {shape}; permute it.")
     if own == 4:
         pictures = over(pictures, 1.0)
-    return pictures if channels is None else coloured(pictures, channels)
+    return pictures if channels is None else colored(pictures, channels)
 
 
-def coloured(pictures: Tensor, channels: int) -> Tensor:
-    """Pictures in colours or in grey, where so many channels are the other of the two."""
+def colored(pictures: Tensor, channels: int) -> Tensor:
+    """Pictures in colors or in gray, where so many channels are the other of the two."""
     if channels == 1:
-        return grey(pictures[:, :3])
+        return gray(pictures[:, :3])
     return pictures.expand(-1, 3, -1, -1) if channels >= 3 and pictures.shape[1] == 1 else pictures
 
 

@@ -1,4 +1,4 @@
-"""Parameterisations that can start at a picture; most of them at any."""
+"""Parameterizations that can start at a picture; most of them at any."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, Sized, extent_of, leaf
-from netlens.visualization.params.colour import from_image
+from netlens.visualization.params.color import from_image
 
 S = TypeVar("S", bound="Startable")
 P = TypeVar("P", bound="Invertible")
@@ -21,7 +21,7 @@ P = TypeVar("P", bound="Invertible")
 
 @dataclass(frozen=True)
 class Startable(Sized):
-    """Abstract: a parameterisation that can start at a picture."""
+    """Abstract: a parameterization that can start at a picture."""
 
     @abstractmethod
     def fitted(self: S, image: Tensor) -> S:
@@ -36,7 +36,7 @@ class Startable(Sized):
         """The parameters of which `values` makes these (N, C, H, W)."""
 
     def of_image(self, image: Tensor) -> list[Tensor]:
-        """Leaf tensors of which `image` makes these pictures (N, C, H, W) in [0, 1], to half a grey level of 8 bits."""
+        """Leaf tensors of which `image` makes these pictures (N, C, H, W) in [0, 1], to half a gray level of 8 bits."""
         if image.shape[1:] != (self.channels, *self.extent):
             wanted = (self.channels, *self.extent)
             raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")
@@ -46,7 +46,7 @@ class Startable(Sized):
 
 @dataclass(frozen=True)
 class Invertible(Startable):
-    """Abstract: a parameterisation whose parameters can be found for any picture."""
+    """Abstract: a parameterization whose parameters can be found for any picture."""
 
     def fitted(self: P, image: Tensor) -> P:
         return self

@@ -1,4 +1,4 @@
-"""Pictures whose waves have the strengths of a photograph's, so that only where they lie is optimised."""
+"""Pictures whose waves have the strengths of a photograph's, so that only where they lie is optimized."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, leaf, noise
-from netlens.visualization.params.colour import from_image
+from netlens.visualization.params.color import from_image
 from netlens.visualization.params.invertible import Startable, resampled
 from netlens.visualization.params.spectrum import falling, is_own_mirror, odd, of_picture, phases_of, to_picture
 
 
 @dataclass(frozen=True, eq=False)
 class Maco(Startable):
-    """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimised.
+    """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimized.
 
     magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
     [..., 0, 0] may be negative. At another size it is that of the pictures resized, and finer waves fall on as one over
     the frequency. `Maco.like(photos)` measures it. None, and channels beyond C: one over the frequency, around mid
-    grey, as strong as in photographs.
+    gray, as strong as in photographs.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
@@ -43,7 +43,7 @@ class Maco(Startable):
 
     @classmethod
     def like(cls, images: Tensor, **options: Any) -> Maco:
-        """Maco with the mean magnitude and colour of images (N, C, H, W) in [0, 1], at their size by default."""
+        """Maco with the mean magnitude and color of images (N, C, H, W) in [0, 1], at their size by default."""
         param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
         spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
         magnitude = spectra.abs().mean(0)
@@ -90,13 +90,13 @@ class Maco(Startable):
             fastest = (min(height, old_height) - 1) // 2
             rows = torch.arange(-fastest, fastest + 1, device=phases.device)[:, None]
             columns = torch.arange((min(width, old_width) - 1) // 2 + 1, device=phases.device)
-            # the corners of the pictures coincide, so the centres of their first pixels do not
+            # the corners of the pictures coincide, so the centers of their first pixels do not
             shift = rows * (1 / height - 1 / old_height) + columns * (1 / width - 1 / old_width)
             drawn[..., rows, columns] = known[..., rows, columns] + math.pi * shift
         return param, [leaf(drawn)]
 
     def _magnitude(self, like: Tensor) -> Tensor:
-        # the mixture of colours spreads a channel over red, green and blue, so one that is not mixed has less to give
+        # the mixture of colors spreads a channel over red, green and blue, so one that is not mixed has less to give
         mixed = 3 if self.decorrelate and self.channels in (3, 4) else 0
         strengths = [1 / 4] * mixed + [1 / (4 * math.sqrt(3))] * (self.channels - mixed)
         natural = falling(self.extent, like) * like.new_tensor(strengths)[:, None, None]

@@ -14,7 +14,7 @@ from netlens.visualization.params.invertible import Invertible
 
 @dataclass(frozen=True)
 class Pixel(Invertible):
-    """Each pixel is optimised by itself. sd: the standard deviation of the noise that it starts from."""
+    """Each pixel is optimized by itself. sd: the standard deviation of the noise that it starts from."""
 
     sd: float = 0.01
 

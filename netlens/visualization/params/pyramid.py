@@ -16,7 +16,7 @@ from netlens.visualization.params.invertible import Invertible
 
 @dataclass(frozen=True)
 class Pyramid(Invertible):
-    """Each level of a Laplacian pyramid is optimised by itself, from fine to coarse, each half the size of the last.
+    """Each level of a Laplacian pyramid is optimized by itself, from fine to coarse, each half the size of the last.
 
     levels: how many; None for as many as leave the coarsest at least 4 pixels high and wide. sd: the standard
     deviation of the noise that each level starts from.

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.params.base import Size, leaf
-from netlens.visualization.params.colour import from_image
+from netlens.visualization.params.color import from_image
 from netlens.visualization.params.invertible import Invertible, resampled
 from netlens.visualization.params.wrapped import Wrapped
 
 
 @dataclass(frozen=True)
 class Shared(Wrapped):
-    """Pictures of another parameterisation, plus coarse pictures that the whole batch shares and that start at nothing.
+    """Pictures of another parameterization, plus coarse pictures that the whole batch shares and that start at nothing.
 
     Between two objectives, such a batch shows one thing turning into another, not a series of unrelated pictures.
     parts: by what each of the shared pictures is smaller. Each picture holds a copy of the shared ones, and sees the
-    mean of all copies; so all start as by themselves, and are no longer optimised independently.
+    mean of all copies; so all start as by themselves, and are no longer optimized independently.
 
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
     """

@@ -35,7 +35,7 @@ def to_picture(spectrum: Tensor, width: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _frequencies(extent: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    # asked for again at each step of an optimisation, whatever mode they were first asked for in
+    # asked for again at each step of an optimization, whatever mode they were first asked for in
     with torch.inference_mode(False):
         vertical = torch.fft.fftfreq(extent[0], dtype=dtype, device=device)
         horizontal = torch.fft.rfftfreq(extent[1], dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Parameterisations that are made of another one."""
+"""Parameterizations that are made of another one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from netlens.visualization.params.base import Param
 
 
 class Wrapped(Param):
-    """Abstract: what another parameterisation does, but for what is said otherwise."""
+    """Abstract: what another parameterization does, but for what is said otherwise."""
 
     @property
     @abstractmethod
     def inner(self) -> Param:
-        """The parameterisation that does the work."""
+        """The parameterization that does the work."""
 
     @property
     def extent(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Transforms: small disturbances that an optimised picture has to survive, so that it shows more than noise.
+"""Transforms: small disturbances that an optimized picture has to survive, so that it shows more than noise.
 
 >>> import torch
 >>> generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
@@ -8,13 +8,13 @@ torch.Size([2, 3, 64, 48])
 
 from netlens.visualization.transforms.affine import Geometric, Jitter, Rotate, Scale, Shear, View
 from netlens.visualization.transforms.base import Transform
-from netlens.visualization.transforms.crops import CentreCrop, Fit, Pad, RandomCrop, ZoomCrop
+from netlens.visualization.transforms.crops import CenterCrop, Fit, Pad, RandomCrop, ZoomCrop
 from netlens.visualization.transforms.disturb import Blur, Flip, Noise
 from netlens.visualization.transforms.standard import Chain, cropped, standard
 
 __all__ = [
     "Blur",
-    "CentreCrop",
+    "CenterCrop",
     "Chain",
     "Fit",
     "Flip",

@@ -18,9 +18,9 @@ from netlens.visualization.options import number
 from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, one_of, uniform
 
 Outside = float | Literal["reflect", "edge"]
-"""What lies outside a picture, without end: a grey value, its mirror image, or the pixels of its edge."""
+"""What lies outside a picture, without end: a gray value, its mirror image, or the pixels of its edge."""
 
-GREY = 0.5
+GRAY = 0.5
 _PADDING = {"reflect": "reflection", "edge": "border"}
 
 
@@ -34,7 +34,7 @@ class View:
 
     matrices: Tensor
     size: Size
-    outside: Outside = GREY
+    outside: Outside = GRAY
 
     @classmethod
     def whole(cls, n: int, size: Size) -> View:

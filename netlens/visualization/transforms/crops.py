@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.options import several, whole
-from netlens.visualization.transforms.affine import GREY, Geometric, Outside, View
+from netlens.visualization.transforms.affine import GRAY, Geometric, Outside, View
 from netlens.visualization.transforms.base import Generators, Size, one_of, uniform
 
 
@@ -18,12 +18,12 @@ class Pad(Geometric):
     """See `pixels` more on each side, and `outside` there and further out."""
 
     pixels: int
-    outside: Outside = GREY
+    outside: Outside = GRAY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", whole("a pad, in pixels,", self.pixels, 0))
         if isinstance(self.outside, str) and self.outside not in ("reflect", "edge"):
-            raise NetLensError(f"outside is a grey value, 'reflect' or 'edge', not {self.outside!r}.")
+            raise NetLensError(f"outside is a gray value, 'reflect' or 'edge', not {self.outside!r}.")
 
     def seen(self, view: View, generators: Generators) -> View:
         height, width = view.size
@@ -31,7 +31,7 @@ class Pad(Geometric):
 
 
 @dataclass(frozen=True)
-class CentreCrop(Geometric):
+class CenterCrop(Geometric):
     """See `pixels` less on each side: what `Pad` added, once jitter and rotation have used it."""
 
     pixels: int

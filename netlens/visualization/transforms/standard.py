@@ -8,9 +8,9 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.visualization.options import shaped
-from netlens.visualization.transforms.affine import GREY, Geometric, Jitter, Outside, Rotate, Scale, View
+from netlens.visualization.transforms.affine import GRAY, Geometric, Jitter, Outside, Rotate, Scale, View
 from netlens.visualization.transforms.base import Generators, Transform, check_batch
-from netlens.visualization.transforms.crops import CentreCrop, Pad, ZoomCrop
+from netlens.visualization.transforms.crops import CenterCrop, Pad, ZoomCrop
 from netlens.visualization.transforms.disturb import Blur, Noise
 
 
@@ -44,7 +44,7 @@ class Chain(Transform):
 
 def standard(
     pad: int = 12,
-    outside: Outside = GREY,
+    outside: Outside = GRAY,
     jitter: float = 1 / 8,
     scale: tuple[float, float] = (0.9, 1.1),
     degrees: float = 15,
@@ -58,7 +58,7 @@ def standard(
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
     moves = (Jitter(jitter), Scale(*scale), Rotate(degrees, upright=0.2), Jitter(last_jitter))
-    return Chain((Pad(pad, outside), *moves, CentreCrop(pad)))
+    return Chain((Pad(pad, outside), *moves, CenterCrop(pad)))
 
 
 def cropped(low: float = 0.5, degrees: float = 10, blur: float = 1.0, noise: float = 0.03) -> Chain:

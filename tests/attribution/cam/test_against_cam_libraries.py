@@ -21,7 +21,7 @@ from torchvision.models.vgg import make_layers
 
 from netlens import attribution
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -58,7 +58,7 @@ def built() -> dict[str, tuple[nn.Module, FlatModel]]:
 @pytest.fixture(params=NETWORKS)
 def network(request, built) -> tuple[str, nn.Module, FlatModel]:
     if request.param not in built:
-        module = randomised(NETWORKS[request.param][0]()).double()
+        module = randomized(NETWORKS[request.param][0]()).double()
         for part in module.modules():  # their hooks record what in-place rectifiers then overwrite
             if hasattr(part, "inplace"):
                 part.inplace = False
@@ -97,7 +97,7 @@ def same(mine: Tensor, theirs: Tensor | np.ndarray, tolerance: float = 1e-10) ->
 
 
 def by_torchcam(kind: str, module: nn.Module, layer: str, x: Tensor, **options) -> Tensor:
-    """(N, h, w): torchcam's map before it is clipped and normalised."""
+    """(N, h, w): torchcam's map before it is clipped and normalized."""
     with getattr(torchcam.methods, kind)(module, layer, input_shape=(3, 40, 56), **options) as extractor:
         getattr(extractor, "base_cam", extractor)._relu = False
         scores = module(x)
@@ -144,7 +144,7 @@ def test_torchcam_with_masks(network, x, kind, options, their_options):
 
 
 def by_grad_cam(kind: str, module: nn.Module, layer: str, x: Tensor) -> np.ndarray:
-    """(N, h, w): pytorch-grad-cam's map before it is clipped and normalised."""
+    """(N, h, w): pytorch-grad-cam's map before it is clipped and normalized."""
     targets = [ClassifierOutputTarget(target) for target in TARGETS]
     at = module.get_submodule(layer)
     with getattr(pytorch_grad_cam, kind)(module, [at]) as cam:
@@ -186,7 +186,7 @@ def test_pytorch_grad_cam_with_gradients(network, x, kind, tolerance, depth, dou
 def test_pytorch_grad_cam_with_singular_vectors(network, x, kind, double):
     name, module, flat = network
     layer = NETWORKS[name][1]
-    mine = getattr(attribution, kind)(layer, relu=False, centred=True)(flat, x, logit(TARGETS)).values
+    mine = getattr(attribution, kind)(layer, relu=False, centered=True)(flat, x, logit(TARGETS)).values
     theirs = torch.as_tensor(by_grad_cam(kind, module, layer, x))[:, None]
     signs = (mine * theirs).sum((1, 2, 3), keepdim=True).sign()  # theirs is left to chance
     same(mine, signs * theirs, 1e-9)

@@ -269,14 +269,14 @@ def test_smooth_grad_cam_plus_plus_from_its_copies(cases):
 
 
 @pytest.mark.parametrize("method", [EigenCAM, EigenGradCAM])
-@pytest.mark.parametrize("centred", [True, False])
-def test_eigen_cam_is_the_first_principal_component(cases, method, centred):
+@pytest.mark.parametrize("centered", [True, False])
+def test_eigen_cam_is_the_first_principal_component(cases, method, centered):
     case = cases["branches"]
     at, gradient = gradient_of(case.flat, case.x, logit(1), "norm")
     rows = (at if method is EigenCAM else at * gradient).flatten(2).transpose(1, 2).numpy()
-    ours = method("norm", relu=False, centred=centred)(case.flat, case.x, logit(1)).values.flatten(1).numpy()
+    ours = method("norm", relu=False, centered=centered)(case.flat, case.x, logit(1)).values.flatten(1).numpy()
     for n, sample in enumerate(rows):
-        sample = sample - centred * sample.mean(0)
+        sample = sample - centered * sample.mean(0)
         values, vectors = np.linalg.eigh(sample.T @ sample)
         expected = sample @ vectors[:, -1]
         expected *= np.sign(expected[np.abs(expected).argmax()])

@@ -12,9 +12,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.attribution import FullGrad, full_gradients
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
-from netlens.heatmaps import normalise
+from netlens.heatmaps import normalize
 from netlens.objectives import Record, channel, layer, logit
 
 
@@ -62,14 +62,14 @@ def test_layers_without_a_bias_have_no_part(cases):
     assert keys == ["input", "norm", "one", "three", "after", "head"]
 
 
-def test_the_map_is_the_sum_of_normalised_channels(cases):
+def test_the_map_is_the_sum_of_normalized_channels(cases):
     case = cases["plain"]
     parts = dict(full_gradients(case.flat, case.x, logit(1)))
     expected = 0
     for part in (parts["input"], parts["trunk.0"], parts["trunk.3"]):
         for k in range(part.shape[1]):
             expected = expected + F.interpolate(
-                normalise(part[:, k : k + 1].abs(), q=100), case.x.shape[2:], mode="bilinear"
+                normalize(part[:, k : k + 1].abs(), q=100), case.x.shape[2:], mode="bilinear"
             )
     result = FullGrad()(case.flat, case.x, logit(1))
     assert_close(result.values, expected)
@@ -86,7 +86,7 @@ def test_what_a_square_hides_is_named(cases):
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0", "squeezenet1_1"])
 def test_gates_shuffles_and_smooth_rectifiers_are_complete_too(name):
-    flat = FlatModel.from_nn_Module(randomised(torchvision.models.get_model(name, num_classes=4)).double())
+    flat = FlatModel.from_nn_Module(randomized(torchvision.models.get_model(name, num_classes=4)).double())
     x = torch.randn(1, 3, 40, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     total = sum(part.flatten(1).sum(1) for _, part in full_gradients(flat, x, logit(2)))
     assert_close(total, flat(x)[:, 2].detach(), rtol=1e-9, atol=1e-9)

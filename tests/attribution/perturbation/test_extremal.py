@@ -184,7 +184,7 @@ def test_blur_is_nothing_where_shown_and_all_where_hidden():
 
 def test_detail_is_what_blur_takes():
     class Detail(nn.Module):
-        """Contrast between neighbours in one place."""
+        """Contrast between neighbors in one place."""
 
         def __init__(self) -> None:
             super().__init__()

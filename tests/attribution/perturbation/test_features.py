@@ -212,9 +212,9 @@ def test_superpixels_follow_the_edges_of_a_picture_whatever_its_preprocessing(ca
         assert torch.equal(superpixels(flat, (picture[i : i + 1] - mean) / std, 16)[0], mask)
 
 
-def test_superpixels_of_noise_and_of_grey(cases):
-    grey = cases["grey"]
-    for case in (grey, cases["resnet"]):
+def test_superpixels_of_noise_and_of_gray(cases):
+    gray = cases["gray"]
+    for case in (gray, cases["resnet"]):
         counts = superpixels(case.flat, case.x, 12).amax((1, 2, 3)) + 1
         assert (counts >= 6).all() and (counts <= 18).all()
 

@@ -25,9 +25,9 @@ def _by_definition(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
     apart = np.abs(values[:, None] - values[None])
     width = np.sort(apart[np.triu_indices(n, 1)])[(n * (n - 1) // 2 - 1) // 2]
     kernel = np.exp(-(apart**2) / (2 * width**2))
-    centre = np.eye(n) - 1 / n
+    center = np.eye(n) - 1 / n
     same = [(cell[:, None] == cell[None]).astype(float) for cell in seen.T]
-    return np.array([np.trace(k @ centre @ kernel @ centre) for k in same]) / (n - 1) ** 2
+    return np.array([np.trace(k @ center @ kernel @ center) for k in same]) / (n - 1) ** 2
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 41, 300])

@@ -30,7 +30,7 @@ def test_values_are_the_definition_mask_by_mask(some):
 
 
 def _resized(count: int, size: int) -> np.ndarray:
-    """(size, count): the weights with which linear resizing between the centres of `count` cells reads them."""
+    """(size, count): the weights with which linear resizing between the centers of `count` cells reads them."""
     places = np.clip((np.arange(size) + 0.5) * count / size - 0.5, 0, count - 1)
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(count)))
 
@@ -84,20 +84,20 @@ def test_a_linear_network_has_the_expected_values(probability):
     masks = torch.stack([shifted(0, i, (9,), 3, probability) for i in range(n)])
     terms = (masks @ part.T + bias)[..., None] * masks[:, None] / probability
     assert ((values - expected).abs() < 4.5 * terms.std(0) / n**0.5).all()
-    centred = RISE(n, 3, probability, centred=True, chunk=n)(flat, x, logit(1)).values
-    assert ((centred - (expected - mean)).abs() < 4.5 * terms.std(0) / n**0.5).all()
+    centered = RISE(n, 3, probability, centered=True, chunk=n)(flat, x, logit(1)).values
+    assert ((centered - (expected - mean)).abs() < 4.5 * terms.std(0) / n**0.5).all()
     # which cells count is the order of their covariances, and the offset is gone
-    assert torch.corrcoef(torch.stack([centred[0], (expected - mean)[0]]))[0, 1] > 0.99
+    assert torch.corrcoef(torch.stack([centered[0], (expected - mean)[0]]))[0, 1] > 0.99
 
 
-def test_centred_values_do_not_see_an_offset(cases):
+def test_centered_values_do_not_see_an_offset(cases):
     case = cases["plain"]
     lifted = output(lambda scores: scores[:, 2] + 100)
     plain = [RISE(8, 3)(case.flat, case.x, objective).values for objective in (logit(2), lifted)]
-    centred = [RISE(8, 3, centred=True)(case.flat, case.x, objective).values for objective in (logit(2), lifted)]
-    assert_close(centred[0], centred[1], rtol=1e-9, atol=1e-11)
+    centered = [RISE(8, 3, centered=True)(case.flat, case.x, objective).values for objective in (logit(2), lifted)]
+    assert_close(centered[0], centered[1], rtol=1e-9, atol=1e-11)
     assert (plain[0] - plain[1]).abs().min() > 1
-    constant = RISE(8, 3, centred=True)(case.flat, case.x, output(lambda scores: 0 * scores[:, 0] + 3)).values
+    constant = RISE(8, 3, centered=True)(case.flat, case.x, output(lambda scores: 0 * scores[:, 0] + 3)).values
     assert_close(constant, torch.zeros_like(constant), rtol=0, atol=1e-12)
 
 

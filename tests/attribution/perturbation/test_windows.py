@@ -71,7 +71,7 @@ def test_occlusion_is_full_recomputation(case, window, stride, monkeypatch):
     if not case.spatial:
         pytest.skip("vectors have no windows")
     assert windows_of(case) > 0
-    x = case.x[:1, :, :19, :16] if case.name in ("plain", "branches", "grey") else case.x[:1]
+    x = case.x[:1, :, :19, :16] if case.name in ("plain", "branches", "gray") else case.x[:1]
     stride = stride if stride != 1 else (3, 5)
 
     def run():

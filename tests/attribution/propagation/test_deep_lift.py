@@ -18,7 +18,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 
 from netlens.attribution import DeepLift, DeepLiftShap
 from netlens.errors import NetLensError
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit
 from netlens.world.scene import batch
@@ -131,7 +131,7 @@ def test_contributions_sum_to_the_change_in_output(case):
 def test_contributions_sum_to_the_change_in_output_of_more_networks(name):
     make, size = MORE[name]
     torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomised(make()).double())
+    flat = FlatModel.from_nn_Module(randomized(make()).double())
     assert not flat.opaque
     x = drawn(2, 3, size, size)
     check_complete(flat, x, flat(x).argmax(1).tolist())  # squeezenet's other scores may be rectified to 0
@@ -225,7 +225,7 @@ class Once(nn.Module):
 @pytest.fixture(scope="module")
 def once() -> tuple[nn.Module, FlatModel, Tensor]:
     torch.manual_seed(0)
-    network = randomised(Once()).double()
+    network = randomized(Once()).double()
     return network, FlatModel.from_nn_Module(network), drawn(3, 3, 20, 20, seed=1)
 
 
@@ -281,7 +281,7 @@ def test_by_default_a_sample_is_compared_with_its_own_shuffled_pixels():
     for given, found in zip(x.flatten(2), shuffled.flatten(2), strict=True):
         order = (given[0, :, None] - found[0]).abs().argmin(0)
         assert sorted(order.tolist()) == list(range(16)) and order.tolist() != list(range(16))
-        assert_close(found, given[:, order])  # colours stay together
+        assert_close(found, given[:, order])  # colors stay together
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import LRP, DeepLift, ExcitationBackprop, GradCAM
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import channel, logit
 
@@ -18,7 +18,7 @@ X = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manu
 
 
 def flat_of(*layers: nn.Module) -> FlatModel:
-    return FlatModel.from_nn_Module(randomised(nn.Sequential(*layers)).double())
+    return FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class _Masked(nn.Module):
 
 def test_a_mask_of_what_changes_is_no_linear_layer() -> None:
     torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomised(_Masked()).double())
+    flat = FlatModel.from_nn_Module(randomized(_Masked()).double())
     found = DeepLift()(flat, X, logit(1))
     with torch.no_grad():
         change = (flat(X) - flat(X * 0))[:, 1]

@@ -15,7 +15,7 @@ from zennit.torchvision import ResNetCanonizer
 
 from netlens.attribution import LRP, ExcitationBackprop, InputXGradient, Saliency
 from netlens.errors import LayerNotFound, NetLensError, NotApplicable
-from netlens.evaluation.randomised import randomised
+from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, Rule, vjp
 from netlens.objectives import channel, layer, logit
 from netlens.rules import COMPOSITES, Epsilon, EpsilonGammaBox, relevance
@@ -91,7 +91,7 @@ class Gated(nn.Module):
 
 @pytest.mark.parametrize("gates", ["constant", "uniform"])
 def test_gates_lose_nothing_and_held_constant_they_take_nothing(gates):
-    flat = FlatModel.from_nn_Module(without_biases(randomised(Gated()).double()))
+    flat = FlatModel.from_nn_Module(without_biases(randomized(Gated()).double()))
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     method = LRP(Epsilon(epsilon=0, gates=gates))
     assert_close(sums(method.relevances(flat, x, logit(1), ["input"]))["input"], flat(x).detach()[:, 1])
@@ -139,7 +139,7 @@ class Normed(nn.Module):
 
 
 def test_at_epsilon_0_norms_give_the_gradient_with_their_deviation_held():
-    network = randomised(Normed()).double()
+    network = randomized(Normed()).double()
     x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     got = LRP("epsilon", epsilon=0)(FlatModel.from_nn_Module(network), x, logit(1)).values
     network.held = True
@@ -170,7 +170,7 @@ def network(request):
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        built = randomised(make()).double()
+        built = randomized(make()).double()
     for part in built.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eps = 0.0  # zennit leaves a norm that it has merged its eps, and so scales each layer by 1 - 5e-6
@@ -258,7 +258,7 @@ def test_options_reach_the_composite(cases):
         assert torch.equal(got, expected)
         assert not torch.allclose(got, LRP("epsilon")(case.flat, case.x, logit(1)).values)
     assert (
-        LRP(EpsilonGammaBox(low=-1.0, high=1.0))(cases["grey"].flat, cases["grey"].x, logit(1)).values.abs().sum() > 0
+        LRP(EpsilonGammaBox(low=-1.0, high=1.0))(cases["gray"].flat, cases["gray"].x, logit(1)).values.abs().sum() > 0
     )
 
 

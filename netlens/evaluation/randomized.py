@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 
-def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of `network` in eval mode, randomised as by `randomise_`."""
-    return randomise_(copy.deepcopy(network), seed)
+def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy of `network` in eval mode, randomized as by `randomize_`."""
+    return randomize_(copy.deepcopy(network), seed)
 
 
-def randomise_(network: nn.Module, seed: int = 0) -> nn.Module:
+def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
     """Give `network` itself, set to eval mode, random parameters and buffers at scales that keep activations alive.
 
     Weights are normal with variance 2 / fan-in; biases, shifts and running means are not 0, scales and running

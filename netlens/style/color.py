@@ -1,4 +1,4 @@
-"""Keeping the colours of the content: the style recoloured before, or only the luminance taken after."""
+"""Keeping the colors of the content: the style recolored before, or only the luminance taken after."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.visualization.params.colour import grey
+from netlens.visualization.params.color import gray
 
-COLOURS = ("style", "luminance", "match", "histogram")
-"""Whose colours the picture gets: the style's, or the content's in one of three ways."""
+COLORS = ("style", "luminance", "match", "histogram")
+"""Whose colors the picture gets: the style's, or the content's in one of three ways."""
 
-_LEAST = 1e-6  # variance, of colours that hardly vary
+_LEAST = 1e-6  # variance, of colors that hardly vary
 
 
-def recoloured(style: Tensor, content: Tensor, colour: str) -> Tensor:
-    """The style (1, C, H, W) as it is to be looked at: with the colours of the content where these are to stay."""
-    if colour == "style":
+def recolored(style: Tensor, content: Tensor, color: str) -> Tensor:
+    """The style (1, C, H, W) as it is to be looked at: with the colors of the content where these are to stay."""
+    if color == "style":
         return style
-    if colour == "match":
+    if color == "match":
         return matched_moments(style, content).clamp(0, 1)
-    if colour == "histogram":
+    if color == "histogram":
         return matched_histogram(style, content)
-    if colour == "luminance":
-        return matched_moments(grey(style), grey(content)).clamp(0, 1)
-    raise NetLensError(f"colour is one of {', '.join(COLOURS)}, not {colour!r}.")
+    if color == "luminance":
+        return matched_moments(gray(style), gray(content)).clamp(0, 1)
+    raise NetLensError(f"color is one of {', '.join(COLORS)}, not {color!r}.")
 
 
 def matched_moments(style: Tensor, content: Tensor) -> Tensor:
-    """The style with the mean and the covariance of the content's colours, by the linear map that moves them least.
+    """The style with the mean and the covariance of the content's colors, by the linear map that moves them least.
 
     Gatys et al. 2016, https://arxiv.org/abs/1606.05897; Monge's map between Gaussians keeps hues as near as can be.
     """
@@ -63,16 +63,16 @@ def with_chroma_of(pictures: Tensor, content: Tensor) -> Tensor:
 
     Where a luminance is too bright or too dark for its chroma to be shown, it is the nearest that is not.
     """
-    chroma = content - grey(content)
+    chroma = content - gray(content)
     low, high = -chroma.amin(1, keepdim=True), 1 - chroma.amax(1, keepdim=True)
-    return torch.minimum(torch.maximum(grey(pictures), low), high) + chroma
+    return torch.minimum(torch.maximum(gray(pictures), low), high) + chroma
 
 
 def _moments(pictures: Tensor) -> tuple[Tensor, Tensor]:
     pixels = pictures[0].flatten(1)
     mean = pixels.mean(1)
-    centred = pixels - mean[:, None]
-    return mean, centred @ centred.T / pixels.shape[1]
+    centered = pixels - mean[:, None]
+    return mean, centered @ centered.T / pixels.shape[1]
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

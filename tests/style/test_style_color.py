@@ -1,11 +1,11 @@
-"""Colours of the content: chroma kept exactly, moments matched exactly, histograms matched exactly."""
+"""Colors of the content: chroma kept exactly, moments matched exactly, histograms matched exactly."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from netlens.style.colour import matched_histogram, matched_moments, recoloured, with_chroma_of
-from netlens.visualization.params.colour import grey
+from netlens.style.color import matched_histogram, matched_moments, recolored, with_chroma_of
+from netlens.visualization.params.color import gray
 
 
 def pictures(seed, height, width):
@@ -23,11 +23,11 @@ CONTENT, STYLE = pictures(0, 12, 15), pictures(1, 9, 11)
 def test_chroma_is_kept_exactly_and_the_picture_can_be_shown():
     luminance = pictures(2, 12, 15)
     kept = with_chroma_of(luminance, CONTENT)
-    assert_close(kept - grey(kept), CONTENT - grey(CONTENT), rtol=0, atol=1e-12)
+    assert_close(kept - gray(kept), CONTENT - gray(CONTENT), rtol=0, atol=1e-12)
     assert kept.min() >= -1e-12 and kept.max() <= 1 + 1e-12
     inside = (kept > 0.01).all(1) & (kept < 0.99).all(1)
     assert inside.any()
-    assert_close(grey(kept)[:, 0][inside], grey(luminance)[:, 0][inside], rtol=0, atol=1e-12)
+    assert_close(gray(kept)[:, 0][inside], gray(luminance)[:, 0][inside], rtol=0, atol=1e-12)
     assert_close(with_chroma_of(CONTENT, CONTENT), CONTENT, rtol=0, atol=1e-12)
 
 
@@ -40,7 +40,7 @@ def test_mean_and_covariance_become_those_of_the_content():
     assert_close(matched_moments(CONTENT, CONTENT), CONTENT, rtol=1e-9, atol=1e-9)
 
 
-def test_a_style_of_one_colour_takes_the_mean_colour():
+def test_a_style_of_one_color_takes_the_mean_color():
     plain = matched_moments(torch.full((1, 3, 4, 4), 0.7, dtype=torch.float64), CONTENT)
     assert_close(plain, CONTENT.mean((2, 3), keepdim=True).expand_as(plain))
 
@@ -57,11 +57,11 @@ def test_histograms_become_those_of_the_content_and_the_order_stays():
     assert_close(mine, theirs, rtol=0, atol=0.02)
 
 
-def test_style_colours_are_left_alone_and_luminance_is_grey():
-    assert recoloured(STYLE, CONTENT, "style") is STYLE
-    assert recoloured(STYLE, CONTENT, "luminance").shape[1] == 1
+def test_style_colors_are_left_alone_and_luminance_is_gray():
+    assert recolored(STYLE, CONTENT, "style") is STYLE
+    assert recolored(STYLE, CONTENT, "luminance").shape[1] == 1
     with pytest.raises(Exception, match="sepia"):
-        recoloured(STYLE, CONTENT, "sepia")
+        recolored(STYLE, CONTENT, "sepia")
 
 
 def test_a_plain_ground_stays_plain():

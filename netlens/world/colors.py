@@ -1,4 +1,4 @@
-"""Random colours of a given brightness; hue carries no information in the little world, brightness makes contrast."""
+"""Random colors of a given brightness; hue carries no information in the little world, brightness makes contrast."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
 
 
-def colour(rng: np.random.Generator, luma: float, saturation: float) -> Field:
-    """An RGB colour of any hue whose brightness is `luma`, as saturated as asked or as the RGB cube allows."""
+def color(rng: np.random.Generator, luma: float, saturation: float) -> Field:
+    """An RGB color of any hue whose brightness is `luma`, as saturated as asked or as the RGB cube allows."""
     phases = rng.uniform(0, 2 * math.pi) + np.array([0, 2, 4]) * (math.pi / 3)
     hue = np.cos(phases).astype(np.float32)
     hue -= LUMA @ hue  # moving along this direction leaves the brightness as it is
@@ -23,7 +23,7 @@ def colour(rng: np.random.Generator, luma: float, saturation: float) -> Field:
 
 
 def contrasting(rng: np.random.Generator) -> tuple[Field, Field]:
-    """A light and a dark colour of independent hues, in random order."""
-    light = colour(rng, rng.uniform(0.65, 0.92), rng.uniform(0.2, 0.8))
-    dark = colour(rng, rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.8))
+    """A light and a dark color of independent hues, in random order."""
+    light = color(rng, rng.uniform(0.65, 0.92), rng.uniform(0.2, 0.8))
+    dark = color(rng, rng.uniform(0.08, 0.3), rng.uniform(0.2, 0.8))
     return (light, dark) if rng.random() < 0.5 else (dark, light)
