@@ -173,10 +173,20 @@ def _options_of(cls: Any) -> tuple[Option, ...]:
     found = []
     for one in fields(cls):
         if one.init:
-            limits, text = one.metadata.get(_MARK, (ANY, ""))
+            limits, text = _declared(cls, one.name)
             default = one.default if one.default_factory is MISSING else one.default_factory()
             found.append(Option(one.name, kinds.get(one.name, Any), default, limits, text))
     return tuple(found)
+
+
+def _declared(cls: Any, name: str) -> tuple[Limits, str]:
+    """The limits and the help of a field; a class that only changes a default keeps those of its base."""
+    for base in cls.__mro__:
+        own = vars(base).get("__dataclass_fields__", {})
+        if name in own and _MARK in own[name].metadata:
+            limits, text = own[name].metadata[_MARK]
+            return limits, text
+    return ANY, ""
 
 
 def check(instance: Any) -> None:

@@ -16,6 +16,7 @@ SOURCES = sorted([*ROOT.glob("netlens/**/*.py"), *ROOT.glob("adapters/*.py")])
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
     ("errors", "silence", "files"),
+    ("options",),
     ("heatmaps", "images", "classes"),
     ("preprocessing",),
     ("weights",),
