@@ -491,8 +491,12 @@ def _several(text: str, item: Any, between: str) -> Any:
 
 
 def _weights(text: str, item: Any, between: str) -> Any:
-    pairs = [part.rpartition(":") for part in text.split(between)]
-    if not all(colon for _, colon, _ in pairs):
+    """A mapping from names to values, of which those that are not given are 1: `layer2,layer3:0.5`."""
+    parts = text.split(between)
+    if ":" not in text:
         return MISSING
-    weights = {name.strip(): _value(value.strip(), item, between) for name, _, value in pairs}
-    return MISSING if MISSING in weights.values() or len(weights) < len(pairs) else weights
+    pairs = [part.rpartition(":") if ":" in part else (part, ":", "1") for part in parts]
+    weights = {name.strip(): _read(value.strip(), item, between) for name, _, value in pairs}
+    if len(weights) < len(pairs):
+        raise NetLensError(f"a name is given twice in {text!r}.")
+    return weights

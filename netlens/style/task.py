@@ -13,7 +13,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
-from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
+from netlens.style.choices import PARAMS, STATISTICS, shares, weighed
 from netlens.style.color import recolored, with_chroma_of
 from netlens.style.layers import default_layers
 from netlens.style.losses import Look, content_loss, style_loss, value_at
@@ -100,7 +100,7 @@ class Task:
         parts = shares(options.style_weights, len(styles))
         looks = [Look(sight(s), part, *masks) for s, part, masks in zip(styles, parts, self.masks, strict=True)]
         statistic = options.statistic
-        statistic = chosen("statistic", statistic, STATISTICS)() if isinstance(statistic, str) else statistic
+        statistic = STATISTICS[statistic]() if isinstance(statistic, str) else statistic
         losses = {}
         if options.content_weight:
             losses["content"] = content_loss(self.flat, seen, self.content_layers, options.loss)
@@ -169,7 +169,7 @@ class Stage:
         """What to optimize: from where the stage before ended, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
-        base = chosen("param", options.param, PARAMS) if isinstance(options.param, str) else options.param
+        base = PARAMS[options.param] if isinstance(options.param, str) else options.param
         if before is None and isinstance(options.start, str) and options.start == "noise":
             made = base() if isinstance(base, type) else base
             return replace(made, size=size, batch=1, channels=self.content.shape[1], seed=options.seed)

@@ -29,7 +29,7 @@ OTHERS = {
     "a sigmoid": lambda part, x: torch.sigmoid(x),
     "a clamp elsewhere": lambda part, x: x.clamp(-1, 1e3).clamp(max=5.0),
 }
-METHODS = [GuidedBackprop(), InputGradient(guided=True), Deconvolution(), GuidedGradCAM()]
+METHODS = [GuidedBackprop(), Deconvolution(), GuidedGradCAM()]
 
 
 class Whole(nn.Module):

@@ -76,7 +76,7 @@ def _covariance(size: int, cells: int, probability: float) -> Tensor:
 def test_a_linear_network_has_the_expected_values(probability):
     flat, x, weight, bias = _linear()
     n = 4000
-    method = RISE(n, 3, probability, chunk=n)
+    method = RISE(n, 3, probability)
     values = method(flat, x, logit(1)).values
     part = weight * x
     mean = probability * part.sum(1, keepdim=True) + bias
@@ -84,7 +84,7 @@ def test_a_linear_network_has_the_expected_values(probability):
     masks = torch.stack([shifted(0, i, (9,), 3, probability) for i in range(n)])
     terms = (masks @ part.T + bias)[..., None] * masks[:, None] / probability
     assert ((values - expected).abs() < 4.5 * terms.std(0) / n**0.5).all()
-    centered = RISE(n, 3, probability, centered=True, chunk=n)(flat, x, logit(1)).values
+    centered = RISE(n, 3, probability, centered=True)(flat, x, logit(1)).values
     assert ((centered - (expected - mean)).abs() < 4.5 * terms.std(0) / n**0.5).all()
     # which cells count is the order of their covariances, and the offset is gone
     assert torch.corrcoef(torch.stack([centered[0], (expected - mean)[0]]))[0, 1] > 0.99
