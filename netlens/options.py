@@ -39,6 +39,7 @@ T = TypeVar("T")
 Number = int | float
 
 _MARK = "netlens option"
+_FEW = 9  # names beyond it are too many to list
 _UNIONS = (Union, UnionType)
 _NAMED: dict[type, Mapping[str, type]] = {}
 
@@ -111,6 +112,18 @@ class Option:
         'a whole number, a finite number or None'
         """
         return _said(self.kind, Limits(choices=self.limits.choices))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names that it may be given by; none where any name is possible, or very many are."""
+        if self.limits.choices:
+            return self.limits.choices
+        for kind in (self.kind, *get_args(self.kind)):
+            if get_origin(kind) is Literal:
+                return tuple(get_args(kind))
+            if len(_NAMED.get(kind, ())) in range(1, _FEW):
+                return tuple(_NAMED[kind])
+        return ()
 
     def read(self, text: str, between: str = "/") -> Any:
         """The value that a text means, unchecked; the items of a list stand between `between`."""
@@ -425,6 +438,8 @@ def _said(kind: Any, limits: Limits) -> str:
         return "a function"
     if kind in (int, float):
         return f"a {'whole' if kind is int else 'finite'} number{limits.phrase}"
+    if len(_NAMED.get(kind, ())) in range(1, _FEW):
+        return f"a {kind.__name__} ({', '.join(_NAMED[kind])})"
     words = {bool: "True or False", str: "a name", NoneType: "None", Any: "any object"}
     name = str(getattr(kind, "__name__", kind))
     return words.get(kind, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
@@ -467,7 +482,7 @@ def _value(text: str, kind: Any, between: str) -> Any:
     choice = inner[0] if origin is type else kind
     if choice in _NAMED:
         name, _, options = text.partition(":")
-        if name not in _NAMED[choice]:
+        if name not in _NAMED[choice] or (origin is type and options):
             return MISSING
         return _NAMED[choice][name] if origin is type else parse(_NAMED[choice][name], options)
     return text if kind is str or kind is Any or origin is Literal else MISSING

@@ -68,8 +68,8 @@ def _flag(one: Option, default: str | None) -> click.Option:
 
 def _metavar(one: Option) -> str:
     kinds = [kind for kind in (get_args(one.kind) or (one.kind,)) if kind is not type(None)]
-    if one.limits.choices:
-        return "|".join(one.limits.choices)
+    if one.choices:
+        return "|".join(one.choices)
     origins = [get_origin(kind) for kind in kinds]
     if Mapping in origins:
         return "A,B:WEIGHT,..."

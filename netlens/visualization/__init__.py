@@ -9,10 +9,10 @@ from netlens.visualization import transforms
 from netlens.visualization.atlas import Atlas, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
 from netlens.visualization.dataset import Examples, most_exciting
-from netlens.visualization.dream import Dreaming, dream, zoom
+from netlens.visualization.dream import Dreaming, Zooming, dream, zoom
 from netlens.visualization.dreamer import NetDreamer
 from netlens.visualization.gradients import LaplacianSmoothing, normalized
-from netlens.visualization.invert import caricature, invert
+from netlens.visualization.invert import Caricaturing, Inverting, caricature, invert
 from netlens.visualization.optvis import OptVis
 from netlens.visualization.params import (
     CPPN,
@@ -35,12 +35,14 @@ __all__ = [
     "Alpha",
     "Atlas",
     "Callback",
+    "Caricaturing",
     "Cosine",
     "Dreaming",
     "Examples",
     "Fourier",
     "Frames",
     "FromImage",
+    "Inverting",
     "LaplacianSmoothing",
     "Maco",
     "Moment",
@@ -53,6 +55,7 @@ __all__ = [
     "Schedule",
     "Shared",
     "Steps",
+    "Zooming",
     "activation_atlas",
     "caricature",
     "cropped",
