@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 import click
 
-from netlens.options import Option, options_of, spelled
+from netlens.options import Option, options_of, read, spelled
 
 Flags = Callable[[], Iterable[click.Parameter]]
 
@@ -50,7 +50,7 @@ def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a class among what the command line gave, read; those that nobody gave stay out."""
     by_name = {one.name: one for one in options_of(cls)}
     return {
-        name: by_name[name].read(value, between=",") if isinstance(value, str) else value
+        name: read(by_name[name], value, between=",") if isinstance(value, str) else value
         for name, value in values.items()
         if name in by_name and value is not None
     }

@@ -194,7 +194,7 @@ def test_occlusion_slides_over_the_maps_of_a_layer_whatever_their_layout(cases):
 def test_a_window_is_a_positive_number_or_a_pair(cases):
     case = cases["plain"]
     for wrong in (0, (3, 4, 5), (2, -1)):
-        with pytest.raises(NetLensError, match="window must be a positive number, or 2 of them"):
+        with pytest.raises(NetLensError, match=r"window is .*, but must be a whole number of at least 1"):
             Occlusion(window=wrong)(case.flat, case.x, logit(0))
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -108,6 +107,6 @@ def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tupl
 
 def _pair(value: int | Sequence[int], n: int, name: str) -> tuple[int, ...]:
     pair = tuple(value) if isinstance(value, Sequence) else (value,) * n
-    if len(pair) != n or any(not isinstance(side, Integral) or side < 1 for side in pair):
-        raise NetLensError(f"{name} must be a positive number, or {n} of them, not {value!r}.")
+    if len(pair) != n:
+        raise NetLensError(f"Occlusion: {name} is {value!r}, but must be a whole number of at least 1, or {n} of them.")
     return pair

@@ -18,8 +18,8 @@ from netlens.visualization.params.spectrum import falling, of_picture, to_pictur
 class Fourier(Invertible):
     """Each wave is optimized by itself, scaled so that one step moves long waves as much more as photographs do.
 
-    The parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture; four
-    of the imaginary parts at most (of the mean and the fastest waves) are nothing in a real picture.
+    The parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture. At
+    most four of the imaginary parts (of the mean and the fastest waves) have no effect on a real picture.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """

@@ -84,7 +84,7 @@ def test_vectors_are_no_images(cases):
     case = cases["vectors"]
     with pytest.raises(NotApplicable, match=r"'input' gives \(3, 9\). Take IntegratedGradients"):
         BlurIntegratedGradients()(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="max_sigma must be above 0"):
+    with pytest.raises(NetLensError, match="max_sigma is 0, but must be a finite number above 0"):
         BlurIntegratedGradients(max_sigma=0)(cases["plain"].flat, cases["plain"].x, logit(0))
 
 

@@ -180,6 +180,6 @@ def test_a_distribution_of_baselines_has_the_shape_of_inputs(cases):
     case = cases["plain"]
     with pytest.raises(NetLensError, match=r"baselines of shape \(3, 15\) are no distribution .* \(m, 3, 15, 20\)"):
         GradientShap(baselines=torch.zeros(3, 15))(case.flat, case.x, logit(0))
-    for wrong in (GradientShap(0), GradientShap(noise_level=-1)):
-        with pytest.raises(NetLensError, match="n_samples must be"):
-            wrong(case.flat, case.x, logit(0))
+    for name, value in (("n_samples", 0), ("noise_level", -1)):
+        with pytest.raises(NetLensError, match=f"{name} is {value}, but must be"):
+            GradientShap(**{name: value})

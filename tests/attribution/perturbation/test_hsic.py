@@ -117,7 +117,7 @@ def test_a_constant_depends_on_nothing(cases):
 
 def test_options_out_of_range_are_refused(cases):
     case = cases["plain"]
-    with pytest.raises(NetLensError, match="n_masks must be at least 2"):
+    with pytest.raises(NetLensError, match="n_masks is 1, but must be a whole number of at least 2"):
         HSICAttribution(1)(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="grid_size must be at least 1"):
+    with pytest.raises(NetLensError, match="grid_size is -2, but must be a whole number of at least 1"):
         HSICAttribution(grid_size=-2)(case.flat, case.x, logit(0))

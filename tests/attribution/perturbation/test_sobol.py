@@ -122,9 +122,9 @@ def test_the_points_are_those_of_one_sequence_and_are_uniform():
 
 def test_options_out_of_range_are_refused(cases):
     case = cases["plain"]
-    with pytest.raises(NetLensError, match="n_samples must be at least 2"):
+    with pytest.raises(NetLensError, match="n_samples is 1, but must be a whole number of at least 2"):
         SobolAttribution(1)(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="grid_size must be at least 1"):
+    with pytest.raises(NetLensError, match="grid_size is 0, but must be a whole number of at least 1"):
         SobolAttribution(grid_size=0)(case.flat, case.x, logit(0))
     with pytest.raises(NetLensError, match="grid_size makes 22500 cells, but a Sobol sequence serves 10600"):
         designs(2, 22500, 0)
