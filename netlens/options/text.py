@@ -122,14 +122,13 @@ def _read(text: str, kind: Any, between: str) -> Any:
 def _value(text: str, kind: Any, between: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in UNIONS:
-        # a name may be any text, so it is tried last; only a list of several items comes before it
-        for one in sorted(inner, key=lambda one: (_is_list(one) and not _is_several(text, between), one is str)):
+        for one in sorted(inner, key=lambda one: _turn(one, text, between)):
             value = _value(text, one, between)
             if value is not MISSING:
                 return value
         return MISSING
-    if kind is NoneType:
-        return None if text.lower() == "none" else MISSING
+    if kind in (NoneType, Any) and text.lower() == "none":
+        return None
     if kind is bool:
         return {"yes": True, "true": True, "no": False, "false": False}.get(text.lower(), MISSING)
     if kind in (int, float):
@@ -150,12 +149,14 @@ def _value(text: str, kind: Any, between: str) -> Any:
     return text if kind is str or kind is Any or origin is Literal else MISSING
 
 
-def _is_list(kind: Any) -> bool:
-    return get_origin(kind) in (Sequence, tuple, list)
-
-
-def _is_several(text: str, between: str) -> bool:
-    return between in text or all(part.strip().isdecimal() for part in text.lower().split("x"))
+def _turn(kind: Any, text: str, between: str) -> int:
+    """When a kind is tried: any text may be a name, so a name comes late, and a list of one item after it."""
+    if kind is str:
+        return 2
+    if get_origin(kind) in (Sequence, tuple, list):
+        several = between in text or all(part.strip().isdecimal() for part in text.lower().split("x"))
+        return 1 if several else 3
+    return 0 if get_origin(kind) is Mapping else 1
 
 
 def _several(text: str, item: Any, between: str) -> Any:

@@ -62,9 +62,7 @@ class Inverting(FromNoise):
 class Caricaturing(FromNoise):
     """How a caricature goes."""
 
-    cosine_power: float = option(
-        1.0, least=0, help="How much the direction of the activation counts beside its length."
-    )
+    cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
 
 
 def invert(

@@ -184,9 +184,7 @@ def test_jitter_leaves_the_picture_in_its_place(flat, image):
 def test_same_seed_same_bits_and_nothing_else_is_touched(flat, image):
     before, state = image.clone(), torch.get_rng_state()
     np_state = np.random.get_state()[1].copy()
-    one, again, other = (
-        dream(flat, image, "3", octaves=2, steps=2, seed=seed, progress=False) for seed in (5, 5, 6)
-    )
+    one, again, other = (dream(flat, image, "3", octaves=2, steps=2, seed=seed, progress=False) for seed in (5, 5, 6))
     assert torch.equal(one.images, again.images) and not torch.equal(one.images, other.images)
     assert torch.equal(image, before) and torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == np_state).all()
@@ -255,7 +253,7 @@ def test_errors(flat, image):
         dream(flat, image, "3", scale=1, progress=False)
     with pytest.raises(NetLensError, match="no option 'octave'"):
         dream(flat, image, "3", octave=2, progress=False)
-    with pytest.raises(NetLensError, match="32 pixels"):
+    with pytest.raises(NetLensError, match="tile is 8, but must be a whole number from 32"):
         dream(flat, image, "3", tile=8, progress=False)
     with pytest.raises(NetLensError, match="leave nothing"):
         dream(flat, image, "3", tile=64, overlap=32, octaves=1, progress=False)

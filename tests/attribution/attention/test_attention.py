@@ -325,7 +325,7 @@ def test_layers_and_heads_that_are_not_there(cases):
         (lambda: AttentionMap(2), "has 2 attention maps, and no layer 2"),
         (
             lambda: AttentionMap("encoder.layers.encoder_layer_7"),
-            "names no attention map; those of visiontransformer are",
+            "names no attention map; those of",
         ),
         (lambda: AttentionMap(head=2), "has no head 2; its heads are 0 to 1"),
         (lambda: AttentionRollout("median"), "fusion is 'median', but must be one of 'mean', 'max', 'min'"),
