@@ -25,7 +25,7 @@ ROWS = [
     ("predictions",),
     ("results", "show"),
     ("attribution", "visualization"),
-    ("evaluation", "style"),
+    ("evaluation",),
     ("zoo",),
     ("lens",),
     ("cli",),

@@ -16,7 +16,7 @@ from netlens.errors import NetLensError
 
 
 def _flags() -> list[click.Option]:
-    from netlens.style import StyleTransfer
+    from netlens.visualization.style import StyleTransfer
 
     return flags_of(StyleTransfer, leave_out=["stop"])
 
@@ -48,7 +48,7 @@ def stylize(
     """Paint CONTENT in the style of one picture or several."""
     source = click.get_current_context().get_parameter_source("model")
     with reported():
-        from netlens.style import StyleTransfer
+        from netlens.visualization.style import StyleTransfer
 
         options = given(StyleTransfer, settings)
         if batch is not None:
@@ -75,8 +75,8 @@ def _one(
     settings: dict[str, Any],
 ) -> None:
     from netlens.images import format_of, save
-    from netlens.style import from_settings
-    from netlens.style.choices import STARTS
+    from netlens.visualization.style import from_settings
+    from netlens.visualization.style.choices import STARTS
 
     transfer = from_settings(settings)
     start = () if transfer.start in STARTS else (transfer.start,)
@@ -94,8 +94,8 @@ def _one(
 
 
 def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> None:
-    from netlens.style import Batch, contact_sheet
-    from netlens.style.jobs import SHEET
+    from netlens.visualization.style import Batch, contact_sheet
+    from netlens.visualization.style.jobs import SHEET
     from netlens.zoo import BUNDLED, open_network
 
     batch, outcomes = Batch.read(file, model, weights), []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from netlens.visualization import transforms
 from netlens.visualization.atlas import Atlas, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
@@ -28,6 +25,7 @@ from netlens.visualization.params import (
     over,
 )
 from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
+from netlens.visualization.style import StyleTransfer, stylize
 from netlens.visualization.transforms import cropped, standard
 
 __all__ = [
@@ -55,6 +53,7 @@ __all__ = [
     "Schedule",
     "Shared",
     "Steps",
+    "StyleTransfer",
     "Zooming",
     "activation_atlas",
     "caricature",
@@ -70,10 +69,3 @@ __all__ = [
     "transforms",
     "zoom",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "stylize":
-        raise AttributeError(f"module 'netlens.visualization' has no attribute {name!r}")
-    # style is built on this package, which therefore loads it only when it is asked for
-    return importlib.import_module("netlens.style").stylize

@@ -13,11 +13,11 @@ from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
-from netlens.style import STATISTICS, Below, StyleTransfer, stylize
-from netlens.style.losses import Look, Rooted, content_loss, style_loss, value_at
-from netlens.style.sight import Sight, mask_of
-from netlens.style.task import Task
 from netlens.visualization import Fourier, Frames
+from netlens.visualization.style import STATISTICS, Below, StyleTransfer, stylize
+from netlens.visualization.style.losses import Look, Rooted, content_loss, style_loss, value_at
+from netlens.visualization.style.sight import Sight, mask_of
+from netlens.visualization.style.task import Task
 
 LAYERS = "1", "4"
 PLAIN = {

@@ -14,10 +14,10 @@ from netlens import images
 from netlens.errors import NetLensError
 from netlens.files import LONGEST_NAME
 from netlens.options import known
-from netlens.style.choices import STARTS, shares
-from netlens.style.settings import as_settings, from_settings
-from netlens.style.sight import extent, mask_of, style_side
-from netlens.style.transfer import StyleTransfer
+from netlens.visualization.style.choices import STARTS, shares
+from netlens.visualization.style.settings import as_settings, from_settings
+from netlens.visualization.style.sight import extent, mask_of, style_side
+from netlens.visualization.style.transfer import StyleTransfer
 
 _NETWORK = ("model", "weights")
 _PAIR = ("name", "content", "style", "content_mask", "style_mask")

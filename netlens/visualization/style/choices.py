@@ -11,8 +11,8 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
-from netlens.visualization import Fourier, Pixel, Pyramid
 from netlens.visualization.ascent import MakeOptimizer
+from netlens.visualization.params import Fourier, Pixel, Pyramid
 from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.transforms import CenterCrop, Chain, Jitter, Pad, Transform, standard
 

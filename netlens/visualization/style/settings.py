@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netlens.options import checked, known, options_of
-from netlens.style.transfer import StyleTransfer
+from netlens.visualization.style.transfer import StyleTransfer
 
 NAMES = tuple(one.name for one in options_of(StyleTransfer) if one.name != "stop")
 """What can be set by plain names and numbers: all options of a style transfer but `stop`."""

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from netlens.errors import NetLensError
-from netlens.style import Batch
-from tests.style.batches import SETTINGS, batch_file, write
+from netlens.visualization.style import Batch
+from tests.visualization.style.batches import SETTINGS, batch_file, write
 
 
 @pytest.fixture
