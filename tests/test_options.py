@@ -1,13 +1,13 @@
 """Laws of options: each has help, its default passes its own check, what is out of bounds is refused, texts are read.
 
-`python -m tests.test_options` writes the tables of options in docs/methods.md anew.
+`python -m tests.test_options` writes the tables of options in docs/methods.md and docs/visualization.md anew.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import isabstract
 from pathlib import Path
@@ -30,7 +30,7 @@ from netlens.visualization.params import PARAMS, FromImage, Shared
 from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.style import StyleTransfer
 
-PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
+DOCS = Path(__file__).parents[1] / "docs"
 TRANSFORMS = [
     made
     for name in transforms.__all__
@@ -41,6 +41,10 @@ TRANSFORMS = [
 OTHERS = [StyleTransfer, Dreaming, Zooming, Inverting, Caricaturing, NetDreamer, FromImage, Shared]
 CLASSES = [*METHODS.values(), *PARAMS.values(), *TRANSFORMS, *OTHERS, Cosine, Plateau, Schedule, Steps]
 CLASSES.append(LaplacianSmoothing)
+DESCRIBED = {
+    "methods.md": METHODS,
+    "visualization.md": {cls.__name__: cls for cls in (*OTHERS, *PARAMS.values(), *TRANSFORMS)},
+}
 # what an option without a default is given, so that another one can be looked at
 NEEDED: dict[type, dict[str, Any]] = {
     transforms.Jitter: {"pixels": 4},
@@ -232,18 +236,20 @@ def test_the_seeds_name_of_guided_backprop_stays() -> None:
     assert torch.equal(lens.input_gradient().values.abs(), lens.saliency().values)
 
 
-def test_the_tables_of_the_docs_are_those_of_the_classes() -> None:
-    (found,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", PAGE.read_text(), flags=re.DOTALL)
-    assert found == tables(), "run python -m tests.test_options"
+@pytest.mark.parametrize("page", ["methods.md", "visualization.md"])
+def test_the_tables_of_the_docs_are_those_of_the_classes(page: str) -> None:
+    text = (DOCS / page).read_text()
+    (found,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", text, flags=re.DOTALL)
+    assert found == tables(DESCRIBED[page]), "run python -m tests.test_options"
 
 
-def tables() -> str:
-    """The options of all methods in Markdown; methods of the same options share a table."""
+def tables(classes: Mapping[str, type]) -> str:
+    """The options of classes in Markdown; classes of the same options share a table."""
     groups: dict[tuple[Any, ...], list[str]] = {}
-    for name, method in METHODS.items():
-        groups.setdefault(tuple(table(method)), []).append(name)
+    for name, cls in classes.items():
+        groups.setdefault(tuple(table(cls)), []).append(name)
     plain = ", ".join(f"`{name}`" for name in groups.pop((), []))
-    parts = [f"Without options: {plain}."]
+    parts = [f"Without options: {plain}."] if plain else []
     for rows, names in groups.items():
         lines = ["| option | type | default | bounds | |", "|---|---|---|---|---|"]
         lines += [f"| `{r.name}` | {r.type} | {r.default} | {r.bounds} | {r.help} |" for r in rows]
@@ -265,4 +271,5 @@ def _file(method: type) -> str:
 
 
 if __name__ == "__main__":
-    write_between(PAGE, "options", tables())
+    for page, classes in DESCRIBED.items():
+        write_between(DOCS / page, "options", tables(classes))
