@@ -31,12 +31,7 @@ class Option:
 
     @property
     def words(self) -> str:
-        """The type, in few words.
-
-        >>> [option.words for option in options_of(Limits)]
-        ['whole number, number, none', 'whole number, number, none', 'whole number, number, none', \
-'whole number, number, none', 'list of names']
-        """
+        """The type, in few words."""
         return short(self.kind, self.limits)
 
     @property

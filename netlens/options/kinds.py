@@ -20,10 +20,16 @@ def named(kind: type, names: Mapping[str, type]) -> None:
 
 
 def said(kind: Any, limits: Limits) -> str:
+    """What a value must be, for an error.
+
+    >>> said(int | Sequence[int] | None, Limits(least=1))
+    'a whole number of at least 1, None or a list, each a whole number of at least 1'
+    """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in UNIONS:
-        # what may be anything else as well is told last
-        *some, last = dict.fromkeys(said(one, limits) for one in inner)
+        # a list comes last, so that what its items must be ends the sentence
+        kinds = sorted(inner, key=lambda one: get_origin(one) in (Sequence, tuple, list, Mapping))
+        *some, last = dict.fromkeys(said(one, limits) for one in kinds)
         return f"{', '.join(some)} or {last}" if some else last
     if origin is Literal or (kind is str and limits.choices):
         return f"one of {', '.join(map(repr, inner if origin is Literal else limits.choices))}"
@@ -47,7 +53,11 @@ def said(kind: Any, limits: Limits) -> str:
 
 
 def short(kind: Any, limits: Limits) -> str:
-    """A type in few words, for a table."""
+    """A type in few words, for a table.
+
+    >>> short(int | Sequence[int] | None, Limits(least=1))
+    'whole number, list of whole numbers, none'
+    """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in UNIONS:
         return ", ".join(dict.fromkeys(short(one, limits) for one in inner))

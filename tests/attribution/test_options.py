@@ -59,7 +59,7 @@ def test_an_option_of_a_wrong_type_is_refused_by_name(name, network):
     [
         (
             lambda: GradCAM(layer=1.5),
-            "GradCAM: layer is 1.5, but must be a name, a whole number, a list, each a name or a whole",
+            "GradCAM: layer is 1.5, but must be a name, a whole number, None or a list, each a name or a whole number",
         ),  # type: ignore[arg-type]
         (lambda: GradCAM(layer=[]), "names no layer; give at least one"),
         (lambda: GradCAM(fusion="sum"), "fusion is 'sum', but must be one of 'mean', 'max', 'product'"),  # type: ignore[arg-type]

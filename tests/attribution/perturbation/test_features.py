@@ -261,7 +261,7 @@ def test_a_mask_that_does_not_fit_is_refused(cases):
         (torch.zeros(3, 15, 21, dtype=torch.long), r"shape \(3, 15, 21\) does not broadcast .* \(3, 3, 15, 20\)"),
         (torch.zeros(1, 3, 3, 15, 20, dtype=torch.long), "does not broadcast"),
         (torch.zeros(15, 20), "tensor of integers .* not torch.float32"),
-        ([[0, 1]], "tensor of integers .* not list"),
+        ([[0, 1]], "feature_mask is .*, but must be a Tensor or None"),
     ):
         with pytest.raises(NetLensError, match=message):
             FeatureAblation(wrong)(case.flat, case.x, logit(0))
