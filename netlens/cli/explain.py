@@ -33,8 +33,8 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
     default=[DEFAULT_METHODS],
     multiple=True,
     metavar="A,B:OPTION=VALUE,...|all",
-    help="What to explain with; may be given several times. Options follow a colon, and a list has slashes between its "
-    "items: occlusion:window=32x16,stride=8,extremal_perturbation:areas=0.05/0.1. See `netlens methods NAME`.",
+    help="What to explain with; may be given several times. Options follow a colon, slashes separate items of a list; "
+    "`netlens methods NAME` lists them.",
 )
 @click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
 @click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
@@ -60,6 +60,7 @@ def explain(
     \b
     netlens explain photo.jpg --method grad_cam,occlusion:window=32x16,stride=8
     netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5 --chunk 8
+    netlens explain photo.jpg --method saliency --method extremal_perturbation:areas=0.05/0.1,n_steps=100
     """
     with reported():
         from netlens.attribution import chunks_of
