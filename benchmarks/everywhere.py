@@ -28,9 +28,9 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.objectives import Record, layer
 from netlens.objectives.layers import channel_maps
-from netlens.style import stylize
-from netlens.style.layers import default_layers
 from netlens.visualization import NetDreamer, dream, invert
+from netlens.visualization.style import stylize
+from netlens.visualization.style.layers import default_layers
 from netlens.visualization.transforms import Chain
 from netlens.weights import build
 from netlens.world.scene import scene

@@ -20,9 +20,9 @@ from netlens.flat import FlatModel
 from netlens.images import load
 from netlens.results.render import Render
 from netlens.results.row import photograph, row
-from netlens.style import stylize
 from netlens.visualization import NetDreamer, activation_atlas, dream, invert
 from netlens.visualization.picture import picture_for
+from netlens.visualization.style import stylize
 
 PICTURES = Path("images/visualization")
 DEPTHS = ("features.2", "features.4", "features.7", "features.11", "features.14", "features.17")

@@ -37,7 +37,7 @@ FIXED = ("vit_b_32", "maxvit_t")  # networks that take images of one size only
 SIZE = 128
 FEW = {"n_steps": 3, "n_samples": 4, "n_masks": 8, "n_segments": 8, "window": 64, "stride": 64}
 # and what a random network has against a class is kept
-FEW |= {"n_channels": 16, "grid_size": 4, "chunk": 4, "relu": False}
+FEW |= {"n_channels": 16, "grid_size": 4, "relu": False}
 MARK = "methods"
 
 

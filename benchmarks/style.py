@@ -3,7 +3,7 @@
     python -m benchmarks.style CONTENT STYLE... [--model mobilenet_v2 --weights FILE] [--judge vgg11] [--size 192]
 
 For every style: the style and content losses of the finished 8-bit picture, on the network itself and on the judge, in
-units of `netlens.style`: the style loss is 1 at the content picture, the content loss 1 at a plain picture of the
+units of `StyleTransfer`: the style loss is 1 at the content picture, the content loss 1 at a plain picture of the
 content's mean color. The content is looked at in gray of the same mean and contrast, for the colors are those of the
 style. Besides the default it runs both optimizers, all parameterizations and statistics, other scales.
 A judge with random weights (seeded) knows nothing of what the optimized network likes.
@@ -20,13 +20,13 @@ from torch import Tensor
 
 from netlens.flat import FlatModel
 from netlens.images import load, to_pil
-from netlens.style import StyleTransfer
-from netlens.style.color import matched_moments
-from netlens.style.network import seeded
-from netlens.style.task import Task
 from netlens.visualization import FromImage
 from netlens.visualization.params.color import gray
 from netlens.visualization.params.from_image import colored
+from netlens.visualization.style import StyleTransfer
+from netlens.visualization.style.color import matched_moments
+from netlens.visualization.style.network import seeded
+from netlens.visualization.style.task import Task
 from netlens.zoo import open_network
 
 VARIANTS: dict[str, dict[str, Any]] = {

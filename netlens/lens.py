@@ -16,7 +16,6 @@ from netlens import objectives
 from netlens.attribution import METHODS, Attribution, Method, together
 from netlens.attribution.batch import output_of, owned
 from netlens.attribution.method import check_matches, configured, picture
-from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
 from netlens.flat import FlatModel
@@ -149,8 +148,6 @@ class NetLens:
         if not isinstance(method, (list, tuple)):
             return self._explained(configured(method, options), self.x, asked, wrt)
         methods = [configured(one, options) for one in method]
-        for one in methods:
-            check_options(one)  # before the run that they share
         with self._rounding(), together(methods, self.flat, self.x, asked, wrt) as x:
             return [self._explained(one, x, asked, wrt) for one in methods]
 
@@ -172,6 +169,12 @@ class NetLens:
 
         chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
         return panel(self.attribute(list(chosen)), **look)
+
+    def input_gradient(
+        self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"
+    ) -> Attribution:
+        """Explain by `InputGradient`; by `GuidedBackprop` where it is guided."""
+        return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
     def __getattr__(self, name: str) -> Callable[..., Attribution]:
         if name.startswith("_") or name not in METHODS:

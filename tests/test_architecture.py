@@ -15,6 +15,7 @@ BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
     ("errors", "silence", "files"),
+    ("options",),
     ("heatmaps", "images", "classes"),
     ("preprocessing",),
     ("weights",),
@@ -23,7 +24,7 @@ ROWS = [
     ("predictions",),
     ("results", "show"),
     ("attribution", "visualization"),
-    ("evaluation", "style"),
+    ("evaluation",),
     ("zoo",),
     ("lens",),
     ("cli",),

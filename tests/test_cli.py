@@ -62,6 +62,19 @@ def test_all_methods_run_on_the_bundled_network(photo: str) -> None:
     assert all(f"  {name}: " in result.output for name in METHODS)
 
 
+def test_methods_take_options_and_may_be_given_several_times(photo: str) -> None:
+    methods = ["--method", "saliency,occlusion:window=64x32,stride=64,grad_cam:relu=no", "--method", "eigen_cam"]
+    result = run("explain", photo, *methods, "--chunk", "2", "--layer", "trunk_output.block2", "-o", "a.png")
+    assert result.exit_code == 0, result.output
+    named = ["saliency", "occlusion:window=64x32,stride=64", "grad_cam:relu=no", "eigen_cam"]
+    assert [line.split()[0] for line in result.output.splitlines() if line.endswith(" s")][-4:] == [
+        f"{name}:" for name in named
+    ]
+    # the picture is that of the options
+    assert run("explain", photo, *methods[:2], "--method", "eigen_cam:centered=yes", "-o", "b.png").exit_code == 0
+    assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
+
+
 def test_target_and_layer_are_used(photo: str) -> None:
     result = run("explain", photo, "--method", "grad_cam", "--target", "star, striped", "-o", "a.png")
     failed(result, "star, striped")
@@ -78,6 +91,10 @@ def test_target_and_layer_are_used(photo: str) -> None:
         (["text.jpg"], ["text.jpg"]),
         (["photo.png", "--method", "gradcam"], ["'gradcam'", "'grad_cam'"]),
         (["photo.png", "--method", ","], ["no method"]),
+        (["photo.png", "--method", "occlusion:window=0"], ["Occlusion: window is 0, but must be"]),
+        (["photo.png", "--method", "occlusion:widow=8"], ["'widow'", "Closest: 'window'"]),
+        (["photo.png", "--method", "window=8,occlusion"], ["'window=8'", "without a name"]),
+        (["photo.png", "--method", "grad_cam:layer=nowhere"], ["nowhere"]),
         (["photo.png", "--target", "giraffe"], ["giraffe"]),
         (["photo.png", "--target", "99"], ["99"]),
         (["photo.png", "--layer", "layer7"], ["layer7", "Closest"]),

@@ -27,9 +27,10 @@ from netlens.attribution.cam import (
     cam_layer,
     full_gradients,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
 from netlens.attribution.layer import LayerActivation
-from netlens.attribution.method import METHODS, Method, method_named, register
+from netlens.attribution.method import METHODS, Method, method_from, method_named, register
 from netlens.attribution.path import (
     BlurIntegratedGradients,
     GradientShap,
@@ -115,7 +116,9 @@ __all__ = [
     "XGradCAM",
     "bottleneck_layer",
     "cam_layer",
+    "chunks_of",
     "full_gradients",
+    "method_from",
     "method_named",
     "patches",
     "register",

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 
+BASELINES = "What stands for absence: one number, or a tensor that broadcasts to what is explained."
+"""The help of the option `baselines`."""
+
 
 def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
     """A baseline of the shape of x, to be read only: one number everywhere, or a tensor that broadcasts to x."""

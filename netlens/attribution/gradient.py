@@ -17,33 +17,34 @@ from netlens.rules import DECONVNET, GUIDED
 @register
 @dataclass(frozen=True)
 class Saliency(Method):
-    """How strongly each value moves the objective: the gradient, by default its absolute value.
+    """How strongly each value moves the objective: the absolute value of the gradient.
+
+    `InputGradient` is the gradient with its sign.
 
     Simonyan et al. 2013, https://arxiv.org/abs/1312.6034
     """
-
-    absolute: bool = True
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         _, gradient = gradient_of(flat, x, objective, wrt)
-        return gradient.abs() if self.absolute else gradient
+        return gradient.abs()
 
 
 @register
 @dataclass(frozen=True)
 class InputGradient(Method):
-    """The gradient with its sign: which way each value moves the objective; `guided` keeps only positive paths."""
+    """The gradient with its sign: which way each value moves the objective.
 
-    guided: bool = False
+    `GuidedBackprop` is the gradient that keeps only positive paths.
+    """
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
-        return () if self.guided else (wrt,)
+        return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        return _redirected(flat, x, objective, wrt, GUIDED) if self.guided else gradient_of(flat, x, objective, wrt)[1]
+        return gradient_of(flat, x, objective, wrt)[1]
 
 
 @register

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from netlens.attribution.batch import are_copies, owned
 from netlens.attribution.engine import all_finite, check_finite, first_bad
-from netlens.attribution.options import check_options
 from netlens.attribution.recording import recording_of
 from netlens.attribution.samples import count_together, mixing, whole_or_singly
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
@@ -25,6 +24,7 @@ from netlens.flat.intake import weight_of
 from netlens.flat.source import unchanged
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective
+from netlens.options import check, known, named, options_of, parse
 from netlens.results import Attribution, Provenance
 from netlens.results.attribution import Reduction
 
@@ -74,13 +74,15 @@ class Method(ABC):
     """What a network must have for the method to apply: attention, attention among all tokens (not in windows), or maps
     of which a linear classifier reads the mean over space."""
 
+    def __post_init__(self) -> None:
+        check(self)
+
     def __call__(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> Attribution:
         """Explain the objective of each sample of `x` (N, ...) with respect to the input, or to any layer.
 
         Raises `NotApplicable` where the method has no meaning for the network or layer, and `NonFiniteError` where
         NaN or Inf arises.
         """
-        check_options(self)
         _check_arguments(flat, x, objective)
         flat.follow()
         wrt = flat.key(wrt)
@@ -203,6 +205,20 @@ class Method(ABC):
         )
 
 
+named(Method, METHODS)
+
+
+def method_from(text: str, **given: Any) -> Method:
+    """The method of a text such as `integrated_gradients:n_steps=100,baselines=0.5`.
+
+    Args:
+        text: A registered name, and after a colon its options as `netlens.options.parse` reads them.
+        given: Further options, as values.
+    """
+    name, _, options = text.partition(":")
+    return parse(method_named(name.strip()), options, **given)
+
+
 def _with_diagnostics(found: Tensor | tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
     return found if isinstance(found, tuple) else (found, {})
 
@@ -215,10 +231,7 @@ def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> 
     cls = method_named(method) if isinstance(method, str) else method
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
-    known = [field.name for field in fields(cls)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise NetLensError(f"{cls.__name__} has no option {unknown[0]!r}; its options: {', '.join(known) or 'none'}.")
+    known(cls.__name__, options, [option.name for option in options_of(cls)])
     return cls(**options)
 
 

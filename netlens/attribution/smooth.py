@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.gradient import InputGradient
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
-from netlens.errors import NetLensError
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 from netlens.results.attribution import Reduction
 
 
@@ -27,15 +27,14 @@ class _Noisy(Method):
     samples of a batch see the same noise pattern, so a batch equals its samples one by one.
     """
 
-    n_samples: int = 25
-    noise_level: float = 0.15
-    seed: int = 0
-    method: Method = field(default_factory=InputGradient)
-    chunk: int | None = None
+    n_samples: int = option(25, least=1, help="Noisy copies of each input.")
+    noise_level: float = option(
+        0.15, least=0, help="Deviation of the noise, as a share of the range (max - min) of the sample."
+    )
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
+    method: Method = option(factory=InputGradient, help="The method whose values are averaged.")
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        if self.n_samples < 1 or self.noise_level < 0:
-            raise NetLensError("n_samples must be at least 1, and noise_level at least 0.")
         return self.reduce(self._copies(flat, x, objective, wrt))
 
     @abstractmethod
@@ -64,9 +63,9 @@ class _Noisy(Method):
             return values[0] if isinstance(values, tuple) else values
 
         if _holds_rows(self.method, n):  # they fit whole copies of the batch only
-            chunks = in_chunks(self.n_samples, 1, lambda first, last: work(first * n, last * n))
+            chunks: Iterator[Tensor] = (work(copy * n, (copy + 1) * n) for copy in range(self.n_samples))
         else:
-            chunks = in_chunks(self.n_samples * n, self.chunk, work)
+            chunks = in_chunks(self.n_samples * n, work)
         rows = (row for chunk in chunks for row in chunk)
         return (torch.stack(copy) for copy in zip(*[rows] * n, strict=True))
 

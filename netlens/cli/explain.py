@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from netlens.cli.outputs import check_output
 from netlens.errors import ImageError, NetLensError, NotApplicable
 
 if TYPE_CHECKING:
+    from netlens.attribution import Method
     from netlens.flat import FlatModel
     from netlens.lens import NetLens
     from netlens.results import Attribution
@@ -26,37 +27,61 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @model_option
 @weights_option
-@click.option("--method", "methods", default=DEFAULT_METHODS, metavar="A,B,...|all", help="What to explain with.")
+@click.option(
+    "--method",
+    "methods",
+    default=[DEFAULT_METHODS],
+    multiple=True,
+    metavar="A,B:OPTION=VALUE,...|all",
+    help="What to explain with; may be given several times. Options follow a colon, slashes separate items of a list; "
+    "`netlens methods NAME` lists them.",
+)
 @click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
 @click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many variants of an image run together at most; by default as many as fit in memory.",
+)
 @click.option("-o", "--output", metavar="OUT", help="A .png file; for several images, a folder.")
 def explain(
     images: tuple[str, ...],
     model: str,
     weights: str | None,
-    methods: str,
+    methods: tuple[str, ...],
     target: str | None,
     layer: str | None,
+    chunk: int | None,
     output: str | None,
 ) -> None:
-    """Explain pictures with several methods side by side, one PNG each."""
+    """Explain pictures with several methods side by side, one PNG each.
+
+    \b
+    netlens explain photo.jpg --method grad_cam,occlusion:window=32x16,stride=8
+    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5 --chunk 8
+    netlens explain photo.jpg --method saliency --method extremal_perturbation:areas=0.05/0.1,n_steps=100
+    """
     with reported():
+        from netlens.attribution import chunks_of
+
         chosen = _methods(methods)
+        _made(chosen, None)  # what is wrong with an option is told before anything is read
         outputs = _outputs(images, output)
         flat = opened(model, weights)
         if layer is not None:
             layer = flat.key(layer)
-        if layer is not None and not any(_reads_layer(name) for name in chosen):
+        if layer is not None and not any(_reads_layer(text) for text in chosen):
             raise NetLensError(
                 f"none of {', '.join(chosen)} reads a layer, so --layer would change nothing; leave it out."
             )
-        for image, out in zip(images, outputs, strict=True):
-            _explain_one(flat, image, out, chosen, target, layer)
+        made = _made(chosen, layer)
+        with chunks_of(chunk):
+            for image, out in zip(images, outputs, strict=True):
+                _explain_one(flat, image, out, made, target)
 
 
-def _explain_one(
-    flat: FlatModel, image: str, out: Path, methods: list[str], target: str | None, layer: str | None
-) -> None:
+def _explain_one(flat: FlatModel, image: str, out: Path, methods: Mapping[str, Method], target: str | None) -> None:
     from netlens.images import save
     from netlens.lens import NetLens
     from netlens.show import panel
@@ -65,20 +90,17 @@ def _explain_one(
     click.echo(f"{image}: {flat.name} sees")
     for prediction in lens.predictions()[0]:
         click.echo(f"  {prediction.probability:6.3f}  {prediction.name} ({prediction.index})")
-    attributions = list(_attributions(lens, methods, layer))
+    attributions = list(_attributions(lens, methods))
     if not attributions:
         raise NotApplicable(f"none of the methods ({', '.join(methods)}) applies to {flat.name}.")
     save(panel(attributions, columns=min(4, len(attributions) + 1)).rgba(), out)
     click.echo(f"wrote {out}")
 
 
-def _attributions(lens: NetLens, names: list[str], layer: str | None) -> Iterator[Attribution]:
+def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attribution]:
     """Each method's result, with its time told; methods that do not apply say why and are left out."""
-    from netlens.attribution import METHODS, together
+    from netlens.attribution import together
 
-    methods = {
-        name: METHODS[name](**({"layer": layer} if layer is not None and _reads_layer(name) else {})) for name in names
-    }
     start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
         seconds = time.perf_counter() - start
@@ -95,25 +117,34 @@ def _attributions(lens: NetLens, names: list[str], layer: str | None) -> Iterato
             yield result
 
 
-def _reads_layer(name: str) -> bool:
-    from dataclasses import fields
+def _made(texts: Sequence[str], layer: str | None) -> dict[str, Method]:
+    """The methods that texts such as `occlusion:window=32` mean, with the layer where they read one."""
+    from netlens.attribution import method_from
 
-    from netlens.attribution import METHODS
+    return {
+        text: method_from(text, **({"layer": layer} if layer is not None and _reads_layer(text) else {}))
+        for text in texts
+    }
 
-    return any(field.name == "layer" for field in fields(METHODS[name]))
+
+def _reads_layer(text: str) -> bool:
+    from netlens.attribution import method_named
+    from netlens.options import options_of
+
+    return any(option.name == "layer" for option in options_of(method_named(text.partition(":")[0])))
 
 
-def _methods(names: str) -> list[str]:
+def _methods(given: Sequence[str]) -> list[str]:
+    """Each method that is asked for, with its options after a colon; raises for a name that there is not."""
     from netlens.attribution import METHODS, method_named
+    from netlens.options import split
 
-    if names == "all":
-        return list(METHODS)
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    for name in chosen:
+    found = [part for text in given for part in ([(name, "") for name in METHODS] if text == "all" else split(text))]
+    for name, _ in found:
         method_named(name)
-    if not chosen:
+    if not found:
         raise NetLensError("--method names no method; `netlens methods` lists them.")
-    return chosen
+    return list(dict.fromkeys(f"{name}:{options}" if options else name for name, options in found))
 
 
 def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:

@@ -37,7 +37,7 @@ def reported() -> Iterator[None]:
             if not out_of_memory(error):
                 raise
             command = click.get_current_context().command
-            sized = any(option.name == "size" for option in command.params)
+            sized = any(option.name == "size" for option in command.get_params(click.get_current_context()))
             advice = "choose a smaller --size" if sized else "give a smaller picture, or fewer at a time"
             raise Failure(f"there is not enough memory; {advice}.") from error
         finally:

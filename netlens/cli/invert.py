@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from netlens.cli.generated import Generated, flags_of, given
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, names, opened, weights_option
 from netlens.cli.outputs import output_path
 
 
-@main.command()
+def _flags() -> list[click.Option]:
+    from netlens.options import options_of
+    from netlens.visualization import Caricaturing, Inverting
+
+    both = [one.name for one in options_of(Inverting)]
+    whole = {"size": "what the network expects"}
+    return [*flags_of(Inverting, defaults=whole), *flags_of(Caricaturing, leave_out=both)]
+
+
+@main.command(cls=Generated, flags=_flags)
 @click.argument("image")
 @click.option("--layer", "layers", required=True, metavar="A,B,...", help="The layers, shallow to deep.")
 @model_option
 @weights_option
 @click.option("--caricature", is_flag=True, help="Exaggerate what the layers see instead.")
-@click.option("--param", type=click.Choice(["fourier", "pixel"]), default="fourier", show_default=True)
-@click.option("--alpha", type=float, help="Weight of the 6-norm.  [default: 0; 10 for pixels]")
-@click.option("--variation", type=float, help="Weight of the total variation.  [default: 0.2; 13 for pixels]")
-@click.option("--size", type=click.IntRange(min=16), help="Longer side; by default what the network expects.")
-@click.option("--steps", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
 def invert(
     image: str,
@@ -30,13 +35,8 @@ def invert(
     model: str,
     weights: str | None,
     caricature: bool,
-    param: str,
-    alpha: float | None,
-    variation: float | None,
-    size: int | None,
-    steps: int,
-    seed: int,
     output: str | None,
+    **values: Any,
 ) -> None:
     """Reconstruct an image from the activations of layers: the image, then one picture per layer.
 
@@ -46,23 +46,24 @@ def invert(
     with reported():
         from netlens import visualization
         from netlens.errors import NetLensError
+        from netlens.options import options_of
         from netlens.results.row import photograph, row
         from netlens.visualization.picture import expected_size, picture_for
 
         path = output_path(output, f"{Path(image).stem}-{'caricature' if caricature else 'inverted'}.png", [image])
         keys = names(layers, "--layer")
-        if caricature and not (alpha is None and variation is None):
-            raise NetLensError("a caricature has no penalties, so --alpha and --variation would change nothing.")
+        kind = visualization.Caricaturing if caricature else visualization.Inverting
+        options = given(visualization.Inverting, values) | given(visualization.Caricaturing, values)
+        other = [name for name in options if name not in {one.name for one in options_of(kind)}]
+        if other:
+            of = "an inversion" if caricature else "a caricature"
+            raise NetLensError(f"--{other[0].replace('_', '-')} is about {of}; leave it out.")
+        kind(**options)  # what is wrong with an option is told before the network is opened
         flat = opened(model, weights)
-        side = expected_size(flat) if size is None else size
+        side = options.pop("size", expected_size(flat))
         base = picture_for(flat, image, side)
-        kind = visualization.Pixel if param == "pixel" else visualization.Fourier
-        if caricature:
-            made = visualization.caricature(flat, base[0], keys, param=kind, steps=steps, seed=seed)
-        else:
-            made = visualization.invert(
-                flat, base[0], keys, param=kind, alpha=alpha, variation=variation, steps=steps, seed=seed
-            )
+        make = visualization.caricature if caricature else visualization.invert
+        made = make(flat, base[0], keys, **options)
         strip = row(photograph(base[0], "image", made), made)
         strip.save(path, captions=strip.captions, columns=min(len(strip), 8))
         click.echo(f"wrote {path}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from netlens.cli.group import main, reported
 from netlens.cli.options import weights_option
+from netlens.options import Row
 
 
 @main.command()
@@ -23,13 +26,39 @@ def layers(model: str, weights: str | None, size: int | None) -> None:
 
 
 @main.command()
-def methods() -> None:
-    """List the methods with one line each."""
-    from netlens.attribution import METHODS
+@click.argument("name", required=False)
+def methods(name: str | None) -> None:
+    """List the methods with one line each; or the options of the method NAME.
 
-    width = max(map(len, METHODS))
-    for name, method in METHODS.items():
-        click.echo(f"{name.ljust(width)}  {_first_line(method.__doc__)}")
+    \b
+    netlens methods
+    netlens methods integrated_gradients
+    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5
+    """
+    with reported():
+        from netlens.attribution import METHODS, method_named
+        from netlens.options import table
+
+        if name is None:
+            width = max(map(len, METHODS))
+            for one, method in METHODS.items():
+                click.echo(f"{one.ljust(width)}  {_first_line(method.__doc__)}")
+            return
+        method = method_named(name)
+        click.echo(_first_line(method.__doc__))
+        rows = table(method)
+        click.echo("\n" + (columns(rows) if rows else f"{name} has no options."))
+
+
+def columns(rows: Sequence[Row]) -> str:
+    """The options of a class as columns of text: name, type, default, bounds, help."""
+    titles = Row(*(field.upper() for field in Row._fields))
+    widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row.help])
+        for row in [titles, *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _first_line(text: str | None) -> str:

@@ -8,60 +8,23 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from netlens.cli.generated import Generated, flags_of, given
 from netlens.cli.group import Failure, main, reported
-from netlens.cli.options import model_option, opened, weights_option, whole_numbers
+from netlens.cli.options import model_option, opened, weights_option
 from netlens.cli.outputs import check_output
 from netlens.errors import NetLensError
 
-_NAMES = {
-    "statistic": "gram, mean_std, sliced_wasserstein, histogram, contextual.",
-    "loss": "squared, root.",
-    "optimizer": "adam, lbfgs.",
-    "start": "content, style, noise, or a picture.",
-    "param": "fourier, pixel, pyramid.",
-    "transforms": "none, jitter, standard: disturbances that the style has to survive.",
-    "color": "Whose colors: style; or the content's by luminance, match, histogram.",
-}
-_WHOLE = {
-    "steps": "Iterations, shared between the scales.",
-    "scales": "Of how many sizes, each half of the next.",
-    "seed": "Of noise and disturbances.",
-}
-_NUMBERS = {
-    "content_weight": "Weight of the content.",
-    "style_weight": "Weight of the style.",
-    "tv_weight": "Weight of the total variation.",
-    "style_scale": "Size at which the style is looked at, relative to the content.",
-    "lr": "Learning rate of the optimizer.",
-    "target": "Stop below this sum of the losses.",
-}
-_LISTS = {
-    "content_layers": ("A,B:WEIGHT,...", "Layers; see `netlens layers`. By default by depth."),
-    "style_layers": ("A,B:WEIGHT,...", "Layers; by default one for each scale."),
-    "style_weights": ("W,W,...", "What each of several styles counts for."),
-    "size": ("SIDE|HxW", "The longer side, or height and width; by default 512."),
-}
+
+def _flags() -> list[click.Option]:
+    from netlens.visualization.style import StyleTransfer
+
+    return flags_of(StyleTransfer, leave_out=["stop"])
 
 
-def _options(command: Any) -> Any:
-    """An option for each setting of a style transfer; those not given stay out."""
-    for name, (metavar, text) in reversed(_LISTS.items()):
-        command = click.option(_flag(name), name, metavar=metavar, help=text)(command)
-    for kind, texts in ((float, _NUMBERS), (int, _WHOLE), (str, _NAMES)):
-        for name, text in reversed(texts.items()):
-            command = click.option(_flag(name), name, type=kind, help=text)(command)
-    return command
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-@main.command()
+@main.command(cls=Generated, flags=_flags)
 @click.argument("pictures", nargs=-1, metavar="CONTENT STYLE...")
 @model_option
 @weights_option
-@_options
 @click.option("--content-mask", multiple=True, metavar="FILE", help="The part of the content for each style: white.")
 @click.option("--style-mask", multiple=True, metavar="FILE", help="The part of each style that is shown: white.")
 @click.option(
@@ -85,9 +48,11 @@ def stylize(
     """Paint CONTENT in the style of one picture or several."""
     source = click.get_current_context().get_parameter_source("model")
     with reported():
-        given = _settings(settings)
+        from netlens.visualization.style import StyleTransfer
+
+        options = given(StyleTransfer, settings)
         if batch is not None:
-            if pictures or given or content_mask or style_mask:
+            if pictures or options or content_mask or style_mask:
                 raise NetLensError("pictures, masks and settings of a batch stand in its file; leave them out.")
             asked = None if source is ParameterSource.DEFAULT else model
             _batch(batch, Path("stylized") if output is None else output, asked, weights)
@@ -97,7 +62,7 @@ def stylize(
         default = Path(f"{Path(pictures[0]).stem}-stylized.jpg")
         out = default if output is None else output / default if output.is_dir() else output
         masks = *content_mask, *style_mask
-        _one(pictures, masks, model, weights, _regions(pictures[1:], content_mask, style_mask), out, given)
+        _one(pictures, masks, model, weights, _regions(pictures[1:], content_mask, style_mask), out, options)
 
 
 def _one(
@@ -110,8 +75,8 @@ def _one(
     settings: dict[str, Any],
 ) -> None:
     from netlens.images import format_of, save
-    from netlens.style import from_settings
-    from netlens.style.choices import STARTS
+    from netlens.visualization.style import from_settings
+    from netlens.visualization.style.choices import STARTS
 
     transfer = from_settings(settings)
     start = () if transfer.start in STARTS else (transfer.start,)
@@ -129,8 +94,8 @@ def _one(
 
 
 def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> None:
-    from netlens.style import Batch, contact_sheet
-    from netlens.style.jobs import SHEET
+    from netlens.visualization.style import Batch, contact_sheet
+    from netlens.visualization.style.jobs import SHEET
     from netlens.zoo import BUNDLED, open_network
 
     batch, outcomes = Batch.read(file, model, weights), []
@@ -164,34 +129,6 @@ def _check_network(model: str, weights: str | None) -> None:
     published = map(str.lower, get_model_weights(model.lower()).__members__)
     if weights is not None and weights.lower() not in published and not Path(weights).is_file():
         raise NetLensError(f"{model} has no weights {weights!r}, and there is no such file; give a file or 'default'.")
-
-
-def _settings(given: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in given.items() if value is not None}
-    for name in ("content_layers", "style_layers"):
-        if name in settings:
-            settings[name] = _layers(settings[name])
-    if "style_weights" in settings:
-        settings["style_weights"] = [_number(part, "--style-weights") for part in settings["style_weights"].split(",")]
-    if "size" in settings:
-        sides = whole_numbers(settings["size"].lower(), "the sides of --size", "x")
-        settings["size"] = sides[0] if len(sides) == 1 else sides
-    return settings
-
-
-def _layers(text: str) -> dict[str, float]:
-    parts = [part.rpartition(":") if ":" in part else (part, "", "1") for part in text.split(",")]
-    layers = {name.strip(): _number(weight, f"the weight of layer {name!r}") for name, _, weight in parts}
-    if len(layers) < len(parts):
-        raise NetLensError(f"a layer is named twice in {text!r}.")
-    return layers
-
-
-def _number(text: str, what: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise NetLensError(f"{what} takes numbers, not {text!r}.") from None
 
 
 def _regions(styles: tuple[str, ...], content_masks: tuple[str, ...], style_masks: tuple[str, ...]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from netlens.cli.generated import Generated, flags_of, given
 from netlens.cli.group import main, reported
 from netlens.cli.options import names, opened, weights_option, whole_numbers
 from netlens.cli.outputs import file_name, output_path
@@ -16,10 +18,15 @@ if TYPE_CHECKING:
     from netlens.visualization import NetDreamer
 
 FRAMES = 32  # of a film at most, beside the first
-PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 
 
-@main.command()
+def _flags() -> list[click.Option]:
+    from netlens.visualization import NetDreamer
+
+    return flags_of(NetDreamer, leave_out=["flat", "transforms", "progress", "options"])
+
+
+@main.command(cls=Generated, flags=_flags)
 @click.argument("model")
 @click.argument("target", metavar="LAYER[:CHANNEL,...]|class:NAME,...")
 @weights_option
@@ -30,12 +37,6 @@ PARAMS = ("fourier", "pixel", "pyramid", "cppn", "maco")
 @click.option("--images", metavar="FOLDER", help="Show the crops of these images that excite the channel most, too.")
 @click.option("--whole", is_flag=True, help="Whole images instead of crops.")
 @click.option("-k", type=click.IntRange(min=1), help="How many of these images.  [default: 5]")
-@click.option(
-    "--param", type=click.Choice(PARAMS), default="fourier", show_default=True, help="What makes the picture."
-)
-@click.option("--size", type=click.IntRange(min=16), help="Side in pixels; by default what the network expects.")
-@click.option("--steps", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film of the steps.")
 def visualize(
     model: str,
@@ -48,11 +49,8 @@ def visualize(
     images: str | None,
     whole: bool,
     k: int | None,
-    param: str,
-    size: int | None,
-    steps: int,
-    seed: int,
     output: str | None,
+    **values: Any,
 ) -> None:
     """Draw what excites a layer, a channel or a class most: one picture as it is, several with captions.
 
@@ -69,20 +67,21 @@ def visualize(
         path = output_path(output, name, [] if images is None else [images], ".gif" if film else ".png")
         chosen = {"--at": at is not None, "--negative": negative, "--both": both, "--diverse": diverse is not None}
         chosen["--images"] = images is not None
-        given = [name for name, there in chosen.items() if there]
-        if len(given) > 1:
-            raise NetLensError(f"{' and '.join(given)} ask for different pictures; give one of them.")
+        asked = [name for name, there in chosen.items() if there]
+        if len(asked) > 1:
+            raise NetLensError(f"{' and '.join(asked)} ask for different pictures; give one of them.")
         if film and (both or images is not None):
-            raise NetLensError(f"{given[0]} puts pictures beside others, which make no film; give a .png file.")
+            raise NetLensError(f"{asked[0]} puts pictures beside others, which make no film; give a .png file.")
         if images is None and (whole or k is not None):
             raise NetLensError("-k and --whole say how --images are shown; give these, too.")
         what, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
-        if given and (what == "class" or not channels):
-            raise NetLensError(f"{given[0]} is about a channel; name one, as in LAYER:0.")
+        if asked and (what == "class" or not channels):
+            raise NetLensError(f"{asked[0]} is about a channel; name one, as in LAYER:0.")
         flat = opened(model, weights)
-        kinds = {name: getattr(visualization, name.upper() if name == "cppn" else name.title()) for name in PARAMS}
-        options = {"callbacks": [visualization.Frames(-(-steps // FRAMES))]} if film else {}
-        dreamer = visualization.NetDreamer(flat, size, steps, seed, kinds[param], options=options)
+        dreamer = visualization.NetDreamer(flat, **given(visualization.NetDreamer, values))
+        if film:
+            frames = visualization.Frames(-(-dreamer.steps // FRAMES))
+            dreamer = replace(dreamer, options={"callbacks": [frames]})
         if what == "class":
             made = dreamer.classes([*names(channels, "class:")])
         elif not channels:
@@ -90,7 +89,7 @@ def visualize(
         else:
             indices = whole_numbers(channels, "channels")
             if (diverse or images) and len(indices) > 1:
-                raise NetLensError(f"{given[0]} is about one channel, not {len(indices)}.")
+                raise NetLensError(f"{asked[0]} is about one channel, not {len(indices)}.")
             if images is not None:
                 dreamer.examples(what, indices[0], images, 5 if k is None else k, crops=not whole).save(path)
                 click.echo(f"wrote {path}")

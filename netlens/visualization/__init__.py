@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from netlens.visualization import transforms
 from netlens.visualization.atlas import Atlas, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
 from netlens.visualization.dataset import Examples, most_exciting
-from netlens.visualization.dream import Dreaming, dream, zoom
+from netlens.visualization.dream import Dreaming, Zooming, dream, zoom
 from netlens.visualization.dreamer import NetDreamer
 from netlens.visualization.gradients import LaplacianSmoothing, normalized
-from netlens.visualization.invert import caricature, invert
+from netlens.visualization.invert import Caricaturing, Inverting, caricature, invert
 from netlens.visualization.optvis import OptVis
 from netlens.visualization.params import (
     CPPN,
@@ -28,6 +25,7 @@ from netlens.visualization.params import (
     over,
 )
 from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
+from netlens.visualization.style import StyleTransfer, stylize
 from netlens.visualization.transforms import cropped, standard
 
 __all__ = [
@@ -35,12 +33,14 @@ __all__ = [
     "Alpha",
     "Atlas",
     "Callback",
+    "Caricaturing",
     "Cosine",
     "Dreaming",
     "Examples",
     "Fourier",
     "Frames",
     "FromImage",
+    "Inverting",
     "LaplacianSmoothing",
     "Maco",
     "Moment",
@@ -53,6 +53,8 @@ __all__ = [
     "Schedule",
     "Shared",
     "Steps",
+    "StyleTransfer",
+    "Zooming",
     "activation_atlas",
     "caricature",
     "cropped",
@@ -67,10 +69,3 @@ __all__ = [
     "transforms",
     "zoom",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "stylize":
-        raise AttributeError(f"module 'netlens.visualization' has no attribute {name!r}")
-    # style is built on this package, which therefore loads it only when it is asked for
-    return importlib.import_module("netlens.style").stylize

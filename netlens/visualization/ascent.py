@@ -18,9 +18,9 @@ from netlens.flat.meter import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.judge import Judge
-from netlens.visualization.options import shaped
 from netlens.visualization.params.base import Param, leaf
 from netlens.visualization.schedule import Stop
+from netlens.visualization.transforms.base import shaped
 
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Takes the tensors to optimize to any optimizer of torch: the class itself, or `partial(Adam, lr=0.1)`."""

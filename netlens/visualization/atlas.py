@@ -16,11 +16,12 @@ from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.objectives import Record, direction, layer
+from netlens.options import checked
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.silence import silenced
+from netlens.visualization.caption import called
 from netlens.visualization.drawn import Drawn
-from netlens.visualization.options import called, number, whole
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Sized, made_by
@@ -98,8 +99,9 @@ def activation_atlas(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    cells, chunk, seed = whole("cells", cells, 1), whole("chunk", chunk, 1), whole("a seed", seed, 0)
-    cosine_power = number("cosine_power", cosine_power, 0)
+    cells, chunk = checked("cells", cells, int, least=1), checked("chunk", chunk, int, least=1)
+    seed = checked("a seed", seed, int, least=0)
+    cosine_power = checked("cosine_power", cosine_power, float, least=0)
     check_options(options)
     base = picture_for(flat, image, size)
     name, key = key, flat.key(key)
@@ -144,7 +146,7 @@ def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
         from sklearn.decomposition import NMF
     except ImportError:
         raise NetLensError("groups need scikit-learn: pip install netlens[atlas], or leave groups out.") from None
-    groups, (channels, height, width) = whole("the number of groups", groups, 1), maps.shape
+    groups, (channels, height, width) = checked("the number of groups", groups, int, least=1), maps.shape
     limit = min(channels, height * width)
     if groups > limit:
         raise NetLensError(f"a map of {channels} channels, {height} by {width}, has 1 to {limit} groups, not {groups}.")

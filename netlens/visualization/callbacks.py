@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.options import checked
 from netlens.results.state import State
-from netlens.visualization.options import whole
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Frames(Callback):
     """Keeps the pictures of every so many steps, the first and the last ones included: what `Render.save_gif` shows."""
 
     def __init__(self, every: int = 16) -> None:
-        self.every = whole("how many steps a frame is kept of", every, 1)
+        self.every = checked("Frames: every", every, int, least=1)
         self.images: list[Tensor] = []
         self.last = -1
 

@@ -22,10 +22,10 @@ from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record
 from netlens.objectives.layers import channel_maps
+from netlens.options import checked
 from netlens.results.render import Render
 from netlens.visualization.drawn import Drawn
 from netlens.visualization.judge import preprocessing_of
-from netlens.visualization.options import network, whole
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -88,8 +88,8 @@ def most_exciting(
     position sees. Images are prepared as the network expects; no more than `batch` and k of them are in memory at a
     time. Of equals, the first by name. A file that cannot be read is skipped, with one warning for all.
     """
-    network(flat)
-    k, batch = whole("k", k, 1), whole("a batch", batch, 1)
+    checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
+    k, batch = checked("k", k, int, least=1), checked("a batch", batch, int, least=1)
     if crops and not isinstance(objective, Channel):
         raise NotApplicable(f"crops show where a channel is excited; {objective} is none, so leave crops out.")
     flat.keys_of(objective.layers)

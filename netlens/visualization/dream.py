@@ -18,15 +18,17 @@ from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
+from netlens.options import check, checked, known, option, options_of
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.visualization.gradients import normalized
+from netlens.visualization.octaves import MOST as MOST_OCTAVES
 from netlens.visualization.octaves import octave_sizes
-from netlens.visualization.options import MOST_STEPS, instance, known, number, typed, whole
+from netlens.visualization.optvis import MOST_STEPS
 from netlens.visualization.params import FromImage
 from netlens.visualization.params.invertible import resampled
 from netlens.visualization.picture import picture_for
-from netlens.visualization.tiles import Tiled
+from netlens.visualization.tiles import LARGEST, OVERLAP, TILE, Tiled
 
 MOST_FRAMES = 10_000  # of a film
 
@@ -35,28 +37,34 @@ MOST_FRAMES = 10_000  # of a film
 class Dreaming:
     """How a dream goes.
 
-    octaves and scale: at how many sizes, each so many times as large as the one before; those whose shorter side would
-    be under 32 pixels are left out. iterations: steps at each. jitter: by up to how many pixels the picture is shifted,
-    round its edges, before each step. step: how far pixels move on average in a step, in gray levels of 255. tile and
-    overlap: see `Tiled`.
+    Sizes whose shorter side would be under 32 pixels are left out.
     """
 
-    octaves: int = 4
-    scale: float = 1.4
-    iterations: int = 10
-    jitter: int = 32
-    step: float = 1.5
-    tile: int | None = 448
-    overlap: int | None = None
-    seed: int = 0
+    octaves: int = option(4, least=1, most=MOST_OCTAVES, help="Number of sizes to dream at.")
+    scale: float = option(1.4, above=1, help="How many times as large each size is as the one before.")
+    steps: int = option(10, least=1, most=MOST_STEPS, help="Steps at each size.")
+    jitter: int = option(32, least=0, most=MAX_PIXELS, help="Largest shift before each step, in pixels.")
+    step: float = option(
+        1.5, above=0, most=255, help="How far pixels move on average in a step, in gray levels of 255."
+    )
+    tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
+    overlap: int | None = option(None, least=0, help=OVERLAP)
+    size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
+    seed: int = option(0, least=0, help="Seed of the shifts.")
 
     def __post_init__(self) -> None:
-        typed(self)
-        whole("a seed", self.seed, 0)
-        whole("the number of iterations, or steps at each size,", self.iterations, 1, MOST_STEPS)
-        whole("jitter, in pixels,", self.jitter, 0, MAX_PIXELS)
-        if not 0 < self.step <= 255:
-            raise NetLensError(f"a step moves pixels by more than 0 and at most 255 gray levels, not {self.step}.")
+        check(self)
+
+
+@dataclass(frozen=True)
+class Zooming(Dreaming):
+    """How a film of dreams goes: as a dream, but fewer sizes and steps for each frame."""
+
+    octaves: int = 2
+    steps: int = 4
+    n_frames: int = option(48, least=1, most=MOST_FRAMES, help="Number of frames.")
+    factor: float = option(1.04, least=1, help="How much nearer each frame is than the one before.")
+    degrees: float = option(0.0, help="How far each frame is turned against the one before, in degrees.")
 
 
 def dream(
@@ -65,7 +73,6 @@ def dream(
     objective: Objective | str,
     *,
     towards: Any = None,
-    size: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Render:
@@ -73,7 +80,7 @@ def dream(
 
     image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. objective: the key of a layer, whose mean
     square is raised, or any objective. towards: another image; the layer's activation then moves towards what is most
-    like it there. size: of the longer side, if not the image's own. options: those of `Dreaming`.
+    like it there. options: those of `Dreaming`.
 
     Detail is carried between octaves: each starts at the image of its size plus what was dreamed at smaller ones.
     `history` holds, for each step, the sum of the objective over all places per pixel; `frames` the picture after each
@@ -81,21 +88,22 @@ def dream(
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
-    how = _dreaming(options)
-    base = picture_for(flat, image, size)
+    known("a dream", options, [one.name for one in options_of(Dreaming)])
+    how = Dreaming(**options)
+    base = picture_for(flat, image, how.size)
     goal = _objective(flat, objective, towards, base)
     sizes = octave_sizes((base.shape[2], base.shape[3]), how.octaves, how.scale)
     generator = np.random.default_rng(np.random.SeedSequence(how.seed, spawn_key=(2,)))
     values: list[Tensor] = []
     frames, alive = [], False
-    steps, quiet = len(sizes) * how.iterations, None if progress else True
+    steps, quiet = len(sizes) * how.steps, None if progress else True
     with differentiating(), tqdm(total=steps, delay=1, disable=quiet, leave=False) as bar:
         gradient = Tiled(flat, goal, how.tile, how.overlap, sizes[-1])
         detail = torch.zeros_like(base[:, :, :1, :1])
         for extent in sizes:
             start = resampled(base, extent)
             picture = (start + F.interpolate(detail, extent, mode="bilinear")).clamp(0, 1)
-            for _ in range(how.iterations):
+            for _ in range(how.steps):
                 picture, value = _step(picture, gradient, how, generator)
                 values.append(value)
                 bar.update()
@@ -124,36 +132,31 @@ def zoom(
     image: Any,
     objective: Objective | str,
     *,
-    n_frames: int = 48,
-    factor: float = 1.04,
-    degrees: float = 0.0,
     towards: Any = None,
-    size: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Render:
     """Dream, step a little nearer, and dream again: the frames of a film, for `save_gif`.
 
-    factor and degrees: by how much each frame is magnified and turned against the one before. All else is as for
-    `dream`, but that each frame has 2 octaves of 4 iterations, unless told otherwise.
+    Arguments as for `dream`; options: those of `Zooming`.
     """
-    n_frames, degrees = whole("the number of frames", n_frames, 1, MOST_FRAMES), number("degrees", degrees)
-    factor = number("a zoom magnifies, so factor", factor, 1)
-    how = _dreaming({"octaves": 2, "iterations": 4, **options})
-    picture = picture_for(flat, image, size)
+    known("a film", options, [one.name for one in options_of(Zooming)])
+    how = Zooming(**options)
+    picture = picture_for(flat, image, how.size)
+    of_dream = {one.name: getattr(how, one.name) for one in options_of(Dreaming)}
     made: list[Render] = []
-    for i in tqdm(range(n_frames), delay=1, disable=None if progress else True, leave=False):
+    for i in tqdm(range(how.n_frames), delay=1, disable=None if progress else True, leave=False):
         if made:
-            picture = _nearer(made[-1].images.to(picture), factor, degrees)
-        own = {**asdict(how), "seed": how.seed + i}
+            picture = _nearer(made[-1].images.to(picture), how.factor, how.degrees)
+        own = {**of_dream, "size": None, "seed": how.seed + i}
         frame = dream(flat, picture[0], objective, towards=towards, progress=False, **own)
         made.append(replace(frame, frames=()))  # its octaves would fill the memory
-    by, film = made[0].provenance, {"n_frames": n_frames, "factor": factor, "degrees": degrees}
+    by = made[0].provenance
     return Render(
         images=made[-1].images,
         history=torch.cat([one.history for one in made]),
         seeds=(how.seed,),
-        provenance=replace(by, options={**by.options, **film}),
+        provenance=replace(by, options=asdict(how)),
         frames=tuple(one.images for one in made),
         captions=made[0].captions,
     )
@@ -169,7 +172,7 @@ def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
-    instance("what is dreamed of", objective, (str, Objective), "the key of a layer, or an objective")
+    checked("what is dreamed of", objective, str | Objective, hint="give the key of a layer, or an objective")
     if towards is None:
         return layer(flat.key(objective)) if isinstance(objective, str) else objective
     if not isinstance(objective, str):
@@ -177,11 +180,6 @@ def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: 
     source = towards if not isinstance(towards, Tensor) else FromImage(towards).pictures[0].mul(255).round().byte()
     # read once, at the size that the network expects
     return guide(flat.key(objective), source).settled(flat, base)
-
-
-def _dreaming(options: dict[str, Any]) -> Dreaming:
-    known("a dream", options, Dreaming.__dataclass_fields__)
-    return Dreaming(**options)
 
 
 def _nearer(picture: Tensor, factor: float, degrees: float) -> Tensor:

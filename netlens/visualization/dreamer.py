@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, channel, diversity, layer, log_probability, logit, neuron
 from netlens.objectives.classes import classes_of
+from netlens.options import check, checked, option
 from netlens.results.render import Render
 from netlens.results.row import row
+from netlens.visualization.caption import called
 from netlens.visualization.dataset import Examples, Folder, most_exciting
-from netlens.visualization.options import called, instance, network, number, several, typed, whole
-from netlens.visualization.optvis import OptVis, check_options
+from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Size, Sized, made_by
 from netlens.visualization.picture import expected_size
@@ -30,10 +31,7 @@ Indices = int | Sequence[int]
 class NetDreamer:
     """Pictures of what excites channels, neurons, classes and layers of a network, with captions.
 
-    size: a side in pixels, or (height, width); by default what the network expects. steps: of the optimization. seed:
-    of the noise that pictures start from; all pictures of a call share it, so that they differ in what they show only.
-    param: what makes them, a class or one with options. transforms: by default `cropped()` for classes, else
-    `standard()`. options: others of `OptVis.render`.
+    All pictures of a call share the seed, so that they differ only in what they show.
 
     >>> from netlens.zoo import open_network
     >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
@@ -41,19 +39,21 @@ class NetDreamer:
     ('stem:0', 'stem:3')
     """
 
-    flat: FlatModel
-    size: Size | None = None
-    steps: int = 256
-    seed: int = 0
-    param: type[Sized] | Sized = Fourier
-    transforms: Transform | None = None
-    progress: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    flat: FlatModel = option(help="The network.")
+    size: Size | None = option(
+        None, least=1, help="A side in pixels, or height and width; by default what the network expects."
+    )
+    steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
+    seed: int = option(0, least=0, help="Seed of the noise that pictures start from.")
+    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
+    transforms: Transform | None = option(
+        None, help="What disturbs it; by default `cropped()` for classes, else `standard()`."
+    )
+    progress: bool = option(True, help="Whether to show progress in a terminal.")
+    options: Mapping[str, Any] = option(factory=dict, help="Others of `OptVis.render`, by name.")
 
     def __post_init__(self) -> None:
-        network(self.flat)
-        typed(self)
-        instance("options", self.options, Mapping, 'a dict such as {"redirect": 0}')
+        check(self)
         check_options(self.options)
 
     def channel(self, key: str, index: Indices) -> Render:
@@ -64,7 +64,7 @@ class NetDreamer:
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
         """What excites a channel at one position of the map; by default in the middle."""
         indices = _several(index)
-        y, x = (None if one is None else whole("a position", one) for one in (y, x))
+        y, x = (None if one is None else checked("a position", one, int) for one in (y, x))
         place = (
             "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
         )
@@ -104,8 +104,8 @@ class NetDreamer:
         weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
         without that.
         """
-        index, weight = whole("a channel", index), number("weight", weight)
-        n = whole("the number of different pictures", n, 2, 1000)
+        index, weight = checked("a channel", index, int), checked("weight", weight, float)
+        n = checked("the number of different pictures", n, int, least=2, most=1000)
         alone = self.render(channel(key, index), [""])
         strength = float(alone.history[-1].abs().mean())
         objective = channel(key, index) - weight * strength * diversity(key)
@@ -115,7 +115,7 @@ class NetDreamer:
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
         """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
-        index = whole("a channel", index)
+        index = checked("a channel", index, int)
         found = most_exciting(self.flat, channel(key, index), folder, k, crops)
         return replace(found, picture=self.channel(key, index))
 
@@ -139,7 +139,8 @@ class NetDreamer:
 
 
 def _several(index: Indices) -> list[int]:
-    found = several("a channel", index)
+    found = checked("a channel", index, int | Sequence[int])
+    found = [found] if isinstance(found, int) else list(found)
     if not found:
         raise NetLensError("no channel was given; name at least one.")
     return found

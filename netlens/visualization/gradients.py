@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.errors import NetLensError
-from netlens.visualization.options import typed
+from netlens.options import check, option
 
 GradientTransform = Callable[[Tensor], Tensor]
 """Takes the gradient at the pictures (N, C, H, W) to another one, each sample by itself."""
@@ -29,12 +28,10 @@ class LaplacianSmoothing:
     Mordvintsev et al. 2015, https://github.com/google/deepdream
     """
 
-    levels: int = 4
+    levels: int = option(4, least=1, help="Number of octaves.")
 
     def __post_init__(self) -> None:
-        typed(self)
-        if self.levels < 1:
-            raise NetLensError(f"a Laplacian pyramid has at least one level, not {self.levels}.")
+        check(self)
 
     def __call__(self, gradient: Tensor) -> Tensor:
         details = []

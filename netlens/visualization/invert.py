@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,19 +14,55 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, alpha_norm, content, layer, total_variation
 from netlens.objectives import caricature as caricature_of
 from netlens.objectives.reference import names_of
+from netlens.options import check, checked, option, options_of
 from netlens.results.render import Render
 from netlens.results.row import row
-from netlens.visualization.options import instance, number
-from netlens.visualization.optvis import OptVis, check_options
+from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
 from netlens.visualization.params import Fourier, Param, Pixel
 from netlens.visualization.params.base import Sized, made_by
 from netlens.visualization.picture import picture_for, seen_by
 from netlens.visualization.transforms import Transform
 from netlens.visualization.transforms.standard import Chain
 
+HEAVIEST = 10**12  # a weight beyond it leaves nothing of the distance
+
+H = TypeVar("H", bound="FromNoise")
+
 # alpha and variation. Pixels need the paper's weights (of its deeper layers, here on means over pixels in [0, 1]);
 # waves are a prior already, and only a trace of variation keeps them from checkers
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
+
+
+@dataclass(frozen=True)
+class FromNoise:
+    """Abstract: how a picture is made of what layers see in an image."""
+
+    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
+    size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
+    steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
+    seed: int = option(0, least=0, help="Seed of the noise that it starts from.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class Inverting(FromNoise):
+    """How an inversion goes."""
+
+    alpha: float | None = option(
+        None, least=0, most=HEAVIEST, help="Weight of the 6-norm; by default 0, and 10 for pixels."
+    )
+    variation: float | None = option(
+        None, least=0, most=HEAVIEST, help="Weight of the total variation; by default 0.2, and 13 for pixels."
+    )
+
+
+@dataclass(frozen=True)
+class Caricaturing(FromNoise):
+    """How a caricature goes."""
+
+    cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
 
 
 def invert(
@@ -34,13 +70,7 @@ def invert(
     image: Any,
     layers: str | Sequence[str],
     *,
-    param: type[Sized] | Sized = Fourier,
-    size: int | None = None,
-    steps: int = 256,
-    alpha: float | None = None,
-    variation: float | None = None,
     transforms: Transform | None = None,
-    seed: int = 0,
     progress: bool = True,
     **options: Any,
 ) -> Render:
@@ -48,20 +78,20 @@ def invert(
 
     What is minimized is ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's
     distance from gray and `variation` times its total variation (β = 2); None takes 10 and 13 with `param=Pixel`,
-    which needs them, else 0 and 0.2. image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of
-    the longer side, if not the image's own. transforms: by default none. options: those of `OptVis.render`.
+    which needs them, else 0 and 0.2. image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. transforms:
+    by default none. options: those of `Inverting`, and of `OptVis.render`.
 
     `captions` say each layer and the distance that is left; `history` is what is minimized, negated.
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    check_options(options)
-    base = picture_for(flat, image, size)
+    how, options = _taken(Inverting, options)
+    base = picture_for(flat, image, how.size)
     names = _names(flat, layers)
-    start = _param(param, base, seed)
+    start = _param(how.param, base, how.seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
-    norm = defaults[0] if alpha is None else number("alpha, which weighs a penalty,", alpha, 0, 1e12)
-    rough = defaults[1] if variation is None else number("variation, which weighs a penalty,", variation, 0, 1e12)
+    norm = defaults[0] if how.alpha is None else how.alpha
+    rough = defaults[1] if how.variation is None else how.variation
     made = []
     for key in names:
         distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)
@@ -69,7 +99,7 @@ def invert(
         for weight, penalty in ((norm, alpha_norm()), (rough, total_variation())):
             objective = objective - weight * penalty if weight else objective
         vis = OptVis(flat, objective, Chain() if transforms is None else transforms)
-        render = vis.render(start, steps=steps, progress=progress, **options)
+        render = vis.render(start, steps=how.steps, progress=progress, **options)
         left = float(_value(flat, distance, render.images))
         made.append(replace(render, captions=(f"{key} · {left:.3f}",)))
     return made[0] if len(made) == 1 else row(*made)
@@ -80,36 +110,40 @@ def caricature(
     image: Any,
     layers: str | Sequence[str],
     *,
-    param: type[Sized] | Sized = Fourier,
-    size: int | None = None,
-    steps: int = 256,
-    cosine_power: float = 1,
     transforms: Transform | None = None,
-    seed: int = 0,
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Pictures that exaggerate what each of some layers sees in `image`, one per layer; arguments as for `invert`.
+    """Pictures that exaggerate what each of some layers sees in `image`, one per layer.
+
+    Arguments as for `invert`; options: those of `Caricaturing`, and of `OptVis.render`.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    cosine_power = number("cosine_power", cosine_power, 0)
-    check_options(options)
-    base = picture_for(flat, image, size)
+    how, options = _taken(Caricaturing, options)
+    base = picture_for(flat, image, how.size)
     names = _names(flat, layers)
     made = []
     for key in names:
         source = seen_by(flat, layer(key), base)
-        objective = _settled(flat, caricature_of(key, source, cosine_power=cosine_power), base)
+        objective = _settled(flat, caricature_of(key, source, cosine_power=how.cosine_power), base)
         render = OptVis(flat, objective, transforms).render(
-            _param(param, base, seed), steps=steps, progress=progress, **options
+            _param(how.param, base, how.seed), steps=how.steps, progress=progress, **options
         )
         made.append(replace(render, captions=(key,)))
     return made[0] if len(made) == 1 else row(*made)
 
 
+def _taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
+    """The options of a class, and those that are left for the renderer."""
+    own = [one.name for one in options_of(cls)]
+    rest = {name: value for name, value in options.items() if name not in own}
+    check_options(rest)
+    return cls(**{name: value for name, value in options.items() if name in own}), rest
+
+
 def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
-    instance("the choice of layers", layers, (str, int, type, Sequence), "a key, or a list of keys")
+    checked("the choice of layers", layers, str | int | type | Sequence[Any], hint="give a key, or a list of keys")
     names = names_of(layers)
     if not names:
         raise NetLensError("no layer was given; name at least one.")

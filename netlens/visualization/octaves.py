@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from netlens.errors import NetLensError
-
 SMALLEST = 32  # pixels of the shorter side
 MOST = 100
 
@@ -16,10 +14,6 @@ def octave_sizes(size: tuple[int, int], octaves: int = 4, scale: float = 1.4) ->
     >>> octave_sizes((224, 280))
     [(82, 102), (114, 143), (160, 200), (224, 280)]
     """
-    if not 1 <= octaves <= MOST:
-        raise NetLensError(f"a dream has 1 to {MOST} octaves, not {octaves}.")
-    if not scale > 1:
-        raise NetLensError(f"each octave is larger than the one before, so scale is above 1, not {scale}.")
     height, width = size
     factors = [scale**-i for i in reversed(range(octaves))]
     sizes = [(round(height * factor), round(width * factor)) for factor in factors]

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
-from types import NoneType
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ import torch
 from netlens.errors import NetLensError, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import checked, known
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.results.state import State
@@ -21,10 +21,11 @@ from netlens.visualization.ascent import MakeOptimizer
 from netlens.visualization.callbacks import Callback, Frames
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.loop import Loop, suited
-from netlens.visualization.options import MOST_STEPS, instance, known, network, whole
 from netlens.visualization.params.base import Param
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms import Transform, standard
+
+MOST_STEPS = 1_000_000  # of an optimization: what is beyond is a mistake, and its history would fill the memory
 
 ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.05)
 
@@ -39,8 +40,8 @@ class OptVis:
     """
 
     def __init__(self, flat: FlatModel, objective: Objective, transforms: Transform | None = None) -> None:
-        network(flat)
-        instance("the objective", objective, Objective, "one such as channel('layer3', 12)")
+        checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
+        checked("the objective", objective, Objective, hint="give one such as channel('layer3', 12)")
         if transforms is not None and (isinstance(transforms, type) or not callable(transforms)):
             raise NetLensError(f"transforms are None, or a transform such as Chain(), not {transforms!r}.")
         flat.keys_of(objective.layers)  # a wrong name raises here, before anybody waits
@@ -72,10 +73,11 @@ class OptVis:
         Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
         """
         self.flat.follow()
-        steps, redirect = whole("the number of steps", steps, 1, MOST_STEPS), whole("redirect", redirect, 0)
-        instance("param", param, Param, "a parameterization such as Fourier(224)")
-        instance("resume", resume, (Render, State, NoneType), "what an earlier run gave, or its state")
-        instance("schedule", schedule, (Schedule, NoneType), "a Schedule, or None")
+        steps = checked("the number of steps", steps, int, least=1, most=MOST_STEPS)
+        redirect = checked("redirect", redirect, int, least=0)
+        checked("param", param, Param, hint="give one such as Fourier(224)")
+        checked("resume", resume, Render | State | None, hint="give what an earlier run gave, or its state")
+        checked("schedule", schedule, Schedule | None)
         if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
             raise NetLensError(f"callbacks are a list of them, such as [Frames(every=16)], not {callbacks!r}.")
         if not (stop is None or callable(stop)):

@@ -11,8 +11,8 @@ from netlens.errors import ImageError, NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.objectives import Objective
+from netlens.options import checked
 from netlens.visualization.judge import Judge, channels_of
-from netlens.visualization.options import network, whole
 from netlens.visualization.params.base import extent_of
 from netlens.visualization.params.from_image import pictures_of
 from netlens.visualization.params.invertible import resampled
@@ -24,14 +24,14 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
 
     image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of the longer side, if not its own.
     """
-    network(flat)
+    checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
     pictures = pictures_of(image, channels_of(flat))
     if pictures.shape[1] != channels_of(flat):
         raise ImageError(f"{flat.name} takes pictures of {channels_of(flat)} channels, not of {pictures.shape[1]}.")
     if len(pictures) != 1:
         raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
     if size is not None:
-        size = whole("a size of the longer side, in pixels,", size, 1)
+        size = checked("a size of the longer side, in pixels,", size, int, least=1)
         height, width = pictures.shape[2:]
         longest = max(height, width)
         rows, columns = (max(1, (2 * size * side + longest) // (2 * longest)) for side in (height, width))

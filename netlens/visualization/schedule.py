@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
-from netlens.visualization.options import typed
+from netlens.options import check, option
 
 Rate = Callable[[int, int], float]
 """Takes (step, steps) to what the optimizer's learning rate is multiplied by."""
@@ -28,8 +27,11 @@ def constant(step: int, steps: int) -> float:
 class Cosine:
     """Rises over the first `warmup` of the steps, then falls along half a cosine to `end` times the rate."""
 
-    warmup: float = 0.0
-    end: float = 0.0
+    warmup: float = option(0.0, least=0, most=1, help="The share of the steps in which the rate rises.")
+    end: float = option(0.0, least=0, help="What the rate is multiplied by in the end.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, step: int, steps: int) -> float:
         rising = self.warmup * steps
@@ -43,8 +45,11 @@ class Cosine:
 class Steps:
     """Multiplied by `factor` at each of these shares of the steps."""
 
-    at: Sequence[float] = (0.5, 0.75)
-    factor: float = 0.5
+    at: Sequence[float] = option((0.5, 0.75), help="The shares of the steps at which the rate changes.")
+    factor: float = option(0.5, help="What the rate is multiplied by each time.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def __call__(self, step: int, steps: int) -> float:
         return self.factor ** sum(step >= share * steps for share in self.at)
@@ -57,8 +62,11 @@ class Schedule:
     Small pictures are cheap and settle what is where; the param's own size then adds the detail.
     """
 
-    rate: Rate = constant
-    sizes: tuple[int | tuple[int, int], ...] = ()
+    rate: Rate = option(constant, help="Takes (step, steps) to what the learning rate is multiplied by.")
+    sizes: tuple[int | tuple[int, int], ...] = option((), least=1, help="Sizes before the last one, in pixels.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def stage(self, step: int, steps: int) -> int:
         """Which of the sizes step `step` of `steps` has; the last stage, `len(sizes)`, has the param's own."""
@@ -72,13 +80,11 @@ class Plateau:
     Means over many steps are compared, because each step sees the picture disturbed in another way.
     """
 
-    patience: int = 64
-    gain: float = 0.01
+    patience: int = option(64, least=1, help="Steps over which means are compared.")
+    gain: float = option(0.01, help="The share of itself by which the objective must grow to go on.")
 
     def __post_init__(self) -> None:
-        typed(self)
-        if self.patience < 1:
-            raise NetLensError(f"patience is at least one step, not {self.patience}.")
+        check(self)
 
     def __call__(self, history: Tensor) -> Tensor:
         if len(history) < 2 * self.patience:

@@ -12,13 +12,16 @@ from netlens.errors import NetLensError, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Objective, Record
+from netlens.options import check, option
 from netlens.visualization.judge import Judge
-from netlens.visualization.options import typed
 from netlens.visualization.transforms.base import Size
 from netlens.visualization.transforms.standard import Chain
 
 LARGEST = 8192
 """Pixels along a side of a tile; what is larger would hardly fit into memory, which tiles are there to save."""
+
+TILE = "Side of what runs at once, in pixels; none for all at once."
+OVERLAP = "How far tiles see beyond the part that counts, in pixels; by default what the network needs."
 
 Span = tuple[int, int, int, int]
 """(start, end) of a tile along one side, and (start, end) of the part of it that counts."""
@@ -83,16 +86,12 @@ class Tiled:
 
     flat: FlatModel
     objective: Objective
-    tile: int | None = 448
-    overlap: int | None = None
+    tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
+    overlap: int | None = option(None, least=0, help=OVERLAP)
     picture: Size | None = None
 
     def __post_init__(self) -> None:
-        typed(self)
-        if self.tile is not None and not 32 <= self.tile <= LARGEST:
-            raise NetLensError(f"a tile has sides of 32 pixels to {LARGEST:,}, not {self.tile}.")
-        if self.overlap is not None and self.overlap < 0:
-            raise NetLensError(f"tiles overlap by 0 pixels or more, not {self.overlap}.")
+        check(self)
         self.flat.keys_of(self.objective.layers)  # a wrong name raises here
         probe = (256, 256) if self.tile is None else (self.tile, self.tile)
         own = () if self.picture is None else (self.picture,)

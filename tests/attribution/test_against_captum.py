@@ -16,6 +16,7 @@ from netlens.attribution import (
     GradCAM,
     GuidedBackprop,
     GuidedGradCAM,
+    InputGradient,
     InputXGradient,
     IntegratedGradients,
     Occlusion,
@@ -132,7 +133,7 @@ def test_the_gradient_of_a_neuron(named):
     where = tuple(int(i) for i in (alive == alive[1:].max()).nonzero()[0])
     # the tokens of a 4 x 4 grid follow a class token
     objective = neuron(middle, where[1], *divmod(where[0] - 1, 4)) if name == "vit" else neuron(middle, *where)
-    same(Saliency(absolute=False)(flat, x, objective).values, theirs.attribute(x.clone(), where))
+    same(InputGradient()(flat, x, objective).values, theirs.attribute(x.clone(), where))
 
 
 def test_grad_cam(named):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import METHODS, GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency, method_named
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import LayerNotFound, NetLensError, NonFiniteError, NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
@@ -160,8 +161,9 @@ def test_memory_does_not_grow_with_steps(cases):
             return x
 
     flat = case.flat.prepend("counting", Counting())
-    for method in (IntegratedGradients(30, chunk=5), Occlusion(4, 3, chunk=5), method_named("var_grad")(30, chunk=5)):
-        method(flat, case.x, logit(0))
+    for method in (IntegratedGradients(30), Occlusion(4, 3), method_named("var_grad")(30)):
+        with chunks_of(5):
+            method(flat, case.x, logit(0))
     assert largest == 5
 
 

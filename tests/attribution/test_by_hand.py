@@ -19,6 +19,7 @@ from netlens.attribution import (
     Occlusion,
     Saliency,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.path.quadrature import quadrature
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
@@ -91,7 +92,7 @@ def test_two_layers_with_a_pencil(two_layers):
 
 def test_integrated_gradients_with_a_pencil(two_layers):
     # along t (2, 3): relu(x1 - 1) is on from t = 1/3, relu(x0 + 1) always
-    values = IntegratedGradients(30_000, quadrature="riemann_middle", chunk=30_000)(two_layers, vector(2, 3), logit(0))
+    values = IntegratedGradients(30_000, quadrature="riemann_middle")(two_layers, vector(2, 3), logit(0))
     assert_close(values.values, vector(2, -2 * 3 * 2 / 3))
     assert_close(values.diagnostics["completeness_gap"].abs(), torch.zeros(1, dtype=torch.float64), rtol=0, atol=1e-9)
 
@@ -101,7 +102,7 @@ def test_integrated_gradients_are_complete(cases, name):
     case = cases[name]
     x = case.x[:1] / 4
     objective = logit(case.targets[1])
-    result = IntegratedGradients(200, baselines=0.1, chunk=50)(case.flat, x, objective)
+    result = IntegratedGradients(200, baselines=0.1)(case.flat, x, objective)
     with torch.no_grad():
         f = [case.flat.logits(case.flat(value))[0, case.targets[1]] for value in (x, torch.full_like(x, 0.1))]
     gap = result.diagnostics["completeness_gap"]
@@ -133,12 +134,12 @@ def test_a_quadrature_says_what_it_needs(linear):
     _, flat, x = linear
     with pytest.raises(NetLensError, match="at least 2 steps, not 1"):
         IntegratedGradients(1, quadrature="riemann_trapezoid")(flat, x, logit(0))
-    with pytest.raises(NetLensError, match=r"no quadrature 'simpson'; choose one of gausslegendre"):
+    with pytest.raises(NetLensError, match=r"quadrature is 'simpson', but must be one of 'gausslegendre'"):
         IntegratedGradients(quadrature="simpson")(flat, x, logit(0))
     with pytest.raises(NetLensError, match=r"baseline of shape \(5,\) does not broadcast"):
         IntegratedGradients(baselines=torch.zeros(5))(flat, x, logit(0))
-    with pytest.raises(NetLensError, match="chunk must be at least 1"):
-        IntegratedGradients(chunk=0)(flat, x, logit(0))
+    with pytest.raises(NetLensError, match="chunks is 0, but must be a whole number of at least 1"), chunks_of(0):
+        IntegratedGradients()(flat, x, logit(0))
 
 
 # occlusion
@@ -193,7 +194,7 @@ def test_occlusion_slides_over_the_maps_of_a_layer_whatever_their_layout(cases):
 def test_a_window_is_a_positive_number_or_a_pair(cases):
     case = cases["plain"]
     for wrong in (0, (3, 4, 5), (2, -1)):
-        with pytest.raises(NetLensError, match="window must be a positive number, or 2 of them"):
+        with pytest.raises(NetLensError, match=r"window is .*, but must be a whole number of at least 1"):
             Occlusion(window=wrong)(case.flat, case.x, logit(0))
 
 
@@ -245,7 +246,7 @@ def test_wrt_names_the_layer_of_a_cam(cases):
 
 
 @pytest.mark.parametrize("part", ["attn.softmax", "attn.query", "attn.mixed"])
-@pytest.mark.parametrize("method", [InputXGradient(), IntegratedGradients(3, chunk=2), Saliency()])
+@pytest.mark.parametrize("method", [InputXGradient(), IntegratedGradients(3), Saliency()])
 def test_windows_of_a_sample_stay_with_it(cases, part, method):
     case = cases["swin"]
     wrt = f"features.1.1.{part}"

@@ -20,6 +20,7 @@ from netlens.attribution import (
     ShapleyCAM,
     engine,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomized import randomized
@@ -154,17 +155,17 @@ def test_larger_layers_and_inputs_run_in_smaller_chunks():
         assert sizes[name, side, True] > 2 * sizes[name, side, False]
 
 
-@pytest.mark.parametrize("name", [name for name, made in METHODS.items() if hasattr(made, "chunk")])
+@pytest.mark.parametrize("name", METHODS)
 def test_the_size_that_fits_gives_what_any_other_gives(name, some):
     made = METHODS[name]()
-    assert made.chunk is None
     has = {field.name for field in fields(made)}
-    method = replace(made, **{option: value for option, value in SMALL.items() if option in has and option != "chunk"})
+    method = replace(made, **{option: value for option, value in SMALL.items() if option in has})
     try:
         values = method(some.flat, some.x, logit(list(some.targets))).values
     except NotApplicable as refusal:
         pytest.skip(str(refusal))
-    given = replace(method, chunk=3)(some.flat, some.x, logit(list(some.targets))).values
+    with chunks_of(3):
+        given = method(some.flat, some.x, logit(list(some.targets))).values
     assert_close(values, given, rtol=1e-9, atol=1e-12)
 
 

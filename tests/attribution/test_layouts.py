@@ -25,6 +25,7 @@ from netlens.attribution import (
     full_gradients,
 )
 from netlens.attribution.batch import record_batch, with_rows
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, diversity, logit
@@ -322,8 +323,9 @@ def test_an_objective_may_give_the_same_tensor_for_each_copy():
 def test_an_objective_of_the_batch_as_one_sees_all_copies():
     flat, x = flattened(Convolutions), drawn(1, 3, 12, 12).expand(3, -1, -1, -1)
     objective = logit([0, 1, 3]) - 0.3 * diversity("a")
-    method = Occlusion(6, 6, chunk=3)
-    assert_close(method(flat, x, objective).values, method(flat, x.clone(), objective).values)
+    method = Occlusion(6, 6)
+    with chunks_of(3):
+        assert_close(method(flat, x, objective).values, method(flat, x.clone(), objective).values)
 
 
 def test_samples_that_change_each_other_do_not_run_as_variants() -> None:

@@ -58,33 +58,42 @@ def test_an_option_of_a_wrong_type_is_refused_by_name(name, network):
     "method, message",
     [
         (
-            GradCAM(layer=1.5),
-            "GradCAM: layer is 1.5, but must be a name, a whole number, a list, each a name or a whole",
+            lambda: GradCAM(layer=1.5),
+            "GradCAM: layer is 1.5, but must be a name, a whole number, None or a list, each a name or a whole number",
         ),  # type: ignore[arg-type]
-        (GradCAM(layer=[]), "names no layer; give at least one"),
-        (GradCAM(fusion="sum"), "fusion is 'sum', but must be one of 'mean', 'max', 'product'"),  # type: ignore[arg-type]
-        (AblationCAM(relu="no"), "relu is 'no', but must be True or False"),  # type: ignore[arg-type]
-        (GuidedGradCAM(interpolation="cubic"), "interpolation is 'cubic', but must be one of"),  # type: ignore[arg-type]
-        (SmoothGradient(n_samples=float("inf")), "n_samples is inf, but must be a whole number"),  # type: ignore[arg-type]
-        (SmoothGradient(seed=-1), "seed is -1, but must be at least 0"),
-        (SmoothGradient(method=Saliency), "method is .*Saliency.*, but must be a Method"),  # type: ignore[arg-type]
-        (SmoothGradient(method=GradCAM(layer=1.5)), "GradCAM: layer is 1.5"),  # type: ignore[arg-type]
+        (lambda: GradCAM(layer=[]), "names no layer; give at least one"),
+        (lambda: GradCAM(fusion="sum"), "fusion is 'sum', but must be one of 'mean', 'max', 'product'"),  # type: ignore[arg-type]
+        (lambda: AblationCAM(relu="no"), "relu is 'no', but must be True or False"),  # type: ignore[arg-type]
+        (lambda: GuidedGradCAM(interpolation="cubic"), "interpolation is 'cubic', but must be one of"),  # type: ignore[arg-type]
+        (lambda: SmoothGradient(n_samples=float("inf")), "n_samples is inf, but must be a whole number"),  # type: ignore[arg-type]
+        (lambda: SmoothGradient(seed=-1), "seed is -1, but must be a whole number of at least 0"),
+        (lambda: SmoothGradient(method=Saliency), "method is .*Saliency.*, but must be a Method"),  # type: ignore[arg-type]
+        (lambda: SmoothGradient(method=GradCAM(layer=1.5)), "GradCAM: layer is 1.5"),  # type: ignore[arg-type]
         (
-            IntegratedGradients(baselines=np.zeros((3, 8, 8))),
+            lambda: IntegratedGradients(baselines=np.zeros((3, 8, 8))),
             "baselines is array.*, but must be a finite number or a T",
         ),  # type: ignore[arg-type]
-        (FinerCAM(comparisons=[]), "names no class"),
-        (ExtremalPerturbation(learning_rate=-1.0), "learning_rate must be above 0"),
-        (InformationBottleneck(learning_rate=-1.0), "learning_rate must be above 0"),
-        (InformationBottleneck(reference=torch.zeros(3, 3)), r"reference .* tensor \(m, 3, 8, 8\), not \(3, 3\)"),
-        (InformationBottleneck(reference=0), r"reference .* not 0"),  # type: ignore[arg-type]
+        (lambda: FinerCAM(comparisons=[]), "names no class"),
+        (
+            lambda: ExtremalPerturbation(learning_rate=-1.0),
+            "learning_rate is -1.0, but must be a finite number above 0",
+        ),
+        (
+            lambda: InformationBottleneck(learning_rate=-1.0),
+            "learning_rate is -1.0, but must be a finite number above 0",
+        ),
+        (
+            lambda: InformationBottleneck(reference=torch.zeros(3, 3)),
+            r"reference .* tensor \(m, 3, 8, 8\), not \(3, 3\)",
+        ),
+        (lambda: InformationBottleneck(reference=0), r"reference is 0, but must be a Tensor or None"),  # type: ignore[arg-type]
     ],
 )
 def test_what_is_wrong_with_an_option_is_said(method, message, network):
     with pytest.raises(NetLensError, match=message):
-        method(FlatModel.from_nn_Module(network), X, logit(1))
+        method()(FlatModel.from_nn_Module(network), X, logit(1))
     with pytest.raises(NetLensError, match=message):
-        NetLens(network, X).attribute([Saliency, method])
+        NetLens(network, X).attribute([Saliency, method()])
 
 
 def test_numbers_of_numpy_and_sequences_are_options(network):

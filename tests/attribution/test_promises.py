@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import METHODS, Attribution, Method
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit, neuron
@@ -26,7 +27,6 @@ SMALL = {
     "n_channels": 6,
     "window": 13,
     "stride": 9,
-    "chunk": 4,
 }
 
 
@@ -85,9 +85,10 @@ def test_a_batch_equals_its_samples(method, case):
 
 
 def test_chunked_equals_unchunked(method, some):
-    if not hasattr(method, "chunk"):
-        pytest.skip("one run for all samples")
-    values = [explained(replace(method, chunk=chunk), some).values for chunk in (1, 4, 1000)]
+    values = []
+    for size in (1, 4, 1000):
+        with chunks_of(size):
+            values.append(explained(method, some).values)
     assert_close(values[0], values[1], rtol=1e-9, atol=1e-12)
     assert_close(values[0], values[2], rtol=1e-9, atol=1e-12)
 

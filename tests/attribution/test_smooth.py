@@ -22,6 +22,7 @@ from netlens.attribution import (
     SmoothGradientSquared,
     VarGrad,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -68,7 +69,7 @@ def test_the_noise_has_the_papers_deviation():
 def test_mean_square_and_variance_over_the_same_copies(cases):
     case = cases["branches"]
     objective = logit(list(case.targets))
-    options = {"n_samples": 6, "noise_level": 0.3, "seed": 5, "chunk": 4}
+    options = {"n_samples": 6, "noise_level": 0.3, "seed": 5}
     gradients = [InputGradient()(case.flat, copy, objective).values for copy in noises(case.x, 6, 0.3, seed=5)]
     stacked = torch.stack(gradients)
     for method, expected in (
@@ -92,12 +93,13 @@ def test_without_noise_it_is_the_method_itself(cases):
 def test_a_baseline_per_sample_stays_with_its_sample(cases):
     case = cases["plain"]
     objective = logit(list(case.targets))
-    inner = IntegratedGradients(3, baselines=case.x.flip(0) / 3, chunk=4)
+    inner = IntegratedGradients(3, baselines=case.x.flip(0) / 3)
     plain = inner(case.flat, case.x, objective).values
-    for method in (inner, SmoothGradient(n_samples=2, noise_level=0, method=inner, chunk=2)):
+    for method in (inner, SmoothGradient(n_samples=2, noise_level=0, method=inner)):
         for chunk in (1, 2, 100):
-            smooth = SmoothGradient(n_samples=3, noise_level=0, method=method, chunk=chunk)
-            assert_close(smooth(case.flat, case.x, objective).values, plain)
+            smooth = SmoothGradient(n_samples=3, noise_level=0, method=method)
+            with chunks_of(chunk):
+                assert_close(smooth(case.flat, case.x, objective).values, plain)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -111,7 +113,7 @@ def test_any_method_can_be_smoothed(cases, name, family):
         with pytest.raises(NotApplicable, match=re.escape(str(refusal))):
             SmoothGradient(n_samples=2, method=inner)(case.flat, case.x, objective)
         return
-    smooth = SmoothGradient(n_samples=3, noise_level=0, method=inner, chunk=4)(case.flat, case.x, objective)
+    smooth = SmoothGradient(n_samples=3, noise_level=0, method=inner)(case.flat, case.x, objective)
     assert_close(smooth.values, plain.values, rtol=1e-9, atol=1e-11)
     assert smooth.reduction == plain.reduction and smooth.provenance.layer == plain.provenance.layer
     assert (smooth.maps is None) == (plain.maps is None)

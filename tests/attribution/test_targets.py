@@ -122,7 +122,7 @@ def test_the_gradient_is_that_of_the_original_network_by_hand(task):
 
 
 def test_occlusion_is_the_fall_of_the_value_by_hand(task):
-    values = Occlusion(window=(24, 32), stride=(24, 32), chunk=3)(task.flat, X, task.objective).values
+    values = Occlusion(window=(24, 32), stride=(24, 32))(task.flat, X, task.objective).values
     expected = torch.zeros_like(X)
     with torch.no_grad():
         for rows in (slice(0, 24), slice(24, 48)):

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, Occlusion, Saliency
+from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, InputGradient, Occlusion, Saliency
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -95,7 +96,7 @@ def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
     if module.traits & {"detached"}:  # the gradient leaves out what differences see
         return
     x = module.images(1)
-    gradient = values_of(Saliency(absolute=False), FlatModel.from_nn_Module(module.module()), x)
+    gradient = values_of(InputGradient(), FlatModel.from_nn_Module(module.module()), x)
     if gradient is None and "root" in module.traits:  # which has no finite derivative at 0
         return
     assert gradient is not None, "saliency does not apply"
@@ -189,11 +190,12 @@ def every_method_answers_or_says_why_not(module: Generated) -> None:
 @law
 def chunks_and_batches_change_nothing(module: Generated) -> None:
     draw, x = random.Random(module.seed), module.images(3)
-    chunked = [name for name, method in METHODS.items() if "chunk" in method.__dataclass_fields__]
-    for name in draw.sample(chunked, 3):
+    for name in draw.sample(sorted(METHODS), 3):
         flat = FlatModel.from_nn_Module(module.module())
-        made = [METHODS[name](**FEW.get(name, {}), chunk=chunk) for chunk in (None, 1, 2)]
-        found = [values_of(method, flat, x) for method in made]
+        method, found = METHODS[name](**FEW.get(name, {})), []
+        for size in (None, 1, 2):
+            with chunks_of(size):
+                found.append(values_of(method, flat, x))
         if found[0] is None or "mixing" in module.traits or "single" in module.traits:
             applies = [value is not None for value in found]
             assert len(set(applies)) == 1, f"{name} applies in chunks of some sizes: {applies}"
@@ -202,7 +204,7 @@ def chunks_and_batches_change_nothing(module: Generated) -> None:
         for value in found[1:]:
             assert close(value, found[0], 1e-7), f"{name} depends on the chunk"
         if "mixing" not in module.traits:
-            alone = torch.cat([made[0](flat, x[i : i + 1], logit(1)).values for i in range(3)])
+            alone = torch.cat([method(flat, x[i : i + 1], logit(1)).values for i in range(3)])
             assert close(alone, found[0], 1e-7), f"{name} of a batch is not that of its samples"
 
 

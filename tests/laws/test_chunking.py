@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -17,13 +16,14 @@ from netlens.attribution import (
     GradCAM,
     GradientShap,
     GuidedBackprop,
+    InputGradient,
     IntegratedGradients,
     InternalInfluence,
     LayerConductance,
     Method,
-    Saliency,
     SmoothGradient,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
 from netlens.evaluation.randomized import randomized
@@ -157,7 +157,7 @@ def test_nor_does_what_smooths_another(wrapped):
         flat = flat_of(MIXED[kind])
         method = SmoothGradient(n_samples=4, method=wrapped)
         if not (kind == "by hand" and isinstance(wrapped, DeepLift)):
-            same([answer(each, flat, X, logit(TARGETS)) for each in in_chunks(method)])
+            same(in_chunks(method, flat, logit(TARGETS)))
 
 
 def answer(method: Method, flat: FlatModel, x: Tensor, objective) -> Tensor | None:
@@ -167,10 +167,13 @@ def answer(method: Method, flat: FlatModel, x: Tensor, objective) -> Tensor | No
         return None
 
 
-def in_chunks(method: Method) -> list[Method]:
-    if "chunk" not in {field.name for field in fields(method)}:
-        return [method]
-    return [replace(method, chunk=size) for size in (1, 2, 3, 5, 64, None)]
+def in_chunks(method: Method, flat: FlatModel, objective) -> list[Tensor | None]:
+    """The answers in chunks of several sizes."""
+    answers = []
+    for size in (1, 2, 3, 5, 64, None):
+        with chunks_of(size):
+            answers.append(answer(method, flat, X, objective))
+    return answers
 
 
 def same(found: list[Tensor | None]) -> None:
@@ -205,14 +208,14 @@ def test_a_large_batch_of_samples_that_change_each_other_is_not_taken_apart():
         x = torch.randn(70, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         point = x.clone().requires_grad_()
         (expected,) = torch.autograd.grad(flat(point)[:, 2].sum(), point)
-        assert_close(Saliency(absolute=False)(flat, x, logit(2)).values, expected, rtol=1e-9, atol=1e-12)
+        assert_close(InputGradient()(flat, x, logit(2)).values, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_an_objective_of_the_whole_batch_is_evaluated_on_whole_batches():
     flat = flat_of(APART["nothing"])
     together = output(lambda scores: scores[:, 0] * scores[:, 1].mean())
     for method in (GradientShap(n_samples=5), SmoothGradient(n_samples=5), InternalInfluence(n_steps=5)):
-        same([answer(each, flat, X, together) for each in in_chunks(method)])
+        same(in_chunks(method, flat, together))
     # one that looks at each sample alone may run in any chunks, whether it says so or not
     alone = output(lambda scores: scores[:, 0] * scores[:, 1])
     rows: list[int] = []
@@ -221,6 +224,6 @@ def test_an_objective_of_the_whole_batch_is_evaluated_on_whole_batches():
         rows.append(len(x))
         return x
 
-    with Hooks(flat, "first", gradients=False, edit=noting):
-        GradientShap(n_samples=8, chunk=6)(flat, X, alone)
+    with Hooks(flat, "first", gradients=False, edit=noting), chunks_of(6):
+        GradientShap(n_samples=8)(flat, X, alone)
     assert max(rows) == 6

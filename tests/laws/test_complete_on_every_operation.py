@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import DeepLift, DeepLiftShap
+from netlens.attribution.chunk import chunks_of
 from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -147,7 +148,8 @@ def test_a_batch_equals_its_samples_and_its_chunks(name: str) -> None:
     flat = FlatModel.from_nn_Module(Between(OPERATIONS[name]).eval())
     x = drawn(3, 3, 6, 8)
     whole = DeepLift()(flat, x, logit(1)).values
-    assert_close(DeepLift(chunk=2)(flat, x, logit(1)).values, whole, rtol=1e-9, atol=1e-12)
+    with chunks_of(2):
+        assert_close(DeepLift()(flat, x, logit(1)).values, whole, rtol=1e-9, atol=1e-12)
     single = torch.cat([DeepLift()(flat, one, logit(1)).values for one in x.split(1)])
     assert_close(single, whole, rtol=1e-9, atol=1e-12)
 
@@ -202,7 +204,7 @@ def test_what_jumps_is_named_with_what_is_missed(name: str) -> None:
 def test_shap_says_it_once() -> None:
     flat = FlatModel.from_nn_Module(Between(lambda x: x.tanh() + (x > 0).double()).eval())
     with pytest.warns(NetLensWarning, match="jumps") as said:
-        DeepLiftShap(n_samples=3, chunk=1)(flat, drawn(2, 3, 6, 8), logit(1))
+        DeepLiftShap(n_samples=3)(flat, drawn(2, 3, 6, 8), logit(1))
     assert len(said) == 1
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import ExtremalPerturbation, InformationBottleneck
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.best import Best
 from netlens.attribution.perturbation.bottleneck import information
@@ -171,7 +172,8 @@ def test_a_bottleneck_is_never_worse_than_its_start_and_no_worse_with_more_steps
             assert reached[-1][i] >= judged(flat, x[i : i + 1], i, start, method) - 1e-9
     for fewer, more in pairwise(reached):
         assert (more >= fewer - 1e-12).all()
-    whole = InformationBottleneck(n_steps=11, chunk=2, **options)(flat, x, logit([0, 1, 2]))
+    with chunks_of(2):
+        whole = InformationBottleneck(n_steps=11, **options)(flat, x, logit([0, 1, 2]))
     assert_close(whole.values, result.values, rtol=1e-9, atol=1e-12)
     for i in range(3):
         single = InformationBottleneck(n_steps=11, **options)(flat, x[i : i + 1], logit(i))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -115,8 +114,6 @@ def test_one_sample_alone_is_explained_too_with_variants_one_by_one(name):
 
 
 def answer(method: Method, flat: FlatModel, x: Tensor) -> Tensor | None:
-    if "chunk" in {field.name for field in fields(method)}:
-        method = replace(method, chunk=None)
     try:
         return method(flat, x, logit(TARGETS[: len(x)])).values
     except NotApplicable as refusal:

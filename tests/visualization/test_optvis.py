@@ -298,7 +298,7 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"steps": 10**20}, "the number of steps is a whole number from 1 to 1,000,000"),
+        ({"steps": 10**20}, "the number of steps is 10*, but must be a whole number from 1 to 1,000,000"),
         ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
         ({"optimizer": partial(torch.optim.Adam, maximize=True)}, "maximized already"),
         ({"callbacks": None}, "callbacks are"),
@@ -594,7 +594,7 @@ def test_what_makes_no_sense_is_refused(plain):
         OptVis(plain, channel("nowhere", 0))
     with pytest.raises(NetLensError, match="channel 8"):
         rendered(plain, channel("3", 8), Pixel(12))
-    with pytest.raises(NetLensError, match="steps is a whole number from 1"):
+    with pytest.raises(NetLensError, match="steps is 0, but must be a whole number from 1"):
         rendered(plain, channel("3", 0), Pixel(12), steps=0)
     with pytest.raises(NetLensError, match="optimizer"):
         rendered(plain, channel("3", 0), Pixel(12), optimizer=lambda tensors: "adam")

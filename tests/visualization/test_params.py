@@ -199,21 +199,21 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Pixel(0), "a size is a side in pixels"),
-        (lambda: Pixel((3, 4, 5)), "a size is a side in pixels"),  # type: ignore[arg-type]
+        (lambda: Pixel(0), "Pixel: size is 0, but must be a whole number of at least 1"),
+        (lambda: Pixel((3, 4, 5)), r"size is \(3, 4, 5\), but must be"),  # type: ignore[arg-type]
         (lambda: Pixel(8, batch=0), "at least 1"),
         (lambda: Pixel(8, batch=2, seed=[1]), "1 seeds for a batch of 2"),
-        (lambda: Pixel(8, seed=-1), "a seed is at least 0"),
-        (lambda: Pixel(8.5), "a size is a side in pixels"),  # type: ignore[arg-type]
-        (lambda: Pixel(8, seed=1.5), "a seed is a whole number"),  # type: ignore[arg-type]
-        (lambda: Pixel(8, batch="2"), "batch is a whole number"),  # type: ignore[arg-type]
-        (lambda: Pixel(8, sd="a"), "sd is a finite number"),  # type: ignore[arg-type]
-        (lambda: Pixel(8, decorrelate="no"), "decorrelate is a str"),  # type: ignore[arg-type]
-        (lambda: Pyramid(8, levels=1.5), "levels is a whole number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, seed=-1), "seed is -1, but must be a whole number of at least 0"),
+        (lambda: Pixel(8.5), r"size is 8\.5, but must be"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, seed=1.5), r"seed is 1\.5, but must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, batch="2"), "batch is '2', but must be a whole number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, sd="a"), "sd is 'a', but must be a finite number"),  # type: ignore[arg-type]
+        (lambda: Pixel(8, decorrelate="no"), "decorrelate is 'no', but must be True or False"),  # type: ignore[arg-type]
+        (lambda: Pyramid(8, levels=1.5), r"levels is 1\.5, but must be a whole number"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.zeros(8, 8, 3)), "1, 3 or 4 channels"),
-        (lambda: FromImage(torch.zeros(3, 8, 8), copies=1.5), "copies is a whole number"),  # type: ignore[arg-type]
+        (lambda: FromImage(torch.zeros(3, 8, 8), copies=1.5), r"copies is 1\.5, but must be a whole number"),  # type: ignore[arg-type]
         (lambda: Fourier(8).start(dtype=torch.float16), "float32 or float64"),
-        (lambda: Pyramid(8, levels=0), "at least 1 level"),
+        (lambda: Pyramid(8, levels=0), "levels is 0, but must be a whole number of at least 1 or None"),
         (lambda: CPPN(8, layers=0), "at least 1"),
         (lambda: Maco(8, magnitude=torch.ones(8, 5)), "a magnitude is finite"),
         (lambda: Alpha(Alpha(Pixel(8))), "alpha, once"),

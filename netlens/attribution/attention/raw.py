@@ -15,6 +15,7 @@ from netlens.attribution.method import register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -30,8 +31,8 @@ class AttentionMap(AttentionMethod):
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
 
-    layer: int | str = -1
-    head: int | None = None
+    layer: int | str = option(-1, help="Which attention map: its place among all, or its key, glob or path.")
+    head: int | None = option(None, least=0, help="One head; none for the mean over heads.")
     reads_objective = False
 
     def at(self, flat: FlatModel, wrt: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from netlens.attribution.attention.method import AttentionMethod, attention_at, 
 from netlens.attribution.attention.tokens import Tokens
 from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import register
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 Fusion = Literal["mean", "max", "min"]
 
@@ -32,14 +32,14 @@ class AttentionRollout(AttentionMethod):
     Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928
     """
 
-    fusion: Fusion = "mean"
-    discard_ratio: float = 0.0
+    fusion: Fusion = option("mean", help="How the heads of a layer become one map.")
+    discard_ratio: float = option(
+        0.0, least=0, below=1, help="The share of each fused map, its smallest attention, that becomes 0."
+    )
     reads_objective = False
     needs = "global attention"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        if self.fusion not in get_args(Fusion) or not 0 <= self.discard_ratio < 1:
-            raise NetLensError(f"fusion is one of {', '.join(get_args(Fusion))}, and discard_ratio lies in [0, 1).")
         keys = attention_maps(flat, wrt, x)
         rollout = None
         for attention in chained(flat, keys, attention_at(flat, x, keys)):

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
 from netlens.attribution.cam.head import of_scores, pooled_features
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -32,8 +33,7 @@ class AblationCAM(ActivationMaps):
     Desai and Ramaswamy 2020, https://doi.org/10.1109/WACV45572.2020.9093360
     """
 
-    relative: bool = True
-    chunk: int | None = None
+    relative: bool = option(True, help="Whether a fall counts as a share of the objective.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
@@ -44,11 +44,11 @@ class AblationCAM(ActivationMaps):
             if linear:
                 falls = (grid_of(flat, key, suffix.gradients(suffix.at)) * maps).sum((2, 3))
             else:
-                falls = ablated(suffix, maps, y, self.chunk)
+                falls = ablated(suffix, maps, y)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
 
 
-def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int | None) -> Tensor:
+def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
     """(N, C): how the value y (N,) of the suffix falls when one channel of the activation is set to zero."""
     dim = channel_dim(suffix, maps)
     by_channel = suffix.at.movedim(dim, 1)
@@ -61,7 +61,7 @@ def ablated(suffix: Suffix, maps: Tensor, y: Tensor, chunk: int | None) -> Tenso
         at[torch.arange(len(at), device=at.device), channels] = 0
         return jobs[first:last], y[samples] - suffix.value(samples.tolist(), at.movedim(1, dim))
 
-    for done, fall in in_chunks(len(jobs), chunk, work):
+    for done, fall in in_chunks(len(jobs), work):
         falls[done[:, 0], done[:, 1]] = fall
     return falls
 

@@ -18,8 +18,11 @@ from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.keys import several
 from netlens.flat.model import OUTPUT
-from netlens.heatmaps import choose
 from netlens.objectives import Objective
+from netlens.options import option
+
+LAYER = "Any layer with maps, by its name or index, or several; none for the last maps of the network."
+"""The help of the option `layer`."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class ActivationMaps(Method):
     largest value, and then the mean, the maximum or the product is taken at each place.
     """
 
-    layer: str | int | Sequence[str | int] | None = None
-    relu: bool = True
-    fusion: Fusion = "mean"
+    layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)
+    relu: bool = option(True, help="Whether to keep only what is positive.")
+    fusion: Fusion = option("mean", help="How the maps of several layers become one.")
     reduction = "cam"
 
     def at(self, flat: FlatModel, wrt: str) -> str:
@@ -53,7 +56,6 @@ class ActivationMaps(Method):
         return list(dict.fromkeys(key for name in names for key in flat.find(name)))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        choose("fusion", self.fusion, Fusion)
         keys = self.layers(flat, wrt)
         for key in keys if self.reads_objective else ():
             check_after(flat, objective, key)

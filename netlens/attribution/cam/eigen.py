@@ -13,6 +13,7 @@ from netlens.attribution.method import register
 from netlens.flat import FlatModel
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -28,7 +29,7 @@ class EigenCAM(ActivationMaps):
     Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
 
-    centered: bool = False
+    centered: bool = option(False, help="Whether to subtract each channel's mean first.")
     reads_objective = False
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
@@ -46,7 +47,7 @@ class EigenGradCAM(GradientMaps):
     As in pytorch-grad-cam, after Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
 
-    centered: bool = False
+    centered: bool = option(False, help="Whether to subtract each channel's mean first.")
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
         return projected(gradient * activation, self.centered)

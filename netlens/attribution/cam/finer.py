@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, logit
+from netlens.options import option
 from netlens.results.attribution import Reduction
 
 
@@ -31,10 +32,10 @@ class FinerCAM(Method):
     Zhang et al. 2025, https://arxiv.org/abs/2501.11309
     """
 
-    alpha: float = 0.6
-    n_similar: int = 3
-    comparisons: Sequence[int | str] | None = None
-    method: Method = field(default_factory=GradCAM)
+    alpha: float = option(0.6, help="How much of what similar classes share is taken away.")
+    n_similar: int = option(3, least=1, help="How many classes of the closest scores to compare with.")
+    comparisons: Sequence[int | str] | None = option(None, help="The classes to compare with; none for the closest.")
+    method: Method = option(factory=GradCAM, help="The method that explains the difference.")
 
     @property
     def reduction(self) -> Reduction:  # type: ignore[override]
@@ -74,8 +75,6 @@ class FinerCAM(Method):
             if shared:
                 raise NetLensError(f"class {min(shared)} is the target; comparisons must be other classes.")
             return self.comparisons
-        if self.n_similar < 1:
-            raise NetLensError(f"n_similar must be at least 1, not {self.n_similar}.")
         logits = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers))).logits
         scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
         of_target = torch.tensor(targets, device=scores.device)[:, None]

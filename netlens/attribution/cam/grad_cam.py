@@ -9,13 +9,13 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.attribution.cam.base import GradientMaps, weighted
+from netlens.attribution.cam.base import LAYER, GradientMaps, weighted
 from netlens.attribution.gradient import GuidedBackprop
 from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.heatmaps import choose
 from netlens.objectives import Objective
+from netlens.options import option
 
 Interpolation = Literal["bilinear", "nearest"]
 
@@ -62,14 +62,13 @@ class GuidedGradCAM(Method):
     Selvaraju et al. 2016, https://arxiv.org/abs/1610.02391
     """
 
-    layer: str | int | Sequence[str | int] | None = None
-    interpolation: Interpolation = "bilinear"
+    layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)
+    interpolation: Interpolation = option("bilinear", help="How the map is resized.")
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return GradCAM(self.layer).points(flat, flat.inputs[0])
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        choose("interpolation", self.interpolation, Interpolation)
         where = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
         what = GuidedBackprop().attribute(flat, x, objective, wrt)
         if what.ndim != 4:

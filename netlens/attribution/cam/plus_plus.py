@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, GradientMaps, maps_of, weighted
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import register
 from netlens.attribution.noise import normal, spans
-from netlens.errors import NetLensError
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -54,14 +54,13 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
     Omeiza et al. 2019, https://arxiv.org/abs/1908.01224
     """
 
-    n_samples: int = 10
-    noise_level: float = 0.15
-    seed: int = 0
-    chunk: int | None = None
+    n_samples: int = option(10, least=1, help="Noisy copies of each input.")
+    noise_level: float = option(
+        0.15, least=0, help="Deviation of the noise, as a share of the range (max - min) of the sample."
+    )
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
-        if self.n_samples < 1 or self.noise_level < 0:
-            raise NetLensError("n_samples must be at least 1, and noise_level at least 0.")
         maps = {key: precise(value) for key, value in maps_of(flat, x, keys).items()}
         moments = {key: [torch.zeros_like(value) for _ in range(3)] for key, value in maps.items()}
         for rows, gradients in self._gradients(flat, x, objective, keys):
@@ -87,7 +86,7 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
             noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
             return rows, gradients_of(flat, noisy, objective.take(rows), keys)[1]
 
-        return in_chunks(self.n_samples * n, self.chunk, work)
+        return in_chunks(self.n_samples * n, work)
 
 
 def _alpha(square: Tensor, cube: Tensor, activation: Tensor) -> Tensor:

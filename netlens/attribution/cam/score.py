@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, maps_of, weighted
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import register
 from netlens.attribution.noise import normal
 from netlens.attribution.suffix import Suffix
-from netlens.errors import NetLensError, NotApplicable
-from netlens.fast.chunks import in_chunks
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.heatmaps import choose
 from netlens.objectives import Objective
+from netlens.options import option
 
 Convention = Literal["paper", "torchcam", "pytorch-grad-cam"]
 
@@ -31,19 +31,18 @@ class MaskingMaps(ActivationMaps):
     n_channels: only that many channels run, those whose values vary most over the image; None: all.
 
     convention: how a channel becomes a mask. "paper": it is upsampled, then scaled from its minimum to its maximum,
-    and a channel that is constant shows nothing, so it is left out. "torchcam": scaled, then upsampled.
-    "pytorch-grad-cam": upsampled with aligned corners, then scaled. In both of these 1e-8 is added to the divisor, and
-    a constant channel takes part in the softmax as a black mask, which runs once for all of them.
+    and a channel that is constant shows nothing, so it is left out. The others give the numbers of two libraries, which
+    the papers leave room for. "torchcam": scaled, then upsampled. "pytorch-grad-cam": upsampled with aligned corners,
+    then scaled. In both of these 1e-8 is added to the divisor, and a constant channel takes part in the softmax as a
+    black mask, which runs once for all of them.
 
-    The score of a baseline, which the papers subtract from all, drops out of the softmax. `chunk` images run at once.
+    The score of a baseline, which the papers subtract from all, drops out of the softmax.
     """
 
-    n_channels: int | None = None
-    convention: Convention = "paper"
-    chunk: int | None = None
+    n_channels: int | None = option(None, least=1, help="So many channels run, those that vary most; none for all.")
+    convention: Convention = option("paper", help="How a channel becomes a mask: as in the paper, or as in a library.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
-        choose("convention", self.convention, Convention)
         if x.ndim != 4:
             raise NotApplicable(f"{type(self).__name__} masks images (N, C, H, W), not {tuple(x.shape)}.")
         suffix = Suffix.of(flat, x, objective, flat.inputs[0], many=True)
@@ -67,7 +66,7 @@ class MaskingMaps(ActivationMaps):
         chosen = torch.ones_like(constant)
         if self.n_channels is not None:
             ranks = spread.argsort(stable=True, dim=1, descending=True)
-            chosen = torch.zeros_like(constant).scatter(1, ranks[:, : _count("n_channels", self.n_channels)], True)
+            chosen = torch.zeros_like(constant).scatter(1, ranks[:, : self.n_channels], True)
         # of the constant channels, where they count, the first runs for all
         runs = chosen & ~constant
         if self.convention != "paper":
@@ -84,7 +83,7 @@ class MaskingMaps(ActivationMaps):
                 masks[row] = self.disturbed(mask, channel, (first + row) % self.copies)
             return where, suffix.value(samples.tolist(), x[samples] * masks) / self.copies
 
-        for where, score in in_chunks(len(jobs) * self.copies, self.chunk, work):
+        for where, score in in_chunks(len(jobs) * self.copies, work):
             scores.index_put_((where[:, 0], where[:, 1]), score.to(scores.dtype), accumulate=True)
         if self.convention != "paper":
             shared = scores.gather(1, constant.int().argmax(1, keepdim=True))
@@ -133,13 +132,13 @@ class SSCAM(MaskingMaps):
     Wang et al. 2020, https://arxiv.org/abs/2006.14255
     """
 
-    n_samples: int = 35
-    noise_level: float = 2.0
-    seed: int = 0
+    n_samples: int = option(35, least=1, help="Noisy masks for each channel.")
+    noise_level: float = option(2.0, least=0, help="Deviation of the noise on a mask in [0, 1].")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
 
     @property
     def copies(self) -> int:
-        return _count("n_samples", self.n_samples)
+        return self.n_samples
 
     def disturbed(self, mask: Tensor, channel: int, copy: int) -> Tensor:
         return mask + self.noise_level * normal(mask[None], self.seed, channel, copy)
@@ -156,12 +155,12 @@ class ISCAM(MaskingMaps):
     Naidu et al. 2020, https://arxiv.org/abs/2010.03023
     """
 
-    n_steps: int = 10
-    cumulative: bool = False
+    n_steps: int = option(10, least=1, help="Steps in which a mask grows.")
+    cumulative: bool = option(False, help="Whether steps add up, as in torchcam.")
 
     @property
     def copies(self) -> int:
-        return _count("n_steps", self.n_steps)
+        return self.n_steps
 
     def disturbed(self, mask: Tensor, channel: int, copy: int) -> Tensor:
         step = copy + 1
@@ -172,9 +171,3 @@ def _scaled(maps: Tensor, eps: float) -> Tensor:
     """Each map from its minimum at 0 to its maximum at 1; a constant one becomes 0."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + eps).clamp(min=torch.finfo(maps.dtype).tiny)
-
-
-def _count(name: str, value: int) -> int:
-    if value < 1:
-        raise NetLensError(f"{name} must be at least 1, not {value}.")
-    return value

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.derivatives import check_differentiable, lacking, with_derivatives, without_second
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.modes import differentiating
@@ -32,12 +32,10 @@ class ShapleyCAM(ActivationMaps):
     Cai 2025, https://arxiv.org/abs/2501.06261
     """
 
-    chunk: int | None = None
-
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
             suffix = Suffix.of(flat, x, objective, key)
-            importance = torch.cat(list(in_chunks(len(x), self.chunk, partial(_importance, suffix))))
+            importance = torch.cat(list(in_chunks(len(x), partial(_importance, suffix))))
             yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.at))
 
 

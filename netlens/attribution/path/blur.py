@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.suffix import Suffix
-from netlens.errors import NetLensError, NotApplicable
-from netlens.fast.chunks import in_chunks
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -30,15 +31,12 @@ class BlurIntegratedGradients(Method):
     Xu et al. 2020, https://arxiv.org/abs/2004.03383
     """
 
-    n_steps: int = 50
-    max_sigma: float = 50.0
-    quadrature: Quadrature = "gausslegendre"
-    chunk: int | None = None
+    n_steps: int = option(50, least=1, help="Gradients along the path.")
+    max_sigma: float = option(50.0, above=0, help="Deviation of the strongest blur, in pixels.")
+    quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.max_sigma <= 0:
-            raise NetLensError(f"max_sigma must be above 0, not {self.max_sigma}.")
         weights, places = quadrature(self.quadrature, self.n_steps)
         suffix = Suffix.of(flat, x, objective, wrt)
         at, n = suffix.at, len(x)
@@ -57,7 +55,7 @@ class BlurIntegratedGradients(Method):
             # minus, because the path is walked from sharp to blurred
             return summed(gradient * space.change(rows, sigma) * -each((weights * slopes)[steps], at), rows, n)
 
-        values = sum(in_chunks(self.n_steps * n, self.chunk, work))
+        values = sum(in_chunks(self.n_steps * n, work))
         assert isinstance(values, Tensor)
         most = space.blurred(list(range(n)), each([self.max_sigma] * n, at))
         change = suffix.values(at) - suffix.values(most)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import BASELINES, baseline_like
+from netlens.attribution.chunk import chunk_size
 from netlens.attribution.method import Method, register
 from netlens.attribution.suffix import Suffix
-from netlens.errors import NetLensError
 from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -32,18 +32,15 @@ class GuidedIntegratedGradients(Method):
     Kapishnikov et al. 2021, https://arxiv.org/abs/2106.09788
     """
 
-    n_steps: int = 200
-    baselines: float | Tensor = 0.0
-    fraction: float = 0.25
-    max_dist: float = 0.02
-    chunk: int | None = None
+    n_steps: int = option(200, least=1, help="Steps of the path.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    fraction: float = option(0.25, above=0, most=1, help="The share of all features that may move together.")
+    max_dist: float = option(
+        0.02, least=0, most=1, help="How far a feature may be from the straight path, as a share of its way."
+    )
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        if not isinstance(self.n_steps, Integral) or self.n_steps < 1:
-            raise NetLensError(f"n_steps must be a whole number of at least 1, not {self.n_steps}.")
-        if not (0 < self.fraction <= 1 and 0 <= self.max_dist <= 1):
-            raise NetLensError("fraction must lie in (0, 1], and max_dist in [0, 1].")
         suffix = Suffix.of(flat, x, objective, wrt)
         end, n = suffix.at, len(x)
         start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
@@ -55,7 +52,7 @@ class GuidedIntegratedGradients(Method):
             at = start[first:last] + gone[first:last] * way[first:last]
             return precise(suffix.gradient(range(first, last), at.to(end.dtype)))
 
-        chunks = Chunks(self.chunk)
+        chunks = Chunks(chunk_size())
         for step in range(1, self.n_steps + 1):
             gradient = torch.cat(list(chunks.over(n, gradients)))
             samples = zip(gone, way.abs(), gradient, strict=True)

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import BASELINES, baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.suffix import Suffix
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -29,11 +30,12 @@ class IntegratedGradients(Method):
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
     """
 
-    n_steps: int = 50
-    baselines: float | Tensor = 0.0
-    quadrature: Quadrature = "gausslegendre"
-    multiply: bool = True
-    chunk: int | None = None
+    n_steps: int = option(50, least=1, help="Gradients along the path.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
+    multiply: bool = option(
+        True, help="Whether to multiply by the change from the baseline; else the values are the mean gradient."
+    )
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -51,7 +53,7 @@ class IntegratedGradients(Method):
             gradient = suffix.gradient(rows, start[rows] + alpha * (end[rows] - start[rows]))
             return summed(gradient * each(weights[steps], end), rows, n)
 
-        mean = sum(in_chunks(self.n_steps * n, self.chunk, work))
+        mean = sum(in_chunks(self.n_steps * n, work))
         assert isinstance(mean, Tensor)
         values = mean * (end - start)
         change = suffix.values(end) - suffix.values(start)

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import BASELINES, baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -30,13 +31,11 @@ class LayerConductance(Method):
     Dhamdhere et al. 2018, https://arxiv.org/abs/1805.12233
     """
 
-    n_steps: int = 50
-    baselines: float | Tensor = 0.0
-    chunk: int | None = None
+    n_steps: int = option(50, least=1, help="Gradients along the path.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        quadrature("riemann_right", self.n_steps)  # refuses what is no number of steps
         start, n = baseline_like(x, self.baselines), len(x)
 
         def work(first: int, last: int) -> tuple[list[int], Tensor, Tensor]:
@@ -47,7 +46,7 @@ class LayerConductance(Method):
 
         before: list[tuple[Tensor, Tensor]] = []  # activation and gradient of the sample n rows ago
         total: dict[int, Tensor] = {}
-        for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, self.chunk, work):
+        for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, work):
             for row, activation, gradient in zip(rows, activations, gradients, strict=True):
                 if len(before) == n:
                     last_activation, last_gradient = before.pop(0)
@@ -65,10 +64,9 @@ class InternalInfluence(Method):
     Leino et al. 2018, https://arxiv.org/abs/1802.03788
     """
 
-    n_steps: int = 50
-    baselines: float | Tensor = 0.0
-    quadrature: Quadrature = "gausslegendre"
-    chunk: int | None = None
+    n_steps: int = option(50, least=1, help="Gradients along the path.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -81,4 +79,4 @@ class InternalInfluence(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * each(weights[steps], gradient), rows, n)
 
-        return sum(in_chunks(self.n_steps * n, self.chunk, work))
+        return sum(in_chunks(self.n_steps * n, work))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.engine import gradient_of, per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.errors import NetLensError
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -35,12 +35,15 @@ class GradientShap(Method):
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
 
-    n_samples: int = 50
-    baselines: float | Tensor = 0.0
-    noise_level: float = 0.0
-    seed: int = 0
-    multiply: bool = True
-    chunk: int | None = None
+    n_samples: int = option(50, least=1, help="Gradients for each input.")
+    baselines: float | Tensor = option(0.0, help="One number, or a tensor (m, ...) of inputs to draw from.")
+    noise_level: float = option(
+        0.0, least=0, help="Deviation of noise on the input, as a share of the range (max - min) of the sample."
+    )
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
+    multiply: bool = option(
+        True, help="Whether to multiply by the change from the baseline; else the values are the mean gradient."
+    )
     distributions = ("baselines",)
     reduction = "signed"
 
@@ -61,12 +64,10 @@ class GradientShap(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * (at(end) - at(start)) if self.multiply else gradient, rows, n)
 
-        return sum(in_chunks(self.n_samples * n, self.chunk, work)) / self.n_samples
+        return sum(in_chunks(self.n_samples * n, work)) / self.n_samples
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
         """For each draw its place on the path in [0, 1], and which of m baselines it starts from."""
-        if not isinstance(self.n_samples, Integral) or self.n_samples < 1 or self.noise_level < 0:
-            raise NetLensError("n_samples must be a whole number of at least 1, and noise_level at least 0.")
         # a stream of its own, apart from those of the noise, which have two numbers
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
         places = (np.arange(self.n_samples) + random.random(self.n_samples)) / self.n_samples

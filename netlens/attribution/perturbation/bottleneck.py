@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netlens.attribution.batch import record_batch
 from netlens.attribution.cam import cam_layer
+from netlens.attribution.chunk import chunk_size
 from netlens.attribution.engine import per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import stream
@@ -24,6 +25,7 @@ from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -50,15 +52,14 @@ class InformationBottleneck(Method):
     Schulz et al. 2020, https://arxiv.org/abs/2001.00396
     """
 
-    layer: str | int | None = None
-    beta: float = 10.0
-    n_steps: int = 10
-    n_samples: int = 10
-    learning_rate: float = 1.0
-    sigma: float = 1.0
-    reference: Tensor | None = None
-    seed: int = 0
-    chunk: int | None = None
+    layer: str | int | None = option(None, help="Where the noise comes in; none for a layer in the middle.")
+    beta: float = option(10.0, least=0, help="Weight of the information.")
+    n_steps: int = option(10, least=1, help="Steps of the optimizer.")
+    n_samples: int = option(10, least=1, help="Draws of the noise in each step.")
+    learning_rate: float = option(1.0, above=0, help="Learning rate of the optimizer.")
+    sigma: float = option(1.0, least=0, help="Smoothness of the mask, in places of the layer.")
+    reference: Tensor | None = option(None, help="Inputs (K, ...) that say the mean and deviation of each channel.")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
     distributions = ("reference",)
     reduction = "cam"
 
@@ -68,10 +69,6 @@ class InformationBottleneck(Method):
         return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.n_steps < 1 or self.n_samples < 1 or self.beta < 0 or self.sigma < 0:
-            raise NetLensError("n_steps and n_samples must be at least 1, and beta and sigma at least 0.")
-        if self.learning_rate <= 0:
-            raise NetLensError(f"learning_rate must be above 0, not {self.learning_rate}.")
         key = self.at(flat, wrt)
         if self.reference is not None and not (
             isinstance(self.reference, Tensor) and self.reference.ndim == x.ndim and len(self.reference) > 0
@@ -85,7 +82,7 @@ class InformationBottleneck(Method):
         mean, deviation = self._statistics(flat, x, key, at, dims)
         surprise = ((at - mean) / deviation).square()
         kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
-        noisy = _Noisy(suffix, at, mean, deviation, self.n_samples, self.seed, Chunks(self.chunk))
+        noisy = _Noisy(suffix, at, mean, deviation, self.n_samples, self.seed, Chunks(chunk_size()))
         raised = torch.full_like(at, 5.0)  # almost all information passes at first
         adam, best = torch.optim.Adam([raised], lr=self.learning_rate), Best()
         for step in range(self.n_steps + 1):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.windows import Windows
-from netlens.fast.chunks import in_chunks
 
 
 class Box(NamedTuple):
@@ -76,5 +76,5 @@ def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, floa
         whole = windows.unchanged(sample).item()
         return [whole - value for value in windows.value(sample, places, torch.stack(new)).tolist()]
 
-    for falls in in_chunks(ends[-1], game.chunk, work):
+    for falls in in_chunks(ends[-1], work):
         yield from falls

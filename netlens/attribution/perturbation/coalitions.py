@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.perturbation.masks import default_mask, numbered
 from netlens.attribution.suffix import Suffix
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 
@@ -30,7 +30,6 @@ class Coalitions:
     baseline: Tensor  # (n, ...)
     mask: Tensor  # (n, ...), broadcasts to `at`: the feature, from 0, of each entry
     counts: tuple[int, ...]  # the number of features of each sample
-    chunk: int | None
 
     @classmethod
     def of(
@@ -42,13 +41,12 @@ class Coalitions:
         feature_mask: Tensor | None = None,
         n_segments: int = 50,
         baselines: float | Tensor = 0.0,
-        chunk: int | None = None,
     ) -> Coalitions:
         """Run the network on x up to `wrt`, once, and divide the activation there by the mask or the default one."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at = suffix.at
         mask = default_mask(flat, x, wrt, at, n_segments) if feature_mask is None else feature_mask
-        return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at), chunk)
+        return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at))
 
     def value(self, rows: Sequence[int], on: Sequence[Tensor]) -> Tensor:
         """f of these samples, each with the features of its coalition on."""
@@ -71,7 +69,7 @@ class Coalitions:
             values = self.value(rows, [each.to(self.at.device) for each in on]).tolist()
             return list(zip(rows, indices, on, values, strict=True))
 
-        for played in in_chunks(ends[-1], self.chunk, work):
+        for played in in_chunks(ends[-1], work):
             yield from played
 
     def uniform(self, on: bool) -> list[float]:

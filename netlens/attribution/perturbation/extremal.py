@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.perturbation.best import Best
@@ -19,11 +20,10 @@ from netlens.attribution.perturbation.climb import Climb
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NetLensError
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
-from netlens.heatmaps import choose
 from netlens.objectives import Objective
+from netlens.options import option
 
 Variant = Literal["preserve", "delete", "dual"]
 _LEVELS = 8  # of blur, between which a mask interpolates
@@ -51,19 +51,18 @@ class ExtremalPerturbation(Method):
     last step is often worse than that disc.
     """
 
-    areas: float | Sequence[float] = 0.1
-    variant: Variant = "preserve"
-    n_steps: int = 400
-    grid_size: int = 32
-    sigma: float = 21 / 224
-    blur: float = 20 / 224
-    baselines: float | Tensor | None = None
-    learning_rate: float = 0.03
-    chunk: int | None = None
+    areas: float | Sequence[float] = option(0.1, above=0, below=1, help="Parts of the image, one mask for each.")
+    variant: Variant = option("preserve", help="Whether a mask shows what it covers, blurs it, or both.")
+    n_steps: int = option(400, least=1, help="Steps of the ascent.")
+    grid_size: int = option(32, least=1, help="Cells along the longer side.")
+    sigma: float = option(21 / 224, above=0, help="Smoothness of a mask, as a share of the longer side.")
+    blur: float = option(20 / 224, above=0, help="Deviation of the strongest blur, as a share of the longer side.")
+    baselines: float | Tensor | None = option(None, help="What stands for absence instead of a blur.")
+    learning_rate: float = option(0.03, above=0, help="The largest change of a score in one step.")
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        areas = self._checked()
+        areas = self._areas()
         masked = Masked.of(flat, x, objective, wrt, 0.0 if self.baselines is None else self.baselines)
         n = len(x)
 
@@ -72,7 +71,7 @@ class ExtremalPerturbation(Method):
             goals = torch.tensor([areas[job // n] for job in range(first, last)], device=x.device, dtype=masked.dtype)
             return self._ascend(masked, rows, goals)
 
-        masks, reached = (torch.cat(parts) for parts in zip(*in_chunks(len(areas) * n, self.chunk, work), strict=True))
+        masks, reached = (torch.cat(parts) for parts in zip(*in_chunks(len(areas) * n, work), strict=True))
         diagnostics = {"area": masks.flatten(1).mean(1), "objective": reached}
         each = {name: found.view(len(areas), n).T for name, found in diagnostics.items()}
         return masked.filled(masks.unflatten(0, (-1, n)).mean(0)), each
@@ -133,15 +132,10 @@ class ExtremalPerturbation(Method):
         ]
         return [at, *[_from_maps(maps, masked.dims, at) for maps in blurred]]
 
-    def _checked(self) -> tuple[float, ...]:
-        choose("variant", self.variant, Variant)
+    def _areas(self) -> tuple[float, ...]:
         areas = tuple(self.areas) if isinstance(self.areas, Sequence) else (self.areas,)
-        if not areas or any(not 0 < area < 1 for area in areas):
-            raise NetLensError(f"areas are parts of the image between 0 and 1, one or several, not {self.areas!r}.")
-        if self.n_steps < 1 or self.grid_size < 1 or self.sigma <= 0 or self.blur <= 0:
-            raise NetLensError("n_steps and grid_size must be at least 1, and sigma and blur above 0.")
-        if self.learning_rate <= 0:
-            raise NetLensError(f"learning_rate must be above 0, not {self.learning_rate}.")
+        if not areas:
+            raise NetLensError("ExtremalPerturbation: areas names no part of the image; give at least one.")
         return areas
 
 

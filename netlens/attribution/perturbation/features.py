@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.baseline import BASELINES
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.boxes import ablated
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.windows import Windows
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +31,15 @@ class OverFeatures(Method):
     baselines: what stands where a feature is off, a number or a tensor that broadcasts to `wrt`.
     """
 
-    feature_mask: Tensor | None = None
-    n_segments: int = 50
-    baselines: float | Tensor = 0.0
-    chunk: int | None = None
+    feature_mask: Tensor | None = option(
+        None, help="Whole numbers that say which entries are one feature; none for superpixels."
+    )
+    n_segments: int = option(50, least=1, help="About how many features there are without a mask.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        options = self.feature_mask, self.n_segments, self.baselines, self.chunk
-        game = Coalitions.of(flat, x, objective, wrt, *options)
+        game = Coalitions.of(flat, x, objective, wrt, self.feature_mask, self.n_segments, self.baselines)
         scores, diagnostics = self.scores(game)
         return game.spread(scores), diagnostics
 

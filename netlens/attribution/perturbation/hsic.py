@@ -8,14 +8,15 @@ from math import prod
 import torch
 from torch import Tensor
 
+from netlens.attribution.baseline import BASELINES
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import cells_along, in_blocks
-from netlens.errors import NetLensError
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 _ROWS = 256  # rows of the kernel matrix that are held at a time
 
@@ -33,11 +34,10 @@ class HSICAttribution(Method):
     Novello et al. 2022, https://arxiv.org/abs/2206.06219
     """
 
-    n_masks: int = 1500
-    grid_size: int = 7
-    baselines: float | Tensor = 0.0
-    seed: int = 0
-    chunk: int | None = None
+    n_masks: int = option(1500, least=2, help="Random masks.")
+    grid_size: int = option(7, least=1, help="Cells along each side.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -48,7 +48,7 @@ class HSICAttribution(Method):
         def mask(index: int) -> Tensor:
             return in_blocks(seen[index].view(cells), masked.sizes)
 
-        values = masked.responses(mask, self.n_masks, self.chunk)
+        values = masked.responses(mask, self.n_masks)
         criterion = hsic(seen.to(values), values)
         return masked.filled(in_blocks(criterion.unflatten(1, cells), masked.sizes))
 
@@ -58,8 +58,6 @@ def balanced(n_masks: int, count: int, seed: int) -> Tensor:
 
     Not a Sobol sequence cut at a half: in 2^k of its points, all cells would be parities of k of them.
     """
-    if n_masks < 2:
-        raise NetLensError(f"n_masks must be at least 2, not {n_masks}.")
     order = torch.rand(n_masks, count, generator=stream(seed), dtype=torch.float64).argsort(0)
     return (order < n_masks // 2).double()
 

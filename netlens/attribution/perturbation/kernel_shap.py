@@ -16,7 +16,7 @@ from netlens.attribution.method import register
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.perturbation.features import OverFeatures, stream
 from netlens.attribution.perturbation.surrogate import Moments
-from netlens.errors import NetLensError
+from netlens.options import option
 
 
 @register
@@ -35,12 +35,10 @@ class KernelShap(OverFeatures):
     https://arxiv.org/abs/2012.01536
     """
 
-    n_samples: int = 1000
-    seed: int = 0
+    n_samples: int = option(1000, least=2, help="Coalitions at most, each with its complement.")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
 
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
-        if self.n_samples < 2:
-            raise NetLensError(f"n_samples must be at least 2, a coalition and its complement, not {self.n_samples}.")
         empty, full = game.uniform(on=False), game.uniform(on=True)
         plans = {count: Plan.of(count, self.n_samples, self.seed) for count in set(game.counts)}
         moments = [Moments(count) for count in game.counts]

@@ -13,8 +13,7 @@ from netlens.attribution.method import register
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.perturbation.features import OverFeatures, stream
 from netlens.attribution.perturbation.surrogate import Moments
-from netlens.errors import NetLensError
-from netlens.heatmaps import choose
+from netlens.options import option
 
 Distance = Literal["cosine", "euclidean"]
 Regression = Literal["ridge", "lasso"]
@@ -38,18 +37,16 @@ class Lime(OverFeatures):
     Ribeiro et al. 2016, https://arxiv.org/abs/1602.04938
     """
 
-    n_samples: int = 1000
-    seed: int = 0
-    distance: Distance = "cosine"
-    kernel_width: float = 0.25
-    regression: Regression = "ridge"
-    alpha: float | None = None
+    n_samples: int = option(1000, least=2, help="Trials, of which the first is the input itself.")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
+    distance: Distance = option("cosine", help="How far a trial is from the input.")
+    kernel_width: float = option(0.25, above=0, help="The distance at which trials begin to count little.")
+    regression: Regression = option("ridge", help="The penalty on the coefficients.")
+    alpha: float | None = option(
+        None, least=0, help="Weight of the penalty; none for 1 with ridge and 0.01 with lasso."
+    )
 
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
-        choose("distance", self.distance, Distance)
-        choose("regression", self.regression, Regression)
-        if self.n_samples < 2 or self.kernel_width <= 0 or (self.alpha is not None and self.alpha < 0):
-            raise NetLensError("n_samples must be at least 2, kernel_width positive, and alpha 0 or more.")
         moments = [Moments(count) for count in game.counts]
         near = [0.0] * len(moments)
         for sample, index, on, value in game.play([self.n_samples] * len(moments), self._trial):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.baseline import baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 
@@ -44,9 +44,7 @@ class Masked:
         """What numbers are added up in, which is not the half precision of an activation."""
         return torch.promote_types(self.at.dtype, torch.float32)
 
-    def values(
-        self, mask: Callable[[int], Tensor], total: int, chunk: int | None
-    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    def values(self, mask: Callable[[int], Tensor], total: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """f under `mask(0)` to `mask(total - 1)`, all samples under one mask and then all under the next.
 
         Gives (samples, masks, values) of a chunk of rows; no more masks than those of a chunk are held at a time.
@@ -62,11 +60,11 @@ class Masked:
             masked = kept * self.at[rows] + (1 - kept) * self.baseline[rows]
             return rows, masks, self.suffix.value(rows, masked).to(self.dtype)
 
-        return in_chunks(total * n, chunk, work)
+        return in_chunks(total * n, work)
 
-    def responses(self, mask: Callable[[int], Tensor], total: int, chunk: int | None) -> Tensor:
+    def responses(self, mask: Callable[[int], Tensor], total: int) -> Tensor:
         """(n, total): f of each sample under each mask; one number per mask is all that grows with them."""
-        values = [value for _, _, value in self.values(mask, total, chunk)]
+        values = [value for _, _, value in self.values(mask, total)]
         return torch.cat(values).view(total, len(self.at)).T.contiguous()
 
     def spread(self, places: Tensor) -> Tensor:

@@ -6,20 +6,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import BASELINES, baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
 from netlens.errors import NetLensError
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -38,10 +38,11 @@ class Occlusion(Method):
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """
 
-    window: int | Sequence[int] = 32
-    stride: int | Sequence[int] = 16
-    baselines: float | Tensor = 0.0
-    chunk: int | None = None
+    window: int | Sequence[int] = option(
+        32, least=1, help="Size of the window in pixels: one side, or height and width."
+    )
+    stride: int | Sequence[int] = option(16, least=1, help="From one window to the next, in pixels.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -77,7 +78,7 @@ class Occlusion(Method):
                 places = [(where[1], where[2]) for where in group]
                 yield from zip(group, partial.value(sample, places, new), strict=True)
 
-        for falls in in_chunks(len(windows) * n, self.chunk, work):
+        for falls in in_chunks(len(windows) * n, work):
             for sample, where, fall in falls:
                 total[sample][where] += fall
         for where in windows:
@@ -106,6 +107,6 @@ def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tupl
 
 def _pair(value: int | Sequence[int], n: int, name: str) -> tuple[int, ...]:
     pair = tuple(value) if isinstance(value, Sequence) else (value,) * n
-    if len(pair) != n or any(not isinstance(side, Integral) or side < 1 for side in pair):
-        raise NetLensError(f"{name} must be a positive number, or {n} of them, not {value!r}.")
+    if len(pair) != n:
+        raise NetLensError(f"Occlusion: {name} is {value!r}, but must be a whole number of at least 1, or {n} of them.")
     return pair

@@ -10,15 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution.noise import stream
-from netlens.errors import NetLensError
 
 _SMOOTH = {1: "linear", 2: "bilinear"}
 
 
 def cells_along(sizes: Sequence[int], grid_size: int) -> tuple[int, ...]:
     """How many cells each side is divided into: `grid_size`, or as many as the side has places, if these are fewer."""
-    if grid_size < 1:
-        raise NetLensError(f"grid_size must be at least 1, not {grid_size}.")
     return tuple(min(grid_size, size) for size in sizes)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution.baseline import BASELINES
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import shifted
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -31,18 +32,15 @@ class RISE(Method):
     Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
     """
 
-    n_masks: int = 4000
-    grid_size: int = 7
-    probability: float = 0.5
-    centered: bool = False
-    baselines: float | Tensor = 0.0
-    seed: int = 0
-    chunk: int | None = None
+    n_masks: int = option(4000, least=1, help="Random masks.")
+    grid_size: int = option(7, least=1, help="Cells along each side.")
+    probability: float = option(0.5, above=0, most=1, help="The chance that a cell is shown.")
+    centered: bool = option(False, help="Whether to subtract the mean of the objective, so that values have a sign.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        if self.n_masks < 1 or not 0 < self.probability <= 1:
-            raise NetLensError("n_masks must be at least 1, and probability above 0 and at most 1.")
         masked = Masked.of(flat, x, objective, wrt, self.baselines)
         sizes = masked.sizes
         weighted = torch.zeros(len(x), *sizes, dtype=masked.dtype, device=x.device)
@@ -51,7 +49,7 @@ class RISE(Method):
         def mask(index: int) -> Tensor:
             return shifted(self.seed, index, sizes, self.grid_size, self.probability)
 
-        for rows, masks, values in masked.values(mask, self.n_masks, self.chunk):
+        for rows, masks, values in masked.values(mask, self.n_masks):
             samples = torch.tensor(rows, device=x.device)
             weighted.index_add_(0, samples, masks * values.view(-1, *[1] * len(sizes)))
             masks_sum.index_add_(0, samples, masks)

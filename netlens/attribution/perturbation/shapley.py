@@ -10,7 +10,7 @@ from torch import Tensor
 from netlens.attribution.method import register
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.perturbation.features import OverFeatures, stream
-from netlens.errors import NetLensError
+from netlens.options import option
 
 
 @register
@@ -26,13 +26,11 @@ class ShapleyValueSampling(OverFeatures):
     Castro et al. 2009, https://doi.org/10.1016/j.cor.2008.04.004
     """
 
-    n_samples: int = 25
-    seed: int = 0
-    antithetic: bool = True
+    n_samples: int = option(25, least=1, help="Random orders of the features.")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
+    antithetic: bool = option(True, help="Whether every second order is the one before it, reversed.")
 
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
-        if self.n_samples < 1:
-            raise NetLensError(f"n_samples must be at least 1, not {self.n_samples}.")
         empty, full = game.uniform(on=False), game.uniform(on=True)
         totals = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, index, _, value in game.play([self.n_samples * (count - 1) for count in game.counts], self._first):

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from netlens.attribution.baseline import BASELINES
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import cells_along, in_blocks
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
+from netlens.options import option
 
 
 @register
@@ -31,11 +33,10 @@ class SobolAttribution(Method):
     Fel et al. 2021, https://arxiv.org/abs/2111.04138; Jansen 1999, https://doi.org/10.1016/S0010-4655(98)00154-4
     """
 
-    n_samples: int = 32
-    grid_size: int = 8
-    baselines: float | Tensor = 0.0
-    seed: int = 0
-    chunk: int | None = None
+    n_samples: int = option(32, least=2, help="Points of the Sobol sequence, best a power of 2.")
+    grid_size: int = option(8, least=1, help="Cells along each side.")
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -52,15 +53,13 @@ class SobolAttribution(Method):
                 kept[cell] = second[sample, cell]
             return in_blocks(kept.view(cells), masked.sizes)
 
-        values = masked.responses(mask, self.n_samples * (count + 1), self.chunk).unflatten(1, (-1, count + 1))
+        values = masked.responses(mask, self.n_samples * (count + 1)).unflatten(1, (-1, count + 1))
         indices = jansen(values[..., -1], values[..., :-1])
         return masked.filled(in_blocks(indices.unflatten(1, cells), masked.sizes))
 
 
 def designs(n_samples: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Two matrices (n_samples, count) of numbers in [0, 1): the two halves of points of one Sobol sequence."""
-    if n_samples < 2:
-        raise NetLensError(f"n_samples must be at least 2 to have a variance, not {n_samples}.")
     if 2 * count > SobolEngine.MAXDIM:
         raise NetLensError(f"grid_size makes {count} cells, but a Sobol sequence serves {SobolEngine.MAXDIM // 2}.")
     points = SobolEngine(2 * count, scramble=True, seed=seed).draw(n_samples, dtype=torch.float64)

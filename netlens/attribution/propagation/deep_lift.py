@@ -5,21 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import BASELINES, baseline_like
+from netlens.attribution.chunk import in_chunks
 from netlens.attribution.engine import evaluated, per_sample, recorded
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
-from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective, Record
+from netlens.options import option
 from netlens.rules.rescale import Rescale
 
 MISSED = 1e-6
@@ -43,9 +43,10 @@ class DeepLift(Method):
     Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
     """
 
-    baselines: float | Tensor = 0.0
-    multiply: bool = True
-    chunk: int | None = None
+    baselines: float | Tensor = option(0.0, help=BASELINES)
+    multiply: bool = option(
+        True, help="Whether to multiply by the change from the baseline; else the values are the multipliers."
+    )
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -55,7 +56,7 @@ class DeepLift(Method):
             own = objective.take(range(first, last))
             return contributions(flat, x[first:last], baseline[first:last], own, wrt, self.multiply, missed)
 
-        values, gaps = zip(*in_chunks(len(x), self.chunk, work), strict=True)
+        values, gaps = zip(*in_chunks(len(x), work), strict=True)
         missed.warn(flat.name)
         return torch.cat(values), _diagnostics(flat, objective, wrt, torch.cat(gaps))
 
@@ -73,11 +74,14 @@ class DeepLiftShap(Method):
     Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
 
-    baselines: Tensor | None = None
-    n_samples: int = 5
-    seed: int = 0
-    multiply: bool = True
-    chunk: int | None = None
+    baselines: Tensor | None = option(
+        None, help="A tensor (m, ...) of inputs; none for the sample itself with its pixels shuffled."
+    )
+    n_samples: int = option(5, least=1, help="Shuffled copies of each sample, where no baselines are given.")
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
+    multiply: bool = option(
+        True, help="Whether to multiply by the change from the baseline; else the values are the multipliers."
+    )
     distributions = ("baselines",)
     reduction = "signed"
 
@@ -90,15 +94,13 @@ class DeepLiftShap(Method):
             values, gap = contributions(flat, x[rows], baseline, objective.take(rows), wrt, self.multiply, missed)
             return summed(values, rows, n), summed(gap, rows, n)
 
-        values, gaps = zip(*in_chunks(m * n, self.chunk, work), strict=True)
+        values, gaps = zip(*in_chunks(m * n, work), strict=True)
         missed.warn(flat.name)
         return sum(values) / m, _diagnostics(flat, objective, wrt, sum(gaps) / m)
 
     def _number(self, x: Tensor) -> int:
         """Of how many baselines the mean is taken."""
         if self.baselines is None:
-            if not isinstance(self.n_samples, Integral) or self.n_samples < 1:
-                raise NetLensError(f"n_samples must be a whole number of at least 1, not {self.n_samples!r}.")
             return self.n_samples
         if not isinstance(self.baselines, Tensor) or self.baselines.shape[1:] != x.shape[1:] or len(self.baselines) < 1:
             given = self.baselines

@@ -12,12 +12,12 @@ from torch.utils import _pytree as pytree
 
 from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import Method, register
-from netlens.errors import NetLensError, closest
 from netlens.fast.folded import fast
 from netlens.fast.folding import folded
 from netlens.flat import FlatModel, Rules
 from netlens.objectives import Objective, Record
-from netlens.rules.composites import COMPOSITES, Composite
+from netlens.options import option
+from netlens.rules.composites import ATTENTION, COMPOSITES, Composite
 
 
 @register
@@ -44,16 +44,17 @@ class LRP(Method):
 
     reduction = "signed"
 
-    composite: str | Composite = "epsilon_plus"
-    epsilon: float | None = None
-    attention: str | None = None
-    rules: Any = None  # a mapping, or Rules
+    composite: str | Composite = option(
+        "epsilon_plus", choices=COMPOSITES, help="Which layer follows which rule: by name, or one with options."
+    )
+    epsilon: float | None = option(None, least=0, help="Epsilon of the composite; none for its own.")
+    attention: str | None = option(
+        None, choices=ATTENTION, help="Where the relevance of attention goes; none for the composite's own."
+    )
+    rules: Any = option(None, help="What chosen layers do instead: a mapping from layers to rules, or Rules.")
 
     def __post_init__(self) -> None:
-        if isinstance(self.composite, str) and self.composite not in COMPOSITES:
-            raise NetLensError(
-                f"there is no composite {self.composite!r}. Closest: {closest(self.composite, COMPOSITES)}."
-            )
+        super().__post_init__()
         if self.rules is not None and not isinstance(self.rules, Rules):
             object.__setattr__(self, "rules", Rules(self.rules, name="rules"))
 

@@ -1,7 +1,8 @@
 """Parameterizations: how pictures are made of what is optimized."""
 
+from netlens.options import named
 from netlens.visualization.params.alpha import Alpha, on_backgrounds, over
-from netlens.visualization.params.base import Param
+from netlens.visualization.params.base import Param, Sized
 from netlens.visualization.params.cppn import CPPN
 from netlens.visualization.params.fourier import Fourier
 from netlens.visualization.params.from_image import FromImage
@@ -10,8 +11,14 @@ from netlens.visualization.params.pixel import Pixel
 from netlens.visualization.params.pyramid import Pyramid
 from netlens.visualization.params.shared import Shared
 
+PARAMS: dict[str, type[Sized]] = {"fourier": Fourier, "pixel": Pixel, "pyramid": Pyramid, "cppn": CPPN, "maco": Maco}
+"""What a picture can be made of, by the name on the command line."""
+
+named(Sized, PARAMS)
+
 __all__ = [
     "CPPN",
+    "PARAMS",
     "Alpha",
     "Fourier",
     "FromImage",

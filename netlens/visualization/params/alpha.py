@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.options import check, option
 from netlens.visualization.params.base import Param, Size, noise
 from netlens.visualization.params.color import to_image
 from netlens.visualization.params.spectrum import falling, to_picture
@@ -24,10 +25,11 @@ class Alpha(Wrapped):
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
     """
 
-    param: Param
+    param: Param = option(help="What makes the colors, of 1 or 3 channels.")
     _inner: Param = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check(self)
         if isinstance(self.param, Alpha) or self.param.channels not in (1, 3):
             raise NetLensError("pictures of 1 or 3 channels can have one for alpha, once.")
         object.__setattr__(self, "_inner", self.param.with_channels(self.channels + 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
-from netlens.visualization.options import several, typed
+from netlens.options import check, checked, option
 from netlens.visualization.params.color import to_image
 
 Size = int | tuple[int, int]
@@ -83,29 +83,20 @@ class Param(ABC):
 class Sized(Param):
     """Abstract: a parameterization that is told how many pictures of which size to make.
 
-    size: a side in pixels, or (height, width), odd or even. batch: how many pictures. channels: 3, or 1 for a gray
-    network. seed: one for each picture, or the first of them, from which they count upwards: picture i of a batch is
-    the single picture of seed i. decorrelate: optimize colors that vary independently in photographs.
+    Picture i of a batch is the single picture of its seed: of one seed, the pictures count upwards.
     """
 
-    size: Size = 224
-    batch: int = 1
-    channels: int = 3
-    seed: int | Sequence[int] = 0
-    decorrelate: bool = True
+    size: Size = option(224, least=1, help="A side in pixels, or height and width, odd or even.")
+    batch: int = option(1, least=1, help="How many pictures.")
+    channels: int = option(3, least=1, help="Colors of the pictures: 3, or 1 for a gray network.")
+    seed: int | Sequence[int] = option(0, least=0, help="The seed of each picture, or of the first one.")
+    decorrelate: bool = option(True, help="Whether to optimize colors that vary independently in photographs.")
 
     def __post_init__(self) -> None:
-        typed(self)
-        extent, seeds = extent_of(self.size), tuple(several("a seed", self.seed))
-        # a list would be no part of a frozen value
-        object.__setattr__(self, "size", extent[0] if _single(self.size) else extent)
-        object.__setattr__(self, "seed", seeds[0] if _single(self.seed) else seeds)
-        if min(self.batch, self.channels) < 1:
-            raise NetLensError(f"batch and channels are at least 1, not {self.batch} and {self.channels}.")
+        check(self)
+        extent_of(self.size)
         if len(self.seeds) != self.batch:
             raise NetLensError(f"there are {len(self.seeds)} seeds for a batch of {self.batch}; give one for each.")
-        if min(self.seeds) < 0:
-            raise NetLensError(f"a seed is at least 0, not {min(self.seeds)}.")
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -141,7 +132,7 @@ def made_by(param: Any, **about: Any) -> Sized:
         return replace(param, **about)
     if isinstance(param, Param):
         raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
-    raise NetLensError(f"param is a parameterization such as Fourier, or one with options, not {param!r}.")
+    return checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:
@@ -158,20 +149,11 @@ def leaf(tensor: Tensor) -> Tensor:
 
 def extent_of(size: Size) -> tuple[int, int]:
     """Height and width of a size, which may be one side of a square."""
-    try:
-        sides = several("a side", size, least=1) * (2 if _single(size) else 1)
-    except NetLensError:
-        sides = []
-    if len(sides) != 2:
-        raise NetLensError(f"a size is a side in pixels or (height, width), not {size!r}.")
-    height, width = sides
+    sides = checked("a size", size, Size, least=1)
+    height, width = (sides, sides) if isinstance(sides, int) else sides
     if height * width > MAX_PIXELS:
         raise NetLensError(f"a picture of {height} × {width} has over {MAX_PIXELS:,} pixels; give a smaller size.")
     return height, width
-
-
-def _single(value: Any) -> bool:
-    return not hasattr(value, "__len__") or np.ndim(value) == 0
 
 
 def _generator(seed: int) -> torch.Generator:

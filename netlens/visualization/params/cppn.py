@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.options import option
 from netlens.visualization.params.base import Size, leaf, noise
 from netlens.visualization.params.color import from_image, to_image
 from netlens.visualization.params.invertible import Startable, resampled
@@ -23,23 +24,20 @@ UNIT = 0.4  # of parameters; with 1 a learning rate of 0.05 leaves many pictures
 class CPPN(Startable):
     """A compositional pattern-producing network: the weights of a network from (y, x) to a color are optimized.
 
-    layers: how many hidden ones. width: their units. sd: the standard deviation of the colors that it starts from.
-    Each picture has a network of its own; the same weights make the same picture at any size. ground: (N, C, H, W) of
-    `values`, to which the network's colors are added; it starts at a photo by adding nothing to it.
+    Each picture has a network of its own; the same weights make the same picture at any size. It starts at a photo by
+    adding nothing to it.
 
     Stanley 2007, https://doi.org/10.1007/s10710-007-9028-8; Mordvintsev et al. 2018,
     https://distill.pub/2018/differentiable-parameterizations
     """
 
-    layers: int = 8
-    width: int = 24
-    sd: float = 0.1
-    ground: Tensor | None = field(default=None, repr=False)
+    layers: int = option(8, least=1, help="Number of hidden layers.")
+    width: int = option(24, least=1, help="Units of each hidden layer.")
+    sd: float = option(0.1, least=0, help="The standard deviation of what it starts from.")
+    ground: Tensor | None = option(None, help="Values (N, C, H, W) to which its colors are added.", repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.layers < 1 or self.width < 1:
-            raise NetLensError(f"layers and width are at least 1, not {self.layers} and {self.width}.")
         shape = () if self.ground is None else tuple(self.ground.shape)
         if shape and (shape[0], *shape[2:]) != (self.batch, *self.extent):
             wanted = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.options import option
 from netlens.visualization.params.base import noise
 from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.params.spectrum import falling, of_picture, to_picture
@@ -17,15 +18,14 @@ from netlens.visualization.params.spectrum import falling, of_picture, to_pictur
 class Fourier(Invertible):
     """Each wave is optimized by itself, scaled so that one step moves long waves as much more as photographs do.
 
-    sd: the standard deviation of the waves that it starts from. decay: waves are scaled by 1 / frequency ** decay. The
-    parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture; four
-    of the imaginary parts at most (of the mean and the fastest waves) are nothing in a real picture.
+    The parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture. At
+    most four of the imaginary parts (of the mean and the fastest waves) have no effect on a real picture.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
 
-    sd: float = 0.01
-    decay: float = 1.0
+    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
+    decay: float = option(1.0, help="Waves are scaled by 1 / frequency ** decay.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         height, width = self.extent

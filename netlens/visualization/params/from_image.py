@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.images import Source, load
-from netlens.visualization.options import typed
+from netlens.options import check, option
 from netlens.visualization.params.alpha import over
 from netlens.visualization.params.base import Param, Size, leaf
 from netlens.visualization.params.color import gray
@@ -25,19 +25,19 @@ from netlens.visualization.params.wrapped import Wrapped
 class FromImage(Wrapped):
     """A parameterization that starts at an image, and gives it back to the gray level of 8 bits.
 
-    source: a tensor (C, H, W) or (N, C, H, W) in [0, 1] or of uint8, or whatever `images.load` reads. base: `Pixel`,
-    `Fourier`, `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then
-    adds to the image; or one of them with options, of which size, batch, channels and seed do not count. size: None for
-    the image's own. copies: how many times each image starts a picture. seed: of what disturbs the pictures, for they
-    start without noise. gray: in one channel, for a gray network.
+    The source is a tensor (C, H, W) or (N, C, H, W), or whatever `images.load` reads. The base is `Pixel`, `Fourier`,
+    `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then adds to
+    the image; or one of them with options, of which size, batch, channels and seed do not count.
     """
 
-    source: Tensor | Source = field(repr=False)
-    base: Startable | type[Startable] = Fourier
-    size: Size | None = None
-    copies: int = 1
-    seed: int | Sequence[int] = 0
-    gray: bool = False
+    source: Tensor | Source = option(
+        help="The image: a tensor in [0, 1] or of uint8, or what can be loaded.", repr=False
+    )
+    base: Startable | type[Startable] = option(Fourier, help="What makes the picture.")
+    size: Size | None = option(None, least=1, help="A side in pixels, or height and width; none for the image's own.")
+    copies: int = option(1, least=1, help="How many pictures start at each image.")
+    seed: int | Sequence[int] = option(0, least=0, help="Seed of what disturbs the pictures.")
+    gray: bool = option(False, help="Whether pictures have one channel, for a gray network.")
     pictures: Tensor = field(init=False, repr=False)
     """(N, C, H, W) in [0, 1], float64: where it starts."""
     _inner: Startable = field(init=False, repr=False)
@@ -46,9 +46,7 @@ class FromImage(Wrapped):
         base = self.base if isinstance(self.base, type) else type(self.base)
         if not issubclass(base, Startable):
             raise NetLensError(f"Pixel, Fourier, Pyramid, Maco and CPPN can start at an image, {self.base!r} cannot.")
-        typed(self)
-        if self.copies < 1:
-            raise NetLensError(f"each image starts at least one picture, not {self.copies}.")
+        check(self)
         pictures = pictures_of(self.source, 1 if self.gray else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.options import option
 from netlens.visualization.params.base import Size, leaf, noise
 from netlens.visualization.params.color import from_image
 from netlens.visualization.params.invertible import Startable, resampled
@@ -29,7 +30,9 @@ class Maco(Startable):
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
 
-    magnitude: Tensor | None = field(default=None, repr=False)
+    magnitude: Tensor | None = option(
+        None, help="The magnitude of each wave; none for one over the frequency, as in photographs.", repr=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

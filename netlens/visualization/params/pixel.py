@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.options import option
 from netlens.visualization.params.base import noise
 from netlens.visualization.params.invertible import Invertible
 
 
 @dataclass(frozen=True)
 class Pixel(Invertible):
-    """Each pixel is optimized by itself. sd: the standard deviation of the noise that it starts from."""
+    """Each pixel is optimized by itself, from noise."""
 
-    sd: float = 0.01
+    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         return self.drawn(lambda own: [self.sd * noise(own, self.channels, *self.extent)], device, dtype)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.errors import NetLensError
+from netlens.options import option
 from netlens.visualization.params.base import noise
 from netlens.visualization.params.invertible import Invertible
 
@@ -18,19 +18,13 @@ from netlens.visualization.params.invertible import Invertible
 class Pyramid(Invertible):
     """Each level of a Laplacian pyramid is optimized by itself, from fine to coarse, each half the size of the last.
 
-    levels: how many; None for as many as leave the coarsest at least 4 pixels high and wide. sd: the standard
-    deviation of the noise that each level starts from.
-
     Burt and Adelson 1983, https://doi.org/10.1109/TCOM.1983.1095851
     """
 
-    levels: int | None = None
-    sd: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.levels is not None and self.levels < 1:
-            raise NetLensError(f"a pyramid has at least 1 level, not {self.levels}.")
+    levels: int | None = option(
+        None, least=1, help="Number of levels; none for as many as leave the coarsest at least 4 pixels high and wide."
+    )
+    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         def draw(own: torch.Generator) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.options import check, option
 from netlens.visualization.params.base import Size, leaf
 from netlens.visualization.params.color import from_image
 from netlens.visualization.params.invertible import Invertible, resampled
@@ -21,20 +22,23 @@ class Shared(Wrapped):
     """Pictures of another parameterization, plus coarse pictures that the whole batch shares and that start at nothing.
 
     Between two objectives, such a batch shows one thing turning into another, not a series of unrelated pictures.
-    parts: by what each of the shared pictures is smaller. Each picture holds a copy of the shared ones, and sees the
+    Each picture holds a copy of the shared ones, and sees the
     mean of all copies; so all start as by themselves, and are no longer optimized independently.
 
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
     """
 
-    param: Invertible
-    parts: tuple[int, ...] = (2, 4, 8, 16)
+    param: Invertible = option(help="What makes each picture's own part.")
+    parts: tuple[int, ...] = option(
+        (2, 4, 8, 16), least=1, help="By what each of the shared pictures is smaller than the picture."
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.param, Invertible):
             raise NetLensError(f"Pixel, Fourier and Pyramid can share parts, {type(self.param).__name__} cannot.")
-        if not self.parts or min(self.parts) < 1:
-            raise NetLensError(f"shared parts are smaller than the picture by factors of at least 1, not {self.parts}.")
+        check(self)
+        if not self.parts:
+            raise NetLensError("Shared: parts names no factor; give at least one.")
 
     @property
     def inner(self) -> Invertible:

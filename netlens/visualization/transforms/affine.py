@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
-from netlens.visualization.options import number
+from netlens.options import check, option
 from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, one_of, uniform
 
 Outside = float | Literal["reflect", "edge"]
@@ -135,11 +135,13 @@ class Geometric(Transform):
 class Jitter(Geometric):
     """Shift by whole pixels, up to half of `pixels` each way; below 1, these are a share of the shorter side."""
 
-    pixels: float
+    pixels: float = option(
+        least=0, most=MAX_PIXELS, help="How far, in pixels; below 1, as a share of the shorter side."
+    )
 
     def __post_init__(self) -> None:
-        pixels = number("a jitter, in pixels or as a share,", self.pixels, 0, MAX_PIXELS)
-        if pixels >= 1 and pixels != int(pixels):
+        check(self)
+        if self.pixels >= 1 and self.pixels != int(self.pixels):
             raise NetLensError(
                 f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
             )
@@ -157,12 +159,13 @@ class Jitter(Geometric):
 class Scale(Geometric):
     """Magnify by a factor between `low` and `high`, evenly drawn."""
 
-    low: float = 0.9
-    high: float = 1.1
+    low: float = option(0.9, above=0, help="The smallest factor.")
+    high: float = option(1.1, above=0, help="The largest factor.")
 
     def __post_init__(self) -> None:
-        if not 0 < number("a scale", self.low) <= number("a scale", self.high):
-            raise NetLensError(f"scales go from low to high, above 0, not from {self.low} to {self.high}.")
+        check(self)
+        if self.low > self.high:
+            raise NetLensError(f"scales go from low to high, not from {self.low} to {self.high}.")
 
     def seen(self, view: View, generators: Generators) -> View:
         factor = uniform(generators, self.low, self.high)
@@ -173,12 +176,11 @@ class Scale(Geometric):
 class Rotate(Geometric):
     """Turn by up to `degrees` either way, or not at all with probability `upright`."""
 
-    degrees: float = 10
-    upright: float = 0
+    degrees: float = option(10, help="The largest angle, in degrees.")
+    upright: float = option(0, least=0, most=1, help="The probability of no turn.")
 
     def __post_init__(self) -> None:
-        number("an angle, in degrees,", self.degrees)
-        number("upright, a probability,", self.upright, 0, 1)
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         angle = uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)
@@ -195,11 +197,10 @@ class Rotate(Geometric):
 class Shear(Geometric):
     """Slant, horizontally and vertically, by up to `degrees` either way."""
 
-    degrees: float = 5
+    degrees: float = option(5, least=0, below=45, help="The largest angle, in degrees.")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.degrees < 45:
-            raise NetLensError(f"a picture cannot be sheared by {self.degrees}°; give 0 to 45.")
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,3 +42,13 @@ def check_batch(images: Tensor, generators: Generators) -> None:
     if images.ndim != 4 or len(images) != len(generators):
         shape = tuple(images.shape)
         raise NetLensError(f"a transform takes pictures (N, C, H, W) and N generators, not {shape}, {len(generators)}.")
+
+
+def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
+    """What somebody's own function gave, if it is a tensor of this shape; -1 is any number above 0."""
+    got = tuple(value.shape) if isinstance(value, Tensor) else ()
+    if len(got) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(got, shape, strict=True)):
+        shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        wanted = ", ".join("any" if side == -1 else str(side) for side in shape)
+        raise NetLensError(f"{what} gave {shown}; it must give a tensor ({wanted}).")
+    return value

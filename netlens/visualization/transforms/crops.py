@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.visualization.options import several, whole
+from netlens.options import check, option
 from netlens.visualization.transforms.affine import GRAY, Geometric, Outside, View
 from netlens.visualization.transforms.base import Generators, Size, one_of, uniform
 
@@ -17,13 +17,11 @@ from netlens.visualization.transforms.base import Generators, Size, one_of, unif
 class Pad(Geometric):
     """See `pixels` more on each side, and `outside` there and further out."""
 
-    pixels: int
-    outside: Outside = GRAY
+    pixels: int = option(least=0, help="How much more on each side, in pixels.")
+    outside: Outside = option(GRAY, help="What lies outside the picture: a gray value, its mirror image, or its edge.")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pixels", whole("a pad, in pixels,", self.pixels, 0))
-        if isinstance(self.outside, str) and self.outside not in ("reflect", "edge"):
-            raise NetLensError(f"outside is a gray value, 'reflect' or 'edge', not {self.outside!r}.")
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         height, width = view.size
@@ -34,10 +32,10 @@ class Pad(Geometric):
 class CenterCrop(Geometric):
     """See `pixels` less on each side: what `Pad` added, once jitter and rotation have used it."""
 
-    pixels: int
+    pixels: int = option(least=0, help="How much less on each side, in pixels.")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pixels", whole("a margin, in pixels,", self.pixels, 0))
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         height, width = view.size
@@ -50,15 +48,13 @@ class CenterCrop(Geometric):
 class RandomCrop(Geometric):
     """See a window of `size` at a place drawn evenly from those that lie within."""
 
-    size: int | Size
+    size: int | Size = option(least=1, help="The window: a side in pixels, or height and width.")
 
     def __post_init__(self) -> None:
-        if len(several("a side of a window", self.size, 1)) not in (1, 2):
-            raise NetLensError(f"a window has a side or (height, width), in pixels, not {self.size!r}.")
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
-        sides = several("a side of a window", self.size)
-        rows, columns = sides[0], sides[-1]
+        rows, columns = (self.size, self.size) if isinstance(self.size, int) else self.size
         (height, width) = view.size
         if rows > height or columns > width:
             raise NetLensError(f"a window of {rows} × {columns} does not fit into a picture of {height} × {width}.")
@@ -75,12 +71,13 @@ class ZoomCrop(Geometric):
     Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
     """
 
-    low: float = 0.5
-    high: float = 1.0
+    low: float = option(0.5, above=0, most=1, help="The smallest share of the height and width.")
+    high: float = option(1.0, above=0, most=1, help="The largest share of the height and width.")
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high <= 1:
-            raise NetLensError(f"a crop shows a share of the picture, from 0 to 1, not {self.low} to {self.high}.")
+        check(self)
+        if self.low > self.high:
+            raise NetLensError(f"a crop shows a share from low to high, not from {self.low} to {self.high}.")
 
     def seen(self, view: View, generators: Generators) -> View:
         share = uniform(generators, self.low, self.high)
@@ -95,7 +92,10 @@ class ZoomCrop(Geometric):
 class Fit(Geometric):
     """See all that there is at `size`."""
 
-    size: Size
+    size: Size = option(least=1, help="Height and width in pixels.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         (height, width), (rows, columns) = view.size, self.size

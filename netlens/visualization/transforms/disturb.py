@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.visualization.options import number
+from netlens.options import check, option
 from netlens.visualization.transforms.affine import Geometric, View
 from netlens.visualization.transforms.base import Generators, Transform, check_batch, uniform
 
@@ -18,10 +18,10 @@ from netlens.visualization.transforms.base import Generators, Transform, check_b
 class Noise(Transform):
     """Add normal noise of this standard deviation."""
 
-    deviation: float = 0.02
+    deviation: float = option(0.02, least=0, help="Standard deviation, of colors in [0, 1].")
 
     def __post_init__(self) -> None:
-        number("the deviation of noise", self.deviation, 0)
+        check(self)
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
@@ -34,12 +34,13 @@ class Noise(Transform):
 class Blur(Transform):
     """Blur with a Gaussian whose deviation, in pixels, is drawn between `low` and `high`; edges stay as they are."""
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float = option(0.0, least=0, help="The smallest standard deviation, in pixels.")
+    high: float = option(1.0, least=0, help="The largest standard deviation, in pixels.")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low <= self.high:
-            raise NetLensError(f"a blur goes from low to high, at least 0, not from {self.low} to {self.high}.")
+        check(self)
+        if self.low > self.high:
+            raise NetLensError(f"a blur goes from low to high, not from {self.low} to {self.high}.")
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
@@ -60,7 +61,10 @@ class Blur(Transform):
 class Flip(Geometric):
     """Swap left and right with this probability."""
 
-    probability: float = 0.5
+    probability: float = option(0.5, least=0, most=1, help="The probability of a swap.")
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def seen(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.errors import NetLensError
-from netlens.visualization.options import shaped
+from netlens.options import check, option
 from netlens.visualization.transforms.affine import GRAY, Geometric, Jitter, Outside, Rotate, Scale, View
-from netlens.visualization.transforms.base import Generators, Transform, check_batch
+from netlens.visualization.transforms.base import Generators, Transform, check_batch, shaped
 from netlens.visualization.transforms.crops import CenterCrop, Pad, ZoomCrop
 from netlens.visualization.transforms.disturb import Blur, Noise
+
+Step = Transform | Callable[[Tensor, Generators], Tensor]
+"""A transform, or a function that does what one does."""
 
 
 @dataclass(frozen=True)
 class Chain(Transform):
     """Transforms one after the other; all geometric ones in a row resample the pictures once, not once each."""
 
-    steps: tuple[Transform, ...] = ()
+    steps: tuple[Step, ...] = option((), help="The transforms, in their order.")
 
     def __post_init__(self) -> None:
-        if not all(map(callable, self.steps)):
-            raise NetLensError(f"transforms are a tuple of them, such as (Pad(12), Jitter(8)), not {self.steps!r}.")
+        check(self)
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
@@ -37,7 +39,7 @@ class Chain(Transform):
                 view = None
         return images if view is None else view.of(images)
 
-    def flat(self) -> tuple[Transform, ...]:
+    def flat(self) -> tuple[Step, ...]:
         """The steps, with those of chains within in their places."""
         return tuple(inner for step in self.steps for inner in (step.flat() if isinstance(step, Chain) else (step,)))
 

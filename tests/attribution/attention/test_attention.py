@@ -322,14 +322,17 @@ def test_windows_that_no_adapter_knows_are_refused():
 def test_layers_and_heads_that_are_not_there(cases):
     case = cases["vit"]
     for wrong, message in (
-        (AttentionMap(2), "has 2 attention maps, and no layer 2"),
-        (AttentionMap("encoder.layers.encoder_layer_7"), "names no attention map; those of visiontransformer are"),
-        (AttentionMap(head=2), "has no head 2; its heads are 0 to 1"),
-        (AttentionRollout("median"), "fusion is one of mean, max, min"),
-        (AttentionRollout(discard_ratio=1.0), r"discard_ratio lies in \[0, 1\)"),
+        (lambda: AttentionMap(2), "has 2 attention maps, and no layer 2"),
+        (
+            lambda: AttentionMap("encoder.layers.encoder_layer_7"),
+            "names no attention map; those of",
+        ),
+        (lambda: AttentionMap(head=2), "has no head 2; its heads are 0 to 1"),
+        (lambda: AttentionRollout("median"), "fusion is 'median', but must be one of 'mean', 'max', 'min'"),
+        (lambda: AttentionRollout(discard_ratio=1.0), "discard_ratio is 1.0, but must be"),
     ):
         with pytest.raises(NetLensError, match=message):
-            wrong(case.flat, case.x, logit(0))
+            wrong()(case.flat, case.x, logit(0))
     with pytest.raises(NotApplicable, match="is no attention map; those of"):
         AttentionMap()(case.flat, case.x, logit(0), wrt=case.family.middle)
 

@@ -61,7 +61,7 @@ def test_of_a_linear_network_it_is_what_the_blur_took_away(images):
 def test_the_values_sum_to_the_change_from_the_most_blurred(cases, name):
     case = cases[name]
     objective, x = logit(list(case.targets)), case.x / 4
-    result = BlurIntegratedGradients(200, max_sigma=20, chunk=60)(case.flat, x, objective)
+    result = BlurIntegratedGradients(200, max_sigma=20)(case.flat, x, objective)
     most = gaussian_filter(x.numpy(), (0, 0, 20, 20), mode="reflect", truncate=12)
     logits = [case.flat(value)[range(3), list(case.targets)] for value in (x, torch.from_numpy(most))]
     change, gap = logits[0] - logits[1], result.diagnostics["completeness_gap"]
@@ -84,7 +84,7 @@ def test_vectors_are_no_images(cases):
     case = cases["vectors"]
     with pytest.raises(NotApplicable, match=r"'input' gives \(3, 9\). Take IntegratedGradients"):
         BlurIntegratedGradients()(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="max_sigma must be above 0"):
+    with pytest.raises(NetLensError, match="max_sigma is 0, but must be a finite number above 0"):
         BlurIntegratedGradients(max_sigma=0)(cases["plain"].flat, cases["plain"].x, logit(0))
 
 

@@ -115,10 +115,7 @@ def test_what_equals_the_baseline_gets_nothing(cases):
     assert nowhere.values.abs().max() == 0
 
 
-def test_options_out_of_range(cases):
-    case = cases["plain"]
-    for wrong in ({"fraction": 0}, {"fraction": 1.5}, {"max_dist": -0.1}):
-        with pytest.raises(NetLensError, match=r"fraction must lie in \(0, 1\], and max_dist in \[0, 1\]"):
-            GuidedIntegratedGradients(**wrong)(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="n_steps must be a whole number"):
-        GuidedIntegratedGradients(0)(case.flat, case.x, logit(0))
+def test_options_out_of_range():
+    for name, value in (("fraction", 0), ("fraction", 1.5), ("max_dist", -0.1), ("n_steps", 0)):
+        with pytest.raises(NetLensError, match=f"{name} is {value}, but must be"):
+            GuidedIntegratedGradients(**{name: value})

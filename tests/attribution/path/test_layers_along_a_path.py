@@ -91,7 +91,7 @@ def test_conductance_of_a_layer_that_all_passes_through_is_complete(cases, name)
     x, target = case.x[:1] / 4, case.targets[1]
     fall = (case.flat(x) - case.flat(torch.zeros_like(x)))[0, target]
     for wrt in ("input", case.family.middle):
-        values = LayerConductance(400, chunk=50)(case.flat, x, logit(target), wrt=wrt).values
+        values = LayerConductance(400)(case.flat, x, logit(target), wrt=wrt).values
         assert_close(values.sum(), fall, rtol=5e-3, atol=0)
 
 
@@ -134,7 +134,7 @@ def pinned(monkeypatch, method: GradientShap, n: int, m: int) -> None:
 @pytest.mark.parametrize("name", ["mobilenet", "vit"])
 def test_gradient_shap_with_the_same_draws(cases, name, at, baselines, monkeypatch, double):
     case, network = cases[name], cases[name].module.eval()
-    method = GradientShap(6, baselines, seed=3, chunk=4)
+    method = GradientShap(6, baselines, seed=3)
     pinned(monkeypatch, method, len(case.x), len(baselines))
     layer = LAYERS[name]
     theirs = (
@@ -149,10 +149,10 @@ def test_gradient_shap_with_the_same_draws(cases, name, at, baselines, monkeypat
 
 def test_gradient_shap_of_one_baseline_nears_integrated_gradients(cases):
     case = cases["vit"]
-    exact = IntegratedGradients(40, baselines=0.1, chunk=40)(case.flat, case.x, logit(2)).values
+    exact = IntegratedGradients(40, baselines=0.1)(case.flat, case.x, logit(2)).values
 
     def distance(n: int) -> float:
-        values = GradientShap(n, baselines=0.1, chunk=100)(case.flat, case.x, logit(2)).values
+        values = GradientShap(n, baselines=0.1)(case.flat, case.x, logit(2)).values
         return float((values - exact).norm() / exact.norm())
 
     # one draw in each of n parts of the path: the error falls like n^-1.5, not like n^-0.5
@@ -161,7 +161,7 @@ def test_gradient_shap_of_one_baseline_nears_integrated_gradients(cases):
 
 def test_gradient_shap_is_complete_over_its_baselines(cases, baselines):
     case = cases["vit"]
-    values = GradientShap(400, baselines, chunk=100)(case.flat, case.x, logit(2)).values
+    values = GradientShap(400, baselines)(case.flat, case.x, logit(2)).values
     fall = case.flat(case.x)[:, 2] - case.flat(baselines)[:, 2].mean()
     assert_close(values.flatten(1).sum(1), fall, rtol=0.05, atol=0.01)
 
@@ -180,6 +180,6 @@ def test_a_distribution_of_baselines_has_the_shape_of_inputs(cases):
     case = cases["plain"]
     with pytest.raises(NetLensError, match=r"baselines of shape \(3, 15\) are no distribution .* \(m, 3, 15, 20\)"):
         GradientShap(baselines=torch.zeros(3, 15))(case.flat, case.x, logit(0))
-    for wrong in (GradientShap(0), GradientShap(noise_level=-1)):
-        with pytest.raises(NetLensError, match="n_samples must be"):
-            wrong(case.flat, case.x, logit(0))
+    for name, value in (("n_samples", 0), ("noise_level", -1)):
+        with pytest.raises(NetLensError, match=f"{name} is {value}, but must be"):
+            GradientShap(**{name: value})

@@ -19,6 +19,7 @@ from netlens.attribution import (
     patches,
     superpixels,
 )
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.perturbation.masks import default_mask, numbered
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
@@ -74,7 +75,7 @@ def test_feature_ablation_is_captums(case, per_sample):
 
 def test_feature_ablation_is_captums_with_a_picture_as_the_baseline(some):
     baseline = torch.randn_like(some.x[:1])
-    against_captum(some, patches(*some.x.shape[2:], 9)[None, None], baseline, chunk=5)
+    against_captum(some, patches(*some.x.shape[2:], 9)[None, None], baseline)
     against_captum(some, superpixels(some.flat, some.x, 9), baseline.expand_as(some.x))
 
 
@@ -168,13 +169,16 @@ def test_no_run_is_wasted_and_none_is_larger_than_the_chunk(method, runs, cases)
     mask = patches(15, 20, 6)
     mixing(flat, case.x)  # it is told once that samples do not change each other
     batches.clear()
-    replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0), wrt="counting")
+    with chunks_of(5):
+        replace(method, feature_mask=mask)(flat, case.x, logit(0), wrt="counting")
     assert sum(batches) == 3 + (1 + 1 + 2)  # what comes before runs once, and once more to tell whose the rows are
     batches.clear()
-    replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0), wrt="counting")
+    with chunks_of(5):
+        replace(method, feature_mask=mask)(flat, case.x, logit(0), wrt="counting")
     assert sum(batches) == 3
     batches.clear()
-    replace(method, feature_mask=mask, chunk=5)(flat, case.x, logit(0))
+    with chunks_of(5):
+        replace(method, feature_mask=mask)(flat, case.x, logit(0))
     assert sum(batches) == 3 * runs and max(batches) == 5
 
 
@@ -257,7 +261,7 @@ def test_a_mask_that_does_not_fit_is_refused(cases):
         (torch.zeros(3, 15, 21, dtype=torch.long), r"shape \(3, 15, 21\) does not broadcast .* \(3, 3, 15, 20\)"),
         (torch.zeros(1, 3, 3, 15, 20, dtype=torch.long), "does not broadcast"),
         (torch.zeros(15, 20), "tensor of integers .* not torch.float32"),
-        ([[0, 1]], "tensor of integers .* not list"),
+        ([[0, 1]], "feature_mask is .*, but must be a Tensor or None"),
     ):
         with pytest.raises(NetLensError, match=message):
             FeatureAblation(wrong)(case.flat, case.x, logit(0))

@@ -70,7 +70,7 @@ def test_a_cell_that_decides_alone_with_a_pencil(scale):
     with torch.no_grad():
         module.weight.copy_(torch.tensor([[0, 0, scale, 0, 0, 0]]))
     x = torch.ones(1, 6, dtype=torch.float64)
-    values = HSICAttribution(n, chunk=n)(FlatModel.from_nn_Module(module), x, logit(0)).values[0]
+    values = HSICAttribution(n)(FlatModel.from_nn_Module(module), x, logit(0)).values[0]
     # f has two values; most pairs are of one each, so their distance is the width, and L is 1 or exp(-1/2)
     assert_close(values[2].item(), n**2 / 4 * (1 - math.exp(-0.5)) / (n - 1) ** 2, rtol=1e-12, atol=0)
     others = values[[0, 1, 3, 4, 5]]
@@ -117,7 +117,7 @@ def test_a_constant_depends_on_nothing(cases):
 
 def test_options_out_of_range_are_refused(cases):
     case = cases["plain"]
-    with pytest.raises(NetLensError, match="n_masks must be at least 2"):
+    with pytest.raises(NetLensError, match="n_masks is 1, but must be a whole number of at least 2"):
         HSICAttribution(1)(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="grid_size must be at least 1"):
+    with pytest.raises(NetLensError, match="grid_size is -2, but must be a whole number of at least 1"):
         HSICAttribution(grid_size=-2)(case.flat, case.x, logit(0))

@@ -76,7 +76,7 @@ def _covariance(size: int, cells: int, probability: float) -> Tensor:
 def test_a_linear_network_has_the_expected_values(probability):
     flat, x, weight, bias = _linear()
     n = 4000
-    method = RISE(n, 3, probability, chunk=n)
+    method = RISE(n, 3, probability)
     values = method(flat, x, logit(1)).values
     part = weight * x
     mean = probability * part.sum(1, keepdim=True) + bias
@@ -84,7 +84,7 @@ def test_a_linear_network_has_the_expected_values(probability):
     masks = torch.stack([shifted(0, i, (9,), 3, probability) for i in range(n)])
     terms = (masks @ part.T + bias)[..., None] * masks[:, None] / probability
     assert ((values - expected).abs() < 4.5 * terms.std(0) / n**0.5).all()
-    centered = RISE(n, 3, probability, centered=True, chunk=n)(flat, x, logit(1)).values
+    centered = RISE(n, 3, probability, centered=True)(flat, x, logit(1)).values
     assert ((centered - (expected - mean)).abs() < 4.5 * terms.std(0) / n**0.5).all()
     # which cells count is the order of their covariances, and the offset is gone
     assert torch.corrcoef(torch.stack([centered[0], (expected - mean)[0]]))[0, 1] > 0.99
@@ -125,10 +125,7 @@ def test_all_or_nothing_is_the_score_itself(cases):
     assert_close(values, case.module(case.x)[:, 1].detach().view(3, 1, 1, 1).expand_as(values))
 
 
-def test_options_out_of_range_are_refused(cases):
-    case = cases["plain"]
-    for method in (RISE(0), RISE(probability=0.0), RISE(probability=1.5)):
-        with pytest.raises(NetLensError, match="n_masks must be at least 1, and probability above 0"):
-            method(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="grid_size must be at least 1"):
-        RISE(grid_size=0)(case.flat, case.x, logit(0))
+def test_options_out_of_range_are_refused():
+    for name, value in (("n_masks", 0), ("probability", 0.0), ("probability", 1.5), ("grid_size", 0)):
+        with pytest.raises(NetLensError, match=f"{name} is {value}, but must be"):
+            RISE(**{name: value})

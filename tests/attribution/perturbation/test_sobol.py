@@ -36,7 +36,7 @@ class Interacting(nn.Module):
 def test_the_ishigami_function_has_its_textbook_indices():
     # a mask uniform in [0, 1] leads from the baseline -pi to pi
     flat, x = FlatModel.from_nn_Module(Ishigami()), torch.full((1, 3), math.pi, dtype=torch.float64)
-    values = SobolAttribution(2**13, baselines=-math.pi, chunk=2**15)(flat, x, logit(0)).values
+    values = SobolAttribution(2**13, baselines=-math.pi)(flat, x, logit(0)).values
     first, second, third = (
         0.5 * (1 + 0.1 * math.pi**4 / 5) ** 2,
         7**2 / 8,
@@ -51,14 +51,14 @@ def test_a_linear_function_shares_its_variance_by_squares():
     torch.manual_seed(0)
     module = nn.Linear(7, 3).double()
     x = torch.randn(2, 7, dtype=torch.float64)
-    values = SobolAttribution(2**12, baselines=0.5, chunk=2**14)(FlatModel.from_nn_Module(module), x, logit(1)).values
+    values = SobolAttribution(2**12, baselines=0.5)(FlatModel.from_nn_Module(module), x, logit(1)).values
     parts = (module.weight[1].detach() * (x - 0.5)).square()
     assert_close(values, parts / parts.sum(1, keepdim=True), rtol=0, atol=2e-3)
 
 
 def test_what_cells_do_together_counts_for_each():
     x = torch.tensor([[3.0, -2.0, 1.0, 5.0]], dtype=torch.float64)
-    values = SobolAttribution(2**13, chunk=2**15)(FlatModel.from_nn_Module(Interacting()), x, logit(0)).values
+    values = SobolAttribution(2**13)(FlatModel.from_nn_Module(Interacting()), x, logit(0)).values
     # of m0 m1: variance 1/9 - 1/16, of which knowing the other leaves E[m^2]/12 = 1/36; of m2: 1/12
     product, other = 36 * (1 / 9 - 1 / 16), 4 / 12
     expected = torch.tensor([[1, 1, other, 0]], dtype=torch.float64) / (product + other)
@@ -122,9 +122,9 @@ def test_the_points_are_those_of_one_sequence_and_are_uniform():
 
 def test_options_out_of_range_are_refused(cases):
     case = cases["plain"]
-    with pytest.raises(NetLensError, match="n_samples must be at least 2"):
+    with pytest.raises(NetLensError, match="n_samples is 1, but must be a whole number of at least 2"):
         SobolAttribution(1)(case.flat, case.x, logit(0))
-    with pytest.raises(NetLensError, match="grid_size must be at least 1"):
+    with pytest.raises(NetLensError, match="grid_size is 0, but must be a whole number of at least 1"):
         SobolAttribution(grid_size=0)(case.flat, case.x, logit(0))
     with pytest.raises(NetLensError, match="grid_size makes 22500 cells, but a Sobol sequence serves 10600"):
         designs(2, 22500, 0)

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
 from netlens.attribution import suffix as suffix_module
 from netlens.attribution import windows as windows_module
+from netlens.attribution.chunk import chunks_of
 from netlens.attribution.perturbation.boxes import Box, boxes
 from netlens.attribution.samples import mixing
 from netlens.attribution.suffix import Suffix
@@ -31,7 +32,7 @@ FEW = {"n_samples": 4, "n_masks": 8, "n_segments": 6, "grid_size": 3, "n_channel
 def few(name: str):
     made = METHODS[name]()
     has = {field.name for field in fields(made)}
-    return replace(made, chunk=4, **{option: value for option, value in FEW.items() if option in has})
+    return replace(made, **{option: value for option, value in FEW.items() if option in has})
 
 
 def by_full_runs(monkeypatch, run) -> Attribution:
@@ -103,7 +104,8 @@ def test_feature_ablation_is_full_recomputation(case, per_sample, monkeypatch):
         mask = torch.cat([mask, mask.flip(2), mask.roll(3, 3)])
 
     def run(chunk=4):
-        return FeatureAblation(mask, baselines=0.2, chunk=chunk)(case.flat, case.x, logit(list(case.targets)))
+        with chunks_of(chunk):
+            return FeatureAblation(mask, baselines=0.2)(case.flat, case.x, logit(list(case.targets)))
 
     ours, full = run(), by_full_runs(monkeypatch, run)
     assert_close(ours.values, full.values, rtol=1e-9, atol=1e-11)
@@ -139,7 +141,8 @@ def test_the_operations_done_and_saved_with_a_pencil():
     # one feature is a corner, and for the other, all of the rest, nothing can be saved
     mask = torch.zeros(20, 20, dtype=torch.long)
     mask[:2, :2] = 1
-    result = FeatureAblation(mask, chunk=1)(flat, x, logit(0))
+    with chunks_of(1):
+        result = FeatureAblation(mask)(flat, x, logit(0))
     assert result.diagnostics["macs"].tolist() == [full + window + full] * 2
     assert result.diagnostics["macs_saved"].tolist() == [full - window] * 2
 

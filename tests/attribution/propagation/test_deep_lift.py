@@ -257,7 +257,7 @@ def test_the_mean_over_a_distribution_equals_captum(once):
     network, flat, x = once
     baselines = drawn(4, 3, 20, 20, seed=5)
     theirs = quietly(captum.DeepLiftShap(network), x.clone(), baselines, target=[3, 0, 1])
-    result = DeepLiftShap(baselines=baselines, chunk=5)(flat, x, logit([3, 0, 1]))
+    result = DeepLiftShap(baselines=baselines)(flat, x, logit([3, 0, 1]))
     assert_close(result.values, theirs, rtol=1e-9, atol=1e-12)
     assert_close(result.diagnostics["completeness_gap"], torch.zeros(3).double(), rtol=0, atol=1e-12)
 
@@ -267,7 +267,7 @@ def test_the_mean_over_a_distribution_equals_captum(once):
 
 def test_the_mean_over_a_distribution_is_the_mean_of_its_members(some):
     baselines = drawn(3, *some.x.shape[1:], seed=4)
-    whole = DeepLiftShap(baselines=baselines, chunk=2)(some.flat, some.x, logit(list(some.targets)))
+    whole = DeepLiftShap(baselines=baselines)(some.flat, some.x, logit(list(some.targets)))
     each = [DeepLift(baselines=one)(some.flat, some.x, logit(list(some.targets))).values for one in baselines]
     assert_close(whole.values, sum(each) / 3, rtol=1e-9, atol=1e-12)
 
@@ -287,14 +287,13 @@ def test_by_default_a_sample_is_compared_with_its_own_shuffled_pixels():
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (DeepLift(baselines=torch.zeros(2, 2)), "does not broadcast"),
-        (DeepLiftShap(baselines=torch.zeros(3, 2, 2)), "no distribution of inputs"),
-        (DeepLiftShap(baselines=0.0), "no distribution of inputs"),  # type: ignore[arg-type]
-        (DeepLiftShap(n_samples=0), "n_samples must be a whole number of at least 1"),
-        (DeepLift(chunk=0), "chunk must be at least 1"),
+        (lambda: DeepLift(baselines=torch.zeros(2, 2)), "does not broadcast"),
+        (lambda: DeepLiftShap(baselines=torch.zeros(3, 2, 2)), "no distribution of inputs"),
+        (lambda: DeepLiftShap(baselines=0.0), "baselines is 0.0, but must be a Tensor or None"),  # type: ignore[arg-type]
+        (lambda: DeepLiftShap(n_samples=0), "n_samples is 0, but must be a whole number of at least 1"),
     ],
 )
 def test_what_is_wrong_is_said(cases, method, message):
     case = cases["plain"]
     with pytest.raises(NetLensError, match=message):
-        method(case.flat, case.x, logit(0))
+        method()(case.flat, case.x, logit(0))

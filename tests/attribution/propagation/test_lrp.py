@@ -264,7 +264,7 @@ def test_options_reach_the_composite(cases):
 
 def test_mistakes_are_told(cases):
     case = cases["plain"]
-    with pytest.raises(NetLensError, match=r"no composite 'epsilon_pluss'\. Closest: 'epsilon_plus'"):
+    with pytest.raises(NetLensError, match="composite is 'epsilon_pluss', but must be one of 'epsilon', "):
         LRP("epsilon_pluss")
     with pytest.raises(LayerNotFound, match=r"no layer 'trunk\.9'"):
         LRP(rules={"trunk.9": relevance.flat()})(case.flat, case.x, logit(0))

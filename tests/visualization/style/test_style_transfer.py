@@ -13,11 +13,11 @@ from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
-from netlens.style import STATISTICS, Below, StyleTransfer, stylize
-from netlens.style.losses import Look, Rooted, content_loss, style_loss, value_at
-from netlens.style.sight import Sight, mask_of
-from netlens.style.task import Task
 from netlens.visualization import Fourier, Frames
+from netlens.visualization.style import STATISTICS, Below, StyleTransfer, stylize
+from netlens.visualization.style.losses import Look, Rooted, content_loss, style_loss, value_at
+from netlens.visualization.style.sight import Sight, mask_of
+from netlens.visualization.style.task import Task
 
 LAYERS = "1", "4"
 PLAIN = {
@@ -237,14 +237,14 @@ def test_the_network_is_as_it_was(content):
 @pytest.mark.parametrize(
     "options, complaint",
     [
-        ({"statistic": "grams"}, "statistic 'grams'"),
-        ({"loss": "cubed"}, "loss 'cubed'"),
-        ({"color": "sepia"}, "color 'sepia'"),
-        ({"optimizer": "adamant"}, "optimizer 'adamant'"),
-        ({"param": "oil"}, "param 'oil'"),
-        ({"transforms": "wild"}, "transforms 'wild'"),
+        ({"statistic": "grams"}, "statistic is 'grams'"),
+        ({"loss": "cubed"}, "loss is 'cubed'"),
+        ({"color": "sepia"}, "color is 'sepia'"),
+        ({"optimizer": "adamant"}, "optimizer is 'adamant'"),
+        ({"param": "oil"}, "param is 'oil'"),
+        ({"transforms": "wild"}, "transforms is 'wild'"),
         ({"style_weights": [1, 2]}, "1 style"),
-        ({"style_weights": "a"}, "1 style.*'a'"),
+        ({"style_weights": "a"}, "style_weights is 'a', but must be a list"),
         ({"style_weights": 5}, "style_weights"),
         ({"style_weights": ["x"]}, "style_weights"),
         ({"style_weights": [float("inf")]}, "style_weights"),
@@ -260,22 +260,23 @@ def test_the_network_is_as_it_was(content):
         ({"seed": -1}, "seed"),
         ({"steps": 0}, "from 1 to 1,000,000"),
         ({"steps": 10**20}, "from 1 to 1,000,000"),
-        ({"lr": 1e39}, "lr is a finite number from 0 to"),
+        ({"lr": 1e39}, "above 0 and at most 1,000,000"),
         ({"scales": 10**20}, "from 1 to 16"),
         ({"steps": 2.5}, "steps"),
         ({"scales": True}, "scales"),
         ({"style_layers": {"1": 0.0}}, "weight 0"),
-        ({"style_layers": {"1": "x"}}, "style_layers gives '1'"),
-        ({"style_layers": {"1": float("inf")}}, "style_layers gives '1'"),
+        ({"style_layers": {"1": "x"}}, "style_layers is {'1': 'x'}, but must be"),
+        ({"style_layers": {"1": float("inf")}}, "style_layers is {'1': inf}, but must be"),
+        ({"style_layers": {"1": -1}}, "style_layers gives '1' is -1.0"),
         ({"style_layers": []}, "names no layer"),
         ({"content_layers": {}}, "content_layers names no layer"),
-        ({"content_layers": 1.5}, "content_layers are names"),
-        ({"content_layers": [None]}, "content_layers are names"),
+        ({"content_layers": 1.5}, "content_layers is 1.5, but must be a name"),
+        ({"content_layers": [None]}, "content_layers is .None., but must be a name"),
         ({"content_wieght": 1}, "content_weight"),
         ({"regions": [(None, None), (None, None)]}, "1 regions"),
         ({"regions": (torch.zeros(4, 4), None)}, "above 0"),
         ({"size": 8}, "the content would be 6 × 8, too small"),
-        ({"size": 0}, "size is .* not 0"),
+        ({"size": 0}, "size is 0, but must be a whole number of at least 1"),
         ({"size": 32.0}, "size is"),
         ({"size": "32"}, "size is"),
         ({"size": (1, 2, 3)}, "size is"),

@@ -9,7 +9,7 @@ from netlens import images
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
-from netlens.style import Batch
+from netlens.visualization.style import Batch
 
 SETTINGS = {"size": 24, "steps": 3, "scales": 1}
 NOISY = SETTINGS | {"start": "noise", "seed": 3}

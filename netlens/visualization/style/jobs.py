@@ -13,10 +13,11 @@ from typing import Any
 from netlens import images
 from netlens.errors import NetLensError
 from netlens.files import LONGEST_NAME
-from netlens.style.choices import STARTS, check_names, shares
-from netlens.style.settings import as_settings, from_settings
-from netlens.style.sight import extent, mask_of, style_side
-from netlens.style.transfer import StyleTransfer
+from netlens.options import known
+from netlens.visualization.style.choices import STARTS, shares
+from netlens.visualization.style.settings import as_settings, from_settings
+from netlens.visualization.style.sight import extent, mask_of, style_side
+from netlens.visualization.style.transfer import StyleTransfer
 
 _NETWORK = ("model", "weights")
 _PAIR = ("name", "content", "style", "content_mask", "style_mask")
@@ -62,8 +63,8 @@ class Job:
         }
         weights = None
         if self.weights is not None:
-            known = Path(self.weights)
-            weights = _fingerprint(known) if known.is_file() else self.weights
+            file = Path(self.weights)
+            weights = _fingerprint(file) if file.is_file() else self.weights
         if self.start is not None:
             files["start"] = _fingerprint(self.start)
         # where it lies may be written in several ways
@@ -84,7 +85,7 @@ class _Pair:
 def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, ...]:
     """The jobs of a file, pairs times settings; model and weights are of those whose network it does not name."""
     given = _parsed(path)
-    check_names(given, (*_NETWORK, "pairs", "settings"), str(path))
+    known(str(path), given, (*_NETWORK, "pairs", "settings"))
     listed, settings = given.get("pairs"), given.get("settings", {"default": {}})
     if not isinstance(listed, list) or not listed or not all(isinstance(pair, dict) for pair in listed):
         raise NetLensError(f"{path} needs a list of pairs, each with a content and a style.")
@@ -116,7 +117,7 @@ def _within(where: str, read: Any, *given: Any) -> Any:
 
 
 def _pair(given: Mapping[str, Any], root: Path) -> _Pair:
-    check_names(given, _PAIR, "a pair")
+    known("a pair", given, _PAIR)
     content, styles = given.get("content"), _listed(given.get("style"))
     for key, there in (("content", content is not None), ("style", bool(styles))):
         if not there:

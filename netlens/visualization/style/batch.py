@@ -14,8 +14,8 @@ from netlens import images
 from netlens.errors import ImageError, NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.results.storage import write
-from netlens.style.jobs import SHEET, Job, read_jobs
-from netlens.style.network import Network, Opener
+from netlens.visualization.style.jobs import SHEET, Job, read_jobs
+from netlens.visualization.style.network import Network, Opener
 
 CONFIG, RESULT = "config.json", "result.jpg"
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from netlens.style.color import matched_histogram, matched_moments, recolored, with_chroma_of
 from netlens.visualization.params.color import gray
+from netlens.visualization.style.color import matched_histogram, matched_moments, recolored, with_chroma_of
 
 
 def pictures(seed, height, width):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
 
 from torch.optim import LBFGS, Adam
 
-from netlens.errors import NetLensError, closest
+from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
-from netlens.visualization import Fourier, Pixel, Pyramid
 from netlens.visualization.ascent import MakeOptimizer
+from netlens.visualization.params import Fourier, Pixel, Pyramid
 from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.transforms import CenterCrop, Chain, Jitter, Pad, Transform, standard
 
@@ -39,15 +38,6 @@ OPTIMIZERS = ("lbfgs", "adam")
 ITERATIONS = 20  # of L-BFGS in one step of the renderer
 HISTORY = 20  # steps that L-BFGS remembers
 
-T = TypeVar("T")
-
-
-def chosen(what: str, name: str, table: Mapping[str, T]) -> T:
-    """An entry by its name."""
-    if name not in table:
-        raise NetLensError(f"{what} {name!r} is unknown; there are {', '.join(table)}.")
-    return table[name]
-
 
 def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> tuple[MakeOptimizer, int]:
     """An optimizer and how many steps of the renderer are `steps` iterations of it."""
@@ -55,8 +45,6 @@ def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> t
         return choice, steps
     if choice == "adam":
         return partial(Adam, lr=0.05 if lr is None else lr), steps
-    if choice != "lbfgs":
-        raise NetLensError(f"optimizer {choice!r} is unknown; there are {', '.join(OPTIMIZERS)}.")
     # its own tolerances are absolute, and would end the search on networks of small gradients
     count = -(-steps // ITERATIONS)
     each = max(1, round(steps / count))
@@ -79,24 +67,13 @@ def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:
 
 def transforms_of(choice: str | Transform) -> Transform:
     """Disturbances by their name, or as they are."""
-    return chosen("transforms", choice, TRANSFORMS)() if isinstance(choice, str) else choice
+    return TRANSFORMS[choice]() if isinstance(choice, str) else choice
 
 
 def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
     """What each of n styles counts for; sums to 1."""
     if weights is None:
         return (1 / n,) * n
-    try:
-        given = [] if isinstance(weights, str) else [float(weight) for weight in weights]
-    except (TypeError, ValueError, OverflowError):
-        given = []
-    if len(given) != n or not all(weight >= 0 for weight in given) or not 0 < sum(given) < float("inf"):
-        raise NetLensError(f"{n} style(s) take {n} style_weights, finite, 0 or more and one above 0, not {weights!r}.")
-    return tuple(weight / sum(given) for weight in given)
-
-
-def check_names(given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    """Raise with the closest names if there are any that are not known."""
-    for name in given:
-        if name not in known:
-            raise NetLensError(f"{what} has no {name!r}; closest: {closest(str(name), known)}.")
+    if len(weights) != n or not sum(weights) > 0:
+        raise NetLensError(f"{n} style(s) take {n} style_weights, of which one is above 0, not {weights!r}.")
+    return tuple(weight / sum(weights) for weight in weights)

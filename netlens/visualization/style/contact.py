@@ -12,7 +12,7 @@ from PIL import Image
 
 from netlens import images
 from netlens.errors import NetLensError
-from netlens.style.batch import Outcome
+from netlens.visualization.style.batch import Outcome
 
 SMALLEST = 16  # pixels of a picture that still shows something
 LONGEST = 65_000  # pixels of a side, beyond which there is no JPEG

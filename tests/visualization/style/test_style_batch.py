@@ -13,11 +13,11 @@ from PIL import Image
 
 from netlens import images
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
-from netlens.style import Batch, as_settings, contact_sheet, from_settings
-from netlens.style.batch import CONFIG, RESULT
-from netlens.style.contact import _fitting
-from netlens.style.network import seeded
-from tests.style.batches import SETTINGS, batch_file, contents, opener, run, write
+from netlens.visualization.style import Batch, as_settings, contact_sheet, from_settings
+from netlens.visualization.style.batch import CONFIG, RESULT
+from netlens.visualization.style.contact import _fitting
+from netlens.visualization.style.network import seeded
+from tests.visualization.style.batches import SETTINGS, batch_file, contents, opener, run, write
 
 
 @pytest.fixture

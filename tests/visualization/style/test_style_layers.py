@@ -8,7 +8,7 @@ from torchvision.models import MobileNetV2, VisionTransformer, vgg19
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Record
-from netlens.style import default_layers, stylize
+from netlens.visualization.style import default_layers, stylize
 from netlens.zoo import open_network
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,19 +13,17 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
-from netlens.style.choices import PARAMS, STATISTICS, chosen, shares, weighed
-from netlens.style.color import recolored, with_chroma_of
-from netlens.style.layers import default_layers
-from netlens.style.losses import Look, content_loss, style_loss, value_at
-from netlens.style.sight import Sight, extent, mask_of, picture, style_side
-from netlens.visualization import FromImage, Param
 from netlens.visualization.judge import channels_of
+from netlens.visualization.params import FromImage, Param
 from netlens.visualization.params.color import gray
 from netlens.visualization.params.from_image import colored
 from netlens.visualization.params.invertible import resampled
-
-if TYPE_CHECKING:
-    from netlens.style.transfer import Region, StyleTransfer
+from netlens.visualization.style.choices import PARAMS, STATISTICS, shares, weighed
+from netlens.visualization.style.color import recolored, with_chroma_of
+from netlens.visualization.style.layers import default_layers
+from netlens.visualization.style.losses import Look, content_loss, style_loss, value_at
+from netlens.visualization.style.options import Region, StyleOptions
+from netlens.visualization.style.sight import Sight, extent, mask_of, picture, style_side
 
 COARSEST = 32  # pixels: below it, a side is too short for the coarser one of several scales
 
@@ -34,7 +32,7 @@ COARSEST = 32  # pixels: below it, a side is too short for the coarser one of se
 class Task:
     """What a style transfer is about, at full size and with colors as they are to be."""
 
-    options: StyleTransfer
+    options: StyleOptions
     flat: FlatModel
     original: Tensor  # (1, 3 or 1, H, W): the content with its own colors
     content: Tensor  # (1, C, H, W), with the network's channels
@@ -46,7 +44,7 @@ class Task:
     @classmethod
     def of(
         cls,
-        options: StyleTransfer,
+        options: StyleOptions,
         flat: FlatModel,
         content: Any,
         styles: Any,
@@ -100,7 +98,7 @@ class Task:
         parts = shares(options.style_weights, len(styles))
         looks = [Look(sight(s), part, *masks) for s, part, masks in zip(styles, parts, self.masks, strict=True)]
         statistic = options.statistic
-        statistic = chosen("statistic", statistic, STATISTICS)() if isinstance(statistic, str) else statistic
+        statistic = STATISTICS[statistic]() if isinstance(statistic, str) else statistic
         losses = {}
         if options.content_weight:
             losses["content"] = content_loss(self.flat, seen, self.content_layers, options.loss)
@@ -169,7 +167,7 @@ class Stage:
         """What to optimize: from where the stage before ended, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
-        base = chosen("param", options.param, PARAMS) if isinstance(options.param, str) else options.param
+        base = PARAMS[options.param] if isinstance(options.param, str) else options.param
         if before is None and isinstance(options.start, str) and options.start == "noise":
             made = base() if isinstance(base, type) else base
             return replace(made, size=size, batch=1, channels=self.content.shape[1], seed=options.seed)

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from netlens.errors import NetLensError
-from netlens.style import Batch
-from tests.style.batches import SETTINGS, batch_file, write
+from netlens.visualization.style import Batch
+from tests.visualization.style.batches import SETTINGS, batch_file, write
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def test_toml_says_the_same(file, tmp_path):
         ({"pairs": [{"content": "cat.png", "style": 5}]}, "by their files"),
         ({"pairs": [{"content": "cat.png", "style": "waves.png", "content_mask": "black.png"}]}, "black.png must hold"),
         ({"pairs": [{"name": None, "content": "cat.png", "style": "waves.png"}]}, "None cannot name a folder"),
-        ({"pairs": [{"content": "cat.png", "styles": "waves.png"}]}, "closest: 'style'"),
+        ({"pairs": [{"content": "cat.png", "styles": "waves.png"}]}, "Closest: 'style'"),
         ({"pairs": [{"content": "cat.png", "style": "waves.png"}] * 2}, "two pairs called 'cat-waves'"),
         ({"pairs": [{"name": "../up", "content": "cat.png", "style": "waves.png"}]}, "cannot name a folder"),
-        ({"settings": {"usual": {"step": 3}}}, "closest: 'steps'"),
+        ({"settings": {"usual": {"step": 3}}}, "Closest: 'steps'"),
         ({"settings": {"usual": {"steps": "many"}}}, "whole number"),
         ({"settings": {"usual": {"size": [1, 2, 3]}}}, "size"),
         ({"settings": {"usual": {"size": 18}}}, r"cat\.png would be 14 × 18"),
@@ -48,13 +48,13 @@ def test_toml_says_the_same(file, tmp_path):
         ({"settings": {"usual": {"style_weights": [1, 2]}}}, "'usual': 1 style.* style_weights"),
         ({"settings": {"usual": {"style_weights": "a"}}}, "style_weights"),
         ({"settings": {"usual": {"style_layers": []}}}, "style_layers names no layer"),
-        ({"settings": {"usual": {"style_layers": True}}}, "style_layers are names"),
-        ({"settings": {"usual": {"content_layers": {"stem": "x"}}}}, "content_layers gives 'stem'"),
+        ({"settings": {"usual": {"style_layers": True}}}, "style_layers is True, but must be"),
+        ({"settings": {"usual": {"content_layers": {"stem": "x"}}}}, "content_layers is {'stem': 'x'}, but must be"),
         ({"settings": {"usual": {"lr": float("nan")}}}, "lr is"),
         ({"settings": {"usual": {"weights": "default"}}}, "without the model"),
         ({"settings": {"usual": {"model": 5}}}, "by name"),
         ({"settings": {"usual": {"statistic": "grams"}}}, "grams"),
-        ({"setting": {}}, "closest: 'settings'"),
+        ({"setting": {}}, "Closest: 'settings'"),
     ],
 )
 def test_mistakes_in_the_file_are_told_before_any_work(file, changes, complaint):

@@ -1,0 +1,80 @@
+"""Options of the command line that are made from the options of a class, when the command is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+import click
+
+from netlens.options import Option, options_of, read, spelled
+
+Flags = Callable[[], Iterable[click.Parameter]]
+
+
+class Generated(click.Command):
+    """A command with further options, made by `flags` only when they are needed: classes load torch.
+
+    Args:
+        flags: Gives these options.
+    """
+
+    def __init__(self, *arguments: Any, flags: Flags, **rest: Any) -> None:
+        super().__init__(*arguments, **rest)
+        self.flags = flags
+        self.made: list[click.Parameter] | None = None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if self.made is None:
+            own = {param.name for param in self.params}
+            self.made = [param for param in self.flags() if param.name not in own]
+            # arguments first, then what the class says, then what the command adds
+            first = [param for param in self.params if isinstance(param, click.Argument)]
+            self.params = [*first, *self.made, *(param for param in self.params if param not in first)]
+        return super().get_params(ctx)
+
+
+def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:
+    """An option of the command line for each option of a class that a text can give.
+
+    Args:
+        cls: A dataclass whose fields are declared by `netlens.options.option`.
+        leave_out: The names of those that the command gives itself.
+        defaults: What to say of a default instead of the value.
+    """
+    told = {} if defaults is None else defaults
+    return [_flag(one, told.get(one.name)) for one in options_of(cls) if one.help and one.name not in set(leave_out)]
+
+
+def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a class among what the command line gave, read; those that nobody gave stay out."""
+    by_name = {one.name: one for one in options_of(cls)}
+    return {
+        name: read(by_name[name], value, between=",") if isinstance(value, str) else value
+        for name, value in values.items()
+        if name in by_name and value is not None
+    }
+
+
+def _flag(one: Option, default: str | None) -> click.Option:
+    flag = f"--{one.name.replace('_', '-')}"
+    usual = spelled(one.default, ",") if default is None else default
+    tail = "" if usual == "none" else f"  [default: {usual}]"
+    about: dict[str, Any] = {"help": f"{one.help}{tail}", "default": None}
+    if one.kind is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}", one.name], **about)
+    return click.Option([flag, one.name], metavar=_metavar(one), **about)
+
+
+def _metavar(one: Option) -> str:
+    kinds = [kind for kind in (get_args(one.kind) or (one.kind,)) if kind is not type(None)]
+    if one.choices:
+        return "|".join(one.choices)
+    origins = [get_origin(kind) for kind in kinds]
+    if Mapping in origins:
+        return "A,B:WEIGHT,..."
+    if kinds[0] is int and len(kinds) > 1:
+        return "SIDE|HxW"
+    if Sequence in origins:
+        return "A,B,..."
+    return {int: "N", float: "NUMBER"}.get(kinds[0], "NAME")

@@ -1,0 +1,26 @@
+"""Style transfer: what one picture shows, in the manner of others."""
+
+from netlens.visualization.style.batch import Batch, Job, Outcome
+from netlens.visualization.style.choices import OPTIMIZERS, PARAMS, STATISTICS, TRANSFORMS
+from netlens.visualization.style.contact import contact_sheet
+from netlens.visualization.style.layers import default_layers
+from netlens.visualization.style.settings import as_settings, from_settings
+from netlens.visualization.style.transfer import Below, Region, StyleTransfer, stylize
+
+__all__ = [
+    "OPTIMIZERS",
+    "PARAMS",
+    "STATISTICS",
+    "TRANSFORMS",
+    "Batch",
+    "Below",
+    "Job",
+    "Outcome",
+    "Region",
+    "StyleTransfer",
+    "as_settings",
+    "contact_sheet",
+    "default_layers",
+    "from_settings",
+    "stylize",
+]
