@@ -111,7 +111,7 @@ def row(name: str, size: int) -> Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=list(NETWORKS), help="names of torchvision's networks")
     parser.add_argument("--write", action="store_true", help="put the table into docs/rules.md")
     options = parser.parse_args(arguments)
