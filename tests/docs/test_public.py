@@ -1,6 +1,6 @@
 """docs/public.md lists every public name, each of which imports, and every command of the command line.
 
-`python -m tests.test_public` writes the lists anew, where a change is meant.
+`python -m tests.docs.test_public` writes the lists anew, where a change is meant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from netlens import __version__
 from netlens.cli import main
 from netlens.errors import NetLensError, NetLensWarning
 
-PAGE = Path(__file__).parents[1] / "docs" / "public.md"
+PAGE = Path(__file__).parents[2] / "docs" / "public.md"
 MODULES = (
     "netlens",
     "netlens.flat",
@@ -34,7 +34,7 @@ MODULES = (
 
 def between(mark: str) -> str:
     found = re.search(f"<!-- {mark}: begin -->\n(.*?)<!-- {mark}: end -->", PAGE.read_text(), flags=re.DOTALL)
-    assert found is not None, f"docs/public.md has no marks for {mark}; run `python -m tests.test_public`"
+    assert found is not None, f"docs/public.md has no marks for {mark}; run `python -m tests.docs.test_public`"
     return found[1]
 
 
@@ -60,7 +60,7 @@ def test_every_documented_name_imports_and_every_public_name_is_documented(modul
     assert names, f"docs/public.md documents nothing of {module}"
     missing = [name for name in names if not hasattr(room, name)]
     assert not missing
-    assert sorted(names) == sorted(room.__all__), "run `python -m tests.test_public`, if the change is meant"
+    assert sorted(names) == sorted(room.__all__), "run `python -m tests.docs.test_public`, if the change is meant"
 
 
 def test_every_error_is_documented() -> None:
