@@ -17,7 +17,7 @@ from netlens.flat import FlatModel
 from netlens.flat.guard import guarded
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
-from netlens.rules.calls import innermost, name_of
+from netlens.flat.operations import innermost, name_of
 
 T = TypeVar("T")
 

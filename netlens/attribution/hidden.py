@@ -17,10 +17,9 @@ from netlens.flat.layers import Opaque
 from netlens.flat.memo import Memo
 from netlens.flat.meter import unmetered
 from netlens.flat.model import OUTPUT
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.operations import RECTIFIERS, innermost
 from netlens.flat.taps import Tap, tapped, untapped
 from netlens.objectives import Objective
-from netlens.rules.calls import innermost
 
 _NAMES = {kind.__name__ for kind in RECTIFIERS}
 # what torch calls under the hood, whatever module, function or method a person wrote

@@ -17,23 +17,15 @@ from torch.utils import _pytree as pytree
 from netlens.errors import NetLensWarning, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.flat.chunks import out_of_memory
-from netlens.flat.layers import Add, Divide, Multiply, Subtract
 from netlens.flat.memo import Memo
 from netlens.flat.meter import unmetered
 from netlens.flat.model import OUTPUT
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.operations import has_known_forward, innermost, operation_of
 from netlens.flat.taps import Tap, tapped, untapped
+from netlens.flat.traits import Trait
 from netlens.objectives import Objective, Record
-from netlens.rules.calls import innermost
 
 T = TypeVar("T")
-
-# of these, each sample goes its own way, wherever the samples lie
-_APART = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, _BatchNorm, nn.GroupNorm, nn.Identity),
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.Sigmoid, nn.Tanh),
-    *(nn.Dropout, nn.Dropout2d, Add, Subtract, Multiply, Divide, *RECTIFIERS),
-)
 
 
 def mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
@@ -141,7 +133,7 @@ def _is_apart(layer: nn.Module) -> bool:
     """Whether the type of a layer tells that it reads each sample by itself."""
     inner = innermost(layer)
     flattens = isinstance(inner, nn.Flatten) and inner.start_dim > 0
-    return flattens or type(inner) in _APART or isinstance(inner, _BatchNorm)
+    return flattens or (operation_of(inner).has(Trait.BY_SAMPLE) and has_known_forward(inner))
 
 
 def _tried(flat: FlatModel, x: Tensor, keys: Sequence[str], tap: Tap | None = None) -> dict[str, Any] | Exception:

@@ -5,7 +5,8 @@ from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.hooks import Hooks
 from netlens.flat.layers import Normalize
 from netlens.flat.model import FlatModel
-from netlens.flat.rules import RECTIFIERS, Rule, Rules, vjp
+from netlens.flat.operations import RECTIFIERS
+from netlens.flat.rules import Rule, Rules, vjp
 
 __all__ = [
     "RECTIFIERS",

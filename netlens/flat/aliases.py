@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from netlens.flat.layers import Again, Scatter
-from netlens.flat.lift import is_view
+from netlens.flat.operations import is_view
 from netlens.flat.program import Step
 
 

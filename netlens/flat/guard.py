@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
-from netlens.flat.foreign import is_foreign
-from netlens.flat.layers import Function, Wrapper
+from netlens.flat.layers import Function
+from netlens.flat.operations import innermost, is_foreign
 
 _POOLS = frozenset((F.avg_pool2d,))
 _NORMS = frozenset((F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm, torch.native_batch_norm))
@@ -62,8 +62,7 @@ def _laid_out(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | Non
 
 def is_misread(layer: nn.Module) -> bool:
     """Whether a layer is such an operation, or may call one: opaque parts and code of the user's own may."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
+    layer = innermost(layer)
     if layer not in _MISREAD:
         called = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
         parts = (isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())

@@ -9,7 +9,7 @@ from numbers import Integral
 from torch import nn
 
 from netlens.errors import LayerNotFound, closest
-from netlens.flat.layers import is_kind
+from netlens.flat.operations import is_kind
 
 LayerKey = str | int | type[nn.Module]
 

@@ -153,13 +153,6 @@ class Wrapper(nn.Module, ABC):
         """The layer that is wrapped."""
 
 
-def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer, whatever wraps it, is of one of these types."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
-    return isinstance(layer, kinds)
-
-
 class Call(Wrapper):
     """A module that is called with more than plain positional inputs."""
 

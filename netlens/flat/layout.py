@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.foreign import is_foreign
-from netlens.flat.layers import Again, Scatter, is_kind
+from netlens.flat.layers import Again, Scatter
 from netlens.flat.memo import Memo
+from netlens.flat.operations import is_foreign, is_kind
 from netlens.flat.program import Program
 
 if TYPE_CHECKING:

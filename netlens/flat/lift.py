@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, fx, nn
 
 from netlens.flat import layers
@@ -107,15 +106,6 @@ def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: M
         if place < len(args):
             return bool(args[place]), ((*args[:place], False, *args[place + 1 :]), kwargs)
     return False, (tuple(args), kwargs)
-
-
-def is_view(layer: nn.Module) -> bool:
-    """Whether a layer's output may share memory with its first input, as the original's would."""
-    if isinstance(layer, layers.Function):
-        if layer.function is getattr:
-            return layer.args[1] in _VIEW_ATTRIBUTES
-        return layer.function in _VIEWS
-    return isinstance(layer, _VIEW_MODULES)
 
 
 class Named:
@@ -288,22 +278,7 @@ _IN_PLACE: dict[Any, Callable[..., Any]] = {
     operator.setitem: SetItem(),
 }
 
-_VIEW_NAMES = """
-select narrow transpose permute squeeze unsqueeze view view_as expand expand_as chunk split tensor_split unbind t
-movedim moveaxis swapaxes swapdims unflatten diagonal detach reshape reshape_as flatten ravel contiguous unfold
-as_strided hsplit vsplit dsplit broadcast_to broadcast_tensors atleast_1d atleast_2d atleast_3d view_as_real
-view_as_complex real imag adjoint to type type_as float double half bfloat16 int long bool cpu cuda
-"""
-_VIEWS = {
-    operator.getitem,
-    *(getattr(owner, name) for owner in (torch, Tensor) for name in _VIEW_NAMES.split() if hasattr(owner, name)),
-}
 _RESHAPES = {
     *(Tensor.t_, Tensor.transpose_, Tensor.swapaxes_, Tensor.swapdims_, Tensor.squeeze_, Tensor.unsqueeze_),
     *(Tensor.as_strided_, Tensor.detach_),
 }
-_VIEW_ATTRIBUTES = {"T", "mT", "H", "mH", "data", "real", "imag"}
-_VIEW_MODULES = (
-    *(nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd),
-    torchvision.ops.StochasticDepth,
-)

@@ -16,8 +16,9 @@ from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.allocator import keep_freed_memory
 from netlens.flat.keys import LayerKey, Layers, several
-from netlens.flat.layers import Normalize, Opaque, is_kind
+from netlens.flat.layers import Normalize, Opaque
 from netlens.flat.memo import forget
+from netlens.flat.operations import is_kind
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
 from netlens.flat.source import Made, Source

@@ -5,38 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.flat.layers import (
-    Add,
-    Apply,
-    Concatenate,
-    Constant,
-    Divide,
-    MatMul,
-    Mean,
-    Multiply,
-    Normalize,
-    Permute,
-    Reshape,
-    Select,
-    Subtract,
-)
+from netlens.flat.layers import Constant, Reshape, Select
+from netlens.flat.operations import innermost, operation_of
 from netlens.flat.program import Program, Step
-from netlens.flat.rules import RECTIFIERS, Ruled
-from netlens.flat.written import OfUnitSize, Standardized, Written
-
-_POINTWISE: tuple[type[nn.Module], ...] = (
-    *(*RECTIFIERS, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.LogSigmoid, nn.Softsign, nn.Identity, nn.BatchNorm2d),
-    *(nn.Dropout, nn.Dropout2d, nn.AlphaDropout, Normalize, Add, Subtract, Multiply, Divide, Concatenate),
-    *(Permute, Reshape, Select, nn.Unflatten, nn.LayerNorm, nn.ChannelShuffle),
-)
-_POINTWISE_FUNCTIONS = (
-    *(F.layer_norm, F.normalize, torch.chunk, Tensor.chunk, Tensor.contiguous, Tensor.expand, Tensor.unflatten),
-)
-_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-_GLOBAL = (nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, Mean, MatMul, nn.GroupNorm, nn.InstanceNorm2d)
+from netlens.flat.traits import Reach
+from netlens.flat.written import OfUnitSize, Standardized
 
 
 @dataclass(frozen=True)
@@ -53,6 +28,7 @@ class Field:
         return "all" if self.size is None else f"{_sides(self.size)} /{_sides(self.stride)}"
 
 
+NOTHING = Field((0, 0))
 WHOLE = Field(None)
 
 
@@ -69,30 +45,28 @@ def receptive_fields(program: Program) -> dict[str, Field | None]:
 
 
 def _field(step: Step, seen: list[Field | None]) -> Field | None:
-    layer = step.layer.layer if isinstance(step.layer, Ruled) else step.layer
-    layer = layer.inner if isinstance(layer, Written) else layer
-    if isinstance(layer, Constant):
-        return Field((0, 0))
+    layer, reach = innermost(step.layer), operation_of(step.layer).reach
+    if isinstance(layer, Constant) or (seen and all(field == NOTHING for field in seen)):
+        return NOTHING
     if any(field is not None and field.size is None for field in seen):
         return WHOLE
     known = [field for field in seen if field is not None]
     if len(known) < len(seen) or not known:
         return None
     joint = _joint(known)
-    if joint.size is None or isinstance(layer, _GLOBAL) or _flattens(layer):
+    if joint.size is None or reach is Reach.WHOLE or _flattens(layer):
         return WHOLE
-    if isinstance(layer, _WINDOWED):
+    if reach is Reach.WINDOW:
         return _through_window(joint, joint.size, layer)
-    if isinstance(layer, nn.Linear):
+    if reach is Reach.ROW:
         return joint if joint.size != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
     if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
         return WHOLE
-    if isinstance(layer, (Standardized, OfUnitSize)):
-        return joint if len(layer.dims) == 1 else WHOLE
+    if isinstance(layer, (Standardized, OfUnitSize)) and len(layer.dims) > 1:
+        return WHOLE
     if isinstance(layer, Select) and _moves(layer):
         return None
-    function = layer.function if isinstance(layer, Apply) else None
-    return joint if isinstance(layer, _POINTWISE) or function in _POINTWISE_FUNCTIONS else None
+    return joint if reach is Reach.POINT else None
 
 
 def _flattens(layer: nn.Module) -> bool:

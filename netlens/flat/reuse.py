@@ -8,19 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from netlens.flat.layers import Add
+from netlens.flat.operations import exact_operation_of
+from netlens.flat.traits import Trait
 
 if TYPE_CHECKING:
     from netlens.flat.program import Schedule
-
-# these give a tensor of their own, which no other name can mean, and need it for no gradient
-_MAKERS = {nn.Conv2d, nn.BatchNorm2d, nn.Linear, Add}
-# the gradient of these follows from what they give; the others need what they got
-_INVERTIBLE: dict[type[nn.Module], Callable[..., Any]] = {nn.ReLU: F.relu, nn.ReLU6: F.relu6}
-_RECTIFIERS = {**_INVERTIBLE, nn.SiLU: F.silu, nn.Hardswish: F.hardswish}
 
 
 def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable[..., Any]]:
@@ -29,7 +23,7 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
     The numbers are the same; a run only spares the memory, as the original does with its in-place layers. What lies at
     the `held` keys stays as it is.
     """
-    rectifiers = _INVERTIBLE if torch.is_grad_enabled() else _RECTIFIERS
+    recording = torch.is_grad_enabled()
     readers = Counter(key for step, _ in schedule for key in step.reads)
     names: dict[str, set[str]] = {}  # of values that a maker gave: all keys at which they lie
     found: dict[str, Callable[..., Any]] = {}
@@ -41,14 +35,17 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
 
     for step, dead in schedule:
         kind, source = type(step.layer), step.reads[0] if len(step.reads) == 1 else ""
-        if kind in _MAKERS:
+        row = exact_operation_of(step.layer)
+        if row.has(Trait.FRESH):
             names[step.key] = {step.key}
         elif kind is nn.Identity and source in names:
             names[step.key] = names[source]
             names[step.key].add(step.key)
         gone.update(dead)
-        if kind in rectifiers and source in names and unseen(names[source]):
-            found[step.key] = partial(rectifiers[kind], inplace=True)
+        # while gradients are recorded, the gradient must follow from the output: the input is gone
+        in_place = row.in_place if row.has(Trait.INVERTIBLE) or not recording else None
+        if in_place is not None and source in names and unseen(names[source]):
+            found[step.key] = partial(in_place, inplace=True)
     return found
 
 

@@ -16,19 +16,15 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.bound import Bound
 from netlens.flat.guard import guarded, is_misread
 from netlens.flat.keys import LayerKey
-from netlens.flat.layers import Wrapper, is_kind
+from netlens.flat.layers import Wrapper
 from netlens.flat.memo import Memo
+from netlens.flat.operations import is_kind
 
 if TYPE_CHECKING:
     from netlens.flat.model import FlatModel
     from netlens.flat.program import Program
 
 Backward = Callable[[nn.Module, Sequence[Tensor], Any, Any], Sequence[Tensor | None]]
-
-RECTIFIERS: tuple[type[nn.Module], ...] = (
-    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold),
-    *(nn.ELU, nn.CELU, nn.SELU, nn.Softplus, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),
-)
 
 
 @dataclass(frozen=True)

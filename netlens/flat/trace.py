@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from netlens.errors import TraceError
 from netlens.flat.assertions import asserts
 from netlens.flat.layers import Piece
+from netlens.flat.operations import is_added
 from netlens.flat.paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
@@ -81,8 +82,8 @@ def trace(
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one layer: torch's own modules without children, pieces, and a few of torchvision's."""
-    if isinstance(module, _LEAVES) or parametrize.is_parametrized(module):
+    """Whether a module is one layer: torch's own without children, pieces, a few of torchvision's, added ones."""
+    if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
         return True
     if isinstance(module, _CONTAINERS):
         return False

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from netlens.flat.operations import innermost
 from netlens.flat.rules import Rule
-from netlens.rules.calls import innermost
 
 
 def uniform(active: Sequence[bool]) -> Rule:

@@ -12,22 +12,11 @@ from torch.utils import _pytree as pytree
 
 from netlens.flat.bound import Bound
 from netlens.flat.layers import Function, Wrapper, fill
+from netlens.flat.operations import innermost
 
 Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]
 """`propagate(layer, inputs, reference, gradient)`: one gradient per tensor input, where `reference` is all that the
 layer read in another run, on a baseline."""
-
-
-def innermost(layer: nn.Module) -> nn.Module:
-    """The layer without what wraps it."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
-    return layer
-
-
-def name_of(layer: nn.Module) -> str:
-    """The name of the function that a layer calls; empty for modules, which are known by their type."""
-    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
 
 
 def tensors(reads: Sequence[Any]) -> list[Tensor]:

@@ -13,14 +13,15 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
 from netlens.flat.model import FlatModel
+from netlens.flat.operations import innermost
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
+from netlens.flat.traits import Relevance
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.calls import innermost
 from netlens.rules.dependence import carrying, is_level
 from netlens.rules.pieces import by_pieces
-from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.relevance_layers import role_of
 from netlens.rules.relevance_norms import centered_norm
 
 ATTENTION = ("attn_lrp", "constant")
@@ -96,25 +97,25 @@ class Composite(ABC):
 
     def _rule(self, flat: FlatModel, step: Step, takers: tuple[bool, ...], first: bool) -> Rule | None:
         role = role_of(step.layer)
-        if role is Role.ARRANGES:
+        if role is Relevance.ARRANGES:
             return None
-        if role is Role.COMPOSED:
+        if role is Relevance.COMPOSED:
             return by_pieces(lambda network: self.rules(network, first), type(self).__name__)
-        if role is Role.WEIGHTS:
+        if role is Relevance.WEIGHTS:
             return self.weights(flat, step, first)
-        if role in (Role.PASSES, Role.SQUASHES, Role.COPIES):
+        if role in (Relevance.PASSES, Relevance.SQUASHES, Relevance.COPIES):
             return relevance.passing()
-        if role is Role.CENTERS:
+        if role is Relevance.CENTERS:
             return self.norms()
-        if role is Role.SOFTMAX:
+        if role is Relevance.SOFTMAX:
             return self.softmax()
-        if role is Role.DIVIDES:
+        if role is Relevance.DIVIDES:
             return numerator(takers)
-        if role is Role.MULTIPLIES:
+        if role is Relevance.MULTIPLIES:
             return uniform(takers)
-        if role is Role.ATTENDS:
+        if role is Relevance.ATTENDS:
             return self.attends([i == 2 for i in range(len(takers))])
-        return self.mixes(step.layer, takers) if role is Role.CONTRACTS else self.sums(step.layer, takers)
+        return self.mixes(step.layer, takers) if role is Relevance.CONTRACTS else self.sums(step.layer, takers)
 
     def _takers(self, flat: FlatModel) -> dict[str, tuple[bool, ...]]:
         """For each layer, which of the tensors that it reads take relevance.
@@ -130,15 +131,17 @@ class Composite(ABC):
         for step in flat.program.steps:
             role = role_of(step.layer)
             tensors = [key for key in step.reads if key not in sizes]
-            if role in (Role.SOFTMAX, Role.SQUASHES) or (weighing.issuperset(tensors) and still_weighs(step, role)):
+            if role in (Relevance.SOFTMAX, Relevance.SQUASHES) or (
+                weighing.issuperset(tensors) and still_weighs(step, role)
+            ):
                 weighing.add(step.key)
             if is_level(step.layer):
                 level.add(step.key)
             chosen = active.intersection(tensors) if step.key in active else set()
-            if role is Role.MULTIPLIES:
+            if role is Relevance.MULTIPLIES:
                 chosen = chosen - level or chosen
-            if (role is Role.MULTIPLIES and self.gates == "constant") or (
-                role is Role.CONTRACTS and self.attention == "constant"
+            if (role is Relevance.MULTIPLIES and self.gates == "constant") or (
+                role is Relevance.CONTRACTS and self.attention == "constant"
             ):
                 chosen = chosen - weighing or chosen
             takers[step.key] = tuple(key in chosen for key in tensors)
@@ -222,12 +225,12 @@ COMPOSITES: dict[str, type[Composite]] = {
 """The composites by name."""
 
 
-def still_weighs(step: Step, role: Role) -> bool:
+def still_weighs(step: Step, role: Relevance) -> bool:
     """Whether a layer of weights of attention or gates gives weights, too: rearranged, or a gate's complement."""
     layer = innermost(step.layer)
-    if role is Role.MIXES and isinstance(layer, Subtract):
+    if role is Relevance.MIXES and isinstance(layer, Subtract):
         return len(step.reads) == 1 and layer.args[0] in (1, 1.0)
-    return role in (Role.ARRANGES, Role.COPIES)
+    return role in (Relevance.ARRANGES, Relevance.COPIES)
 
 
 def is_linear(step: Step) -> bool:
@@ -242,7 +245,7 @@ def first_layers(flat: FlatModel) -> set[str]:
     for step in flat.program.steps:
         if fresh.isdisjoint(step.reads):
             continue
-        (found if role_of(step.layer) in (Role.WEIGHTS, Role.COMPOSED) else fresh).add(step.key)
+        (found if role_of(step.layer) in (Relevance.WEIGHTS, Relevance.COMPOSED) else fresh).add(step.key)
     return found
 
 

@@ -9,26 +9,11 @@ import torch
 from torch import nn
 
 from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper
+from netlens.flat.operations import innermost, is_linear, name_of, operation_of
 from netlens.flat.program import Program, Step
-from netlens.rules.calls import innermost, name_of
-from netlens.rules.linear import is_linear
+from netlens.flat.traits import Trait
 
-_LIKE = """
-    zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty
-    new_tensor new_empty_strided new
-"""
-_CONSTANTS = frozenset(_LIKE.split())
-_WHOLE = """
-    eq ne lt le gt ge equal greater greater_equal less less_equal not_equal isnan isinf isfinite isclose isposinf
-    isneginf logical_and logical_or logical_not logical_xor argmax argmin argsort nonzero argwhere one_hot bool int long
-    short byte char bucketize searchsorted multinomial bincount count_nonzero any all signbit
-"""
-_DISCRETE = frozenset(_WHOLE.split())
-_SIGNS = frozenset(["sign", "sgn", "heaviside"])
-_NUMBERS = ("item", "tolist")
 _PICKS = ("getitem", "getattr")
-_WITH_INDICES = frozenset(["sort", "topk", "kthvalue", "mode", "cummax", "cummin"])
-_WITH_INDICES_ALONG = frozenset(["max", "min", "median", "nanmedian"])
 
 
 def uses(step: Step, active: Collection[str]) -> int:
@@ -40,7 +25,7 @@ def uses(step: Step, active: Collection[str]) -> int:
     while isinstance(layer, Wrapper) and not isinstance(layer, Call):
         layer = layer.inner
     if isinstance(layer, (Function, Call, Opaque)):
-        args = layer.args[1:] if name_of(layer) in _CONSTANTS else layer.args
+        args = layer.args[1:] if operation_of(layer).has(Trait.CONSTANT) else layer.args
         return sum(step.reads[slot.index] in active for slot in slots([*args, *layer.kwargs.values()]))
     return sum(key in active for key in step.reads)
 
@@ -75,7 +60,7 @@ def slots(template: Any) -> Iterator[Slot]:
 def is_discrete(layer: nn.Module) -> bool:
     """Whether a layer gives integers or booleans alone, by its name."""
     inner = innermost(layer)
-    if name_of(inner) in _DISCRETE:
+    if operation_of(inner).has(Trait.DISCRETE):
         return True
     given = [*inner.args, *inner.kwargs.values()] if isinstance(inner, Function) else []
     types = [value for value in given if isinstance(value, torch.dtype)]
@@ -84,15 +69,16 @@ def is_discrete(layer: nn.Module) -> bool:
 
 def is_level(layer: nn.Module) -> bool:
     """Whether a layer gives real numbers that change in jumps alone, such as signs, by its name."""
-    return name_of(innermost(layer)) in _SIGNS
+    return operation_of(layer).has(Trait.STEPS)
 
 
 def has_indices(layer: nn.Module) -> bool:
     """Whether a layer gives values and their indices, as a tuple."""
     inner = innermost(layer)
-    if getattr(inner, "return_indices", False) is True or name_of(inner) in _WITH_INDICES:
+    row = operation_of(inner)
+    if getattr(inner, "return_indices", False) is True or row.has(Trait.INDICES):
         return True
-    if not isinstance(inner, Function) or name_of(inner) not in _WITH_INDICES_ALONG:
+    if not isinstance(inner, Function) or not row.has(Trait.INDICES_ALONG):
         return False
     # over all elements and of two tensors they give values alone
     return "dim" in inner.kwargs or (len(inner.args) > 1 and isinstance(inner.args[1], int))
@@ -111,7 +97,7 @@ class Dependence:
         """Whether a step, the next one, depends on the inputs; sizes do not, but numbers do that an activation held."""
         active = [key for key in step.reads if key in self.keys]
         if step.hidden:
-            if name_of(step.layer) not in _NUMBERS and self._whole.isdisjoint(active):
+            if not operation_of(step.layer).has(Trait.NUMBER) and self._whole.isdisjoint(active):
                 return False
         elif not uses(step, self.keys):
             return False

@@ -8,31 +8,16 @@ from typing import Any
 
 from torch import nn
 
-from netlens.flat.layers import Add, Function, Mean, Subtract
+from netlens.flat.layers import Add, Function, Subtract
 from netlens.flat.model import FlatModel
+from netlens.flat.operations import innermost, is_product, name_of, operation_of
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule
+from netlens.flat.traits import Trait
 from netlens.rules import relevance
-from netlens.rules.calls import innermost, name_of
 from netlens.rules.composites import Composite
 from netlens.rules.excited import by_gradient, exciting, of_the_same_sign, product
-from netlens.rules.linear import is_product
-from netlens.rules.secant import ELEMENTWISE
 
-_AVERAGES = nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd
-_SUMS = """
-    add sum mean nansum nanmean cumsum trace avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_avg_pool3d fold
-"""
-_SUM_NAMES = frozenset(_SUMS.split())
-"""Functions whose coefficients are not negative."""
-_ALONE = """
-    exp exp2 expm1 neg negative erfc sinh cosh tan atan asinh atanh logit round floor ceil trunc nan_to_num mish
-    leaky_relu elu celu selu hardtanh threshold batch_norm
-"""
-# the magnitude of a complex number is shared by its two parts
-_ALONE_NAMES = frozenset([*(name for name in ELEMENTWISE if isinstance(name, str)), *_ALONE.split()]) - {"abs"}
-"""Functions of each value of their first input alone, but for numbers that are given."""
 _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear")
 """The modes of `interpolate` whose coefficients are not negative."""
 
@@ -57,7 +42,10 @@ class Excitation(Composite):
     def sums(self, layer: nn.Module, takers: Sequence[bool]) -> Rule:
         inner = innermost(layer)
         name = name_of(inner)
-        if hasattr(inner, "running_mean") or name in _ALONE_NAMES:
+        row = operation_of(inner)
+        # the magnitude of a complex number is shared by its two parts
+        alone = isinstance(inner, Function) and row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL) and name != "abs"
+        if hasattr(inner, "running_mean") or alone:
             return relevance.passing()
         if isinstance(inner, (Add, Subtract)):
             # beside a constant it is a function of each value alone, as a batch norm is
@@ -66,7 +54,7 @@ class Excitation(Composite):
                 if sum(takers) == 1
                 else of_the_same_sign(0, takers, _signs(inner))
             )
-        if isinstance(inner, (Mean, *_AVERAGES)) or name in _SUM_NAMES or _is_smooth(inner):
+        if row.has(Trait.POSITIVE) or _is_smooth(inner):
             return of_the_same_sign(0, takers)
         if is_product(inner) and isinstance(inner, Function):
             return product(takers, _bias(inner), raised=True)

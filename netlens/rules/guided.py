@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from netlens.flat.rules import RECTIFIERS, Rule, Rules, vjp
+from netlens.flat.operations import RECTIFIERS
+from netlens.flat.rules import Rule, Rules, vjp
 
 GUIDED = Rules(
     {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient.clamp(min=0)))},

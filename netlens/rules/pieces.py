@@ -19,9 +19,10 @@ from netlens.flat.layers import Call, Wrapper, fill
 from netlens.flat.memo import Memo
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.model import FlatModel
+from netlens.flat.operations import innermost
 from netlens.flat.rules import Rule, Rules, vjp
 from netlens.rules import recurrent
-from netlens.rules.calls import innermost, tensors
+from netlens.rules.calls import tensors
 
 KEPT = 8
 """For how many lengths of sequences a layer's network of pieces is kept."""

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
-from netlens.rules.calls import innermost, name_of, tensors
+from netlens.flat.operations import innermost, name_of
+from netlens.rules.calls import tensors
 from netlens.rules.selections import by_rank
 
 WINDOWED: dict[type[nn.Module], Any] = {

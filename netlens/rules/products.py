@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function, Slot, fill
+from netlens.flat.operations import innermost, name_of
 from netlens.flat.rules import is_differentiable
-from netlens.rules.calls import Propagate, call, innermost, name_of, reads_of, tensors
+from netlens.rules.calls import Propagate, call, reads_of, tensors
 from netlens.rules.path import Estimated, along_path
 from netlens.rules.way import mean_gradient
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Wrapper
+from netlens.flat.operations import innermost, types_with
 from netlens.flat.rules import Rule, Rules, vjp
+from netlens.flat.traits import Trait
 
 
 def live_range(layer: nn.Module) -> tuple[float, float]:
     """The inputs between which a rectifier has a derivative; outside, it is constant."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
+    layer = innermost(layer)
     if isinstance(layer, nn.Hardtanh):  # and ReLU6, which is one
         return layer.min_val, layer.max_val
     if isinstance(layer, nn.Hardsigmoid):
@@ -54,7 +54,7 @@ def _dead(gradient: Tensor) -> Tensor:
     return (gradient.amax(dims, keepdim=True) == 0) & (gradient.amin(dims, keepdim=True) == 0)
 
 
-MORTAL: tuple[type[nn.Module], ...] = (nn.ReLU, nn.Hardtanh, nn.Threshold, nn.Hardswish, nn.Hardsigmoid)
+MORTAL: tuple[type[nn.Module], ...] = types_with(Trait.MORTAL)
 """Rectifiers that are constant beyond an end, so that no gradient gets through."""
 
 STRAIGHT = Rule(_straight, name="straight through")

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError
+from netlens.flat.operations import is_linear
 from netlens.flat.rules import Rule, vjp
-from netlens.rules.linear import is_linear
 from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
 
 STABILIZER = 1e-6

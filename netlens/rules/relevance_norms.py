@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
+from netlens.flat.operations import innermost, name_of
 from netlens.flat.rules import Rule
 from netlens.flat.written import Standardized, from_rows, to_rows
-from netlens.rules.calls import arguments, innermost, name_of
+from netlens.rules.calls import arguments
 from netlens.rules.relevance import STABILIZER, quotient
 
 CENTERED = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, Standardized)

@@ -22,18 +22,18 @@ from torch.utils import _pytree as pytree
 from netlens.flat.layers import Divide, Function, Multiply, Wrapper
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat.operations import innermost, is_linear, is_product, name_of, operation_of
 from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
 from netlens.flat.written import LogSumExp
-from netlens.rules.calls import Propagate, innermost, name_of, tensors
+from netlens.rules.calls import Propagate, tensors
 from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
-from netlens.rules.linear import is_linear, is_product
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.path import Estimated, along_path
 from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import chosen, larger, product, quotient
-from netlens.rules.secant import ELEMENTWISE, exponential, secant
+from netlens.rules.secant import exponential, secant
 from netlens.rules.selections import SELECTIONS, selection
 from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
@@ -54,7 +54,6 @@ def extreme(
 
 
 _TYPES: dict[type[nn.Module], Propagate] = {
-    **{kind: secant for kind in ELEMENTWISE if isinstance(kind, type)},
     **dict.fromkeys(POOLS, max_pool),
     **dict.fromkeys(NORMS, norm),
     **dict.fromkeys(SOFTMAXES, softmax),
@@ -62,7 +61,6 @@ _TYPES: dict[type[nn.Module], Propagate] = {
     LogSumExp: log_sum,
 }
 _NAMES: dict[str, Propagate] = {
-    **{name: secant for name in ELEMENTWISE if isinstance(name, str)},
     **dict.fromkeys(("exp", "expm1"), exponential),
     **dict.fromkeys(NAMES, norm),
     **dict.fromkeys(SELECTIONS, selection),
@@ -219,6 +217,8 @@ def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Prop
         return None
     if has_pieces(layer):
         return by_pieces
+    if operation_of(layer).curve is not None:
+        return secant
     kinds = (propagate for kind, propagate in _TYPES.items() if isinstance(layer, kind))
     return next(kinds, _NAMES.get(name, along_path))
 

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.rules.calls import call, innermost, name_of, tensors, wide
+from netlens.flat.operations import innermost, name_of, operation_of
+from netlens.flat.traits import Curve
+from netlens.rules.calls import call, tensors, wide
 from netlens.rules.path import along_path
 
 Near = Callable[[Tensor, Tensor], Tensor]
@@ -38,30 +40,12 @@ def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
     return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
 
 
-_NEAR: tuple[tuple[Near, str, tuple[type[nn.Module], ...]], ...] = (
-    (
-        _never,
-        "relu relu6 hardtanh threshold hardshrink clamp clip clamp_min clamp_max round floor ceil trunc fix sign sgn "
-        "frac fmod remainder mod floor_divide floordiv",
-        (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold, nn.Hardshrink),
-    ),
-    (
-        _by_own_size,
-        "leaky_relu prelu rrelu elu celu selu abs sqrt rsqrt log log2 log10 pow square reciprocal",
-        (nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU),
-    ),
-    (
-        _by_one,
-        "sigmoid tanh gelu silu mish softplus softsign logsigmoid erf sin cos log1p",
-        (nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink),
-    ),
-    (_between_kinks, "hardswish hardsigmoid softshrink", (nn.Hardswish, nn.Hardsigmoid, nn.Softshrink)),
-)
-ELEMENTWISE: dict[type[nn.Module] | str, Near] = {
-    **{name: near for near, names, _ in _NEAR for name in names.split()},
-    **{kind: near for near, _, types in _NEAR for kind in types},
+_NEAR: dict[Curve, Near] = {
+    Curve.COPY: _never,
+    Curve.SCALED: _by_own_size,
+    Curve.UNIT: _by_one,
+    Curve.KINKED: _between_kinks,
 }
-"""The elementwise layers and functions, and when two of their inputs are near."""
 
 
 def secant(
@@ -73,7 +57,6 @@ def secant(
     if turn is None or inputs[turn].shape != gradient.shape:  # another tensor changes, or is broadcast against this one
         return along_path(layer, inputs, reference, gradient)
     x, r = (wide(layer, value) for value in (inputs[turn], others[turn]))
-    inner = innermost(layer)
     if x.is_complex():
         return _of_complex(layer, inputs, reference, gradient)
 
@@ -81,7 +64,9 @@ def secant(
         return call(layer, reference, [*inputs[:turn], at, *inputs[turn + 1 :]])
 
     change = x - r
-    near = (x == r) | (change.abs() <= ELEMENTWISE[name_of(inner) or _type(inner)](x, r))
+    curve = operation_of(layer).curve
+    assert curve is not None
+    near = (x == r) | (change.abs() <= _NEAR[curve](x, r))
     slope = (value(x) - value(r)) / change.masked_fill(near, 1)
     if near.any():
         middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
@@ -110,10 +95,6 @@ def _of_complex(
     z, before = inputs[0], tensors(reference)[0]
     size = z.abs() + before.abs()
     return [gradient * torch.where(size == 0, 0, (z + before) / size)]
-
-
-def _type(layer: nn.Module) -> type[nn.Module]:
-    return next(kind for kind in type(layer).__mro__ if kind in ELEMENTWISE)
 
 
 def _derivative(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
-from netlens.rules.calls import call, innermost, name_of, tensors
+from netlens.flat.operations import innermost, name_of
+from netlens.rules.calls import call, tensors
 from netlens.rules.path import along_path
 
 _DIM = {"sort": 1, "msort": 1, "topk": 2, "kthvalue": 2, "median": 1, "max": 1, "min": 1}

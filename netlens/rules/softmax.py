@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Function
-from netlens.rules.calls import innermost, tensors, wide
+from netlens.flat.operations import innermost
+from netlens.rules.calls import tensors, wide
 from netlens.rules.secant import log_mean
 
 SOFTMAXES: tuple[type[nn.Module], ...] = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.layers import is_kind
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.operations import RECTIFIERS, is_kind
 from netlens.objectives import Record
 
 COARSEST = 16  # pixels per position; beyond it, maps are too small to have a texture

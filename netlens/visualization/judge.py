@@ -15,8 +15,8 @@ from netlens.flat import FlatModel, intake
 from netlens.flat.chunks import out_of_memory
 from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
-from netlens.flat.layers import is_kind
 from netlens.flat.model import OUTPUT
+from netlens.flat.operations import is_kind
 from netlens.flat.precision import precise, widest
 from netlens.flat.rules import Rule, Rules
 from netlens.objectives import Objective, Record

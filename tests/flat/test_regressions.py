@@ -14,8 +14,8 @@ from netlens.attribution import GuidedBackprop, Saliency, cam_layer
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, NotApplicable, RecordError
 from netlens.flat import FlatModel, Hooks, adapter, edits
+from netlens.flat.operations import RECTIFIERS
 from netlens.flat.receptive import Field, receptive_fields
-from netlens.flat.rules import RECTIFIERS
 from netlens.objectives import logit
 from netlens.rules import GUIDED
 from netlens.weights import build

@@ -11,7 +11,7 @@ from torch import nn
 
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, Normalize, Rules
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.operations import RECTIFIERS
 from netlens.rules import GUIDED
 from tests.networks import NETWORKS as ODD
 

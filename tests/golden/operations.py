@@ -18,25 +18,31 @@ from torch import Tensor, nn
 
 from netlens.attribution import samples
 from netlens.attribution.attention import channels, maps
-from netlens.attribution.cam import full_gradient, head
+from netlens.attribution.cam import head
 from netlens.attribution.cam import layer as cam_layer
-from netlens.flat import FlatModel, canonical, reuse
-from netlens.flat.foreign import is_foreign
+from netlens.flat import FlatModel, canonical
 from netlens.flat.guard import is_misread
-from netlens.flat.layers import Constant, Wrapper, is_kind
-from netlens.flat.lift import is_view
+from netlens.flat.layers import Constant, Wrapper
+from netlens.flat.operations import (
+    RECTIFIERS,
+    exact_operation_of,
+    is_foreign,
+    is_kind,
+    is_linear,
+    is_product,
+    is_view,
+    name_of,
+    operation_of,
+)
 from netlens.flat.program import Step
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.regions.local import Layouts
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.traits import Trait
 from netlens.rules import rescale
-from netlens.rules.calls import name_of
 from netlens.rules.dependence import has_indices, is_discrete, is_level
 from netlens.rules.excitation import Excitation
-from netlens.rules.linear import is_linear, is_product
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.secant import ELEMENTWISE
 
 SOURCES = Path(__file__).parent / "operations.txt"
 FILE = SOURCES.with_suffix(".json")
@@ -139,11 +145,11 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "rescale": _name(rescale._propagation(step, ready, set())),
         "excitation": repr(Excitation().sums(layer, active)) if any(active) else None,
         "live": list(map(str, live_range(layer))) if is_kind(layer, MORTAL) else None,
-        "same place": is_kind(layer, cam_layer._SAME_PLACE),
+        "same place": operation_of(layer).has(cam_layer._SAME_PLACE),
         "pools all": cam_layer.pools_all(layer),
-        "linear head": is_kind(layer, head._LINEAR),
-        "unchanged in head": is_kind(layer, head._UNCHANGED),
-        "homogeneous": is_kind(layer, full_gradient._HOMOGENEOUS),
+        "linear head": head._is_linear(layer),
+        "unchanged in head": operation_of(layer).has(Trait.KEEPS),
+        "homogeneous": operation_of(layer).has(Trait.HOMOGENEOUS),
         "passes attention": maps._passes(layer),
         "softmax": maps._is_softmax(layer),
         "moves channels": channels._moves(layer),
@@ -153,8 +159,8 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "ends a formula": canonical._ends(layer),
         "foreign": is_foreign(layer),
         "misread": is_misread(layer),
-        "gives its own": type(layer) in reuse._MAKERS,
-        "overwrites": "with gradients" if type(layer) in reuse._INVERTIBLE else type(layer) in reuse._RECTIFIERS,
+        "gives its own": exact_operation_of(layer).has(Trait.FRESH),
+        "overwrites": _overwrites(layer),
     }
 
 
@@ -172,8 +178,13 @@ def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> s
 
 
 def _near(layer: nn.Module) -> str | None:
-    keys = [name_of(layer)] if name_of(layer) else type(layer).__mro__
-    return next((ELEMENTWISE[key].__name__ for key in keys if key in ELEMENTWISE), None)
+    curve = operation_of(layer).curve
+    return None if curve is None else curve.name
+
+
+def _overwrites(layer: nn.Module) -> str | bool:
+    row = exact_operation_of(layer)
+    return "with gradients" if row.has(Trait.INVERTIBLE) else row.in_place is not None
 
 
 def _name(function: Any) -> str | None:

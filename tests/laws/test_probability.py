@@ -19,10 +19,11 @@ from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Rule
 from netlens.flat.folding import folded
 from netlens.flat.program import Step
+from netlens.flat.traits import Relevance
 from netlens.objectives import logit
 from netlens.rules import Epsilon, relevance
 from netlens.rules.excitation import Excitation
-from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.relevance_layers import role_of
 from netlens.weights import build
 
 
@@ -269,12 +270,12 @@ def test_a_network_keeps_nothing_but_where_nothing_excites(name: str) -> None:
 
     def look(step: Step, layer: Any, inputs: Sequence[Tensor], output: Any, relevance_: Any, lost: float) -> None:
         role = role_of(layer)
-        if role is Role.WEIGHTS:
+        if role is Relevance.WEIGHTS:
             x = inputs[0].detach()
             ends = (raisers(layer, x, 1) == 0) & ((output >= 0) | (raisers(layer, x, -1) == 0))
             assert lost == pytest.approx(float((relevance_ * ends).sum()), abs=1e-10), step.key
             kept["unexcited"] += lost
-        elif role is Role.ARRANGES and abs(lost) > 1e-10:
+        elif role is Relevance.ARRANGES and abs(lost) > 1e-10:
             assert type(layer).__name__ == "Concatenate" and name == "vit_b_32", step.key
             kept["constants"] += lost
         else:

@@ -22,7 +22,7 @@ from netlens.attribution import (
     Saliency,
 )
 from netlens.flat import FlatModel
-from netlens.flat.layers import is_kind
+from netlens.flat.operations import is_kind
 from netlens.flat.written import OfUnitSize, QuickGELU, Standardized, Written
 from netlens.objectives import logit
 from netlens.rules import COMPOSITES, Epsilon, EpsilonPlus

@@ -15,11 +15,12 @@ from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
 from netlens.flat.rules import Ruled
+from netlens.flat.traits import Relevance
 from netlens.rules import COMPOSITES, EpsilonGammaBox, EpsilonPlus, relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.composites import first_layers
 from netlens.rules.excitation import of_the_same_sign
-from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.relevance_layers import role_of
 from netlens.rules.relevance_norms import centered_norm
 
 
@@ -248,9 +249,9 @@ def test_the_first_layers_are_those_that_the_input_reaches_first():
 
 
 def test_roles():
-    assert role_of(nn.Conv2d(1, 1, 1)) is Role.WEIGHTS
-    assert role_of(nn.MaxPool2d(2)) is Role.ARRANGES
-    assert role_of(nn.BatchNorm2d(2)) is Role.MIXES
-    assert role_of(nn.GELU()) is Role.PASSES
-    assert role_of(call(Add, torch.add)) is Role.MIXES
-    assert role_of(call(MatMul, torch.matmul)) is Role.CONTRACTS
+    assert role_of(nn.Conv2d(1, 1, 1)) is Relevance.WEIGHTS
+    assert role_of(nn.MaxPool2d(2)) is Relevance.ARRANGES
+    assert role_of(nn.BatchNorm2d(2)) is Relevance.MIXES
+    assert role_of(nn.GELU()) is Relevance.PASSES
+    assert role_of(call(Add, torch.add)) is Relevance.MIXES
+    assert role_of(call(MatMul, torch.matmul)) is Relevance.CONTRACTS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.flat import FlatModel
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.operations import RECTIFIERS
 from netlens.rules.rescale import rescale
 
 

@@ -16,18 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat import FlatModel
-from netlens.flat.layers import Concatenate, Function, MatMul, Permute, Reshape, Select, is_kind
+from netlens.flat.layers import Function, MatMul
 from netlens.flat.memo import Memo
+from netlens.flat.operations import is_kind, name_of, operation_of
 from netlens.flat.program import Step
+from netlens.flat.traits import Trait
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_MOVING = (Reshape, Permute, Select, Concatenate, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle)
-_NAMES = """
-    chunk split tensor_split unbind hsplit vsplit movedim moveaxis swapaxes swapdims transpose flatten unflatten
-    contiguous clone expand expand_as repeat roll flip stack hstack vstack index_select pixel_shuffle pixel_unshuffle
-    reshape_as view_as broadcast_to getattr
-"""
-_MOVERS = frozenset(_NAMES.split())
 
 
 # of each network, the softmaxes that were found to weigh channels
@@ -68,7 +63,7 @@ def products(flat: FlatModel, key: str, passes: Callable[[nn.Module], bool]) -> 
 
 def _product(step: Step, key: str) -> list[Product]:
     """The values with which a step multiplies the map at `key`, where it is known how."""
-    if _name(step.layer) != "einsum":
+    if name_of(step.layer) != "einsum":
         return [Product(step.reads[-1], -2)] if step.reads[-1] != key else []
     assert isinstance(step.layer, Function)
     terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
@@ -115,10 +110,10 @@ def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes:
         return layer(*(values[key] if key in sizes else numbers[key] for key in step.reads))
     if not isinstance(value, Tensor):
         return None
-    if is_kind(layer, _CONVOLUTIONS) or _name(layer) in ("conv1d", "conv2d", "conv3d"):
+    if is_kind(layer, _CONVOLUTIONS) or name_of(layer) in ("conv1d", "conv2d", "conv3d"):
         return _numbered(value, 1)
-    linear = is_kind(layer, nn.Linear) or _name(layer) == "linear"
-    if linear or (not known and (is_kind(layer, nn.LayerNorm) or _name(layer) == "layer_norm")):
+    linear = is_kind(layer, nn.Linear) or name_of(layer) == "linear"
+    if linear or (not known and (is_kind(layer, nn.LayerNorm) or name_of(layer) == "layer_norm")):
         mixes = not known or _varies(numbers[known[0]], -1)  # or else it mixes tokens, as in an MLP-mixer
         return _numbered(value, -1) if mixes else _stretched(numbers[known[0]], value)
     # the last factor of a product has the channels that it gives
@@ -127,7 +122,7 @@ def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes:
 
 
 def _moves(layer: nn.Module) -> bool:
-    return is_kind(layer, _MOVING) or _name(layer) in _MOVERS
+    return operation_of(layer).has(Trait.MOVES)
 
 
 def _numbered(value: Tensor, dim: int) -> Tensor:
@@ -155,7 +150,3 @@ def _varies(numbers: Any, dim: int) -> bool:
     if not isinstance(numbers, Tensor) or numbers.ndim < abs(dim):
         return False
     return bool((numbers != numbers.narrow(dim, 0, 1)).any()) if numbers.shape[dim] > 1 else False
-
-
-def _name(layer: nn.Module) -> str:
-    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""

@@ -18,8 +18,8 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
+from netlens.flat.operations import innermost
 from netlens.objectives import Objective, Record
-from netlens.rules.calls import innermost
 
 
 @register

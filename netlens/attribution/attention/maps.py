@@ -10,11 +10,10 @@ from netlens.attribution.attention.channels import weighing_channels
 from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.layers import Function, MatMul, Reshape, Slot, is_kind
+from netlens.flat.layers import Function, MatMul, Reshape, Slot
+from netlens.flat.operations import is_kind, name_of, operation_of
 from netlens.flat.program import Step
-
-# what may stand between the softmax and the product without changing what the map says
-_PASSING = (nn.Dropout, nn.Identity, Reshape)
+from netlens.flat.traits import Trait
 
 
 def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:
@@ -35,7 +34,7 @@ def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = N
 
     found = [key for key, layer in flat.layers.items() if _is_softmax(layer) and mixes(key)]
     if not found:
-        fused = [key for key, layer in flat.layers.items() if _name(layer) == "scaled_dot_product_attention"]
+        fused = [key for key, layer in flat.layers.items() if name_of(layer) == "scaled_dot_product_attention"]
         why = (
             f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
         )
@@ -65,19 +64,15 @@ def by_head(key: str, value: object, n: int) -> Tensor:
     return maps
 
 
-def _name(layer: nn.Module) -> str:
-    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
-
-
 def _is_softmax(layer: nn.Module) -> bool:
-    return is_kind(layer, nn.Softmax) or _name(layer) == "softmax"  # a softmax in another dtype is a plain function
+    return operation_of(layer).has(Trait.SOFTMAX)
 
 
 def _weighs(step: Step, key: str) -> bool:
     """Whether a step is a product that sums along the last dimension of the value at `key`, its first factor."""
-    if _name(step.layer) == "einsum":
+    if name_of(step.layer) == "einsum":
         return any(step.reads[index] == key for index in _summed(step.layer))  # type: ignore[arg-type]
-    return (is_kind(step.layer, MatMul) or _name(step.layer) == "baddbmm") and step.reads[0] == key
+    return (is_kind(step.layer, MatMul) or name_of(step.layer) == "baddbmm") and step.reads[0] == key
 
 
 def _summed(layer: Function) -> Iterator[int]:
@@ -94,4 +89,5 @@ def _summed(layer: Function) -> Iterator[int]:
 
 
 def _passes(layer: nn.Module) -> bool:
-    return is_kind(layer, _PASSING) or _name(layer) in ("to", "type_as", "contiguous")
+    """Whether a layer may stand between the softmax and the product without changing what the map says."""
+    return operation_of(layer).has(Trait.KEEPS) or is_kind(layer, Reshape)

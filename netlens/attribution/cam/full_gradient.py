@@ -12,16 +12,12 @@ from netlens.attribution.cam.live import Live, live_values
 from netlens.attribution.derivatives import along, lacking
 from netlens.attribution.engine import activations_of, gradients_of
 from netlens.flat import FlatModel
-from netlens.flat.layers import Add, Apply, Concatenate, Mean, Permute, Reshape, Select, Slot, is_kind
+from netlens.flat.layers import Add, Slot
+from netlens.flat.operations import name_of, operation_of
 from netlens.flat.program import Step
+from netlens.flat.traits import Trait
 from netlens.objectives import Objective
 
-# f(t z) = t f(z) for t > 0: these add nothing of their own to what they are given
-_HOMOGENEOUS = (
-    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-    *(nn.Flatten, nn.Dropout, nn.Dropout2d, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.Upsample),
-    *(Add, Concatenate, Mean, Permute, Reshape, Select),
-)
 _TAKES_APART = ("chunk", "split", "tensor_split", "unbind")  # into a tuple, which has no gradient of its own
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d)
 
@@ -61,9 +57,9 @@ def _has_bias(step: Step, live: Live) -> bool:
         return layer.bias is not None
     if any(_has_bias(producer, live) for producer in live.producers(step)):
         return True
-    if isinstance(layer, Apply) and getattr(layer.function, "__name__", "") in _TAKES_APART:
+    if name_of(layer) in _TAKES_APART:
         return False
-    if not is_kind(layer, _HOMOGENEOUS):
+    if not operation_of(layer).has(Trait.HOMOGENEOUS):
         return True
     adds_a_number = isinstance(layer, Add) and not all(isinstance(arg, Slot) for arg in layer.args)
     return adds_a_number or not (live.keys | live.neutral).issuperset(step.reads)

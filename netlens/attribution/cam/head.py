@@ -8,12 +8,13 @@ from torch import nn
 
 from netlens.attribution.cam.layer import pools_all
 from netlens.flat import FlatModel
-from netlens.flat.layers import Permute, Reshape, Select, is_kind
+from netlens.flat.layers import Permute, Reshape, Select
+from netlens.flat.operations import is_kind, operation_of
 from netlens.flat.program import Step
+from netlens.flat.traits import Trait
 from netlens.objectives import Combination, Logit, Objective
 
-_UNCHANGED = (nn.Dropout, nn.Dropout2d, nn.Identity)
-_LINEAR = (*_UNCHANGED, nn.Flatten, Reshape, Permute, Select, nn.Linear)
+_LINEAR = (nn.Flatten, Reshape, Permute, Select, nn.Linear)
 _CHANNELS_FIRST = [0, 3, 1, 2]
 
 
@@ -24,14 +25,14 @@ def pooled_features(flat: FlatModel, key: str) -> str | None:
     pooled features is then the classifier's row of weights.
     """
     step = _only_reader(flat, key)
-    while step is not None and (is_kind(step.layer, _UNCHANGED) or _brings_channels_first(step.layer)):
+    while step is not None and (operation_of(step.layer).has(Trait.KEEPS) or _brings_channels_first(step.layer)):
         step = _only_reader(flat, step.key)
     if step is None or not pools_all(step.layer) or is_kind(step.layer, nn.AdaptiveMaxPool2d):
         return None
     pooled = step.key
     while step is not None and step.key not in flat.program.outputs[-1:]:
         step = _only_reader(flat, step.key)
-        if step is not None and not is_kind(step.layer, _LINEAR):
+        if step is not None and not _is_linear(step.layer):
             return None
     return None if step is None else pooled
 
@@ -48,6 +49,10 @@ def _only_reader(flat: FlatModel, key: str) -> Step | None:
     # hidden steps are shape arithmetic, which carries no activation on
     readers = [step for step in flat.program.steps if key in step.reads and not step.hidden]
     return readers[0] if len(readers) == 1 else None
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    return operation_of(layer).has(Trait.KEEPS) or is_kind(layer, _LINEAR)
 
 
 def _brings_channels_first(layer: nn.Module) -> bool:

@@ -8,12 +8,13 @@ from torch import nn
 
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.layers import Add, Concatenate, Mean, Multiply, is_kind
+from netlens.flat.layers import Add, Concatenate, Mean, Multiply
+from netlens.flat.operations import is_kind, operation_of
 from netlens.flat.program import Step
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.traits import Trait
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-_SAME_PLACE = (*RECTIFIERS, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity)
+_SAME_PLACE = Trait.RECTIFIER | Trait.NORM | Trait.KEEPS
 
 
 def cam_layer(flat: FlatModel) -> str:
@@ -34,7 +35,8 @@ def cam_layer(flat: FlatModel) -> str:
         )
     key = convolutions[-1]
     for step in steps:
-        if key in step.reads and is_kind(step.layer, (*_SAME_PLACE, Add, Concatenate, Multiply)):
+        same = operation_of(step.layer).has(_SAME_PLACE) or is_kind(step.layer, (Add, Concatenate, Multiply))
+        if key in step.reads and same:
             key = step.key
     return key
 

@@ -8,29 +8,13 @@ from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from netlens.flat.layers import (
-    Add,
-    Apply,
-    Concatenate,
-    Divide,
-    Multiply,
-    Normalize,
-    Permute,
-    Slot,
-    Subtract,
-    Wrapper,
-    is_kind,
-)
+from netlens.flat.layers import Apply, Concatenate, Function, Permute, Slot
+from netlens.flat.operations import has_known_forward, innermost, operation_of
 from netlens.flat.program import Step
 from netlens.flat.regions.sliding import Sliding
-from netlens.flat.rules import RECTIFIERS
+from netlens.flat.traits import Reach, Trait
 
-_POINTWISE = (*RECTIFIERS, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.Identity, nn.Dropout, nn.Dropout2d, StochasticDepth)
-_PER_CHANNEL = (nn.BatchNorm2d, Normalize)  # these look for channels in dimension 1
-_TOGETHER = (Add, Subtract, Multiply, Divide)
-_KNOWN = ("torch", "torchvision", "netlens")
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -99,41 +83,37 @@ def _dims(layer: Permute) -> tuple[int, ...] | None:
 
 
 def _alone(layer: nn.Module, channels_last: bool) -> bool:
-    if _by_constant(layer):
+    row = operation_of(layer)
+    if channels_last and _over_channels(layer):
         return True
-    if channels_last:
-        return (_computes(layer, _POINTWISE) and not is_kind(layer, nn.PReLU)) or _over_channels(layer)
+    # one that treats each channel by itself looks for channels in dimension 1
+    if row.has(Trait.PER_CHANNEL) and channels_last:
+        return False
     norms = (part for part in layer.modules() if isinstance(part, nn.BatchNorm2d))
     if any(norm.running_mean is None or norm.training for norm in norms):  # it normalizes by the whole map it is given
         return False
-    return _computes(layer, (*_POINTWISE, *_PER_CHANNEL))
+    at_its_place = row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS)
+    return at_its_place and has_known_forward(layer) and _by_numbers(layer)
 
 
-def _computes(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer, whatever wraps it, is of one of these types and has no forward of a user's own."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
-    maker = next((cls for cls in type(layer).__mro__ if "forward" in vars(cls)), None)
-    return isinstance(layer, kinds) and maker is not None and maker.__module__.split(".")[0] in _KNOWN
+def _by_numbers(layer: nn.Module) -> bool:
+    """Whether a function of one tensor takes numbers besides; a module does."""
+    inner = innermost(layer)
+    if not isinstance(inner, Function):
+        return True
+    return all(isinstance(arg, (Slot, int, float)) for arg in (*inner.args, *inner.kwargs.values()))
 
 
 def _over_channels(layer: nn.Module) -> bool:
     """Whether a layer works on the last dimension alone."""
-    if _computes(layer, (nn.Linear,)):
+    if operation_of(layer).reach is Reach.ROW and has_known_forward(layer):
         return True
     shape: Any = None
-    if isinstance(layer, nn.LayerNorm) and _computes(layer, (nn.LayerNorm,)):
+    if isinstance(layer, nn.LayerNorm) and has_known_forward(layer):
         shape = layer.normalized_shape
     elif isinstance(layer, Apply) and layer.function is F.layer_norm:
         shape = layer.kwargs.get("normalized_shape", layer.args[1] if len(layer.args) > 1 else None)
     return isinstance(shape, (tuple, list)) and len(shape) == 1
-
-
-def _by_constant(layer: nn.Module) -> bool:
-    """Whether a layer adds or multiplies by a number."""
-    if not isinstance(layer, _TOGETHER):
-        return False
-    return all(isinstance(arg, (Slot, int, float)) for arg in (*layer.args, *layer.kwargs.values()))
 
 
 def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bool:
@@ -143,7 +123,7 @@ def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bo
     if isinstance(layer, Concatenate):
         dim = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else 0)
         return dim in ((3, -1) if channels_last else (1, -3)) and all(len(shape) == 4 for shape in others)
-    if not isinstance(layer, _TOGETHER) or len(layer.args) != 2:
+    if not operation_of(layer).has(Trait.MEETS) or not isinstance(layer, Function) or len(layer.args) != 2:
         return False
     return all(len(shape) == 4 or _same_everywhere(shape, channels_last) for shape in others)
 
