@@ -13,8 +13,8 @@ from netlens.attribution.gradient import InputGradient
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.errors import NetLensError
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 from netlens.results.attribution import Reduction
 

@@ -13,9 +13,9 @@ from netlens.attribution.cam.head import of_scores, pooled_features
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
-from netlens.flat.chunks import in_chunks
+from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
 
 

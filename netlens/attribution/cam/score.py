@@ -16,8 +16,8 @@ from netlens.attribution.method import register
 from netlens.attribution.noise import normal
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.heatmaps import choose
 from netlens.objectives import Objective
 

@@ -12,9 +12,9 @@ from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
-from netlens.flat.chunks import in_chunks
+from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
 
 

@@ -12,8 +12,8 @@ from netlens.attribution.baseline import baseline_like
 from netlens.attribution.method import Method, register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError
+from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import Chunks
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
 

@@ -11,8 +11,8 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.attribution.suffix import Suffix
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

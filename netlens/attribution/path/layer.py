@@ -13,8 +13,8 @@ from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

@@ -14,8 +14,8 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.errors import NetLensError
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.attribution.perturbation.coalitions import Coalitions
 from netlens.attribution.windows import Windows
-from netlens.flat.chunks import in_chunks
+from netlens.fast.chunks import in_chunks
 
 
 class Box(NamedTuple):

@@ -13,8 +13,8 @@ from torch import Tensor
 from netlens.attribution.baseline import baseline_like
 from netlens.attribution.perturbation.masks import default_mask, numbered
 from netlens.attribution.suffix import Suffix
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

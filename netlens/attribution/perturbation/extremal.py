@@ -19,8 +19,8 @@ from netlens.attribution.perturbation.climb import Climb
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NetLensError
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.flat.modes import differentiating
 from netlens.heatmaps import choose
 from netlens.objectives import Objective

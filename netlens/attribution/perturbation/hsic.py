@@ -13,8 +13,8 @@ from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import cells_along, in_blocks
 from netlens.errors import NetLensError
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 _ROWS = 256  # rows of the kernel matrix that are held at a time

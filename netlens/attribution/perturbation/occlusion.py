@@ -17,8 +17,8 @@ from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
 from netlens.errors import NetLensError
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 
 

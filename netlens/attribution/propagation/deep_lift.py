@@ -16,8 +16,8 @@ from netlens.attribution.engine import evaluated, per_sample, recorded
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective, Record
 from netlens.rules.rescale import Rescale
