@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from netlens.adapters.detection import BoxClassifier
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.models import detection, segmentation
 
 from netlens import NetLens
+from netlens.adapters.detection import BoxClassifier
 from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Method, Occlusion, Saliency
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.evaluation.randomized import randomize_

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from netlens.adapters.detection import BoxClassifier, DenseDetector, proposals
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.models import detection, segmentation
 
+from netlens.adapters.detection import BoxClassifier, DenseDetector, proposals
 from netlens.errors import NetLensError
 from netlens.evaluation.randomized import randomize_
 from netlens.flat import FlatModel

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from netlens.adapters.detection import BoxClassifier
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.models import detection
 
+from netlens.adapters.detection import BoxClassifier
 from netlens.attribution import LRP, DeepLift, DeepLiftShap, ExcitationBackprop, Method
 from netlens.evaluation.randomized import randomize_
 from netlens.flat import FlatModel
