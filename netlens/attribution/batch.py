@@ -72,8 +72,7 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
         return set()
     if known_to_take_one(flat, x):  # whatever is there is of the one sample
         return set(keys)
-    known, about = _WITH_ROWS.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device)
-    found = known.setdefault(about, {})
+    found = _WITH_ROWS.of(flat, (x.shape[1:], x.dtype, x.device), dict)
     of_samples = flat.program.reached(flat.inputs) - set(flat.inputs)
     new = [key for key in dict.fromkeys(keys) if key not in found and key in of_samples]
     if new:
@@ -84,7 +83,7 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     return {key for key in keys if found.get(key, False)}
 
 
-_WITH_ROWS: Memo[FlatModel, dict[Any, dict[str, bool]]] = Memo()
+_WITH_ROWS: Memo[FlatModel, dict[str, bool]] = Memo()
 
 
 def _joins(both: Any, one: Any, other: Any) -> bool:

@@ -127,15 +127,16 @@ def _measured(
     flat: FlatModel, x: Tensor, keys: Sequence[str], rules: Rules | None, work: Callable[[int, int], list[Tensor]]
 ) -> tuple[int, list[int]]:
     """How many samples of x run together, and the rows per sample at each key; measured once on one sample."""
-    known, about = _SIZES.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, tuple(keys), rules)
-    if about not in known:
+
+    def measure() -> tuple[int, list[int]]:
         with metered() as meter:
-            found = work(0, 1)
-        known[about] = fitting(meter), [len(own) for own in found[1 : len(keys) + 1]]
-    return known[about]
+            values = work(0, 1)
+        return fitting(meter), [len(rows) for rows in values[1 : len(keys) + 1]]
+
+    return _SIZES.of(flat, (x.shape[1:], x.dtype, x.device, tuple(keys), rules), measure)
 
 
-_SIZES: Memo[FlatModel, dict[Any, tuple[int, list[int]]]] = Memo()
+_SIZES: Memo[FlatModel, tuple[int, list[int]]] = Memo()
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:

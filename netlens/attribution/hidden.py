@@ -55,12 +55,14 @@ def hidden_rectifiers(flat: FlatModel, x: Tensor) -> list[str]:
     keys = _opaque(flat)
     if not keys:
         return []
-    if flat not in _FOUND:
+
+    def look() -> list[str]:
         calling = _Calling(flat, keys)
         with torch.no_grad(), unmetered(), untapped(), tapped(calling):
             flat.run({flat.inputs[0]: x[:1]}, flat.program.outputs)
-        _FOUND[flat] = [key for key, layer in keys.items() if key in calling.rectifying or _holds(layer)]
-    return _FOUND[flat]
+        return [key for key, layer in keys.items() if key in calling.rectifying or _holds(layer)]
+
+    return _FOUND.of(flat, None, look)
 
 
 _FOUND: Memo[FlatModel, list[str]] = Memo()

@@ -36,12 +36,13 @@ def mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """
     if known_to_take_one(flat, x):
         return ()
-    known, about = _MIXING.setdefault(flat, {}), _about(x)
-    if about not in known:
+
+    def find() -> tuple[str, ...]:
         norms = [step.key for step in flat.program.steps if _over_batch(step.layer)]
         apart = all(_is_apart(step.layer) for step in flat.program.steps if not step.hidden)
-        known[about] = tuple(norms) if norms or apart else _found_mixing(flat, x)
-    return known[about]
+        return tuple(norms) if norms or apart else _found_mixing(flat, x)
+
+    return _MIXING.of(flat, _about(x), find)
 
 
 def count_together(flat: FlatModel, x: Tensor, objective: Objective) -> int | None:
@@ -54,18 +55,19 @@ def count_together(flat: FlatModel, x: Tensor, objective: Objective) -> int | No
 
 def takes_one(flat: FlatModel, x: Tensor) -> str | None:
     """Why a network that takes a sample like those of x alone does not take two of them; None where it does."""
-    known, about = _TAKES_ONE.setdefault(flat, {}), _about(x)
-    if about not in known:
+
+    def tries() -> str | None:
         one, two = x[:1].clone(), x[:1].repeat(2, *[1] * (x.ndim - 1))
         told = [key for key in flat.program.outputs if key in flat.program.reached(flat.inputs)]
         alone, both = (_tried(flat, some, told) for some in (one, two))
-        known[about] = None if isinstance(alone, Exception) else _refusal(both, alone)
-    return known[about]
+        return None if isinstance(alone, Exception) else _refusal(both, alone)
+
+    return _TAKES_ONE.of(flat, _about(x), tries)
 
 
 def known_to_take_one(flat: FlatModel, x: Tensor) -> bool:
     """Whether it was found out that the network takes single samples only; runs nothing."""
-    return _TAKES_ONE.get(flat, {}).get(_about(x)) is not None
+    return _TAKES_ONE.known(flat, _about(x)) is not None
 
 
 def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: Callable[[], T]) -> T:
@@ -84,8 +86,8 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
         why = takes_one(flat, x)
         if why is None:
             raise
-    if not _TOLD.get(flat):
-        _TOLD[flat] = True
+    if not _TOLD.known(flat):
+        _TOLD.note(flat, None, True)
         warnings.warn(
             f"{flat.name} takes only one sample at a time, so samples and variants run one by one: {why}",
             NetLensWarning,
@@ -111,9 +113,9 @@ def pair_like(x: Tensor) -> Tensor:
     return torch.cat([noise[:1], noise[1:] / 4 + 1])
 
 
-_MIXING: Memo[FlatModel, dict[Any, tuple[str, ...]]] = Memo()
+_MIXING: Memo[FlatModel, tuple[str, ...]] = Memo()
 _TOLD: Memo[FlatModel, bool] = Memo()
-_TAKES_ONE: Memo[FlatModel, dict[Any, str | None]] = Memo()
+_TAKES_ONE: Memo[FlatModel, str | None] = Memo()
 
 
 def _about(x: Tensor) -> tuple[Any, ...]:

@@ -41,11 +41,12 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
-    made = _COPIES.get(flat)
+    made = _COPIES.known(flat)
     could = foldable(flat.program) if made is None else made.foldable
     kept = frozenset(keep) & could  # most keys hinder no folding, so that most layers are served by one copy
     if made is None or made.keep != kept or made.watched.changed():
-        made = _COPIES[flat] = _made(flat, kept, could)
+        made = _made(flat, kept, could)
+        _COPIES.note(flat, None, made)
     return made.flat
 
 

@@ -26,9 +26,8 @@ def arranged(x: Tensor, flat: FlatModel) -> Tensor:
     """The same values, in memory as this network reads them fastest."""
     if x.ndim != 4:
         return x
-    if flat not in _LAYOUTS:
-        _LAYOUTS[flat] = layout(flat.program)
-    return x.contiguous(memory_format=torch.channels_last) if _LAYOUTS[flat] is torch.channels_last else x
+    fastest = _LAYOUTS.of(flat, None, lambda: layout(flat.program))
+    return x.contiguous(memory_format=torch.channels_last) if fastest is torch.channels_last else x
 
 
 _LAYOUTS: Memo[FlatModel, torch.memory_format] = Memo()

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from netlens.flat.layers import Function
+from netlens.flat.memo import Memo
 from netlens.flat.operations import innermost, is_foreign
 
 _POOLS = frozenset((F.avg_pool2d,))
@@ -63,11 +63,13 @@ def _laid_out(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | Non
 def is_misread(layer: nn.Module) -> bool:
     """Whether a layer is such an operation, or may call one: opaque parts and code of the user's own may."""
     layer = innermost(layer)
-    if layer not in _MISREAD:
-        called = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
-        parts = (isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
-        _MISREAD[layer] = called or any(parts)
-    return _MISREAD[layer]
+    return _MISREAD.of(layer, None, lambda: _may_be_misread(layer))
 
 
-_MISREAD: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_MISREAD: Memo[nn.Module, bool] = Memo()
+
+
+def _may_be_misread(layer: nn.Module) -> bool:
+    called = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
+    parts = (isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
+    return called or any(parts)

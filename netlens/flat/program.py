@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from netlens.flat.guard import guarded, is_misread
+from netlens.flat.memo import Memo
 from netlens.flat.meter import meters
 from netlens.flat.reuse import may_overwrite, overwriters
 from netlens.flat.step import Schedule, Step, Visit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """Steps in an order in which they can run, from named inputs to the outputs' structure."""
 
@@ -24,10 +24,6 @@ class Program:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     structure: pytree.TreeSpec
-    schedules: dict[Any, Schedule] = field(default_factory=dict, init=False, repr=False, compare=False)
-    shortcuts: dict[Any, dict[str, Callable[..., Any]]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     def run(self, known: Mapping[str, Any], wanted: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
         """The values at the `wanted` keys, computed from the `known` ones by the fewest steps.
@@ -37,13 +33,14 @@ class Program:
         values = dict(known)
         schedule, measuring = self.schedule(known, wanted), meters()
         recording = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # a compiler writes its own backward
+        misread = self.misread if recording else frozenset()
         visited = frozenset() if visit is None else visit.keys
         in_place = self.in_place(known, wanted, visited) if visited is not None and may_overwrite(schedule) else {}
         for step, dead in schedule:
             read = [values[key] for key in step.reads]
             if visit is not None and (visited is None or step.key in visited):
                 value = guarded(visit.run, step, read) if recording else visit.run(step, read)
-            elif recording and step.key in self.misread:
+            elif step.key in misread:
                 value = guarded(step.layer, *read)
             else:
                 value = in_place.get(step.key, step.layer)(*read)
@@ -55,26 +52,22 @@ class Program:
                 del values[key]
         return {key: values[key] for key in wanted}
 
-    @cached_property
+    @property
     def misread(self) -> frozenset[str]:
         """The keys of layers that may call what torch differentiates right in some memory layouts only."""
-        return frozenset(step.key for step in self.steps if is_misread(step.layer))
+        return _MISREAD.of(self, None, lambda: frozenset(step.key for step in self.steps if is_misread(step.layer)))
 
     def in_place(
         self, known: Collection[str], wanted: Sequence[str], visited: frozenset[str]
     ) -> dict[str, Callable[..., Any]]:
         """What the schedule may call instead of layers, as nobody can notice that memory is reused."""
         identity = (frozenset(known), tuple(wanted), visited, torch.is_grad_enabled())
-        if identity not in self.shortcuts:
-            self.shortcuts[identity] = overwriters(self.schedule(known, wanted), visited)
-        return self.shortcuts[identity]
+        return _SHORTCUTS.of(self, identity, lambda: overwriters(self.schedule(known, wanted), visited))
 
     def schedule(self, known: Collection[str], wanted: Sequence[str]) -> Schedule:
         """The steps that lead from `known` to `wanted`, each with the keys that nobody reads after it."""
         identity = (frozenset(known), tuple(wanted))
-        if identity not in self.schedules:
-            self.schedules[identity] = self._schedule(known, set(wanted))
-        return self.schedules[identity]
+        return _SCHEDULES.of(self, identity, lambda: self._schedule(known, set(wanted)))
 
     def _schedule(self, known: Collection[str], wanted: Collection[str]) -> Schedule:
         needed = set(wanted)
@@ -141,3 +134,8 @@ class Program:
     def assemble(self, values: Mapping[str, Any]) -> Any:
         """The network's output in its own structure (tensor, tuple, dict, dataclass)."""
         return pytree.tree_unflatten([values[key] for key in self.outputs], self.structure)
+
+
+_MISREAD: Memo[Program, frozenset[str]] = Memo()
+_SCHEDULES: Memo[Program, Schedule] = Memo(most=256)
+_SHORTCUTS: Memo[Program, dict[str, Callable[..., Any]]] = Memo(most=256)

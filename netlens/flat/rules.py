@@ -69,7 +69,7 @@ class Rules:
 
     def program_of(self, flat: Unrolled) -> Program:
         """The program of `flat` with the chosen layers by rule; raises `NotApplicable` if no layer is chosen."""
-        made = _PROGRAMS.setdefault(flat, WeakKeyDictionary())
+        made = _PROGRAMS.of(flat, None, WeakKeyDictionary)
         if self not in made:
             made[self] = self._program(flat)
         return made[self]

@@ -5,10 +5,8 @@ The layer itself stays one layer, with its name and its numbers; only its way ba
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +40,11 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
     values = recurrent.given(inner, args, kwargs)
     weights = tuple((weight.data_ptr(), weight.dtype, weight.device) for weight in recurrent.weights_of(inner))
     form = recurrent.form(inner, values)
-    known, about = _NETWORKS.setdefault(inner, OrderedDict()), (form, weights)
-    if about not in known:
-        known[about] = FlatModel.from_nn_Module(recurrent.written(inner, form), inputs=list(values))
-        while len(known) > KEPT:
-            known.popitem(last=False)
-    known.move_to_end(about)
-    return known[about], values
+
+    def write() -> FlatModel:
+        return FlatModel.from_nn_Module(recurrent.written(inner, form), inputs=list(values))
+
+    return _NETWORKS.of(inner, (form, weights), write), values
 
 
 def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
@@ -75,16 +71,14 @@ def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
         network, values = pieces_of(layer, inputs)
-        view = views.get(network)
-        if view is None:
-            view = views[network] = network.with_rules(rules(network))
+        view = views.of(network, None, lambda: network.with_rules(rules(network)))
         return through_pieces(view, values, inputs, gradient)
 
     return Rule(backward, graph=False, name=name, several=True)
 
 
 # a network of pieces takes longer to make than to run
-_NETWORKS: WeakKeyDictionary[nn.Module, OrderedDict[Any, FlatModel]] = WeakKeyDictionary()
+_NETWORKS: Memo[nn.Module, FlatModel] = Memo(most=KEPT)
 
 
 def _call(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, Sequence[Any], dict[str, Any]]:

@@ -122,10 +122,7 @@ class Rescale:
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
         """For the way from `wrt`, by default all inputs, to the exact keys `until`; made once for a flat model."""
-        plans, way = _PLANS.setdefault(flat, {}), (tuple(until), wrt)
-        if way not in plans:
-            plans[way] = cls._of(flat, until, wrt)
-        return plans[way]
+        return _PLANS.of(flat, (tuple(until), wrt), lambda: cls._of(flat, until, wrt))
 
     @classmethod
     def _of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None) -> Rescale:
@@ -175,7 +172,7 @@ class Rescale:
         return Rules(found, name="rescale")
 
 
-_PLANS: Memo[FlatModel, dict[tuple[tuple[str, ...], str | None], Rescale]] = Memo()
+_PLANS: Memo[FlatModel, Rescale] = Memo()
 
 
 class _Anchored(Wrapper):

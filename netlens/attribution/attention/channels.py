@@ -36,9 +36,12 @@ def weighing_channels(
 
     passes: which layers may stand between a softmax and its product. Without x, what was found before.
     """
-    if x is not None and flat not in _FOUND:
-        _FOUND[flat] = over_channels(flat, x, {key: products(flat, key, passes) for key in softmaxes})
-    return _FOUND.get(flat, set())
+    if x is None:
+        return _FOUND.known(flat) or set()
+    images = x
+    return _FOUND.of(
+        flat, None, lambda: over_channels(flat, images, {key: products(flat, key, passes) for key in softmaxes})
+    )
 
 
 class Product(NamedTuple):

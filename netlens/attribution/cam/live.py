@@ -57,13 +57,10 @@ def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
     wanted = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
     if tapped_visit(flat) is not None:  # which may change anything
         return _seen(flat, x, wanted)
-    known, about = _SEEN.setdefault(flat, {}), (x.shape[1:], x.dtype, x.device, frozenset(wanted))
-    if about not in known:
-        known[about] = _seen(flat, x, wanted)
-    return known[about]
+    return _SEEN.of(flat, (x.shape[1:], x.dtype, x.device, frozenset(wanted)), lambda: _seen(flat, x, wanted))
 
 
-_SEEN: Memo[FlatModel, dict[Any, Live]] = Memo()
+_SEEN: Memo[FlatModel, Live] = Memo()
 
 
 def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:
