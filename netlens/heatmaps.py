@@ -9,6 +9,7 @@ Maps are (N,C,h,w) and heat maps (N,1,h,w). Everything is per sample, so that a 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -19,11 +20,39 @@ from torch.nn import functional as F
 from netlens.errors import NetLensError, NonFiniteError
 
 Sign = Literal["all", "positive", "negative", "absolute_value"]
+Reduction = Literal["magnitude", "signed", "cam"]
 Limits = tuple[Tensor, Tensor]
 
 
 class ResultError(NetLensError):
     """A result, a file of one, or an option of its drawing does not fit; the message says what would."""
+
+
+class HeatMapped(ABC):
+    """Abstract: what can be drawn as a heat map over an image, for N samples.
+
+    The drawings in `netlens.show` read nothing else, so that they need not know what a result is.
+    """
+
+    image: Tensor | None  # (N,C,H,W) in [0,1]: the images to draw over; None if the input is no image
+    reduction: Reduction
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def spatial(self) -> Tensor:
+        """(N,C,h,w): the values over the image, at their own resolution; `NotApplicable` if they have no place."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What made the values: the name of a method."""
+
+    @abstractmethod
+    def subject(self, sample: int) -> str:
+        """What the values of this sample explain, in a few words."""
 
 
 def choose(option: str, value: str, allowed: object) -> None:

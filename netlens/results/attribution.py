@@ -13,18 +13,16 @@ from torch import Tensor
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import ResultError, choose
+from netlens.heatmaps import HeatMapped, Reduction, ResultError, choose
 from netlens.results import storage
 from netlens.results.provenance import Provenance
 
 if TYPE_CHECKING:
     from netlens.show import Picture
 
-Reduction = Literal["magnitude", "signed", "cam"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Attribution:
+class Attribution(HeatMapped):
     """What each part of an image, or of a layer, contributed to an objective, for N samples.
 
     `values` are raw, in the units of the method. `reduction` says how they become a heat map: `magnitude`
@@ -97,6 +95,15 @@ class Attribution:
                 "which have no place in the image, hence no heat map; read .values, or attribute to a spatial layer."
             )
         return maps
+
+    @property
+    def title(self) -> str:
+        """The name of the method."""
+        return self.provenance.method
+
+    def subject(self, sample: int) -> str:
+        """What was explained in a sample: the name or number of its class, or the objective."""
+        return self.provenance.subject(sample)
 
     def heatmap(self, size: int | tuple[int, int] | None = None, percentile: float | None = None) -> Tensor:
         """(N,1,H,W) in [0,1], at the size of the image (of the maps, if there is none) or at `size`.

@@ -71,6 +71,14 @@ class Provenance:
             self, targets=targets, target_names=None if self.target_names is None else self.target_names[samples]
         )
 
+    def subject(self, sample: int) -> str:
+        """What a sample is about, in a few words: the first name of its class, its number, or the objective."""
+        if self.target_names is not None:
+            return self.target_names[sample].split(",")[0]
+        if self.targets is not None:
+            return f"class {self.targets[sample]}"
+        return self.objective
+
     def renamed(self, form: str) -> Provenance:
         """The method set into a form such as `0.5 * {}`, in brackets where it is itself a formula."""
         return replace(self, method=form.format(f"({self.method})" if " " in self.method else self.method))

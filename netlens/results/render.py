@@ -171,13 +171,8 @@ class Render:
             return list(captions), None
         if self.captions is not None:
             return list(self.captions), None
-        by = self.provenance
-        seeds = [f"seed {seed}" for seed in self.seeds]
-        if by.target_names is not None:
-            return [name.split(",")[0] for name in by.target_names], seeds
-        if by.targets is not None:
-            return [f"class {target}" for target in by.targets], seeds
-        return [by.objective] * len(self), seeds
+        subjects = [self.provenance.subject(sample) for sample in range(len(self))]
+        return subjects, [f"seed {seed}" for seed in self.seeds]
 
     def _png(self, columns: int | None, header: dict[str, Any]) -> bytes:
         text = PngInfo()

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import Limits, ResultError, Sign, choose
-from netlens.results import Attribution, Reduction
+from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign, choose
 
 Style = Literal["heat_map", "blended_heat_map", "masked_image", "alpha_scaling"]
 Pixels = NDArray[np.uint8]  # (N,H,W,4)
@@ -55,11 +54,11 @@ class Look:
 class Heat:
     """The heat of one attribution under a look: raw at the size of the image, with the limits of its colors."""
 
-    def __init__(self, attribution: Attribution, look: Look) -> None:
+    def __init__(self, attribution: HeatMapped, look: Look) -> None:
         reduction = attribution.reduction
         if attribution.image is None:
             raise NotApplicable(
-                f"{attribution.provenance.method} explained an input that is no image, so there is nothing to draw; "
+                f"{attribution.title} explained an input that is no image, so there is nothing to draw; "
                 "read .values or .heatmap()."
             )
         self.image, self.alpha = attribution.image, look.alpha
@@ -135,7 +134,7 @@ def share(heats: Sequence[Heat]) -> None:
         heat.low = -heat.high if heat.diverging else torch.stack(lows).min().expand_as(heat.low)
 
 
-def overlay(attribution: Attribution, look: Look | None = None) -> Pixels:
+def overlay(attribution: HeatMapped, look: Look | None = None) -> Pixels:
     """Draw every sample to (N,H',W',4) pixels: the image, enlarged by a whole number if it is small, and its heat."""
     return Heat(attribution, Look() if look is None else look).pixels()
 

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from netlens.heatmaps import ResultError, choose
-from netlens.results import Attribution, Provenance
+from netlens.heatmaps import HeatMapped, ResultError, choose
 from netlens.show.overlay import Heat, Look, photograph, share
 from netlens.show.picture import Picture
 from netlens.show.tiles import IN_A_ROW, Tile, arranged
@@ -18,7 +17,7 @@ Scale = Literal["each", "shared"]
 
 
 def panel(
-    attributions: Sequence[Attribution] | Attribution,
+    attributions: Sequence[HeatMapped] | HeatMapped,
     *,
     titles: Sequence[str] | None = None,
     scale: Scale = "each",
@@ -34,12 +33,12 @@ def panel(
     `original=False` leaves the images out. All else is a field of `Look`: style, sign, cmap, outlier_perc, alpha.
     """
     choose("scale", scale, Scale)
-    attributions = [attributions] if isinstance(attributions, Attribution) else list(attributions)
+    attributions = [attributions] if isinstance(attributions, HeatMapped) else list(attributions)
     if not attributions:
         raise ResultError("A panel needs at least one attribution.")
     if len({len(attribution) for attribution in attributions}) > 1:
         raise ResultError(f"A panel has one row per sample, but there are {[len(a) for a in attributions]} of them.")
-    names = [a.provenance.method for a in attributions] if titles is None else list(titles)
+    names = [a.title for a in attributions] if titles is None else list(titles)
     if len(names) != len(attributions):
         raise ResultError(f"There are {len(attributions)} attributions, but {len(names)} titles.")
     if columns is not None and columns < 1:
@@ -52,7 +51,7 @@ def panel(
 
 
 def _rows(
-    attributions: Sequence[Attribution], heats: Sequence[Heat], names: Sequence[str], *, original: bool, bars: bool
+    attributions: Sequence[HeatMapped], heats: Sequence[Heat], names: Sequence[str], *, original: bool, bars: bool
 ) -> list[list[Tile]]:
     """One row per sample: every image once, followed by what explains it."""
     overlays = [heat.pixels() for heat in heats]
@@ -60,7 +59,7 @@ def _rows(
     new = [j == 0 or not np.array_equal(photos[j], photos[j - 1]) for j in range(len(photos))]
     rows = []
     for i in range(len(attributions[0])):
-        subjects = [_subject(attribution.provenance, i) for attribution in attributions]
+        subjects = [attribution.subject(i) for attribution in attributions]
         told_once = original and len(set(subjects)) == 1  # over the image, and not again over every overlay
         row: list[Tile] = []
         for j, (heat, name) in enumerate(zip(heats, names, strict=True)):
@@ -71,15 +70,6 @@ def _rows(
             row.append(Tile(overlays[j][i], name, "" if told_once else subjects[j], bar))
         rows.append(row)
     return rows
-
-
-def _subject(provenance: Provenance, sample: int) -> str:
-    """What was explained, in the fewest words: the first of a class's names, its number, or the objective."""
-    if provenance.target_names is not None:
-        return provenance.target_names[sample].split(",")[0]
-    if provenance.targets is not None:
-        return f"class {provenance.targets[sample]}"
-    return provenance.objective
 
 
 def _wrapped(rows: list[list[Tile]], columns: int | None) -> list[list[Tile]]:
