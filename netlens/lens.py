@@ -25,6 +25,7 @@ from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.twin import unwrapped
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of, plain
+from netlens.objectives.regions import Region
 from netlens.predictions import Prediction, Predictions, Reading, read
 from netlens.preprocessing import Preprocessing, as_batch
 
@@ -240,7 +241,7 @@ class NetLens:
             return objectives.logit(target)
         where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
         where |= ~where.flatten(1).any(1)[:, None, None]  # predicted nowhere: asked for over the whole image
-        return objectives.Region(target, weights=where)
+        return Region(target, weights=where)
 
 
 def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:

@@ -12,7 +12,7 @@ from torch import Tensor
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat.adapter import Detections
 from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _NEARLY = 0.9
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Box(Objective):
+class Box(PerSample):
     """The score of a class at one of a detector's candidate boxes, before the softmax or sigmoid.
 
     target: a class by index or name for all samples, or a list or tensor of them, one per sample.
@@ -126,7 +126,7 @@ def box(target: Target, box: Any = None, *, probability: bool = False) -> Object
 
 
 def _detections(record: Record) -> Detections:
-    output = record.values[OUTPUT]
+    output = record.raw(OUTPUT)
     if not isinstance(output, Detections):
         raise NotApplicable(
             f"{record.flat.name} is no detector that netlens knows: its output is {type(output).__name__}, "

@@ -15,14 +15,14 @@ from torch.nn.functional import logsigmoid
 from netlens.errors import ClassNotFound, NetLensError
 from netlens.flat.adapter import Detections
 from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 
 if TYPE_CHECKING:
     Target = int | str | tuple[int, ...] | Sequence[int | str] | Tensor
 
 
 @dataclass(frozen=True, repr=False)
-class OfClass(Objective):
+class OfClass(PerSample):
     """Abstract: a number that the output has for each class. One class for all samples, or one for each.
 
     target: an index, a class name, or a list or tensor of them, one per sample; a tuple is an index into each
@@ -81,7 +81,7 @@ class LogProbability(OfClass):
 
     @staticmethod
     def read(record: Record) -> Tensor:
-        output = record.values[OUTPUT]
+        output = record.raw(OUTPUT)
         if isinstance(output, Detections):
             found = output.scores.amax(1)
             return found.clamp(min=torch.finfo(found.dtype).tiny).log()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.layers import position_in
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _LEAST_COSINE = 0.1
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Direction(Objective):
+class Direction(PerSample):
     """How far the activation goes along a direction, over all positions or at one of them.
 
     vector: (C,), or (N, C) with one per sample. where: what is kept of a map (N, h, w); `name` says it in words.

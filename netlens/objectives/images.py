@@ -7,7 +7,7 @@ picture in [0, 1]. Each is a mean over pixels and colors, so that its weight nee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 
 
 @dataclass(frozen=True, repr=False)
-class PictureObjective(Objective):
+class PictureObjective(PerSample):
     """One number per sample from the picture (N, C, H, W) in [0, 1]; made by the functions below."""
 
     function: Callable[[Tensor], Tensor]
@@ -32,9 +32,8 @@ class PictureObjective(Objective):
     def __call__(self, record: Record) -> Tensor:
         return self.function(picture_of(record))
 
-    @property
-    def splits(self) -> bool:
-        return True
+    def take(self, samples: Sequence[int]) -> Objective:
+        return self
 
     def __repr__(self) -> str:
         return self.name

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.model import OUTPUT
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import plain
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class LayerObjective(Objective):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Channel(Objective):
+class Channel(PerSample):
     """The mean of a channel over all positions: the same channel for all samples, or one for each."""
 
     layer: str
@@ -64,7 +64,7 @@ class Channel(Objective):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Neuron(Objective):
+class Neuron(PerSample):
     """A channel, the same for all samples or one for each, at one position of the map; by default the middle."""
 
     layer: str
@@ -116,7 +116,7 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
         raise NetLensError(f"output takes a function of the network's output, not a {type(function).__name__}.")
 
     def value(record: Record) -> Tensor:
-        result = function(record.values[OUTPUT])
+        result = function(record.raw(OUTPUT))
         if not isinstance(result, Tensor) or result.ndim != 1:
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise NotApplicable(f"the function of the output must give one number per sample (N,), not {got}.")

@@ -16,12 +16,12 @@ from netlens.flat.intake import weight_of
 from netlens.flat.keys import several
 from netlens.flat.model import FlatModel
 from netlens.flat.precision import precise
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.preprocessing import as_batch
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Reference(Objective):
+class Reference(PerSample):
     """Abstract: an objective that compares activations with those that the same network has on another picture.
 
     names: the layers that it reads; the objective is the mean over them.
@@ -128,7 +128,7 @@ def check_alive(values: Tensor, record: Record, name: str) -> None:
 
 
 def _check_read(record: Record, name: str, pictures: int) -> None:
-    value = record[name]
+    value = record.raw(name)
     if not isinstance(value, Tensor) or len(value) != pictures:
         what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise NotApplicable(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Region(Objective):
+class Region(PerSample):
     """The score of a class before the softmax, averaged over a region of the image.
 
     target: a class by index or name for all samples, or a list or tensor of them, one per sample.

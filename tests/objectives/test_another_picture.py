@@ -341,7 +341,7 @@ def test_mistakes(conv, value):
         content("input", OTHER * (torch.arange(14) > 6), mask=np.eye(2)[[0]]).settled(conv, X)
     with pytest.raises(NotApplicable, match="all 0 where it is looked at"):
         style("input", OTHER * 0, normalized=True).settled(conv, X)
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         content("1", OTHER) * style("1", OTHER)
 
 

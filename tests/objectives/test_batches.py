@@ -93,7 +93,7 @@ def test_gradients(value, objective):
 def test_mistakes(value):
     with pytest.raises(NetLensError, match="decay is 0"):
         alignment("0", 0)
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         diversity("0") * alignment("0")
 
 

@@ -130,7 +130,7 @@ def test_mistakes(value):
     for wrong in (lambda: total_variation(0.5), lambda: alpha_norm(0), lambda: blur(0), lambda: boundary(0)):
         with pytest.raises(NetLensError, match="must"):
             wrong()
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         l1() * total_variation()
 
 

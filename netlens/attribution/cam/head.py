@@ -10,7 +10,9 @@ from netlens.attribution.cam.layer import pools_all
 from netlens.flat import FlatModel
 from netlens.flat.layers import Permute, Reshape, Select, is_kind
 from netlens.flat.program import Step
-from netlens.objectives import Combination, Logit, Objective
+from netlens.objectives import Objective
+from netlens.objectives.base import Combination
+from netlens.objectives.classes import Logit
 
 _UNCHANGED = (nn.Dropout, nn.Dropout2d, nn.Identity)
 _LINEAR = (*_UNCHANGED, nn.Flatten, Reshape, Permute, Select, nn.Linear)
