@@ -50,6 +50,5 @@ setup(
     },
     entry_points={
         "console_scripts": ["netlens = netlens.cli:main"],
-        "netlens.adapters": ["torchvision = netlens.adapters"],
     },
 )

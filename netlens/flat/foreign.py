@@ -6,7 +6,7 @@ from torch import nn
 
 from netlens.flat.layers import Function, Opaque, Wrapper
 
-_KNOWN = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens", "adapters")
+_KNOWN = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens")
 
 
 def is_foreign(layer: nn.Module) -> bool:
