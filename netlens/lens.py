@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, overload
@@ -13,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from netlens import objectives
-from netlens.attribution import METHODS, Attribution, Method, together
+from netlens.attribution import Attribution, Method, together
 from netlens.attribution.batch import output_of, owned
 from netlens.attribution.method import check_matches, configured, picture
 from netlens.attribution.options import check_options
 from netlens.classes import ClassNames
-from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
+from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.twin import unwrapped
+from netlens.methods import Methods
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of, plain
 from netlens.objectives.regions import Region
@@ -30,7 +30,7 @@ from netlens.predictions import Prediction, Predictions, Reading, read
 from netlens.preprocessing import Preprocessing, as_batch
 
 
-class NetLens:
+class NetLens(Methods):
     """Explains what a network sees in an image, or in each image of a batch.
 
     network: a `FlatModel`, or any module, which is then flattened (and never changed).
@@ -174,22 +174,6 @@ class NetLens:
         chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
         return panel(self.attribute(list(chosen)), **look)
 
-    def __getattr__(self, name: str) -> Callable[..., Attribution]:
-        if name.startswith("_") or name not in METHODS:
-            raise AttributeError(f"NetLens has no attribute or method {name!r}. Closest: {closest(name, METHODS)}.")
-        method = METHODS[name]
-
-        def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
-            return self.attribute(configured(method, options), objective, wrt)
-
-        explain.__name__ = explain.__qualname__ = name
-        explain.__doc__ = method.__doc__
-        explain.__signature__ = _signature(method)  # type: ignore[attr-defined]
-        return explain
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *METHODS]
-
     def __repr__(self) -> str:
         explained = ", ".join(self.name_of(target) for target in self.targets)
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
@@ -274,13 +258,3 @@ def _with_knowledge(
     names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
     adapter = None if known is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=known)
     return flat.knowing(adapter, names)
-
-
-def _signature(method: type[Method]) -> inspect.Signature:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for p in inspect.signature(method).parameters.values()]
-    shared = [
-        inspect.Parameter("objective", keyword, default=None, annotation="Objective | None"),
-        inspect.Parameter("wrt", keyword, default="input", annotation="str"),
-    ]
-    return inspect.Signature([*own, *shared], return_annotation=Attribution)

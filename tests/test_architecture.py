@@ -27,6 +27,7 @@ ROWS = [
     ("attribution", "visualization"),
     ("evaluation", "style"),
     ("zoo",),
+    ("methods",),
     ("lens",),
     ("cli",),
 ]
