@@ -27,7 +27,7 @@ ROWS = [
     ("attribution", "visualization"),
     ("evaluation", "style"),
     ("zoo",),
-    ("methods",),
+    ("inputs", "methods"),
     ("lens",),
     ("cli",),
 ]

@@ -139,7 +139,7 @@ def test_what_cannot_be_unrolled_or_named_is_said(network):
         with pytest.raises(NetLensError, match="the classes are named by a list of texts"):
             NetLens(network, X, classes=wrong)  # type: ignore[arg-type]
     for k in (0, -1, 1.5):
-        with pytest.raises(NetLensError, match="k is how many classes"):
+        with pytest.raises(NetLensError, match="k must be a whole number"):
             NetLens(network, X).predictions(k)  # type: ignore[arg-type]
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_preprocessing_or_size_is_refused(network):
     for wrong in ({"mean": 0.5}, {"mean": (math.nan,)}, {"std": ("x",)}, {"size": 224}):
         with pytest.raises(ImageError, match=r"a finite number for each channel|size is"):
             Preprocessing(**{"size": (8, 8), "resize": 8, "mean": (0.5,), "std": (0.5,), **wrong})  # type: ignore[arg-type]
-    with pytest.raises(NetLensError, match="preprocessing is a Preprocessing, not a function"):
+    with pytest.raises(NetLensError, match="preprocessing must be a Preprocessing, not a function"):
         NetLens(network, X, preprocessing=lambda image: image)  # type: ignore[arg-type]
     for size in (0, (0, 4), "x", (1, 2, 3), 2.5):
         with pytest.raises(NetLensError, match="a size is"):
