@@ -61,7 +61,7 @@ def test_targets_by_name_index_and_per_image(flat: FlatModel) -> None:
     assert NetLens(flat, batch[:1], target=torch.tensor([2])).targets == (2,)
     with pytest.raises(ClassNotFound, match="0 to 14"):
         NetLens(flat, batch, target=15)
-    with pytest.raises(NetLensError, match="3 targets were given for 2 images"):
+    with pytest.raises(NetLensError, match="target has 3 classes for 2 images"):
         NetLens(flat, batch, target=[1, 2, 3])
 
 

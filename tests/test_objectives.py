@@ -125,13 +125,13 @@ def test_what_is_no_class_is_refused(flat, target):
 
 
 def test_as_many_targets_as_images(flat):
-    with pytest.raises(NetLensError, match="2 targets were given for 3 images"):
+    with pytest.raises(NetLensError, match="target has 2 classes for 3 images"):
         value(flat, logit([1, 2]))
 
 
 def test_names_need_names():
     flat = FlatModel.from_nn_Module(nn.Linear(2, 3))
-    with pytest.raises(ClassNotFound, match="linear has no class names, so 'owl' is unknown"):
+    with pytest.raises(ClassNotFound, match="linear has no class names, so it has no class 'owl'"):
         value(flat, logit("owl"), torch.zeros(1, 2))
 
 
@@ -166,7 +166,7 @@ def test_a_position_out_of_range_names_the_size(flat, y, x):
 def test_other_mistakes(flat):
     with pytest.raises(LayerNotFound, match="no layer 'conv1'"):
         value(flat, channel("conv1", 0))
-    with pytest.raises(NetLensError, match=r"direction has shape \(3,\); '1' needs \(4,\)"):
+    with pytest.raises(NetLensError, match=r"vector has shape \(3,\), but layer '1' needs \(4,\)"):
         value(flat, direction("1", torch.zeros(3)))
     with pytest.raises(NotApplicable, match=r"one number per sample \(N,\), not \(3, 5\)"):
         value(flat, output(lambda scores: scores))

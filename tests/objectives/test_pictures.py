@@ -123,7 +123,7 @@ def test_the_network_does_not_run():
 
 def test_mistakes(value):
     color = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
-    with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), no pictures"):
+    with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), not pictures"):
         value(l1(), torch.zeros(2, 5), color)
     with pytest.raises(NotApplicable, match="has 4 channels but its preprocessing 3"):
         value(l1(), torch.zeros(2, 4, 5, 5), color)
