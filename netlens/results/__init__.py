@@ -1,4 +1,4 @@
-"""Frozen results: what was computed, about which images, and how."""
+"""Frozen results: the values, the images that they are about, and the way in which they were computed."""
 
 from netlens.heatmaps import Reduction
 from netlens.results.attribution import Attribution

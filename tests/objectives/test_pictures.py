@@ -125,7 +125,7 @@ def test_mistakes(value):
     color = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
     with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), not pictures"):
         value(l1(), torch.zeros(2, 5), color)
-    with pytest.raises(NotApplicable, match="has 4 channels but its preprocessing 3"):
+    with pytest.raises(NotApplicable, match="has 4 channels, but its preprocessing has 3"):
         value(l1(), torch.zeros(2, 4, 5, 5), color)
     for wrong in (lambda: total_variation(0.5), lambda: alpha_norm(0), lambda: blur(0), lambda: boundary(0)):
         with pytest.raises(NetLensError, match="must"):
