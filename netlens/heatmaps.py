@@ -61,7 +61,7 @@ def choose(option: str, value: str, allowed: object) -> None:
     """Raise `ResultError` if the value of an option is not one of the words of a `Literal`."""
     words = get_args(allowed)
     if value not in words:
-        raise ResultError(f"{option} must be one of {', '.join(map(repr, words))}, not {value!r}.")
+        raise ResultError(f"{option} is {value!r}, but must be one of {', '.join(map(repr, words))}.")
 
 
 def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
@@ -105,7 +105,7 @@ def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     """
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ResultError(f"size must be (height, width) or one whole number, above 0, not {size!r}.")
+        raise ResultError(f"a size is (height, width) or one whole number, above 0, not {size!r}.")
     height, width = sides
     if maps.shape[-2:] == (height, width):
         return maps
