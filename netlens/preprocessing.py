@@ -25,8 +25,8 @@ _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos",
 class Preprocessing:
     """Makes batches of pictures as a network wants them: resized, cropped and normalized.
 
-    Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same bits as torchvision's
-    `ImageClassification` does for a PIL image.
+    Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same
+    bits as torchvision's `ImageClassification` does for a PIL image.
 
     Args:
         size: (height, width) of the central crop in pixels, with black where the picture is smaller; None for the
