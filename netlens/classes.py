@@ -32,7 +32,7 @@ class ClassNames(Sequence[str]):
         self._names = tuple(names) if isinstance(names, Iterable) else (names,)
         wrong = next((name for name in self._names if not isinstance(name, str)), None)
         if wrong is not None:
-            raise NetLensError(f"the classes are named by a list of texts, in which {wrong!r} is none.")
+            raise NetLensError(f"classes must be a list of texts, but {wrong!r} is no text.")
 
     def __len__(self) -> int:
         return len(self._names)

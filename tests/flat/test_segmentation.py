@@ -146,7 +146,7 @@ def test_a_two_stage_detector_needs_images_or_boxes():
         NetLensError, match=r"FasterRCNN scores boxes that it finds on an image; give the image: .*images=x"
     ):
         FlatModel.from_nn_Module(network)
-    with pytest.raises(NetLensError, match=r"boxes are \(K, 4\)"):
+    with pytest.raises(NetLensError, match=r"boxes must be \(K, 4\)"):
         BoxClassifier(network, torch.zeros(0, 4))
 
 
