@@ -62,7 +62,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["netlens", "netlens.*"]), "netlens.adapters"],
     package_dir={"netlens": "netlens", "netlens.adapters": "adapters"},
-    package_data={"netlens": ["py.typed"], "netlens.world": ["*.safetensors"]},
+    package_data={"netlens": ["py.typed", "methods.pyi"], "netlens.world": ["*.safetensors"]},
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
@@ -83,6 +83,5 @@ setup(
     },
     entry_points={
         "console_scripts": ["netlens = netlens.cli:main"],
-        "netlens.adapters": ["torchvision = netlens.adapters"],
     },
 )

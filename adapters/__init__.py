@@ -1,6 +1,6 @@
-"""What netlens knows about particular architectures; importing this package registers all of it.
+"""Adapters for particular families of networks, a file for each family. Importing this package registers them.
 
-One file per family. A package of yours adds its own through an entry point in the group `netlens.adapters`.
+Another package registers its own adapters through an entry point in the group `netlens.adapters`.
 """
 
 from . import attention, convnext, densenet, detection, inception, resnet, segmentation, swin, transformer, vit

@@ -1,4 +1,4 @@
-"""`nn.MultiheadAttention` written out, so that queries, keys, values, scores and their softmax are layers."""
+"""`nn.MultiheadAttention` in pieces: queries, keys, values, scores and their softmax become layers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from netlens.flat.layers import MatMul, Piece, Slot
 
 
 def product() -> MatMul:
-    """A matrix product of two activations, as a layer with a name of its own."""
+    """A layer that multiplies two activations as matrices."""
     return MatMul(torch.matmul, (Slot(0), Slot(1)), {})
 
 
 def part(weight: Tensor, bias: Tensor | None, start: int, stop: int) -> nn.Linear:
-    """Rows `start` to `stop` of a linear map, as a `Linear` on the same storage."""
+    """Rows `start` to `stop` of a linear layer, as a `Linear` on the same storage."""
     linear = nn.Linear(weight.shape[1], stop - start, bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach()[start:stop], requires_grad=False)
     if bias is not None:
@@ -24,7 +24,7 @@ def part(weight: Tensor, bias: Tensor | None, start: int, stop: int) -> nn.Linea
 
 
 class Masked(Piece):
-    """Scores under a mask: -inf where a boolean mask is True; a float mask is added."""
+    """Scores under a mask: a boolean mask sets scores to -inf where it is True, and a float mask is added."""
 
     linear = True
 
@@ -35,7 +35,7 @@ class Masked(Piece):
 
 
 class PaddingMasked(Piece):
-    """Scores (N, heads, L, S) under a mask (N, S) of the keys that are padding."""
+    """Scores (N, heads, L, S) under a mask of padding (N, S): of the keys that carry no information."""
 
     linear = True
 
@@ -45,7 +45,7 @@ class PaddingMasked(Piece):
 
 
 class BatchSwapped(Piece):
-    """Batch and time of sequences (L, N, C) or (N, L, C) swapped; one unbatched sequence (L, C) stays as it is."""
+    """Swaps batch and time: (L, N, C) becomes (N, L, C) and back. A single sequence (L, C) stays as it is."""
 
     linear = True
 
@@ -112,7 +112,7 @@ class Attention(nn.Module):
 
 @rewrite("torch.nn.modules.activation.MultiheadAttention")
 def multihead_attention(module: nn.MultiheadAttention) -> nn.Module | None:
-    """Left whole where it appends keys of its own (`add_bias_kv`, `add_zero_attn`)."""
+    """The pieces; None, which keeps the module whole, if the module adds keys (`add_bias_kv`, `add_zero_attn`)."""
     if module.bias_k is not None or module.add_zero_attn:
         return None
     return Attention(module)

@@ -1,4 +1,4 @@
-"""ConvNeXt: inside a block, maps have their channels last."""
+"""ConvNeXt: within a block, maps have their channels last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from netlens.flat.adapter import Adapter, register
 from netlens.flat.model import FlatModel
 
-# within a block, from the first permutation to the one back; and the permuted part of a LayerNorm2d
+# channels are last from the first to the second permutation of a block, and within a LayerNorm2d
 _CHANNELS_LAST = tuple(f".block.{i}" for i in range(1, 6))
 _NORM = (".permute", ".layer_norm")
 _BACK = ".block.6.permute"

@@ -1,4 +1,4 @@
-"""DenseNet: its last map is a functional ReLU after the features, which no module names."""
+"""DenseNet: its last map comes from a functional ReLU after the features, which is no module."""
 
 from __future__ import annotations
 

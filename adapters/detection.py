@@ -1,15 +1,15 @@
-"""Detection: what a detector says about each candidate box, as a network that can be unrolled.
+"""Detection: a detector as a network that returns the scores of all candidate boxes, and that can be unrolled.
 
-A detector of torchvision takes a list of images and returns the boxes that survive a threshold and non-maximum
-suppression, which no gradient passes. What is explained is what comes before: `Detections`, the boxes, logits and
-scores of all candidates, for images (N, 3, H, W) in [0, 1] of any size.
+A detector of torchvision takes a list of images. It returns the boxes that remain after a threshold and non-maximum
+suppression, through which no gradient passes. Netlens explains the values before these two steps: `Detections`, with
+the boxes, logits and scores of all candidates, for images (N, 3, H, W) in [0, 1] of any size.
 
-- One-stage detectors (RetinaNet, SSD, SSDlite, FCOS) judge every anchor: `DenseDetector`.
-- Two-stage detectors (Faster, Mask and Keypoint R-CNN) judge proposals that they find on the image. These are found
-  once, and held: `BoxClassifier`. `proposals` finds them; boxes of your own do as well.
+- One-stage detectors (RetinaNet, SSD, SSDlite, FCOS) score every anchor: `DenseDetector`.
+- Two-stage detectors (Faster, Mask and Keypoint R-CNN) score proposals that they find on the image: `BoxClassifier`,
+  with fixed boxes. `proposals` finds the boxes of a detector; a person may also give boxes.
 
-`FlatModel.from_nn_Module(detector)` and `NetLens(detector, image)` do this by themselves; for two-stage detectors,
-`FlatModel.from_nn_Module(detector, images=x)` is told on which images the proposals are found.
+`FlatModel.from_nn_Module(detector)` and `NetLens(detector, image)` make these networks. For a two-stage detector,
+`FlatModel.from_nn_Module(detector, images=x)` finds the proposals on the images x.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from netlens.flat.layers import Normalize, Piece
 from netlens.flat.twin import twin
 from netlens.preprocessing import Preprocessing
 
-# a detector normalizes and resizes by itself
+# a detector normalizes and resizes images itself
 _PREPROCESSING = Preprocessing(size=None, resize=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 _TORCHVISION = "torchvision.models.detection."
 
 
 class Resize(Piece):
-    """Images (N, C, H, W) at the size at which the detector looks at them."""
+    """Resizes images (N, C, H, W) to the size at which the detector sees them."""
 
     linear = True
 
@@ -46,15 +46,15 @@ class Resize(Piece):
 
     def forward(self, x: Tensor) -> Tensor:
         sides = x.shape[-2:]
-        how: dict[str, Any] = {"size": self.fixed and [self.fixed[1], self.fixed[0]]}
+        options: dict[str, Any] = {"size": self.fixed and [self.fixed[1], self.fixed[0]]}
         if self.fixed is None:
-            how = {"scale_factor": min(self.shorter / min(sides), self.longer / max(sides))}
-            how["recompute_scale_factor"] = True
-        return F.interpolate(x, mode="bilinear", align_corners=False, **how)
+            options = {"scale_factor": min(self.shorter / min(sides), self.longer / max(sides))}
+            options["recompute_scale_factor"] = True
+        return F.interpolate(x, mode="bilinear", align_corners=False, **options)
 
 
 class Pad(Piece):
-    """Zeros to the right and below, up to a multiple that all strides of the network divide."""
+    """Adds zeros to the right and below, so that the sides are multiples of all strides of the network."""
 
     linear = True
 
@@ -68,7 +68,7 @@ class Pad(Piece):
 
 
 class AnchorBoxes(Piece):
-    """The anchors as the network shifted and scaled them (N, A, 4), in pixels of the images."""
+    """(N, A, 4): the anchors after the shifts and scales of the network, in pixels of the images."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()
@@ -80,13 +80,13 @@ class AnchorBoxes(Piece):
 
         size = (resized.shape[-2], resized.shape[-1])
         anchors = torch.cat(self.anchors(ImageList(padded, [size] * len(images)), list(features)))
-        decode = getattr(self.coder, "decode_single", self.coder.decode)  # FCOS has a coder of its own
+        decode = getattr(self.coder, "decode_single", self.coder.decode)  # the coder of FCOS has no decode_single
         boxes = decode(shifts.flatten(0, 1), anchors).view(shifts.shape)
         return _scaled(clip_boxes_to_image(boxes, size), resized, images)
 
 
 class RegionFeatures(Piece):
-    """Features pooled from fixed boxes (K, 4), in pixels of the images, for each of N images: (N * K, C, h, w)."""
+    """(N * K, C, h, w): the features of each of N images, pooled from fixed boxes (K, 4) in pixels of the images."""
 
     boxes: Tensor
 
@@ -95,7 +95,7 @@ class RegionFeatures(Piece):
 
         super().__init__()
         self.pool = pool
-        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average fixed places
+        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average features at fixed places
         self.register_buffer("boxes", boxes)
 
     def forward(self, images: Tensor, resized: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -105,7 +105,7 @@ class RegionFeatures(Piece):
 
 
 class RegionBoxes(Piece):
-    """The fixed boxes as the network shifted and scaled them for each class (N, K, classes, 4), in pixels."""
+    """(N, K, classes, 4): the fixed boxes after the shifts and scales of the network for each class, in pixels."""
 
     boxes: Tensor
 
@@ -124,7 +124,7 @@ class RegionBoxes(Piece):
 
 
 class PerImage(Piece):
-    """Rows (N * K, ...) as (N, K, ...)."""
+    """From rows (N * K, ...) to (N, K, ...)."""
 
     linear = True
 
@@ -133,7 +133,7 @@ class PerImage(Piece):
 
 
 class DenseDetector(nn.Module):
-    """A one-stage detector on the same weights: images (N, 3, H, W) in [0, 1] to `Detections` of all anchors."""
+    """A one-stage detector on the same weights: from images (N, 3, H, W) in [0, 1] to `Detections` of all anchors."""
 
     backbone: nn.Module
     head: nn.Module
@@ -145,7 +145,9 @@ class DenseDetector(nn.Module):
         self.resize = Resize(source.transform)
         self.pad = Pad(source.transform.size_divisible)
         self.boxes = AnchorBoxes(source)
-        self.exclusive = _is(source, "ssd.SSD")  # its classes compete, the background among them
+        self.exclusive = _is(
+            source, "ssd.SSD"
+        )  # a softmax over the classes and the background, instead of a sigmoid for each class
 
     def forward(self, images: Tensor) -> Detections:
         resized = self.resize(self.normalize(images))
@@ -161,9 +163,14 @@ class DenseDetector(nn.Module):
 
 
 class BoxClassifier(nn.Module):
-    """A two-stage detector's second stage for given boxes: images (N, 3, H, W) in [0, 1] to their `Detections`.
+    """The second stage of a two-stage detector: from images (N, 3, H, W) in [0, 1] to `Detections` of fixed boxes.
 
-    boxes: (K, 4), as (x0, y0, x1, y1) in pixels of the images; the same for each image of a batch.
+    Args:
+        source: the detector.
+        boxes: (K, 4), as (x0, y0, x1, y1) in pixels of the images; the same boxes for each image of a batch.
+
+    Raises:
+        NetLensError: there is no box, or a box is empty.
     """
 
     backbone: nn.Module
@@ -172,7 +179,9 @@ class BoxClassifier(nn.Module):
     def __init__(self, source: Any, boxes: Tensor) -> None:
         super().__init__()
         if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0 or (boxes[:, 2:] <= boxes[:, :2]).any():
-            raise NetLensError(f"boxes are (K, 4) as (x0, y0, x1, y1), K at least 1, not {tuple(boxes.shape)}.")
+            raise NetLensError(
+                f"boxes must be (K, 4) as (x0, y0, x1, y1), with K at least 1, not {tuple(boxes.shape)}."
+            )
         self._modules.update({name: source._modules[name] for name in ("backbone", "roi_heads")})
         self.normalize = Normalize(source.transform.image_mean, source.transform.image_std)
         self.resize = Resize(source.transform)
@@ -191,7 +200,7 @@ class BoxClassifier(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """The last layer of a two-stage detector, without its check of the input's shape."""
+    """The last layer of a two-stage detector, without torchvision's check of the shape."""
 
     cls_score: nn.Module
     bbox_pred: nn.Module
@@ -210,20 +219,27 @@ rewrite(_TORCHVISION + "faster_rcnn.FastRCNNPredictor")(BoxPredictor)
 
 @torch.no_grad()
 def proposals(detector: nn.Module, images: Tensor) -> Tensor:
-    """(K, 4): the boxes in which a two-stage detector finds anything on any of the images (N, 3, H, W), in pixels.
+    """(K, 4): the boxes in which a two-stage detector finds an object on any of the images, in pixels.
 
-    Those are its proposals with a class other than the background above its own threshold; all, if there is none.
+    These are the proposals whose score of a class other than the background is above the detector's threshold; or all
+    proposals if there is none.
+
+    Args:
+        detector: a two-stage detector of torchvision.
+        images: (N, 3, H, W) in [0, 1].
     """
     net: Any = twin(detector)
-    found, _ = net.transform(list(images))
-    features = net.backbone(found.tensors)
+    resized, _ = net.transform(list(images))
+    features = net.backbone(resized.tensors)
     features = features if isinstance(features, Mapping) else {"0": features}
-    boxes, _ = net.rpn(found, features)
+    boxes, _ = net.rpn(resized, features)
     heads = net.roi_heads
-    logits, _ = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, boxes, found.image_sizes)))
-    kept = logits.softmax(-1)[:, 1:].amax(1) > heads.score_thresh
-    every = torch.cat(boxes)
-    return _rescaled(every[kept] if kept.any() else every, found.image_sizes[0], tuple(images.shape[-2:]))
+    logits, _ = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, boxes, resized.image_sizes)))
+    is_object = logits.softmax(-1)[:, 1:].amax(1) > heads.score_thresh
+    candidates = torch.cat(boxes)
+    return _rescaled(
+        candidates[is_object] if is_object.any() else candidates, resized.image_sizes[0], tuple(images.shape[-2:])
+    )
 
 
 @register(_TORCHVISION + "retinanet.RetinaNet", _TORCHVISION + "fcos.FCOS", _TORCHVISION + "ssd.SSD")
@@ -249,23 +265,24 @@ def unwrapped(network: Any) -> Adapter:
 
 
 def coco() -> ClassNames:
-    """The 91 classes of COCO in the order of torchvision's detectors, the background first."""
+    """The 91 classes of COCO in the order of torchvision's detectors; the background is the first."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     return ClassNames(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
 def _adapter(network: Any, count: int, background: int | None, unwrap: Any) -> Adapter:
-    parts = ("body", "features")  # the trunk of a feature pyramid, of SSD; after it there are several maps
+    parts = ("body", "features")  # the trunk of a feature pyramid, and of SSD; several maps follow it
     trunk = next((f"backbone.{part}" for part in parts if hasattr(network.backbone, part)), "backbone")
-    own = type(network).forward.__module__.startswith(_TORCHVISION)  # a subclass's forward may be another function
+    # the forward of a subclass may be another function
+    is_original = type(network).forward.__module__.startswith(_TORCHVISION)
     classes = coco()
     return Adapter(
         cam_layer=trunk,
         preprocessing=_PREPROCESSING,
         classes=classes if count == len(classes) else None,
         background=background,
-        unwrap=unwrap if own else None,
+        unwrap=unwrap if is_original else None,
     )
 
 
@@ -276,7 +293,7 @@ def _dense(network: nn.Module, images: Tensor | None) -> nn.Module:
 def _at_proposals(network: nn.Module, images: Tensor | None) -> nn.Module:
     if images is None:
         raise NetLensError(
-            f"{type(network).__name__} judges boxes that it finds on an image; say which: "
+            f"{type(network).__name__} scores boxes that it finds on an image; give the image: "
             "FlatModel.from_nn_Module(network, images=x), or NetLens(network, x)."
         )
     return BoxClassifier(network, proposals(network, images))

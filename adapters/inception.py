@@ -1,4 +1,4 @@
-"""GoogLeNet and Inception v3: branches that end in a concatenation."""
+"""GoogLeNet and Inception v3, whose branches end in a concatenation."""
 
 from __future__ import annotations
 

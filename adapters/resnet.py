@@ -1,4 +1,4 @@
-"""ResNet, ResNeXt and Wide ResNet, and their kin with the same trunk."""
+"""ResNet, ResNeXt, Wide ResNet and RegNet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Swin transformers (v1 and v2): window attention as layers, and maps that keep their channels last."""
+"""Swin transformers (v1 and v2): window attention in pieces, and maps with their channels last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .attention import part, product
 
 
 class _Windows(Piece):
-    """Abstract: what the window pieces know; sizes depend on the map (N, H, W, C) that they are given."""
+    """Abstract: a layer that cuts maps (N, H, W, C) into windows, or joins them. The map sets the sizes."""
 
     linear = True
 
@@ -32,13 +32,13 @@ class _Windows(Piece):
         return tuple(math.ceil(size / w) * w for size, w in zip(x.shape[1:3], self.window, strict=True))  # type: ignore[return-value]
 
     def shifts(self, x: Tensor) -> tuple[int, int]:
-        """No shift along a side that one window covers."""
+        """The shift along each side; 0 where a single window covers the side."""
         sides = zip(self.padded(x), self.window, self.shift, strict=True)
         return tuple(0 if w >= size else s for size, w, s in sides)  # type: ignore[return-value]
 
 
 class Partition(_Windows):
-    """A map (N, H, W, C), padded and shifted, as windows (N * windows, tokens, C)."""
+    """From a map (N, H, W, C) to windows (N * windows, tokens, C), padded and shifted."""
 
     def forward(self, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -52,7 +52,7 @@ class Partition(_Windows):
 
 
 class Reverse(_Windows):
-    """Windows back as a map of the shape of `x` (N, H, W, C)."""
+    """From windows back to a map of the shape of `x` (N, H, W, C)."""
 
     def forward(self, windows: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -65,7 +65,7 @@ class Reverse(_Windows):
 
 
 class Neighbors(_Windows):
-    """Scores (N * windows, heads, tokens, tokens), lowered by 100 between tokens that only the shift joined."""
+    """Scores (N * windows, heads, tokens, tokens), minus 100 between tokens that only the shift made neighbors."""
 
     def forward(self, scores: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -92,14 +92,14 @@ class WindowAttention(nn.Module):
 
     def __init__(self, source: Any, cosine: bool) -> None:
         super().__init__()
-        # the weights keep their names, and get_relative_position_bias of the source finds what it needs here
+        # the weights keep their names, because get_relative_position_bias of the source reads them here
         self._parameters, self._buffers = source._parameters, source._buffers
         self._modules.update({name: child for name, child in source._modules.items() if name != "qkv"})
         self.window_size, self.num_heads = source.window_size, source.num_heads
         qkv = source.qkv
         size = qkv.weight.shape[1]
         self.query = part(qkv.weight, qkv.bias, 0, size)
-        # v2 trains no bias for the keys, although its weights hold one
+        # v2 ignores the bias of the keys in its weights
         self.key = part(qkv.weight, None if cosine else qkv.bias, size, 2 * size)
         self.value = part(qkv.weight, qkv.bias, 2 * size, 3 * size)
         window, shift = source.window_size, source.shift_size
@@ -140,15 +140,15 @@ def window_attention_v2(module: nn.Module) -> nn.Module:
 
 
 def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Maps keep their channels last between the first and the last permutation; windows have no grid of their own."""
+    """Maps have their channels last between the first and the last permutation; windows have no grid."""
     if key in ("features.0.0", "permute", "permute.permute", "avgpool", *flat.inputs):
         return activation
-    inside = ".attn." in key and not key.endswith(".reverse")
-    return activation.permute(0, 3, 1, 2) if activation.ndim == 4 and not inside else None
+    is_window = ".attn." in key and not key.endswith(".reverse")
+    return activation.permute(0, 3, 1, 2) if activation.ndim == 4 and not is_window else None
 
 
 def _windows(flat: FlatModel, key: str) -> str | None:
-    """The layer that cuts the map into the windows of an attention map, in the same block."""
+    """The layer in the same block that cuts the map into the windows of an attention map."""
     return f"{key.rpartition('.')[0]}.partition"
 
 

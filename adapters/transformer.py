@@ -1,4 +1,4 @@
-"""`nn.TransformerEncoder` and its layers without the fused kernel, so that everything inside is a layer."""
+"""`nn.TransformerEncoder` and its layers without torch's fused kernel, so that every operation is a layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netlens.flat.adapter import rewrite
 
 
 class EncoderLayer(nn.Module):
-    """`nn.TransformerEncoderLayer` as it computes with gradients; its fused kernel differs from this in rounding."""
+    """`nn.TransformerEncoderLayer` as it computes with gradients. Its fused kernel rounds differently."""
 
     self_attn: nn.Module
     linear1: nn.Module
@@ -47,7 +47,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`nn.TransformerEncoder`, one layer after the other; where it would fill padding with zeros, it computes it."""
+    """`nn.TransformerEncoder` as a sequence of layers. It computes padding, which the fused kernel sets to zero."""
 
     def __init__(self, source: nn.TransformerEncoder) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Transformers on tokens: ViT, whose tokens are patches in rows after a class token, and MaxViT with its windows."""
+"""ViT, whose tokens are a class token and then patches in rows, and MaxViT, whose tokens lie in windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netlens.preprocessing import IMAGENET
 
 
 def _vit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Tokens (N, 1 + side^2, C), the class token left out, as maps (N, C, side, side)."""
+    """Maps (N, C, side, side) of the tokens (N, 1 + side^2, C), without the class token."""
     if key in (*flat.inputs, "conv_proj") or key.startswith("conv_proj."):
         return activation
     if activation.ndim != 3:
@@ -27,15 +27,15 @@ def vit(network: nn.Module) -> Adapter:
     size = int(network.image_size)  # type: ignore[arg-type]
     preprocessing = replace(IMAGENET, size=(size, size), resize=size if size > 224 else round(size * 256 / 224))
     blocks = len(network.encoder.layers)  # type: ignore[union-attr, arg-type]
-    # the last layer that all tokens still pass on their way to the class token
+    # behind this layer, only the class token reaches the output
     last = f"encoder.layers.encoder_layer_{blocks - 1}.ln_1"
     return Adapter(cam_layer=last, preprocessing=preprocessing, grid=_vit_grid)
 
 
 def _maxvit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """From partition to departition, activations are windows without a grid of their own."""
-    windows = "_attention." in key and not key.split("_attention.")[1].startswith("departition_op")
-    return None if windows or activation.ndim != 4 else activation
+    """Between partition and departition, activations are windows, which have no grid."""
+    is_window = "_attention." in key and not key.split("_attention.")[1].startswith("departition_op")
+    return None if is_window or activation.ndim != 4 else activation
 
 
 @register("torchvision.models.maxvit.MaxVit")

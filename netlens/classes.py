@@ -1,4 +1,4 @@
-"""The names of a network's classes, and how a person's spelling finds one."""
+"""The names of a network's classes, and the search for the class that a person means."""
 
 from __future__ import annotations
 
@@ -16,16 +16,23 @@ _SHOWN = 5
 class ClassNames(Sequence[str]):
     """The names of a network's classes, in the order of its outputs.
 
-    >>> names = ClassNames(["tench", "great grey owl", "bald eagle"])
-    >>> names[1], names.index("Great_Grey_Owl"), names.index("eagle"), names.index("2")
-    ('great grey owl', 1, 2, 2)
+    Args:
+        names: one text per class.
+
+    Raises:
+        NetLensError: a name is no text.
+
+    Example:
+        >>> names = ClassNames(["tench", "great grey owl", "bald eagle"])
+        >>> names[1], names.index("Great_Grey_Owl"), names.index("eagle"), names.index("2")
+        ('great grey owl', 1, 2, 2)
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names) if isinstance(names, Iterable) else (names,)
         wrong = next((name for name in self._names if not isinstance(name, str)), None)
         if wrong is not None:
-            raise NetLensError(f"the classes are named by a list of texts, in which {wrong!r} is none.")
+            raise NetLensError(f"classes must be a list of texts, but {wrong!r} is no text.")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -51,32 +58,38 @@ class ClassNames(Sequence[str]):
         return f"ClassNames({len(self)}: {shown}{', ...' if len(self) > _SHOWN else ''})"
 
     def index(self, name: str | SupportsIndex) -> int:  # type: ignore[override]
-        """The index of the one class that is meant.
+        """The index of the class that a person means.
 
-        An integer (also as text, or a 0-d tensor) must be in range. Text is tried as a whole name, then as whole words
-        in one, then as a part of one; case does not matter, and underscores are spaces. Raises `ClassNotFound`, or
-        `AmbiguousClass` where the first of these readings that fits at all fits several classes.
+        A text is compared with whole names first, then with whole words of names, then with parts of names. Case does
+        not matter, and underscores count as spaces.
+
+        Args:
+            name: a text; or an index as an integer, as a text or as a tensor of no dimensions.
+
+        Raises:
+            ClassNotFound: no class fits, or the index is out of range.
+            AmbiguousClass: the first of these comparisons that fits a class fits several.
         """
         if not isinstance(name, str):
             return self._checked(name)
-        wanted = _plain(name)
-        readings: tuple[Callable[[str], object], ...] = (
-            wanted.__eq__,
-            re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)").search,
-            lambda known: wanted in known,
+        text = _plain(name)
+        comparisons: tuple[Callable[[str], object], ...] = (
+            text.__eq__,
+            re.compile(rf"(?<!\w){re.escape(text)}(?!\w)").search,
+            lambda candidate: text in candidate,
         )
-        plain = [_plain(known) for known in self._names]
-        if re.fullmatch(r"[+-]?[0-9]+", wanted) and wanted not in plain:
-            return self._checked(int(wanted))
-        for fits in readings if wanted else ():
-            found = [index for index, known in enumerate(plain) if fits(known)]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise AmbiguousClass(self._several(name, found))
-        if not wanted:
+        plain_names = [_plain(candidate) for candidate in self._names]
+        if re.fullmatch(r"[+-]?[0-9]+", text) and text not in plain_names:
+            return self._checked(int(text))
+        for fits in comparisons if text else ():
+            indices = [index for index, candidate in enumerate(plain_names) if fits(candidate)]
+            if len(indices) == 1:
+                return indices[0]
+            if indices:
+                raise AmbiguousClass(self._ambiguity(name, indices))
+        if not text:
             raise ClassNotFound("the class name is empty; give a name or an index.")
-        raise ClassNotFound(f"no class is named {name!r}. Closest: {closest(wanted, plain)}.")
+        raise ClassNotFound(f"no class is named {name!r}. Closest: {closest(text, plain_names)}.")
 
     def _checked(self, number: SupportsIndex) -> int:
         try:
@@ -89,13 +102,14 @@ class ClassNames(Sequence[str]):
             raise ClassNotFound(f"class {index} is out of range; the {len(self)} classes are 0 to {len(self) - 1}.")
         return index
 
-    def _several(self, name: str, found: list[int]) -> str:
-        shown = ", ".join(f"{index} {self._names[index]!r}" for index in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return f"{name!r} fits {len(found)} classes: {shown}{more}; give a whole name or the index."
+    def _ambiguity(self, name: str, indices: list[int]) -> str:
+        shown = ", ".join(f"{index} {self._names[index]!r}" for index in indices[:_SHOWN])
+        more = f" and {len(indices) - _SHOWN} more" if len(indices) > _SHOWN else ""
+        return f"{name!r} fits {len(indices)} classes: {shown}{more}; give a whole name or the index."
 
 
 def _plain(name: str) -> str:
+    """A name in lower case, with single spaces instead of underscores and white space."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 

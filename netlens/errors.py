@@ -1,4 +1,4 @@
-"""Every error that netlens raises on purpose: one base class, messages that say what, where, and what to do."""
+"""The errors that netlens raises on purpose. A message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 
 
 class NetLensError(Exception):
-    """Base of all errors that a person can mend; the command line prints it in one line and exits with 2."""
+    """The base of all errors that a person can correct; the command line prints it in one line and exits with 2."""
 
 
 class TraceError(NetLensError):
-    """A network, or the part of it that was asked for, cannot be unrolled into layers."""
+    """A network, or a part of it, cannot be unrolled into layers."""
 
 
 class LayerNotFound(NetLensError, KeyError):
-    """A key, path, glob, type or index names no layer."""
+    """No layer has this key, path, glob, type or index."""
 
     __str__ = Exception.__str__  # KeyError would quote the message
 
 
 class RecordError(NetLensError):
-    """An activation or gradient was asked for that was not recorded, or not yet."""
+    """An activation or gradient was not recorded, or not yet."""
 
 
 class NotApplicable(NetLensError):
@@ -41,18 +41,23 @@ class WeightsError(NetLensError):
 
 
 class ClassNotFound(NetLensError):
-    """A class name or index names no class of the network."""
+    """The network has no class of this name or index."""
 
 
 class AmbiguousClass(NetLensError):
-    """A class name names several classes."""
+    """A name fits several classes."""
 
 
 class NetLensWarning(UserWarning):
-    """Something worth knowing that does not stop the work."""
+    """Something that a person may want to know, but that does not stop the work."""
 
 
-def closest(wrong: str, known: Iterable[str], n: int = 3) -> str:
-    """The `n` known names nearest to a wrong one, quoted, for the tail of an error message."""
-    matches = difflib.get_close_matches(wrong, list(known), n=n, cutoff=0.0)
+def closest(wrong: str, names: Iterable[str], n: int = 3) -> str:
+    """The `n` names that are most similar to a wrong one, quoted, for the end of an error message.
+
+    Example:
+        >>> closest("relu2", ["relu_1", "relu_2", "conv"], n=2)
+        "'relu_2', 'relu_1'"
+    """
+    matches = difflib.get_close_matches(wrong, list(names), n=n, cutoff=0.0)
     return ", ".join(repr(match) for match in matches)

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ LONGEST_NAME = 255  # bytes, on all common file systems
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file beside its place, then rename it, so that a reader meets the old one or all of the new one.
+    """Write a file, so that a reader sees the old file or the whole new one, never a part.
 
-    A link stays one, and what it leads to is renewed; what was allowed to whom stays allowed. Raises `OSError`.
+    A link stays a link, and its target is replaced. The file keeps its permissions.
+
+    Args:
+        path: the file.
+        data: its content.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     target = Path(os.path.realpath(path))
-    # a rename is only atomic within one file system
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    # the new file lies beside the old one, for a rename is atomic only within a file system
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with beside.open("xb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
         with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(target, beside)
-        beside.replace(target)
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     finally:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
     return Path(path)

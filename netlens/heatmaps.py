@@ -1,7 +1,9 @@
-"""From raw attributions to heat maps: which sign, which scale, which size. Pure functions of tensors.
+"""Heat maps of raw attributions: their sign, their scale and their size. Pure functions of tensors.
 
-Maps are (N,C,h,w) and heat maps (N,1,h,w). Everything is per sample, so that a batch equals its samples one by one.
+Maps are (N,C,h,w), and heat maps are (N,1,h,w). Each sample is treated alone, so that a batch equals its samples one by
+one.
 
+Example:
     >>> values = torch.tensor([[[[3.0, -1.0]], [[-2.0, 0.0]]]])  # one sample, two channels, 1 x 2 pixels
     >>> reduce(values, "absolute_value").tolist(), reduce(values, "all").tolist()
     ([[[[5.0, 1.0]]]], [[[[1.0, -1.0]]]])
@@ -9,6 +11,7 @@ Maps are (N,C,h,w) and heat maps (N,1,h,w). Everything is per sample, so that a 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -19,33 +22,67 @@ from torch.nn import functional as F
 from netlens.errors import NetLensError, NonFiniteError
 
 Sign = Literal["all", "positive", "negative", "absolute_value"]
+Reduction = Literal["magnitude", "signed", "cam"]
 Limits = tuple[Tensor, Tensor]
 
 
 class ResultError(NetLensError):
-    """A result, a file of one, or an option of its drawing does not fit; the message says what would."""
+    """A result, its file, or an option of its drawing is wrong; the message says what is right."""
+
+
+class HeatMapped(ABC):
+    """Abstract: what can be drawn as a heat map over an image, for N samples.
+
+    The drawings in `netlens.show` read nothing else, so that they need not know what a result is.
+    """
+
+    image: Tensor | None  # (N,C,H,W) in [0,1]: the images to draw over; None if the input is no image
+    reduction: Reduction
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def spatial(self) -> Tensor:
+        """(N,C,h,w): the values over the image, at their own resolution; `NotApplicable` if they have no place."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What made the values: the name of a method."""
+
+    @abstractmethod
+    def subject(self, sample: int) -> str:
+        """What the values of this sample explain, in a few words."""
 
 
 def choose(option: str, value: str, allowed: object) -> None:
-    """Refuse a word that is none of a `Literal`'s."""
+    """Raise `ResultError` if the value of an option is not one of the words of a `Literal`."""
     words = get_args(allowed)
     if value not in words:
         raise ResultError(f"{option} is {value!r}, but must be one of {', '.join(map(repr, words))}.")
 
 
 def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
-    """Sum (N,C,h,w) maps over their channels to (N,1,h,w), taking the sign of every channel first.
+    """(N,1,h,w): the sum of maps over their channels, of the values that have the sign.
 
-    Hence `absolute_value` is `positive` plus `negative`, and `all` is `positive` minus `negative`; a pixel whose
-    channels disagree shows in all but the last.
+    `absolute_value` is `positive` plus `negative`, and `all` is `positive` minus `negative`.
+
+    Args:
+        maps: (N,C,h,w).
+        sign: "all" sums v, "positive" max(0,v), "negative" max(0,-v) and "absolute_value" |v|.
+
+    Raises:
+        NonFiniteError: the maps hold NaN or Inf; the message names the samples.
     """
     choose("sign", sign, Sign)
     if maps.ndim != 4:
         raise ResultError(f"Maps are (N,C,h,w), not {tuple(maps.shape)}.")
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of half-precision channels overflow
-    broken = (~torch.isfinite(maps)).flatten(1).any(dim=1).nonzero().flatten().tolist()
-    if broken:
-        raise NonFiniteError(f"NaN or Inf in the attribution of sample {', '.join(map(str, broken))}.")
+    samples = (~torch.isfinite(maps)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    if samples:
+        raise NonFiniteError(f"NaN or Inf in the attribution of sample {', '.join(map(str, samples))}.")
     if sign == "positive":
         maps = maps.clamp(min=0)
     elif sign == "negative":
@@ -56,10 +93,15 @@ def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
 
 
 def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Resize (N,C,h,w) bilinearly to `size`, an int for a square or (height, width).
+    """(N,C,H,W): maps, resized bilinearly.
 
-    Corners are those of the picture, not the centers of the corner pixels (align_corners=False), so that a
-    7 x 7 map lies where its cells see; shrinking is antialiased, and the same size returns the same tensor.
+    Corners are the corners of the picture, not the centers of its corner pixels (align_corners=False), so that each
+    cell of a 7 x 7 map lies over the part of the image that it sees. Smaller maps are antialiased. Maps of the right
+    size are returned as they are.
+
+    Args:
+        maps: (N,C,h,w).
+        size: (height, width) in pixels, or one number for a square.
     """
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -72,13 +114,14 @@ def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def percentile(heat: Tensor, q: float) -> Tensor:
-    """The `q`-th percentile (0 to 100, linear between neighbors) of each sample, as (N,1,1,1).
+    """(N,1,1,1): the `q`-th percentile of each sample, from 0 to 100, linear between neighbors.
 
-    >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
-    15.0
+    Example:
+        >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
+        15.0
     """
     if not 0 <= q <= 100:
-        raise ResultError(f"A percentile lies between 0 and 100; {q} does not.")
+        raise ResultError(f"a percentile must lie between 0 and 100, not at {q}.")
     ordered = heat.flatten(1).sort(dim=1).values  # torch.quantile refuses more than 16 million values
     position = q / 100 * (ordered.shape[1] - 1)
     below = int(position)
@@ -87,66 +130,71 @@ def percentile(heat: Tensor, q: float) -> Tensor:
 
 
 def limits(heat: Tensor, q: float = 99) -> Limits:
-    """The minimum and the `q`-th percentile of each sample.
+    """The minimum and the `q`-th percentile of each sample, each (N,1,1,1).
 
-    A map that is flat up to there (one lit pixel, say) takes its maximum instead: it has no outliers, only a signal.
+    Where both are equal, as in a map with a single bright pixel, the maximum replaces the percentile: the bright pixel
+    is the signal, not an outlier.
     """
     low, high = heat.amin(dim=(1, 2, 3), keepdim=True), percentile(heat, q)
     return low, torch.where(high > low, high, heat.amax(dim=(1, 2, 3), keepdim=True))
 
 
 def bound(heat: Tensor, q: float = 99) -> Tensor:
-    """The `q`-th percentile of each sample's magnitudes, (N,1,1,1): the scale of a map whose zero means nothing."""
-    size = heat.abs()
-    high = percentile(size, q)
-    return torch.where(high > 0, high, size.amax(dim=(1, 2, 3), keepdim=True))
+    """(N,1,1,1): the `q`-th percentile of each sample's magnitudes, or the maximum where the percentile is 0."""
+    magnitudes = heat.abs()
+    high = percentile(magnitudes, q)
+    return torch.where(high > 0, high, magnitudes.amax(dim=(1, 2, 3), keepdim=True))
 
 
 def rescale(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Map [low, high] to [0, 1] and clip. A constant map becomes zeros.
+    """Map [low, high] to [0, 1] and clip: (v − low) / (high − low). A constant map becomes zeros.
 
-    >>> heat = torch.tensor([[[[2.0, 4.0, 3.0]]], [[[7.0, 7.0, 7.0]]]])
-    >>> rescale(heat, *limits(heat, 100)).flatten(1).tolist()
-    [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
+    Example:
+        >>> heat = torch.tensor([[[[2.0, 4.0, 3.0]]], [[[7.0, 7.0, 7.0]]]])
+        >>> rescale(heat, *limits(heat, 100)).flatten(1).tolist()
+        [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
     """
     span = high - low
-    # resizing a constant map leaves rounding noise, which must not be stretched into a picture
+    # a constant map that was resized has rounding noise, which must not become a picture
     noise = 16 * torch.finfo(heat.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = span <= noise
     return ((heat - low) / span.masked_fill(constant, 1)).clamp(0, 1).masked_fill(constant, 0)
 
 
 def normalize(heat: Tensor, q: float = 99) -> Tensor:
-    """Scale each sample from its minimum and `q`-th percentile to [0, 1]; q=100 is plain min-max.
+    """Scale each sample to [0, 1]: its minimum becomes 0, and its `q`-th percentile becomes 1.
 
-    >>> normalize(torch.tensor([[[[1.0, 2.0, 5.0]]]]), q=100).flatten().tolist()
-    [0.0, 0.25, 1.0]
+    Example:
+        >>> normalize(torch.tensor([[[[1.0, 2.0, 5.0]]]]), q=100).flatten().tolist()
+        [0.0, 0.25, 1.0]
     """
     return rescale(heat, *limits(heat, q))
 
 
 def rescale_signed(heat: Tensor, bound: Tensor) -> Tensor:
-    """Map [-bound, bound] to [-1, 1] and clip: zero stays zero."""
+    """Map [-bound, bound] to [-1, 1] and clip: v / bound. Zero stays zero."""
     return (heat / bound.masked_fill(bound == 0, 1)).clamp(-1, 1)
 
 
 def normalize_signed(heat: Tensor, q: float = 99) -> Tensor:
     """Scale each sample to [-1, 1] by one factor, the `q`-th percentile of its magnitudes.
 
-    >>> normalize_signed(torch.tensor([[[[-4.0, 0.0, 2.0]]]]), q=100).flatten().tolist()
-    [-1.0, 0.0, 0.5]
+    Example:
+        >>> normalize_signed(torch.tensor([[[[-4.0, 0.0, 2.0]]]]), q=100).flatten().tolist()
+        [-1.0, 0.0, 0.5]
     """
     return rescale_signed(heat, bound(heat, q))
 
 
 def part(values: Tensor, sign: Literal["positive", "negative"]) -> Tensor:
-    """One sign of (N,...) values over its largest, per sample: max(0,v)/max v, or max(0,-v)/max(-v).
+    """(N,...): the values of one sign, scaled to [0, 1] per sample: max(0,v)/max v, or max(0,-v)/max(-v).
 
-    Channels and tokens are kept; a sample without that sign becomes zeros.
+    A sample without values of that sign becomes zeros.
 
-    >>> part(torch.tensor([[4.0, -8.0, 2.0]]), "positive").tolist()
-    [[1.0, 0.0, 0.5]]
+    Example:
+        >>> part(torch.tensor([[4.0, -8.0, 2.0]]), "positive").tolist()
+        [[1.0, 0.0, 0.5]]
     """
-    kept = (values if sign == "positive" else -values).clamp(min=0)
-    top = kept.reshape(len(kept), -1).amax(dim=1).reshape(-1, *[1] * (values.ndim - 1))
-    return kept / top.masked_fill(top == 0, 1)
+    magnitudes = (values if sign == "positive" else -values).clamp(min=0)
+    largest = magnitudes.reshape(len(magnitudes), -1).amax(dim=1).reshape(-1, *[1] * (values.ndim - 1))
+    return magnitudes / largest.masked_fill(largest == 0, 1)

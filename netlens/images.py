@@ -1,7 +1,7 @@
-"""Pictures in and out: whatever a person holds as an image becomes RGB, and a tensor in [0,1] becomes a picture.
+"""Images: pictures in any form become RGB, and tensors in [0,1] become pictures.
 
-The only file that imports pyimgy, and of it only `pyimgy.core`: its torch part patches `torch.Tensor` for everyone.
-pyimgy guesses the range of an array from its largest value, so it is only ever handed 8-bit arrays.
+No other file imports pyimgy, and this one imports only `pyimgy.core`, because the torch part of pyimgy patches
+`torch.Tensor`. Pyimgy guesses the range of an array from its largest value, so it gets 8-bit arrays only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from netlens.errors import ImageError, NetLensError, NonFiniteError
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
-MAX_PIXELS = 89_478_485  # Pillow's own figure: a quarter of a gigabyte at 24 bits per pixel
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte at 24 bits per pixel
 
-_SLACK = 1e-3  # resizing and color changes overshoot [0,1] by rounding; a tenth of a gray level is none to lose
+_SLACK = 1e-3  # rounding in resizing and color changes goes beyond [0,1] by less than a tenth of a gray level
 
-# what keeps any picture in any size and in colors; Pillow also writes icons, documents and bitmaps
+# the formats that hold colors in any size; Pillow also writes icons, documents and bitmaps
 _WRITTEN = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
-# what EXIF calls orientation 2 to 8, as what undoes it
+# for each orientation of EXIF, the transposition that undoes it
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,14 +40,21 @@ _UPRIGHT = {
 
 
 def load(source: Source) -> Image.Image:
-    """Any image as a new RGB picture, upright, transparency laid on white; of an animation the first frame.
+    """A new RGB picture of an image in any form: upright, on white where it is transparent, with 8 bits per color.
 
-    `source` is a path, the bytes of a file, a PIL image, or an array: (H,W), (H,W,C) or (C,H,W) with 1, 3 or 4
-    channels, 8 or 16 bits or floats in [0,1]. 16 bits are scaled to 8, not clipped. The size is checked before anything
-    is decoded. Raises `ImageError`, or `NonFiniteError` for NaN and Inf, naming the file.
+    The size is checked before decoding. 16 bits are scaled to 8, not clipped. An animation gives its first frame.
 
-    >>> load(np.full((2, 3), 0.2)).getpixel((0, 0))
-    (51, 51, 51)
+    Args:
+        source: a path, the bytes of a file, a PIL image, or an array (H,W), (H,W,C) or (C,H,W) with 1, 3 or 4
+            channels, of 8 or 16 bits or of floats in [0,1].
+
+    Raises:
+        ImageError: the image cannot be read, or is too large; the message names the file.
+        NonFiniteError: an array holds NaN or Inf.
+
+    Example:
+        >>> load(np.full((2, 3), 0.2)).getpixel((0, 0))
+        (51, 51, 51)
     """
     if isinstance(source, Image.Image):
         return _rgb(source, getattr(source, "filename", "") or "the given image")
@@ -64,7 +71,7 @@ def _read(path: Path) -> Image.Image:
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder; give one of the files in it.")
-        if path.exists() and not path.is_file():  # a pipe or device could be read for ever
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
             raise ImageError(f"{path} is not a regular file; copy the image to one.")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -79,14 +86,14 @@ def _read(path: Path) -> Image.Image:
 
 
 def _decode(file: IO[bytes], name: str) -> Image.Image:
-    # without warnings.catch_warnings: threads that read pictures at once would leave its filters behind
+    # no warnings.catch_warnings here: threads that read pictures at the same time would mix up its filters
     try:
         image = Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has over {MAX_PIXELS:,} pixels; shrink or crop it first.") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} holds no image that Pillow knows; convert it to JPEG or PNG.") from error
-    except Exception as error:  # decoders raise whatever comes: struct.error, ValueError, SyntaxError, ...
+    except Exception as error:  # decoders raise errors of any kind: struct.error, ValueError, SyntaxError, ...
         raise ImageError(f"{name} has a damaged header ({_line(error)}); download or export it again.") from error
     with image:
         return _rgb(image, name)
@@ -100,7 +107,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         )
     if width * height == 0:
         raise ImageError(f"{name} is {width} × {height}: it has no pixels; check how it was made.")
-    if image.format == "EPS":  # decoding it would run its PostScript in Ghostscript
+    if image.format == "EPS":  # decoding would run the PostScript in Ghostscript
         raise ImageError(f"{name} is PostScript, a program rather than a picture; export it as PNG.")
     try:
         image.load()
@@ -110,20 +117,20 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         raise
     except Exception as error:  # as above
         raise ImageError(f"{name} breaks off or is damaged ({_line(error)}); download or export it again.") from error
-    rgb.info = {}  # the orientation must not be applied twice when a loaded picture is loaded again
+    rgb.info = {}  # so that loading the picture again does not apply the orientation twice
     return rgb
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(0x0112)
-    except Exception:  # a photo whose EXIF cannot be parsed is still a photo, and shown as it lies by every viewer
+    except Exception:  # every viewer shows a photo with damaged EXIF data, without an orientation
         orientation = None
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _eight_bit_modes(image: Image.Image, name: str) -> Image.Image:
-    """The modes of 16 and 32 bits scaled to 8; Pillow's own `convert` would clip them at 255."""
+    """The image with 16 or 32 bits scaled to 8. Pillow's own `convert` would clip them at 255."""
     if not image.mode.startswith(("I", "F")):
         return image
     from pyimgy.core import convert_image
@@ -131,7 +138,7 @@ def _eight_bit_modes(image: Image.Image, name: str) -> Image.Image:
     values = convert_image(image, to_type=np.ndarray)
     if image.mode == "I":
         low, high = int(values.min()), int(values.max())
-        # what PNG and PGM store in 16 bits, Pillow may hold in 32; elsewhere 0..255 could mean 8 bits as well
+        # Pillow may hold the 16 bits of a PNG or PGM in 32; in other files 0..255 could also be 8 bits
         if low < 0 or high > 65535 or (0 < high < 256 and image.format not in ("PNG", "PPM")):
             raise ImageError(f"{name} holds 32-bit integers from {low} to {high}, of unknown white; save it in 8 bits.")
         values = values.astype(np.uint16)
@@ -151,10 +158,18 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def from_array(array: np.ndarray) -> Image.Image:
-    """An array as a picture: (H,W), (H,W,C) or (C,H,W); 1, 3 or 4 channels become modes L, RGB and RGBA.
+    """A picture of an array; 1, 3 or 4 channels become the modes L, RGB and RGBA.
 
-    >>> from_array(np.zeros((3, 5, 7), dtype=np.uint8)).size
-    (7, 5)
+    Args:
+        array: (H,W), (H,W,C) or (C,H,W), of 8 or 16 bits or of floats in [0,1].
+
+    Raises:
+        ImageError: the shape or the values do not fit.
+        NonFiniteError: the array holds NaN or Inf.
+
+    Example:
+        >>> from_array(np.zeros((3, 5, 7), dtype=np.uint8)).size
+        (7, 5)
     """
     if array.ndim not in (2, 3) or array.size == 0:
         raise ImageError(f"an array of shape {array.shape} is not an image; give (H,W), (H,W,C) or (C,H,W).")
@@ -195,16 +210,24 @@ def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
 def _to_pil(array: np.ndarray) -> Image.Image:
     from pyimgy.core import convert_image
 
-    # Pillow wants a single channel without its axis
+    # Pillow has no axis for a single channel
     return convert_image(np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array), to_type=Image.Image)
 
 
 def to_array(image: Tensor) -> np.ndarray:
-    """A tensor (C,H,W) in [0,1], or of uint8, as a uint8 array (H,W,C), rounded; C is 1, 3 or 4.
+    """A uint8 array (H,W,C) of a tensor, rounded.
 
-    >>> import torch
-    >>> to_array(torch.tensor([[[0.0, 0.5, 1.0]]])).ravel().tolist()
-    [0, 128, 255]
+    Args:
+        image: (C,H,W) in [0,1] or of uint8, with C = 1, 3 or 4.
+
+    Raises:
+        ImageError: the shape or the values do not fit.
+        NonFiniteError: the tensor holds NaN or Inf.
+
+    Example:
+        >>> import torch
+        >>> to_array(torch.tensor([[[0.0, 0.5, 1.0]]])).ravel().tolist()
+        [0, 128, 255]
     """
     if image.ndim != 3 or image.shape[0] not in (1, 3, 4) or image.numel() == 0:
         raise ImageError(f"a tensor of shape {tuple(image.shape)} is not one image (C,H,W) with 1, 3 or 4 channels.")
@@ -215,21 +238,31 @@ def to_array(image: Tensor) -> np.ndarray:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """A tensor (C,H,W) in [0,1], or of uint8, as a picture of mode L, RGB or RGBA."""
+    """A picture of mode L, RGB or RGBA of a tensor (C,H,W) in [0,1] or of uint8."""
     return _to_pil(to_array(image))
 
 
 def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str]) -> Path:
-    """Write a picture in the format of the path's suffix; a reader sees the old file or the whole new one, never half.
+    """Write a picture, whole or not at all.
 
-    What a format cannot hold is flattened: transparency on white, 16 bits to 8.
+    If the format has no transparency, the picture is laid on white; 16 bits are scaled to 8.
+
+    Args:
+        image: a PIL image, an array as for `from_array`, or a tensor as for `to_pil`.
+        path: the file; its suffix chooses the format.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImageError: the suffix is unknown, or the file cannot be written.
     """
     path, file_format = Path(path), format_of(path)
     if isinstance(image, Tensor):
         image = to_pil(image)
     elif isinstance(image, np.ndarray):
         image = from_array(image)
-    image = _upright(image)  # what is written says no more how it was held
+    image = _upright(image)  # the written file has no orientation
     if image.mode not in ("L", "RGB") and not (image.mode in ("LA", "RGBA") and file_format in ("PNG", "WEBP", "TIFF")):
         image = load(image)
     encoded = io.BytesIO()
@@ -245,7 +278,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that the path's suffix stands for, if pictures can be written in it."""
+    """Pillow's name of the format of a path's suffix. Raises `ImageError` if netlens does not write this format."""
     file_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if file_format not in _WRITTEN:
         raise ImageError(f"{path} has no suffix of an image format that can be written; use .png, .jpg or .webp.")
@@ -253,6 +286,6 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """An error of another library in one short line."""
+    """The message of another library's error, in one short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())[:120]

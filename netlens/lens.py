@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, overload
@@ -13,43 +12,55 @@ import torch
 from torch import Tensor, nn
 
 from netlens import objectives
-from netlens.attribution import METHODS, Attribution, Method, together
+from netlens.attribution import Attribution, Method, together
 from netlens.attribution.batch import output_of, owned
-from netlens.attribution.method import check_matches, configured, picture
+from netlens.attribution.method import configured, picture
 from netlens.classes import ClassNames
-from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, closest
+from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
 from netlens.flat import FlatModel
-from netlens.flat.adapter import adapter_of
-from netlens.flat.intake import channels_of, weight_of
-from netlens.flat.twin import unwrapped
+from netlens.inputs import Input
+from netlens.methods import Methods
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of, plain
-from netlens.predictions import Prediction, Predictions, Reading, read
-from netlens.preprocessing import Preprocessing, as_batch
+from netlens.objectives.regions import Region
+from netlens.predictions import Prediction, Predictions, Scores, scores_of
+from netlens.preprocessing import Preprocessing
 
 
-class NetLens:
+class NetLens(Methods):
     """Explains what a network sees in an image, or in each image of a batch.
 
-    network: a `FlatModel`, or any module, which is then flattened (and never changed).
-    x: a PIL image, a path, bytes, an array, or a list of these, which are preprocessed as the network expects; or a
-    float tensor (C, H, W) or (N, C, H, W), which is taken as already preprocessed.
-    target: the class to explain by index or name, or one for each image; None explains what the network predicts. Of
-    maps of scores (segmentation) it is explained over where the network predicts it, of boxes in its surest one.
-    Several for one image explain each of them, as a batch in which methods that perturb the image do so once for all.
-    preprocessing, classes: for a module that netlens does not know; by default its adapter's.
-    precision: "bf16" rounds products to bfloat16: faster where the processor knows it, less exact (docs/speed.md).
+    Every registered method is a method here: `lens.grad_cam(layer="layer3")`, `lens.saliency(wrt="layer2")`, ...
+    Each takes its own options, an `objective` and a layer `wrt`, all by keyword. `dir(lens)` lists the methods.
 
-    Every registered method is a method here, with its own options, and `objective` and `wrt` besides:
-    `lens.grad_cam(layer="layer3")`, `lens.saliency(wrt="layer2")`, ... `dir(lens)` lists them.
+    Args:
+        network: a `FlatModel`, or any module. A module is flattened, and never changed.
+        x: a PIL image, a path, bytes, an array, a uint8 tensor, or a list of these: netlens preprocesses them as the
+            network expects. Or a float tensor (C, H, W) or (N, C, H, W): netlens takes it as preprocessed already.
+        target: the class to explain, by index or name; a list has one class per image. A list of several classes for
+            a single image explains each of them; methods that perturb the image then run once for all classes. None
+            explains the class that the network predicts. For maps of scores (segmentation) the objective is the mean
+            score over the positions at which the network predicts the class; for boxes (detection) it is the score of
+            the box with the highest score.
+        preprocessing: how the network wants its images; None for what its adapter says.
+        classes: the names of the network's classes; None for what its adapter says.
+        precision: "bf16" computes products in bfloat16, which is faster on some processors and less exact (see
+            docs/speed.md); None computes in the network's own type.
 
-    >>> from netlens.zoo import open_network
-    >>> from netlens.world.scene import scene
-    >>> lens = NetLens(open_network(), scene(0, label=3).image)
-    >>> lens.predictions(k=1)[0][0].name
-    'striped square'
-    >>> lens.grad_cam().heatmap().shape
-    torch.Size([1, 1, 128, 128])
+    Raises:
+        ImageError: an image cannot be read, or has the wrong number of channels.
+        ClassNotFound: the network has no such class.
+        NetLensError: the input does not fit the network, or the class names do not fit its output.
+        NonFiniteError: the input or the output holds NaN or Inf.
+
+    Example:
+        >>> from netlens.zoo import open_network
+        >>> from netlens.world.scene import scene
+        >>> lens = NetLens(open_network(), scene(0, label=3).image)
+        >>> lens.predictions(k=1)[0][0].name
+        'striped square'
+        >>> lens.grad_cam().heatmap().shape
+        torch.Size([1, 1, 128, 128])
     """
 
     def __init__(
@@ -63,60 +74,61 @@ class NetLens:
         precision: Literal["bf16"] | None = None,
     ) -> None:
         if precision not in (None, "bf16"):
-            raise NetLensError(f"precision is None (the network's own) or 'bf16', not {precision!r}.")
+            raise NetLensError(f"precision must be 'bf16' or None (the network's own type), not {precision!r}.")
         self.precision = precision
-        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
-            raise NetLensError(f"preprocessing is a Preprocessing, not a {type(preprocessing).__name__}.")
-        self.flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
-        self.x = self._batch(x)
-        check_matches(self.flat, self.x)
-        several = plain(target)
-        self.copies = len(self.x) == 1 and isinstance(several, (list, tuple)) and len(several) > 1
-        self.reading = self._read()
-        if self.copies:  # views of the one image, by which methods know that what they run serves all targets
-            self.x = self.x.expand(len(several), *self.x.shape[1:])
-            self.reading = self.reading.repeated(len(several))
+        fitted = Input.of(network, x, preprocessing, classes)
+        self.flat, self.x = fitted.flat, fitted.batch
+        targets = plain(target)
+        self.copies = len(self.x) == 1 and isinstance(targets, (list, tuple)) and len(targets) > 1
+        self.scores = self._scores()
+        if self.copies:  # views of the one image: by them, methods see that one run serves all targets
+            self.x = self.x.expand(len(targets), *self.x.shape[1:])
+            self.scores = self.scores.repeated(len(targets))
         if self.logits.isnan().any():
             raise NonFiniteError(
-                f"the output of {self.flat.name} holds NaN; check its weights, and the scale of the input."
+                f"the output of {self.flat.name} holds NaN; check the weights and the scale of the input."
             )
         if self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
             raise NetLensError(
-                f"{len(self.flat.classes)} class names were given for the {self.logits.shape[1]} classes of "
-                f"{self.flat.name}; give one for each."
+                f"{self.flat.name} has {self.logits.shape[1]} classes, but classes has {len(self.flat.classes)} names; "
+                "give one name for each class."
             )
         self.targets = self._targets(target)
         self.objective = self._objective()
 
     @property
     def logits(self) -> Tensor:
-        """(N, classes): the scores before the softmax; of maps their mean over positions, of boxes the highest."""
-        return self.reading.logits
+        """(N, classes): the scores before the softmax; the mean over the positions of maps, the highest of boxes."""
+        return self.scores.logits
 
     @property
     def image(self) -> Tensor | None:
-        """(N, C, H, W) in [0, 1]: the images as the network sees them; None where the input is no image."""
+        """(N, C, H, W) in [0, 1]: the images as the network sees them; None if the input is no image."""
         return picture(self.flat, self.x)
 
     def predictions(self, k: int = 5) -> Predictions:
-        """The k most probable classes of each image; for a network with one logit, its sigmoid.
+        """The k most probable classes of each image, most probable first.
 
-        Of maps of scores it is the mean over positions, the share of the image; of boxes the highest score.
+        The probability is the softmax of the logits, or the sigmoid of a single logit. For maps of scores it is the
+        mean over positions; for boxes it is the highest score of all boxes.
+
+        Args:
+            k: how many classes, at least 1.
         """
         if not isinstance(k, int) or k < 1:
-            raise NetLensError(f"k is how many classes are shown, 1 or more, not {k!r}.")
-        scores = self.reading.probabilities
-        top = scores.topk(min(k, scores.shape[1]), dim=1)
+            raise NetLensError(f"k must be a whole number of at least 1, not {k!r}.")
+        probabilities = self.scores.probabilities
+        top = probabilities.topk(min(k, probabilities.shape[1]), dim=1)
         return Predictions(
             [
                 Prediction(c, self.name_of(c), p, float(self.logits[i, c]))
                 for p, c in zip(top.values[i].tolist(), top.indices[i].tolist(), strict=True)
             ]
-            for i in range(len(scores))
+            for i in range(len(probabilities))
         )
 
     def name_of(self, index: int) -> str:
-        """The name of a class, or `class 7` where the network's classes have no names."""
+        """The name of a class, or `class 7` if the network's classes have no names."""
         names = self.flat.classes
         return names[index] if names is not None and index < len(names) else f"class {index}"
 
@@ -139,32 +151,48 @@ class NetLens:
     def attribute(
         self, method: Any, objective: Objective | None = None, wrt: str = "input", **options: Any
     ) -> Attribution | list[Attribution]:
-        """Explain by a method, given as an instance, a class, a name, or a list of them, which share what they can.
+        """Explain by one method, or by several.
 
-        objective: what to explain; by default the logit of the target. wrt: the input, or a layer. options: the
-        method's own, unless an instance was given.
+        Args:
+            method: an instance of a method, its class or its name; or a list of these. The methods of a list share
+                the runs of the network that they have in common.
+            objective: what to explain; None for the score of the target.
+            wrt: the input, or the layer whose contributions are wanted.
+            options: the options of the method. An instance has its own, and takes none here.
+
+        Returns:
+            The attribution; a list of attributions for a list of methods.
+
+        Raises:
+            NotApplicable: the method has no meaning for this network or layer.
+            NonFiniteError: NaN or Inf arises on the way; the message names the layer and the sample.
         """
-        asked = self.objective if objective is None else objective
+        explained = self.objective if objective is None else objective
         if not isinstance(method, (list, tuple)):
-            return self._explained(configured(method, options), self.x, asked, wrt)
-        methods = [configured(one, options) for one in method]
-        with self._rounding(), together(methods, self.flat, self.x, asked, wrt) as x:
-            return [self._explained(one, x, asked, wrt) for one in methods]
+            return self._explained(configured(method, options), self.x, explained, wrt)
+        methods = [configured(each, options) for each in method]
+        with self._rounding(), together(methods, self.flat, self.x, explained, wrt) as x:
+            return [self._explained(each, x, explained, wrt) for each in methods]
 
     def _explained(self, method: Method, x: Tensor, objective: Objective, wrt: str) -> Attribution:
         with self._rounding():
-            found = method(self.flat, x, objective, wrt)
+            attribution = method(self.flat, x, objective, wrt)
         if self.precision is None:
-            return found
-        maps = None if found.maps is None else found.maps.to(x.dtype)
-        marked = replace(found.provenance, precision=self.precision)
-        return replace(found, values=found.values.to(x.dtype), maps=maps, provenance=marked)
+            return attribution
+        maps = None if attribution.maps is None else attribution.maps.to(x.dtype)
+        provenance = replace(attribution.provenance, precision=self.precision)
+        return replace(attribution, values=attribution.values.to(x.dtype), maps=maps, provenance=provenance)
 
     def _rounding(self) -> AbstractContextManager[object]:
         return nullcontext() if self.precision is None else torch.autocast(self.x.device.type, torch.bfloat16)
 
     def show(self, *methods: Method | type[Method] | str, **look: Any) -> Any:
-        """A panel that compares methods (by default a choice of them) side by side."""
+        """Draw the attributions of several methods side by side.
+
+        Args:
+            methods: the methods; by default saliency, integrated gradients, Grad-CAM and occlusion.
+            look: the options of `netlens.show.panel`.
+        """
         from netlens.show import panel
 
         chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
@@ -176,113 +204,51 @@ class NetLens:
         """Explain by `InputGradient`; by `GuidedBackprop` where it is guided."""
         return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
-    def __getattr__(self, name: str) -> Callable[..., Attribution]:
-        if name.startswith("_") or name not in METHODS:
-            raise AttributeError(f"NetLens has no attribute or method {name!r}. Closest: {closest(name, METHODS)}.")
-        method = METHODS[name]
-
-        def explain(*, objective: Objective | None = None, wrt: str = "input", **options: Any) -> Attribution:
-            return self.attribute(configured(method, options), objective, wrt)
-
-        explain.__name__ = explain.__qualname__ = name
-        explain.__doc__ = method.__doc__
-        explain.__signature__ = _signature(method)  # type: ignore[attr-defined]
-        return explain
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *METHODS]
-
     def __repr__(self) -> str:
         explained = ", ".join(self.name_of(target) for target in self.targets)
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
 
-    def _batch(self, x: Any) -> Tensor:
-        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
-            return x.detach()
-        return _as_input(x, self.flat, self.flat.adapter.preprocessing, channels_of(self.flat))
-
-    def _read(self) -> Reading:
-        """What the network says, in one forward without gradients."""
+    def _scores(self) -> Scores:
+        """The scores of the images, from one forward pass without gradients."""
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return read(self.flat, output_of(self.flat, owned(self.x)))
+                return scores_of(self.flat, output_of(self.flat, owned(self.x)))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
-            usual = self.flat.adapter.preprocessing.size
-            hint = "" if usual is None else f" (usual: {usual[0]}x{usual[1]})"
-            why = str(error).split("\n")[0]
+            size = self.flat.adapter.preprocessing.size
+            hint = "" if size is None else f" (the usual size is {size[0]}x{size[1]})"
+            reason = str(error).split("\n")[0]
             raise NetLensError(
-                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: {why}"
+                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: {reason}"
             ) from error
 
     def _targets(self, target: Any) -> tuple[int, ...]:
+        """The class to explain in each sample, by index."""
         n, count = self.logits.shape
         if target is None:
-            return self.reading.target
+            return self.scores.target
         targets = classes_of(list(target) if isinstance(target, tuple) else target, self.flat, n)
         check_known(targets, self.flat, count)
-        for i, (asked, usual) in enumerate(zip(targets, self.reading.target, strict=True)):
-            if not self.reading.predicted[i, asked] and count > 1 and not self.copies:
-                which = f"image {i}: " if n > 1 else ""
+        for i, (chosen, predicted) in enumerate(zip(targets, self.scores.target, strict=True)):
+            if not self.scores.predicted[i, chosen] and count > 1 and not self.copies:
+                image = f"image {i}: " if n > 1 else ""
                 warnings.warn(
-                    f"{which}explaining {self.name_of(asked)!r} ({asked}), which {self.flat.name} does not predict; "
-                    f"its prediction is {self.name_of(usual)!r} ({usual}).",
+                    f"{image}explaining {self.name_of(chosen)!r} ({chosen}), which {self.flat.name} does not predict; "
+                    f"its prediction is {self.name_of(predicted)!r} ({predicted}).",
                     NetLensWarning,
                     stacklevel=3,
                 )
         return targets
 
     def _objective(self) -> Objective:
-        """The score of the target: of the image, over where it is predicted, or of the surest box."""
+        """The score of the target: of the image, over the positions at which it is predicted, or of its best box."""
         target = list(self.targets) if len(self.targets) > 1 else self.targets[0]
-        if self.reading.boxes:
+        if self.scores.boxes:
             return objectives.box(target).settled(self.flat, self.x)
-        positions = self.reading.positions
+        positions = self.scores.positions
         if positions is None:
             return objectives.logit(target)
         where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
-        where |= ~where.flatten(1).any(1)[:, None, None]  # predicted nowhere: asked for over the whole image
-        return objectives.Region(target, weights=where)
-
-
-def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:
-    """The network unrolled, with the images at hand where it is to look at what it finds on them."""
-    if not isinstance(network, nn.Module) or isinstance(network, FlatModel):
-        return FlatModel.from_nn_Module(network)
-    adapter = adapter_of(unwrapped(network))
-    if adapter.unwrap is None:
-        return FlatModel.from_nn_Module(network)
-    images = _as_input(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
-    return FlatModel.from_nn_Module(network, images=images)
-
-
-def _as_input(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
-    """The images as a batch that the network takes; a float tensor is taken as it is."""
-    batch = as_batch(x, preprocessing, channels)
-    if isinstance(x, Tensor) and x.is_floating_point():
-        return batch.detach()
-    weights = weight_of(network, batch)
-    return batch.to(device=weights.device, dtype=weights.dtype)
-
-
-def _with_knowledge(
-    flat: FlatModel, preprocessing: Preprocessing | None, classes: ClassNames | Sequence[str] | None
-) -> FlatModel:
-    known = flat.adapter.preprocessing if preprocessing is None else preprocessing
-    if preprocessing is None and channels_of(flat) == 1 and len(known.mean) == 3:
-        # what is known of the family was learned on color; in gray it is the average of that
-        known = replace(known, mean=(sum(known.mean) / 3,), std=(sum(known.std) / 3,))
-    names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
-    adapter = None if known is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=known)
-    return flat.knowing(adapter, names)
-
-
-def _signature(method: type[Method]) -> inspect.Signature:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [p.replace(kind=keyword) for p in inspect.signature(method).parameters.values()]
-    shared = [
-        inspect.Parameter("objective", keyword, default=None, annotation="Objective | None"),
-        inspect.Parameter("wrt", keyword, default="input", annotation="str"),
-    ]
-    return inspect.Signature([*own, *shared], return_annotation=Attribution)
+        where |= ~where.flatten(1).any(1)[:, None, None]  # a class that is predicted nowhere: the whole image
+        return Region(target, weights=where)

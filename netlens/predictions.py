@@ -1,4 +1,4 @@
-"""What a network says about images: the classes that it predicts, whether for an image, a region or a box."""
+"""What a network predicts: scores of classes for each image, from scores of images, of positions or of boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from netlens.objectives.regions import predicted_map
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class with its probability (after the softmax) and its logit."""
+    """A class that a network predicts.
+
+    Args:
+        index: the index of the class.
+        name: the name of the class.
+        probability: from 0 to 1, after the softmax.
+        logit: the score before the softmax.
+    """
 
     index: int
     name: str
@@ -29,7 +36,7 @@ class Prediction:
 
 
 class Predictions(Sequence[list[Prediction]]):
-    """The most probable classes of each image, most probable first; prints as a table."""
+    """The most probable classes of each image, most probable first. It prints as a table."""
 
     def __init__(self, rows: Iterable[list[Prediction]]) -> None:
         self._rows = list(rows)
@@ -46,13 +53,16 @@ class Predictions(Sequence[list[Prediction]]):
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """An output as scores of classes.
+class Scores:
+    """The output of a network as one score per image and class.
 
-    logits: (N, classes), of maps the mean over positions, of boxes the highest. probabilities: (N, classes), of maps
-    the mean over positions, of boxes the highest. target: (N,) the class to explain when nobody names one. predicted:
-    (N, classes), whether a class is the prediction for the image, at some position, or for some box. positions: the
-    class at each position (N, h, w), where the output is maps. boxes: whether it is boxes.
+    Args:
+        logits: (N, classes), before the softmax; the mean over the positions of maps, the highest of boxes.
+        probabilities: (N, classes), after the softmax; the mean over the positions of maps, the highest of boxes.
+        target: (N,), the class to explain if nobody names one.
+        predicted: (N, classes), whether the network predicts the class: for the image, a position or a box.
+        positions: (N, h, w), the class at each position, if the output is maps.
+        boxes: whether the output is boxes.
     """
 
     logits: Tensor
@@ -62,35 +72,33 @@ class Reading:
     positions: Tensor | None = None
     boxes: bool = False
 
-    def repeated(self, n: int) -> Reading:
-        """The same of n copies of the one image that it is of."""
+    def repeated(self, n: int) -> Scores:
+        """The scores of n copies of the one image that these scores are of."""
         positions = None if self.positions is None else self.positions.expand(n, -1, -1)
-        scores = (value.expand(n, -1) for value in (self.logits, self.probabilities, self.predicted))
-        logits, probabilities, predicted = scores
-        return Reading(logits, probabilities, self.target * n, predicted, positions, self.boxes)
+        by_class = (self.logits, self.probabilities, self.predicted)
+        logits, probabilities, predicted = (value.expand(n, -1) for value in by_class)
+        return Scores(logits, probabilities, self.target * n, predicted, positions, self.boxes)
 
 
-def read(flat: FlatModel, output: Any) -> Reading:
-    """What the network's output (in its own structure) says about each image.
+def scores_of(flat: FlatModel, output: Any) -> Scores:
+    """The scores of each image, from the network's output in its own structure.
 
-    Of maps the target is the class of the most positions, of boxes that of the highest score; the background only
-    where nothing else is predicted.
+    The target of an image is the class with the highest score; of maps the class of the most positions, of boxes the
+    class of the box with the highest score. The background is the target only if nothing else is predicted.
     """
     background = flat.adapter.background
     if isinstance(output, Detections):
-        best = output.scores.amax(1)
-        predicted = _marked(output.scores.argmax(2), best.shape[1])
-        return Reading(output.logits.amax(1), best, _largest(_without(best, background)), predicted, boxes=True)
+        highest = output.scores.amax(1)
+        predicted = _marked(output.scores.argmax(2), highest.shape[1])
+        return Scores(output.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True)
     scores = flat.logits(output)
-    wide = scores.to(widest(scores.device))
-    probabilities = wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(1)
+    precise = scores.to(widest(scores.device))
+    probabilities = precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
     if scores.ndim == 2:
-        return Reading(
-            scores, probabilities, _largest(scores), _marked(scores.argmax(1, keepdim=True), scores.shape[1])
-        )
-    flattened = predicted_map(scores.flatten(2))
-    counts = torch.stack([(flattened == c).sum(1) for c in range(scores.shape[1])], 1)
-    return Reading(
+        return Scores(scores, probabilities, _largest(scores), _marked(scores.argmax(1, keepdim=True), scores.shape[1]))
+    by_position = predicted_map(scores.flatten(2))
+    counts = torch.stack([(by_position == c).sum(1) for c in range(scores.shape[1])], 1)
+    return Scores(
         scores.flatten(2).mean(2),
         probabilities.flatten(2).mean(2),
         _largest(_without(counts, background)),
@@ -100,7 +108,7 @@ def read(flat: FlatModel, output: Any) -> Reading:
 
 
 def _without(amounts: Tensor, background: int | None) -> Tensor:
-    """The amounts (N, classes) with nothing for the background in rows that have another class."""
+    """The amounts (N, classes), with 0 for the background in each row that has another class."""
     if background is None:
         return amounts
     others = amounts.clone()
@@ -109,9 +117,10 @@ def _without(amounts: Tensor, background: int | None) -> Tensor:
 
 
 def _largest(amounts: Tensor) -> tuple[int, ...]:
+    """(N,): the class with the largest amount in each row."""
     return tuple(amounts.argmax(1).tolist())
 
 
 def _marked(classes: Tensor, count: int) -> Tensor:
-    """(N, count): whether a class is among each row of (N, k) classes."""
+    """(N, count): whether each class is in the row of `classes` (N, k)."""
     return torch.zeros(len(classes), count, dtype=torch.bool, device=classes.device).scatter(1, classes, True)

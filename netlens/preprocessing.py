@@ -1,4 +1,4 @@
-"""From pictures to the numbers that a network was trained on, and back: resize, crop, normalize."""
+"""Preprocessing: from pictures to the numbers that a network was trained on, and back."""
 
 from __future__ import annotations
 
@@ -23,16 +23,26 @@ _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos",
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants its pictures to be; called with pictures, it returns a batch (N,C,H,W) in float32.
+    """Makes batches of pictures as a network wants them: resized, cropped and normalized.
 
-    `resize` scales the shorter side to an int, or both to (height, width); `size` is the central crop (height, width),
-    padded with black where the picture is smaller; None takes the whole picture. Values are then `(x - mean) / std` of
-    x in [0,1]. One mean makes a grayscale batch. Bit for bit what torchvision's `ImageClassification` computes of a PIL
-    image.
+    Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same
+    bits as torchvision's `ImageClassification` does for a PIL image.
 
-    >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
-    tensor([[[[1., 1.],
-              [1., 1.]]]])
+    Args:
+        size: (height, width) of the central crop in pixels, with black where the picture is smaller; None for the
+            whole picture.
+        resize: the length of the shorter side in pixels, or (height, width); None for no resizing.
+        mean: one number per channel: three for color, one for grayscale.
+        std: one number above 0 per channel.
+        interpolation: "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box" or "hamming".
+
+    Raises:
+        ImageError: an option is out of bounds.
+
+    Example:
+        >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
     """
 
     size: tuple[int, int] | None
@@ -44,14 +54,14 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if not _are_numbers(self.mean) or not _are_numbers(self.std):
             raise ImageError(
-                f"mean {self.mean!r} and std {self.std!r} are a finite number for each channel, as (0.5,)."
+                f"mean and std must be one finite number per channel, such as (0.5,), not {self.mean!r}, {self.std!r}."
             )
         if self.size is not None and not isinstance(self.size, tuple):
-            raise ImageError(f"size is (height, width) or None, not {self.size!r}.")
+            raise ImageError(f"size must be (height, width) or None, not {self.size!r}.")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ImageError(f"mean and std have {len(self.mean)} and {len(self.std)} values; give 1 or 3 of each.")
         if not all(std > 0 for std in self.std):
-            raise ImageError(f"std is {self.std}; each must be above 0.")
+            raise ImageError(f"std must be above 0 for each channel, not {self.std}.")
         if self.interpolation not in _INTERPOLATIONS:
             raise ImageError(
                 f"interpolation {self.interpolation!r} is unknown; use one of {', '.join(_INTERPOLATIONS)}."
@@ -61,12 +71,12 @@ class Preprocessing:
         whole = all(isinstance(side, int | np.integer) and side >= 1 for side in sides)
         if not whole or any(len(pair) != 2 for pair in pairs):
             raise ImageError(
-                f"size {self.size} or resize {self.resize} is not a (height, width) of at least one pixel."
+                f"size and resize must be (height, width) of at least one pixel, not {self.size} and {self.resize}."
             )
 
     @classmethod
     def from_transforms(cls, transforms: Any) -> Preprocessing:
-        """That of a torchvision preset, `weights.transforms()`; one for segmentation gets a square crop."""
+        """The preprocessing of a preset of torchvision, `weights.transforms()`, with a square crop for segmentation."""
         try:
             resize = tuple(transforms.resize_size)
             crop = tuple(getattr(transforms, "crop_size", resize))
@@ -85,28 +95,35 @@ class Preprocessing:
         )
 
     def __call__(self, image: Any) -> Tensor:
-        """One picture, or a list or tuple of them, of any kind that `images.load` takes, as (N,C,H,W)."""
+        """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.
+
+        Args:
+            image: any form that `images.load` takes.
+
+        Raises:
+            ImageError: a picture cannot be read, or the pictures have different sizes after preprocessing.
+        """
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
             raise ImageError("an empty list holds no image; give at least one.")
-        ready = [self._one(images.load(picture)) for picture in pictures]
-        if len(shapes := {tuple(one.shape[1:]) for one in ready}) > 1:
+        tensors = [self._tensor(images.load(picture)) for picture in pictures]
+        if len(shapes := {tuple(tensor.shape[1:]) for tensor in tensors}) > 1:
             raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
-        return torch.stack(ready)
+        return torch.stack(tensors)
 
     def in_gray(self) -> Preprocessing:
-        """The same for a network of one channel, which sees pictures in gray."""
+        """The same preprocessing for a network of one channel, with the average mean and std of the colors."""
         return replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
 
     def normalize(self, x: Tensor) -> Tensor:
-        """(..., C, H, W) in [0,1] to the network's units."""
+        """(..., C, H, W): a picture in [0,1], in the network's units: (x − mean) / std."""
         return (x - _column(self.mean, x)) / _column(self.std, x)
 
     def denormalize(self, x: Tensor) -> Tensor:
-        """The inverse of `normalize`, clipped to [0,1]; shows a batch as the pictures it came from."""
+        """(..., C, H, W): the inverse of `normalize`, clipped to [0,1], which turns a batch into pictures."""
         return (x * _column(self.std, x) + _column(self.mean, x)).clamp(0, 1)
 
-    def _one(self, picture: Image.Image) -> Tensor:
+    def _tensor(self, picture: Image.Image) -> Tensor:
         if len(self.mean) == 1:
             picture = picture.convert("L")
         picture = self._crop(self._resize(picture))
@@ -132,46 +149,55 @@ class Preprocessing:
     def _crop(self, picture: Image.Image) -> Image.Image:
         if self.size is None:
             return picture
-        top, left = (_start(have, want) for have, want in zip(reversed(picture.size), self.size, strict=True))
+        top, left = (_start(length, crop) for length, crop in zip(reversed(picture.size), self.size, strict=True))
         return picture.crop((left, top, left + self.size[1], top + self.size[0]))
 
 
 def _are_numbers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(isinstance(one, Real) and math.isfinite(one) for one in values)
+    return isinstance(values, Sequence) and all(isinstance(value, Real) and math.isfinite(value) for value in values)
 
 
-def _start(have: int, want: int) -> int:
-    """Where a central crop starts; negative where it pads. Rounded as torchvision does, halves to even."""
-    return -((want - have) // 2) if want > have else round((have - want) / 2)
+def _start(length: int, crop: int) -> int:
+    """The start of a central crop; negative if it pads. It rounds as torchvision does, halves to even."""
+    return -((crop - length) // 2) if crop > length else round((length - crop) / 2)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    # either would broadcast or round to a silently wrong result
+    # an integer would round and a wrong shape would broadcast, without an error
     if not like.is_floating_point() or like.ndim < 3 or like.shape[-3] != len(values):
         raise ImageError(f"expected floats (..., {len(values)}, H, W), found {like.dtype} {tuple(like.shape)}.")
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
 
 
 IMAGENET = Preprocessing(size=(224, 224), resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""The usual one of ImageNet classifiers."""
+"""The usual preprocessing of ImageNet classifiers."""
 
 
 def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None = None) -> Tensor:
-    """Anything that stands for images as a batch (N,C,H,W) that a network takes.
+    """A batch (N,C,H,W) of images in any form.
 
-    A float tensor (C,H,W) or (N,C,H,W) is taken as preprocessed already. All else is a picture and is preprocessed: a
-    uint8 tensor of these shapes, a path, bytes, a PIL image, an array (a 4-d one is a batch); and so is each item of a
-    list or tuple. `channels` is how many the network takes, by default those of `preprocessing`, which may be None
-    where only tensors come. Raises `ImageError`, and `NonFiniteError` with the index of the sample.
+    Args:
+        x: a float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
+            uint8 tensor of these shapes, a path, bytes, a PIL image, an array (four dimensions are a batch), or a list
+            or tuple of any of these.
+        preprocessing: how the network wants its pictures; None is enough for float tensors.
+        channels: the number of channels that the network takes; None for that of `preprocessing`.
 
-    >>> as_batch(torch.zeros(3, 8, 8), None).shape
-    torch.Size([1, 3, 8, 8])
+    Raises:
+        ImageError: a picture cannot be read, has the wrong number of channels, or has another shape than the others.
+        NonFiniteError: a tensor holds NaN or Inf; the message names the sample.
+
+    Example:
+        >>> as_batch(torch.zeros(3, 8, 8), None).shape
+        torch.Size([1, 3, 8, 8])
     """
     batches = _batches(x, preprocessing)
-    batch = batches[0] if len(batches) == 1 else torch.cat(batches)  # a lone tensor stays the caller's own, uncopied
+    batch = batches[0] if len(batches) == 1 else torch.cat(batches)  # a single tensor is not copied
     expected = channels if channels is not None or preprocessing is None else len(preprocessing.mean)
     if expected is not None and batch.shape[1] != expected:
-        hint = "; as it looks channels-last, permute it first" if batch.shape[-1] == expected else ""
+        hint = (
+            "; its last dimension looks like the channels, so permute it first" if batch.shape[-1] == expected else ""
+        )
         raise ImageError(
             f"expected {expected} channels, found {batch.shape[1]} in {tuple(batch.shape)} (N,C,H,W){hint}."
         )
@@ -209,7 +235,7 @@ def _tensor_batch(x: Tensor, preprocessing: Preprocessing | None) -> Tensor:
         raise ImageError(f"a tensor of shape {tuple(x.shape)} is no batch of images; give (C,H,W) or (N,C,H,W).")
     if x.layout != torch.strided or x.is_meta:
         kind = "on the meta device" if x.is_meta else f"of layout {x.layout}"
-        raise ImageError(f"a tensor {kind} holds no picture that can be read; give a dense one with values.")
+        raise ImageError(f"a tensor {kind} holds no picture that can be read; give a dense tensor with values.")
     batch = x if x.ndim == 4 else x[None]
     if x.dtype == torch.uint8:
         return _preprocessed([images.to_pil(image) for image in batch], preprocessing)
@@ -221,6 +247,6 @@ def _tensor_batch(x: Tensor, preprocessing: Preprocessing | None) -> Tensor:
 def _preprocessed(image: Any, preprocessing: Preprocessing | None) -> Tensor:
     if preprocessing is None:
         raise ImageError(
-            "this network's preprocessing is not known; pass a Preprocessing, or a float tensor (N,C,H,W)."
+            "the preprocessing of this network is unknown; give a Preprocessing, or a float tensor (N,C,H,W)."
         )
     return preprocessing(image)

@@ -1,4 +1,4 @@
-"""Warnings of other libraries that would tell a person nothing, silenced in a block."""
+"""Silence for warnings of other libraries that are of no use to a person."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ _ONE_AT_A_TIME = Lock()
 
 @contextmanager
 def silenced(category: type[Warning]) -> Iterator[None]:
-    """Within the block, warnings of this category are not shown.
+    """Do not show warnings of this category within the block.
 
-    Filters belong to the whole process, so that threads wait for each other: two at once would leave theirs behind.
+    Filters of warnings belong to the whole process, so threads enter such blocks one at a time. Otherwise a thread
+    could restore the filters of another one.
+
+    Example:
+        >>> with silenced(FutureWarning):
+        ...     warnings.warn("old", FutureWarning)
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore", category)

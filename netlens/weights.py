@@ -1,4 +1,4 @@
-"""torchvision's networks with weights from a file or from torchvision; no pickled code is ever run."""
+"""Networks of torchvision, with weights from a file or from torchvision. No pickled code is ever run."""
 
 from __future__ import annotations
 
@@ -25,23 +25,31 @@ from netlens.silence import silenced
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 _NESTED = ("state_dict", "model_state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
-_AUXILIARY = ("aux1", "aux2", "AuxLogits", "aux_classifier")  # heads for training, which explanations never run
+_AUXILIARY = ("aux1", "aux2", "AuxLogits", "aux_classifier")  # heads that only training runs
 _SLOW_INIT = ("googlenet", "inception_v3")
 _SHOWN = 3
 
 
 def build(name: str, weights: str | os.PathLike[str] | None = None, **options: Any) -> nn.Module:
-    """A network of `torchvision.models.list_models()` in eval mode.
+    """A network of torchvision in eval mode.
 
-    `weights` is None (random), "default" or another of torchvision's names for them (downloaded unless cached), or
-    the path of a file for `load_weights`. `options` go to torchvision's builder: `num_classes=10` for a fine-tuned
-    network. googlenet and inception_v3 come without auxiliary heads, and, as in torchvision, adapt their input to
-    the published weights when weights are given.
+    The networks googlenet and inception_v3 have no auxiliary heads. With weights, they adapt their input to the
+    published weights, as in torchvision.
 
-    >>> build("mobilenet_v2").training
-    False
+    Args:
+        name: a name in `torchvision.models.list_models()`.
+        weights: None for random weights; "default" or another name of torchvision's, which is downloaded if it is not
+            cached; or the path of a file for `load_weights`.
+        options: the options of torchvision's builder, such as `num_classes=10` for a fine-tuned network.
+
+    Raises:
+        WeightsError: torchvision has no such network, or the weights cannot be read or do not fit.
+
+    Example:
+        >>> build("mobilenet_v2").training
+        False
     """
-    name = _known(name)
+    name = _checked(name)
     if weights is None:
         return _construct(name, options).eval()
     published = _published(name, weights)
@@ -59,17 +67,21 @@ def build(name: str, weights: str | os.PathLike[str] | None = None, **options: A
 def metadata(
     name: str, weights: str | os.PathLike[str] | None = None
 ) -> tuple[Preprocessing | None, ClassNames | None]:
-    """What a torchvision network expects of its input and calls its outputs; None where that is not known.
+    """The preprocessing and the class names of a network of torchvision; None for what is unknown.
 
-    Of torchvision's own `weights` ("default", ...) it is what comes with them. Of a file and of random weights it is
-    torchvision's first recipe, for classifiers mostly a resize to 256 and a crop of 224: the one most files follow.
+    Torchvision's own `weights` ("default", ...) come with both. For a file and for random weights, this takes
+    torchvision's first recipe, which most files follow: for classifiers usually a resize to 256 and a crop of 224.
+
+    Args:
+        name: a name in `torchvision.models.list_models()`.
+        weights: as for `build`.
     """
-    name = _known(name)
+    name = _checked(name)
     chosen = _published(name, weights) if weights is not None else None
     if chosen is None:
         chosen = next(iter(_members(name).values()))
     transforms = chosen.transforms()
-    # video and detection presets make no batch of equal images
+    # the presets of video and detection do not make batches of equal images
     pictures = type(transforms).__name__ in ("ImageClassification", "SemanticSegmentation")
     preprocessing = Preprocessing.from_transforms(transforms) if pictures else None
     categories = chosen.meta.get("categories")
@@ -77,10 +89,17 @@ def metadata(
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a state dict into `module`, cast to its types, from `.safetensors` or, tensors only, from `.pth` or `.pt`.
+    """Load a state dict from a file into a module, cast to the module's types.
 
-    Dicts nested under "state_dict" or "model" and the prefixes of DataParallel and torch.compile are understood;
-    auxiliary heads may be missing or extra. All is checked first: after a `WeightsError` the module is as it was.
+    A dict may be nested under "state_dict" or "model", and its keys may have the prefixes of DataParallel and
+    torch.compile. Auxiliary heads may be missing or extra.
+
+    Args:
+        module: the network. After an error it is as it was before.
+        path: a `.safetensors` file, or a `.pth` or `.pt` file that holds tensors only.
+
+    Raises:
+        WeightsError: the file cannot be read, holds more than tensors, or does not fit the module.
     """
     path = _existing(path, type(module).__name__)
     state = _fitted(_state_dict(_read(path), path), module)
@@ -88,13 +107,13 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = "; ".join(problems[:_SHOWN])
         raise WeightsError(
-            f"{path} does not fit {type(module).__name__}: {listed}{more}. Give the architecture it was saved from."
+            f"{path} does not fit {type(module).__name__}: {listed}{more}. Give the architecture of the file."
         )
     module.load_state_dict(state, strict=False)  # strict would want the auxiliary heads
 
 
 class _SkipInit(TorchFunctionMode):
-    """Leaves new parameters uninitialized: drawing them takes seconds, and a file replaces every one."""
+    """Leaves new parameters uninitialized: random numbers take seconds, and a file replaces them all."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -105,7 +124,7 @@ class _SkipInit(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _known(name: str) -> str:
+def _checked(name: str) -> str:
     from torchvision.models import list_models
 
     names = list_models()
@@ -129,7 +148,7 @@ def _construct(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _members(name: str) -> dict[str, Any]:
-    """torchvision's weights of a network by lower-case name, the first recipe first; for a quantized one, in floats."""
+    """Torchvision's weights of a network by lower-case name, in order; of a quantized network, those in floats."""
     from torchvision.models import get_model_weights
 
     members = get_model_weights(name).__members__
@@ -145,14 +164,14 @@ def _with_published(name: str, published: Any, options: Mapping[str, Any]) -> nn
 
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
     try:
-        # torchvision itself would unpickle whatever the file holds; after this it is known to hold tensors only
+        # torchvision would unpickle any content of the file; this check makes sure that it holds tensors only
         published.get_state_dict(check_hash=True, weights_only=True)
     except OSError as error:
         raise WeightsError(
             f"the {published.name} weights of {name} are not cached in {cached.parent} and cannot be downloaded "
             f"({error}); fetch {published.url} elsewhere and pass the path of the file as weights=."
         ) from error
-    except Exception as error:  # the unpickler raises whatever the bytes make it trip over
+    except Exception as error:  # the unpickler raises errors of any kind on damaged bytes
         raise WeightsError(f"{cached} is damaged; delete it to download it again.") from error
     module = get_model(name, weights=published, **options)
     if name.removeprefix("quantized_") == "inception_v3" and not options.get("aux_logits", False):
@@ -178,7 +197,7 @@ def _read(path: Path) -> Any:
 
             return OrderedDict(load_file(path))
         if path.suffix in _TORCH_SUFFIXES:
-            with silenced(UserWarning):  # torch's guesses about a bad file; ours is the error
+            with silenced(UserWarning):  # torch warns about a bad file; the error below says more
                 return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error}); check its permissions.") from error
@@ -206,11 +225,11 @@ def _state_dict(read: Any, path: Path) -> OrderedDict[str, Tensor]:
 
 
 def _fitted(state: OrderedDict[str, Tensor], module: nn.Module) -> OrderedDict[str, Tensor]:
-    """The state with the keys that `module` knows: wrappers' prefixes, old names and unused heads taken off."""
-    own = module.state_dict()
+    """The state with the keys of `module`: without prefixes of wrappers, old names and unused heads."""
+    expected = module.state_dict()
     versions = getattr(state, "_metadata", None)
     for prefix in _WRAPPERS:
-        if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own):
+        if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in expected):
             state = OrderedDict((key.removeprefix(prefix), value) for key, value in state.items())
             if versions is not None:
                 versions = {key[len(prefix) :]: versions[key] for key in versions if f"{key}.".startswith(prefix)}
@@ -218,31 +237,34 @@ def _fitted(state: OrderedDict[str, Tensor], module: nn.Module) -> OrderedDict[s
     # torchvision's densenet files still spell norm1 as norm.1
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
     fitted = OrderedDict((old.sub(r"\1\2", key), value) for key, value in state.items() if not key.startswith(unused))
-    # versions tell layers how to rename old keys; safetensors keeps none, and mnasnet refuses to load without
-    fitted._metadata = {"": own._metadata[""]} if versions is None else versions  # type: ignore[attr-defined]
+    # by versions, layers rename old keys; safetensors has no versions, and mnasnet does not load without them
+    fitted._metadata = {"": expected._metadata[""]} if versions is None else versions  # type: ignore[attr-defined]
     return fitted
 
 
 def _misfits(module: nn.Module, state: OrderedDict[str, Tensor]) -> list[str]:
-    """What would not load, in words; tried on a twin without memory, since layers may rename keys as they load."""
-    own = module.state_dict()
-    shapes = [key for key in state if key in own and state[key].shape != own[key].shape]
+    """The mismatches, in words. A copy without memory tries to load, since layers may rename keys on loading."""
+    expected = module.state_dict()
+    shapes = [key for key in state if key in expected and state[key].shape != expected[key].shape]
     trial = OrderedDict(state)
-    trial.update((key, own[key]) for key in shapes)
+    trial.update((key, expected[key]) for key in shapes)
     trial._metadata = state._metadata  # type: ignore[attr-defined]
     tensors = [*module.parameters(), *module.buffers()]
     try:
-        twin = copy.deepcopy(module, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors})
-        with silenced(UserWarning):  # that loading into a twin has no effect
-            keys = twin.load_state_dict(trial, strict=False)
+        empty = copy.deepcopy(module, {id(tensor): torch.empty_like(tensor, device="meta") for tensor in tensors})
+        with silenced(UserWarning):  # torch warns that loading into a module without memory has no effect
+            keys = empty.load_state_dict(trial, strict=False)
     except (RuntimeError, ValueError) as error:
         return [" ".join(str(error).split())]
-    # auxiliary heads that a network has but never runs in eval mode
+    # auxiliary heads that the network has but never runs in eval mode
     spare = tuple(f"{head}." for head in _AUXILIARY if hasattr(module, "aux_logits"))
     kinds = (
-        [f"{key!r} is {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the network" for key in shapes],
+        [
+            f"{key!r} is {tuple(state[key].shape)} in the file, {tuple(expected[key].shape)} in the network"
+            for key in shapes
+        ],
         [f"{key!r} is missing" for key in keys.missing_keys if not key.startswith(spare)],
         [f"{key!r} is not in the network" for key in sorted(keys.unexpected_keys)],
     )
-    # in turns, so that the first few show each kind: a missing and an extra name together tell a renamed layer
+    # one of each kind in turn: a missing and an extra name together show that a layer was renamed
     return [problem for turn in itertools.zip_longest(*kinds) for problem in turn if problem is not None]

@@ -1,4 +1,4 @@
-"""Flat models by name: any torchvision network with its own preprocessing and classes, or the bundled one."""
+"""Flat models by name: any network of torchvision, with its preprocessing and classes, or a bundled network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ SHAPES, SHAPES_VIT = BUNDLED = ("shapes", "shapes_vit")
 
 
 def open_network(name: str = SHAPES, weights: str | os.PathLike[str] | None = None) -> FlatModel:
-    """A flat model by its torchvision name, or a bundled network: "shapes" by default, or the transformer "shapes_vit".
+    """A flat model by name, with its preprocessing and the names of its classes.
 
-    weights: None (random), "default" (torchvision's own, from its cache or downloaded), or a `.safetensors` or `.pth`
-    file. The images that it takes and the names of its classes come with it.
+    Args:
+        name: a name in `torchvision.models.list_models()`; or a bundled network, "shapes" or "shapes_vit" (a
+            transformer).
+        weights: None for random weights; "default" for torchvision's own, from its cache or downloaded; or the path of
+            a `.safetensors` or `.pth` file. A bundled network has its own weights, and takes none.
 
-    >>> open_network().classes[0]
-    'striped disc'
+    Raises:
+        WeightsError: torchvision has no such network, or the weights cannot be read or do not fit.
+
+    Example:
+        >>> open_network().classes[0]
+        'striped disc'
     """
     if name in BUNDLED:
         if weights is not None:
-            raise WeightsError(f"{name} brings its own weights; name a torchvision network for others.")
+            raise WeightsError(f"{name} has its own weights; leave weights out, or name a network of torchvision.")
         return bundled(name)
     network = build(name, weights)
     preprocessing, classes = metadata(name, weights)
@@ -37,7 +44,7 @@ def open_network(name: str = SHAPES, weights: str | os.PathLike[str] | None = No
 
 
 def bundled(name: str = SHAPES) -> FlatModel:
-    """A network that comes with netlens: both know the 15 classes of the little world of `netlens.world`."""
+    """A bundled network, "shapes" or "shapes_vit". Both know the 15 classes of the little world of `netlens.world`."""
     from netlens.world import network, scene, transformer
 
     shapes = network.network() if name == SHAPES else transformer.network()

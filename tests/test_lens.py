@@ -61,7 +61,7 @@ def test_targets_by_name_index_and_per_image(flat: FlatModel) -> None:
     assert NetLens(flat, batch[:1], target=torch.tensor([2])).targets == (2,)
     with pytest.raises(ClassNotFound, match="0 to 14"):
         NetLens(flat, batch, target=15)
-    with pytest.raises(NetLensError, match="3 targets were given for 2 images"):
+    with pytest.raises(NetLensError, match="target has 3 classes for 2 images"):
         NetLens(flat, batch, target=[1, 2, 3])
 
 
@@ -169,14 +169,14 @@ def test_what_cannot_be_explained_is_a_clear_error(flat: FlatModel, x: object, e
 
 def test_too_small_an_image_names_the_usual_size() -> None:
     pooled = nn.Sequential(nn.Conv2d(3, 4, 7), nn.Flatten(), nn.Linear(4, 2))
-    with pytest.raises(NetLensError, match=r"cannot take an input of 3x4x4 \(usual: 224x224\)"):
+    with pytest.raises(NetLensError, match=r"cannot take an input of 3x4x4 \(the usual size is 224x224\)"):
         NetLens(pooled, torch.zeros(1, 3, 4, 4))
 
 
 def test_what_would_be_misread_is_refused() -> None:
     with pytest.raises(NetLensError, match=r"the input is torch.float64 on cpu, but sequential is torch.float32"):
         NetLens(small(), torch.zeros(1, 3, 8, 8, dtype=torch.float64))
-    with pytest.raises(NetLensError, match="2 class names were given for the 4 classes"):
+    with pytest.raises(NetLensError, match="has 4 classes, but classes has 2 names"):
         NetLens(small(), torch.zeros(1, 3, 8, 8), classes=["cat", "dog"])
     lens = NetLens(small(), torch.zeros(1, 3, 8, 8))
     with pytest.raises(NetLensError, match=r"IntegratedGradients has no option 'method'"):
@@ -206,5 +206,5 @@ def test_bf16_is_near_and_said(flat: FlatModel) -> None:
         error = (near.values - exact.values).abs().max() / exact.values.abs().max()
         assert 1e-5 < error < 0.2
     assert not torch.is_autocast_enabled("cpu")
-    with pytest.raises(NetLensError, match="precision is None"):
+    with pytest.raises(NetLensError, match="precision must be"):
         NetLens(flat, image, precision="fp8")  # type: ignore[arg-type]

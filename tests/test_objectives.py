@@ -75,7 +75,7 @@ def test_a_combination_reads_as_it_was_written():
 
 @pytest.mark.parametrize("wrong", [lambda: logit(1) * logit(2), lambda: logit(1) * layer("1")])
 def test_two_objectives_have_no_product(wrong):
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         wrong()
 
 
@@ -125,13 +125,13 @@ def test_what_is_no_class_is_refused(flat, target):
 
 
 def test_as_many_targets_as_images(flat):
-    with pytest.raises(NetLensError, match="2 targets were given for 3 images"):
+    with pytest.raises(NetLensError, match="target has 2 classes for 3 images"):
         value(flat, logit([1, 2]))
 
 
 def test_names_need_names():
     flat = FlatModel.from_nn_Module(nn.Linear(2, 3))
-    with pytest.raises(ClassNotFound, match="linear has no class names, so 'owl' is unknown"):
+    with pytest.raises(ClassNotFound, match="linear has no class names, so it has no class 'owl'"):
         value(flat, logit("owl"), torch.zeros(1, 2))
 
 
@@ -166,7 +166,7 @@ def test_a_position_out_of_range_names_the_size(flat, y, x):
 def test_other_mistakes(flat):
     with pytest.raises(LayerNotFound, match="no layer 'conv1'"):
         value(flat, channel("conv1", 0))
-    with pytest.raises(NetLensError, match=r"direction has shape \(3,\); '1' needs \(4,\)"):
+    with pytest.raises(NetLensError, match=r"vector has shape \(3,\), but layer '1' needs \(4,\)"):
         value(flat, direction("1", torch.zeros(3)))
     with pytest.raises(NotApplicable, match=r"one number per sample \(N,\), not \(3, 5\)"):
         value(flat, output(lambda scores: scores))
@@ -225,3 +225,43 @@ def test_maps_of_a_swin_have_their_channels_last():
     assert_close(value(swin, neuron("features.1", 5), x), maps[:, 8, 10, 5])
     with pytest.raises(NotApplicable, match="no adapter lays out over the image"):
         value(swin, channel("features.1.0.attn.softmax", 0), x)
+
+
+# contracts
+
+
+def test_an_objective_runs_in_parts_only_if_its_class_says_so():
+    class OfTheBatch(Objective):
+        layers = ("output",)
+
+        def __call__(self, record):
+            return record.logits[:, 0]
+
+        def take(self, samples):
+            return self
+
+    assert not OfTheBatch().splits
+    assert not (logit(1) - OfTheBatch()).splits
+    assert (logit(1) - 2 * channel("1", 0)).splits
+
+
+def test_a_record_gives_tensors_and_the_raw_values_by_another_name():
+    class Two(nn.Module):
+        def forward(self, x):
+            return {"scores": x.mean((2, 3)), "rows": x.mean(2)}
+
+    flat = FlatModel.from_nn_Module(Two())
+    record = Record(flat, flat.record(X, layers=["output"]))
+    with pytest.raises(NotApplicable, match=r"returns a dict, not a tensor; .* read record.raw"):
+        record["output"]
+    assert record.raw("output")["rows"].shape == (3, 3, 10)
+    assert_close(record.logits, X.mean((2, 3)))
+
+
+def test_the_functions_are_the_one_public_form_of_an_objective():
+    from netlens import objectives
+
+    public = [getattr(objectives, name) for name in objectives.__all__]
+    made_by_functions = {Objective, objectives.PerSample}
+    concrete = {one for one in public if isinstance(one, type) and issubclass(one, Objective)} - made_by_functions
+    assert not concrete

@@ -100,7 +100,7 @@ def test_it_reads_as_it_was_written():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((20, 20, 30, 30), r"no box of judge overlaps that of box\(1, \(20, 20, 30, 30\)\) in sample 0"),
+        ((20, 20, 30, 30), r"no candidate of judge overlaps the box of box\(1, \(20, 20, 30, 30\)\) in sample 0"),
         ((5, 5, 5, 9), "x0 < x1 and y0 < y1"),
         ((1, 2, 3), "a box is"),
         (torch.ones(2, 4), r"one for each of 3 sample\(s\), not \(2, 4\)"),
@@ -118,5 +118,5 @@ def test_other_mistakes():
         value(judge(), box(3))
     with pytest.raises(NotApplicable, match="linear is no detector that netlens knows: its output is Tensor"):
         value(FlatModel.from_nn_Module(nn.Linear(12, 3).double()), box(1))
-    with pytest.raises(NetLensError, match="settled on 3 samples and cannot be read from 2"):
+    with pytest.raises(NetLensError, match="settled on 3 samples, so it cannot be computed for 2"):
         value(judge(), box(1).settled(judge(), X), X[:2])

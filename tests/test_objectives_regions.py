@@ -152,10 +152,10 @@ def test_a_class_that_is_predicted_nowhere():
 def test_other_mistakes(flat):
     with pytest.raises(ClassNotFound, match="no class 4; its 4 classes are 0 to 3"):
         value(flat, region(4))
-    with pytest.raises(NetLensError, match="2 targets were given for 3 images"):
+    with pytest.raises(NetLensError, match="target has 2 classes for 3 images"):
         value(flat, region([1, 2]))
     vector = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(240, 4)).double())
-    with pytest.raises(NotApplicable, match=r"gives scores \(3, 4\), no maps"):
+    with pytest.raises(NotApplicable, match=r"returns scores \(3, 4\), not maps"):
         value(vector, region(1))
     broken = maps()
     with torch.no_grad():
@@ -166,5 +166,5 @@ def test_other_mistakes(flat):
 
 @pytest.mark.parametrize("where", ["mask.png", [[1, 2], [3]], object()])
 def test_what_is_no_mask_is_refused_at_once(where):
-    with pytest.raises(NetLensError, match="a region is a mask of numbers"):
+    with pytest.raises(NetLensError, match="where must be a mask of numbers"):
         region(1, where)

@@ -23,10 +23,10 @@ from netlens.flat.grid import grid_of
 from netlens.flat.intake import weight_of
 from netlens.flat.source import unchanged
 from netlens.flat.taps import tapped_visit
+from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import check, known, named, options_of, parse
 from netlens.results import Attribution, Provenance
-from netlens.results.attribution import Reduction
 
 METHODS: dict[str, type[Method]] = {}
 """Every registered method by its name on the command line and on `NetLens`, in the order of registration."""

@@ -14,9 +14,9 @@ from netlens.attribution.gradient import InputGradient
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.flat import FlatModel
+from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import option
-from netlens.results.attribution import Reduction
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Evaluation: judging explanations against known answers."""
+"""Evaluation of explanations against known answers."""
 
 from netlens.evaluation.ground_truth import EdgeDetector, RandomMap, Score, scoreboard, share_inside
 from netlens.evaluation.randomized import randomize_, randomized

@@ -1,4 +1,4 @@
-"""The ground-truth score: how much of an explanation lies on the object that truly caused the label."""
+"""The ground-truth score: the share of an explanation that lies on the object that caused the label."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ from netlens.objectives import Objective, logit
 
 
 def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
-    """(N,): the share of positive attribution that lies inside the masks (N, H, W); 0 where nothing is positive.
+    """(N,): the share of positive attribution inside the masks: Σ inside max(0, v) / Σ max(0, v).
 
-    Positive parts are taken per channel, summed, and brought to the size of the masks. By chance, it is the share of
-    the image that the object covers.
+    The sums run over channels and positions, at the size of the masks. It is 0 if no attribution is positive. A random
+    map gets the share of the image that the object covers.
+
+    Args:
+        attribution: attributions of N samples that have a place in the image.
+        masks: (N, H, W), True on the object.
+
+    Raises:
+        NetLensError: the numbers of masks and samples differ.
+        NotApplicable: the attribution has no place in the image.
     """
     heat = heatmaps.resize(heatmaps.reduce(attribution.spatial, "positive"), (masks.shape[-2], masks.shape[-1]))[:, 0]
     if len(heat) != len(masks):
@@ -32,7 +40,7 @@ def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomMap(Method):
-    """A control that knows nothing: uniform noise."""
+    """A control without any knowledge: uniform noise from the seed."""
 
     seed: int = 0
 
@@ -43,7 +51,7 @@ class RandomMap(Method):
 
 @dataclass(frozen=True)
 class EdgeDetector(Method):
-    """A control that sees the image but not the network: the magnitude of its Sobel gradient, per channel."""
+    """A control that sees the image but not the network: the magnitude of the Sobel gradient of each channel."""
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(x)
@@ -54,7 +62,14 @@ class EdgeDetector(Method):
 
 @dataclass(frozen=True)
 class Score:
-    """A method's mean share of positive attribution inside the object, over n images, and its standard error."""
+    """The score of a method over several images.
+
+    Args:
+        method: the class name of the method.
+        mean: the mean of `share_inside`, from 0 to 1.
+        error: the standard error of the mean.
+        n: the number of images.
+    """
 
     method: str
     mean: float
@@ -71,7 +86,17 @@ def scoreboard(
     batch: int = 25,
     progress: Callable[[Method], object] = lambda method: None,
 ) -> list[Score]:
-    """The score of each method, explaining the true label of each image of `x`, best first."""
+    """The scores of several methods that explain the true labels of images, the best score first.
+
+    Args:
+        flat: the network.
+        x: (N, C, H, W), the images as the network takes them.
+        labels: (N,), the true classes.
+        masks: (N, H, W), True on the objects that caused the labels.
+        methods: the methods.
+        batch: the number of images that a method explains at a time.
+        progress: a function that is called with each method before it runs.
+    """
     scores = []
     for method in methods:
         progress(method)

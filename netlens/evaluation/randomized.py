@@ -1,4 +1,4 @@
-"""Networks with random weights that leave nothing at zero or one, where mistakes would hide."""
+"""Networks with random weights, none of them 0 or 1, because mistakes hide behind zeros and ones."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from torch import nn
 
 
 def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of `network` in eval mode, randomized as by `randomize_`."""
+    """A copy of a network in eval mode, with the random weights of `randomize_`."""
     return randomize_(copy.deepcopy(network), seed)
 
 
 def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give `network` itself, set to eval mode, random parameters and buffers at scales that keep activations alive.
+    """Give a network random parameters and buffers, in place, and set it to eval mode.
 
-    Weights are normal with variance 2 / fan-in; biases, shifts and running means are not 0, scales and running
-    variances not 1, and heads that start at zero do not stay there. Deterministic in `seed`.
+    Weights are normal with a variance of 2 / fan-in, so that activations keep their scale. Biases, shifts and running
+    means are not 0, and scales and running variances are not 1. The same seed gives the same network.
+
+    Args:
+        network: the network, which changes.
+        seed: the seed of the random numbers.
+
+    Returns:
+        The same network.
     """
     network.eval()
     generator = torch.Generator().manual_seed(seed)
@@ -30,6 +37,7 @@ def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
+    """Normal noise, moved and scaled as suits a tensor of this name."""
     if name == "running_var":
         return 0.5 + noise.abs()
     if name == "logit_scale":

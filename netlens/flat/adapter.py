@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -141,6 +142,7 @@ def _discover() -> None:
     with _DISCOVERY:
         if _discovered:
             return
+        importlib.import_module("netlens.adapters")  # our own; those of others are entry points
         for point in entry_points(group="netlens.adapters"):
             try:
                 point.load()

@@ -1,4 +1,4 @@
-"""Objectives over the activations that another picture has: content, caricature, activation grid."""
+"""Objectives that compare activations with those of another picture: content, caricature, activation grid."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Content(Reference):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Caricature(Reference):
-    """How far an activation goes along that of another picture as a whole; see `caricature`."""
+    """The dot product of an activation with that of another picture; see `caricature`."""
 
     cosine_power: float = 1
 
@@ -86,7 +86,7 @@ class ActivationGrid(Reference):
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
         maps = record.maps(name)
         if len(maps) != 1:
-            raise NetLensError(f"an activation grid is of one picture, not of {len(maps)}.")
+            raise NetLensError(f"image must be one picture for an activation grid, not {len(maps)}.")
         height, width = maps.shape[2:]
         vectors = maps[0].flatten(1).T
         if self.positions is None:
@@ -105,12 +105,24 @@ class ActivationGrid(Reference):
 
 
 def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normalized: bool = True) -> Objective:
-    """The squared distance ‖Φ − Φ0‖² between the activations Φ and those of `image`, Φ0, divided by ‖Φ0‖²: subtract it.
+    """The squared distance of the activations from those of another picture: ‖Φ − Φ0‖² / ‖Φ0‖².
 
-    image: a picture, or a batch of them with one per sample. It is resized to the input beside which the objective is
-    settled; where maps of other sizes come later (a schedule from low to high resolution), Φ0 is resized.
-    mask: (H, W) weights of the parts of the picture, of any size. normalized=False: the mean square instead.
-    Of several layers, the mean.
+    Φ is the activation of the layer, Φ0 that of `image`. It is a penalty: subtract it to approach the picture.
+
+    Args:
+        layers: one layer or several; of several layers, the objective is the mean.
+        image: a picture, or a batch of pictures with one per sample. Netlens resizes it to the size of the input. If
+            the input grows later (a schedule from low to high resolution), netlens resizes Φ0.
+        mask: (H, W), the weights of the parts of the picture, of any size.
+        normalized: False for the mean of (Φ − Φ0)² instead.
+
+    Raises:
+        NotApplicable: when the objective is prepared, if Φ0 is all 0 and `normalized`.
+
+    Example:
+        >>> import torch
+        >>> content("layer2", torch.zeros(3, 224, 224))
+        content('layer2')
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035; Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
@@ -118,10 +130,20 @@ def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normal
 
 
 def caricature(layers: str | Sequence[str], image: Any, *, cosine_power: float = 1) -> Objective:
-    """The dot product of the activation with that of `image`, times cosine^cosine_power: exaggerates what is there.
+    """The dot product of the activation Φ with that of another picture: Φ · Φ0 · cos(Φ, Φ0)^cosine_power / positions.
 
-    Both are taken whole, all positions and channels as one vector; the dot product is divided by the number of
-    positions. A cosine below 0.1 counts as 0.1. The picture is resized as for `content`.
+    Maximized, it exaggerates what the network sees in the picture. Φ and Φ0 are vectors of all positions and channels.
+    A cosine below 0.1 counts as 0.1.
+
+    Args:
+        layers: one layer or several; of several layers, the objective is the mean.
+        image: a picture, or a batch of pictures with one per sample; resized as for `content`.
+        cosine_power: at least 0.
+
+    Example:
+        >>> import torch
+        >>> caricature("layer2", torch.zeros(3, 224, 224), cosine_power=2)
+        caricature('layer2', cosine_power=2)
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
@@ -131,19 +153,30 @@ def caricature(layers: str | Sequence[str], image: Any, *, cosine_power: float =
 def activation_grid(
     layer: str, image: Any, *, positions: Sequence[tuple[int, int]] | None = None, cosine_power: float = 0
 ) -> Objective:
-    """For sample i the direction that `image` has at position i of the layer's map: what the network sees there.
+    """The direction of the activation of `image` at position i of the layer's map, for sample i.
 
-    Each sample is a picture of its own, as of `direction(layer, vectors)`; the batch has as many samples as the map has
-    positions, row by row, or as `positions` names as (y, x).
+    It is `direction(layer, vectors)` for the vectors at the positions. Each sample of the batch shows what the network
+    sees at one position of the picture.
+
+    Args:
+        layer: a layer with maps.
+        image: one picture.
+        positions: (y, x) of each sample; None for all positions of the map, row by row.
+        cosine_power: at least 0.
+
+    Example:
+        >>> import torch
+        >>> activation_grid("layer2", torch.zeros(3, 224, 224), positions=[(0, 0), (3, 4)])
+        activation_grid('layer2')
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    named = None if positions is None else tuple((int(y), int(x)) for y, x in positions)
-    return ActivationGrid((layer,), image, cosine_power, named)
+    pairs = None if positions is None else tuple((int(y), int(x)) for y, x in positions)
+    return ActivationGrid((layer,), image, cosine_power, pairs)
 
 
 def _alike(record: Record, name: str, theirs: Tensor, as_maps: bool) -> tuple[Tensor, Tensor]:
-    """The activation and the one to compare it with in the same shape: as they are, else as maps of one size."""
+    """The activation and that of the reference in one shape: as they are, or as maps of the same size."""
     mine = record[name]
     if mine.shape[1:] != theirs.shape[1:] or as_maps:
         mine, theirs = record.maps(name), Record(record.flat, {record.flat.key(name): theirs}).maps(name)

@@ -1,4 +1,4 @@
-"""The record of a run, what an objective is, and how objectives add and scale."""
+"""The record of a run, what an objective is, and how objectives are added and scaled."""
 
 from __future__ import annotations
 
@@ -11,73 +11,115 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netlens.errors import NotApplicable
 from netlens.flat.grid import grid_of
 from netlens.flat.model import OUTPUT, FlatModel
 
 
 @dataclass(frozen=True)
 class Record:
-    """The activations of one run by key, and the flat model that gave them."""
+    """The activations of one run by key, and the flat model that ran.
+
+    Args:
+        flat: the network.
+        values: what each recorded layer returned, by key; see `FlatModel.record`.
+
+    Example:
+        >>> from netlens.zoo import open_network
+        >>> flat = open_network()
+        >>> record = Record(flat, flat.record(torch.zeros(2, 3, 64, 64), layers=["stem", "output"]))
+        >>> record["stem"].shape, record.logits.shape
+        (torch.Size([2, 24, 32, 32]), torch.Size([2, 15]))
+    """
 
     flat: FlatModel
     values: Mapping[str, Any]
 
     def __getitem__(self, layer: str) -> Tensor:
+        """The activation of a layer, by any name of the layer.
+
+        Raises:
+            LayerNotFound: no layer has this name.
+            NotApplicable: the layer returns something else than a tensor; `raw` gives that.
+        """
+        value = self.raw(layer)
+        if not isinstance(value, Tensor):
+            raise NotApplicable(
+                f"layer {layer!r} of {self.flat.name} returns a {type(value).__name__}, not a tensor; "
+                "choose a layer that returns a tensor, or read record.raw(layer)."
+            )
+        return value
+
+    def raw(self, layer: str) -> Any:
+        """What a layer returned, in its own structure: a tensor, a tuple, a dict, `Detections`, ..."""
         return self.values[self._key(layer)]
 
     @property
     def logits(self) -> Tensor:
-        """Class scores (N, classes), or maps of them (N, classes, h, w)."""
+        """(N, classes): the class scores; or (N, classes, h, w): maps of class scores."""
         return self.flat.logits(self.values[OUTPUT])
 
     def maps(self, layer: str) -> Tensor:
-        """An activation as maps (N, C, h, w); a vector of features is a map of one position."""
-        value = self[layer]
-        two = isinstance(value, Tensor) and value.ndim == 2
-        return value[:, :, None, None] if two else grid_of(self.flat, self._key(layer), value)
+        """The activation of a layer as maps (N, C, h, w). A vector of features (N, C) becomes maps of one position.
+
+        Raises:
+            NotApplicable: the activation has no place in the image, such as windows of attention.
+        """
+        value = self.raw(layer)
+        is_vector = isinstance(value, Tensor) and value.ndim == 2
+        return value[:, :, None, None] if is_vector else grid_of(self.flat, self._key(layer), value)
 
     def _key(self, layer: str) -> str:
         return layer if layer in self.values else self.flat.key(layer)
 
 
 class Objective(ABC):
-    """Abstract: a record of activations to one number per sample. Objectives add, subtract and scale."""
+    """Abstract: a function from a record of activations to one number per sample.
+
+    Objectives can be added, subtracted, and multiplied or divided by a number. A subclass says which `layers` it reads
+    and how to compute its number. An objective whose number for a sample depends on that sample alone extends
+    `PerSample` instead, so that a batch can run in parts.
+    """
 
     @property
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
-        """The layers that it reads, by any name; "output" is the network's output."""
+        """The layers that the objective reads, by any name; "output" is the network's output."""
 
     @abstractmethod
     def __call__(self, record: Record) -> Tensor:
-        """(N,): the objective of each sample."""
-
-    def take(self, samples: Sequence[int]) -> Objective:
-        """The objective of a batch made of these samples of the original one, in this order."""
-        return self
+        """(N,): the number of each sample."""
 
     @property
     def splits(self) -> bool:
-        """Whether each sample's number is its own alone, so that a batch may be run in parts: what `take` gives."""
-        return type(self).take is not Objective.take
+        """Whether a batch can run in parts: the number of each sample depends on that sample alone.
+
+        False here: an objective that does not say so runs on whole batches only. `PerSample` says so.
+        """
+        return False
+
+    def take(self, samples: Sequence[int]) -> Objective:
+        """The objective for a smaller batch: the given samples of the original batch, in the given order."""
+        return self
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        """The objective with all that depends on where x shows something decided on x (N, ...), once and for all.
+        """The objective with every choice made that depends on the content of `x` (N, ...).
 
-        What is explained is then one function of the image, which stays the same when the image is perturbed.
+        Examples are the region in which the network predicts a class, and the box of a detected object. After that
+        the objective is one fixed function of the image, even when the image is perturbed.
         """
         return self.prepared(flat, x)
 
     def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
-        """The objective with what depends on the sizes of x (N, ...) alone, not on what it shows, worked out once."""
+        """The objective with everything computed that depends on the shape of `x` (N, ...), but not on its content."""
         return self
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
-        """The class that it is about, for each of n samples; None where it is about no class, or several."""
+        """The class that the objective is about, for each of n samples; None if there is no class, or several."""
         return None
 
     def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
-        """Its `targets`, and what the network calls them, where it has names for classes."""
+        """The `targets` and their names; None instead of names if the network's classes have no names."""
         targets = self.targets(flat, n)
         if targets is None or flat.classes is None or max(targets, default=0) >= len(flat.classes):
             return targets, None
@@ -101,12 +143,27 @@ class Objective(ABC):
 
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, Objective):
-            raise TypeError("objectives add and scale, but two of them do not multiply; scale by a number instead.")
+            raise TypeError("two objectives cannot be multiplied; multiply an objective by a number.")
         if not isinstance(factor, Real):
             return NotImplemented
         return Combination(tuple((float(factor) * weight, term) for weight, term in _terms(self)))
 
     __rmul__ = __mul__
+
+
+class PerSample(Objective):
+    """Abstract: an objective whose number for a sample depends on that sample alone, so that a batch can run in parts.
+
+    A subclass says in `take` what it becomes for some of the samples: it returns itself if all samples share its
+    options, otherwise a copy with the options of these samples.
+    """
+
+    @property
+    def splits(self) -> bool:
+        return True
+
+    @abstractmethod
+    def take(self, samples: Sequence[int]) -> Objective: ...
 
 
 def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
@@ -115,7 +172,7 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
 
 @dataclass(frozen=True, repr=False)
 class Combination(Objective):
-    """A weighted sum of objectives, made by `+`, `-` and `*`."""
+    """A weighted sum of objectives, which `+`, `-`, `*` and `/` create."""
 
     terms: tuple[tuple[float, Objective], ...]
 
@@ -134,10 +191,11 @@ class Combination(Objective):
         return all(term.splits for _, term in self.terms)
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
-        """The class that all terms that are about one raise."""
-        about = {(targets, weight > 0) for weight, term in self.terms if (targets := term.targets(flat, n)) is not None}
-        targets, raised = about.pop() if len(about) == 1 else (None, False)
-        return targets if raised else None
+        """The class that all terms about a class share, if their weights are positive."""
+        by_term = [(term.targets(flat, n), weight > 0) for weight, term in self.terms]
+        candidates = {(targets, is_positive) for targets, is_positive in by_term if targets is not None}
+        targets, is_positive = candidates.pop() if len(candidates) == 1 else (None, False)
+        return targets if is_positive else None
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         return self._with([term.settled(flat, x) for _, term in self.terms])
@@ -147,7 +205,7 @@ class Combination(Objective):
 
     def _with(self, terms: Sequence[Objective]) -> Combination:
         if all(new is old for new, (_, old) in zip(terms, self.terms, strict=True)):
-            return self  # runs are shared by the identity of the objective
+            return self  # runs are shared between methods that are given the same object
         return Combination(tuple((weight, new) for (weight, _), new in zip(self.terms, terms, strict=True)))
 
     def __repr__(self) -> str:

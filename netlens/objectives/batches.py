@@ -1,4 +1,4 @@
-"""Objectives over a batch as a whole: what one sample owes to the others. Each sample gets its share."""
+"""Objectives of a batch as a whole: they compare its samples, and give each sample its share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from netlens.errors import NetLensError
 from netlens.flat.model import FlatModel
 from netlens.objectives.base import Objective, Record
 
-# the farthest neighbors in the batch that a sample is compared with
+# the largest distance in the batch over which two samples are compared
 _REACH = 4
 
 
 @dataclass(frozen=True, repr=False)
 class Diversity(Objective):
-    """How like the other samples of the batch each sample is; see `diversity`."""
+    """The similarity of each sample to the others of the batch; see `diversity`."""
 
     layer: str
 
@@ -40,14 +40,14 @@ class Diversity(Objective):
 
 @dataclass(frozen=True, repr=False)
 class Alignment(Objective):
-    """How unlike its neighbors in the batch each sample is; see `alignment`."""
+    """The difference of each sample from its neighbors in the batch; see `alignment`."""
 
     layer: str
     decay: float = 2
 
     def __post_init__(self) -> None:
         if not self.decay > 0:
-            raise NetLensError(f"decay is {self.decay}; it must be above 0.")
+            raise NetLensError(f"decay must be above 0, not {self.decay}.")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -56,11 +56,11 @@ class Alignment(Objective):
     def __call__(self, record: Record) -> Tensor:
         activation = record[self.layer].flatten(1)
         n = len(activation)
-        shares = activation[:, :0].sum(1)  # 0 for each
-        for far in range(1, min(_REACH, n - 1) + 1):
-            # each of the two gets half of what lies between them
-            half = (activation[far:] - activation[:-far]).square().mean(1) / (2 * self.decay**far)
-            shares = shares + F.pad(half, (far, 0)) + F.pad(half, (0, far))
+        shares = activation[:, :0].sum(1)  # zeros (N,)
+        for distance in range(1, min(_REACH, n - 1) + 1):
+            # each sample of a pair gets half of their difference
+            half = (activation[distance:] - activation[:-distance]).square().mean(1) / (2 * self.decay**distance)
+            shares = shares + F.pad(half, (distance, 0)) + F.pad(half, (0, distance))
         return shares
 
     def __repr__(self) -> str:
@@ -69,11 +69,11 @@ class Alignment(Objective):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Interpolation(Objective):
-    """One objective at the first sample, another at the last, and mixtures between; see `interpolation`."""
+    """One objective at the first sample, another at the last, and mixtures in between; see `interpolation`."""
 
     first: Objective
     last: Objective
-    shares: Tensor | None = field(default=None, kw_only=True)  # (N,) of the last, once the batch is known
+    shares: Tensor | None = field(default=None, kw_only=True)  # (N,), the share of the last, once the batch is known
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -83,7 +83,9 @@ class Interpolation(Objective):
         first, last = self.first(record), self.last(record)
         shares = _steps(len(first)) if self.shares is None else self.shares
         if len(shares) != len(first):
-            raise NetLensError(f"{self} was settled on {len(shares)} samples and cannot be read from {len(first)}.")
+            raise NetLensError(
+                f"{self} is settled on {len(shares)} samples, so it cannot be computed for {len(first)}."
+            )
         return torch.lerp(first, last, shares.to(first))
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
@@ -103,7 +105,9 @@ class Interpolation(Objective):
 
     def take(self, samples: Sequence[int]) -> Objective:
         if self.shares is None:
-            raise NetLensError(f"{self} depends on the size of the batch; settle it on the whole batch first.")
+            raise NetLensError(
+                f"{self} depends on the size of the batch; settle it on the whole batch before you take samples."
+            )
         first, last = self.first.take(samples), self.last.take(samples)
         return replace(self, first=first, last=last, shares=self.shares[list(samples)])
 
@@ -112,22 +116,35 @@ class Interpolation(Objective):
 
 
 def diversity(layer: str) -> Objective:
-    """How like the others of the batch a sample is at a layer: subtract it, and they move apart.
+    """The similarity of a sample to the others of the batch. It is a penalty: subtract it to make the samples differ.
 
-    The mean cosine similarity, from -1 to 1, of the sample's Gram matrix of channels (C, C) to that of each other
-    sample, which compares textures whatever their place. 0 for a batch of one.
+    The mean over the other samples j of cos(G_i, G_j), from -1 to 1, where G is the Gram matrix of channels (C, C), as
+    a vector. Gram matrices compare textures wherever they are. It is 0 for a batch of one.
+
+    Args:
+        layer: the layer, by key, path, glob or index.
+
+    Example:
+        >>> from netlens.objectives import channel
+        >>> channel("layer3", 12) - 0.5 * diversity("layer3")
+        channel('layer3', 12) - 0.5 * diversity('layer3')
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization/
-
-    >>> from netlens.objectives import channel
-    >>> channel("layer3", 12) - 0.5 * diversity("layer3")
-    channel('layer3', 12) - 0.5 * diversity('layer3')
     """
     return Diversity(layer)
 
 
 def interpolation(first: Objective, last: Objective) -> Objective:
-    """From one objective to another along the batch: sample i of N has (1 - t) of the first and t = i / (N - 1).
+    """A mixture of two objectives that changes along the batch: (1 − t) · first + t · last, with t = i / (N − 1).
+
+    Args:
+        first: the objective of the first sample, i = 0.
+        last: the objective of the last sample, i = N − 1.
+
+    Example:
+        >>> from netlens.objectives import channel
+        >>> interpolation(channel("layer3", 12), channel("layer3", 40))
+        interpolation(channel('layer3', 12), channel('layer3', 40))
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization/
     """
@@ -135,10 +152,20 @@ def interpolation(first: Objective, last: Objective) -> Objective:
 
 
 def alignment(layer: str, decay: float = 2) -> Objective:
-    """How unlike its neighbors in the batch a sample is at a layer: subtract it, and a row of pictures stays aligned.
+    """The difference of a sample from its neighbors in the batch. It is a penalty: subtract it to align the pictures.
 
-    The mean square difference to the samples up to 4 places away, each divided by decay^distance; the two samples of
-    a pair get half each.
+    The sum over the samples j up to 4 places away of mean((a_i − a_j)²) / (2 · decay^|i − j|).
+
+    Args:
+        layer: the layer, by key, path, glob or index.
+        decay: how much less each further neighbor counts, above 0.
+
+    Raises:
+        NetLensError: `decay` is not above 0.
+
+    Example:
+        >>> alignment("layer3")
+        alignment('layer3', 2)
 
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations/
     """
@@ -146,4 +173,5 @@ def alignment(layer: str, decay: float = 2) -> Objective:
 
 
 def _steps(n: int) -> Tensor:
+    """(n,): from 0 to 1 in equal steps."""
     return torch.linspace(0, 1, n, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Classes as a person gives them, and the score and probability of a class."""
+"""The score and the probability of a class, and the ways in which a person names a class."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from torch.nn.functional import logsigmoid
 from netlens.errors import ClassNotFound, NetLensError
 from netlens.flat.adapter import Detections
 from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 
 if TYPE_CHECKING:
     Target = int | str | tuple[int, ...] | Sequence[int | str] | Tensor
 
 
 @dataclass(frozen=True, repr=False)
-class OfClass(Objective):
-    """Abstract: a number that the output has for each class. One class for all samples, or one for each.
+class OfClass(PerSample):
+    """Abstract: a number that the network's output has for each class; of maps, the mean over positions.
 
-    target: an index, a class name, or a list or tensor of them, one per sample; a tuple is an index into each
-    dimension of the output after the first. Of maps, the mean over positions is taken.
+    Args:
+        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
+            an index into the dimensions of the output after the first, so that it names one number of the output.
     """
 
     target: Target
@@ -47,7 +48,7 @@ class OfClass(Objective):
     @staticmethod
     @abstractmethod
     def read(record: Record) -> Tensor:
-        """The numbers of all classes (N, classes), or maps of them (N, classes, h, w)."""
+        """(N, classes): the number of each class; or (N, classes, h, w): maps of these numbers."""
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
         if isinstance(self.target, tuple):
@@ -66,7 +67,7 @@ class OfClass(Objective):
 
 
 class Logit(OfClass):
-    """The score of a class before the softmax."""
+    """The score of a class before the softmax; see `logit`."""
 
     @staticmethod
     def read(record: Record) -> Tensor:
@@ -77,14 +78,14 @@ class Logit(OfClass):
 
 
 class LogProbability(OfClass):
-    """The logarithm of what the softmax gives a class, or of a single score the sigmoid; of boxes the highest."""
+    """The logarithm of the probability of a class; see `log_probability`."""
 
     @staticmethod
     def read(record: Record) -> Tensor:
-        output = record.values[OUTPUT]
+        output = record.raw(OUTPUT)
         if isinstance(output, Detections):
-            found = output.scores.amax(1)
-            return found.clamp(min=torch.finfo(found.dtype).tiny).log()
+            highest = output.scores.amax(1)
+            return highest.clamp(min=torch.finfo(highest.dtype).tiny).log()
         scores = record.logits
         return logsigmoid(scores) if scores.shape[1] == 1 else scores.log_softmax(1)
 
@@ -93,55 +94,72 @@ class LogProbability(OfClass):
 
 
 def logit(target: Target) -> Objective:
-    """The score of a class before the softmax, by index or name; a list or tensor gives one class per sample."""
+    """The score of a class before the softmax.
+
+    Args:
+        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
+            an index into the dimensions of the output after the first.
+
+    Raises:
+        ClassNotFound: when the objective is computed, if the network has no such class.
+
+    Example:
+        >>> logit(207) - logit(208)
+        logit(207) - logit(208)
+    """
     return Logit(target)
 
 
 def log_probability(target: Target) -> Objective:
-    """The logarithm of a class's probability, targets as of `logit`.
+    """The logarithm of the probability of a class: log softmax(scores)[target].
 
-    What raises every class alike does not raise it: that a picture is of this class rather than another counts. It
-    has no slope where the network is sure of the class.
+    The probability is the sigmoid of a single score. For boxes it is the highest score of the class over all boxes. A
+    change that raises the scores of all classes equally does not change this objective. Its gradient is close to 0
+    where the network is sure of the class.
 
-    >>> import torch
-    >>> from netlens.objectives import Record
-    >>> from netlens.zoo import open_network
-    >>> flat, x = open_network(), torch.rand(1, 3, 64, 64)
-    >>> found = log_probability(2)(Record(flat, flat.record(x, layers="output")))
-    >>> torch.allclose(found, flat(x).log_softmax(1)[:, 2])
-    True
+    Args:
+        target: the class, as for `logit`.
+
+    Example:
+        >>> import torch
+        >>> from netlens.objectives import Record
+        >>> from netlens.zoo import open_network
+        >>> flat, x = open_network(), torch.rand(1, 3, 64, 64)
+        >>> value = log_probability(2)(Record(flat, flat.record(x, layers="output")))
+        >>> torch.allclose(value, flat(x).log_softmax(1)[:, 2])
+        True
     """
     return LogProbability(target)
 
 
 def classes_of(target: Target, flat: FlatModel, n: int) -> tuple[int, ...]:
-    """The class of each of n samples, by index, whichever way it was given; not yet known to be in range."""
-    given = plain(target)
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        return (_class(flat, given),) * n
-    classes = tuple(_class(flat, one) for one in given)
+    """The index of the class of each of n samples; `check_known` checks whether the indices are in range."""
+    names = plain(target)
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        return (_class(flat, names),) * n
+    classes = tuple(_class(flat, name) for name in names)
     if len(classes) != n:
-        raise NetLensError(f"{len(classes)} targets were given for {n} images; give one, or one for each.")
+        raise NetLensError(f"target has {len(classes)} classes for {n} images; give one class, or one for each image.")
     return classes
 
 
 def check_known(classes: Sequence[int], flat: FlatModel, count: int) -> None:
-    """Raise if one of these is not among the network's `count` classes."""
+    """Raise `ClassNotFound` if a class is not among the network's `count` classes."""
     wrong = [c for c in classes if not 0 <= c < count]
     if wrong:
         raise ClassNotFound(f"{flat.name} has no class {wrong[0]}; its {count} classes are 0 to {count - 1}.")
 
 
 def target_of(target: Target, samples: Sequence[int]) -> Target:
-    """The target of a batch made of these samples, where each has its own."""
-    given = plain(target)
-    if isinstance(given, (str, tuple)) or not isinstance(given, Sequence):
+    """The target of a batch that consists of these samples."""
+    names = plain(target)
+    if isinstance(names, (str, tuple)) or not isinstance(names, Sequence):
         return target
-    return [given[sample] for sample in samples]
+    return [names[sample] for sample in samples]
 
 
 def plain(target: Any) -> Any:
-    """A target in Python's own types, whichever library's number, array or tensor it is."""
+    """A number, array or tensor of any library as Python's own numbers and lists; all else as it is."""
     return target.tolist() if hasattr(target, "tolist") else target
 
 
@@ -150,9 +168,11 @@ def _class(flat: FlatModel, target: Any) -> int:
         try:
             return whole_number(target)
         except TypeError:
-            raise ClassNotFound(f"a class is given by its index or name, not by {target!r}.") from None
+            raise ClassNotFound(f"target must be the index or the name of a class, not {target!r}.") from None
     if flat.classes is None:
         if target.isdecimal():
             return int(target)
-        raise ClassNotFound(f"{flat.name} has no class names, so {target!r} is unknown; give an index, or classes=...")
+        raise ClassNotFound(
+            f"{flat.name} has no class names, so it has no class {target!r}; give an index, or classes=..."
+        )
     return flat.classes.index(target)

@@ -1,4 +1,4 @@
-"""The objective of guided dreams: at each position, more of what the guide has that is most like it."""
+"""The objective of guided dreams, which compares each position with the most similar position of another picture."""
 
 from __future__ import annotations
 
@@ -11,39 +11,49 @@ from torch import Tensor
 from netlens.objectives.base import Objective, Record
 from netlens.objectives.reference import Reference, names_of
 
-_AT_ONCE = 1 << 24  # products of positions held in memory
+_PRODUCTS = 1 << 24  # the most products of positions in memory at a time
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Guide(Reference):
-    """For each position the highest dot product with any position of the other picture; see `guide`."""
+    """The highest dot product of each position with any position of the other picture; see `guide`."""
 
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
         return (record.maps(name),)
 
     def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        mine, other = record.maps(name).flatten(2), theirs[0].flatten(2)
-        # which of them is most like is decided without gradients; only its product is differentiated
-        chunk = max(1, _AT_ONCE // (len(mine) * other.shape[2]))
+        activation, other = record.maps(name).flatten(2), theirs[0].flatten(2)
+        # the choice of the most similar position has no gradient, only the product with it
+        chunk = max(1, _PRODUCTS // (len(activation) * other.shape[2]))
         best = [
-            (part.detach().transpose(1, 2) @ other).argmax(2).unsqueeze(1).expand(-1, mine.shape[1], -1)
-            for part in mine.split(chunk, 2)
+            (part.detach().transpose(1, 2) @ other).argmax(2).unsqueeze(1).expand(-1, activation.shape[1], -1)
+            for part in activation.split(chunk, 2)
         ]
-        everyone = other.expand(len(mine), -1, -1)
+        others = other.expand(len(activation), -1, -1)
         products = [
-            (part * everyone.gather(2, index)).sum(1).sum(1)
-            for part, index in zip(mine.split(chunk, 2), best, strict=True)
+            (part * others.gather(2, index)).sum(1).sum(1)
+            for part, index in zip(activation.split(chunk, 2), best, strict=True)
         ]
-        return sum(products[1:], products[0]) / mine.shape[2]
+        return sum(products[1:], products[0]) / activation.shape[2]
 
     def __repr__(self) -> str:
         return f"guide({', '.join(map(repr, self.names))})"
 
 
 def guide(layers: str | Sequence[str], image: Any) -> Objective:
-    """At each position the dot product with that position of `image` that is most like it, averaged over positions.
+    """The mean over positions p of the highest dot product with any position q of another picture: max_q a_p · b_q.
 
-    A dream with it grows what `image` shows out of what is there. The two pictures may differ in size.
+    a and b are the activations of the two pictures, which may differ in size. A dream with this objective turns what
+    is in the picture into what `image` shows.
+
+    Args:
+        layers: one layer or several; of several layers, the objective is the mean.
+        image: a picture, or a batch of pictures with one per sample.
+
+    Example:
+        >>> import torch
+        >>> guide("layer3", torch.zeros(3, 224, 224))
+        guide('layer3')
 
     Mordvintsev et al. 2015, https://github.com/google/deepdream
     """

@@ -1,13 +1,13 @@
-"""Objectives on the picture itself: how rough, how loud or how busy at the edge it is. Penalties: subtract them.
+"""Objectives of the picture itself, which measure its roughness, its contrast or its frame. Subtract these penalties.
 
-They read "input" in the record, which is in the network's units, and take its normalization back, so that they see the
-picture in [0, 1]. Each is a mean over pixels and colors, so that its weight needs no change when the size does.
+They read the layer "input", which is in the network's units, and undo the preprocessing, so that they see a picture in
+[0, 1]. Each is a mean over pixels and colors, so that its weight suits pictures of every size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 
 
 @dataclass(frozen=True, repr=False)
-class PictureObjective(Objective):
-    """One number per sample from the picture (N, C, H, W) in [0, 1]; made by the functions below."""
+class PictureObjective(PerSample):
+    """One number per sample from the picture; the functions below make it.
+
+    Args:
+        function: from pictures (N, C, H, W) in [0, 1] to numbers (N,).
+        name: how the objective prints.
+    """
 
     function: Callable[[Tensor], Tensor]
     name: str
@@ -32,52 +37,88 @@ class PictureObjective(Objective):
     def __call__(self, record: Record) -> Tensor:
         return self.function(picture_of(record))
 
-    @property
-    def splits(self) -> bool:
-        return True
+    def take(self, samples: Sequence[int]) -> Objective:
+        return self
 
     def __repr__(self) -> str:
         return self.name
 
 
 def total_variation(beta: float = 2) -> Objective:
-    """The mean of (dx² + dy²)^(beta/2), for differences dx along rows and dy along columns to the next pixel.
+    """The roughness of the picture: mean((dx² + dy²)^(beta/2)).
 
-    Beyond the last pixel there is no difference. beta: from 1, at which edges cost their height; at 2, its square.
+    dx and dy are the differences to the next pixel along rows and columns; they are 0 at the last pixel.
+
+    Args:
+        beta: at least 1. An edge costs its height for 1, and the square of its height for 2.
+
+    Raises:
+        NetLensError: `beta` is below 1.
+
+    Example:
+        >>> total_variation(1)
+        total_variation(1)
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
     if not beta >= 1:
-        raise NetLensError(f"beta is {beta}; it must be 1 or more.")
+        raise NetLensError(f"beta must be at least 1, not {beta}.")
 
     def value(picture: Tensor) -> Tensor:
         dx = F.pad(picture.diff(dim=3), (0, 1, 0, 0))
         dy = F.pad(picture.diff(dim=2), (0, 0, 0, 1))
         if beta == 2:
             return (dx.square() + dy.square()).flatten(1).mean(1)
-        # the norm has a gradient of 0 where both are 0, a square root of squares none
+        # where both are 0, the norm has a gradient of 0, but a square root has none
         return torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta).flatten(1).mean(1)
 
     return PictureObjective(value, f"total_variation({beta:g})")
 
 
 def l1(constant: float = 0.5) -> Objective:
-    """The mean distance |x - constant| of the values from a constant, by default gray."""
+    """The mean distance of the values from a constant: mean(|x − constant|).
+
+    Args:
+        constant: a gray level in [0, 1].
+
+    Example:
+        >>> l1()
+        l1(0.5)
+    """
     return PictureObjective(lambda picture: (picture - constant).abs().flatten(1).mean(1), f"l1({constant:g})")
 
 
 def l2(constant: float = 0.5) -> Objective:
-    """The mean square (x - constant)² of the values' distance from a constant, by default gray."""
+    """The mean squared distance of the values from a constant: mean((x − constant)²).
+
+    Args:
+        constant: a gray level in [0, 1].
+
+    Example:
+        >>> l2(0)
+        l2(0)
+    """
     return PictureObjective(lambda picture: (picture - constant).square().flatten(1).mean(1), f"l2({constant:g})")
 
 
 def alpha_norm(alpha: float = 6, constant: float = 0.5) -> Objective:
-    """The mean of |x - constant|^alpha: a high alpha spares most values and keeps the loudest in bounds.
+    """The mean power of the distance from a constant: mean(|x − constant|^alpha). A high alpha limits the extremes.
+
+    Args:
+        alpha: the power, at least 1.
+        constant: a gray level in [0, 1].
+
+    Raises:
+        NetLensError: `alpha` is below 1.
+
+    Example:
+        >>> alpha_norm()
+        alpha_norm(6, 0.5)
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
     if not alpha >= 1:
-        raise NetLensError(f"alpha is {alpha}; it must be 1 or more.")
+        raise NetLensError(f"alpha must be at least 1, not {alpha}.")
 
     def value(picture: Tensor) -> Tensor:
         return (picture - constant).abs().pow(alpha).flatten(1).mean(1)
@@ -86,18 +127,41 @@ def alpha_norm(alpha: float = 6, constant: float = 0.5) -> Objective:
 
 
 def blur(sigma: float = 1) -> Objective:
-    """The mean square of the difference between the picture and itself blurred by a Gaussian of `sigma` pixels."""
+    """The mean squared difference between the picture and its blurred copy: mean((x − blurred x)²).
+
+    Args:
+        sigma: the standard deviation of the Gaussian in pixels, above 0.
+
+    Raises:
+        NetLensError: `sigma` is not above 0.
+
+    Example:
+        >>> blur(2)
+        blur(2)
+    """
     if not sigma > 0:
-        raise NetLensError(f"sigma is {sigma} pixels; it must be above 0.")
+        raise NetLensError(f"sigma must be above 0 pixels, not {sigma}.")
     return PictureObjective(
         lambda picture: (picture - _blurred(picture, sigma)).square().flatten(1).mean(1), f"blur({sigma:g})"
     )
 
 
 def boundary(width: int = 20, constant: float = 0.5) -> Objective:
-    """The mean square (x - constant)² over the frame of `width` pixels along the edges, which keeps it plain."""
+    """The mean squared distance of the frame of the picture from a constant: mean((x − constant)²) over the frame.
+
+    Args:
+        width: the width of the frame along each edge in pixels, at least 1.
+        constant: a gray level in [0, 1].
+
+    Raises:
+        NetLensError: `width` is below 1.
+
+    Example:
+        >>> boundary(8)
+        boundary(8, 0.5)
+    """
     if width < 1:
-        raise NetLensError(f"the frame is {width} pixels wide; it must have at least 1.")
+        raise NetLensError(f"width must be at least 1 pixel, not {width}.")
 
     def value(picture: Tensor) -> Tensor:
         height, across = picture.shape[2:]
@@ -109,28 +173,28 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
 
 
 def picture_of(record: Record) -> Tensor:
-    """(N, C, H, W): the network's input with its normalization taken back, so in [0, 1] if it came from a picture.
+    """(N, C, H, W): the network's input without its normalization, in [0, 1] if it is made of a picture.
 
-    Linear, not clipped, so that a value out of bounds still has a gradient. A gray input of a network whose family is
-    known by colors is normalized by their average.
+    Values are not clipped, so that values outside of [0, 1] have a gradient. A gray input of a network whose
+    preprocessing has three colors is normalized by their average.
     """
     flat = record.flat
     x = record[flat.inputs[0]]
     if x.ndim != 4:
-        raise NotApplicable(f"the input of {flat.name} is {tuple(x.shape)}, no pictures (N, C, H, W).")
+        raise NotApplicable(f"the input of {flat.name} is {tuple(x.shape)}, not pictures (N, C, H, W).")
     mean, std = (x.new_tensor(values) for values in (flat.adapter.preprocessing.mean, flat.adapter.preprocessing.std))
     if x.shape[1] == 1:
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
     if len(mean) not in (1, x.shape[1]):
         raise NotApplicable(
-            f"the input of {flat.name} has {x.shape[1]} channels but its preprocessing {len(mean)}; "
+            f"the input of {flat.name} has {x.shape[1]} channels, but its preprocessing has {len(mean)}; "
             "give an Adapter(preprocessing=...) that fits."
         )
     return x * std[:, None, None] + mean[:, None, None]
 
 
 def _blurred(picture: Tensor, sigma: float) -> Tensor:
-    """The picture convolved with a Gaussian, its edge pixels repeated outwards."""
+    """The picture, convolved with a Gaussian. Outside of the picture, its edge pixels continue."""
     radius = math.ceil(3 * sigma)
     steps = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
     kernel = torch.exp(-0.5 * (steps / sigma).square())

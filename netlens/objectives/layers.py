@@ -1,4 +1,4 @@
-"""Objectives over the activation of one layer: all of it, a channel, a neuron; and any function of the output."""
+"""Objectives of the activation of one layer, of a channel or of a neuron, and any function of the output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.model import OUTPUT
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import plain
 
 if TYPE_CHECKING:
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class LayerObjective(Objective):
-    """One number per sample from the activation of one layer, by a function of the record.
+    """One number per sample from the activation of one layer.
 
-    splits: whether the function gives each sample a number that is its own alone.
+    Args:
+        layer: the layer, by any name.
+        function: from a record to the numbers (N,).
+        name: how the objective prints.
+        splits: whether the number of each sample depends on that sample alone.
     """
 
     layer: str
@@ -43,8 +47,8 @@ class LayerObjective(Objective):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Channel(Objective):
-    """The mean of a channel over all positions: the same channel for all samples, or one for each."""
+class Channel(PerSample):
+    """The mean of a channel over all positions; see `channel`."""
 
     layer: str
     index: Index
@@ -64,8 +68,8 @@ class Channel(Objective):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Neuron(Objective):
-    """A channel, the same for all samples or one for each, at one position of the map; by default the middle."""
+class Neuron(PerSample):
+    """A channel at one position of the map; see `neuron`."""
 
     layer: str
     index: Index
@@ -89,7 +93,14 @@ class Neuron(Objective):
 
 
 def layer(key: str) -> Objective:
-    """The mean square of a layer's activation: what DeepDream maximizes.
+    """The mean square of a layer's activation, which DeepDream maximizes: mean(activation²).
+
+    Args:
+        key: the layer, by key, path, glob or index.
+
+    Example:
+        >>> layer("layer3")
+        layer('layer3')
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
@@ -97,50 +108,86 @@ def layer(key: str) -> Objective:
 
 
 def channel(key: str, index: Index) -> Objective:
-    """The mean of one channel over all positions; a list or tensor of channels gives one per sample.
+    """The mean of one channel over all positions of the layer's map.
 
-    >>> channel("layer3", [0, 7])
-    channel('layer3', [0, 7])
+    Args:
+        key: the layer, by key, path, glob or index.
+        index: the channel, from 0; or a list or tensor of channels, one per sample.
+
+    Raises:
+        NetLensError: when the objective is computed, if the layer has no such channel.
+
+    Example:
+        >>> channel("layer3", [0, 7])
+        channel('layer3', [0, 7])
     """
     return Channel(key, index)
 
 
 def neuron(key: str, index: Index, y: int | None = None, x: int | None = None) -> Objective:
-    """One channel, or one per sample, at one position of the map; by default the one in the middle."""
+    """One channel at one position of the layer's map.
+
+    Args:
+        key: the layer, by key, path, glob or index.
+        index: the channel, from 0; or a list or tensor of channels, one per sample.
+        y: the row of the map, from 0; None for the middle row.
+        x: the column of the map, from 0; None for the middle column.
+
+    Raises:
+        NetLensError: when the objective is computed, if the layer has no such channel or position.
+
+    Example:
+        >>> neuron("layer3", 12, y=0, x=3)
+        neuron('layer3', 12, 0, 3)
+    """
     return Neuron(key, index, y, x)
 
 
 def output(function: Callable[[Any], Tensor], name: str | None = None) -> Objective:
-    """Any function of the network's output (in its own structure) that gives one number per sample."""
+    """Any function of the network's output that returns one number per sample.
+
+    Args:
+        function: takes the output in the network's own structure, and returns a tensor (N,).
+        name: how the objective prints; None for the name of the function.
+
+    Raises:
+        NotApplicable: when the objective is computed, if the function returns something else than a tensor (N,).
+
+    Example:
+        >>> output(lambda scores: scores[:, 0] - scores[:, 1], name="margin")
+        margin
+    """
     if not callable(function):
-        raise NetLensError(f"output takes a function of the network's output, not a {type(function).__name__}.")
+        raise NetLensError(f"function must be a function of the network's output, not a {type(function).__name__}.")
 
     def value(record: Record) -> Tensor:
-        result = function(record.values[OUTPUT])
+        result = function(record.raw(OUTPUT))
         if not isinstance(result, Tensor) or result.ndim != 1:
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise NotApplicable(f"the function of the output must give one number per sample (N,), not {got}.")
+            raise NotApplicable(f"the function of the output must return one number per sample (N,), not {got}.")
         return result
 
     return LayerObjective(OUTPUT, value, name if name is not None else getattr(function, "__name__", "output"))
 
 
 def channel_maps(record: Record, key: str, index: Index) -> Tensor:
-    """(N, h, w): a channel of each sample's map, by an index for all samples or one for each."""
+    """(N, h, w): the channel of each sample's map."""
     maps = record.maps(key)
-    given = plain(index)
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    if several and len(given) != len(maps):
-        raise NetLensError(f"{len(given)} channels were given for {len(maps)} samples; give one, or one for each.")
-    chosen = [_whole(one) for one in given] if several else [_whole(given)]
-    for one in chosen:
-        if not 0 <= one < maps.shape[1]:
-            raise NetLensError(f"layer {key!r} has no channel {one}; its channels are 0 to {maps.shape[1] - 1}.")
-    return maps[torch.arange(len(maps)), chosen] if several else maps[:, chosen[0]]
+    indices = plain(index)
+    is_per_sample = isinstance(indices, Sequence) and not isinstance(indices, str)
+    if is_per_sample and len(indices) != len(maps):
+        raise NetLensError(
+            f"index has {len(indices)} channels for {len(maps)} samples; give one channel, or one for each sample."
+        )
+    channels = [_whole(number) for number in indices] if is_per_sample else [_whole(indices)]
+    for number in channels:
+        if not 0 <= number < maps.shape[1]:
+            raise NetLensError(f"layer {key!r} has no channel {number}; its channels are 0 to {maps.shape[1] - 1}.")
+    return maps[torch.arange(len(maps)), channels] if is_per_sample else maps[:, channels[0]]
 
 
 def position_in(maps: Tensor, key: str, y: int | None, x: int | None) -> tuple[int, int]:
-    """A position of maps (..., h, w), checked; the middle where it is None."""
+    """The row and column in maps (..., h, w); the middle for None. Raises if the maps have no such position."""
     height, width = maps.shape[-2:]
     row, column = height // 2 if y is None else y, width // 2 if x is None else x
     if not (0 <= row < height and 0 <= column < width):
@@ -152,9 +199,10 @@ def _whole(index: Any) -> int:
     try:
         return whole_number(index)
     except TypeError:
-        raise NetLensError(f"a channel is given by its index, a whole number, not by {index!r}.") from None
+        raise NetLensError(f"index must be the whole number of a channel, not {index!r}.") from None
 
 
 def _index_of(index: Index, samples: Sequence[int]) -> Index:
-    given = plain(index)
-    return [given[sample] for sample in samples] if isinstance(given, Sequence) else index
+    """The channels of a batch that consists of these samples."""
+    indices = plain(index)
+    return [indices[sample] for sample in samples] if isinstance(indices, Sequence) else index

@@ -1,4 +1,4 @@
-"""What objectives about another picture share: its activations, read once and kept."""
+"""What objectives share that compare activations with those of another picture, which the network reads once."""
 
 from __future__ import annotations
 
@@ -16,30 +16,34 @@ from netlens.flat.intake import weight_of
 from netlens.flat.keys import several
 from netlens.flat.model import FlatModel
 from netlens.flat.precision import precise
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.preprocessing import as_batch
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Reference(Objective):
-    """Abstract: an objective that compares activations with those that the same network has on another picture.
+class Reference(PerSample):
+    """Abstract: compares activations with those that the same network has on another picture, the reference.
 
-    names: the layers that it reads; the objective is the mean over them.
-    image: the other picture, or a batch of them with one per sample; whatever `as_batch` takes, so a float tensor is
-    taken as preprocessed and all else is preprocessed as the network wants it.
+    `prepared` runs the network on the reference once and keeps what the comparison needs. An objective that is not
+    prepared runs the network at every call.
 
-    `settled` runs the network once on the picture and keeps what is needed of it; not settled, it runs at every call.
+    Args:
+        names: the layers to compare; the objective is the mean over them.
+        image: the reference, or a batch of references with one per sample; whatever `as_batch` takes. A float tensor
+            counts as preprocessed; all else is preprocessed as the network wants it.
     """
 
     names: tuple[str, ...]
     image: Any
-    kept: tuple[tuple[Tensor, ...], ...] | None = field(default=None, kw_only=True)  # of each layer, once settled
-    rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples taken before it was settled
-    several: ClassVar[str] = "pictures"  # what there are several of, where each sample has its own
+    kept: tuple[tuple[Tensor, ...], ...] | None = field(
+        default=None, kw_only=True
+    )  # of each layer, once the objective is prepared
+    rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before that
+    several: ClassVar[str] = "pictures"  # what there is one of for each sample, in error messages
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise NetLensError("no layer was given; name at least one.")
+            raise NetLensError("layers is empty; name at least one layer.")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -49,12 +53,13 @@ class Reference(Objective):
         kept = self.kept if self.kept is not None else self._read(record.flat, None)
         values = []
         for name, theirs in zip(self.names, kept, strict=True):
-            mine, count = record[name], len(theirs[0])
-            if count not in (1, len(mine)):
+            activation, count = record[name], len(theirs[0])
+            if count not in (1, len(activation)):
                 raise NetLensError(
-                    f"{self} has {count} {self.several} for {len(mine)} samples; there must be one, or one for each."
+                    f"{self} has {count} {self.several} for {len(activation)} samples; there must be one, or one for "
+                    "each sample."
                 )
-            values.append(self.compared(record, name, *(one.to(mine.device) for one in theirs)))
+            values.append(self.compared(record, name, *(tensor.to(activation.device) for tensor in theirs)))
         return torch.stack(values).mean(0)
 
     def take(self, samples: Sequence[int]) -> Objective:
@@ -68,18 +73,18 @@ class Reference(Objective):
 
     @abstractmethod
     def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
-        """What is kept of a layer's activation on the other picture or pictures: tensors (M, ...)."""
+        """What the comparison needs of a layer's activation on the M references: tensors (M, ...)."""
 
     @abstractmethod
     def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        """(N,): the activation of a layer compared with what was kept, which is (1, ...) or (N, ...)."""
+        """(N,): the activation of a layer, compared with the tensors of `keep`, which are (1, ...) or (N, ...)."""
 
     def sized(self, batch: Tensor, x: Tensor) -> Tensor:
-        """The other picture in the size in which it is looked at, beside x; by default its own."""
+        """The references at the size at which the network looks at them, given the input x; by default their own."""
         return batch
 
     def _read(self, flat: FlatModel, x: Tensor | None) -> tuple[tuple[Tensor, ...], ...]:
-        # what is made under inference_mode could take no part in gradients later
+        # a tensor that is made under inference_mode can take no part in gradients later
         with torch.inference_mode(False), torch.no_grad():
             batch = _batch(self.image, flat, x)
             if x is not None:
@@ -93,68 +98,71 @@ class Reference(Objective):
 
 
 def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
-    """One or several layers as they may be given: a single one need be no list."""
+    """The names of one layer or of several layers."""
     return tuple(several(layers))  # type: ignore[arg-type]
 
 
 def resized(batch: Tensor, x: Tensor) -> Tensor:
-    """Pictures (M, C, H, W) in the height and width of x; what has no height and width stays as it is."""
+    """Pictures (M, C, H, W), resized to the height and width of x; inputs that are no images stay as they are."""
     if batch.ndim != 4 or x.ndim != 4 or batch.shape[2:] == x.shape[2:]:
         return batch
     return F.interpolate(batch, x.shape[2:], mode="bilinear", antialias=True)
 
 
 def weights_of(mask: Any, maps: Tensor, key: str) -> Tensor | None:
-    """(h, w): a mask (H, W) of weights averaged over the area of each position of maps (N, C, h, w); None for None."""
+    """(h, w): the mean of a mask of weights (H, W) over the area of each position of maps (N, C, h, w)."""
     if mask is None:
         return None
     if maps.shape[2:] == (1, 1):
         raise NotApplicable(f"layer {key!r} has no positions that a mask could weigh; choose a layer with maps.")
     weights = torch.as_tensor(mask)
     if weights.ndim != 2:
-        raise NetLensError(f"a mask is (H, W), not {tuple(weights.shape)}.")
+        raise NetLensError(f"a mask must be (H, W), not {tuple(weights.shape)}.")
     if weights.is_complex() or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise NetLensError("a mask holds True and False, or finite weights from 0 of which one at least is above 0.")
+        raise NetLensError(
+            "a mask must hold True and False, or finite weights of at least 0, and at least one of them above 0."
+        )
     return F.adaptive_avg_pool2d(weights.to(maps)[None, None], (maps.shape[2], maps.shape[3]))[0, 0]
 
 
 def check_alive(values: Tensor, record: Record, name: str) -> None:
-    """Raise if these values of the other picture are all 0, so that distances from them cannot be measured by them."""
+    """Raise if all values of a reference are 0, so that a distance cannot be divided by their size."""
     if not (values != 0).flatten(1).any(1).all():
         raise NotApplicable(
-            f"layer {name!r} of {record.flat.name} is all 0 where it is looked at in the picture, so distances from it "
-            "have no unit; choose another layer, or normalized=False."
+            f"layer {name!r} of {record.flat.name} is all 0 on the picture, so no distance is relative to it; "
+            "choose another layer, or normalized=False."
         )
 
 
 def _check_read(record: Record, name: str, pictures: int) -> None:
-    value = record[name]
+    value = record.raw(name)
     if not isinstance(value, Tensor) or len(value) != pictures:
         what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise NotApplicable(
-            f"layer {name!r} of {record.flat.name} has an activation of {what} for {pictures} picture(s), not one for "
-            "each; choose a layer outside of windows and boxes."
+            f"layer {name!r} of {record.flat.name} has an activation of {what} for {pictures} picture(s), which has no "
+            "row for each picture; choose a layer outside of windows and boxes."
         )
     finite = torch.isfinite(value).flatten(1).all(1)
     if not finite.all():
         sample = int((~finite).nonzero()[0])
         raise NonFiniteError(
-            f"layer {name!r} of {record.flat.name} holds NaN or Inf for picture {sample} of the objective."
+            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {sample} of the objective."
         )
 
 
 def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
-    ready = isinstance(image, Tensor) and image.is_floating_point()
-    if ready and image.ndim == 2:
+    """The references as a batch, for the input x if it is known."""
+    is_preprocessed = isinstance(image, Tensor) and image.is_floating_point()
+    if is_preprocessed and image.ndim == 2:
         batch = image  # the input of a network that takes vectors
     else:
         channels = x.shape[1] if x is not None and x.ndim == 4 else None
-        batch = as_batch(image, None if ready else flat.adapter.preprocessing, channels)
+        batch = as_batch(image, None if is_preprocessed else flat.adapter.preprocessing, channels)
     weights = weight_of(flat, batch)
-    # a copy, as the network may keep the picture itself (layer "input"), which its owner may go on to change
+    # a copy: layer "input" keeps the picture itself, and its owner may change it later
     return batch.detach().to(weights, copy=True)
 
 
 def _rows(kept: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:
-    """What is kept of these samples; what there is one of stands for all of them."""
-    return tuple(tuple(one[list(rows)] if len(one) > 1 else one for one in tensors) for tensors in kept)
+    """The tensors of these samples; a single reference stands for all samples."""
+    return tuple(tuple(tensor[list(rows)] if len(tensor) > 1 else tensor for tensor in tensors) for tensors in kept)

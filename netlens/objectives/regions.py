@@ -1,4 +1,4 @@
-"""The score of a class over a region of the image, for networks that give maps of scores: segmentation."""
+"""The score of a class over a region of the image, for networks of segmentation, which return maps of scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, Record
+from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 
 if TYPE_CHECKING:
@@ -20,30 +20,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Region(Objective):
-    """The score of a class before the softmax, averaged over a region of the image.
-
-    target: a class by index or name for all samples, or a list or tensor of them, one per sample.
-    where: None, the positions at which the network itself predicts the class; a box (x0, y0, x1, y1) in pixels of the
-    input; or a mask (H, W), or (N, H, W) with one per sample, of the size of the input or of the network's map, whose
-    values are the weights of the mean. A mask of the input's size is averaged down where the map is coarser.
-    """
+class Region(PerSample):
+    """The score of a class before the softmax, averaged over a region of the image; see `region`."""
 
     target: Target
     where: Any = None
-    weights: Tensor | None = field(default=None, kw_only=True)  # (N, h, w) once the region is settled
+    weights: Tensor | None = field(
+        default=None, kw_only=True
+    )  # (N, h, w), the weight of each position, once the objective is settled
 
     def __post_init__(self) -> None:
         try:
             _dimensions(self.where)
         except (TypeError, ValueError, RuntimeError):
             raise NetLensError(
-                f"a region is a mask of numbers (H, W) or a box (x0, y0, x1, y1), not {self.where!r}."
+                f"where must be a mask of numbers (H, W) or a box (x0, y0, x1, y1), not {self.where!r}."
             ) from None
 
     @property
     def layers(self) -> tuple[str, ...]:
-        # the input's size tells what a box or mask is measured in
+        # boxes and masks are in pixels of the input, so its size is needed
         return (OUTPUT,) if self.weights is not None or self.where is None else (OUTPUT, "input")
 
     def __call__(self, record: Record) -> Tensor:
@@ -52,7 +48,7 @@ class Region(Objective):
         weights = weights.to(scores)
         if weights.shape != scores.shape:
             raise NetLensError(
-                f"{self} was settled on maps {tuple(weights.shape)} and cannot be read from {tuple(scores.shape)}."
+                f"{self} is settled on maps {tuple(weights.shape)}, so it cannot be computed for {tuple(scores.shape)}."
             )
         return (scores * weights).sum((1, 2)) / weights.sum((1, 2))
 
@@ -70,7 +66,7 @@ class Region(Objective):
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         if self.weights is not None:
             return self
-        # what is made under inference_mode could take no part in gradients later
+        # a tensor that is made under inference_mode can take no part in gradients later
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone() if x.is_inference() else x
             record = Record(flat, flat.record(x, layers=self.layers))
@@ -84,7 +80,7 @@ class Region(Objective):
         return maps[range(len(maps)), list(classes)]
 
     def _weights(self, record: Record, scores: Tensor) -> Tensor:
-        """(N, h, w): how much each position counts, not all 0 in any sample."""
+        """(N, h, w): the weight of each position, with at least one above 0 in each sample."""
         n, size = len(scores), (scores.shape[1], scores.shape[2])
         if self.where is None:
             weights = self._predicted(record)
@@ -111,7 +107,7 @@ class Region(Objective):
         return weights
 
     def _predicted(self, record: Record) -> Tensor:
-        """(N, h, w): 1 where the class is the network's prediction, else 0."""
+        """(N, h, w): 1 where the network predicts the class, 0 elsewhere."""
         maps = _maps(record)
         finite = torch.isfinite(maps).flatten(1).all(1)
         if not finite.all():
@@ -130,40 +126,58 @@ class Region(Objective):
 
 
 def region(target: Target, where: Any = None) -> Objective:
-    """The score of a class, by index or name, averaged over a mask, a box, or where the network itself predicts it.
+    """The score of a class before the softmax, averaged over a region of the image: Σ w · score / Σ w.
 
-    >>> region("dog", (10, 20, 90, 80))
-    region('dog', (10, 20, 90, 80))
+    Args:
+        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample.
+        where: the region.
+
+            - None: the positions at which the network predicts the class.
+            - A box (x0, y0, x1, y1) in pixels of the input.
+            - A mask (H, W), or (N, H, W) with one per sample, of the size of the input or of the network's map. Its
+              values are the weights w, at least 0. If the map is coarser than the mask, netlens averages the mask.
+
+    Raises:
+        NotApplicable: when the objective is computed, if the network returns no maps, or predicts the class nowhere.
+        NetLensError: when the objective is computed, if the region is empty or the mask has another size.
+
+    Example:
+        >>> region("dog", (10, 20, 90, 80))
+        region('dog', (10, 20, 90, 80))
     """
     return Region(target, where)
 
 
 def predicted_map(maps: Tensor) -> Tensor:
-    """(N, h, w): the class at each position of maps of scores (N, classes, h, w); one class alone is there above 0.
+    """(N, h, w): the class that is predicted at each position of maps of scores (N, classes, h, w).
 
-    >>> predicted_map(torch.tensor([[[[1.0, 2.0]], [[0.0, 3.0]]]])).tolist()
-    [[[0, 1]]]
+    A network with a single class predicts it where its score is above 0, and nothing (-1) elsewhere.
+
+    Example:
+        >>> predicted_map(torch.tensor([[[[1.0, 2.0]], [[0.0, 3.0]]]])).tolist()
+        [[[0, 1]]]
     """
     return maps.argmax(1) if maps.shape[1] > 1 else torch.where(maps[:, 0] > 0, 0, -1)
 
 
 def _maps(record: Record) -> Tensor:
+    """(N, classes, h, w): the maps of scores. Raises `NotApplicable` if the network returns something else."""
     maps = record.logits
     if maps.ndim != 4:
         raise NotApplicable(
-            f"{record.flat.name} gives scores {tuple(maps.shape)}, no maps (N, classes, h, w), so a class has no "
+            f"{record.flat.name} returns scores {tuple(maps.shape)}, not maps (N, classes, h, w), so a class has no "
             "region; use logit(class), or box(class, ...) for a detector."
         )
     return maps
 
 
 def _dimensions(where: Any) -> int:
-    """0 for None, 1 for a box, 2 or 3 for masks."""
+    """The number of dimensions: 0 for None, 1 for a box, 2 or 3 for masks."""
     return 0 if where is None else torch.as_tensor(where).ndim
 
 
 def _mask(where: Any, n: int, image: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
-    """(1 or N, H, W) of the image's or the map's size."""
+    """(1 or N, H, W): the mask, of the size of the image or of the map."""
     mask = torch.as_tensor(where)
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or len(mask) not in (1, n) or tuple(mask.shape[1:]) not in (image, size):

@@ -1,4 +1,4 @@
-"""Statistics of a layer's features that know no place: what style is, and how far two of them are apart."""
+"""Statistics of a layer's features that do not depend on their places, and distances between two of them: styles."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from netlens.objectives.transport import sorted_values, transport
 
 
 class Statistic(ABC):
-    """Abstract: what is kept of features at all positions, and the distance between two such.
+    """Abstract: a statistic of features over all positions, and the distance between two of its values.
 
-    Frozen dataclasses of options. Features are (N, C, P), and weights None or those of the P positions. The numbers of
-    positions may differ between the two pictures that are compared.
+    A subclass is a frozen dataclass of its options. Two pictures may have different numbers of positions.
     """
 
     @abstractmethod
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
-        """(N, ...): the statistic of each sample."""
+        """(N, ...): the statistic of features (N, C, P) at P positions, whose weights are (P,), or equal for None."""
 
     @abstractmethod
     def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        """(N,): from the statistic of each sample to that of the style, (1, ...) or (N, ...); 0 where they agree."""
+        """(N,): the distance of the statistic of each sample from that of the style, (1, ...) or (N, ...)."""
 
 
 @dataclass(frozen=True)
 class Gram(Statistic):
-    """Which channels are active together: F Fᵀ / (C·H·W), compared by the sum of squares.
+    """The products of channels F Fᵀ / (C·H·W); the distance is the sum of squared differences.
 
-    With weights, each position counts by its weight, and H·W is their sum.
+    With weights, each position counts by its weight, and H·W is the sum of the weights.
+
+    Example:
+        >>> Gram().of(torch.ones(1, 2, 4), None)
+        tensor([[[0.5000, 0.5000],
+                 [0.5000, 0.5000]]])
 
     Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
@@ -48,7 +52,7 @@ class Gram(Statistic):
 
 @dataclass(frozen=True)
 class MeanStd(Statistic):
-    """Mean and standard deviation of each channel, compared by squares, averaged over channels.
+    """The mean and the standard deviation of each channel; the distance is the mean of squared differences.
 
     Li et al. 2017, https://arxiv.org/abs/1701.01036
     """
@@ -56,7 +60,7 @@ class MeanStd(Statistic):
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         share = _shares(features, weights)
         mean = (features * share).sum(2)
-        # as a norm, it has a gradient of 0 where a channel is constant; a square root of a variance has none
+        # where a channel is constant, the norm has a gradient of 0, but the square root of the variance has none
         std = torch.linalg.vector_norm((features - mean[:, :, None]) * share.sqrt(), dim=2)
         return torch.stack([mean, std], 1)
 
@@ -66,12 +70,17 @@ class MeanStd(Statistic):
 
 @dataclass(frozen=True)
 class SlicedWasserstein(Statistic):
-    """All of the distribution of features: their projections on random directions, in order.
+    """The distribution of features: sorted projections on random directions of length 1.
 
-    The squared Wasserstein distance, exact for any two numbers of positions, averaged over directions of length 1. It
-    is 0 only for the same features in whatever order (given as many directions as that takes to tell).
+    The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact for any two numbers of
+    positions. With enough directions, it is 0 only for the same features in any order.
 
-    n_projections: how many; None: as many as channels. seed: of the directions.
+    Args:
+        n_projections: the number of directions, at least 1; None for the number of channels.
+        seed: the seed of the directions.
+
+    Raises:
+        NetLensError: `n_projections` is below 1.
 
     Heitz et al. 2021, https://arxiv.org/abs/2006.07229
     """
@@ -81,7 +90,7 @@ class SlicedWasserstein(Statistic):
 
     def __post_init__(self) -> None:
         if self.n_projections is not None and self.n_projections < 1:
-            raise NetLensError(f"n_projections is {self.n_projections}; there must be at least 1.")
+            raise NetLensError(f"n_projections must be at least 1, not {self.n_projections}.")
 
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         return sorted_values(self._directions(features) @ features, weights)
@@ -90,7 +99,7 @@ class SlicedWasserstein(Statistic):
         return transport(mine, theirs)
 
     def _directions(self, features: Tensor) -> Tensor:
-        """(K, C), the same on every device."""
+        """(K, C): the directions, the same on every device."""
         channels = features.shape[1]
         count = channels if self.n_projections is None else self.n_projections
         generator = torch.Generator().manual_seed(self.seed)
@@ -99,9 +108,9 @@ class SlicedWasserstein(Statistic):
 
 @dataclass(frozen=True)
 class Histogram(Statistic):
-    """The distribution of each channel by itself, compared as by matching histograms, without bins.
+    """The distribution of each channel: sorted values, as histograms without bins.
 
-    The mean square by which values must move to be distributed as those of the style.
+    The distance is the mean squared move that gives the values the distribution of the style.
 
     Risser et al. 2017, https://arxiv.org/abs/1701.08893
     """
@@ -115,10 +124,18 @@ class Histogram(Statistic):
 
 @dataclass(frozen=True)
 class Contextual(Statistic):
-    """Whether each feature of the style has one that is like it and like no other: -log CX, with CX in (0, 1].
+    """The features at random positions; the distance is -log CX, with the contextual similarity CX in (0, 1].
 
-    bandwidth: h of the paper, the lower the stricter. points: how many positions of each picture are compared with each
-    other, drawn by the seed; memory grows with its square. With weights, positions are drawn in proportion to them.
+    CX is high if each feature of the style has a feature that is similar to it alone.
+
+    Args:
+        bandwidth: h of the paper, above 0. A lower bandwidth asks for a closer match.
+        points: the number of positions of each picture, at least 2. Memory grows with its square. With weights, a
+            position is drawn in proportion to its weight.
+        seed: the seed of the positions.
+
+    Raises:
+        NetLensError: `bandwidth` is not above 0, or `points` is below 2.
 
     Mechrez et al. 2018, https://arxiv.org/abs/1803.02077
     """
@@ -129,9 +146,9 @@ class Contextual(Statistic):
 
     def __post_init__(self) -> None:
         if not self.bandwidth > 0:
-            raise NetLensError(f"bandwidth is {self.bandwidth}; it must be above 0.")
+            raise NetLensError(f"bandwidth must be above 0, not {self.bandwidth}.")
         if self.points < 2:
-            raise NetLensError(f"points is {self.points}; there must be at least 2.")
+            raise NetLensError(f"points must be at least 2, not {self.points}.")
 
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         positions = features.shape[2]
@@ -154,7 +171,7 @@ class Contextual(Statistic):
 
 
 def _shares(features: Tensor, weights: Tensor | None) -> Tensor:
-    """(P,): what each position counts for; sums to 1."""
+    """(P,): the share of each position; the shares sum to 1."""
     if weights is None:
         return features.new_full(features.shape[2:], 1 / features.shape[2])
     return weights / weights.sum()

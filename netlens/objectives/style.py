@@ -28,9 +28,9 @@ class Style(Reference):
         weights = weights_of(self.image_mask, maps, name)
         if not self.normalized:
             return (self._statistic(maps, weights),)
-        seen = maps.square().mean(1) if weights is None else maps.square().mean(1) * (weights / weights.mean())
-        check_alive(seen, record, name)
-        unit = seen.mean((1, 2)).sqrt()
+        squares = maps.square().mean(1) if weights is None else maps.square().mean(1) * (weights / weights.mean())
+        check_alive(squares, record, name)
+        unit = squares.mean((1, 2)).sqrt()
         return self._statistic(maps / unit[:, None, None, None], weights), unit
 
     def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
@@ -56,13 +56,23 @@ def style(
     image_mask: Any = None,
     normalized: bool = False,
 ) -> Objective:
-    """The distance between a statistic of the features and that of `image`, averaged over layers: subtract it.
+    """The distance of a statistic of features from that of another picture. It is a penalty: subtract it.
 
-    image: a picture of any size, or a batch of them with one per sample.
-    statistic: `Gram()`, the default, `MeanStd()`, `SlicedWasserstein()`, `Histogram()` or `Contextual()`.
-    mask: (H, W) weights of the parts that are to have the style; image_mask: of the parts of `image` that show it.
-    Either is of any size, and is averaged over the area of each position of the layer's map.
-    normalized: features are divided by the root mean square of those of `image` at the layer, so that layers and
-    networks of whatever scale count alike.
+    Args:
+        layers: one layer or several; of several layers, the objective is the mean.
+        image: the picture with the style, of any size; or a batch of pictures with one per sample.
+        statistic: `Gram()`, `MeanStd()`, `SlicedWasserstein()`, `Histogram()` or `Contextual()`; None for `Gram()`.
+        mask: (H, W), of any size: the weights of the parts of the input that get the style; None for all of it.
+        image_mask: (H, W), of any size: the weights of the parts of `image` that show the style; None for all of it.
+        normalized: whether to divide features by the root mean square of the features of `image` at the layer, so
+            that layers and networks of every scale count equally.
+
+    Example:
+        >>> import torch
+        >>> from netlens.objectives import MeanStd
+        >>> style(["layer1", "layer2"], torch.zeros(3, 224, 224), MeanStd())
+        style('layer1', 'layer2', MeanStd())
+
+    Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
     return Style(names_of(layers), image, Gram() if statistic is None else statistic, mask, image_mask, normalized)

@@ -1,4 +1,4 @@
-"""The exact distance of optimal transport between sets of numbers, of any sizes and weights."""
+"""The exact distance of optimal transport between sets of numbers of any size and with any weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def sorted_values(values: Tensor, weights: Tensor | None) -> Tensor:
-    """(M, 2, K, P): K sets of P numbers (M, K, P) in order, and up to which share of the whole weight each reaches.
+    """(M, 2, K, P): the numbers of K sets in order, and the share of the whole weight up to each number.
 
-    weights: (P,), those of the positions in every set; None where all weigh the same.
+    Args:
+        values: (M, K, P), K sets of P numbers for each of M samples.
+        weights: (P,), the weights of the positions in every set; None for equal weights.
     """
     ordered, places = values.sort(-1)
     if weights is None:
@@ -22,10 +24,14 @@ def sorted_values(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def transport(mine: Tensor, theirs: Tensor) -> Tensor:
-    """(N,): the mean over K sets of the squared 2-Wasserstein distance; of (N, 2, K, P) to (1 or N, 2, K, Q).
+    """(N,): the squared 2-Wasserstein distance, averaged over the K sets: ∫ (F⁻¹(u) − G⁻¹(u))² du.
 
-    On the line the cheapest transport takes the lowest to the lowest, so the distance is that of the quantiles:
-    ∫ (F⁻¹(u) − G⁻¹(u))² du, whose integrand is constant between the shares that either set reaches.
+    The cheapest transport on a line keeps the order, so the distance is that of the quantiles F⁻¹ and G⁻¹. They are
+    constant between the shares of weight at which one of them changes, so the integral is a sum.
+
+    Args:
+        mine: (N, 2, K, P), what `sorted_values` returns.
+        theirs: (1 or N, 2, K, Q), what `sorted_values` returns.
     """
     theirs = theirs.expand(len(mine), -1, -1, -1)
     (values, reach), (other, their_reach) = mine.unbind(1), theirs.unbind(1)
@@ -40,6 +46,6 @@ def transport(mine: Tensor, theirs: Tensor) -> Tensor:
 
 
 def _at(values: Tensor, reach: Tensor, shares: Tensor) -> Tensor:
-    """The quantiles of values whose shares of the weight reach so far."""
+    """The quantiles at the shares: the first value up to which the weight reaches the share."""
     places = torch.searchsorted(reach.contiguous(), shares.contiguous()).clamp(max=reach.shape[-1] - 1)
     return values.gather(-1, places)

@@ -1,6 +1,7 @@
-"""Frozen results: what was computed, about which images, and how."""
+"""Frozen results: the values, the images that they are about, and the way in which they were computed."""
 
-from netlens.results.attribution import Attribution, Reduction
+from netlens.heatmaps import Reduction
+from netlens.results.attribution import Attribution
 from netlens.results.provenance import Provenance
 from netlens.results.render import Render
 from netlens.results.state import State

@@ -1,4 +1,4 @@
-"""Provenance: how a result came about."""
+"""Provenance: the method, the options and the versions by which a result was computed."""
 
 from __future__ import annotations
 
@@ -18,36 +18,48 @@ import netlens
 
 @cache
 def _versions() -> Mapping[str, str]:
-    torchvision = metadata.version("torchvision")  # asking the module itself would import all of it
+    torchvision = metadata.version("torchvision")  # torchvision.__version__ would import all of torchvision
     return {"netlens": netlens.__version__, "torch": str(torch.__version__), "torchvision": torchvision}
 
 
 def _describe(option: object) -> Any:
-    """An option that JSON has no word for: an array by its type and shape, all else by its repr."""
-    if isinstance(option, np.generic):  # one of numpy's numbers is a number
+    """An option that JSON cannot hold: an array as its type and shape, everything else as its repr."""
+    if isinstance(option, np.generic):  # a number of numpy's
         return option.item()
     return f"{type(option).__name__}{tuple(option.shape)}" if isinstance(option, Tensor | np.ndarray) else repr(option)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Method, options, objective, network and versions: what it takes to compute a result again.
+    """Everything that is needed to compute a result again.
 
-    Equal to itself after any way through a file: options are kept as JSON keeps them, tuples as lists.
+    It stays equal through a file: options are kept as JSON has them, with lists instead of tuples.
 
-    >>> made_by = Provenance("Occlusion", "resnet50", "logit(207)", targets=(207,), options={"window": (32, 32)})
-    >>> made_by.options, Provenance.from_dict(asdict(made_by)) == made_by
-    ({'window': [32, 32]}, True)
+    Args:
+        method: the class name of the method, or a formula of class names.
+        network: the name of the network.
+        objective: the objective, as it prints.
+        layer: the layer whose contributions the result holds.
+        targets: (N,), the class of each sample, if the objective is about a class.
+        target_names: (N,), the names of these classes, if they have names.
+        options: the options of the method.
+        precision: the type to which products were rounded; None for the network's own type.
+        versions: the versions of netlens, torch and torchvision.
+
+    Example:
+        >>> origin = Provenance("Occlusion", "resnet50", "logit(207)", targets=(207,), options={"window": (32, 32)})
+        >>> origin.options, Provenance.from_dict(asdict(origin)) == origin
+        ({'window': [32, 32]}, True)
     """
 
     method: str
     network: str
     objective: str
     layer: str = "input"
-    targets: tuple[int, ...] | None = None  # one class per sample, where the objective is about a class
+    targets: tuple[int, ...] | None = None
     target_names: tuple[str, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    precision: str | None = None  # what products were rounded to, where that is less than the network's own type
+    precision: str | None = None
     versions: Mapping[str, str] = field(default_factory=_versions)
 
     def __post_init__(self) -> None:
@@ -60,32 +72,41 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Provenance:
-        """Read `asdict(provenance)`; fields that a later version may have added are skipped."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in saved.items() if name in known})
+        """The inverse of `asdict(provenance)`. It skips fields that only a later version has."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in saved.items() if name in names})
 
     def of(self, samples: slice) -> Provenance:
-        """The provenance of some of the samples."""
+        """The provenance of a slice of the samples."""
         targets = None if self.targets is None else self.targets[samples]
         return replace(
             self, targets=targets, target_names=None if self.target_names is None else self.target_names[samples]
         )
 
+    def subject(self, sample: int) -> str:
+        """What a sample is about, in a few words: the first name of its class, its number, or the objective."""
+        if self.target_names is not None:
+            return self.target_names[sample].split(",")[0]
+        if self.targets is not None:
+            return f"class {self.targets[sample]}"
+        return self.objective
+
     def renamed(self, form: str) -> Provenance:
-        """The method set into a form such as `0.5 * {}`, in brackets where it is itself a formula."""
+        """The provenance with the method put into a form such as `0.5 * {}`; a formula is put in brackets."""
         return replace(self, method=form.format(f"({self.method})" if " " in self.method else self.method))
 
     def joined(self, sign: str, other: Provenance) -> Provenance:
-        """The provenance of a sum or difference: what both share as it was, all else as a formula.
+        """The provenance of a sum or difference: fields that agree stay, and others become a formula.
 
-        >>> cat, dog = (Provenance("GradCAM", "vgg16", f"logit({i})", targets=(i,)) for i in (281, 207))
-        >>> cat.joined("-", dog).method, cat.joined("-", dog).objective
-        ('GradCAM - GradCAM', 'logit(281) - logit(207)')
+        Example:
+            >>> cat, dog = (Provenance("GradCAM", "vgg16", f"logit({i})", targets=(i,)) for i in (281, 207))
+            >>> cat.joined("-", dog).method, cat.joined("-", dog).objective
+            ('GradCAM - GradCAM', 'logit(281) - logit(207)')
         """
         names = None
         if self.target_names is not None and other.target_names is not None:
             pairs = zip(self.target_names, other.target_names, strict=True)
-            names = tuple(_shared(mine, sign, theirs) for mine, theirs in pairs)
+            names = tuple(_shared(left, sign, right) for left, right in pairs)
         return Provenance(
             method=_join(self.method, sign, other.method),
             network=_shared(self.network, sign, other.network),

@@ -1,4 +1,4 @@
-"""Render: pictures that were made to excite something in a network, with their drawing, their film and their file."""
+"""Render: pictures that an optimization made for an objective, with their drawing, their film and their file."""
 
 from __future__ import annotations
 
@@ -26,22 +26,30 @@ if TYPE_CHECKING:
 GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colors that a GIF can have
 LARGEST_GIF = 65_535  # pixels of a side
-LONGEST_FILM = 600  # seconds; a GIF holds no frame that rests much longer
+LONGEST_FILM = 600  # seconds; a frame of a GIF cannot rest much longer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Render:
-    """Pictures made for an objective, N of them, and how they came about.
+    """N pictures that an optimization made for an objective, and the way in which it made them.
 
-    images: (N, C, H, W) in [0, 1]; of 2 or 4 channels, the last is their opacity. history: (steps, N), the objective at
-    each step, of the pictures as they were disturbed then; NaN once a sample was done. frames: the pictures
-    (N, C, h, w) after some of the steps, where they were kept. state: what it takes to go on. captions: what to call
-    each picture, where its objective and seed do not say it.
+    Args:
+        images: (N, C, H, W) in [0, 1]; the last of 2 or 4 channels is the opacity.
+        history: (steps, N), the objective of the disturbed pictures at each step; NaN after a sample has stopped.
+        seeds: (N,), the seed of each picture.
+        provenance: the renderer, the network and the objective.
+        frames: the pictures (N, C, h, w) after some of the steps, if they were kept.
+        state: what is needed to continue the optimization.
+        captions: (N,), the captions of the pictures; None for captions from their classes and seeds.
 
-    >>> made_by = Provenance("OptVis", "resnet50", "channel('layer3', 12)")
-    >>> r = Render(torch.rand(4, 3, 32, 32), torch.zeros(8, 4), (0, 1, 2, 3), made_by)
-    >>> r, r[1:3].seeds, r.grid(columns=2).shape
-    (Render(channel('layer3', 12) of resnet50: 4 of 32 × 32, 8 steps), (1, 2), torch.Size([3, 68, 68]))
+    Raises:
+        ResultError: the parts do not have one row per picture.
+
+    Example:
+        >>> origin = Provenance("OptVis", "resnet50", "channel('layer3', 12)")
+        >>> r = Render(torch.rand(4, 3, 32, 32), torch.zeros(8, 4), (0, 1, 2, 3), origin)
+        >>> r, r[1:3].seeds, r.grid(columns=2).shape
+        (Render(channel('layer3', 12) of resnet50: 4 of 32 × 32, 8 steps), (1, 2), torch.Size([3, 68, 68]))
     """
 
     images: Tensor
@@ -58,8 +66,8 @@ class Render:
         object.__setattr__(self, "seeds", tuple(self.seeds))
         object.__setattr__(self, "frames", tuple(self.frames))
         if self.history.ndim != 2 or self.history.shape[1] != len(self) or len(self.seeds) != len(self):
-            about = f"a history {tuple(self.history.shape)} and {len(self.seeds)} seeds"
-            raise ResultError(f"There are {len(self)} pictures, but {about}; give (steps, N) and N.")
+            counts = f"a history {tuple(self.history.shape)} and {len(self.seeds)} seeds"
+            raise ResultError(f"There are {len(self)} pictures, but {counts}; give (steps, N) and N.")
         if any(len(frame) != len(self) for frame in self.frames):
             raise ResultError(f"There are {len(self)} pictures, but frames of {[len(frame) for frame in self.frames]}.")
         if self.captions is not None:
@@ -72,14 +80,14 @@ class Render:
 
     def __repr__(self) -> str:
         height, width = self.images.shape[-2:]
-        what = f"{self.provenance.objective} of {self.provenance.network}"
-        return f"Render({what}: {len(self)} of {height} × {width}, {len(self.history)} steps)"
+        text = f"{self.provenance.objective} of {self.provenance.network}"
+        return f"Render({text}: {len(self)} of {height} × {width}, {len(self.history)} steps)"
 
     def __getitem__(self, index: int | slice) -> Render:
-        """One picture (its batch dimension stays, as 1) or a slice of them; the state is that of the whole."""
+        """One picture, as a batch of one, or a slice of the pictures. The state belongs to all and is left out."""
         if not isinstance(index, slice):
             if not -len(self) <= index < len(self):
-                raise IndexError(f"There are {len(self)} pictures, and none has index {index}.")
+                raise IndexError(f"there are {len(self)} pictures, so index {index} is out of range.")
             index = slice(index % len(self), index % len(self) + 1)
         return replace(
             self,
@@ -98,41 +106,46 @@ class Render:
     # pictures and files
 
     def grid(self, columns: int | None = None) -> Tensor:
-        """(C, H', W'): all pictures, pixel for pixel, side by side on white."""
+        """(C, H', W'): all pictures side by side on white, pixel for pixel."""
         return _grid(self.images, columns)
 
     def show(self, captions: Sequence[str] | None = None, columns: int | None = None) -> Picture:
-        """Draw the pictures with their captions: by default their own, else their classes, or their seeds below the
-        objective."""
-        from netlens.show import sheet  # matplotlib is loaded by those who draw
+        """Draw the pictures with captions.
+
+        Args:
+            captions: (N,); None for the captions of the render, or for classes (or the objective) and seeds.
+            columns: the number of pictures in a row; None for rows of equal length.
+        """
+        from netlens.show import sheet  # matplotlib loads only when something is drawn
 
         return sheet(_opaque(self.images), *self._captions(captions), columns=columns)
 
     def save(self, path: str | Path, captions: Sequence[str] | None = None, columns: int | None = None) -> Path:
-        """Write the pictures (.png), or everything (.safetensors) so that `load` gives it back, state included.
+        """Write the pictures (.png), or everything with the state (.safetensors), which `load` reads.
 
-        A PNG holds the pixels of `grid`, or, where captions are given here, the drawing of `show`. The provenance goes
-        along; `read_provenance` reads it back.
+        A PNG holds the pixels of `grid`, or the drawing of `show` if captions are given here. Both files hold the
+        provenance, which `read_provenance` reads.
+
+        Raises:
+            ResultError: the suffix is another one, or the file cannot be written.
         """
         suffix = Path(path).suffix
         header: dict[str, Any] = {"provenance": asdict(self.provenance), "seeds": self.seeds, "captions": self.captions}
         if suffix.lower() == ".png":
-            drawn = captions is not None
-            return storage.write(
-                path, self.show(captions, columns).png(header) if drawn else self._png(columns, header)
-            )
+            png = self._png(columns, header) if captions is None else self.show(captions, columns).png(header)
+            return storage.write(path, png)
         if suffix != ".safetensors":
             raise ResultError(f"{path} should end in .png (the pictures) or .safetensors (everything).")
         tensors = {"images": self.images, "render.history": self.history}
         tensors |= {f"frames.{i}": frame for i, frame in enumerate(self.frames)}
         if self.state is not None:
-            own, header["state"] = self.state.packed()
-            tensors |= own
+            state, header["state"] = self.state.packed()
+            tensors |= state
         return storage.write(path, storage.pack(suffix, tensors, header | {"frames": len(self.frames)}))
 
     @classmethod
     def load(cls, path: str | Path) -> Render:
-        """Read what `save` wrote as .safetensors: the same bits, on the CPU."""
+        """Read a file that `save` wrote as .safetensors: the same bits, on the CPU."""
         tensors, header = storage.unpack(path)
         if "seeds" not in header:
             raise ResultError(f"{path} holds no pictures made by OptVis.")
@@ -148,7 +161,16 @@ class Render:
             )
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:
-        """Write the recorded steps as a film of so many seconds, which rests on the last; smaller ones are enlarged."""
+        """Write the kept frames as a film, whose last frame rests for a second or more. Smaller frames are enlarged.
+
+        Args:
+            path: a file that ends in .gif.
+            seconds: the length of the film, above 0 and up to 600.
+            columns: the number of pictures in a row.
+
+        Raises:
+            ResultError: no frames were kept, or an argument is out of bounds.
+        """
         if Path(path).suffix.lower() != ".gif":
             raise ResultError(f"{path} should end in .gif.")
         if not self.frames:
@@ -160,7 +182,7 @@ class Render:
         if max(frames[0].shape[1:]) > LARGEST_GIF:
             raise ResultError(f"A GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
         film = [to_pil(frame).convert("RGB").quantize(PALETTE) for frame in frames]
-        each = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers slow down what is faster
+        each = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers show faster films slowly
         buffer = io.BytesIO()
         durations = [each] * (len(film) - 1) + [max(each, 1000)]
         film[0].save(buffer, "GIF", save_all=True, append_images=film[1:], duration=durations, loop=0)
@@ -171,19 +193,14 @@ class Render:
             return list(captions), None
         if self.captions is not None:
             return list(self.captions), None
-        by = self.provenance
-        seeds = [f"seed {seed}" for seed in self.seeds]
-        if by.target_names is not None:
-            return [name.split(",")[0] for name in by.target_names], seeds
-        if by.targets is not None:
-            return [f"class {target}" for target in by.targets], seeds
-        return [by.objective] * len(self), seeds
+        subjects = [self.provenance.subject(sample) for sample in range(len(self))]
+        return subjects, [f"seed {seed}" for seed in self.seeds]
 
     def _png(self, columns: int | None, header: dict[str, Any]) -> bytes:
         text = PngInfo()
         text.add_text(storage.KEY, json.dumps(header))
         buffer = io.BytesIO()
-        # a lone picture keeps its transparency
+        # a single picture keeps its transparency
         alone = len(self) == 1 and self.images.shape[1] == 4
         to_pil(self.images[0] if alone else self.grid(columns)).save(buffer, "PNG", pnginfo=text)
         return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""State: where an optimization stands, and its file, so that it can go on as if it had never stopped."""
+"""State: everything that an optimization needs to continue as if it had never stopped, and its file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ _TENSOR = "tensor"
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that it takes to go on: tensors and plain numbers, no code.
+    """The state of an optimization: tensors and plain numbers, no code.
 
-    step: how many steps are done. parameters: what the pictures are made of, first dimension N. history: (step, N).
-    optimizers: what each optimizer remembers, by the position of its tensor; one for all samples, or one for each.
-    done: (N,), which samples had stopped early.
+    Args:
+        step: the number of finished steps.
+        parameters: the tensors that the optimization changes, each (N, ...).
+        history: (step, N), the objective at each step.
+        optimizers: the memory of each optimizer, by the position of its tensor; one for all samples, or one for each.
+        done: (N,), whether a sample has stopped early.
     """
 
     step: int
@@ -31,31 +34,31 @@ class State:
     done: Tensor
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Its tensors by name, and the rest as JSON takes it."""
+        """The tensors by name, and a header for everything else, which JSON can hold."""
         tensors = {f"parameters.{i}": tensor for i, tensor in enumerate(self.parameters)}
         tensors |= {"history": self.history, "done": self.done}
         optimizers = [
-            [[position, _without_tensors(own, tensors)] for position, own in optimizer.items()]
+            [[position, _without_tensors(memory, tensors)] for position, memory in optimizer.items()]
             for optimizer in self.optimizers
         ]
         return tensors, {"step": self.step, "parameters": len(self.parameters), "optimizers": optimizers}
 
     @classmethod
     def unpacked(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> State:
-        """What `packed` gave."""
+        """The inverse of `packed`."""
         return cls(
             step=header["step"],
             parameters=tuple(tensors[f"parameters.{i}"] for i in range(header["parameters"])),
             history=tensors["history"],
             optimizers=tuple(
-                {position: _with_tensors(own, tensors) for position, own in optimizer}
+                {position: _with_tensors(memory, tensors) for position, memory in optimizer}
                 for optimizer in header["optimizers"]
             ),
             done=tensors["done"],
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write it whole, as .safetensors."""
+        """Write the state as .safetensors, whole or not at all."""
         if Path(path).suffix != ".safetensors":
             raise ResultError(f"{path} should end in .safetensors, which keeps a state.")
         tensors, header = self.packed()
@@ -63,7 +66,7 @@ class State:
 
     @classmethod
     def load(cls, path: str | Path) -> State:
-        """Read what `save` wrote: the same bits, on the CPU."""
+        """Read a file that `save` wrote: the same bits, on the CPU."""
         tensors, header = storage.unpack(path)
         if "state" not in header:
             raise ResultError(f"{path} holds no state of an optimization.")
@@ -72,7 +75,7 @@ class State:
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value with each tensor put among `tensors`, and its name in its place."""
+    """The value with the name of each tensor in place of the tensor, which goes into `tensors`."""
     if isinstance(value, Tensor):
         name = f"optimizer.{len(tensors)}"
         tensors[name] = value
@@ -85,6 +88,7 @@ def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_without_tensors`."""
     if isinstance(value, Mapping):
         if value.keys() == {_TENSOR}:
             return tensors[value[_TENSOR]]

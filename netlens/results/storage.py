@@ -1,4 +1,4 @@
-"""Storage: tensors and a header in one file, .safetensors or .npz, without pickle and never half written."""
+"""Storage: tensors and a header in one file, .safetensors or .npz; no pickle, and no file that is half written."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Header = Mapping[str, Any]
 
 
 def write(path: str | Path, data: bytes) -> Path:
-    """Write a file whole or not at all."""
+    """Write a file, whole or not at all. Raises `ResultError` if it cannot be written."""
     try:
         return files.write(path, data)
     except OSError as error:
@@ -37,13 +37,15 @@ def write(path: str | Path, data: bytes) -> Path:
 
 def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
     """Tensors and a JSON-able header as the bytes of a .safetensors or .npz file."""
-    # clones: a view is stored as what it shows, and safetensors refuses tensors that share memory
-    own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    # clones: safetensors refuses tensors that share memory, such as views
+    clones = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     text = json.dumps(header)
     if suffix == ".safetensors":
-        return save(own, metadata={KEY: text})
+        return save(clones, metadata={KEY: text})
     try:
-        arrays = {name: tensor.numpy() for name, tensor in own.items()}
+        arrays = {name: tensor.numpy() for name, tensor in clones.items()}
     except TypeError as error:
         raise ResultError(f"An .npz file can't hold such numbers ({error}); save as .safetensors.") from error
     arrays[KEY] = np.array(text)
@@ -53,7 +55,7 @@ def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
 
 
 def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
-    """Read what `pack` made, onto the CPU."""
+    """Read a file of `pack`: its tensors, on the CPU, and its header."""
     path = _existing(path, FORMATS)
     with readable(path):
         if path.suffix == ".safetensors":
@@ -63,7 +65,14 @@ def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
 
 
 def read_provenance(path: str | Path) -> Provenance:
-    """The provenance in a file that a result was saved to: .png, .safetensors or .npz."""
+    """The provenance of a saved result.
+
+    Args:
+        path: a file (.png, .safetensors or .npz) that `save` of a result wrote.
+
+    Raises:
+        ResultError: the file does not exist, is damaged, or holds no provenance.
+    """
     path = _existing(path, (".png", *FORMATS))
     with readable(path):
         return Provenance.from_dict(_header(path)["provenance"])
@@ -92,10 +101,10 @@ def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
 
 @contextlib.contextmanager
 def readable(path: str | Path) -> Iterator[None]:
-    """Raise `ResultError` for whatever comes of a file that is damaged, or of something else."""
+    """Raise `ResultError` instead of any error that reading a damaged or a foreign file raises."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata at all, or something else
-        raise ResultError(f"{path} was not saved by netlens: it carries no provenance, or not all.") from error
+    except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata, or another structure
+        raise ResultError(f"{path} was not saved by netlens: its provenance is missing or incomplete.") from error
     except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
         raise ResultError(f"{path} is damaged and can't be read ({error}); save the result again.") from error

@@ -1,4 +1,4 @@
-"""All drawing: heat maps over images, panels that compare them, sheets of images. No pyplot, so no global state."""
+"""All drawing: heat maps over images, panels that compare them, sheets of images. Without pyplot's global state."""
 
 from netlens.show.overlay import Look, Style, overlay
 from netlens.show.panel import Scale, panel

@@ -1,4 +1,4 @@
-"""Overlay: one attribution as pixels, with or over the image that it explains."""
+"""Overlay: an attribution as pixels, alone or over the image that it explains."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from torch.nn import functional as F
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import Limits, ResultError, Sign, choose
-from netlens.results import Attribution, Reduction
+from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign, choose
 
 Style = Literal["heat_map", "blended_heat_map", "masked_image", "alpha_scaling"]
 Pixels = NDArray[np.uint8]  # (N,H,W,4)
 
-# fine-grained maps drown in the photo below them; coarse ones say nothing without it
+# a photo hides fine maps that lie over it; coarse maps need the photo
 STYLES: dict[Reduction, Style] = {"magnitude": "heat_map", "signed": "blended_heat_map", "cam": "blended_heat_map"}
 SEQUENTIAL, OVER_PHOTO, DIVERGING = "inferno", "turbo", "bwr"
-SMALLEST, LARGEST = 400, 1024  # of the longer side, in drawn pixels
-PIXEL_ART = 64  # images up to this size are drawn as the squares they are; a photo is interpolated
+SMALLEST, LARGEST = 400, 1024  # bounds of the longer side, in drawn pixels
+PIXEL_ART = 64  # images up to this size are drawn with square pixels; larger ones are interpolated
 
 
 @dataclass(frozen=True)
 class Look:
-    """How to draw an attribution; what is None follows from its `reduction`. Names are captum's.
+    """How to draw an attribution. Options that are None follow from its `reduction`. The names are captum's.
 
-    `outlier_perc`: the percentage of pixels that may saturate, so 100 less the percentile of `Attribution.heatmap`,
-    whose default it shares. `alpha`: the strength of the heat map over the photo, 0 to 1.
+    Args:
+        style: "heat_map", "blended_heat_map" (over the photo), "masked_image" or "alpha_scaling".
+        sign: "all", "positive", "negative" or "absolute_value"; see `heatmaps.reduce`.
+        cmap: the name of a color map of matplotlib.
+        outlier_perc: the percentage of pixels that saturate, from 0 to 100; `Attribution.heatmap` takes 100 minus it.
+        alpha: the strength of the heat map over the photo, from 0 to 1.
     """
 
     style: Style | None = None
@@ -47,26 +50,26 @@ class Look:
             choose("style", self.style, Style)
         if self.sign is not None:
             choose("sign", self.sign, Sign)
-        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # that of a Colormap
+        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # the name of a Colormap
         if self.cmap is not None and (not isinstance(self.cmap, str) or self.cmap not in mpl.colormaps):
             raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
 
 
 class Heat:
-    """The heat of one attribution under a look: raw at the size of the image, with the limits of its colors."""
+    """An attribution under a look: a raw heat map at the size of the image, and the limits of its colors."""
 
-    def __init__(self, attribution: Attribution, look: Look) -> None:
+    def __init__(self, attribution: HeatMapped, look: Look) -> None:
         reduction = attribution.reduction
         if attribution.image is None:
             raise NotApplicable(
-                f"{attribution.provenance.method} explained an input that is no image, so there is nothing to draw; "
+                f"the input that {attribution.title} explained is no image, so there is nothing to draw; "
                 "read .values or .heatmap()."
             )
         self.image, self.alpha = attribution.image, look.alpha
         height, width = self.image.shape[-2:]
         self.style = STYLES[reduction] if look.style is None else look.style
         self.sign = _sign(reduction, self.style) if look.sign is None else look.sign
-        # a CAM's zero means nothing in particular, unless one asks for its signs
+        # the zero of a class activation map has no meaning, unless the look asks for signs
         self.diverging = self.sign == "all" and not (reduction == "cam" and look.sign is None)
         maps = attribution.spatial.detach().cpu()
         self.coarse = maps.shape[-2] < height or maps.shape[-1] < width
@@ -83,7 +86,7 @@ class Heat:
         return (-bound if self.diverging else torch.zeros_like(bound)), bound
 
     def pixels(self) -> Pixels:
-        """(N,H',W',4), as large as `enlarge` makes them."""
+        """(N,H',W',4): the drawing of each sample, enlarged by `enlarge`."""
         unit = enlarge(self.unit, "bilinear" if self.coarse else "nearest")
         strength = unit.abs()
         photo, opacity = _photo(self.image), torch.ones_like(strength)
@@ -103,11 +106,11 @@ class Heat:
 
     @property
     def colored(self) -> bool:
-        """Whether the heat shows as colors of a map, which a color bar can explain."""
+        """Whether the drawing uses a color map, which a color bar can explain."""
         return self.style in ("heat_map", "blended_heat_map")
 
     def labels(self, sample: int) -> list[str]:
-        """The raw values at the ends of the color bar, and zero where it is the middle."""
+        """The raw values at the ends of the color bar, and at its middle if that is zero."""
         low, high = (f"{limit[sample].item():.2g}".replace("-", "−") for limit in (self.low, self.high))
         return [low, "0", high] if self.diverging else [low, high]
 
@@ -122,12 +125,12 @@ class Heat:
 def _sign(reduction: Reduction, style: Style) -> Sign:
     if reduction == "magnitude":
         return "absolute_value"
-    # a mask shows what counts; of what counts for and what counts against, it can show but one
+    # a mask can show only one sign
     return "positive" if reduction == "signed" and style in ("masked_image", "alpha_scaling") else "all"
 
 
 def share(heats: Sequence[Heat]) -> None:
-    """Give all heats one scale, from the least to the greatest of their limits, so that a color is a raw value."""
+    """Give all heat maps the same limits, so that a color is the same raw value in each of them."""
     high = torch.stack([heat.high.max() for heat in heats]).max()
     lows = [heat.low.min() for heat in heats if not heat.diverging]
     for heat in heats:
@@ -135,21 +138,21 @@ def share(heats: Sequence[Heat]) -> None:
         heat.low = -heat.high if heat.diverging else torch.stack(lows).min().expand_as(heat.low)
 
 
-def overlay(attribution: Attribution, look: Look | None = None) -> Pixels:
-    """Draw every sample to (N,H',W',4) pixels: the image, enlarged by a whole number if it is small, and its heat."""
+def overlay(attribution: HeatMapped, look: Look | None = None) -> Pixels:
+    """(N,H',W',4): each sample as pixels. Small images are enlarged by a whole number."""
     return Heat(attribution, Look() if look is None else look).pixels()
 
 
 def photograph(image: Tensor) -> Pixels:
-    """The (N,C,H,W) images themselves, at the size of their overlays."""
+    """(N,H',W',4): the images (N,C,H,W), at the size of their overlays."""
     photo = _photo(image)
     return _rgba(photo, torch.ones_like(photo[:, :1]))
 
 
 def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Tensor:
-    """(N,C,H,W) to a size fit for a screen: times a whole number, so that every pixel keeps its exact place.
+    """Maps (N,C,H,W) at a size for a screen: enlarged by a whole number, so that every pixel keeps its exact place.
 
-    Images larger than that shrink; very small ones stay the squares that they are.
+    Images larger than the screen shrink. Very small images keep square pixels.
     """
     height, width = maps.shape[-2:]
     side = max(height, width)
@@ -164,13 +167,13 @@ def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Te
 def _photo(image: Tensor) -> Tensor:
     """Images as (N,3,H',W') in [0,1]."""
     image = image.detach().cpu().to(torch.float32)
-    if image.shape[1] != 3:  # gray; or neither gray nor color (satellite bands), whose mean shows what is where
+    if image.shape[1] != 3:  # gray images; or other bands (satellites), whose mean shows where things are
         image = image.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
     return enlarge(image, "bicubic").clamp(0, 1)
 
 
 def _pale(photo: Tensor) -> Tensor:
-    """A photo as a light gray backdrop, on which both colors of a diverging map stand out."""
+    """A photo as a light gray background, on which both colors of a diverging map are visible."""
     return (0.5 + 0.5 * photo.mean(dim=1, keepdim=True)).expand_as(photo)
 
 

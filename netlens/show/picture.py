@@ -1,4 +1,4 @@
-"""Picture: a matplotlib figure that needs no pyplot, draws itself in a notebook, and lays out tiles to the pixel."""
+"""Picture: a matplotlib figure without pyplot, which draws itself in a notebook and is measured in pixels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 DPI = 200
-NOTEBOOK_SCALE = 2 / 3  # of the drawn pixels: sharp on dense screens, and a pair still fits the page
+NOTEBOOK_SCALE = 2 / 3  # a smaller picture is sharp on dense screens, and two of them fit beside each other
 
 
 class Picture(Figure):
-    """A figure measured in pixels from its top left corner. Plain matplotlib otherwise: `savefig`, `axes`, ..."""
+    """A figure of matplotlib whose places are pixels from its top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
@@ -26,7 +26,7 @@ class Picture(Figure):
         self.shape = (height, width)
 
     def place(self, pixels: NDArray[np.uint8], x: int, y: int, height: int | None = None) -> None:
-        """Put (H,W,4) pixels with their top left corner at (x, y), one to one unless a height is given."""
+        """Put pixels (H,W,4) with their top left corner at (x, y); a height stretches them."""
         rows, columns = pixels.shape[:2]
         rows = rows if height is None else height
         total, across = self.shape
@@ -35,9 +35,10 @@ class Picture(Figure):
         axes.set_axis_off()
 
     def write(self, text: str, x: float, y: float, size: float, within: float, **style: Any) -> None:
-        """Write one line whose top is at y, `size` pixels high; what is wider than `within` shrinks, then is cut.
+        """Write one line of text whose top is at y, `size` pixels high.
 
-        What falls out lies before the last part: a layer's own name and the number after it tell more than its path.
+        A line that is wider than `within` pixels shrinks, and then loses characters before its last part: the name of
+        a layer tells more than its path.
         """
         if not text:
             return
@@ -57,18 +58,18 @@ class Picture(Figure):
             line.set_text(f"{text[:head].rstrip()}…{text[len(text) - left + head :].lstrip()}")
 
     def rgba(self) -> NDArray[np.uint8]:
-        """The drawing as (height, width, 4)."""
+        """(height, width, 4): the drawing."""
         self.agg.draw()
         return np.array(self.agg.buffer_rgba())
 
     def png(self, header: Mapping[str, Any] | None = None) -> bytes:
-        """The drawing as PNG, with a JSON-able header in a text chunk named `netlens`."""
+        """The drawing as a PNG file, with a header for JSON in a text chunk named `netlens`."""
         buffer = io.BytesIO()
         self.agg.print_png(buffer, metadata={} if header is None else {"netlens": json.dumps(header)})
         return buffer.getvalue()
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
-        # a notebook keeps what it shows; as PNG, the same picture takes five times the space
+        # a notebook file holds its pictures, and a PNG is five times as large as a JPEG
         height, width = self.shape
         buffer = io.BytesIO()
         Image.fromarray(self.rgba()[..., :3]).save(buffer, "JPEG", quality=85)

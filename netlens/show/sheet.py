@@ -1,4 +1,4 @@
-"""Sheet: pictures side by side with their captions."""
+"""Sheet: pictures side by side, with captions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,20 @@ def sheet(
     subtitles: Sequence[str] | None = None,
     columns: int | None = None,
 ) -> Picture:
-    """Draw images (N, C, H, W) in [0, 1], wrapped into even rows or into `columns`, each under its caption."""
-    for name, given in (("captions", captions), ("subtitles", subtitles)):
-        if given is not None and len(given) != len(images):
-            raise ResultError(f"There are {len(images)} images, but {len(given)} {name}.")
+    """Draw images in rows, each with its caption above it.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        captions: (N,), or None.
+        subtitles: (N,), smaller lines below the captions, or None.
+        columns: the number of images in a row; None for rows of equal length.
+
+    Raises:
+        ResultError: the numbers of images and texts differ, or `columns` is below 1.
+    """
+    for name, lines in (("captions", captions), ("subtitles", subtitles)):
+        if lines is not None and len(lines) != len(images):
+            raise ResultError(f"There are {len(images)} images, but {len(lines)} {name}.")
     if columns is not None and columns < 1:
         raise ResultError(f"A sheet of {columns} columns shows nothing.")
     if columns is None:

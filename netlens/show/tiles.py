@@ -1,4 +1,4 @@
-"""Tiles: pictures in a grid of equal cells, with room for just the text that there is."""
+"""Tiles: pictures in a grid of equal cells, with as much room for text as the text needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netlens.show.overlay import Pixels
 from netlens.show.picture import Picture
 
 IN_A_ROW = 6  # tiles, before a row is wrapped
-SMALLEST = 10  # pixels of a letter that can still be read
+SMALLEST = 10  # height in pixels of the smallest letter that one can read
 INK, PALE_INK = "#1a1a1a", "#6b6b6b"
 
 
@@ -27,11 +27,11 @@ class Tile:
 
 
 def arranged(rows: list[list[Tile]]) -> Picture:
-    """Lay tiles out in a grid of equal cells, with no more room for text than there is text."""
+    """The tiles in a grid of equal cells, with as much room for text as the text needs."""
     height = max(tile.pixels.shape[0] for row in rows for tile in row)
     width = max(tile.pixels.shape[1] for row in rows for tile in row)
     letter = max(SMALLEST, round(0.056 * max(width, height)))
-    width = max(width, 8 * letter)  # a narrow image still has a title
+    width = max(width, 8 * letter)  # room for a title over a narrow image
     gap, thin = round(0.5 * letter), round(0.8 * letter)
     heads = [[any(t.title for t in row) * 1.45 * letter, any(t.subtitle for t in row) * 1.3 * letter] for row in rows]
     feet = [any(tile.bar for tile in row) * (gap // 2 + thin // 2 + 1.2 * letter) for row in rows]
@@ -55,7 +55,7 @@ def arranged(rows: list[list[Tile]]) -> Picture:
 
 
 def _bar(picture: Picture, cmap: str, labels: Sequence[str], box: tuple[int, int, int, int], letter: float) -> None:
-    """A color bar in its (x, y, width, height), and below it the labels, within its width so that none is cut."""
+    """Draw a color bar in a box (x, y, width, height), and its labels below it, within its width."""
     x, y, width, height = box
     picture.place(mpl.colormaps[cmap](np.linspace(0, 1, width), bytes=True)[None], x, y, height)
     for k, label in enumerate(labels):

@@ -20,8 +20,8 @@ from netlens.fast.chunks import Chunks, out_of_memory
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
-from netlens.objectives import Channel, Objective, Record
-from netlens.objectives.layers import channel_maps
+from netlens.objectives import Objective, Record
+from netlens.objectives.layers import Channel, channel_maps
 from netlens.options import checked
 from netlens.results.render import Render
 from netlens.visualization.drawn import Drawn

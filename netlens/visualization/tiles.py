@@ -64,7 +64,7 @@ class Summed(Objective):
         return self.mean.layers
 
     def __call__(self, record: Record) -> Tensor:
-        first = record[self.layers[0]]
+        first = record.raw(self.layers[0])
         values = first if isinstance(first, Tensor) else record.logits
         return self.mean(record) * values[0].numel()
 

@@ -1,4 +1,4 @@
-"""Disturbances of training images that leave the label as it is: the network is to lean on shape and texture alone."""
+"""Disturbances of training images that keep the label, so that the network learns shape and texture alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 SHIFT: Final = 10
-"""Largest shift in either direction, in pixels."""
+"""The largest shift in each direction, in pixels."""
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Bytes (N, 3, H, W) to colors about [0, 1]: moved, mirrored, recolored, blurred, noisy, with a hole."""
+    """(N, 3, H, W): images of bytes as disturbed colors, in about [0, 1]: moved, recolored, blurred, noisy, ..."""
     x = _moved(images, generator).float() / 255
     x = _recolored(x, generator)
     soft = _chosen(len(x), 0.25, generator)
@@ -26,23 +26,25 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
 
 
 def _chosen(n: int, share: float, generator: Generator) -> Tensor:
-    """Which of n images are concerned, bool (n,), each with probability `share`."""
+    """(n,), bool: a random choice of n images, each with the probability `share`."""
     return torch.rand(n, generator=generator) < share
 
 
 def _moved(images: Tensor, generator: Generator) -> Tensor:
-    """Shifted, what comes in from outside being a reflection, and half of them mirrored left to right."""
+    """The images, shifted, with reflections at the borders; half of the images are mirrored left to right."""
     height, width = images.shape[-2:]
     padded = F.pad(images.float(), [SHIFT] * 4, mode="reflect")
     corners = torch.randint(2 * SHIFT + 1, (len(images), 2), generator=generator).tolist()
-    moved = torch.stack([one[:, y : y + height, x : x + width] for one, (y, x) in zip(padded, corners, strict=True)])
+    moved = torch.stack(
+        [image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, corners, strict=True)]
+    )
     mirrored = _chosen(len(images), 0.5, generator)
     moved[mirrored] = moved[mirrored].flip(-1)
     return moved
 
 
 def _recolored(x: Tensor, generator: Generator) -> Tensor:
-    """Red, green and blue permuted, then contrast scaled and brightness moved, differently in each channel."""
+    """The images with permuted colors, a random contrast, and a random brightness of each channel."""
     order = torch.rand(len(x), 3, generator=generator).argsort(dim=1)
     x = x[torch.arange(len(x))[:, None], order]
     contrast = 0.6 + 0.7 * torch.rand(len(x), 1, 1, 1, generator=generator)
@@ -51,7 +53,7 @@ def _recolored(x: Tensor, generator: Generator) -> Tensor:
 
 
 def _erase(x: Tensor, generator: Generator) -> None:
-    """One plain square of 8 to 20 pixels in half of the images, in place."""
+    """Put a plain square of 8 to 20 pixels into half of the images, in place."""
     size = x.shape[-1]
     for i in _chosen(len(x), 0.5, generator).nonzero().flatten().tolist():
         side = int(torch.randint(8, 21, (), generator=generator))

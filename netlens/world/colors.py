@@ -1,4 +1,4 @@
-"""Random colors of a given brightness; hue carries no information in the little world, brightness makes contrast."""
+"""Random colors of a given brightness. In the little world, hue carries no information; brightness makes contrast."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from netlens.world.shapes import Field
 
 LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Weights of red, green and blue in perceived brightness (ITU-R BT.601)."""
+"""The weights of red, green and blue in the perceived brightness (ITU-R BT.601)."""
 
 
 def color(rng: np.random.Generator, luma: float, saturation: float) -> Field:
-    """An RGB color of any hue whose brightness is `luma`, as saturated as asked or as the RGB cube allows."""
+    """An RGB color of random hue and of brightness `luma`, with the given saturation, or less at the limits of RGB."""
     phases = rng.uniform(0, 2 * math.pi) + np.array([0, 2, 4]) * (math.pi / 3)
     hue = np.cos(phases).astype(np.float32)
-    hue -= LUMA @ hue  # moving along this direction leaves the brightness as it is
+    hue -= LUMA @ hue  # a move along this direction keeps the brightness
     room = np.where(hue > 0, (1 - luma) / hue, -luma / hue).min()
     return (luma + min(saturation, float(room)) * hue).astype(np.float32)
 

@@ -1,7 +1,8 @@
 """Trains the bundled transformer on the bundled network: `python -m netlens.world.distillation [--output FILE]`.
 
-It learns what the scenes are and what the bundled network takes them for, half and half; its convolutions stay as they
-are. That takes minutes, where a transformer alone would have to find out first what an edge is.
+Half of the loss is about the labels, and half about the probabilities of the bundled network. The convolutions, which
+are those of the bundled network, stay as they are. This takes minutes; a transformer alone would have to learn first
+what an edge is.
 
 Hinton et al. 2015, https://arxiv.org/abs/1503.02531
 """
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
-    """A transformer trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
+    """A transformer in eval mode, trained on `scenes` scenes. The random state of the caller stays as it was."""
     images, labels, _ = batch(SEED, scenes, network.SIZE)
     teacher = network.network()
     with torch.random.fork_rng(devices=[]):
@@ -46,9 +47,9 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
 
 
 def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
-    """Train what is behind the stem on disturbed images, in place."""
+    """Train the layers behind the stem on disturbed images, in place."""
     model.train()
-    frozen = stem(teacher)  # in eval mode: batch norm stays what it is
+    frozen = stem(teacher)  # in eval mode, so that batch norm does not change
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(_FROZEN)]
     optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.05)
     steps = epochs * (len(images) // BATCH)

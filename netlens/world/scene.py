@@ -1,9 +1,9 @@
 """Scenes: images in which the cause of the label is known pixel by pixel.
 
-A scene shows one large textured object, whose shape and texture are the label, on a natural-looking background, with
-up to three small objects of other classes around it and sometimes something plain in front of it. Color, place, size
-and rotation carry no information. So an explanation of a network that has learned this world can be checked: what
-matters lies inside `Scene.mask`, and taking exactly that away leaves `Scene.background`.
+A scene shows one large textured object on a background that looks natural. The label is the shape and the texture of
+this object. Up to three small objects of other classes lie around it, and sometimes a plain object hides a part of it.
+Color, place, size and rotation carry no information. Explanations of a network that knows this world can be checked:
+the cause lies inside `Scene.mask`, and `Scene.background` is the same scene without it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,31 @@ from netlens.world.textures import TEXTURES
 from netlens.world.things import Thing, thing
 
 KINDS: Final = tuple((texture, shape) for shape in SHAPES for texture in TEXTURES)
-"""Texture and shape of each class, in label order."""
+"""The texture and the shape of each class, in the order of labels."""
 
 CLASSES: Final = tuple(f"{texture} {shape}" for texture, shape in KINDS)
-"""Class names in label order."""
+"""The names of the classes, in the order of labels."""
 
 MAIN: Final = (0.17, 0.28)
-"""Radius of the labeled object, that of the disc of equal area, in image sides."""
+"""The smallest and the largest radius of the labeled object, in image sides: of the disc of equal area."""
 
 SMALL: Final = (0.055, 0.08)
-"""Radius of the other objects: less than half the smallest labeled one, so less than a quarter of its area."""
+"""The same of the other objects, which have less than a quarter of the area of any labeled object."""
 
 HIDDEN: Final = (0.08, 0.25)
-"""Area of the plain thing in front as a share of the labeled object's, so the most that it can hide."""
+"""The area of the plain object in front, as a share of the labeled object: the most that it can hide."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One image and the whole truth about it.
+    """An image, and the cause of its label.
 
-    `image` and `background`, which is the same scene without the labeled object, are uint8 arrays of (size, size, 3);
-    `mask` and `others` are boolean arrays of (size, size): where the labeled object is seen, and where any other is.
+    Args:
+        image: (size, size, 3), uint8.
+        label: the index of the class.
+        mask: (size, size), True where the labeled object is visible.
+        others: (size, size), True where another object is visible.
+        background: (size, size, 3), uint8: the same scene without the labeled object.
     """
 
     image: NDArray[np.uint8]
@@ -55,51 +59,62 @@ class Scene:
 
 
 def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None) -> Scene:
-    """The scene of this seed, `size` pixels a side.
+    """The scene of a seed.
 
-    `label` overrides the class that the seed would draw and leaves the background and all places, sizes, rotations and
-    colors as they are; `size` leaves all but the grain of the background.
+    Args:
+        seed: a number or several numbers from 0.
+        size: the side of the image in pixels. Another size changes only the grain of the background.
+        label: the index of the class; None for a random class. Another label changes neither the background nor
+            places, sizes, rotations and colors.
+
+    Raises:
+        ClassNotFound: there is no such class.
+
+    Example:
+        >>> CLASSES[scene(0, label=3).label]
+        'striped square'
     """
     rng = np.random.default_rng(seed)
-    drawn = int(rng.integers(len(KINDS)))
-    label = drawn if label is None else label
+    random_label = int(rng.integers(len(KINDS)))
+    label = random_label if label is None else label
     if not 0 <= label < len(KINDS):
         raise ClassNotFound(f"The little world has no class {label}; its classes are 0 to {len(KINDS) - 1}.")
     main = _main(rng, label)
     behind = _distractors(rng, main, label)
     front = [_occluder(rng, main)] if rng.random() < 0.3 else []
-    canvas = background(rng, size)  # last, since how many numbers it takes depends on the size
+    canvas = background(rng, size)  # last, because the count of its random numbers depends on the size
 
     mask, others = np.zeros((size, size), dtype=bool), np.zeros((size, size), dtype=bool)
     for layer in (other.layer(size) for other in behind):
         layer.over(canvas)
         layer.mark(others, True)
-    without = canvas.copy()
+    canvas_without = canvas.copy()
     layer = main.layer(size)
     layer.over(canvas)
     layer.mark(mask, True)
     layer.mark(others, False)
     for layer in (other.layer(size) for other in front):
         layer.over(canvas)
-        layer.over(without)
+        layer.over(canvas_without)
         layer.mark(mask, False)
         layer.mark(others, True)
-    return Scene(_bytes(canvas), label, mask, others, _bytes(without))
+    return Scene(_bytes(canvas), label, mask, others, _bytes(canvas_without))
 
 
 def batch(seed: int, n: int, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
-    """`n` scenes: images uint8 (n, 3, size, size), labels int64 (n,), masks bool (n, size, size).
+    """The scenes `scene((seed, i), size)` for i below n.
 
-    Number i is `scene((seed, i), size)`, whatever `n`.
+    Returns:
+        images (n, 3, size, size) of uint8, labels (n,) of int64, and masks (n, size, size) of bool.
     """
     scenes = [scene((seed, i), size) for i in range(n)]
-    images = torch.from_numpy(np.stack([one.image.transpose(2, 0, 1) for one in scenes]))
-    masks = torch.from_numpy(np.stack([one.mask for one in scenes]))
-    return images, torch.tensor([one.label for one in scenes]), masks
+    images = torch.from_numpy(np.stack([each.image.transpose(2, 0, 1) for each in scenes]))
+    masks = torch.from_numpy(np.stack([each.mask for each in scenes]))
+    return images, torch.tensor([each.label for each in scenes]), masks
 
 
 def _main(rng: np.random.Generator, label: int) -> Thing:
-    """The labeled object, far enough from the border to be seen nearly whole."""
+    """The labeled object, at a distance from the border, so that nearly all of it is visible."""
     texture, shape = KINDS[label]
     radius = rng.uniform(*MAIN)
     margin = 1.25 * radius
@@ -107,19 +122,19 @@ def _main(rng: np.random.Generator, label: int) -> Thing:
 
 
 def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thing]:
-    """None to three small objects of other classes, clear of each other and nearly clear of the main one."""
+    """Up to three small objects of other classes, at a distance from each other and from the labeled object."""
     placed = [main]
     for _ in range(rng.integers(4)):
         radius = rng.uniform(*SMALL)
         texture, shape = KINDS[(label + int(rng.integers(1, len(KINDS)))) % len(KINDS)]
         place = _free(rng.uniform(radius, 1 - radius, (16, 2)).astype(np.float32), radius, placed)
-        if place is not None:  # a crowded scene has fewer
+        if place is not None:  # a crowded scene has no place left
             placed.append(thing(rng, shape, texture, place, radius))
     return placed[1:]
 
 
 def _free(places: Field, radius: float, taken: list[Thing]) -> Field | None:
-    """The first of the candidate places (n, 2) at which a thing of this radius keeps clear of the others."""
+    """The first of the places (n, 2) at which an object of this radius is clear of all others, or None."""
     for place in places:
         if all(math.dist(place, other.place) > 1.3 * (radius + other.radius) for other in taken):
             return place
@@ -127,7 +142,7 @@ def _free(places: Field, radius: float, taken: list[Thing]) -> Field | None:
 
 
 def _occluder(rng: np.random.Generator, main: Thing) -> Thing:
-    """Something plain in front of the rim of the main object."""
+    """A plain object in front of the rim of the labeled object."""
     radius = main.radius * math.sqrt(rng.uniform(*HIDDEN))
     angle, distance = rng.uniform(0, 2 * math.pi), main.radius * rng.uniform(0.6, 1.0)
     place = main.place + np.array([math.cos(angle) * distance, math.sin(angle) * distance], dtype=np.float32)

@@ -1,8 +1,8 @@
 """Shapes as signed distances: negative inside, zero on the outline, positive outside.
 
-All of them are centered on the origin with y pointing down, as rows do, and enclose the area of the unit disc, so that
-"twice the radius" means "four times the pixels" whatever the shape. A distance is exact on the outline, where edges are
-smoothed; away from it, it may be a bound.
+Each shape has its center at the origin and the area of the unit disc, and y points down, as rows do. So the same radius
+means the same number of pixels for each shape. A distance is exact near the outline, where edges are smoothed; far from
+it, it may be a bound.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Field = NDArray[np.floating[Any]]
 Shape = Callable[[Field, Field], Field]
 
 REACH: Final = 1.6
-"""No shape reaches further than this from its center."""
+"""The largest distance of any point of a shape from its center."""
 
 
 def disc(x: Field, y: Field) -> Field:
@@ -27,22 +27,22 @@ def disc(x: Field, y: Field) -> Field:
 
 
 def square(x: Field, y: Field) -> Field:
-    """A square standing on a side."""
+    """A square that stands on a side."""
     return np.maximum(np.abs(x), np.abs(y)) - math.sqrt(math.pi) / 2
 
 
 def triangle(x: Field, y: Field) -> Field:
-    """An equilateral triangle pointing up."""
+    """An equilateral triangle that points up."""
     inradius = math.sqrt(math.pi / (3 * math.sqrt(3)))
     return np.maximum(y, math.sqrt(3) / 2 * np.abs(x) - y / 2) - inradius
 
 
 def star(x: Field, y: Field) -> Field:
-    """A five-pointed star pointing up, its notches half as far out as its points."""
+    """A star with five points, one of them up. Its notches are half as far from the center as its points."""
     wedge = math.pi / 5
     point = math.sqrt(math.pi / (2.5 * math.sin(wedge)))
     notch = point / 2
-    # ten mirrored wedges make the star, so every pixel is folded into one of them and measured against its one edge
+    # ten mirrored wedges make the star: each pixel is folded into one wedge, and its distance is that to its one edge
     angle = np.abs(np.mod(np.arctan2(x, -y) + wedge, 2 * wedge) - wedge)
     radius = np.hypot(x, y)
     along, across = notch * math.cos(wedge) - point, notch * math.sin(wedge)
@@ -51,8 +51,8 @@ def star(x: Field, y: Field) -> Field:
 
 
 def heart(x: Field, y: Field) -> Field:
-    """A square on its tip with a half disc on each upper side."""
-    unit = math.sqrt(math.pi / (1 / 2 + math.pi / 8))  # makes the area that of the unit disc
+    """A square on its tip, with a half disc on each upper side."""
+    unit = math.sqrt(math.pi / (1 / 2 + math.pi / 8))  # for the area of the unit disc
     side = np.abs(x) / unit
     up = 0.55 - y / unit
     lozenge = (side + np.abs(up - 0.5) - 0.5) / math.sqrt(2)

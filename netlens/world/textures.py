@@ -1,7 +1,7 @@
-"""Textures as ink: 0 where an object shows its first color, 1 where it shows its second.
+"""Textures as ink: 0 where an object has its first color, 1 where it has its second.
 
-Coordinates are in periods of the pattern; `sharpness` is the number of pixels to a period, over one of which every
-edge is smoothed.
+Coordinates are in periods of the pattern. `sharpness` is the number of pixels in a period; each edge is smoothed over
+one pixel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def striped(x: Field, y: Field, sharpness: float) -> Field:
 
 
 def checkered(x: Field, y: Field, sharpness: float) -> Field:
-    """A chessboard of squares half a period wide: one set of stripes, inverted by the other."""
+    """A chessboard with squares of half a period: stripes along x, inverted by stripes along y."""
     columns, rows = striped(x, y, sharpness), striped(y, x, sharpness)
     return columns + rows - 2 * columns * rows
 
@@ -32,11 +32,11 @@ def checkered(x: Field, y: Field, sharpness: float) -> Field:
 def dotted(x: Field, y: Field, sharpness: float) -> Field:
     """Round dots, one period apart, on a triangular lattice."""
     height = math.sqrt(3)
-    # a triangular lattice is two rectangular ones; the nearer of their nearest points is the nearest of all
-    one = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
+    # a triangular lattice is two rectangular ones; its nearest point is the nearer of their nearest points
+    first = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
     x, y = x - 0.5, y - height / 2
-    two = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
-    return np.clip(0.5 + (0.31 - np.minimum(one, two)) * sharpness, 0, 1)
+    second = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
+    return np.clip(0.5 + (0.31 - np.minimum(first, second)) * sharpness, 0, 1)
 
 
 TEXTURES: Final[dict[str, Texture]] = {f.__name__: f for f in (striped, dotted, checkered)}

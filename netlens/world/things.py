@@ -15,7 +15,7 @@ from netlens.world.textures import TEXTURES
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A painted thing: `color` (h, w, 3) and `cover` (h, w), from 0 to 1, of one `window` of a canvas."""
+    """A painted object: its color (h, w, 3) and its cover (h, w), each from 0 to 1, in a window of a canvas."""
 
     window: tuple[slice, slice]
     color: Field
@@ -32,19 +32,19 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """A shape at a place, textured or plain (None); lengths in image sides, `radius` that of the disc of equal area."""
+    """A shape at a place, with a texture or plain (None). Lengths are in image sides."""
 
     shape: str
     texture: str | None
     place: Field  # (2,): x, y
-    radius: float
-    frame: Field  # (2, 2): from image axes to the thing's own; of determinant 1, so that areas stay as they are
-    weave: tuple[float, float, float, float]  # the texture's angle, its period in radii, its phases in periods
+    radius: float  # of the disc of equal area
+    frame: Field  # (2, 2): from the axes of the image to those of the thing, with determinant 1, so that it keeps areas
+    weave: tuple[float, float, float, float]  # the angle of the texture, its period in radii, its phases in periods
     colors: tuple[Field, Field]
     light: Field  # (2,): growth of brightness along the thing's axes, per radius
 
     def layer(self, size: int) -> Layer:
-        """The thing as it looks in an image of `size` pixels a side."""
+        """The thing in an image of `size` pixels a side."""
         radius = self.radius * size
         reach = REACH * radius * float(np.linalg.norm(np.linalg.inv(self.frame), 2)) + 1
         rows, columns = (_span(c * size, reach, size) for c in (self.place[1], self.place[0]))
@@ -58,13 +58,13 @@ class Thing:
         ink = self._ink(x, y, radius)
         first, second = self.colors
         color = first + ink[..., None] * (second - first)
-        # a darker rim tells the outline even where a color happens to be the background's
+        # a darker rim shows the outline where the color is that of the background
         rim = np.clip((distance + 0.04 * radius + 1) / 2, 0, 1)
         shade = (1 + self.light[0] * x + self.light[1] * y) * (1 - 0.45 * rim)
         return Layer((rows, columns), color * shade[..., None], cover)
 
     def _ink(self, x: Field, y: Field, radius: float) -> Field:
-        """The texture's ink at the thing's own coordinates; `radius` in pixels."""
+        """The ink of the texture at coordinates of the thing; `radius` is in pixels."""
         if self.texture is None:
             return np.zeros_like(x)
         angle, period, across, along = self.weave
@@ -73,7 +73,7 @@ class Thing:
 
 
 def thing(rng: np.random.Generator, shape: str, texture: str | None, place: Field, radius: float) -> Thing:
-    """A thing of random rotation, proportions, weave, colors and light."""
+    """A thing with a random rotation, random proportions, weave, colors and light."""
     turn, stretch, shear = rng.uniform(-0.6, 0.6), np.exp(rng.uniform(-0.1, 0.1)), rng.uniform(-0.15, 0.15)
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     frame = np.array([[stretch, shear], [0, 1 / stretch]]) @ rotation
@@ -84,5 +84,5 @@ def thing(rng: np.random.Generator, shape: str, texture: str | None, place: Fiel
 
 
 def _span(center: float, reach: float, size: int) -> slice:
-    """The pixels within `reach` of `center` that lie in the image."""
+    """The pixels of the image within `reach` of `center`."""
     return slice(max(0, math.floor(center - reach)), min(size, math.ceil(center + reach)))

@@ -1,8 +1,8 @@
 """Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
 
-The data are drawn once and disturbed anew in each epoch. At first, the world emerges from gray around the objects; once
-it is all there, the network is hardened. On the same machine, the same versions give the same weights, bit for bit;
-elsewhere rounding differs, and with it the file and its SHA-256, but not what the network can do.
+The scenes are drawn once, and disturbed in another way in each epoch. In the first epochs, the surroundings of the
+objects emerge from gray. After that, the images are moved against the network. The same versions on the same machine
+give the same weights, bit for bit. On another machine rounding differs, and so do the file and its SHA-256.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from netlens.world.scene import batch
 
 SEED: Final = 1
 HELD_OUT: Final = 2
-"""Seeds of the scenes to learn from and of those to be judged by."""
+"""The seeds of the scenes for training and for testing."""
 
 SCENES: Final = 12_000
 EPOCHS: Final = 10
 GENTLE: Final = 0.4
-"""Share of the epochs in which the world emerges and nothing works against the network yet; it would learn nothing."""
+"""The share of epochs in which the surroundings emerge and images are not moved yet, as nothing would be learned."""
 
 POLISH: Final = 2
-"""Epochs after those."""
+"""The number of epochs after those."""
 
 BATCH: Final = 64
 RATE: Final = 4e-3
 STRENGTH: Final = 12.0
-"""How far images are moved against the network, as a Euclidean distance after normalization."""
-THREADS: Final = 1  # rounding, and so the weights, depend on it
+"""The distance by which images are moved against the network: Euclidean, after normalization."""
+THREADS: Final = 1  # rounding depends on it, and so do the weights
 
 log = logging.getLogger(__name__)
 
 
 def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
-    """A network trained on `scenes` scenes, in eval mode; the caller's random state is left as it was."""
+    """A network in eval mode, trained on `scenes` scenes. The random state of the caller stays as it was."""
     images, labels, masks = batch(SEED, scenes, SIZE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # torchvision initializes from the global generator
@@ -60,11 +60,11 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
 
 
 def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epochs: int) -> None:
-    """Train on disturbed images, then also on what the network gets wrong most easily near them, in place.
+    """Train on disturbed images, and later also on images that are moved against the network, in place.
 
-    At first, the objects are nearly alone: in the whole world, it would take far longer to see what is meant. Once they
-    are not, every batch is seen twice: as it is, then moved in the direction that the first time found to be the worst,
-    ever further. After that, gradients and visualizations show shapes and textures rather than noise.
+    In the first epochs the objects are nearly alone, because the network learns them far sooner so. After that, the
+    network sees each batch twice: as it is, and moved along the gradient of the loss, by a distance that grows. So its
+    gradients and visualizations show shapes and textures rather than noise.
 
     Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; Engstrom et al. 2019, https://arxiv.org/abs/1906.00945
     """
@@ -86,7 +86,7 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
 
 
 def polish(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Train a little more, in place, on all at its hardest, at rates that start afresh, lower."""
+    """Train a little more, in place, with the full distance and with a new, lower schedule of rates."""
     lesson = _Lesson(model, RATE / 4, 2 * POLISH * (len(images) // BATCH))
     generator = Generator().manual_seed(SEED)
     for _ in range(POLISH):
@@ -96,7 +96,7 @@ def polish(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 def _twice(lesson: _Lesson, x: Tensor, labels: Tensor, distance: float) -> Tensor:
-    """Learn a batch as it is, then moved so far in the direction that was the worst; the loss before both."""
+    """Learn a batch as it is, then moved by the distance along the gradient; returns the loss before both steps."""
     loss = lesson(x.requires_grad_(), labels)
     assert x.grad is not None
     lesson(x.detach() + distance * _direction(x.grad), labels)
@@ -104,17 +104,17 @@ def _twice(lesson: _Lesson, x: Tensor, labels: Tensor, distance: float) -> Tenso
 
 
 def _emerging(images: Tensor, masks: Tensor, presence: float) -> Tensor:
-    """Bytes (N, 3, H, W) in which all but the object is only as present as asked, from 0, plain gray, to 1."""
+    """Images of bytes (N, 3, H, W) whose surroundings are blended with gray; at a presence of 0 they are plain gray."""
     return torch.where(masks[:, None], images, 128 + presence * (images - 128.0)).to(torch.uint8)
 
 
 def _direction(gradient: Tensor) -> Tensor:
-    """The gradient of each image (N, C, H, W), at length 1."""
+    """The gradient of each image (N, C, H, W), scaled to length 1."""
     return gradient / torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
 
 
 class _Lesson:
-    """Steps of the weights, along a schedule of `steps` of them that rises to `rate` and falls to nothing."""
+    """Steps of an optimizer, with a learning rate that rises to `rate` and falls to 0 over `steps` steps."""
 
     def __init__(self, model: nn.Module, rate: float, steps: int) -> None:
         self.model = model.train().to(memory_format=torch.channels_last)
@@ -123,9 +123,9 @@ class _Lesson:
         self.progress = tqdm(total=steps, desc="training", mininterval=10)
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Learn one batch and return the loss before; `x.grad` is filled if x requires it."""
-        # smoothed labels: confidence beyond 0.9 buys nothing
-        with torch.autocast("cpu", torch.bfloat16):  # several times as fast where the processor knows it
+        """Learn one batch, and return the loss before the step. It fills `x.grad` if x requires a gradient."""
+        # with smoothed labels, a probability above 0.9 does not lower the loss
+        with torch.autocast("cpu", torch.bfloat16):  # several times as fast on processors with bfloat16
             logits = self.model(x)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.1)
         self.optimizer.zero_grad()
@@ -137,17 +137,17 @@ class _Lesson:
 
 
 def batches(n: int, generator: Generator) -> Iterable[Tensor]:
-    """The numbers below n in random order, BATCH at a time, without the few that are left over."""
+    """The numbers below n in random order, BATCH at a time, without an incomplete batch at the end."""
     return torch.randperm(n, generator=generator)[: n // BATCH * BATCH].view(-1, BATCH)
 
 
 def disturbed(images: Tensor, generator: Generator) -> Tensor:
-    """Bytes (N, 3, H, W), augmented and normalized."""
+    """(N, 3, H, W): images of bytes, augmented and normalized."""
     return normalize(augment(images, generator)).contiguous(memory_format=torch.channels_last)
 
 
 def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
-    """Share of `n` scenes of this seed whose label is the largest logit."""
+    """The share of `n` scenes of a seed whose label has the largest logit."""
     images, labels, _ = batch(seed, n, SIZE)
     with torch.inference_mode():
         right = [model(normalize(i)).argmax(1) == j for i, j in zip(images.split(100), labels.split(100), strict=True)]
@@ -155,14 +155,14 @@ def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
 
 
 def save(model: nn.Module, path: Path) -> str:
-    """Write the weights as float32 safetensors, all or nothing, and return the file's SHA-256."""
+    """Write the weights as safetensors in float32, whole or not at all, and return the SHA-256 of the file."""
     content = serialized({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
     files.write(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
 def command(what: str, train: Callable[[int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
-    """The command line of a training: train, judge on held-out scenes, write."""
+    """The command line of a training, which trains, tests on held-out scenes and writes the weights."""
     parser = argparse.ArgumentParser(description=f"Train the {what}.")
     parser.add_argument("--output", type=Path, default=output, help="file to write (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=scenes, help="scenes to learn from (default: %(default)s)")

@@ -1,9 +1,9 @@
-"""The bundled transformer: torchvision's ViT on the features of the bundled network, for what only attention shows.
+"""The bundled transformer: torchvision's ViT on the features of the bundled network, for methods that need attention.
 
-Most of the convolutions of the bundled network, as they are, take the place of the patches: an image of 128 x 128
-becomes 8 x 8 tokens and a class token, which three layers of four heads read. It has 542,919 parameters in a file of
-2.2 MB. `python -m netlens.world.distillation` makes its weights in 2,425 s on one thread of a busy CPU, data included;
-they label 95.9 % of 2,000 held-out scenes correctly.
+Most of the convolutions of the bundled network replace the patches: an image of 128 x 128 becomes 8 x 8 tokens and a
+class token, which three layers with four heads read. It has 542,919 parameters in a file of 2.2 MB. The command
+`python -m netlens.world.distillation` makes its weights, with the data, in 2,425 s on one thread of a busy CPU. The
+transformer labels 95.9 % of 2,000 held-out scenes correctly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHA256: Final = "71e50a6cdc6251eac13e127c0edf9e709fcef36894ee89dd6487b475ac9bf1d
 
 
 def architecture() -> VisionTransformer:
-    """The network with random weights, drawn from torch's global generator."""
+    """The network with random weights from torch's global generator."""
     width = 128
     norm = partial(nn.LayerNorm, eps=1e-6)
     vit = VisionTransformer(bundled.SIZE, 16, 3, 4, width, 2 * width, num_classes=len(CLASSES), norm_layer=norm)
@@ -40,12 +40,13 @@ def stem(shapes: RegNet) -> list[nn.Module]:
 
 
 def network() -> nn.Module:
-    """The trained transformer, float32 and in eval mode: normalized images (N, 3, 128, 128) to logits (N, 15).
+    """The trained transformer in float32 and eval mode: from normalized images (N, 3, 128, 128) to logits (N, 15).
 
-    Raises `WeightsError` if the weights file is missing or is not, byte for byte, the one that belongs to this version.
+    Raises:
+        WeightsError: the file of weights is missing, or has other bytes than that of this version.
     """
     state = bundled.verified(WEIGHTS, SHA256)
-    with torch.device("meta"):  # allocates and draws nothing: the caller's random numbers stay as they were
+    with torch.device("meta"):  # so that no random numbers are drawn, and no memory is used twice
         model = architecture()
     model.load_state_dict(state, assign=True)
     return model.eval()

@@ -28,7 +28,7 @@ from netlens.attribution.batch import record_batch, with_rows
 from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.objectives import Objective, diversity, logit
+from netlens.objectives import PerSample, diversity, logit
 from tests.local_networks import NETWORKS
 
 
@@ -295,7 +295,7 @@ def test_copies_share_runs_at_whatever_layer(network, targets):
 
 
 def test_an_objective_may_give_the_same_tensor_for_each_copy():
-    class First(Objective):
+    class First(PerSample):
         layers = ("output",)
 
         def __call__(self, record):

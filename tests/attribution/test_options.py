@@ -116,7 +116,7 @@ def test_what_is_no_method_rule_function_or_box_is_refused(network):
         Rules({nn.ReLU: lambda layer, inputs, output, gradient: gradient})  # type: ignore[dict-item]
     with pytest.raises(NetLensError, match="a function of the network's output, not a int"):
         objectives.output(3)  # type: ignore[arg-type]
-    with pytest.raises(NetLensError, match=r"a box is .* not 'dog'"):
+    with pytest.raises(NetLensError, match=r"box must be .* not 'dog'"):
         objectives.box("dog", "dog")
 
 
@@ -145,18 +145,18 @@ def test_what_cannot_be_unrolled_or_named_is_said(network):
     with pytest.raises(TraceError, match="a scripted network has no Python code to unroll"):
         FlatModel.from_nn_Module(torch.jit.trace(network.eval(), X))
     for wrong in (15, [*range(5)], {0: "a"}):
-        with pytest.raises(NetLensError, match="the classes are named by a list of texts"):
+        with pytest.raises(NetLensError, match="classes must be a list of texts"):
             NetLens(network, X, classes=wrong)  # type: ignore[arg-type]
     for k in (0, -1, 1.5):
-        with pytest.raises(NetLensError, match="k is how many classes"):
+        with pytest.raises(NetLensError, match="k must be a whole number"):
             NetLens(network, X).predictions(k)  # type: ignore[arg-type]
 
 
 def test_what_is_no_preprocessing_or_size_is_refused(network):
     for wrong in ({"mean": 0.5}, {"mean": (math.nan,)}, {"std": ("x",)}, {"size": 224}):
-        with pytest.raises(ImageError, match=r"a finite number for each channel|size is"):
+        with pytest.raises(ImageError, match=r"one finite number per channel|size must be"):
             Preprocessing(**{"size": (8, 8), "resize": 8, "mean": (0.5,), "std": (0.5,), **wrong})  # type: ignore[arg-type]
-    with pytest.raises(NetLensError, match="preprocessing is a Preprocessing, not a function"):
+    with pytest.raises(NetLensError, match="preprocessing must be a Preprocessing, not a function"):
         NetLens(network, X, preprocessing=lambda image: image)  # type: ignore[arg-type]
     for size in (0, (0, 4), "x", (1, 2, 3), 2.5):
         with pytest.raises(NetLensError, match="a size is"):

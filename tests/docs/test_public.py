@@ -26,7 +26,7 @@ MODULES = (
     "netlens.attribution",
     "netlens.objectives",
     "netlens.visualization",
-    "netlens.style",
+    "netlens.visualization.style",
     "netlens.results",
     "netlens.rules",
 )

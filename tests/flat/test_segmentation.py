@@ -142,9 +142,11 @@ def test_the_detector_stays_as_it_was():
 
 def test_a_two_stage_detector_needs_images_or_boxes():
     network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights_backbone=None)
-    with pytest.raises(NetLensError, match=r"FasterRCNN judges boxes that it finds on an image; say which: .*images=x"):
+    with pytest.raises(
+        NetLensError, match=r"FasterRCNN scores boxes that it finds on an image; give the image: .*images=x"
+    ):
         FlatModel.from_nn_Module(network)
-    with pytest.raises(NetLensError, match=r"boxes are \(K, 4\)"):
+    with pytest.raises(NetLensError, match=r"boxes must be \(K, 4\)"):
         BoxClassifier(network, torch.zeros(0, 4))
 
 

@@ -77,9 +77,9 @@ def test_interpolation_keeps_its_shares_when_the_batch_is_cut(conv, value):
     whole = value(settled, x, conv)
     assert_close(whole, value(objective, x, conv))
     assert_close(value(settled.take([2, 1]), x[[2, 1]], conv), whole[[2, 1]])
-    with pytest.raises(NetLensError, match="settle it on the whole batch first"):
+    with pytest.raises(NetLensError, match="settle it on the whole batch before"):
         objective.take([1])
-    with pytest.raises(NetLensError, match="settled on 4 samples and cannot be read from 2"):
+    with pytest.raises(NetLensError, match="settled on 4 samples, so it cannot be computed for 2"):
         value(interpolation(logit(0), logit(1)).settled(conv, x), x[:2], conv)
 
 
@@ -91,9 +91,9 @@ def test_gradients(value, objective):
 
 
 def test_mistakes(value):
-    with pytest.raises(NetLensError, match="decay is 0"):
+    with pytest.raises(NetLensError, match="decay must be above 0, not 0"):
         alignment("0", 0)
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         diversity("0") * alignment("0")
 
 

@@ -61,14 +61,14 @@ def test_a_dead_map_has_a_finite_gradient_that_points_along(value):
 
 
 def test_mistakes(value):
-    with pytest.raises(NetLensError, match=r"direction has shape \(3,\); '0' needs \(4,\)"):
+    with pytest.raises(NetLensError, match=r"vector has shape \(3,\), but layer '0' needs \(4,\)"):
         value(direction_at("0", torch.zeros(3)), RANDOM)
-    with pytest.raises(NetLensError, match=r"direction has shape \(2, 4\); '0' needs \(4,\) or \(3, 4\)"):
+    with pytest.raises(NetLensError, match=r"vector has shape \(2, 4\), but layer '0' needs \(4,\) or \(3, 4\)"):
         value(direction("0", torch.zeros(2, 4)), RANDOM)
     with pytest.raises(NetLensError, match=r"no position \(5, 0\); the map of '0' is 5 by 6"):
         value(direction_at("0", torch.zeros(4), 5, 0), RANDOM)
     for power in (-1, math.nan):
-        with pytest.raises(NetLensError, match="cosine_power is"):
+        with pytest.raises(NetLensError, match="cosine_power must be"):
             direction("0", V, cosine_power=power)
 
 
@@ -100,12 +100,12 @@ def test_a_channel_out_of_range_names_the_range(value, index):
 
 @pytest.mark.parametrize("index", [1.0, None, "2", [0, 1.5, 2], torch.tensor([0.0, 1.0, 2.0])])
 def test_what_is_no_channel_is_refused(value, index):
-    with pytest.raises(NetLensError, match="given by its index, a whole number"):
+    with pytest.raises(NetLensError, match="index must be the whole number of a channel"):
         value(channel("0", index), RANDOM)
 
 
 def test_as_many_channels_as_samples(value):
-    with pytest.raises(NetLensError, match="2 channels were given for 3 samples"):
+    with pytest.raises(NetLensError, match="index has 2 channels for 3 samples"):
         value(channel("0", [0, 1]), RANDOM)
 
 

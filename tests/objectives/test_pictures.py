@@ -123,14 +123,14 @@ def test_the_network_does_not_run():
 
 def test_mistakes(value):
     color = FlatModel.from_nn_Module(nn.Identity(), adapter=Adapter(preprocessing=IMAGENET))
-    with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), no pictures"):
+    with pytest.raises(NotApplicable, match=r"identity is \(2, 5\), not pictures"):
         value(l1(), torch.zeros(2, 5), color)
-    with pytest.raises(NotApplicable, match="has 4 channels but its preprocessing 3"):
+    with pytest.raises(NotApplicable, match="has 4 channels, but its preprocessing has 3"):
         value(l1(), torch.zeros(2, 4, 5, 5), color)
     for wrong in (lambda: total_variation(0.5), lambda: alpha_norm(0), lambda: blur(0), lambda: boundary(0)):
         with pytest.raises(NetLensError, match="must"):
             wrong()
-    with pytest.raises(TypeError, match="two of them do not multiply"):
+    with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         l1() * total_variation()
 
 

@@ -59,5 +59,5 @@ def test_it_opens_by_name_with_tokens_on_a_grid():
     flat = open_network("shapes_vit")
     assert flat.classes[0] == "striped disc"
     assert flat.adapter.preprocessing.size == (128, 128)
-    with pytest.raises(WeightsError, match="shapes_vit brings its own weights"):
+    with pytest.raises(WeightsError, match="shapes_vit has its own weights"):
         open_network("shapes_vit", "other.safetensors")

@@ -14,9 +14,9 @@ from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.heatmaps import Reduction
 from netlens.objectives import Objective, Record, logit
 from netlens.options import option
-from netlens.results.attribution import Reduction
 
 
 @register

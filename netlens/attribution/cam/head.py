@@ -12,7 +12,9 @@ from netlens.flat.layers import Permute, Reshape, Select
 from netlens.flat.operations import is_kind, operation_of
 from netlens.flat.step import Step
 from netlens.flat.traits import Trait
-from netlens.objectives import Combination, Logit, Objective
+from netlens.objectives import Objective
+from netlens.objectives.base import Combination
+from netlens.objectives.classes import Logit
 
 _LINEAR = (nn.Flatten, Reshape, Permute, Select, nn.Linear)
 _CHANNELS_FIRST = [0, 3, 1, 2]

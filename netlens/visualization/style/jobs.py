@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -227,10 +226,10 @@ def _once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _toml(text: str) -> dict[str, Any]:
     try:
-        reader = importlib.import_module("tomllib")
+        import tomllib
     except ModuleNotFoundError as error:
         raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
-    return reader.loads(text)
+    return tomllib.loads(text)
 
 
 def _fingerprint(path: Path) -> str:

@@ -129,7 +129,7 @@ def test_mistakes_are_one_line_and_exit_code_2(files, monkeypatch, arguments, co
         ({"model": "resnet19"}, "'resnet18'"),
         ({"model": "resnet18", "weights": "gone.pth"}, "no such file"),
         ({"model": "resnet18", "weights": "defualt"}, "no such file"),
-        ({"model": "shapes", "weights": "default"}, "brings its own"),
+        ({"model": "shapes", "weights": "default"}, "has its own weights"),
     ],
 )
 def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files, network, complaint):

@@ -1,0 +1,103 @@
+"""An input that fits a network: whatever a person holds as images, as the batch that the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from netlens.attribution.method import check_matches
+from netlens.classes import ClassNames
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.flat.adapter import adapter_of
+from netlens.flat.intake import channels_of, weight_of
+from netlens.flat.twin import unwrapped
+from netlens.preprocessing import Preprocessing, as_batch
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A batch, and the flat model that it fits.
+
+    Args:
+        flat: the network, with the preprocessing and the class names that apply to this input.
+        batch: (N, ...), of the type, on the device and with the channels that the network takes.
+    """
+
+    flat: FlatModel
+    batch: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        network: FlatModel | nn.Module,
+        x: Any,
+        preprocessing: Preprocessing | None = None,
+        classes: ClassNames | Sequence[str] | None = None,
+    ) -> Input:
+        """Flatten a network if it is not flat yet, and make a batch for it of images in any form.
+
+        Args:
+            network: a `FlatModel`, or any module.
+            x: what `as_batch` takes; or a float tensor (N, features) of vectors or (N, C, T, H, W) of clips.
+            preprocessing: how the network wants its images; None for what its adapter says.
+            classes: the names of its classes; None for what its adapter says.
+
+        Raises:
+            ImageError: an image cannot be read, or has the wrong number of channels.
+            NetLensError: the input has another type, or lies on another device, than the weights.
+            NonFiniteError: the input holds NaN or Inf.
+
+        Example:
+            >>> import torch
+            >>> Input.of(nn.Sequential(nn.Conv2d(1, 4, 3)), torch.zeros(1, 8, 8)).batch.shape
+            torch.Size([1, 1, 8, 8])
+        """
+        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
+            raise NetLensError(f"preprocessing must be a Preprocessing, not a {type(preprocessing).__name__}.")
+        flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
+        batch = _batch(x, flat)
+        check_matches(flat, batch)
+        return cls(flat, batch)
+
+
+def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:
+    """The flat model; a two-stage detector looks for its boxes on the images, so it is flattened with them."""
+    if not isinstance(network, nn.Module) or isinstance(network, FlatModel):
+        return FlatModel.from_nn_Module(network)
+    adapter = adapter_of(unwrapped(network))
+    if adapter.unwrap is None:
+        return FlatModel.from_nn_Module(network)
+    images = _fitted(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
+    return FlatModel.from_nn_Module(network, images=images)
+
+
+def _with_knowledge(
+    flat: FlatModel, preprocessing: Preprocessing | None, classes: ClassNames | Sequence[str] | None
+) -> FlatModel:
+    """The flat model with the given preprocessing and class names, where they are given."""
+    chosen = flat.adapter.preprocessing if preprocessing is None else preprocessing
+    if preprocessing is None and channels_of(flat) == 1 and len(chosen.mean) == 3:
+        # the family's mean and std are those of colors; a gray pixel is the average of three equal colors
+        chosen = replace(chosen, mean=(sum(chosen.mean) / 3,), std=(sum(chosen.std) / 3,))
+    names = classes if isinstance(classes, ClassNames) or classes is None else ClassNames(classes)
+    adapter = None if chosen is flat.adapter.preprocessing else replace(flat.adapter, preprocessing=chosen)
+    return flat.knowing(adapter, names)
+
+
+def _batch(x: Any, flat: FlatModel) -> Tensor:
+    if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
+        return x.detach()
+    return _fitted(x, flat, flat.adapter.preprocessing, channels_of(flat))
+
+
+def _fitted(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
+    """The images as a batch of the network's type on its device; a float tensor keeps its own."""
+    batch = as_batch(x, preprocessing, channels)
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return batch.detach()
+    weights = weight_of(network, batch)
+    return batch.to(device=weights.device, dtype=weights.dtype)
