@@ -26,7 +26,7 @@ MODULES = (
     "netlens.attribution",
     "netlens.objectives",
     "netlens.visualization",
-    "netlens.style",
+    "netlens.visualization.style",
     "netlens.results",
     "netlens.rules",
 )
@@ -50,7 +50,8 @@ def errors() -> list[str]:
 
 def options(command: click.Command) -> list[str]:
     """The options and arguments of a command, as a person writes them."""
-    return [name for parameter in command.params for name in (parameter.opts if parameter.name else ())]
+    parameters = command.get_params(click.Context(command))  # some are made only when they are asked for
+    return [name for parameter in parameters for name in parameter.opts if parameter.name != "help"]
 
 
 @pytest.mark.parametrize("module", MODULES)
