@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -110,9 +111,11 @@ def test_a_module_and_its_options_are_there(
 
 @pytest.mark.parametrize("command", list(dict.fromkeys(code for _, code in INLINE if code.startswith("netlens "))))
 def test_a_command_within_a_line_is_one_of_netlens(command: str) -> None:
-    _, name, *words = command.split()
-    options = {option for parameter in main.commands[name].params for option in parameter.opts}
-    assert {word for word in words if word.startswith("-")} <= options
+    _, names, *words = command.split()
+    for name in names.split("|"):
+        known = main.commands[name].get_params(click.Context(main.commands[name]))
+        options = {option for parameter in known for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= options
 
 
 @pytest.mark.parametrize(("page", "command"), BLOCKS + INLINE)
