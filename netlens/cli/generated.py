@@ -35,7 +35,7 @@ class Generated(click.Command):
 
 
 def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:
-    """An option of the command line for each option of a class that a text can give.
+    """Make an option of the command line for each option of a class.
 
     Args:
         cls: A dataclass whose fields are declared by `netlens.options.option`.
@@ -47,7 +47,7 @@ def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, st
 
 
 def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a class among what the command line gave, read; those that nobody gave stay out."""
+    """Read the options of a class from what the command line gave; options that were not given are left out."""
     by_name = {one.name: one for one in options_of(cls)}
     return {
         name: read(by_name[name], value, between=",") if isinstance(value, str) else value

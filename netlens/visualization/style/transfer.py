@@ -1,4 +1,4 @@
-"""StyleTransfer: what one picture shows, in the manner of others."""
+"""StyleTransfer: the content of one picture in the style of others."""
 
 from __future__ import annotations
 
