@@ -178,7 +178,7 @@ class Ascent:
         self.health[step, rows] = health.to(self.health.dtype)
 
     def check(self, steps: int, now: bool) -> None:
-        """Raise `NonFiniteError` if NaN or Inf arose in the first `steps` steps; on a GPU not at each step, unless `now`."""
+        """Raise `NonFiniteError` if NaN or Inf arose in the first `steps` steps; a GPU is asked rarely, or if `now`."""
         if self.history.device.type != "cpu" and steps % _CHECK_EVERY and not now:
             return
         self.checked, start = steps, self.checked
