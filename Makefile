@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
+.PHONY: demo test types fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -15,8 +15,12 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy netlens adapters
+	$(MAKE) --no-print-directory types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# adapters/ is checked as what it is installed as, netlens.adapters
+types: .venv/installed-test
+	$(BIN)/mypy
 
 fuzz: .venv/installed-test
 	$(BIN)/python -m tests.generated.fuzz --modules $(or $(MODULES),2000)
@@ -50,21 +54,21 @@ visual: .venv/installed-bench
 pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures
 
-.venv/installed: setup.py pyproject.toml
+.venv/installed: setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 .venv/installed-superpixels: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[superpixels]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[superpixels]"
 	touch $@
 
 .venv/installed-bench: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
 clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -167,7 +167,7 @@ def gradients() -> Iterator[Case]:
     for name, layer in LAYERS.items():
         yield Case(
             *("Grad-CAM", name, values_of(GradCAM(layer)), of_grad_cam("GradCAM", layer)),
-            lambda m, x, at=LEAVES[name]: least.grad_cam(m, x, at, TARGET),
+            partial(least.grad_cam, layer=LEAVES[name], target=TARGET),
             drawn=True,
             exact=True,
             goal="peer ≥ 3, forwards ≤ 1.1",
@@ -214,7 +214,7 @@ def perturbations() -> Iterator[Case]:
         )
         yield Case(
             *("Ablation-CAM", name, values_of(AblationCAM(layer)), of_grad_cam("AblationCAM", layer)),
-            lambda m, x, at=LEAVES[name]: least.ablation_cam(m, x, at, TARGET),
+            partial(least.ablation_cam, layer=LEAVES[name], target=TARGET),
             drawn=True,
             goal="peer ≥ 20",
         )
@@ -225,32 +225,37 @@ def perturbations() -> Iterator[Case]:
             yield Case(
                 *(f"occlusion {window}/{stride}", name, values_of(Occlusion(window, stride))),
                 of_captum("Occlusion", perturbations_per_eval=16, **options),
-                lambda m, x, w=window, s=stride: least.covered(m, x, TARGET, w, s),
+                partial(least.covered, target=TARGET, window=window, stride=stride),
                 tolerance=1e-5,
                 scores=True,
                 goal=f"peer ≥ {floor}, difference ≤ 1e-5",
             )
 
 
+def in_sixteens(least_work: Theirs) -> Theirs:
+    """The least work of a batch, sixteen samples at a time."""
+    return lambda network, x: torch.cat([least_work(network, part) for part in x.split(16)])
+
+
 def together_and_batches() -> Iterator[Case]:
     for name, layer in LAYERS.items():
         yield Case(
             *("five CAMs at once, beside one", name, all_at_once(layer), one_of_them(layer)),
-            lambda m, x, at=LEAVES[name]: least.grad_cam(m, x, at, TARGET),
+            partial(least.grad_cam, layer=LEAVES[name], target=TARGET),
             exact=True,
             goal="peer ≥ 0.67",
         )
     for name in ("resnet50", "mobilenet_v2"):
         yield Case(
             *("Grad-CAM, 64 images", name, values_of(GradCAM(LAYERS[name])), None),
-            lambda m, x, at=LEAVES[name]: torch.cat([least.grad_cam(m, some, at, TARGET) for some in x.split(16)]),
+            in_sixteens(partial(least.grad_cam, layer=LEAVES[name], target=TARGET)),
             exact=True,
             batch=64,
             goal="least ≥ 0.9",
         )
         yield Case(
             *("saliency, 64 images", name, values_of(Saliency()), None),
-            lambda m, x: torch.cat([least.saliency(m, some, TARGET) for some in x.split(16)]),
+            in_sixteens(partial(least.saliency, target=TARGET)),
             exact=True,
             batch=64,
             goal="least ≥ 0.9",

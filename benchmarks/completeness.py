@@ -88,6 +88,7 @@ def measure(name: str, dtype: str, size: int | None = None) -> Row:
     kind: torch.dtype = getattr(torch, dtype)
     network = randomize_(build(name))
     expected = adapter_of(network).preprocessing.size
+    assert expected is not None
     height, width = expected if size is None or name.startswith(FIXED) else (size, size)
     start = time.perf_counter()
     try:

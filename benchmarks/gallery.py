@@ -42,7 +42,8 @@ def write(render: Render, name: str, columns: int | None = None) -> None:
 
 def original(picture: Path | Image.Image, like: Render, caption: str = "the photo") -> Render:
     """What a picture was made from, in its size."""
-    fitted = ImageOps.fit(load(picture), like.images.shape[:1:-1], Image.Resampling.LANCZOS)
+    height, width = like.images.shape[2:]
+    fitted = ImageOps.fit(load(picture), (width, height), Image.Resampling.LANCZOS)
     return photograph(TF.to_tensor(fitted), caption, like)
 
 

@@ -73,9 +73,9 @@ _GUIDED: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
 def integrated_gradients(network: nn.Module, x: Tensor, target: int, n_steps: int = 50, chunk: int = 10) -> Tensor:
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    nodes, sizes = np.polynomial.legendre.leggauss(n_steps)
     alphas = torch.tensor((nodes + 1) / 2, dtype=x.dtype).view(-1, 1, 1, 1)
-    weights = torch.tensor(weights / 2, dtype=x.dtype).view(-1, 1, 1, 1)
+    weights = torch.tensor(sizes / 2, dtype=x.dtype).view(-1, 1, 1, 1)
     total = torch.zeros_like(x)
     for some, own in zip(alphas.split(chunk), weights.split(chunk), strict=True):
         along = (some * x).contiguous(memory_format=torch.channels_last).requires_grad_()

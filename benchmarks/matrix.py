@@ -61,7 +61,9 @@ def measure(name: str) -> Row:
         start = time.perf_counter()
         flat = FlatModel.from_nn_Module(network)
         seconds = time.perf_counter() - start
-        x = torch.randn(1, 3, *flat.adapter.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        size = flat.adapter.preprocessing.size
+        assert size is not None
+        x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
             expected, found = network(x), flat(x)
     except Exception as error:  # one failing network must not hide the other 79

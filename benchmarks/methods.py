@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for network in tqdm(options.networks, disable=None):
         module = randomize_(build(network))
         size = adapter_of(module).preprocessing.size if network in FIXED else (SIZE, SIZE)
+        assert size is not None
         x, *seen = torch.randn(9, 1, 3, *size, generator=torch.Generator().manual_seed(0))
         flat = FlatModel.from_nn_Module(calibrated(module, torch.cat(seen)), name=network)
         with torch.inference_mode():

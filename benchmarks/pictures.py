@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from netlens import NetLens, open_network
-from netlens.attribution import Occlusion
+from netlens.attribution import Method, Occlusion
 from netlens.images import save
 from netlens.show import Picture, panel
 from netlens.world.scene import scene
@@ -47,7 +47,7 @@ def main() -> None:
     if options.weights is not None and options.photos is not None:
         flat = open_network("mobilenet_v2", options.weights)
         lens = NetLens(flat, [options.photos / f"{name}.jpg" for name in PHOTOS])
-        methods = [*CHOICE, Occlusion(window=48, stride=16)]
+        methods: list[str | Method] = [*CHOICE, Occlusion(window=48, stride=16)]
         write(panel(lens.attribute(methods), columns=len(methods) + 1), "photos.jpg")
 
 

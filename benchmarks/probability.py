@@ -22,13 +22,14 @@ from torch.utils import _pytree as pytree
 from benchmarks.tables import write_between
 from netlens.attribution.engine import gradient_of
 from netlens.evaluation import randomize_
+from netlens.fast.folding import folded
 from netlens.flat import FlatModel, Rule, vjp
-from netlens.flat.folding import folded
-from netlens.flat.program import Step
 from netlens.flat.rules import Ruled
+from netlens.flat.step import Step
+from netlens.flat.traits import Relevance
 from netlens.objectives import Objective, logit
 from netlens.rules.excitation import Excitation
-from netlens.rules.relevance_layers import Role, role_of
+from netlens.rules.relevance_layers import role_of
 from netlens.weights import build
 from netlens.world.scene import scene
 
@@ -102,7 +103,7 @@ def row(name: str, size: int) -> Row:
 
     def look(step: Step, layer: nn.Module, inputs: Any, output: Any, relevance: Any, lost: float) -> None:
         role = role_of(layer)
-        where = "unexcited" if role is Role.WEIGHTS else "constants" if role is Role.ARRANGES else "others"
+        where = "unexcited" if role is Relevance.WEIGHTS else "constants" if role is Relevance.ARRANGES else "others"
         kept[where] += lost
 
     values = watched(flat, (pixels / 255 - 0.45) / 0.225, logit(3), look)
@@ -111,7 +112,7 @@ def row(name: str, size: int) -> Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=list(NETWORKS), help="names of torchvision's networks")
     parser.add_argument("--write", action="store_true", help="put the table into docs/rules.md")
     options = parser.parse_args(arguments)

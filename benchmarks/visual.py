@@ -18,6 +18,7 @@ import random
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision.transforms.functional as TF
@@ -134,7 +135,7 @@ def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
     return {"channels": names, "reached": reached, "spread": spread, "kept": kept}
 
 
-def table_of_channels(found: dict) -> list[str]:
+def table_of_channels(found: dict[str, Any]) -> list[str]:
     best = [max(max(one), max(other)) for one, other in zip(*found["reached"].values(), strict=True)]
     lines = [f"| | {' | '.join(f'{steps} steps' for steps in STEPS)} | gray |", "|---" * (len(STEPS) + 2) + "|"]
     for who, rows in found["reached"].items():
@@ -147,7 +148,7 @@ def table_of_channels(found: dict) -> list[str]:
     return [*lines, "", f"netlens reaches as much as lucent or more for {ahead} of {len(best)} channels."]
 
 
-def table_of_kept(found: dict) -> list[str]:
+def table_of_kept(found: dict[str, Any]) -> list[str]:
     lines = [f"| kept | by | {' | '.join(DISTURBANCES)} |", "|---" * (len(DISTURBANCES) + 2) + "|"]
     for part in PARTS:
         for who, rows in found["kept"].items():
@@ -197,6 +198,7 @@ def inversion(flat: FlatModel, photo: Path) -> list[str]:
     made = invert(flat, photo, DEPTHS, size=SIZE)
     original = picture_for(flat, photo, SIZE)
     lines = ["| layer | distance | PSNR, dB |", "|---|---|---|"]
+    assert made.captions is not None
     for i, caption in enumerate(made.captions):
         key, distance = caption.split(" · ")
         picture = TF.to_tensor(saved(made.images[i : i + 1]))[None]

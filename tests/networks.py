@@ -264,6 +264,8 @@ class Scripted(nn.Module):
 class Stateful(nn.Module):
     """Keeps what it has seen, as an attribute, and counts in a buffer."""
 
+    calls: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.conv = conv()

@@ -1,17 +1,16 @@
-"""The house rules that can be checked: imports point downwards, files hold one concept, importing netlens is light."""
+"""The house rules that can be checked: imports point downwards and in no circle, and importing netlens is light."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("netlens/**/*.py"), *ROOT.glob("adapters/*.py")])
+SOURCES = [path for path in SOURCES if path.parent != ROOT / "netlens" / "adapters"]  # a link to the folder adapters/
+BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))
 
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
@@ -21,7 +20,7 @@ ROWS = [
     ("preprocessing",),
     ("weights",),
     ("flat", "world"),
-    ("adapters", "objectives", "rules"),
+    ("adapters", "fast", "objectives", "rules"),
     ("predictions",),
     ("results", "show"),
     ("attribution", "visualization"),
@@ -34,47 +33,92 @@ RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 TOGETHER = {("results", "show"), ("show", "results")}  # a result draws itself, and drawings are of results
 
 
-def room(path: Path) -> str:
+def module_of(path: Path) -> str:
+    """The name by which a file is imported; the folder adapters/ is installed as netlens.adapters."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return "adapters" if parts[0] == "adapters" else parts[1]
+    parts = ("netlens", *parts) if parts[0] == "adapters" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The rooms of netlens that a file imports when it runs, at the top or inside functions."""
-    tree = ast.parse(path.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "netlens":
-            parts = (node.module or "").split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+def room(path: Path) -> str:
+    parts = module_of(path).split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+MODULES = {module_of(path): path for path in [*SOURCES, *BENCHMARKS]}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this project that a file imports: at the top, inside functions, or for annotations alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in MODULES else node.module for name in names}
         elif isinstance(node, ast.Import):
-            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("netlens."))
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES} - {module_of(path)}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_point_downwards(path: Path) -> None:
-    here = room(path)
-    if here == "__init__":
-        return
-    for other in set(imported(path)) & set(RANK) - {here}:
-        assert RANK[other] < RANK[here] or (here, other) in TOGETHER, f"{here} must not import {other}"
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    reached = {name: others & imports.keys() for name, others in imports.items()}
+    for middle in imports:
+        for others in reached.values():
+            if middle in others:
+                others |= reached[middle]
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in imports}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def test_imports_point_downwards() -> None:
+    wrong = [
+        f"{name} imports {other}"
+        for name, path in MODULES.items()
+        if room(path) in RANK and name.startswith("netlens.")
+        for other in imported(path)
+        if other.startswith("netlens.") and (there := other.split(".")[1]) != (here := room(path))
+        if RANK[there] >= RANK[here] and (here, there) not in TOGETHER
+    ]
+    assert not wrong
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    # the package itself names what a person uses; it stands above all rooms
+    assert not circles({name: imported(path) for name, path in MODULES.items() if name != "netlens"})
+
+
+def test_imports_are_absolute_and_none_is_hidden_in_a_string() -> None:
+    for path in [*SOURCES, *BENCHMARKS]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            relative = isinstance(node, ast.ImportFrom) and node.level > 0
+            assert not relative or room(path) == "adapters", f"{path} has a relative import"
+            called = node.func if isinstance(node, ast.Call) else None
+            assert getattr(called, "attr", getattr(called, "id", "")) not in ("import_module", "__import__"), path
+
+
+def test_the_library_imports_no_benchmark() -> None:
+    assert not [
+        name
+        for name, path in MODULES.items()
+        if name.startswith("netlens")
+        for other in imported(path)
+        if other.startswith("benchmarks")
+    ]
 
 
 def test_every_room_has_a_row() -> None:
     assert {room(path) for path in SOURCES} - {"__init__"} == set(RANK)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_holds_one_concept(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
-    assert path.stem not in {"utils", "misc", "helpers", "common"}
+def test_a_file_holds_one_concept() -> None:
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) <= 400, path
+        assert path.stem not in {"utils", "misc", "helpers", "common"}
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
 
 
 def test_only_images_imports_pyimgy_and_nothing_its_torch_patches() -> None:

@@ -108,7 +108,9 @@ def test_another_type_is_refused_by_name(cls: type, one: Option) -> None:
 
 
 def _given(cls: type, one: Option, value: Any) -> None:
-    needed = {FromImage: {"source": torch.zeros(3, 8, 8)}, NetDreamer: {"flat": None}}.get(cls, NEEDED.get(cls, {}))
+    needed: dict[str, Any] = {FromImage: {"source": torch.zeros(3, 8, 8)}, NetDreamer: {"flat": None}}.get(
+        cls, NEEDED.get(cls, {})
+    )  # type: ignore[assignment]
     if cls is NetDreamer and one.name != "flat":
         from netlens.zoo import open_network
 
@@ -126,7 +128,7 @@ def test_a_table_is_read_back(cls: type) -> None:
     for row in given:
         (one,) = (one for one in options_of(cls) if one.name == row.name)
         text = row.default
-        again = parse(cls, f"{row.name}={text}", **NEEDED.get(cls, {}))
+        again: Any = parse(cls, f"{row.name}={text}", **NEEDED.get(cls, {}))
         assert getattr(again, row.name) == getattr(made, row.name), (row, one)
 
 
@@ -201,7 +203,7 @@ def test_a_class_of_ones_own_is_checked_and_keeps_the_bounds_of_its_base() -> No
 
 
 def test_a_method_of_names_that_are_not_known_can_still_be_made() -> None:
-    made = dataclass(frozen=True)(
+    made: Any = dataclass(frozen=True)(
         type("Own", (), {"__annotations__": {"x": "Nowhere", "n": "int"}, "x": 1, "n": "a", "__post_init__": check})
     )
     assert made().n == "a"

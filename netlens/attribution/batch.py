@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from netlens.attribution.samples import joined, known_to_take_one, pair_like, whole_or_singly
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
 from netlens.flat.taps import tapped_visit

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from netlens.flat import chunks
+from netlens.fast import chunks
 from netlens.options import checked
 
 # a context variable is per thread, as the method that runs there is

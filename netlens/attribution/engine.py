@@ -13,10 +13,10 @@ from netlens.attribution.batch import are_copies, record_batch, repeated, with_r
 from netlens.attribution.recording import Recording, recording_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NonFiniteError, NotApplicable
+from netlens.fast.chunks import fitting, in_chunks
+from netlens.fast.folded import fast
+from netlens.fast.layout import arranged
 from netlens.flat import FlatModel, Rules
-from netlens.flat.chunks import fitting, in_chunks
-from netlens.flat.fast import fast
-from netlens.flat.layout import arranged
 from netlens.flat.memo import Memo
 from netlens.flat.meter import metered
 from netlens.flat.modes import differentiating

@@ -17,9 +17,9 @@ from netlens.attribution.engine import all_finite, check_finite, first_bad
 from netlens.attribution.recording import recording_of
 from netlens.attribution.samples import count_together, mixing, whole_or_singly
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
+from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
-from netlens.flat.chunks import sized
+from netlens.flat.grid import grid_of
 from netlens.flat.intake import weight_of
 from netlens.flat.source import unchanged
 from netlens.flat.taps import tapped_visit

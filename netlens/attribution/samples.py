@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensWarning, NonFiniteError
+from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel
-from netlens.flat.chunks import out_of_memory
 from netlens.flat.memo import Memo
 from netlens.flat.meter import unmetered
 from netlens.flat.model import OUTPUT

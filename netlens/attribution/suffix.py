@@ -21,9 +21,9 @@ from netlens.attribution.engine import (
 )
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
+from netlens.fast.chunks import in_chunks
+from netlens.fast.folded import fast
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
-from netlens.flat.fast import fast
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
 from netlens.flat.taps import tapped_visit

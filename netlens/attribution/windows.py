@@ -11,8 +11,8 @@ from torch import Tensor
 from netlens.attribution.copies import digests
 from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
+from netlens.fast.regions import Incremental, Patch, Work
 from netlens.flat.model import OUTPUT
-from netlens.flat.regions import Incremental, Patch, Work
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Record
 

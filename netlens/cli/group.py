@@ -32,7 +32,7 @@ def reported() -> Iterator[None]:
         except (NetLensError, OSError) as error:  # the latter of a file or folder that may not be looked at
             raise Failure(" ".join(str(error).split())) from error
         except (MemoryError, RuntimeError) as error:
-            from netlens.flat.chunks import out_of_memory  # with torch, which other errors do not wait for
+            from netlens.fast.chunks import out_of_memory  # with torch, which other errors do not wait for
 
             if not out_of_memory(error):
                 raise

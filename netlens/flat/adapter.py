@@ -7,16 +7,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from netlens.classes import ClassNames
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.preprocessing import IMAGENET, Preprocessing
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class Adapter:
     cam_layer: str | None = None
     preprocessing: Preprocessing = IMAGENET
     logits: Callable[[Any], Tensor] | None = None
-    grid: Callable[[FlatModel, str, Tensor], Tensor | None] | None = None
-    windows: Callable[[FlatModel, str], str | None] | None = None
+    grid: Callable[..., Tensor | None] | None = None
+    windows: Callable[..., str | None] | None = None
     classes: ClassNames | None = None
     background: int | None = None
     unwrap: Callable[[nn.Module, Tensor | None], nn.Module] | None = None
@@ -137,21 +134,6 @@ def logits_of(output: Any) -> Tensor:
             "give an Adapter(logits=...) that takes it to a tensor (N, classes)."
         )
     return output[:, None] if output.ndim == 1 else output
-
-
-def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
-    """An activation as maps (N, C, h, w) over the image: by the adapter's grid, else the activation itself if 4-d."""
-    grid = flat.adapter.grid
-    what = type(activation).__name__
-    if isinstance(activation, Tensor):
-        maps = grid(flat, key, activation) if grid is not None else activation
-        if maps is not None and maps.ndim == 4:
-            return maps
-        what = f"shape {tuple(activation.shape)}"
-    raise NotApplicable(
-        f"layer {key!r} of {flat.name} has activations of {what}, which no adapter lays out over the image; "
-        "choose a layer with maps (N, C, h, w), or give an Adapter(grid=...)."
-    )
 
 
 def _discover() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from netlens.flat import formulas, layers
 from netlens.flat.layers import Constant, Function
 from netlens.flat.operations import RECTIFIERS
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.written import Written
 
 MOST = 32

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
+from netlens.flat.unrolled import Unrolled
 
 
 def weight_of(network: nn.Module, otherwise: Tensor) -> Tensor:
@@ -15,7 +12,7 @@ def weight_of(network: nn.Module, otherwise: Tensor) -> Tensor:
     return next((weights for weights in network.parameters() if weights.is_floating_point()), otherwise)
 
 
-def channels_of(flat: FlatModel) -> int | None:
+def channels_of(flat: Unrolled) -> int | None:
     """How many channels the convolutions that read the input take; None where there are none."""
     readers = (step.layer for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs))
     return next((layer.in_channels for layer in readers if isinstance(layer, nn.Conv2d)), None)

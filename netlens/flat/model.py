@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
+from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat import surgery
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
@@ -27,14 +28,12 @@ from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
 from netlens.flat.twin import twins, unwrapped
 from netlens.flat.unroll import unroll
-
-if TYPE_CHECKING:
-    from netlens.classes import ClassNames
+from netlens.flat.unrolled import Unrolled
 
 OUTPUT = "output"
 
 
-class FlatModel(nn.Module):
+class FlatModel(Unrolled):
     """Any network as a flat list of pure, named layers that share the network's weights.
 
     Make one with `FlatModel.from_nn_Module(network)`. It always computes what the network computes in eval mode.
@@ -161,11 +160,6 @@ class FlatModel(nn.Module):
         # a copy has weights of its own, which no network changes
         return {**self.__dict__, "_source": None, "_made_of": None}
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs: `("input",)`, or the names of the arguments if there are several."""
-        return self.program.inputs
-
     def forward(self, *inputs: Any, until: LayerKey | None = None) -> Any:
         """The network's output, or the activation of layer `until`, past which nothing runs."""
         self.follow()
@@ -218,10 +212,6 @@ class FlatModel(nn.Module):
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
         return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
 
-    def find(self, name: LayerKey) -> list[str]:
-        """The keys of all layers that `name` names."""
-        return self.layers.find(name)
-
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """Exact keys for names of layers, "input" and "output" included."""
         given = several(names)
@@ -235,7 +225,7 @@ class FlatModel(nn.Module):
     def with_rules(self, rules: Rules) -> FlatModel:
         """A view of the same weights in which chosen layers propagate backwards by `rules`."""
         self.follow()
-        view = rules.apply(self)
+        view = self.edited(rules.program_of(self))
         view.origin = self.origin
         return view
 
@@ -326,7 +316,7 @@ class FlatModel(nn.Module):
         needs numbers to tell its own.
         """
         self.follow()
-        return summarize(self, *sizes)
+        return summarize(self, self.adapter.preprocessing, *sizes)
 
     def _repr_html_(self) -> str:
         try:

@@ -8,37 +8,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.guard import guarded, is_misread
 from netlens.flat.meter import meters
 from netlens.flat.reuse import may_overwrite, overwriters
-
-
-@dataclass(frozen=True)
-class Step:
-    """One layer in its place: its key, and the keys whose values it reads, in order.
-
-    Hidden steps are shape arithmetic; they run, but are not layers. A guard is a hidden step that only asserts.
-    """
-
-    key: str
-    layer: nn.Module
-    reads: tuple[str, ...]
-    hidden: bool = False
-    guard: bool = False
-
-
-Schedule = tuple[tuple[Step, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Visit:
-    """What runs in place of some steps' layers, and may hold on to what these give; `keys` of None are all steps."""
-
-    run: Callable[[Step, list[Any]], Any]
-    keys: frozenset[str] | None
+from netlens.flat.step import Schedule, Step, Visit
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from netlens.flat.layers import Constant, Reshape, Select
 from netlens.flat.operations import innermost, operation_of
-from netlens.flat.program import Program, Step
+from netlens.flat.program import Program
+from netlens.flat.step import Step
 from netlens.flat.traits import Reach
 from netlens.flat.written import OfUnitSize, Standardized
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from netlens.flat.operations import exact_operation_of
+from netlens.flat.step import Schedule
 from netlens.flat.traits import Trait
-
-if TYPE_CHECKING:
-    from netlens.flat.program import Schedule
 
 
 def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable[..., Any]]:

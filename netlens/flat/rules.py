@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,10 +19,8 @@ from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Wrapper
 from netlens.flat.memo import Memo
 from netlens.flat.operations import is_kind
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
-    from netlens.flat.program import Program
+from netlens.flat.program import Program
+from netlens.flat.unrolled import Unrolled
 
 Backward = Callable[[nn.Module, Sequence[Tensor], Any, Any], Sequence[Tensor | None]]
 
@@ -69,14 +67,14 @@ class Rules:
             if not isinstance(rule, Rule):
                 raise NetLensError(f"the rule of {which!r} is a {type(rule).__name__}, but must be a Rule; wrap it.")
 
-    def apply(self, flat: FlatModel) -> FlatModel:
-        """A view of `flat` whose chosen layers propagate by rule; `NotApplicable` if no layer is chosen."""
+    def program_of(self, flat: Unrolled) -> Program:
+        """The program of `flat` with the chosen layers by rule; raises `NotApplicable` if no layer is chosen."""
         made = _PROGRAMS.setdefault(flat, WeakKeyDictionary())
         if self not in made:
             made[self] = self._program(flat)
-        return flat.edited(made[self])
+        return made[self]
 
-    def _program(self, flat: FlatModel) -> Program:
+    def _program(self, flat: Unrolled) -> Program:
         chosen: dict[str, Rule] = {}
         for which, rule in self.rules.items():
             for key in self._keys(flat, which):
@@ -95,14 +93,14 @@ class Rules:
         return replace(flat.program, steps=steps)
 
     @staticmethod
-    def _keys(flat: FlatModel, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:
+    def _keys(flat: Unrolled, which: LayerKey | tuple[type[nn.Module], ...]) -> list[str]:
         if isinstance(which, (type, tuple)):
             return [key for key, layer in flat.layers.items() if is_kind(layer, which)]
         return flat.find(which)
 
 
 # a method that runs many times on one network would otherwise make and schedule the same program each time
-_PROGRAMS: Memo[FlatModel, WeakKeyDictionary[Rules, Program]] = Memo()
+_PROGRAMS: Memo[Unrolled, WeakKeyDictionary[Rules, Program]] = Memo()
 
 
 class Ruled(Wrapper):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,9 @@ from netlens.flat.intake import weight_of
 from netlens.flat.layers import Apply, Call
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.rules import Ruled
+from netlens.flat.unrolled import Unrolled
 from netlens.flat.written import Written
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
+from netlens.preprocessing import Preprocessing
 
 _COLUMNS = ("layer", "type", "shape", "parameters", "sees")
 
@@ -68,9 +67,9 @@ class Summary:
         return f"<b>{escape(self.title)}</b><div style='max-height:30em;overflow:auto'>{table}</div>"
 
 
-def summarize(flat: FlatModel, *sizes: tuple[int, ...]) -> Summary:
-    """The summary for inputs of these sizes (each with the batch); by default one image as the network expects it."""
-    shapes = _shapes(flat, sizes)
+def summarize(flat: Unrolled, expected: Preprocessing, *sizes: tuple[int, ...]) -> Summary:
+    """The summary for inputs of these sizes (each with the batch); by default one image as is `expected`."""
+    shapes = _shapes(flat, expected, sizes)
     fields = receptive_fields(flat.program)
     rows = tuple(
         Row(
@@ -87,13 +86,12 @@ def summarize(flat: FlatModel, *sizes: tuple[int, ...]) -> Summary:
     return Summary(f"{flat.name}: {len(rows)} layers, {total:,} parameters{opaque}", rows)
 
 
-def _shapes(flat: FlatModel, sizes: tuple[tuple[int, ...], ...]) -> dict[str, str]:
+def _shapes(flat: Unrolled, expected: Preprocessing, sizes: tuple[tuple[int, ...], ...]) -> dict[str, str]:
     """The shape at each layer, from a run that computes no numbers."""
     if not sizes:
-        wanted = flat.adapter.preprocessing
-        if wanted.size is None:
+        if expected.size is None:
             raise NetLensError(f"{flat.name} takes images of any size; give one: flat.summary((1, 3, height, width)).")
-        sizes = ((1, len(wanted.mean), *wanted.size),)
+        sizes = ((1, len(expected.mean), *expected.size),)
     if len(sizes) != len(flat.inputs):
         raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
     weights = weight_of(flat, torch.empty(0))

@@ -16,7 +16,8 @@ from netlens.flat.aliases import Aliases
 from netlens.flat.canonical import canonical
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
 from netlens.flat.lift import lift, pure, reshapes, values_alone, without_inplace
-from netlens.flat.program import Program, Step
+from netlens.flat.program import Program
+from netlens.flat.step import Step
 from netlens.flat.trace import Trace, is_leaf
 from netlens.flat.twin import pure_copy
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.flat.model import OUTPUT, FlatModel
 
 

@@ -28,7 +28,8 @@ def said(kind: Any, limits: Limits) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in UNIONS:
         # a list comes last, so that what its items must be ends the sentence
-        kinds = sorted(inner, key=lambda one: get_origin(one) in (Sequence, tuple, list, Mapping))
+        lists: tuple[Any, ...] = (Sequence, tuple, list, Mapping)
+        kinds = sorted(inner, key=lambda one: get_origin(one) in lists)
         *some, last = dict.fromkeys(said(one, limits) for one in kinds)
         return f"{', '.join(some)} or {last}" if some else last
     if origin is Literal or (kind is str and limits.choices):

@@ -14,8 +14,8 @@ from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.operations import innermost
-from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules
+from netlens.flat.step import Step
 from netlens.flat.traits import Relevance
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform

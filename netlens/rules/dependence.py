@@ -10,7 +10,8 @@ from torch import nn
 
 from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper
 from netlens.flat.operations import innermost, is_linear, name_of, operation_of
-from netlens.flat.program import Program, Step
+from netlens.flat.program import Program
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 
 _PICKS = ("getitem", "getattr")

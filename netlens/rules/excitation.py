@@ -11,8 +11,8 @@ from torch import nn
 from netlens.flat.layers import Add, Function, Subtract
 from netlens.flat.model import FlatModel
 from netlens.flat.operations import innermost, is_product, name_of, operation_of
-from netlens.flat.program import Step
 from netlens.flat.rules import Rule
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.rules import relevance
 from netlens.rules.composites import Composite

@@ -23,8 +23,8 @@ from netlens.flat.layers import Divide, Function, Multiply, Wrapper
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT, FlatModel
 from netlens.flat.operations import innermost, is_linear, is_product, name_of, operation_of
-from netlens.flat.program import Step
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
+from netlens.flat.step import Step
 from netlens.flat.written import LogSumExp
 from netlens.rules.calls import Propagate, tensors
 from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses

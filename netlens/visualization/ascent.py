@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from netlens.errors import NetLensError, NonFiniteError
-from netlens.flat.chunks import Chunks, fitting
+from netlens.fast.chunks import Chunks, fitting
 from netlens.flat.meter import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from netlens import heatmaps
 from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.fast.chunks import Chunks, out_of_memory
 from netlens.flat import FlatModel
-from netlens.flat.chunks import Chunks, out_of_memory
 from netlens.flat.intake import weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import Channel, Objective, Record

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
+from netlens.fast.chunks import out_of_memory
+from netlens.fast.folded import fast
 from netlens.flat import FlatModel, intake
-from netlens.flat.chunks import out_of_memory
-from netlens.flat.fast import fast
 from netlens.flat.keys import LayerKey
 from netlens.flat.model import OUTPUT
 from netlens.flat.operations import is_kind

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from netlens.attribution import METHODS, GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency, method_named
 from netlens.attribution.chunk import chunks_of
 from netlens.errors import LayerNotFound, NetLensError, NonFiniteError, NotApplicable
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import channel, logit
 
 

@@ -188,7 +188,8 @@ def test_occlusion_slides_over_the_maps_of_a_layer_whatever_their_layout(cases):
         cut = case.flat.frontier(wrt)
         assert cut == (case.flat.key(wrt),)
         fall = (case.flat.resume({cut[0]: activation}) - case.flat.resume({cut[0]: hidden}))[:, 0]
-        assert_close(result.values[(slice(None), *[0] * (activation.ndim - 1))], fall, rtol=1e-9, atol=1e-12)
+        first_of_each = (slice(None), *[0] * (activation.ndim - 1))
+        assert_close(result.values[first_of_each], fall, rtol=1e-9, atol=1e-12)
 
 
 def test_a_window_is_a_positive_number_or_a_pair(cases):

@@ -24,9 +24,9 @@ from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomized import randomized
+from netlens.fast.chunks import fitting, in_chunks
 from netlens.flat import FlatModel, chunks
 from netlens.flat.allocator import LARGEST
-from netlens.flat.chunks import fitting, in_chunks
 from netlens.flat.meter import Meter, metered
 from netlens.objectives import logit, output
 from tests.attribution.test_promises import SMALL

@@ -10,7 +10,8 @@ from torch import nn
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.evaluation.randomized import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
-from netlens.flat.adapter import adapter_of, grid_of, logits_of
+from netlens.flat.adapter import adapter_of, logits_of
+from netlens.flat.grid import grid_of
 from netlens.flat.layers import Piece
 
 VERSION_2 = {

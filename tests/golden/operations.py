@@ -20,6 +20,7 @@ from netlens.attribution import samples
 from netlens.attribution.attention import channels, maps
 from netlens.attribution.cam import head
 from netlens.attribution.cam import layer as cam_layer
+from netlens.fast.regions.local import Layouts
 from netlens.flat import FlatModel, canonical
 from netlens.flat.guard import is_misread
 from netlens.flat.layers import Constant, Wrapper
@@ -34,9 +35,8 @@ from netlens.flat.operations import (
     name_of,
     operation_of,
 )
-from netlens.flat.program import Step
 from netlens.flat.receptive import receptive_fields
-from netlens.flat.regions.local import Layouts
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.rules import rescale
 from netlens.rules.dependence import has_indices, is_discrete, is_level

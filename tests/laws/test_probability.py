@@ -16,9 +16,9 @@ from torch.testing import assert_close
 from benchmarks.probability import watched
 from netlens.attribution import LRP, ExcitationBackprop
 from netlens.evaluation.randomized import randomized
+from netlens.fast.folding import folded
 from netlens.flat import FlatModel, Rule
-from netlens.flat.folding import folded
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Relevance
 from netlens.objectives import logit
 from netlens.rules import Epsilon, relevance

@@ -68,7 +68,7 @@ def test_the_true_gradient_is_a_rule_of_every_layer(name: str, graph: bool) -> N
 
 
 def test_a_rule_sees_several_outputs_as_the_layer_gives_them() -> None:
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def look(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
         seen.update(output=output, gradient=gradient)

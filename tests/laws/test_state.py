@@ -47,7 +47,8 @@ class Remembering(Branching):
 
     def __init__(self):
         super().__init__()
-        self.seen, self.named, self.last = [], {}, deque(maxlen=2)
+        self.seen, self.named = [], {}
+        self.last: deque[Tensor] = deque(maxlen=2)
 
     def kept(self, x):
         self.seen.append(x.mean())

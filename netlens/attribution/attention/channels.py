@@ -19,7 +19,7 @@ from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul
 from netlens.flat.memo import Memo
 from netlens.flat.operations import is_kind, name_of, operation_of
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -12,7 +12,7 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot
 from netlens.flat.operations import is_kind, name_of, operation_of
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 
 

@@ -15,7 +15,7 @@ from netlens.attribution.engine import activations_of, gradients_of, per_sample,
 from netlens.attribution.method import Method
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.flat.keys import several
 from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective

@@ -14,9 +14,9 @@ from netlens.attribution.engine import activations_of, evaluated, recorded
 from netlens.attribution.method import Method, register
 from netlens.attribution.recording import playing
 from netlens.errors import NotApplicable
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
-from netlens.flat.chunks import in_chunks
+from netlens.flat.grid import grid_of
 from netlens.flat.taps import tapped_visit
 from netlens.heatmaps import rescale
 from netlens.objectives import Objective, Record

@@ -14,7 +14,7 @@ from netlens.attribution.engine import activations_of, gradients_of
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Slot
 from netlens.flat.operations import name_of, operation_of
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.objectives import Objective
 

@@ -10,7 +10,7 @@ from netlens.attribution.cam.layer import pools_all
 from netlens.flat import FlatModel
 from netlens.flat.layers import Permute, Reshape, Select
 from netlens.flat.operations import is_kind, operation_of
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.objectives import Combination, Logit, Objective
 

@@ -10,7 +10,7 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Concatenate, Mean, Multiply
 from netlens.flat.operations import is_kind, operation_of
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)

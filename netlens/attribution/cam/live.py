@@ -14,7 +14,7 @@ from netlens.flat import FlatModel
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
 from netlens.flat.modes import differentiating
-from netlens.flat.program import Step
+from netlens.flat.step import Step
 from netlens.flat.taps import tapped_visit
 from netlens.objectives import Objective
 

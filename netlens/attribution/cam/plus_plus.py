@@ -14,7 +14,7 @@ from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import register
 from netlens.attribution.noise import normal, spans
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
 from netlens.options import option

@@ -14,7 +14,7 @@ from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
 from netlens.options import option
 

@@ -11,8 +11,8 @@ from netlens.attribution.baseline import BASELINES, baseline_like
 from netlens.attribution.chunk import chunk_size
 from netlens.attribution.method import Method, register
 from netlens.attribution.suffix import Suffix
+from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import Chunks
 from netlens.flat.precision import precise
 from netlens.objectives import Objective
 from netlens.options import option

@@ -20,8 +20,8 @@ from netlens.attribution.perturbation.best import Best
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
+from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import Chunks
 from netlens.flat.modes import differentiating
 from netlens.flat.precision import precise
 from netlens.objectives import Objective

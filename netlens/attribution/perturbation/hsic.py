@@ -13,8 +13,8 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.random_masks import cells_along, in_blocks
+from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.chunks import in_chunks
 from netlens.objectives import Objective
 from netlens.options import option
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from netlens.attribution.perturbation.superpixels import superpixels
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.options import checked
 
 

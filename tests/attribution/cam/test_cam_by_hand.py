@@ -36,7 +36,7 @@ from netlens.attribution.noise import normal, spans
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.adapter import grid_of
+from netlens.flat.grid import grid_of
 from netlens.objectives import channel, logit
 
 POOLED = ["resnet", "densenet", "mobilenet", "branches", "swin", "plain", "dict"]

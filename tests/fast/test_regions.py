@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.evaluation.randomized import randomized
+from netlens.fast.folded import fast
+from netlens.fast.regions import Incremental, Patch, Work
+from netlens.fast.regions.cost import Cost, best_switch
 from netlens.flat import FlatModel
-from netlens.flat.fast import fast
 from netlens.flat.meter import metered
-from netlens.flat.regions import Incremental, Patch, Work
-from netlens.flat.regions.cost import Cost, best_switch
 from tests.local_networks import NETWORKS, PARTS, conv
 
 

@@ -1,6 +1,6 @@
 """Regions: when a window of the input changes, only what that window can have changed is computed again, exactly."""
 
-from netlens.flat.regions.incremental import Incremental, Work
-from netlens.flat.regions.patch import Patch
+from netlens.fast.regions.incremental import Incremental, Work
+from netlens.fast.regions.patch import Patch
 
 __all__ = ["Incremental", "Patch", "Work"]

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.evaluation.randomized import randomized
+from netlens.fast import folded as fast_module
+from netlens.fast.folded import fast
 from netlens.flat import FlatModel, Hooks
-from netlens.flat import fast as fast_module
-from netlens.flat.fast import fast
 from tests.local_networks import NETWORKS, conv
 
 
@@ -183,7 +183,7 @@ def test_layers_of_the_users_own_kind_stay_as_they_are():
 def test_it_lives_no_longer_than_the_network():
     flat = FlatModel.from_nn_Module(block())
     twin = weakref.ref(fast(flat))
-    assert flat in fast_module._TWINS
+    assert flat in fast_module._COPIES
     here = weakref.ref(flat)
     del flat
     gc.collect()

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.flat.layout import layout
+from netlens.fast.layout import layout
+from netlens.fast.regions.cost import Cost, arithmetic, best_switch
+from netlens.fast.regions.local import Form, Layouts, first, last
+from netlens.fast.regions.patch import Patch, Place, cut, hull
+from netlens.fast.regions.sliding import Sliding
 from netlens.flat.meter import meters, unmetered
-from netlens.flat.program import Program, Step, Visit
-from netlens.flat.regions.cost import Cost, arithmetic, best_switch
-from netlens.flat.regions.local import Form, Layouts, first, last
-from netlens.flat.regions.patch import Patch, Place, cut, hull
-from netlens.flat.regions.sliding import Sliding
+from netlens.flat.program import Program
+from netlens.flat.step import Step, Visit
 
 
 @dataclass(frozen=True)

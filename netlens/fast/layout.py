@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import Again, Scatter
 from netlens.flat.memo import Memo
+from netlens.flat.model import FlatModel
 from netlens.flat.operations import is_foreign, is_kind
 from netlens.flat.program import Program
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
 
 
 def layout(program: Program) -> torch.memory_format:

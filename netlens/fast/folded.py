@@ -1,57 +1,55 @@
-"""The fast twin of a flat model, for what weights need no gradient for: batch norm folded, channels last."""
+"""The fast copy of a flat model, for what weights need no gradient for: batch norm folded, channels last."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from netlens.flat.folding import foldable, foldings, rebuilt
-from netlens.flat.layout import layout
+from netlens.fast.folding import foldable, foldings, rebuilt
+from netlens.fast.layout import layout
+from netlens.fast.watched import Watched
 from netlens.flat.memo import Memo
+from netlens.flat.model import FlatModel
 from netlens.flat.rules import Ruled
 from netlens.flat.taps import tapped_visit
-from netlens.flat.watched import Watched
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
 
 
-class _Twin(NamedTuple):
+class _Copy(NamedTuple):
     flat: FlatModel
     keep: frozenset[str]  # of the keys that it could fold
     foldable: frozenset[str]
-    watched: Watched  # the weights of the network's layers of which the twin has copies; it shares all others
+    watched: Watched  # the weights of the network's layers of which the copy has copies; it shares all others
 
 
-_TWINS: Memo[FlatModel, _Twin] = Memo()
+_COPIES: Memo[FlatModel, _Copy] = Memo()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     """A flat model that computes the same to rounding in less time.
 
     It is `flat` itself while hooks listen to it, and where layers follow rules, which may ask for their very weights;
-    give the twin the rules instead.
+    give the copy the rules instead.
 
     keep: keys whose activations somebody reads; a convolution among them is not folded, as its key would then hold what
-    the batch norm gives. The twin has weights of its own. The last one is kept as long as the flat model, and made anew
+    the batch norm gives. The copy has weights of its own. The last one is kept as long as the flat model, and made anew
     when the network's weights have changed.
     """
     flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
-    made = _TWINS.get(flat)
+    made = _COPIES.get(flat)
     could = foldable(flat.program) if made is None else made.foldable
-    kept = frozenset(keep) & could  # most keys hinder no folding, so that most layers are served by one twin
+    kept = frozenset(keep) & could  # most keys hinder no folding, so that most layers are served by one copy
     if made is None or made.keep != kept or made.watched.changed():
-        made = _TWINS[flat] = _made(flat, kept, could)
+        made = _COPIES[flat] = _made(flat, kept, could)
     return made.flat
 
 
-def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Twin:
+def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Copy:
     layers = foldings(flat.program, keep)
     rearranged = layout(flat.program) is torch.channels_last
     steps, copied = [], []
@@ -62,8 +60,8 @@ def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Twin
         if layer is not step.layer:
             copied.append(step.layer)
         steps.append(replace(step, layer=layer))
-    twin = flat.edited(replace(flat.program, steps=tuple(steps))).detached()  # made anew with its flat model
-    return _Twin(twin, keep, could, Watched(copied))
+    copy = flat.edited(replace(flat.program, steps=tuple(steps))).detached()  # made anew with its flat model
+    return _Copy(copy, keep, could, Watched(copied))
 
 
 def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from netlens.errors import NetLensError
 from netlens.evaluation.randomized import randomized
+from netlens.fast.folding import fold, folded
 from netlens.flat import FlatModel
-from netlens.flat.folding import fold, folded
 
 CONVOLUTIONS = {
     "1d": (nn.Conv1d(4, 6, 3, padding=1), nn.BatchNorm1d(6), (2, 4, 7)),

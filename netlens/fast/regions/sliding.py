@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.flat.regions.patch import Place
+from netlens.fast.regions.patch import Place
 
 
 @dataclass(frozen=True)

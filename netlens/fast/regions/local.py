@@ -9,10 +9,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from netlens.fast.regions.sliding import Sliding
 from netlens.flat.layers import Apply, Concatenate, Function, Permute, Slot
 from netlens.flat.operations import has_known_forward, innermost, operation_of
-from netlens.flat.program import Step
-from netlens.flat.regions.sliding import Sliding
+from netlens.flat.step import Step
 from netlens.flat.traits import Reach, Trait
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)

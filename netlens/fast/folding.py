@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netlens.errors import NetLensError
+from netlens.flat.model import FlatModel
 from netlens.flat.precision import widest
-from netlens.flat.program import Program, Step
+from netlens.flat.program import Program
+from netlens.flat.step import Step
 from netlens.flat.taps import edited, tapped_visit
-
-if TYPE_CHECKING:
-    from netlens.flat.model import FlatModel
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)

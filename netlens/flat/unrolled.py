@@ -1,0 +1,36 @@
+"""What adapters, rules and summaries may ask of a flat model, which is built on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from netlens.flat.keys import LayerKey, Layers
+from netlens.flat.program import Program
+
+
+class Unrolled(nn.Module, ABC):
+    """Abstract: a network as a program of named layers. `FlatModel` is the one that there is."""
+
+    name: str
+    """What messages and results call the network."""
+    program: Program
+    layers: Layers
+    opaque: dict[str, str]
+    """The keys of the layers that could not be unrolled, with the reasons."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs: `("input",)`, or the names of the arguments if there are several."""
+        return self.program.inputs
+
+    @abstractmethod
+    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+        """The `wanted` values (exact keys, or "output") from the `known` ones."""
+
+    def find(self, name: LayerKey) -> list[str]:
+        """The keys of all layers that `name` names."""
+        return self.layers.find(name)

@@ -1,0 +1,149 @@
+"""The Python code of every page runs, block after block, and the rule of five lines is right.
+
+Pages speak of photos, weights and networks that a reader has. Here, stand-ins are used, and steps and sizes are small.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+from torchvision.models import detection, segmentation
+
+from netlens import FlatModel, NetLens, attribution, objectives, open_network
+from netlens.attribution import METHODS, GradCAM, InputXGradient
+from netlens.errors import NetLensWarning
+from netlens.objectives import logit
+from netlens.preprocessing import IMAGENET
+from netlens.weights import build
+from tests.docs.pages import PAGES, blocks, fill
+
+
+def of_the_readme() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    return {"my_network": build("resnet18"), "x": torch.randn(1, 3, 64, 64, generator=generator)}
+
+
+def of_architecture() -> dict[str, Any]:
+    return {"dataclass": dataclass, "nn": nn, "flat": open_network(), "IMAGENET": IMAGENET}
+
+
+def of_methods() -> dict[str, Any]:
+    names = ["dog", *map(str, range(999))]
+    flat = FlatModel.from_nn_Module(build("resnet18"), classes=names)
+    lens = NetLens(flat, "dog.jpg")
+    return {"attribution": attribution, "flat": flat, "lens": lens, "logit": logit, "x": lens.x}
+
+
+def of_targets() -> dict[str, Any]:
+    def segmentation_network(weights: str) -> nn.Module:
+        return segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21)
+
+    def detector(weights: str) -> nn.Module:
+        small = {"min_size": 96, "max_size": 128}
+        return detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, score_thresh=0.0, **small)
+
+    return {
+        "FlatModel": FlatModel,
+        "GradCAM": GradCAM,
+        "NetLens": NetLens,
+        "fcn_resnet50": segmentation_network,
+        "flat": open_network("mobilenet_v2", "path.safetensors"),
+        "mask": torch.ones(520, 520),
+        "objectives": objectives,
+        "retinanet": detector("DEFAULT"),
+        "retinanet_resnet50_fpn": detector,
+        "x": torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)),
+    }
+
+
+STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
+    "README.md": of_the_readme,
+    "docs/architecture.md": of_architecture,
+    "docs/methods.md": of_methods,
+    "docs/targets.md": of_targets,
+}
+"""What a page takes for granted, by the names that it uses."""
+
+CHANGED = {
+    "README.md": {'weights="default"': 'weights="path.safetensors"', "n_steps=100": "n_steps=2"},
+    "docs/architecture.md": {"preprocessing=Preprocessing(...)": "preprocessing=IMAGENET"},
+    "docs/visualization.md": {
+        "Fourier(224,": "Fourier(64,",
+        "steps=256": "steps=1",
+        "NetDreamer(flat)": "NetDreamer(flat, size=64, steps=1, progress=False)",
+        'color="luminance")': 'color="luminance", steps=1, size=64)',
+    },
+}
+"""What is written otherwise here, by page: weights that would be downloaded, and what takes long."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def unchanged_registry() -> Any:
+    """The pages register methods of their own, which no other test should meet."""
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
+
+
+def run(page: str) -> dict[str, Any]:
+    """Run all blocks of a page in one namespace, which is what comes back."""
+    namespace: dict[str, Any] = {"__name__": "page", **STAND_INS.get(page, dict)()}
+    code = blocks(page, "python")
+    for written, small in CHANGED.get(page, {}).items():
+        assert any(written in block for block in code), f"{page} no longer has {written!r}"
+        code = [block.replace(written, small) for block in code]
+    for block in code:
+        exec(compile(block, page, "exec", dont_inherit=True), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_the_code_of_the_page_runs(page: str, folder: Path, unchanged_registry: None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NetLensWarning)  # networks with random weights predict no dog
+        run(page)
+
+
+def test_every_stand_in_is_of_a_page_with_code() -> None:
+    assert {*STAND_INS, *CHANGED} <= {page for page in PAGES if blocks(page, "python")}
+
+
+def test_the_page_on_rules_explains_with_numbers(folder: Path) -> None:
+    namespace = run("docs/rules.md")
+    values = namespace["relevance_of_layers"]
+    assert list(values) == ["input", "trunk_output.block2.block2-1.activation"]
+    assert all(v.isfinite().all() and v.count_nonzero() for v in values.values())
+    assert namespace["values"].isfinite().all()
+
+
+def test_its_rule_is_rect_grad(folder: Path) -> None:
+    rules = run("docs/rules.md")["RECTGRAD"]
+    generator = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 3)).double()
+    x = torch.randn(4, 6, dtype=torch.float64, generator=generator)
+    flat = FlatModel.from_nn_Module(network)
+    values = InputXGradient()(flat.with_rules(rules), x, logit(0)).values
+    for row, found in zip(x, values, strict=True):
+        before = network[0].weight @ row + network[0].bias
+        product = before.clamp(min=0) * network[2].weight[0]
+        most = product.topk(4).indices  # of 40, the quantile 0.9 lies between the fifth and the fourth largest
+        slope = torch.zeros(40, dtype=torch.float64)
+        slope[most] = network[2].weight[0, most]
+        assert (before[most] > 0).all()
+        assert_close(found, (network[0].weight.T @ slope) * row)
