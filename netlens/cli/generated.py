@@ -25,13 +25,12 @@ class Generated(click.Command):
         self.made: list[click.Parameter] | None = None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
         if self.made is None:
-            own = {param.name for param in self.params}
-            self.made = [param for param in self.flags() if param.name not in own]
-            # arguments first, then what the class says, then what the command adds
-            first = [param for param in self.params if isinstance(param, click.Argument)]
-            self.params = [*first, *self.made, *(param for param in self.params if param not in first)]
-        return super().get_params(ctx)
+            self.made = [param for param in self.flags() if param.name not in {one.name for one in own}]
+        # arguments first, then what the class says, then what the command adds
+        first = [param for param in own if isinstance(param, click.Argument)]
+        return [*first, *self.made, *(param for param in own if param not in first)]
 
 
 def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:

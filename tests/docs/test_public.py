@@ -26,7 +26,8 @@ MODULES = (
     "netlens.attribution",
     "netlens.objectives",
     "netlens.visualization",
-    "netlens.style",
+    "netlens.visualization.style",
+    "netlens.options",
     "netlens.results",
     "netlens.rules",
 )
@@ -50,7 +51,8 @@ def errors() -> list[str]:
 
 def options(command: click.Command) -> list[str]:
     """The options and arguments of a command, as a person writes them."""
-    return [name for parameter in command.params for name in (parameter.opts if parameter.name else ())]
+    parameters = command.get_params(click.Context(command))
+    return [name for parameter in parameters if parameter.name not in (None, "help") for name in parameter.opts]
 
 
 @pytest.mark.parametrize("module", MODULES)
