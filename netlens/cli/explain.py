@@ -98,7 +98,7 @@ def _explain_one(flat: FlatModel, image: str, out: Path, methods: Mapping[str, M
 
 
 def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attribution]:
-    """Each method's result, with its time told; methods that do not apply say why and are left out."""
+    """Yield each method's result and print its time; a method that does not apply is left out, and a line says why."""
     from netlens.attribution import together
 
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attr
 
 
 def _made(texts: Sequence[str], layer: str | None) -> dict[str, Method]:
-    """The methods that texts such as `occlusion:window=32` mean, with the layer where they read one."""
+    """Make the methods that texts such as `occlusion:window=32` name; those that read a layer get it."""
     from netlens.attribution import method_from
 
     return {
@@ -135,7 +135,7 @@ def _reads_layer(text: str) -> bool:
 
 
 def _methods(given: Sequence[str]) -> list[str]:
-    """Each method that is asked for, with its options after a colon; raises for a name that there is not."""
+    """List the texts of all methods, each a name and perhaps options; raise for an unknown name."""
     from netlens.attribution import METHODS, method_named
     from netlens.options import split
 
@@ -148,7 +148,7 @@ def _methods(given: Sequence[str]) -> list[str]:
 
 
 def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
-    """Where each picture goes: into a folder that is there before any work is done, never over one of the images."""
+    """Choose the output file of each image; its folder exists before any work begins, and no image is overwritten."""
     if output is not None and Path(output).suffix.lower() in (
         ".jpg",
         ".jpeg",

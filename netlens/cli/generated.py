@@ -25,17 +25,16 @@ class Generated(click.Command):
         self.made: list[click.Parameter] | None = None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
         if self.made is None:
-            own = {param.name for param in self.params}
-            self.made = [param for param in self.flags() if param.name not in own]
-            # arguments first, then what the class says, then what the command adds
-            first = [param for param in self.params if isinstance(param, click.Argument)]
-            self.params = [*first, *self.made, *(param for param in self.params if param not in first)]
-        return super().get_params(ctx)
+            self.made = [param for param in self.flags() if param.name not in {one.name for one in own}]
+        # arguments first, then what the class says, then what the command adds
+        first = [param for param in own if isinstance(param, click.Argument)]
+        return [*first, *self.made, *(param for param in own if param not in first)]
 
 
 def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:
-    """An option of the command line for each option of a class that a text can give.
+    """Make an option of the command line for each option of a class.
 
     Args:
         cls: A dataclass whose fields are declared by `netlens.options.option`.
@@ -47,7 +46,7 @@ def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, st
 
 
 def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a class among what the command line gave, read; those that nobody gave stay out."""
+    """Read the options of a class from what the command line gave; options that were not given are left out."""
     by_name = {one.name: one for one in options_of(cls)}
     return {
         name: read(by_name[name], value, between=",") if isinstance(value, str) else value

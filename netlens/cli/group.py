@@ -1,4 +1,4 @@
-"""The command that all others are commands of, and how errors reach a person: one line, exit code 2."""
+"""The top command, and how it reports errors: one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlens.errors import NetLensError, NetLensWarning
 
 
 class Failure(click.ClickException):
-    """An error that a person can mend: one line, exit code 2."""
+    """An error that the user can mend: one line, exit code 2."""
 
     exit_code = 2
 
@@ -24,7 +24,7 @@ class Failure(click.ClickException):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Errors of netlens become one line and exit code 2; its warnings become notes."""
+    """Turn errors of netlens into one line and exit code 2, and its warnings into notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NetLensWarning)
         try:

@@ -20,7 +20,7 @@ weights_option = click.option(
 
 
 def opened(model: str, weights: str | None) -> FlatModel:
-    """The network that `--model` and `--weights` name; it is told when it knows nothing."""
+    """Open the network that `--model` and `--weights` name; a note says when its weights are random."""
     import torch
 
     from netlens.zoo import BUNDLED, open_network

@@ -1,4 +1,4 @@
-"""Where pictures go: a file in a folder that is there before any work is done, never over what was read."""
+"""Output files: their folder exists before any work begins, and they never overwrite an input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def output_path(output: str | None, default: str, inputs: Sequence[str] = (), su
 
 
 def check_output(path: Path, inputs: Sequence[str]) -> None:
-    """Raise if a file cannot be written, or if it is one of those that are read, by themselves or with their folder."""
+    """Raise if a file cannot be written, or if it is one of the inputs or lies in a folder of inputs."""
     if not all(inputs):
         raise ImageError("the name of an image is empty; give its path.")
     folder = path.absolute().parent

@@ -116,7 +116,7 @@ def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> Non
 
 
 def _check_network(model: str, weights: str | None) -> None:
-    """Raise for a network or weights that there are none of; only a bundled network, which is small, is built."""
+    """Raise if the network or its weights do not exist; only a bundled network, which is small, is built."""
     from torchvision.models import get_model_weights
 
     from netlens.weights import metadata

@@ -1,4 +1,4 @@
-"""One stage of an optimization: how a step moves a batch of pictures, each as if it were alone."""
+"""One stage of an optimization: each step moves a batch of pictures, and no picture depends on another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from netlens.visualization.schedule import Stop
 from netlens.visualization.transforms.base import shaped
 
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
-"""Takes the tensors to optimize to any optimizer of torch: the class itself, or `partial(Adam, lr=0.1)`."""
+"""Takes the tensors to optimize and returns an optimizer of torch: its class, or `partial(Adam, lr=0.1)`."""
 
 # each number by itself, so that samples of one batch move as if each were alone
 _ELEMENTWISE = {
@@ -35,7 +35,7 @@ _CHECK_EVERY = 16  # steps, where to look at a number means to wait for the devi
 
 @dataclass
 class Group:
-    """Samples that share an optimizer: all of them, or each alone where an optimizer looks at all numbers together."""
+    """Samples that share an optimizer: all samples, or one sample where the optimizer mixes all numbers."""
 
     rows: range
     param: Param
@@ -44,7 +44,7 @@ class Group:
 
 
 class Ascent:
-    """One stage of an optimization: a batch of pictures of one size, what judges and what moves them.
+    """One stage of an optimization: a batch of pictures of one size, its judge and its optimizers.
 
     A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on. Pictures
     that are made of each other's tensors are done when all of them are.
@@ -96,7 +96,7 @@ class Ascent:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Of all samples, as they are now."""
+        """The parameters of all samples, as they are now."""
         parts = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
         return [one[0].clone() if len(one) == 1 else torch.cat(one) for one in zip(*parts, strict=True)]
 
@@ -134,8 +134,7 @@ class Ascent:
         group.optimizer.step(closure)  # type: ignore[arg-type]
 
     def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each picture (n,): the objective, its gradient at the picture (n, C, H, W), and whether the network gave a
-        part of that."""
+        """The objective of each picture (n,), its gradient (n, C, H, W), and whether the network had a part in it."""
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
             values, gradient, reached = self._differentiated(images[first:last], rows[first:last], step)
@@ -179,7 +178,7 @@ class Ascent:
         self.health[step, rows] = health.to(self.health.dtype)
 
     def check(self, steps: int, now: bool) -> None:
-        """Raise `NonFiniteError` if NaN or Inf arose in one of the first so many steps; `now`, or when it is cheap."""
+        """Raise `NonFiniteError` if NaN or Inf arose in the first `steps` steps; a GPU is asked rarely, or if `now`."""
         if self.history.device.type != "cpu" and steps % _CHECK_EVERY and not now:
             return
         self.checked, start = steps, self.checked
@@ -192,7 +191,7 @@ class Ascent:
             )
 
     def retire(self, steps: int, stop: Stop) -> None:
-        """Keep the pictures of those who are done, and of those who, after so many steps, have come to be."""
+        """Keep the pictures of samples that are done, and find the samples that are done after `steps` steps."""
         self.history[steps - 1].masked_fill_(self.done, torch.nan)
         if len(self.groups) == 1 and self.done.any():
             # put back, for the others of the batch may look at them
@@ -205,7 +204,7 @@ class Ascent:
             self.done = self.done | newly
 
     def state(self, step: int) -> State:
-        """All that it takes to go on after so many steps."""
+        """The state that lets another run continue after `step` steps."""
 
         memories = [group.optimizer.state_dict()["state"] for group in self.groups]
         return State(
@@ -217,7 +216,7 @@ class Ascent:
         )
 
     def remember(self, state: State) -> None:
-        """Take up what the optimizers knew."""
+        """Load the state of the optimizers."""
         if len(state.optimizers) != len(self.groups):
             raise NetLensError("the state to resume from is of another optimizer; give the one that it was made with.")
         for group, memory in zip(self.groups, state.optimizers, strict=True):

@@ -170,7 +170,7 @@ def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
 
 
 def _maps(flat: FlatModel, key: str, base: Tensor) -> Tensor:
-    """(C, h, w): the layer's activation over the image."""
+    """The layer's activation over the image, (C, h, w)."""
     with torch.no_grad():
         maps = Record(flat, flat.record(seen_by(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
     if maps.shape[1:] == (1, 1):

@@ -1,4 +1,4 @@
-"""Callbacks: what looks on while pictures are made."""
+"""Callbacks: objects that watch an optimization."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Moment:
 
 
 class Callback(ABC):  # noqa: B024 - none of its methods is a must
-    """Abstract: overrides what it wants to know of. What it raises ends the optimization and reaches the caller."""
+    """Abstract: a subclass overrides the events that it needs. An exception ends the optimization."""
 
     def on_start(self, moment: Moment) -> None:  # noqa: B027 - each is optional
         """Before the first step."""
@@ -53,7 +53,7 @@ class Callback(ABC):  # noqa: B024 - none of its methods is a must
 
 
 class Frames(Callback):
-    """Keeps the pictures of every so many steps, the first and the last ones included: what `Render.save_gif` shows."""
+    """Keeps the pictures of every `every` steps, and the first and last ones; `Render.save_gif` shows them."""
 
     def __init__(self, every: int = 16) -> None:
         self.every = checked("Frames: every", every, int, least=1)

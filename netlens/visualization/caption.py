@@ -8,5 +8,5 @@ from netlens.flat import FlatModel
 
 
 def called(flat: FlatModel, name: Any) -> str:
-    """What to call a layer in a caption: its name, if that names one layer only by letters; otherwise its key."""
+    """Return what a caption calls a layer: the name as given if it is no pattern, otherwise the layer's key."""
     return name if isinstance(name, str) and not set(name) & set("*?[") else flat.key(name)

@@ -1,4 +1,4 @@
-"""The images of a folder, or the crops of them, that excite something most."""
+"""The images of a folder, or crops of them, for which an objective is highest."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _files(folder: Folder) -> list[Path]:
 def _batches(
     flat: FlatModel, files: Iterable[Path], batch: int, skipped: list[tuple[Path, str]]
 ) -> Iterator[tuple[list[Path], Tensor]]:
-    """Batches of images of one size, the last one as short as it is."""
+    """Batches of images of one size; the last batch may be shorter."""
     weights = weight_of(flat, torch.empty(0))
     preprocessing = preprocessing_of(flat)
     paths: list[Path] = []

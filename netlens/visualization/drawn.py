@@ -1,4 +1,4 @@
-"""What draws itself: in a notebook, and as a file."""
+"""Objects that draw themselves in a notebook and into a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Drawn(ABC):
-    """Abstract: something of which there is one drawing."""
+    """Abstract: an object with one drawing."""
 
     @abstractmethod
     def show(self) -> Picture:

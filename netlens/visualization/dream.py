@@ -1,4 +1,4 @@
-"""DeepDream: a picture changed, octave after octave, into more of what a layer sees in it."""
+"""DeepDream: change a picture, octave after octave, into more of what a layer sees in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_FRAMES = 10_000  # of a film
 
 @dataclass(frozen=True)
 class Dreaming:
-    """How a dream goes.
+    """The options of a dream.
 
     Sizes whose shorter side would be under 32 pixels are left out.
     """
@@ -58,7 +58,7 @@ class Dreaming:
 
 @dataclass(frozen=True)
 class Zooming(Dreaming):
-    """How a film of dreams goes: as a dream, but fewer sizes and steps for each frame."""
+    """The options of a film of dreams; each frame has fewer sizes and steps than a single dream."""
 
     octaves: int = 2
     steps: int = 4
@@ -76,15 +76,24 @@ def dream(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Dream on an image: more of what a layer sees in it, from coarse to fine.
+    """Dream on an image: change it into more of what a layer sees in it, from coarse to fine.
 
-    image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. objective: the key of a layer, whose mean
-    square is raised, or any objective. towards: another image; the layer's activation then moves towards what is most
-    like it there. options: those of `Dreaming`.
+    Detail is carried between octaves: each octave starts at the image of its size plus the detail of smaller ones.
 
-    Detail is carried between octaves: each starts at the image of its size plus what was dreamed at smaller ones.
-    `history` holds, for each step, the sum of the objective over all places per pixel; `frames` the picture after each
-    octave.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        objective: The key of a layer, whose mean square is raised; or any objective.
+        towards: Another image of any kind. The layer's activation then moves towards what is most like it there.
+        progress: Whether to show progress in a terminal.
+        options: Those of `Dreaming`.
+
+    Returns:
+        The picture. Its `history` holds the sum of the objective over all places, per pixel, for each step, and its
+        `frames` the picture after each octave.
+
+    Raises:
+        NetLensError: A wrong option, or an objective that does not depend on the picture.
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
@@ -136,9 +145,15 @@ def zoom(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Dream, step a little nearer, and dream again: the frames of a film, for `save_gif`.
+    """Dream, magnify the picture a little, and dream again: the frames of a film, for `save_gif`.
 
-    Arguments as for `dream`; options: those of `Zooming`.
+    Args:
+        flat: The network.
+        image: The image that the film begins with, as for `dream`.
+        objective: What to dream of, as for `dream`.
+        towards: Another image, as for `dream`.
+        progress: Whether to show progress in a terminal.
+        options: Those of `Zooming`.
     """
     known("a film", options, [one.name for one in options_of(Zooming)])
     how = Zooming(**options)

@@ -1,4 +1,4 @@
-"""NetDreamer: what a person asks to see of a network, one call each."""
+"""NetDreamer: pictures of a network's channels, neurons, classes and layers, one call each."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class NetDreamer:
         return self._made(logit(indices) + log_probability(indices), known, (self.seed,) * len(known), cropped())
 
     def layer(self, key: str) -> Render:
-        """What excites all of a layer: the DeepDream objective from noise."""
+        """What excites a whole layer: the objective of DeepDream, from noise."""
         return self.render(layer(key), [self._called(key)])
 
     def negative(self, key: str, index: Indices) -> Render:
@@ -94,7 +94,7 @@ class NetDreamer:
         return self.render(-channel(key, indices), [f"{self._called(key)}:{i} negative" for i in indices])
 
     def both(self, key: str, index: Indices) -> Render:
-        """For each channel its negative and, next to it, its positive picture."""
+        """The negative and the positive picture of each channel, side by side."""
         low, high = self.negative(key, index), self.channel(key, index)
         return row(*(one for pair in zip(low, high, strict=True) for one in pair))
 
@@ -120,7 +120,7 @@ class NetDreamer:
         return replace(found, picture=self.channel(key, index))
 
     def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:
-        """Pictures for any objective, one under each caption."""
+        """Pictures for any objective, one for each caption."""
         own = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
         return self._made(objective, captions, own, standard())
 
@@ -130,7 +130,7 @@ class NetDreamer:
     def _made(
         self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], otherwise: Transform
     ) -> Render:
-        """`otherwise`: the transforms, where none were given."""
+        """Render an objective; `otherwise` are the transforms to use if none were given."""
         size = expected_size(self.flat) if self.size is None else self.size
         param = made_by(self.param, size=size, batch=len(captions), seed=seeds)
         vis = OptVis(self.flat, objective, otherwise if self.transforms is None else self.transforms)

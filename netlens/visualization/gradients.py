@@ -1,4 +1,4 @@
-"""Gradient transforms: what becomes of the gradient at a picture before it moves what the picture is made of."""
+"""Gradient transforms: functions that change the gradient at a picture before the optimizer uses it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from netlens.options import check, option
 
 GradientTransform = Callable[[Tensor], Tensor]
-"""Takes the gradient at the pictures (N, C, H, W) to another one, each sample by itself."""
+"""Takes the gradient at the pictures (N, C, H, W) and returns another one; samples do not mix."""
 
 _EPS = 1e-12
 
 
 def normalized(gradient: Tensor) -> Tensor:
-    """Each sample's gradient divided by its mean absolute value, so that a step is as long for any objective."""
+    """Divide each sample's gradient by its mean absolute value, so that all objectives take steps of one length."""
     return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=_EPS)
 
 
 @dataclass(frozen=True)
 class LaplacianSmoothing:
-    """All octaves of the gradient brought to the same strength, so that the few long waves count as much as the short.
+    """Bring all octaves of the gradient to the same strength, so that long waves count as much as short ones.
 
     Mordvintsev et al. 2015, https://github.com/google/deepdream
     """

@@ -35,7 +35,7 @@ _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
 
 @dataclass(frozen=True)
 class FromNoise:
-    """Abstract: how a picture is made of what layers see in an image."""
+    """Abstract: the options of a picture that starts from noise."""
 
     param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
     size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
@@ -48,7 +48,7 @@ class FromNoise:
 
 @dataclass(frozen=True)
 class Inverting(FromNoise):
-    """How an inversion goes."""
+    """The options of an inversion."""
 
     alpha: float | None = option(
         None, least=0, most=HEAVIEST, help="Weight of the 6-norm; by default 0, and 10 for pixels."
@@ -60,7 +60,7 @@ class Inverting(FromNoise):
 
 @dataclass(frozen=True)
 class Caricaturing(FromNoise):
-    """How a caricature goes."""
+    """The options of a caricature."""
 
     cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
 
@@ -74,14 +74,21 @@ def invert(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Pictures that each of some layers takes for `image`, one per layer, found from noise.
+    """Find, from noise, a picture that a layer cannot tell from `image`; one picture for each layer.
 
-    What is minimized is ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's
-    distance from gray and `variation` times its total variation (β = 2); None takes 10 and 13 with `param=Pixel`,
-    which needs them, else 0 and 0.2. image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. transforms:
-    by default none. options: those of `Inverting`, and of `OptVis.render`.
+    It minimizes ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's distance
+    from gray, plus `variation` times its total variation (β = 2).
 
-    `captions` say each layer and the distance that is left; `history` is what is minimized, negated.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        layers: The key of a layer, or a list of keys.
+        transforms: What disturbs the picture; by default nothing.
+        progress: Whether to show progress in a terminal.
+        options: Those of `Inverting`, and those of `OptVis.render`.
+
+    Returns:
+        The pictures. Their `captions` say the layer and the distance that is left; their `history` is the negated loss.
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
@@ -114,9 +121,15 @@ def caricature(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Pictures that exaggerate what each of some layers sees in `image`, one per layer.
+    """Make pictures that exaggerate what a layer sees in `image`; one picture for each layer.
 
-    Arguments as for `invert`; options: those of `Caricaturing`, and of `OptVis.render`.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        layers: The key of a layer, or a list of keys.
+        transforms: What disturbs the picture; by default `standard()`.
+        progress: Whether to show progress in a terminal.
+        options: Those of `Caricaturing`, and those of `OptVis.render`.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
@@ -135,7 +148,7 @@ def caricature(
 
 
 def _taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
-    """The options of a class, and those that are left for the renderer."""
+    """Make an instance of a class from its options; return it with the options of the renderer."""
     own = [one.name for one in options_of(cls)]
     rest = {name: value for name, value in options.items() if name not in own}
     check_options(rest)
@@ -159,7 +172,7 @@ def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
-    """With the image's activation read now, rather than at each step."""
+    """The objective with the image's activation read now, and not at each step."""
     return objective.settled(flat, seen_by(flat, objective, base))
 
 

@@ -30,7 +30,7 @@ from netlens.visualization.transforms.standard import Chain
 
 @dataclass(frozen=True)
 class Judge:
-    """An objective as a function of pictures in [0, 1]; `size` is that at which the network looks at them."""
+    """An objective as a function of pictures in [0, 1]; the network sees them at `size`."""
 
     flat: FlatModel
     objective: Objective
@@ -191,5 +191,5 @@ def preprocessing_of(flat: FlatModel) -> Preprocessing:
 
 
 def channels_of(flat: FlatModel) -> int:
-    """How many channels the pictures have that a network takes."""
+    """The number of channels of a network's input."""
     return intake.channels_of(flat) or len(flat.adapter.preprocessing.mean)

@@ -1,4 +1,4 @@
-"""The loop: stages of growing size, with their callbacks, their progress, their end and their new beginning."""
+"""The loop: stages of growing size, callbacks, progress, early stop and resumption."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from netlens.visualization.transforms.base import Transform
 
 @dataclass(frozen=True)
 class Loop:
-    """All options of an optimization; `run` is the whole of it."""
+    """One optimization with all its options."""
 
     flat: FlatModel
     objective: Objective
@@ -43,7 +43,7 @@ class Loop:
     progress: bool
 
     def run(self, resume: State | None = None) -> tuple[Tensor, State]:
-        """The pictures (N, C, H, W) as they are in the end, and the state there."""
+        """Run the optimization; return the final pictures (N, C, H, W) and the final state."""
         with differentiating():
             step = start = 0 if resume is None else resume.step
             stage = self.schedule.stage(max(0, step - 1), self.steps)
@@ -137,6 +137,6 @@ class Loop:
 
 
 def suited(param: Param, flat: FlatModel) -> Param:
-    """The param with as many channels as the network's pictures have."""
+    """The param with the network's number of channels."""
     channels = channels_of(flat)
     return param if param.channels == channels else param.with_channels(channels)

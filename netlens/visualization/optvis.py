@@ -1,4 +1,4 @@
-"""OptVis: the renderer, which makes pictures that excite what an objective reads."""
+"""OptVis: the renderer, which makes pictures that maximize an objective."""
 
 from __future__ import annotations
 
@@ -62,15 +62,23 @@ class OptVis:
         progress: bool = True,
         resume: Render | State | None = None,
     ) -> Render:
-        """Optimize the pictures that `param` makes, each sample of the batch as if it were alone.
+        """Optimize the pictures that `param` makes; no sample of the batch depends on another.
 
-        steps: how many in all, those done before `resume` included. optimizer: takes the tensors to an optimizer of
-        torch; one that is not elementwise, such as LBFGS, gets each sample by itself. schedule: learning rates and
-        sizes. gradient: what becomes of the gradient at the picture, one or several after each other. redirect: for how
-        many steps rectifiers let gradients pass to samples that would get none. stop: which samples are done, see
-        `Plateau`. resume: what an earlier run with the same options gave, or its state.
+        Args:
+            param: Makes the pictures.
+            steps: Steps in all, including those done before `resume`; from 1 to 1,000,000.
+            optimizer: Takes the tensors and returns an optimizer of torch. One that is not elementwise, such as LBFGS,
+                gets each sample by itself.
+            schedule: Learning rates and sizes over the steps.
+            gradient: One transform of the gradient at the picture, or several, applied in their order.
+            redirect: Number of first steps in which rectifiers let gradients pass to samples that would get none.
+            callbacks: Watch the optimization.
+            stop: Says which samples are done, see `Plateau`.
+            progress: Whether to show progress in a terminal.
+            resume: The result of an earlier run with the same options, or its state.
 
-        Raises `NonFiniteError` with the step and the sample where NaN or Inf arises.
+        Raises:
+            NonFiniteError: NaN or Inf arises; the message names the step and the sample.
         """
         self.flat.follow()
         steps = checked("the number of steps", steps, int, least=1, most=MOST_STEPS)
@@ -160,6 +168,6 @@ def _described(option: Any) -> Any:
 
 
 def check_options(options: Iterable[str], given: Sequence[str] = ("steps", "progress")) -> None:
-    """Raise unless these name options of `OptVis.render`, but for those that a caller gives by itself."""
+    """Raise unless these are names of options of `OptVis.render` that the caller does not set itself."""
     own = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *given)]
     known("rendering", options, own)

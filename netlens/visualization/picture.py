@@ -1,4 +1,4 @@
-"""One image to start from or to look at: as a picture in [0, 1], and as a network gets it."""
+"""One image: as a picture in [0, 1], and as the input of a network."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from netlens.visualization.transforms.standard import Chain
 
 
 def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
-    """(1, C, H, W) in [0, 1]: an image in the type, on the device and of the colors of a network's input.
+    """An image as a picture (1, C, H, W) in [0, 1], with the type, device and channels of a network's input.
 
-    image: a path, a PIL image, an array, or a tensor (C, H, W) in [0, 1]. size: of the longer side, if not its own.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        size: The longer side in pixels; None keeps the image's size.
     """
     checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
     pictures = pictures_of(image, channels_of(flat))
@@ -41,11 +44,11 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
 
 
 def seen_by(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
-    """What a network gets of pictures (N, C, H, W) in [0, 1] when an objective is judged on them: float input."""
+    """The network's input for pictures (N, C, H, W) in [0, 1] when an objective is judged on them."""
     return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).seen(pictures)
 
 
 def expected_size(flat: FlatModel) -> int:
-    """The longer side of what a network expects, in pixels; 224 where it takes any size."""
+    """The longer side of the input that a network expects, in pixels; 224 if it takes any size."""
     size = flat.adapter.preprocessing.size
     return 224 if size is None else max(size)

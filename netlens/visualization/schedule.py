@@ -12,20 +12,20 @@ from torch import Tensor
 from netlens.options import check, option
 
 Rate = Callable[[int, int], float]
-"""Takes (step, steps) to what the optimizer's learning rate is multiplied by."""
+"""Takes (step, steps) and returns the factor of the optimizer's learning rate."""
 
 Stop = Callable[[Tensor], Tensor]
-"""Takes the history (steps so far, N) to the samples (N,) that are done."""
+"""Takes the history (steps so far, N) and returns which samples (N,) are done."""
 
 
 def constant(step: int, steps: int) -> float:
-    """The learning rate as it is."""
+    """Keep the learning rate."""
     return 1.0
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Rises over the first `warmup` of the steps, then falls along half a cosine to `end` times the rate."""
+    """The learning rate rises over the first steps, then falls along half a cosine."""
 
     warmup: float = option(0.0, least=0, most=1, help="The share of the steps in which the rate rises.")
     end: float = option(0.0, least=0, help="What the rate is multiplied by in the end.")
@@ -43,7 +43,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Steps:
-    """Multiplied by `factor` at each of these shares of the steps."""
+    """The learning rate is multiplied by `factor` at each of some shares of the steps."""
 
     at: Sequence[float] = option((0.5, 0.75), help="The shares of the steps at which the rate changes.")
     factor: float = option(0.5, help="What the rate is multiplied by each time.")
@@ -57,7 +57,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate changes, and the sizes that pictures have before their last one, the steps shared evenly.
+    """The learning rate over the steps, and the sizes of the pictures; each size gets equally many steps.
 
     Small pictures are cheap and settle what is where; the param's own size then adds the detail.
     """
@@ -69,13 +69,13 @@ class Schedule:
         check(self)
 
     def stage(self, step: int, steps: int) -> int:
-        """Which of the sizes step `step` of `steps` has; the last stage, `len(sizes)`, has the param's own."""
+        """The stage of step `step` of `steps`: an index into `sizes`; the last stage has the size of the param."""
         return min(step * (len(self.sizes) + 1) // max(1, steps), len(self.sizes))
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """Done is what, over `patience` steps, was better by no more than `gain` of itself than over those before.
+    """A sample is done when its mean over `patience` steps is hardly better than the mean over the steps before.
 
     Means over many steps are compared, because each step sees the picture disturbed in another way.
     """

@@ -18,7 +18,7 @@ from netlens.visualization.transforms.base import Size
 from netlens.visualization.transforms.standard import Chain
 
 LARGEST = 8192
-"""Pixels along a side of a tile; what is larger would hardly fit into memory, which tiles are there to save."""
+"""Pixels along a side of a tile at most; a larger tile would hardly fit into memory."""
 
 TILE = "Side of what runs at once, in pixels; none for all at once."
 OVERLAP = "How far tiles see beyond the part that counts, in pixels; by default what the network needs."
@@ -76,12 +76,17 @@ class Summed(Objective):
 class Tiled:
     """An objective and the direction of its gradient at one picture, one tile of it in memory at a time.
 
-    tile: the longest side that runs at once; None runs all at once. overlap: what tiles see beyond the part that
-    counts; by default the receptive field where that is at most an eighth of the tile, and an eighth elsewhere. With at
-    least the receptive field, and one layer that sees no more of a picture than that, the gradient is that of the
-    whole; terms about layers of other sizes weigh a few per cent more or less where these sizes are rounded. What is
-    not local, such as a logit or a comparison with another picture that is not settled, is that of each tile.
-    picture: a size that a network of one size may take, where nobody knows it.
+    The gradient is that of the whole picture if the overlap is at least the receptive field of the one layer that is
+    read. With several layers, a layer may count a few per cent more or less, because sizes of maps are rounded. An
+    objective that is not local, such as a logit, is evaluated on each tile by itself.
+
+    Args:
+        flat: The network.
+        objective: What to differentiate.
+        tile: Side of what runs at once, in pixels, from 32 to 8,192; None runs the whole picture at once.
+        overlap: How far tiles see beyond the part that counts, in pixels; None takes the receptive field where it is at
+            most an eighth of the tile, and otherwise an eighth.
+        picture: A size that the network may take, for a network of one unknown size.
     """
 
     flat: FlatModel
@@ -102,8 +107,12 @@ class Tiled:
         self._judges: dict[tuple[int, int], Judge] = {}
 
     def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(): the objective of a picture (1, C, H, W) in [0, 1], summed (see `Summed`), per pixel, of each tile by its
-        share of the picture; and the gradient of the sum, of the picture's shape."""
+        """The objective of a picture (1, C, H, W) in [0, 1], and its gradient.
+
+        Returns:
+            The sum of the objective over all places (see `Summed`), per pixel, as a tensor (); each tile counts by its
+            share of the picture. And the gradient of the sum, of the picture's shape.
+        """
         total = torch.zeros_like(image)
         value = image.new_zeros(())
         for (top, bottom, up, down), (left, right, west, east) in self._places(image):
@@ -130,7 +139,7 @@ class Tiled:
         return eighth if self._reach is None else min(eighth, self._reach)
 
     def _field(self) -> tuple[int | None, int]:
-        """How far the layers that are read see, and the stride at which they look."""
+        """The receptive field of the layers that the objective reads, in pixels, and their stride."""
         keys = [key for key in self.flat.keys_of(self.objective.layers) if key not in self.flat.inputs]
         if self._fixed is not None or "output" in keys:
             return None, 1

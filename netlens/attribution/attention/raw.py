@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from numbers import Integral
 
 from torch import Tensor
 
@@ -41,11 +40,11 @@ class AttentionMap(AttentionMethod):
             if wrt not in found:
                 raise NotApplicable(f"{wrt!r} is no attention map; those of {flat.name} are {', '.join(found)}.")
             return wrt
-        if isinstance(self.layer, Integral):
+        if isinstance(self.layer, int):
             if not -len(found) <= self.layer < len(found):
                 raise NetLensError(f"{flat.name} has {len(found)} attention maps, and no layer {self.layer} of them.")
-            return found[int(self.layer)]
-        path = str(self.layer)
+            return found[self.layer]
+        path = self.layer
         named = [key for key in found if fnmatchcase(key, path) or key.startswith(f"{path}.")]
         if not named:
             raise NetLensError(f"{self.layer!r} names no attention map; those of {flat.name} are {', '.join(found)}.")

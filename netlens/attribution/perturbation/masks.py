@@ -11,6 +11,7 @@ from netlens.attribution.perturbation.superpixels import superpixels
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
+from netlens.options import checked
 
 
 def default_mask(flat: FlatModel, x: Tensor, wrt: str, at: Tensor, n_segments: int) -> Tensor:
@@ -34,8 +35,7 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
     tensor([[0, 0, 1, 1, 2, 2],
             [0, 0, 1, 1, 2, 2]])
     """
-    if n_segments < 1:
-        raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
+    checked("n_segments", n_segments, int, least=1)
     shapes = [(rows, min(width, n_segments // rows)) for rows in range(1, min(height, n_segments) + 1)]
 
     def misfit(shape: tuple[int, int]) -> float:

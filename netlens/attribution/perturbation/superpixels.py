@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.method import picture
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.options import checked
 
 
 def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
@@ -20,8 +21,7 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
 
     Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120
     """
-    if n_segments < 1:
-        raise NetLensError(f"n_segments must be at least 1, not {n_segments}.")
+    checked("n_segments", n_segments, int, least=1)
     pictures = picture(flat, x)
     if pictures is None:
         raise NotApplicable(

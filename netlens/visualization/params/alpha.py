@@ -1,4 +1,4 @@
-"""Pictures with a channel that says how opaque they are, so that what does not matter can vanish."""
+"""Pictures with a channel for opacity, so that parts that do not matter can become transparent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a parameterization is: tensors to optimize, and the picture that they make."""
+"""Parameterizations: tensors to optimize, and the picture that they make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ P = TypeVar("P", bound="Sized")
 
 
 class Param(ABC):
-    """Abstract: how a batch of pictures is made of tensors that can be optimized. Holds options, not those tensors."""
+    """Abstract: makes a batch of pictures from tensors that can be optimized. It holds options, and not the tensors."""
 
     @property
     @abstractmethod
@@ -37,7 +37,7 @@ class Param(ABC):
     @property
     @abstractmethod
     def channels(self) -> int:
-        """The channels of color, which a network sees; 1 for gray."""
+        """The number of color channels that a network sees; 1 for gray."""
 
     @property
     @abstractmethod
@@ -51,11 +51,11 @@ class Param(ABC):
 
     @property
     def shared(self) -> bool:
-        """Whether pictures of a batch are made of each other's tensors, too."""
+        """Whether a picture depends on the tensors of other pictures of the batch."""
         return False
 
     def take(self, rows: range) -> Param:
-        """What makes these pictures of the batch of their own tensors alone; only where nothing is `shared`."""
+        """The param of these pictures alone; only if nothing is `shared`."""
         return self
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Param(ABC):
 
     @abstractmethod
     def with_channels(self, channels: int) -> Param:
-        """The same options for pictures of so many channels."""
+        """The same options with another number of channels."""
 
     def image(self, parameters: Sequence[Tensor]) -> Tensor:
         """(N, C, H, W) in [0, 1], differentiable: the pictures that the parameters make."""
@@ -81,7 +81,7 @@ class Param(ABC):
 
 @dataclass(frozen=True)
 class Sized(Param):
-    """Abstract: a parameterization that is told how many pictures of which size to make.
+    """Abstract: a parameterization with the size and number of pictures as options.
 
     Picture i of a batch is the single picture of its seed: of one seed, the pictures count upwards.
     """
@@ -115,7 +115,7 @@ class Sized(Param):
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> list[Tensor]:
-        """Leaf tensors that stack what is drawn for each picture, from a generator of its own."""
+        """Leaf tensors: what `draw` gives for each picture, from the picture's own generator, stacked."""
         if dtype not in (torch.float32, torch.float64):
             raise NetLensError(
                 f"pictures are optimized in float32 or float64, not {dtype}; convert the finished image."
@@ -125,7 +125,7 @@ class Sized(Param):
 
 
 def made_by(param: Any, **about: Any) -> Sized:
-    """The parameterization that a class, or one with options of its own, makes with these options."""
+    """Make a parameterization with these options, from a class or from an instance."""
     if isinstance(param, type) and issubclass(param, Sized):
         return param(**about)
     if isinstance(param, Sized):
@@ -141,7 +141,7 @@ def noise(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """A tensor of the same numbers that gradients are taken at."""
+    """A leaf tensor with the same numbers, which records gradients."""
     # a tensor made under inference_mode could not be optimized
     with torch.inference_mode(False):
         return tensor.detach().clone().requires_grad_()

@@ -13,7 +13,7 @@ MIX = _PHOTOGRAPHS / _PHOTOGRAPHS.norm(dim=0).max()
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 DARKEST = 1 / 512
-"""Half a gray level of 8 bits: what a sigmoid cannot reach, 0 and 1, is brought this near, and rounds to 0 and 255."""
+"""Half a gray level of 8 bits. A sigmoid reaches neither 0 nor 1; this near, they round to 0 and 255."""
 
 
 def mixed(values: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def to_image(values: Tensor, decorrelate: bool) -> Tensor:
 
 
 def from_image(image: Tensor, decorrelate: bool) -> Tensor:
-    """The inverse of `to_image`, exact but within half a gray level of black and white."""
+    """The inverse of `to_image`; it is exact except within half a gray level of black and white."""
     values = image.clamp(DARKEST, 1 - DARKEST).logit()
     return unmixed(values) if decorrelate else values
 

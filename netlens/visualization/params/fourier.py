@@ -1,4 +1,4 @@
-"""Pictures made of waves: what most other pictures of this kind on the web are made with."""
+"""Pictures made of waves, as most feature visualizations are."""
 
 from __future__ import annotations
 

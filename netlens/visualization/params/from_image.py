@@ -23,7 +23,7 @@ from netlens.visualization.params.wrapped import Wrapped
 
 @dataclass(frozen=True, eq=False)
 class FromImage(Wrapped):
-    """A parameterization that starts at an image, and gives it back to the gray level of 8 bits.
+    """A parameterization that starts at an image; its first picture equals the image to a gray level of 8 bits.
 
     The source is a tensor (C, H, W) or (N, C, H, W), or whatever `images.load` reads. The base is `Pixel`, `Fourier`,
     `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then adds to
@@ -70,7 +70,7 @@ class FromImage(Wrapped):
         return self.inner.resized(parameters, size)
 
     def with_channels(self, channels: int) -> FromImage:
-        """With further channels full: a channel for alpha starts opaque."""
+        """The same with more channels; a new channel is full, so that alpha starts opaque."""
         images = colored(self.pictures, channels)[:, :channels]
         if channels > images.shape[1] + 1:
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
@@ -95,7 +95,7 @@ def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
 
 
 def colored(pictures: Tensor, channels: int) -> Tensor:
-    """Pictures in colors or in gray, where so many channels are the other of the two."""
+    """Convert between color and gray if `channels` asks for it."""
     if channels == 1:
         return gray(pictures[:, :3])
     return pictures.expand(-1, 3, -1, -1) if channels >= 3 and pictures.shape[1] == 1 else pictures

@@ -1,4 +1,4 @@
-"""Parameterizations that can start at a picture; most of them at any."""
+"""Parameterizations that can start at a picture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Startable(Sized):
 
     @abstractmethod
     def fitted(self: S, image: Tensor) -> S:
-        """The one of its kind that can show these pictures (N, C, H, W) in [0, 1]."""
+        """A parameterization of the same class that can show these pictures (N, C, H, W) in [0, 1]."""
 
     def plain(self: S, **about: Any) -> S:
         """The same with other options, and without what was fitted to other pictures."""
@@ -33,10 +33,10 @@ class Startable(Sized):
 
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:
-        """The parameters of which `values` makes these (N, C, H, W)."""
+        """The parameters from which `values` makes these values (N, C, H, W)."""
 
     def of_image(self, image: Tensor) -> list[Tensor]:
-        """Leaf tensors of which `image` makes these pictures (N, C, H, W) in [0, 1], to half a gray level of 8 bits."""
+        """Leaf tensors that make these pictures (N, C, H, W) in [0, 1], to half a gray level of 8 bits."""
         if image.shape[1:] != (self.channels, *self.extent):
             wanted = (self.channels, *self.extent)
             raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")

@@ -1,4 +1,4 @@
-"""Pictures whose waves have the strengths of a photograph's, so that only where they lie is optimized."""
+"""Pictures whose waves have the magnitudes of photographs; only their phases are optimized."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Maco(Startable):
         return to_picture(torch.polar(magnitude, odd(phases, width)), width)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Maco, list[Tensor]]:
-        """The same picture at another size, of which finer detail, where there was none, is drawn from the seeds."""
+        """The same picture at another size; new fine detail is drawn from the seeds."""
         (phases,) = parameters
         param = replace(self, size=size)
         (old_height, old_width), (height, width) = self.extent, param.extent

@@ -1,4 +1,4 @@
-"""Batches of pictures that have their coarse parts in common, so that they are aligned with each other."""
+"""Batches of pictures that share their coarse parts, so that they are aligned."""
 
 from __future__ import annotations
 

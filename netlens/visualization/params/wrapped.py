@@ -12,7 +12,7 @@ from netlens.visualization.params.base import Param
 
 
 class Wrapped(Param):
-    """Abstract: what another parameterization does, but for what is said otherwise."""
+    """Abstract: a parameterization that passes on to another one whatever it does not override."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Style transfer: what one picture shows, in the manner of others."""
+"""Style transfer: the content of one picture in the style of others."""
 
 from netlens.visualization.style.batch import Batch, Outcome
 from netlens.visualization.style.choices import OPTIMIZERS, PARAMS, STATISTICS, TRANSFORMS

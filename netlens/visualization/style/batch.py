@@ -70,7 +70,7 @@ class Batch:
         return list(dict.fromkeys((job.model, job.weights) for job in self.jobs))
 
     def run(self, out: str | Path, opener: Opener, progress: bool = True) -> Iterator[Outcome]:
-        """Make each picture that is not there yet, and yield what became of each as it is done.
+        """Make each missing picture, and yield the outcome of each job when it is done.
 
         opener: how networks are opened, such as `netlens.zoo.open_network`; random weights are those of the job's seed.
         A picture counts as done when its config.json, written last, says that just this was asked. A job that fails, in
@@ -140,7 +140,7 @@ def _make(folder: Path) -> None:
 
 
 def _is_foreign(config: Path) -> bool:
-    """Whether a file is of something else than a batch; what is damaged, or was broken off, may be of one."""
+    """Whether a config was not written by a batch; a damaged file may have been."""
     try:
         known = json.loads(config.read_text())
     except IsADirectoryError:
@@ -151,7 +151,7 @@ def _is_foreign(config: Path) -> bool:
 
 
 def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The losses of a finished job; None where it is to be done."""
+    """The losses of a finished job; None if the job is not done."""
     config, result = folder / CONFIG, folder / RESULT
     if not config.is_file() or not result.is_file():
         return None

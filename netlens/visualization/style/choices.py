@@ -1,4 +1,4 @@
-"""What a style transfer lets one choose by name: statistics, parameterizations, optimizers, disturbances, layers."""
+"""What can be chosen by name in a style transfer: statistics, parameterizations, optimizers, transforms, layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netlens.visualization.params.invertible import Invertible
 from netlens.visualization.transforms import CenterCrop, Chain, Jitter, Pad, Transform, standard
 
 Layers = LayerKey | Sequence[LayerKey] | Mapping[str, float]
-"""Layers by whatever names `FlatModel.keys_of` takes; as a mapping, with their weights."""
+"""Layers by any name that `FlatModel.keys_of` takes; a mapping gives their weights."""
 
 STATISTICS: dict[str, Callable[[], Statistic]] = {
     "gram": Gram,
@@ -40,7 +40,7 @@ HISTORY = 20  # steps that L-BFGS remembers
 
 
 def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> tuple[MakeOptimizer, int]:
-    """An optimizer and how many steps of the renderer are `steps` iterations of it."""
+    """The optimizer, and the number of steps of the renderer that make `steps` iterations of it."""
     if not isinstance(choice, str):
         return choice, steps
     if choice == "adam":
@@ -66,12 +66,12 @@ def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:
 
 
 def transforms_of(choice: str | Transform) -> Transform:
-    """Disturbances by their name, or as they are."""
+    """The transforms of a name; an object is returned as it is."""
     return TRANSFORMS[choice]() if isinstance(choice, str) else choice
 
 
 def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
-    """What each of n styles counts for; sums to 1."""
+    """The weight of each of n styles; they sum to 1."""
     if weights is None:
         return (1 / n,) * n
     if len(weights) != n or not sum(weights) > 0:

@@ -9,13 +9,13 @@ from netlens.errors import NetLensError
 from netlens.visualization.params.color import gray
 
 COLORS = ("style", "luminance", "match", "histogram")
-"""Whose colors the picture gets: the style's, or the content's in one of three ways."""
+"""The choices of colors: the style's, or the content's in one of three ways."""
 
 _LEAST = 1e-6  # variance, of colors that hardly vary
 
 
 def recolored(style: Tensor, content: Tensor, color: str) -> Tensor:
-    """The style (1, C, H, W) as it is to be looked at: with the colors of the content where these are to stay."""
+    """The style (1, C, H, W) with the colors of the content where the content's colors are to stay."""
     if color == "style":
         return style
     if color == "match":
@@ -40,7 +40,7 @@ def matched_moments(style: Tensor, content: Tensor) -> Tensor:
 
 
 def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
-    """The style with, in each channel by itself, the content's distribution of values; equal values stay equal."""
+    """The style with the content's distribution of values in each channel; equal values stay equal."""
     mine, other = style[0].flatten(1), content[0].flatten(1)
     ranks = mine.argsort(dim=1, stable=True).argsort(dim=1)
     shares = (ranks.double() + 0.5) / mine.shape[1] * other.shape[1] - 0.5

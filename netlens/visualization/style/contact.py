@@ -19,7 +19,7 @@ LONGEST = 65_000  # pixels of a side, beyond which there is no JPEG
 
 
 def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256) -> Path:
-    """Write all pictures of a batch that there are, each with a longer side of `side` pixels, or of what has room."""
+    """Write a sheet of all pictures of a batch; their longer side has `side` pixels, or fewer where many must fit."""
     from netlens.show.tiles import Tile, arranged
 
     there = [outcome for outcome in outcomes if outcome.what != "failed"]
@@ -41,7 +41,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
 
 
 def _fitting(rows: int, columns: int, side: int) -> int:
-    """The longer side of so many pictures, that all of them fit into one file which can be opened again."""
+    """The longer side at which all pictures fit into one file that can be opened again."""
     pitch = min(math.sqrt(images.MAX_PIXELS / (rows * columns)), LONGEST / max(rows, columns))
     side = min(side, int((pitch - 20) / 1.12))  # with their titles, and gaps between
     if side < SMALLEST:

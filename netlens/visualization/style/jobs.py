@@ -23,7 +23,7 @@ _PAIR = ("name", "content", "style", "content_mask", "style_mask")
 _USUAL = "shapes"
 
 SHEET = "contact.jpg"
-"""Beside the folders of the pairs."""
+"""The name of the contact sheet; it lies beside the folders of the pairs."""
 
 LARGEST = 10_000_000  # bytes of a file of pairs and settings
 
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def start(self) -> Path | None:
-        """The picture that it starts at, if that is one of its own."""
+        """The picture that it starts at, or None if it starts at the content, the style or noise."""
         return None if self.transfer.start in STARTS else Path(self.transfer.start)
 
     @property
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """All that decides the picture: files by what is in them, options, the network."""
+        """All that determines the picture: fingerprints of files, options, the network."""
         files: dict[str, Any] = {
             "content": _fingerprint(self.content),
             "styles": [_fingerprint(path) for path in self.styles],

@@ -1,4 +1,4 @@
-"""Which layers of a network show style and content, where nobody names any."""
+"""The default layers for style and content."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]
 
 
 def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
-    """Those of the activations; of all layers with maps, where there is no activation."""
+    """The shapes of the rectifiers' maps; of all layers with maps if there is no rectifier."""
     keys = [step.key for step in flat.program.steps if not step.hidden]
     live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
     found = _maps(flat, look, live)

@@ -21,7 +21,7 @@ LOSSES = ("squared", "root")
 
 @dataclass(frozen=True)
 class Look:
-    """A picture as the network sees it (1, C, H, W), how much its style counts, and which part of it goes where.
+    """A style picture as the network sees it (1, C, H, W), its weight, and the masks of its region.
 
     mask: (H, W) of the content that is to have the style; own_mask: of the style that shows it.
     """

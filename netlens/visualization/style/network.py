@@ -19,7 +19,7 @@ _SEEDS = 2**64  # torch takes no more
 
 
 class Network:
-    """The network of the job before, kept as long as the jobs want the same."""
+    """Opens the network of a job; the last one is kept while jobs need the same."""
 
     def __init__(self, opener: Opener) -> None:
         self.opener = opener
@@ -27,7 +27,7 @@ class Network:
         self.flat: FlatModel | None = None
 
     def of(self, job: Job) -> FlatModel:
-        """That of a job, with its random numbers, if it has any, from the job's seed."""
+        """The network of a job; random weights come from the job's seed."""
         asked = job.model, job.weights, job.transfer.seed
         if self.flat is None or asked != self.asked:
             self.flat = None  # one at a time in memory
@@ -37,7 +37,7 @@ class Network:
 
 
 def seeded(opener: Opener, model: str, weights: str | None, seed: int) -> FlatModel:
-    """A network opened with the global random numbers at a seed, and these then as they were."""
+    """Open a network with torch's global generator at a seed, and restore the generator."""
     with torch.random.fork_rng(devices=[]):
         # that of the CPU alone, which is the one that is put back
         torch.random.default_generator.manual_seed(seed % _SEEDS)

@@ -1,4 +1,4 @@
-"""Settings as plain names and numbers, as files and command lines have them, to a style transfer; and back."""
+"""Settings: plain names and numbers, as in files and on command lines, to a style transfer and back."""
 
 from __future__ import annotations
 

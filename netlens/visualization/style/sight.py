@@ -1,4 +1,4 @@
-"""Pictures for style transfer: read at the size that is asked for, and as a network sees them."""
+"""Pictures for style transfer: reading, sizes, masks, and the input of the network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
 
 @dataclass(frozen=True)
 class Sight:
-    """How a network that is run as far as `layers` looks at pictures: at their size if it can take that."""
+    """Takes pictures to the input of a network that runs up to `layers`; at their own size if possible."""
 
     flat: FlatModel
     layers: tuple[str, ...] = (OUTPUT,)
@@ -37,7 +37,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class _Reading(Objective):
-    """Reads layers and says nothing of them: all that a judge asks to find out how far a network runs."""
+    """An objective that only names layers, so that a judge knows how far the network runs."""
 
     names: tuple[str, ...]
 

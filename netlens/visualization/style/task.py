@@ -1,4 +1,4 @@
-"""One style transfer: its pictures at each size, its losses there, where it starts and what comes of it."""
+"""One style transfer: its pictures, losses and start at each size, and its result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COARSEST = 32  # pixels: below it, a side is too short for the coarser one of se
 
 @dataclass(frozen=True)
 class Task:
-    """What a style transfer is about, at full size and with colors as they are to be."""
+    """The pictures and layers of a style transfer, at full size and with the colors that the result shall have."""
 
     options: StyleOptions
     flat: FlatModel
@@ -50,7 +50,7 @@ class Task:
         styles: Any,
         regions: Region | Sequence[Region] | None,
     ) -> Task:
-        """Reads and sizes the pictures, chooses the layers."""
+        """Read and resize the pictures, and choose the layers."""
         several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
         if not several:
             raise NetLensError("no style was given; give one picture at least.")
@@ -77,18 +77,18 @@ class Task:
 
     @property
     def factors(self) -> list[float]:
-        """The sizes that the picture has one after the other, relative to the full size."""
+        """The sizes of the picture, one after the other, relative to the full size."""
         shortest = min(side for one in (self.content, *self._sized(1.0)) for side in one.shape[-2:])
         below = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
         return [factor for factor in below if shortest * factor >= COARSEST] + [1.0]
 
     def _sized(self, factor: float) -> list[Tensor]:
-        """The styles beside a content at `factor` times the full size."""
+        """The styles for a content at `factor` times the full size."""
         side = style_side(self.content.shape[2:], factor * self.options.style_scale)
         return [resampled(s, extent(s.shape[2:], side, f"style {i}")) for i, s in enumerate(self.styles)]
 
     def at(self, factor: float) -> Stage:
-        """The same at `factor` times the full size."""
+        """The stage at `factor` times the full size."""
         options = self.options
         longest = max(self.content.shape[-2:])
         content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
@@ -109,7 +109,7 @@ class Task:
         return Stage(self, sight, content, tuple(styles), losses)
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
-        """What the last stage gave, with the content's chroma where that is asked for, and how it came about."""
+        """The render of the last stage, with the content's chroma if asked for, and with its provenance."""
         render, options = renders[-1], self.options
         images, frames = render.images, [frame for one in renders for frame in one.frames]
         if options.color == "luminance" and self.original.shape[1] == 3:
@@ -164,7 +164,7 @@ class Stage:
         return value_at(self.task.flat, self.losses[name], self.sight(pictures))
 
     def start(self, before: Tensor | None) -> Param:
-        """What to optimize: from where the stage before ended, or as the options say."""
+        """The parameterization to optimize: it starts where the stage before ended, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
         base = PARAMS[options.param] if isinstance(options.param, str) else options.param

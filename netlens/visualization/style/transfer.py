@@ -1,4 +1,4 @@
-"""StyleTransfer: what one picture shows, in the manner of others."""
+"""StyleTransfer: the content of one picture in the style of others."""
 
 from __future__ import annotations
 
@@ -43,10 +43,21 @@ class StyleTransfer(StyleOptions):
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Render:
-        """Pictures of any kind that `images.load` takes, or tensors (C, H, W) in [0, 1]; one style, or several.
+        """Paint a content in the style of one picture or several.
 
-        regions: for each style the part of the content that gets it and the part of the style that shows it.
-        The losses of the finished picture, undisturbed, are among the options of the provenance.
+        Args:
+            flat: The network.
+            content: A picture of any kind that `images.load` takes, or a tensor (C, H, W) in [0, 1].
+            styles: One picture, or a list of pictures.
+            regions: For each style, the part of the content that gets it, and the part of the style that shows it.
+            callbacks: Watch the optimization.
+            progress: Whether to show progress in a terminal.
+
+        Returns:
+            The picture. The options of its provenance hold the losses of the finished picture, undisturbed.
+
+        Raises:
+            NotApplicable: No layer of the network has maps over the picture.
         """
         if not isinstance(flat, FlatModel):
             kind = type(flat).__name__
@@ -88,6 +99,16 @@ def stylize(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """The content in the style of one picture or several; `options` are those of `StyleTransfer`."""
+    """Paint a content in the style of one picture or several.
+
+    Args:
+        flat: The network.
+        content: A picture of any kind that `images.load` takes, or a tensor (C, H, W) in [0, 1].
+        styles: One picture, or a list of pictures.
+        regions: For each style, the part of the content that gets it, and the part of the style that shows it.
+        callbacks: Watch the optimization.
+        progress: Whether to show progress in a terminal.
+        options: Those of `StyleTransfer`.
+    """
     known("stylize", options, [one.name for one in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)

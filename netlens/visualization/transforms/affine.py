@@ -38,7 +38,7 @@ class View:
 
     @classmethod
     def whole(cls, n: int, size: Size) -> View:
-        """All of n pictures as they are."""
+        """The view that shows n pictures as they are."""
         return cls(torch.eye(3, dtype=torch.float64).repeat(n, 1, 1), size)
 
     def moved(self, matrices: Tensor) -> View:
@@ -119,11 +119,11 @@ def _positions(length: int, before: int, after: int, outside: str, device: torch
 
 
 class Geometric(Transform):
-    """Abstract: a transform that moves the view and leaves values alone; several in a row resample once."""
+    """Abstract: a transform that moves the view and keeps the values; several in a row resample once."""
 
     @abstractmethod
     def seen(self, view: View, generators: Generators) -> View:
-        """What is seen of the original pictures through this transform, too."""
+        """The view of the original pictures through this transform and the given view."""
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)

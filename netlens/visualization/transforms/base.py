@@ -45,7 +45,7 @@ def check_batch(images: Tensor, generators: Generators) -> None:
 
 
 def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
-    """What somebody's own function gave, if it is a tensor of this shape; -1 is any number above 0."""
+    """Return what a user's function gave; raise unless it is a tensor of this shape, where -1 is any size above 0."""
     got = tuple(value.shape) if isinstance(value, Tensor) else ()
     if len(got) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(got, shape, strict=True)):
         shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

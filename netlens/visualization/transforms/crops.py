@@ -1,4 +1,4 @@
-"""Transforms that change the size of what is seen: pads, crops, and the fit to the size that a network wants."""
+"""Transforms that change the size of a picture: pads, crops, and the fit to the size of a network's input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netlens.visualization.transforms.base import Generators, Size, one_of, unif
 
 @dataclass(frozen=True)
 class Pad(Geometric):
-    """See `pixels` more on each side, and `outside` there and further out."""
+    """Add `pixels` on each side; there, and beyond, lies `outside`."""
 
     pixels: int = option(least=0, help="How much more on each side, in pixels.")
     outside: Outside = option(GRAY, help="What lies outside the picture: a gray value, its mirror image, or its edge.")
@@ -30,7 +30,7 @@ class Pad(Geometric):
 
 @dataclass(frozen=True)
 class CenterCrop(Geometric):
-    """See `pixels` less on each side: what `Pad` added, once jitter and rotation have used it."""
+    """Cut off `pixels` on each side: it removes what `Pad` added, after jitter and rotation have used it."""
 
     pixels: int = option(least=0, help="How much less on each side, in pixels.")
 
@@ -46,7 +46,7 @@ class CenterCrop(Geometric):
 
 @dataclass(frozen=True)
 class RandomCrop(Geometric):
-    """See a window of `size` at a place drawn evenly from those that lie within."""
+    """Show a window of `size` at a random place inside the picture."""
 
     size: int | Size = option(least=1, help="The window: a side in pixels, or height and width.")
 
@@ -66,7 +66,7 @@ class RandomCrop(Geometric):
 
 @dataclass(frozen=True)
 class ZoomCrop(Geometric):
-    """See a window of `low` to `high` of the height and width, anywhere within, at the size of the whole.
+    """Show a random window at the size of the whole picture; its sides are shares from `low` to `high`.
 
     Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
     """
@@ -90,7 +90,7 @@ class ZoomCrop(Geometric):
 
 @dataclass(frozen=True)
 class Fit(Geometric):
-    """See all that there is at `size`."""
+    """Show the whole picture at `size`."""
 
     size: Size = option(least=1, help="Height and width in pixels.")
 

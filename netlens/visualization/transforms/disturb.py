@@ -16,7 +16,7 @@ from netlens.visualization.transforms.base import Generators, Transform, check_b
 
 @dataclass(frozen=True)
 class Noise(Transform):
-    """Add normal noise of this standard deviation."""
+    """Add normal noise."""
 
     deviation: float = option(0.02, least=0, help="Standard deviation, of colors in [0, 1].")
 
@@ -59,7 +59,7 @@ class Blur(Transform):
 
 @dataclass(frozen=True)
 class Flip(Geometric):
-    """Swap left and right with this probability."""
+    """Swap left and right, or leave the picture as it is."""
 
     probability: float = option(0.5, least=0, most=1, help="The probability of a swap.")
 

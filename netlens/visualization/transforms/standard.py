@@ -1,4 +1,4 @@
-"""Transforms one after the other, and the stack of them that makes pictures clear."""
+"""A chain of transforms, and the usual chains."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from netlens.visualization.transforms.crops import CenterCrop, Pad, ZoomCrop
 from netlens.visualization.transforms.disturb import Blur, Noise
 
 Step = Transform | Callable[[Tensor, Generators], Tensor]
-"""A transform, or a function that does what one does."""
+"""A transform, or a function with the same arguments."""
 
 
 @dataclass(frozen=True)
 class Chain(Transform):
-    """Transforms one after the other; all geometric ones in a row resample the pictures once, not once each."""
+    """Apply transforms one after the other; geometric transforms in a row resample the pictures once."""
 
     steps: tuple[Step, ...] = option((), help="The transforms, in their order.")
 
@@ -40,7 +40,7 @@ class Chain(Transform):
         return images if view is None else view.of(images)
 
     def flat(self) -> tuple[Step, ...]:
-        """The steps, with those of chains within in their places."""
+        """The steps; the steps of an inner chain stand in its place."""
         return tuple(inner for step in self.steps for inner in (step.flat() if isinstance(step, Chain) else (step,)))
 
 

@@ -194,7 +194,7 @@ def test_patches_divide_a_map_evenly():
         extents = torch.stack([(where.amax(0) - where.amin(0) + 1) for where in corners])
         assert [len(where) for where in corners] == extents.prod(1).tolist()  # rectangles
         assert (extents.amax(0) - extents.amin(0)).max() <= 1
-    with pytest.raises(NetLensError, match="n_segments must be at least 1, not 0"):
+    with pytest.raises(NetLensError, match="n_segments is 0, but must be a whole number of at least 1"):
         patches(4, 4, 0)
 
 
