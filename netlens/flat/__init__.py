@@ -1,6 +1,6 @@
 """The heart: any network as flat, pure, named layers, with hooks, rules and surgery."""
 
-from netlens.flat import edits
+from netlens.flat import edits, operations
 from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.hooks import Hooks
 from netlens.flat.layers import Normalize
@@ -17,6 +17,7 @@ __all__ = [
     "Rule",
     "Rules",
     "edits",
+    "operations",
     "register",
     "rewrite",
     "vjp",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from netlens import FlatModel, NetLens, attribution, objectives, open_network
 from netlens.attribution import METHODS, GradCAM, InputXGradient
 from netlens.errors import NetLensWarning
 from netlens.objectives import logit
-from netlens.preprocessing import IMAGENET
 from netlens.weights import build
 from tests.docs.pages import PAGES, blocks, fill
 
@@ -29,10 +27,6 @@ from tests.docs.pages import PAGES, blocks, fill
 def of_the_readme() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     return {"my_network": build("resnet18"), "x": torch.randn(1, 3, 64, 64, generator=generator)}
-
-
-def of_architecture() -> dict[str, Any]:
-    return {"dataclass": dataclass, "nn": nn, "flat": open_network(), "IMAGENET": IMAGENET}
 
 
 def of_methods() -> dict[str, Any]:
@@ -66,7 +60,6 @@ def of_targets() -> dict[str, Any]:
 
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README.md": of_the_readme,
-    "docs/architecture.md": of_architecture,
     "docs/methods.md": of_methods,
     "docs/targets.md": of_targets,
 }
@@ -74,7 +67,6 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
 
 CHANGED = {
     "README.md": {'weights="default"': 'weights="path.safetensors"', "n_steps=100": "n_steps=2"},
-    "docs/architecture.md": {"preprocessing=Preprocessing(...)": "preprocessing=IMAGENET"},
     "docs/visualization.md": {
         "Fourier(224,": "Fourier(64,",
         "steps=256": "steps=1",
