@@ -52,7 +52,7 @@ def errors() -> list[str]:
 def options(command: click.Command) -> list[str]:
     """The options and arguments of a command, as a person writes them."""
     parameters = command.get_params(click.Context(command))
-    return [name for parameter in parameters if parameter.name not in (None, "help") for name in parameter.opts]
+    return [name for parameter in parameters if "--help" not in parameter.opts for name in parameter.opts]
 
 
 @pytest.mark.parametrize("module", MODULES)
