@@ -147,8 +147,7 @@ def test_each_place_where_samples_mix_is_found():
 def test_no_method_depends_on_chunks(kind, name, n):
     flat, method = flat_of(MIXED[kind]), small(name)
     objective = logit(TARGETS[:n])
-    found = [answer(each, flat, X[:n], objective) for each in in_chunks(method)]
-    same(found)
+    same(in_chunks(method, flat, objective, n))
 
 
 @pytest.mark.parametrize("wrapped", [DeepLift(), GuidedBackprop(), GradCAM("last"), LayerConductance(n_steps=3)])
@@ -167,12 +166,12 @@ def answer(method: Method, flat: FlatModel, x: Tensor, objective) -> Tensor | No
         return None
 
 
-def in_chunks(method: Method, flat: FlatModel, objective) -> list[Tensor | None]:
-    """The answers in chunks of several sizes."""
+def in_chunks(method: Method, flat: FlatModel, objective, n: int = len(X)) -> list[Tensor | None]:
+    """The answers for n samples in chunks of several sizes."""
     answers = []
     for size in (1, 2, 3, 5, 64, None):
         with chunks_of(size):
-            answers.append(answer(method, flat, X, objective))
+            answers.append(answer(method, flat, X[:n], objective))
     return answers
 
 

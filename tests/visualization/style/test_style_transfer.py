@@ -244,7 +244,7 @@ def test_the_network_is_as_it_was(content):
         ({"param": "oil"}, "param is 'oil'"),
         ({"transforms": "wild"}, "transforms is 'wild'"),
         ({"style_weights": [1, 2]}, "1 style"),
-        ({"style_weights": "a"}, "style_weights is 'a', but must be a list"),
+        ({"style_weights": "a"}, "style_weights is 'a', but must be None or a list"),
         ({"style_weights": 5}, "style_weights"),
         ({"style_weights": ["x"]}, "style_weights"),
         ({"style_weights": [float("inf")]}, "style_weights"),
