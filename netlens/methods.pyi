@@ -71,7 +71,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient in which every rectifier passes positive gradients only, wherever its forward was cut off."""
+        """The gradient in which each rectifier passes positive gradients, whatever the sign of its input."""
     def deep_lift(
         self,
         *,
@@ -221,7 +221,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient in which every rectifier, functional ones too, passes only positive gradients."""
+        """The gradient that keeps only positive paths: each rectifier passes a gradient only where it is positive."""
     def guided_grad_cam(
         self,
         *,
@@ -288,14 +288,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient with its sign: which way each value moves the objective."""
+        """The gradient with its sign: in which direction each value moves the objective."""
     def input_x_gradient(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Gradient of the objective times the input."""
+        """The gradient of the objective times the input."""
     def integrated_gradients(
         self,
         *,
@@ -354,7 +354,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The activation at `wrt`, whatever the objective; at the input, the input itself."""
+        """The activation of a layer, whatever the objective."""
     def layer_cam(
         self,
         *,
@@ -509,7 +509,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """SmoothGrad-Squared: the mean of the squares over noisy copies of the input."""
+        """SmoothGrad-Squared: the mean of the squared values over noisy copies of the input."""
     def sobol_attribution(
         self,
         *,
@@ -548,7 +548,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """VarGrad: the (population) variance over noisy copies of the input."""
+        """VarGrad: the (population) variance of the values over noisy copies of the input."""
     def x_grad_cam(
         self,
         *,
