@@ -33,7 +33,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """How much attention each token gets in one layer, whatever the objective: from 0 to 1, over all tokens 1."""
+        """How much attention each token gets in one layer, whatever the objective."""
     def attention_rollout(
         self,
         *,
@@ -42,7 +42,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The product of all layers' attention, half of which a token pays to itself, whatever the objective."""
+        """The product of the attention of all layers, whatever the objective."""
     def blur_integrated_gradients(
         self,
         *,
@@ -80,8 +80,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """What each value contributes to the change of the objective from a baseline to the input, by the rescale
-        rule."""
+        """The contribution of each value to the change of the objective from a baseline to the input (rescale rule)."""
     def deep_lift_shap(
         self,
         *,
@@ -121,7 +120,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Excitation backprop: the probability that a winner-take-all walk down from the class passes each value."""
+        """The probability that a random walk from the class down along excitatory connections passes each value."""
     def extremal_perturbation(
         self,
         *,
@@ -201,7 +200,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Relevance of tokens, carried through all layers by attention times its positive gradient (Chefer et al.)."""
+        """The relevance of tokens, carried through all layers by attention times its gradient, where that is
+        positive."""
     def gradient_shap(
         self,
         *,
@@ -376,7 +376,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The positive gradient of each layer's attention map, averaged over heads, asking tokens and layers."""
+        """The positive gradient of the attention maps, averaged over heads, queries and layers."""
     def lime(
         self,
         *,
@@ -403,7 +403,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Layer-wise relevance propagation: the objective's value, shared out layer by layer."""
+        """Layer-wise relevance propagation: the value of the objective, shared among the inputs of each layer in
+        turn."""
     def occlusion(
         self,
         *,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.full_gradient import full_gradients, full_points
-from netlens.attribution.engine import activations_of, evaluated, recorded
+from netlens.attribution.engine import activations_of, evaluated, forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.recording import playing
 from netlens.errors import NotApplicable
@@ -62,7 +62,7 @@ class FullGrad(Method):
 def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
     """The map (n, 1, H, W) of a chunk, and the completeness gap (n,)."""
     cam, total = x.new_zeros(len(x), 1, *x.shape[2:]), x.new_zeros(len(x))
-    with playing(recorded(flat, x, objective, full_points(flat, x, objective))):
+    with playing(forward_and_backward(flat, x, objective, full_points(flat, x, objective))):
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:

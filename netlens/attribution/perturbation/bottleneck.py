@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.batch import record_batch
+from netlens.attribution.batch import batch_activations
 from netlens.attribution.cam import cam_layer
 from netlens.attribution.chunk import chunk_size
 from netlens.attribution.engine import per_sample
@@ -107,7 +107,7 @@ class InformationBottleneck(Method):
     ) -> tuple[Tensor, Tensor]:
         """The mean and deviation of each channel, which broadcast to `at`."""
         if self.reference is not None:
-            activations = record_batch(flat, self.reference.to(x), [key])[key]
+            activations = batch_activations(flat, self.reference.to(x), [key])[key]
             activations = per_sample(key, activations, len(self.reference)).to(at)
             over: tuple[int, ...] = (0, *dims) if at.ndim > 2 else (0,)
         elif at.ndim > 2:
