@@ -24,7 +24,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels of a late layer, weighted by (y - y without the channel) / y, where y is the objective."""
+        """The channels of a late layer, weighted by how far the objective falls without each of them."""
     def attention_map(
         self,
         *,
@@ -33,7 +33,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """How much attention each token gets in one layer, whatever the objective: from 0 to 1, over all tokens 1."""
+        """How much attention each token gets in one layer, whatever the objective."""
     def attention_rollout(
         self,
         *,
@@ -42,7 +42,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The product of all layers' attention, half of which a token pays to itself, whatever the objective."""
+        """The product of the attention of all layers, whatever the objective."""
     def blur_integrated_gradients(
         self,
         *,
@@ -54,7 +54,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient integrated along the path from the image blurred by a Gaussian to the image itself."""
+        """The gradient integrated along the path from a blurred image to the image itself."""
     def cam(
         self,
         *,
@@ -64,14 +64,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The maps that a network averages over space, weighted by its classifier's weights for the class."""
+        """The maps that a network averages over space, weighted by the weights of its classifier for the class."""
     def deconvolution(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient in which every rectifier passes positive gradients only, wherever its forward was cut off."""
+        """The gradient in which each rectifier passes positive gradients, whatever the sign of its input."""
     def deep_lift(
         self,
         *,
@@ -80,8 +80,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """What each value contributes to the change of the objective from a baseline to the input, by the rescale
-        rule."""
+        """The contribution of each value to the change of the objective from a baseline to the input (rescale rule)."""
     def deep_lift_shap(
         self,
         *,
@@ -103,7 +102,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The activation at each place projected on the first right singular vector of places times channels."""
+        """The activation at each place, projected on the direction in which the activations vary most."""
     def eigen_grad_cam(
         self,
         *,
@@ -114,14 +113,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """As Eigen-CAM, of gradient times activation, so that it looks at the class."""
+        """Eigen-CAM of gradient times activation, so that the map depends on the class."""
     def excitation_backprop(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Excitation backprop: the probability that a winner-take-all walk down from the class passes each value."""
+        """The probability that a random walk from the class down along excitatory connections passes each value."""
     def extremal_perturbation(
         self,
         *,
@@ -136,7 +135,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The mask of a given area that keeps the objective highest when all else is blurred; the mean over `areas`."""
+        """The mask of a given area that keeps the objective highest while everything else is blurred."""
     def feature_ablation(
         self,
         *,
@@ -146,7 +145,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """f(x) - f(x with a feature off), for one feature after the other."""
+        """How far the objective falls without each feature, for one feature at a time."""
     def finer_cam(
         self,
         *,
@@ -157,14 +156,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """A class activation map of the target's score minus alpha times the mean score of similar classes."""
+        """The map of a class without what similar classes share with it."""
     def full_grad(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Input times gradient and every bias times its gradient, channel by channel in magnitude, as one map."""
+        """The magnitudes of input times gradient, and of each bias times its gradient, as one map."""
     def grad_cam(
         self,
         *,
@@ -174,7 +173,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels of a late layer, weighted by their mean gradient, summed, and by default only what is positive."""
+        """The channels of a late layer, weighted by their mean gradient."""
     def grad_cam_element_wise(
         self,
         *,
@@ -184,7 +183,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Gradient times activation, of which only what is positive in each channel is summed."""
+        """The positive part of gradient times activation, summed over channels."""
     def grad_cam_plus_plus(
         self,
         *,
@@ -194,15 +193,15 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels weighted by sum(alpha * max(gradient, 0)), where alpha makes up for the size of the active
-        region."""
+        """The channels of a late layer, weighted so that small objects count as much as large ones."""
     def gradient_rollout(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Relevance of tokens, carried through all layers by attention times its positive gradient (Chefer et al.)."""
+        """The relevance of tokens, carried through all layers by attention times its gradient, where that is
+        positive."""
     def gradient_shap(
         self,
         *,
@@ -214,14 +213,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient at random places between baselines and the input, times their difference: expected gradients."""
+        """Expected gradients: the gradient at random places between baselines and the input, times their difference."""
     def guided_backprop(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient in which every rectifier, functional ones too, passes only positive gradients."""
+        """The gradient that keeps only positive paths: each rectifier passes a gradient only where it is positive."""
     def guided_grad_cam(
         self,
         *,
@@ -230,8 +229,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Guided backprop where Grad-CAM sees the class: their product, the map resized to the gradient's
-        resolution."""
+        """Guided backprop times Grad-CAM: fine detail where the map of the class is high."""
     def guided_integrated_gradients(
         self,
         *,
@@ -242,8 +240,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient integrated along a path that, at each step, moves the features of the smallest gradients
-        first."""
+        """The gradient integrated along a path that first moves the features with the smallest gradients."""
     def hi_res_cam(
         self,
         *,
@@ -264,8 +261,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The Hilbert-Schmidt independence criterion between each cell of a grid being seen and f, over random
-        masks."""
+        """How strongly the objective depends on whether each cell of a grid is visible, over random masks."""
     def information_bottleneck(
         self,
         *,
@@ -280,22 +276,21 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """IBA, per sample: the bits that pass each entry of a layer when noise takes what the objective can do
-        without."""
+        """The bits that pass each entry of a layer when noise replaces what the objective does not need (IBA)."""
     def input_gradient(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient with its sign: which way each value moves the objective."""
+        """The gradient with its sign: in which direction each value moves the objective."""
     def input_x_gradient(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Gradient of the objective times the input."""
+        """The gradient of the objective times the input."""
     def integrated_gradients(
         self,
         *,
@@ -308,7 +303,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The gradient integrated along the straight path from a baseline, times the change along it."""
+        """The gradient integrated along the straight path from a baseline to the input, times the change along the
+        path."""
     def internal_influence(
         self,
         *,
@@ -320,7 +316,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The mean gradient at `wrt` while the input goes along the straight path from the baseline."""
+        """The mean gradient at a layer while the input follows the straight path from the baseline."""
     def iscam(
         self,
         *,
@@ -334,7 +330,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Score-CAM with the score of each channel integrated as its mask grows from nothing to itself in `n_steps`."""
+        """Score-CAM in which the score of each channel is the mean while its mask grows from nothing to its full
+        values."""
     def kernel_shap(
         self,
         *,
@@ -346,15 +343,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The linear model of f over coalitions, weighted by the Shapley kernel, that is exact at f(x) and
-        f(baseline)."""
+        """The Shapley value of each feature, estimated by a weighted linear regression over coalitions."""
     def layer_activation(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The activation at `wrt`, whatever the objective; at the input, the input itself."""
+        """The activation of a layer, whatever the objective."""
     def layer_cam(
         self,
         *,
@@ -364,7 +360,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Positive gradients times the activation, summed over channels; sharp at early layers too."""
+        """Positive gradients times the activation, summed over channels: a map that is sharp at early layers too."""
     def layer_conductance(
         self,
         *,
@@ -373,14 +369,14 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """What flows through each neuron of `wrt` on the way from the baseline to the input."""
+        """How much of the change of the objective from the baseline to the input passes each neuron of a layer."""
     def le_grad(
         self,
         *,
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The positive gradient of each layer's attention map, averaged over heads, asking tokens and layers."""
+        """The positive gradient of the attention maps, averaged over heads, queries and layers."""
     def lime(
         self,
         *,
@@ -396,7 +392,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The coefficients of the linear model that fits f best near x, over random sets of features that are on."""
+        """The coefficients of the linear model that fits the objective best near the input."""
     def lrp(
         self,
         *,
@@ -407,7 +403,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Layer-wise relevance propagation: the objective's value, shared out layer by layer."""
+        """Layer-wise relevance propagation: the value of the objective, shared among the inputs of each layer in
+        turn."""
     def occlusion(
         self,
         *,
@@ -417,7 +414,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """f(x) - f(x with a window covered by the baseline), averaged over the windows that cover a pixel."""
+        """How far the objective falls when a window of the baseline covers a pixel."""
     def rise(
         self,
         *,
@@ -430,8 +427,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Randomized input sampling: the sum of f(masked x) times the mask, over `n_masks` masks, divided by n_masks
-        p."""
+        """The mean of the objective over random masks that show a place (randomized input sampling)."""
     def saliency(
         self,
         *,
@@ -450,7 +446,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels weighted by the softmax of the objective of the image seen through each of them; no gradients."""
+        """The channels of a late layer, weighted by the objective of the image that each of them leaves visible."""
     def shapley_cam(
         self,
         *,
@@ -460,7 +456,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels weighted by the mean of gradient - 1/2 Hessian * activation: Shapley values to second order."""
+        """The channels of a late layer, weighted by their Shapley values to second order."""
     def shapley_value_sampling(
         self,
         *,
@@ -473,7 +469,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The mean, over random orders, of what each feature adds to f when it joins those before it."""
+        """The Shapley value of each feature: what it adds to the objective when it joins others, over random orders."""
     def smooth_grad_cam_plus_plus(
         self,
         *,
@@ -486,8 +482,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Grad-CAM++ from the means of the gradient, its square and its cube over `n_samples` noisy copies of the
-        input."""
+        """Grad-CAM++ from the mean gradients of noisy copies of the input."""
     def smooth_gradient(
         self,
         *,
@@ -509,7 +504,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """SmoothGrad-Squared: the mean of the squares over noisy copies of the input."""
+        """SmoothGrad-Squared: the mean of the squared values over noisy copies of the input."""
     def sobol_attribution(
         self,
         *,
@@ -520,8 +515,8 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The total Sobol index of each cell of a grid: a fraction of the variance of f under random masks, in [0,
-        1]."""
+        """The total Sobol index of each cell of a grid: its share of the variance of the objective under random
+        masks."""
     def sscam(
         self,
         *,
@@ -536,8 +531,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Score-CAM with the score of each channel averaged over `n_samples` masks with normal noise of
-        `noise_level`."""
+        """Score-CAM in which the score of each channel is the mean over noisy masks."""
     def var_grad(
         self,
         *,
@@ -548,7 +542,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """VarGrad: the (population) variance over noisy copies of the input."""
+        """VarGrad: the (population) variance of the values over noisy copies of the input."""
     def x_grad_cam(
         self,
         *,
@@ -558,4 +552,5 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Channels weighted by the mean of their gradient over the places where they are active."""
+        """The channels of a late layer, weighted by the mean of their gradient over the places where they are
+        active."""

@@ -1,4 +1,4 @@
-"""Baselines: the input that stands for the absence of what is explained."""
+"""Baselines: the input that stands for absence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BASELINES = "What stands for absence: one number, or a tensor that broadcasts to
 
 
 def baseline_like(x: Tensor, baselines: float | Tensor) -> Tensor:
-    """A baseline of the shape of x, to be read only: one number everywhere, or a tensor that broadcasts to x."""
+    """A baseline of the shape of x: one number everywhere, or a tensor that broadcasts to x. Callers only read it."""
     if not isinstance(baselines, Tensor):
         return x.new_full((), float(baselines)).expand_as(x)
     try:
-        # each sample without gaps, as networks may ask for views of it; a batch may be views of one
+        # each sample lies in memory without gaps, because a network may take views of it; samples may share memory
         row = baselines.to(x).expand(torch.broadcast_shapes(baselines.shape, x[:1].shape)).contiguous()
         return row.expand_as(x)
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""How many samples a method runs together: as many as fit in memory, or as many as a person asks for."""
+"""How many samples a method runs together: as many as fit in memory, or at most as many as a person says."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from netlens.fast import chunks
 from netlens.options import checked
 
-# a context variable is per thread, as the method that runs there is
-_ASKED: ContextVar[int | None] = ContextVar("netlens_samples_together", default=None)
+# a context variable is per thread, as is the method that runs there
+_CHUNK_SIZE: ContextVar[int | None] = ContextVar("netlens_samples_together", default=None)
 
 
 @contextmanager
 def chunks_of(size: int | None) -> Iterator[None]:
     """Within the block, every method runs at most `size` samples together.
 
-    Memory grows with the size, and the values stay the same. Without it, the first sample says how many others fit, and
-    a chunk is halved where memory runs out. So a size of one's own is for a device that other programs need, too.
+    Memory grows with the size, and the values stay the same. Without a size, the first sample shows how many others
+    fit, and a chunk is halved when memory runs out. So a size is useful only where other programs need the device too.
 
     Args:
-        size: Samples in one run, at least 1; None for as many as fit.
+        size: The number of samples in one run, at least 1; None for as many as fit.
 
     >>> from netlens import NetLens, open_network
     >>> from netlens.world.scene import scene
@@ -30,18 +30,18 @@ def chunks_of(size: int | None) -> Iterator[None]:
     >>> with chunks_of(8):
     ...     values = lens.occlusion(window=64, stride=64).values
     """
-    token = _ASKED.set(checked("the size of chunks", size, int | None, least=1))
+    token = _CHUNK_SIZE.set(checked("the size of chunks", size, int | None, least=1))
     try:
         yield
     finally:
-        _ASKED.reset(token)
+        _CHUNK_SIZE.reset(token)
 
 
 def chunk_size() -> int | None:
-    """How many samples run together here; None for as many as fit."""
-    return _ASKED.get()
+    """How many samples run together in this thread; None for as many as fit."""
+    return _CHUNK_SIZE.get()
 
 
 def in_chunks(total: int, work: Callable[[int, int], Any]) -> Iterator[Any]:
-    """`work(start, stop)` over `range(total)`, once, in chunks of the size that is asked for."""
+    """The results of `work(start, stop)` for chunks that cover `range(total)` once, each of the chosen size."""
     return chunks.in_chunks(total, chunk_size(), work)

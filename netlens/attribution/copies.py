@@ -1,4 +1,4 @@
-"""Copies of one image, explained by an objective each: what is the same for all of them runs once."""
+"""Copies of one image, each with its own objective: the runs that all copies need are made once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from netlens.objectives import Objective, Record
 
 @dataclass
 class Copies:
-    """The values of variants of one image, for the objectives of all its n copies; each variant runs once.
+    """The values of variants of one image for the objectives of its n copies. Each variant runs once.
 
-    What is kept of a variant is n numbers and its digest, by which it is known when the next copy asks for it.
+    For each variant, the object keeps n numbers and a digest, which identifies the variant when the next copy needs it.
     """
 
     objective: Objective
@@ -27,11 +27,11 @@ class Copies:
 
     @classmethod
     def of(cls, x: Tensor, objective: Objective) -> Copies | None:
-        """None where x (n, ...) is not one image that was expanded to several samples, or these count only together."""
+        """The copies in x (n, ...). None if x is not one expanded image, or if the objective needs the whole batch."""
         return cls(objective, len(x)) if are_copies(x) and objective.splits else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
-        """(rows,): the objective of these copies, each as a variant; `run` takes the places of variants to a run."""
+        """(rows,): the objective of these copies, each for its variant. `run` runs the variants at these places."""
         new = {variant: place for place, variant in enumerate(variants) if variant not in self._values}
         if new:
             record, count = run(list(new.values())), len(new)
@@ -41,7 +41,7 @@ class Copies:
 
 
 def digests(tensor: Tensor) -> Iterator[bytes]:
-    """What tells one row of a tensor from all others."""
+    """A digest of each row of a tensor, which identifies the row."""
     for row in tensor.detach().cpu().contiguous():
-        # a single place may have any stride, which only a line is rid of
+        # a dimension of size 1 may have any stride, and only a reshape to one dimension removes it
         yield hashlib.blake2b(row.reshape(-1).view(torch.uint8).numpy(), digest_size=16).digest()

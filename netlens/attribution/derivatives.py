@@ -1,4 +1,4 @@
-"""Derivatives that not every operation has, along a direction and second ones: by what there is, or refused by name."""
+"""Directional and second derivatives, which some operations of torch lack. An error names the layer that lacks one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ T = TypeVar("T")
 
 
 def along(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
-    """The derivative of a function of real tensors along `tangents`, of the shape of its value.
+    """The derivative of a function of real tensors along `tangents`, in the shape of its value.
 
-    By forward mode, or by reverse mode twice where an operation lacks the former. Raises `RuntimeError` where it lacks
-    both; `lacking` names it.
+    Forward mode computes it. If an operation has no forward mode, reverse mode computes it in two passes.
+
+    Raises:
+        RuntimeError: An operation has neither; `lacking` names it.
     """
     try:
         return with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
@@ -37,7 +39,7 @@ def along(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: 
 
 
 def _twice(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
-    """As `along`: the gradient at the inputs is linear in the one at the output, and this is its transpose."""
+    """`along` by reverse mode: the input gradient is linear in the output gradient, and this is its transpose."""
     with differentiating():
         points = [value.detach().requires_grad_() for value in primals]
         output = guarded(function, *points)
@@ -45,19 +47,21 @@ def _twice(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents:
             return torch.zeros_like(output)
         weights = torch.zeros_like(output).requires_grad_()
         pulled = torch.autograd.grad(output, points, weights, create_graph=True, allow_unused=True)
-        pairs = [(gradient, way) for gradient, way in zip(pulled, tangents, strict=True) if gradient is not None]
+        pairs = [
+            (gradient, tangent) for gradient, tangent in zip(pulled, tangents, strict=True) if gradient is not None
+        ]
         if not pairs:
             return torch.zeros_like(output)
         check_differentiable([gradient for gradient, _ in pairs])
-        total = torch.stack([(gradient * way).sum() for gradient, way in pairs]).sum()
+        total = torch.stack([(gradient * tangent).sum() for gradient, tangent in pairs]).sum()
         return torch.autograd.grad(total, weights)[0]
 
 
 def check_differentiable(gradients: Sequence[Tensor]) -> None:
-    """Raise `RuntimeError` if gradients, whose own gradients require one, were made by what cannot be differentiated.
+    """Raise `RuntimeError` if gradients come from a function that cannot be differentiated again.
 
-    torch would take such a gradient for a constant, without a word: a function of the user's that is
-    `once_differentiable`, or that leaves torch.
+    Such a function is `once_differentiable`, or it leaves torch. Without an error, torch treats its gradient as a
+    constant.
     """
     nodes = [gradient.grad_fn for gradient in gradients]
     seen: set[Any] = set()
@@ -71,25 +75,25 @@ def check_differentiable(gradients: Sequence[Tensor]) -> None:
 
 
 def with_derivatives(run: Callable[[], T]) -> T:
-    """What `run` gives; where its operations lack a derivative, by implementations that are slower, but have it."""
+    """The result of `run`. If an operation lacks a derivative, a slower implementation of it replaces the fast one."""
     try:
         return run()
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:  # of which torch makes no kinds
+    except RuntimeError:  # torch has no special error for a missing derivative
         with _plain_operations():
             return run()
 
 
 @contextmanager
 def _plain_operations() -> Iterator[None]:
-    """Within the block, attention and recurrent layers are made of operations that have all derivatives."""
+    """Within the block, attention and recurrent layers consist of operations that have all derivatives."""
     with sdpa_kernel(SDPBackend.MATH), cudnn.flags(enabled=False):
         yield
 
 
 def lacking(flat: FlatModel, key: str, layer: nn.Module, purpose: str) -> NotApplicable:
-    """The error of a layer that has not the derivatives that a `purpose` needs."""
+    """The error for a layer that lacks the derivatives of a `purpose`."""
     return NotApplicable(
         f"{purpose}, which torch does not have for layer {key!r} of {flat.name} ({_operation(layer)}); take a method "
         "of first derivatives, such as Saliency or GradCAM."
@@ -98,13 +102,13 @@ def lacking(flat: FlatModel, key: str, layer: nn.Module, purpose: str) -> NotApp
 
 def _operation(layer: nn.Module) -> str:
     inner = innermost(layer)
-    module = getattr(inner, "module", inner)  # what an opaque layer keeps whole
+    module = getattr(inner, "module", inner)  # an opaque layer holds its module
     return name_of(inner) or type(module).__name__
 
 
 def without_second(flat: FlatModel, known: Mapping[str, Any], wanted: Sequence[str]) -> tuple[str, nn.Module] | None:
-    """The first layer on the way from `known` to `wanted` that has no second derivatives; None if all have."""
-    keys = [own for key in wanted for own in (flat.program.outputs if key == OUTPUT else (key,))]
+    """The first layer between `known` and `wanted` that has no second derivatives. None if all layers have them."""
+    keys = [name for key in wanted for name in (flat.program.outputs if key == OUTPUT else (key,))]
     steps = [step for step, _ in flat.program.schedule(known, keys)]
     with torch.no_grad():
         values = {**known, **flat.run(known, [step.key for step in steps])}
@@ -117,18 +121,18 @@ def without_second(flat: FlatModel, known: Mapping[str, Any], wanted: Sequence[s
 
 
 def _second(layer: nn.Module, reads: Sequence[Any]) -> None:
-    """Take second derivatives of a layer at what it reads."""
+    """Compute the second derivatives of a layer at the values that it reads."""
     with differentiating():
-        own = [
+        inputs = [
             value.detach().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
             for value in reads
         ]
-        points = [value for value in own if isinstance(value, Tensor) and value.requires_grad]
-        output = layer(*own)
+        points = [value for value in inputs if isinstance(value, Tensor) and value.requires_grad]
+        output = layer(*inputs)
         if not points or not isinstance(output, Tensor) or not output.requires_grad:
             return
-        found = torch.autograd.grad(output.square().sum(), points, create_graph=True, allow_unused=True)
-        first = [gradient for gradient in found if gradient is not None]
+        gradients = torch.autograd.grad(output.square().sum(), points, create_graph=True, allow_unused=True)
+        first = [gradient for gradient in gradients if gradient is not None]
         if first:
             check_differentiable(first)
             torch.autograd.grad(torch.stack([gradient.sum() for gradient in first]).sum(), points, allow_unused=True)

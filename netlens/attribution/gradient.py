@@ -19,7 +19,14 @@ from netlens.rules import DECONVNET, GUIDED
 class Saliency(Method):
     """How strongly each value moves the objective: the absolute value of the gradient.
 
-    `InputGradient` is the gradient with its sign.
+    `values` are |d f / d value|. They have the shape of `wrt` and the unit of the objective f per unit of `wrt`.
+    `InputGradient` keeps the sign.
+
+    >>> import torch
+    >>> from netlens.objectives import logit
+    >>> flat = FlatModel.from_nn_Module(torch.nn.Linear(3, 2))
+    >>> Saliency()(flat, torch.ones(1, 3), logit(0)).values.shape
+    torch.Size([1, 3])
 
     Simonyan et al. 2013, https://arxiv.org/abs/1312.6034
     """
@@ -35,9 +42,10 @@ class Saliency(Method):
 @register
 @dataclass(frozen=True)
 class InputGradient(Method):
-    """The gradient with its sign: which way each value moves the objective.
+    """The gradient with its sign: in which direction each value moves the objective.
 
-    `GuidedBackprop` is the gradient that keeps only positive paths.
+    `values` are d f / d value. They have the shape of `wrt` and the unit of the objective f per unit of `wrt`.
+    `GuidedBackprop` keeps only the positive paths of this gradient.
     """
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
@@ -50,10 +58,10 @@ class InputGradient(Method):
 @register
 @dataclass(frozen=True)
 class InputXGradient(Method):
-    """Gradient of the objective times the input.
+    """The gradient of the objective times the input.
 
-    `values` has the shape and units of `wrt` times those of the objective; on a piecewise linear network without biases
-    it sums to the objective exactly.
+    `values` are value * d f / d value. They have the shape of `wrt` and the unit of the objective f. On a piecewise
+    linear network without biases they sum to the objective exactly.
 
     Shrikumar et al. 2016, https://arxiv.org/abs/1605.01713
     """
@@ -64,14 +72,17 @@ class InputXGradient(Method):
         return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        at, gradient = gradient_of(flat, x, objective, wrt)
-        return at * gradient
+        activation, gradient = gradient_of(flat, x, objective, wrt)
+        return activation * gradient
 
 
 @register
 @dataclass(frozen=True)
 class GuidedBackprop(Method):
-    """The gradient in which every rectifier, functional ones too, passes only positive gradients.
+    """The gradient that keeps only positive paths: each rectifier passes a gradient only where it is positive.
+
+    A rectifier also blocks the gradient where its input is negative, as in the true gradient. Functional rectifiers
+    follow the same rule. `values` have the shape of `wrt`.
 
     Springenberg et al. 2014, https://arxiv.org/abs/1412.6806
     """
@@ -83,7 +94,9 @@ class GuidedBackprop(Method):
 @register
 @dataclass(frozen=True)
 class Deconvolution(Method):
-    """The gradient in which every rectifier passes positive gradients only, wherever its forward was cut off.
+    """The gradient in which each rectifier passes positive gradients, whatever the sign of its input.
+
+    `GuidedBackprop` also blocks the gradient where the input is negative. `values` have the shape of `wrt`.
 
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """
@@ -93,7 +106,7 @@ class Deconvolution(Method):
 
 
 def _redirected(flat: FlatModel, x: Tensor, objective: Objective, wrt: str, rules: Rules) -> Tensor:
-    """The gradient by rules for rectifiers; it is said where these do not reach."""
+    """The gradient by rules for rectifiers. A warning names the layers that the rules do not reach."""
     _, gradient = gradient_of(flat, x, objective, wrt, rules)
     warn_of_hidden(flat, x, objective, wrt, rules.name)
     return gradient

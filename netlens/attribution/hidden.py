@@ -1,4 +1,4 @@
-"""Rectifiers that no rule reaches, because they lie inside layers that a trace left whole."""
+"""Rectifiers that no rule reaches, because they lie inside layers that the trace left whole."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _CLAMPS = {"clamp", "clamp_min", "clip"}
 
 
 def warn_of_hidden(flat: FlatModel, x: Tensor, objective: Objective, wrt: str, what: str) -> None:
-    """Warn if opaque layers between `wrt` and the objective hold rectifiers, which keep their true gradient there."""
+    """Warn if opaque layers between `wrt` and the objective hold rectifiers, which then keep their true gradient."""
     read = set(flat.keys_of(objective.layers))
     if OUTPUT in read:
         read.update(flat.program.outputs)
     after = flat.program.reached([wrt]) - {wrt}
     between = [key for key in _opaque(flat) if key in after and read & flat.program.reached([key])]
-    found = [key for key in between if key in hidden_rectifiers(flat, x)]
-    if found:
-        names = ", ".join(map(repr, found))
+    hidden = [key for key in between if key in hidden_rectifiers(flat, x)]
+    if hidden:
+        names = ", ".join(map(repr, hidden))
         warnings.warn(
             f"{what} does not reach the rectifiers inside the opaque layers of {flat.name}: {names}. They pass their "
-            f"true gradient. Make these parts traceable: {flat.opaque.get(found[0], 'see flat.opaque')}.",
+            f"true gradient. Make these parts traceable: {flat.opaque.get(hidden[0], 'see flat.opaque')}.",
             NetLensWarning,
             stacklevel=4,
         )
 
 
 def hidden_rectifiers(flat: FlatModel, x: Tensor) -> list[str]:
-    """The opaque layers that hold rectifiers: as modules, or as calls that a run on the first sample of x makes.
+    """The opaque layers that hold rectifiers, as modules or as calls in a run on the first sample of x.
 
-    It runs once for a network.
+    The run is made once for a network.
     """
     keys = _opaque(flat)
     if not keys:
@@ -62,10 +62,10 @@ def hidden_rectifiers(flat: FlatModel, x: Tensor) -> list[str]:
             flat.run({flat.inputs[0]: x[:1]}, flat.program.outputs)
         return [key for key, layer in keys.items() if key in calling.rectifying or _holds(layer)]
 
-    return _FOUND.of(flat, None, look)
+    return _HIDDEN.of(flat, None, look)
 
 
-_FOUND: Memo[FlatModel, list[str]] = Memo()
+_HIDDEN: Memo[FlatModel, list[str]] = Memo()
 
 
 def _opaque(flat: FlatModel) -> dict[str, nn.Module]:
@@ -73,13 +73,13 @@ def _opaque(flat: FlatModel) -> dict[str, nn.Module]:
 
 
 def _holds(layer: nn.Module) -> bool:
-    """Whether a rectifier is among its modules, which it may call on other inputs than this one."""
+    """Whether a layer has a rectifier among its modules. It may call the rectifier on other inputs only."""
     kinds = (part.original_name if isinstance(part, ScriptModule) else part for part in layer.modules())
     return any(kind in _NAMES if isinstance(kind, str) else isinstance(kind, RECTIFIERS) for kind in kinds)
 
 
 class _Calling(Tap):
-    """Runs opaque layers with an ear on what they call."""
+    """Runs opaque layers and listens to the functions that they call."""
 
     def __init__(self, flat: FlatModel, layers: Mapping[str, nn.Module]) -> None:
         super().__init__(flat, layers)
@@ -94,7 +94,7 @@ class _Calling(Tap):
 
 
 class _Heard(nn.Module):
-    """A layer that notes its key where one of its calls is a rectifier."""
+    """A layer that notes its key if one of its calls is a rectifier."""
 
     def __init__(self, layer: nn.Module, key: str, rectifying: set[str]) -> None:
         super().__init__()
@@ -114,8 +114,8 @@ class _Ear(TorchDispatchMode):
         self.heard = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        given = {} if kwargs is None else kwargs
+        keywords = {} if kwargs is None else kwargs
         name = func._overloadpacket.__name__.rstrip("_")
-        from_zero = name in _CLAMPS and (args[1] if len(args) > 1 else given.get("min")) == 0
+        from_zero = name in _CLAMPS and (args[1] if len(args) > 1 else keywords.get("min")) == 0
         self.heard |= from_zero or name in _CALLS
-        return func(*args, **given)
+        return func(*args, **keywords)

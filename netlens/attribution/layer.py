@@ -1,4 +1,4 @@
-"""What a layer says by itself."""
+"""The activation of a layer as an attribution."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from netlens.objectives import Objective
 @register
 @dataclass(frozen=True)
 class LayerActivation(Method):
-    """The activation at `wrt`, whatever the objective; at the input, the input itself.
+    """The activation of a layer, whatever the objective.
 
-    The activation times its gradient is `InputXGradient` with `wrt` the layer.
+    `values` have the shape and the unit of `wrt`. At the input they are the input itself. `InputXGradient` with respect
+    to the layer gives the activation times its gradient.
     """
 
     reduction = "signed"
@@ -25,6 +26,6 @@ class LayerActivation(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         activation = real_tensor(wrt, activations_of(flat, x, [wrt])[wrt])
-        if len(x) > 1:  # of one sample all rows are its own
+        if len(x) > 1:  # all rows of a single sample belong to it
             check_rows(flat, x, {wrt: activation})
         return per_sample(wrt, activation, len(x)).detach().clone()

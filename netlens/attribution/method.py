@@ -39,13 +39,13 @@ M = TypeVar("M", bound="type[Method]")
 
 
 def register(method: M) -> M:
-    """Make a method known to `NetLens`, the command line and the shared tests, by its class name in snake case."""
+    """Register a method under its class name in snake case, for `NetLens`, the command line and the shared tests."""
     METHODS[name_of(method)] = method
     return method
 
 
 def name_of(method: type[Method]) -> str:
-    """The registered name of a method's class.
+    """The name under which the class of a method is registered.
 
     >>> class GuidedGradCAM: ...
     >>> name_of(GuidedGradCAM)
@@ -55,7 +55,7 @@ def name_of(method: type[Method]) -> str:
 
 
 def method_named(name: str) -> type[Method]:
-    """The registered method of that name; an unknown one raises with the closest names."""
+    """The registered method of that name. An unknown name raises `NetLensError` with the closest names."""
     if name not in METHODS:
         raise NetLensError(f"there is no method {name!r}. Closest: {closest(name, METHODS)}.")
     return METHODS[name]
@@ -63,34 +63,42 @@ def method_named(name: str) -> type[Method]:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Abstract: an attribution method. Its fields are its options; `attribute` is its whole algorithm."""
+    """Abstract: an attribution method. Its fields are its options, and `attribute` is its whole algorithm."""
 
     reduction: ClassVar[Reduction] = "magnitude"
+    """How a heat map makes one number per place of the values."""
     reads_objective: ClassVar[bool] = True
-    """Whether the values depend on the objective at all; those of some methods show what the network looks at."""
+    """Whether the values depend on the objective. Some methods show what the network looks at, whatever the class."""
     distributions: ClassVar[tuple[str, ...]] = ()
-    """The options that hold inputs of which every sample sees all, and none row by row."""
+    """The options that hold a distribution of inputs. Every sample uses the whole distribution, not one row of it."""
     needs: ClassVar[Needs | None] = None
-    """What a network must have for the method to apply: attention, attention among all tokens (not in windows), or maps
-    of which a linear classifier reads the mean over space."""
+    """What a network must have so that the method applies: attention; attention among all tokens (not in windows); or
+    maps whose mean over space a linear classifier reads."""
 
     def __post_init__(self) -> None:
         check(self)
 
     def __call__(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input") -> Attribution:
-        """Explain the objective of each sample of `x` (N, ...) with respect to the input, or to any layer.
+        """Explain the objective of each sample with respect to the input or to any layer.
 
-        Raises `NotApplicable` where the method has no meaning for the network or layer, and `NonFiniteError` where
-        NaN or Inf arises.
+        Args:
+            flat: The network.
+            x: The samples (N, ...), of the type and on the device of the network.
+            objective: What to explain, one number per sample.
+            wrt: "input", or any name of a layer.
+
+        Raises:
+            NotApplicable: The method has no meaning for the network or the layer.
+            NonFiniteError: The input, an activation or a value is NaN or Inf.
         """
         _check_arguments(flat, x, objective)
         flat.follow()
         wrt = flat.key(wrt)
         self.look(flat, x)
         key = self.at(flat, wrt)
-        # tensors made under inference_mode take no part in gradients, so there is none inside, wherever the caller is
+        # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
         with torch.inference_mode(False), torch.no_grad(), unchanged():
-            # only under autocast it may be of another type, and there the weights' own is as good
+            # the type differs from that of the weights only under autocast, where the type of the weights is as good
             x = owned(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)
             values, diagnostics = whole_or_singly(
@@ -109,62 +117,64 @@ class Method(ABC):
             )
 
     def _whole(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Values and diagnostics of a batch, in chunks in which no sample changes what another one gets."""
+        """The values and diagnostics of a batch, in chunks in which no sample changes the values of another sample."""
         with sized(cache(partial(count_together, flat, x, objective))):
-            followed = tapped_visit(flat) is not None or recording_of(flat, x) is not None
-            apart = len(x) > _PART and objective.splits and not followed and self.plain(flat, wrt)
-            size = _PART if apart and not mixing(flat, x) else len(x)
+            one_run = tapped_visit(flat) is not None or recording_of(flat, x) is not None
+            divisible = len(x) > _PART and objective.splits and not one_run and self.plain(flat, wrt)
+            size = _PART if divisible and not mixing(flat, x) else len(x)
             return self._in_parts(flat, x, objective, wrt, size)
 
     def _singly(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The same where the network takes one sample only."""
+        """The values and diagnostics of a batch, for a network that takes only one sample at a time."""
         if len(x) > 1 and not objective.splits:
-            raise NotApplicable(f"{objective} is of a whole batch, but {flat.name} takes only one sample at a time.")
+            raise NotApplicable(f"{objective} needs a whole batch, but {flat.name} takes only one sample at a time.")
         with sized(lambda: 1):
             return self._in_parts(flat, x, objective, wrt, 1)
 
     def _in_parts(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, size: int
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The values of a batch in parts of a size.
+        """The values and diagnostics of a batch, in parts of `size` samples.
 
-        What the method reads at the layers is let go with each part, and only the values grow with the batch.
+        The activations and gradients of a part are freed before the next part, so only the values grow with the batch.
         """
         values: Tensor | None = None
-        notes: dict[str, list[Tensor]] = {}
+        diagnostics_of_parts: dict[str, list[Tensor]] = {}
         for start in range(0, len(x), size):
             rows = range(start, min(start + size, len(x)))
             if len(rows) == len(x):
                 whole = _with_diagnostics(self.attribute(flat, x, objective, wrt))
                 check_finite(flat, x, objective, whole[0])
                 return whole
-            part, own = x[start : rows.stop], objective.take(rows)
-            some, diagnostics = _with_diagnostics(self.of(rows, len(x)).attribute(flat, part, own, wrt))
-            check_finite(flat, part, own, some, start)
-            values = some.new_empty(len(x), *some.shape[1:]) if values is None else values
-            values[start : rows.stop] = some
+            part, objective_of_part = x[start : rows.stop], objective.take(rows)
+            values_of_part, diagnostics = _with_diagnostics(
+                self.of(rows, len(x)).attribute(flat, part, objective_of_part, wrt)
+            )
+            check_finite(flat, part, objective_of_part, values_of_part, start)
+            values = values_of_part.new_empty(len(x), *values_of_part.shape[1:]) if values is None else values
+            values[start : rows.stop] = values_of_part
             for name, numbers in diagnostics.items():
-                notes.setdefault(name, []).append(numbers)
+                diagnostics_of_parts.setdefault(name, []).append(numbers)
         assert values is not None
-        return values, {name: torch.cat(parts) for name, parts in notes.items()}
+        return values, {name: torch.cat(parts) for name, parts in diagnostics_of_parts.items()}
 
     @abstractmethod
     def attribute(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """The values, and optionally diagnostics of one number per sample."""
+        """The values (N, ...), and optionally diagnostics (N,) by name."""
 
     def look(self, flat: FlatModel, x: Tensor) -> None:  # noqa: B027 - most methods have nothing to learn
-        """Learn from a batch what `points` and `at` have to know of the network and its layers do not say."""
+        """Run the network on a batch if `points` and `at` need to know more than its layers say."""
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
-        """The layers at which it reads the gradient of a plain run, so that several methods can share that run."""
+        """The layers whose gradient the method reads in a plain run, so that several methods can share that run."""
         return ()
 
     def of(self, samples: range, n: int) -> Method:
-        """The method for these of n samples, with their rows of what its options hold for each."""
+        """The method for some of n samples. Of an option that holds one row per sample, it keeps the rows of these."""
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -175,15 +185,15 @@ class Method(ABC):
         return replace(self, **changed) if changed else self
 
     def plain(self, flat: FlatModel, wrt: str) -> bool:
-        """Whether it has no chunks of its own, so that a large batch is explained in parts."""
+        """Whether the method makes no chunks itself, so that a large batch is explained in parts."""
         return bool(self.points(flat, wrt))
 
     def at(self, flat: FlatModel, wrt: str) -> str:
-        """The key of the layer that the values lie at, when `wrt` is asked for."""
+        """The key of the layer whose values the method gives when it is called with `wrt`."""
         return wrt
 
     def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        """The values laid out over the image, where their own shape does not say it."""
+        """The values as maps over the image. None where the values already have that shape, or have no places."""
         if key in flat.inputs:
             return None
         try:
@@ -193,6 +203,7 @@ class Method(ABC):
         return None if maps is values else maps
 
     def provenance(self, flat: FlatModel, objective: Objective, key: str, n: int) -> Provenance:
+        """How the values of n samples at `key` were made."""
         targets, names = objective.named_targets(flat, n)
         return Provenance(
             method=type(self).__name__,
@@ -208,25 +219,31 @@ class Method(ABC):
 named(Method, METHODS)
 
 
-def method_from(text: str, **given: Any) -> Method:
-    """The method of a text such as `integrated_gradients:n_steps=100,baselines=0.5`.
+def method_from(text: str, **values: Any) -> Method:
+    """The method that a text names, such as `integrated_gradients:n_steps=100,baselines=0.5`.
 
     Args:
         text: A registered name, and after a colon its options as `netlens.options.parse` reads them.
-        given: Further options, as values.
+        values: Values of further options.
+
+    >>> method_from("saliency")
+    Saliency()
     """
     name, _, options = text.partition(":")
-    return parse(method_named(name.strip()), options, **given)
+    return parse(method_named(name.strip()), options, **values)
 
 
-def _with_diagnostics(found: Tensor | tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
-    return found if isinstance(found, tuple) else (found, {})
+def _with_diagnostics(result: Tensor | tuple[Tensor, dict[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+    return result if isinstance(result, tuple) else (result, {})
 
 
 def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> Method:
+    """The method that an instance, a class or a name stands for, with options. An instance takes no further options."""
     if isinstance(method, Method):
         if options:
-            raise NetLensError(f"{next(iter(options))!r} is given beside {method}, which has its own options.")
+            raise NetLensError(
+                f"{method} has its options already, so it takes no {next(iter(options))!r}; set it in the method."
+            )
         return method
     cls = method_named(method) if isinstance(method, str) else method
     if not (isinstance(cls, type) and issubclass(cls, Method)):
@@ -236,12 +253,12 @@ def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> 
 
 
 def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
-    """The explained images in [0, 1], as their preprocessing undone; None where the input is no image."""
+    """The explained images in [0, 1], without their preprocessing. None if the input is no image."""
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         return None
     if are_copies(x):
-        one = picture(flat, x[:1])
-        return None if one is None else one.expand(len(x), -1, -1, -1)
+        first = picture(flat, x[:1])
+        return None if first is None else first.expand(len(x), -1, -1, -1)
     image = x.detach().float()
     if x.shape[1] == len(flat.adapter.preprocessing.mean):
         return flat.adapter.preprocessing.denormalize(image).clamp(0, 1)
@@ -263,12 +280,12 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
     if not isinstance(objective, Objective):
         raise NetLensError(f"a method explains an objective such as logit(207), not {_kind(objective)}.")
     if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 1 or not x.is_floating_point():
-        got = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else _kind(x)
-        raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {got}.")
+        kind = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else _kind(x)
+        raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {kind}.")
     if len(flat.inputs) != 1:
-        raise NotApplicable(f"methods explain networks of one input; {flat.name} has {', '.join(flat.inputs)}.")
+        raise NotApplicable(f"a method explains a network of one input; {flat.name} has {', '.join(flat.inputs)}.")
     check_matches(flat, x)
-    # torch takes (C, H, W) for one image without complaint, and what follows would mix up channels and samples
+    # torch takes (C, H, W) as one image without an error, and later code would take its channels for samples
     if x.ndim == 3 and nn.Conv2d in (type(step.layer) for step in flat.program.steps if flat.inputs[0] in step.reads):
         raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
     if not all_finite(x):
@@ -276,7 +293,7 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
 
 
 def check_matches(flat: FlatModel, x: Tensor) -> None:
-    """Raise if the network cannot take `x` for its type or device, which torch says less clearly."""
+    """Raise if the type or the device of `x` does not fit the network. The error of torch is less clear."""
     weights = weight_of(flat, x)
     if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
         raise NetLensError(
@@ -285,7 +302,7 @@ def check_matches(flat: FlatModel, x: Tensor) -> None:
         )
     if weights is not x and weights.is_inference():
         raise NetLensError(
-            f"{flat.name} was made under torch.inference_mode(), where nothing can be differentiated; make it outside."
+            f"{flat.name} was made under torch.inference_mode(), so it has no gradients; make it outside of that mode."
         )
 
 

@@ -1,4 +1,8 @@
-"""A recording: what one run of a network gave, from which several methods take their parts."""
+"""A recording: the activations and gradients of one run of a network, which several methods share.
+
+A `Recording` is a run that methods share. A `Record` of `netlens.objectives` holds the activations that one objective
+reads.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from netlens.objectives import Objective
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Activations of one run on `x` by key, one objective's values (n,), and its gradients at some of the keys."""
+    """One run on `x`: activations by key, the values (n,) of an objective, and its gradients at some of the keys."""
 
     flat: FlatModel
     x: Tensor
@@ -26,16 +30,16 @@ class Recording:
     value: Tensor | None = None
 
     def of(self, flat: FlatModel, x: Tensor) -> bool:
-        """Whether this is a run of that very network on that very memory."""
+        """Whether this is a run of the same network object on the same memory."""
         same = x.data_ptr() == self.x.data_ptr() and x.shape == self.x.shape and x.stride() == self.x.stride()
         return flat is self.flat and same and x.dtype == self.x.dtype
 
     def activations_at(self, keys: Sequence[str]) -> dict[str, Any]:
-        """The activations at these keys; those that are not there yet are computed from those that are."""
+        """The activations at these keys. Missing ones are computed from those that are recorded."""
         absent = [key for key in keys if key not in self.activations]
         if absent:
-            known = {self.flat.inputs[0]: self.x, **self.activations}
-            self.activations.update(self.flat.run(known, absent))
+            recorded = {self.flat.inputs[0]: self.x, **self.activations}
+            self.activations.update(self.flat.run(recorded, absent))
         return {key: self.activations[key] for key in keys}
 
 
@@ -45,7 +49,7 @@ _RECORDING: ContextVar[Recording | None] = ContextVar("netlens_recording", defau
 
 @contextmanager
 def playing(recording: Recording) -> Iterator[Recording]:
-    """Within the block, methods that ask for the same run in this thread are answered from the recording."""
+    """Within the block, methods in this thread that need the same run read the recording instead."""
     token = _RECORDING.set(recording)
     try:
         yield recording
@@ -54,6 +58,6 @@ def playing(recording: Recording) -> Iterator[Recording]:
 
 
 def recording_of(flat: FlatModel, x: Tensor) -> Recording | None:
-    """The recording that plays in this thread, if it is one of `flat` on `x`."""
+    """The recording that plays in this thread, if it is a run of `flat` on `x`."""
     recording = _RECORDING.get()
     return recording if recording is not None and recording.of(flat, x) else None

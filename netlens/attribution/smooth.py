@@ -1,4 +1,4 @@
-"""SmoothGrad and its kin: a method's values over noisy copies of the input."""
+"""SmoothGrad and its relatives: statistics of a method's values over noisy copies of the input."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from netlens.options import option
 
 @dataclass(frozen=True)
 class _Noisy(Method):
-    """Abstract: statistics of `method` over `n_samples` noisy copies of each input.
+    """Abstract: a statistic of the values of `method` over `n_samples` noisy copies of each input.
 
-    The noise is normal with a standard deviation of `noise_level` times the range (max - min) of the sample. All
-    samples of a batch see the same noise pattern, so a batch equals its samples one by one.
+    The noise is normal. Its standard deviation is `noise_level` times the range (max - min) of the sample. All samples
+    of a batch get the same noise pattern, so a batch gives the same values as its samples one by one.
     """
 
     n_samples: int = option(25, least=1, help="Noisy copies of each input.")
@@ -39,7 +39,7 @@ class _Noisy(Method):
 
     @abstractmethod
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
-        """The statistic of the method's values, which come one noisy copy of the batch at a time."""
+        """The statistic of the method's values. `copies` yields the values of one noisy copy of the batch at a time."""
 
     def look(self, flat: FlatModel, x: Tensor) -> None:
         self.method.look(flat, x)
@@ -55,14 +55,14 @@ class _Noisy(Method):
         scale = self.noise_level * spans(x)
 
         def work(first: int, last: int) -> Tensor:
-            # rows of one sample lie n apart: all samples in one copy, then all in the next
+            # rows of one sample lie n apart: first all samples of one copy, then all samples of the next
             rows = [row % n for row in range(first, last)]
             noise = {copy: normal(x, self.seed, copy) for copy in range(first // n, (last - 1) // n + 1)}
             noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
             values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
             return values[0] if isinstance(values, tuple) else values
 
-        if _holds_rows(self.method, n):  # they fit whole copies of the batch only
+        if _holds_rows(self.method, n):  # these rows fit only whole copies of the batch
             chunks: Iterator[Tensor] = (work(copy * n, (copy + 1) * n) for copy in range(self.n_samples))
         else:
             chunks = in_chunks(self.n_samples * n, work)
@@ -83,6 +83,8 @@ def _holds_rows(method: Method, n: int) -> bool:
 class SmoothGradient(_Noisy):
     """SmoothGrad: the mean over noisy copies of the input.
 
+    `values` are mean_i method(x + noise_i). They have the shape and the unit of the method's values.
+
     Smilkov et al. 2017, https://arxiv.org/abs/1706.03825
     """
 
@@ -97,7 +99,9 @@ class SmoothGradient(_Noisy):
 @register
 @dataclass(frozen=True)
 class SmoothGradientSquared(_Noisy):
-    """SmoothGrad-Squared: the mean of the squares over noisy copies of the input.
+    """SmoothGrad-Squared: the mean of the squared values over noisy copies of the input.
+
+    `values` are mean_i method(x + noise_i)^2. They have the shape of the method's values, and the square of their unit.
 
     Hooker et al. 2019, https://arxiv.org/abs/1806.10758
     """
@@ -109,14 +113,17 @@ class SmoothGradientSquared(_Noisy):
 @register
 @dataclass(frozen=True)
 class VarGrad(_Noisy):
-    """VarGrad: the (population) variance over noisy copies of the input.
+    """VarGrad: the (population) variance of the values over noisy copies of the input.
+
+    `values` are mean_i (method(x + noise_i) - mean)^2. They have the shape of the method's values, and the square of
+    their unit.
 
     Adebayo et al. 2018, https://arxiv.org/abs/1810.03307
     """
 
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
         mean = spread = torch.zeros(())
-        # Welford's running variance: the difference of two large sums would lose all digits
+        # Welford's running variance, because the difference of two large sums would lose all digits
         for count, values in enumerate(copies, start=1):
             mean, spread = mean.to(values), spread.to(values)
             change = values - mean

@@ -1,4 +1,4 @@
-"""Several methods on one input: the forward and the backward that they have in common run once."""
+"""Several methods on one input: the forward and backward run that they have in common is made once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.batch import owned
-from netlens.attribution.engine import recorded
+from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method
 from netlens.attribution.recording import Recording, playing
 from netlens.attribution.samples import whole_or_singly
@@ -24,9 +24,9 @@ from netlens.objectives import Objective
 def together(
     methods: Sequence[Method], flat: FlatModel, x: Tensor, objective: Objective, wrt: str = "input"
 ) -> Iterator[Tensor]:
-    """Within the block, these methods, called with the x that it gives, share one plain forward and backward.
+    """Within the block, the methods share one plain forward and backward run if they are called with the yielded x.
 
-    The values are the same as without. What a method needs beyond the plain run (other inputs, other rules) is its own.
+    The values stay the same. What a method needs beyond the plain run (other inputs, other rules), it runs itself.
 
     >>> from netlens.attribution import GradCAM, Saliency
     >>> from netlens.objectives import logit
@@ -38,28 +38,28 @@ def together(
     flat.follow()
     with torch.inference_mode(False), torch.no_grad(), unchanged():
         for method in methods:
-            with suppress(NotApplicable):  # which that method itself will say when it is called
+            with suppress(NotApplicable):  # the method raises the error itself when it is called
                 method.look(flat, x)
-        own = owned(x)
+        batch = owned(x)
         points = _points(methods, flat, objective, wrt)
-        recording = empty = Recording(flat, own, objective)
+        recording = empty = Recording(flat, batch, objective)
         if points:
-            # where a layer has no gradient, the method that reads it says so, and the others run by themselves
+            # if a layer has no gradient, the method that reads it raises the error, and the other methods run alone
             with suppress(NotApplicable):
-                shared = lambda: recorded(flat, own, objective, points)  # noqa: E731
+                shared = lambda: forward_and_backward(flat, batch, objective, points)  # noqa: E731
                 # samples that run one by one share nothing
-                recording = whole_or_singly(flat, own, shared, shared if len(own) == 1 else lambda: empty)
+                recording = whole_or_singly(flat, batch, shared, shared if len(batch) == 1 else lambda: empty)
     with playing(recording):
-        yield own
+        yield batch
 
 
 def _points(methods: Sequence[Method], flat: FlatModel, objective: Objective, wrt: str) -> list[str]:
-    """The layers at which any of the methods reads the gradient, in the order of the network."""
+    """The layers where at least one of the methods reads the gradient, in the order of the network."""
     wanted: set[str] = set()
     for method in methods:
         try:
             wanted.update(method.points(flat, flat.key(wrt)))
-        except NotApplicable:  # that method itself will say so when it is called
+        except NotApplicable:  # the method raises the error itself when it is called
             continue
     read = set(flat.keys_of(objective.layers))
     if OUTPUT in read:

@@ -1,4 +1,4 @@
-"""The objective of a sample of which one window differs, with no more computed than the window can have changed."""
+"""The objective of a sample with one changed window. Only what the window can change is computed again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from netlens.objectives import Record
 
 @dataclass
 class Windows:
-    """Variants of the samples of a suffix whose maps (n, C, H, W) differ in a window each.
+    """Variants of the samples of a suffix. Each variant differs from its sample in one window of the maps (n, C, H, W).
 
-    What the last sample's variants share is kept; so take one sample after the other. Where hooks listen, or may edit,
-    every variant is a full run.
+    The object keeps what the variants of the last sample share, so callers process one sample after the other. While
+    hooks listen, every variant is a full run.
     """
 
     suffix: Suffix
@@ -32,37 +32,37 @@ class Windows:
 
     @classmethod
     def of(cls, suffix: Suffix) -> Windows | None:
-        """None where the activation has no two dimensions in which windows could lie."""
+        """The variants of a suffix. None if its activation does not have the two dimensions of windows."""
         value = suffix.known[suffix.wrt]
         return cls(suffix) if value.ndim == 4 and len(value) == suffix.n else None
 
     def unchanged(self, sample: int) -> Tensor:
-        """(): the objective of the sample as it is."""
+        """(): the objective of the sample without a change."""
         if tapped_visit(self.suffix.flat) is not None:
             return self.suffix.value([sample], self.suffix.at[[sample]])[0]
         return evaluated(self.suffix.objective.take([sample]), self._record(self._of(sample).result), 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
-        """(rows,): the objective of the sample, had it `new` (rows, C, h, w) in these windows of one size."""
+        """(rows,): the objective of the sample with `new` (rows, C, h, w) in these windows, which have one size."""
         if tapped_visit(self.suffix.flat) is not None:
             return self._whole(sample, windows, new)
         rows, copies = [sample] * len(windows), self.suffix.copies
         if copies is None:
             return evaluated(self.suffix.objective.take(rows), self._run_with(sample, windows, new), len(rows))
         variants = [digest + repr(window).encode() for digest, window in zip(digests(new), windows, strict=True)]
-        run = lambda some: self._run_with(sample, [windows[row] for row in some], new[some])  # noqa: E731
+        run = lambda chosen: self._run_with(sample, [windows[row] for row in chosen], new[chosen])  # noqa: E731
         return copies.value(rows, variants, run)
 
     @property
     def diagnostics(self) -> dict[str, Tensor]:
-        """Multiply-accumulates of convolutions and linear layers, (n,) each: `macs` done, and `macs_saved` beside them.
+        """The multiply-accumulates of convolutions and linear layers: `macs` (n,) computed and `macs_saved` (n,).
 
-        Full runs of all variants would have taken the sum of both. Empty where every variant was a full run.
+        Full runs of all variants would take the sum of both. Empty if every variant was a full run.
         """
         if not self._work:
             return {}
         work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
-        done, full = torch.tensor([[each.done, each.full] for each in work], dtype=torch.float64).T
+        done, full = torch.tensor([[count.done, count.full] for count in work], dtype=torch.float64).T
         full = full if self.suffix.copies is None else full[0].expand(len(full))
         return {"macs": done, "macs_saved": full - done}
 

@@ -1,4 +1,4 @@
-"""Sets of rules: what DeepLIFT, LRP, guided backprop and deconvnet are, and nothing else."""
+"""Sets of rules that define DeepLIFT, LRP, guided backprop and deconvnet."""
 
 from netlens.rules import relevance
 from netlens.rules.composites import (

@@ -1,4 +1,4 @@
-"""Rules of relevance for products of activations and the softmax of attention: AttnLRP.
+"""Rules of relevance for products of activations and for the softmax of attention: AttnLRP.
 
 Achtibat et al. 2024, https://arxiv.org/abs/2402.05602. Matrix products are `relevance.epsilon(active=...)`.
 """
@@ -15,7 +15,7 @@ from netlens.flat.rules import Rule
 
 
 def uniform(active: Sequence[bool]) -> Rule:
-    """Each active factor of an elementwise product takes the same part of the relevance, as of a gate and its maps."""
+    """The active factors of an elementwise product, such as a gate and its maps, take equal parts of the relevance."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
@@ -27,7 +27,7 @@ def uniform(active: Sequence[bool]) -> Rule:
 
 
 def numerator(active: Sequence[bool]) -> Rule:
-    """All relevance of a quotient goes to the numerator, as of a value and its norm; the divisor counts as constant."""
+    """All relevance of a quotient, such as a value over its norm, goes to the numerator. The divisor is a constant."""
     first = list(active).index(True)
 
     def backward(
@@ -39,9 +39,9 @@ def numerator(active: Sequence[bool]) -> Rule:
 
 
 def softmax() -> Rule:
-    """The first term of the softmax's Taylor series: `R_x = x * (R - s * ΣR)`.
+    """The first term of the Taylor series of the softmax: `R_x = x * (R - s * ΣR)`.
 
-    Relevance is not conserved: the softmax's own bias, the rest of the series, absorbs `ΣR - Σ R_x`.
+    The rule does not conserve relevance: the rest of the series is the bias of the softmax and absorbs `ΣR - Σ R_x`.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:

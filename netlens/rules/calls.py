@@ -1,4 +1,4 @@
-"""A layer as the function that it is: its name, its arguments, and its value at other tensors."""
+"""A layer as a function: its name, its arguments, and its value for other tensors."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from netlens.flat.layers import Function, Wrapper, fill
 from netlens.flat.operations import innermost
 
 Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]
-"""`propagate(layer, inputs, reference, gradient)`: one gradient per tensor input, where `reference` is all that the
-layer read in another run, on a baseline."""
+"""`propagate(layer, inputs, reference, gradient)` gives one gradient per tensor input. `reference` is all that the
+layer read in the run on the baseline."""
 
 
 def tensors(reads: Sequence[Any]) -> list[Tensor]:
-    """The tensors among what a layer reads, those in tuples too."""
+    """The tensors among the values that a layer reads, including those in tuples."""
     return [value for value in pytree.tree_leaves(list(reads)) if isinstance(value, Tensor)]
 
 
 def call(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Any:
-    """The layer's value at `others` in the place of the tensors that it read."""
+    """The output of the layer with `others` in place of the tensors that it read."""
     return layer(*others) if isinstance(layer, Bound) else layer(*substituted(reads, others))
 
 
 def substituted(reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
-    """What a layer read, with `others` in the place of the tensors."""
+    """The values that a layer read, with `others` in place of the tensors."""
     given = iter(others)
     return pytree.tree_map_only(Tensor, lambda _: next(given), list(reads))
 
 
 def reads_of(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
-    """All that the innermost layer reads where `layer` is called with `others` in the place of tensors."""
+    """All values that the innermost layer reads if `layer` is called with `others` in place of its tensors."""
     given = list(others) if isinstance(layer, Bound) else substituted(reads, others)
     while isinstance(layer, Wrapper):
         given = list(layer.reads(tensors(given))) if isinstance(layer, Bound) else given
@@ -45,7 +45,7 @@ def reads_of(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -
 
 
 def arguments(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> Mapping[str, Any]:
-    """The arguments of a layer's Python function by name, with `others` in the place of the tensors that it read."""
+    """The arguments of the Python function of a layer by name, with `others` in place of the tensors that it read."""
     inner = innermost(layer)
     assert isinstance(inner, Function)
     inputs = reads_of(layer, reads, others)
@@ -55,7 +55,7 @@ def arguments(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) 
 
 
 def wide(layer: nn.Module, value: Tensor) -> Tensor:
-    """Half precision as float32, where a difference of two values would otherwise hold no digits.
+    """Half precision as float32, because a difference of two values would otherwise have no digits.
 
     A layer with weights stays in the type of its weights.
     """

@@ -1,4 +1,4 @@
-"""Composites: which layer follows which rule of relevance, decided on the graph of the network."""
+"""Composites: they decide on the graph of the network which layer follows which rule of relevance."""
 
 from __future__ import annotations
 
@@ -30,18 +30,22 @@ GATES = ("constant", "uniform")
 
 @dataclass(frozen=True)
 class Composite(ABC):
-    """Abstract: which layer follows which rule of relevance.
+    """Abstract: a composite says which layer follows which rule of relevance.
 
-    epsilon: of the ε rule in linear layers. stabilizer: the epsilon of all other rules. attention: "attn_lrp" takes
-    relevance through the softmax to queries and keys (Achtibat et al. 2024, https://arxiv.org/abs/2402.05602);
-    "constant" gives all of it to the values, which conserves it (CP-LRP, Ali et al. 2022,
-    https://arxiv.org/abs/2202.07304). gates: "constant" gives the relevance of gated maps to the maps (Arras et al.
-    2017, https://arxiv.org/abs/1706.07206); "uniform" gives half of it to the gate, as AttnLRP has it, which grows
-    without bound where the input of its sigmoid is near 0.
+    Args:
+        epsilon: The epsilon of the ε rule in linear layers, at least 0.
+        stabilizer: The epsilon of all other rules, at least 0.
+        attention: "attn_lrp" passes relevance through the softmax to queries and keys (Achtibat et al. 2024,
+            https://arxiv.org/abs/2402.05602). "constant" gives all relevance to the values, which conserves it (CP-LRP,
+            Ali et al. 2022, https://arxiv.org/abs/2202.07304).
+        gates: "constant" gives the relevance of gated maps to the maps (Arras et al. 2017,
+            https://arxiv.org/abs/1706.07206). "uniform" gives half of it to the gate, as AttnLRP does. That half grows
+            without bound if the input of the sigmoid is near 0.
 
-    What mixes activations shares relevance by contribution, what only rearranges or selects them (max pools too) gives
-    it back, activations pass it, and normalizations take what they divide by for a constant. In recurrent layers, each
-    piece of each step does as it would elsewhere. A composite says what convolutions and linear layers do.
+    A layer that mixes activations shares relevance by contribution. A layer that only rearranges or selects them (max
+    pools too) gives it back to its origin. An activation function passes it. A normalization treats its divisor as a
+    constant. Each piece of each step of a recurrent layer follows the rule of its own kind. The composite chooses the
+    rules of convolutions and linear layers.
     """
 
     epsilon: float = relevance.STABILIZER
@@ -62,7 +66,10 @@ class Composite(ABC):
         return self.rules(flat)
 
     def rules(self, flat: FlatModel, reads_input: bool = True) -> Rules:
-        """The rules for a network, or for that of a layer's pieces; reads_input: whether it can have first layers."""
+        """The rules for a network, or for the network of a layer's pieces.
+
+        `reads_input` says whether the network reads the input, so that it has first layers.
+        """
         takers, first = self._takers(flat), first_layers(flat) if reads_input else set()
         rules: dict[LayerKey | tuple[type[nn.Module], ...], Rule] = {}
         for step in flat.program.steps:
@@ -73,18 +80,18 @@ class Composite(ABC):
 
     @abstractmethod
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
-        """The rule of a convolution or linear layer; first: no other stands between it and the input."""
+        """The rule of a convolution or linear layer. `first` says that no other one lies between it and the input."""
 
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
-        """The rule of what else mixes activations: a sum, or a sum of products of which some factors take relevance."""
+        """The rule of other layers that mix activations. `takers` says which of their factors take relevance."""
         return relevance.epsilon(self.stabilizer, takers)
 
     def sums(self, layer: nn.Module, takers: Sequence[bool]) -> Rule:
-        """The rule of what adds activations, or of which nothing is known; takers: which inputs depend on the input."""
+        """The rule of layers that add activations, and of unknown layers. `takers` says which inputs take relevance."""
         return self.mixes(layer)
 
     def attends(self, takers: Sequence[bool]) -> Rule:
-        """The rule of attention in one fused call, of which the values alone take relevance."""
+        """The rule of attention in one fused call, where only the values take relevance."""
         return relevance.epsilon(self.stabilizer, takers)
 
     def norms(self) -> Rule:
@@ -120,13 +127,13 @@ class Composite(ABC):
     def _takers(self, flat: FlatModel) -> dict[str, tuple[bool, ...]]:
         """For each layer, which of the tensors that it reads take relevance.
 
-        It is asked of the graph, and not of what happens to require a gradient: with respect to a late layer, what
-        comes from elsewhere still takes its share.
+        The graph decides this, not whether a tensor requires a gradient. So with respect to a late layer, values from
+        other paths still take their share.
         """
         sizes = {step.key for step in flat.program.steps if step.hidden}
         active = carrying(flat.program, flat.inputs)
-        weighing: set[str] = set()  # weights of attention and gates: between 0 and 1, they weigh another activation
-        level: set[str] = set()  # signs, which change in jumps alone, as masks do
+        weighing: set[str] = set()  # weights of attention and gates, in [0, 1], which multiply another activation
+        level: set[str] = set()  # signs, which change only in jumps, as masks do
         takers = {}
         for step in flat.program.steps:
             role = role_of(step.layer)
@@ -150,7 +157,7 @@ class Composite(ABC):
 
 @dataclass(frozen=True)
 class Epsilon(Composite):
-    """The ε rule everywhere; with epsilon=0 (LRP-0) a network of ReLUs gives its input times its gradient."""
+    """The ε rule in all layers. With epsilon=0 (LRP-0), a network of ReLUs gives input times gradient."""
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         return relevance.epsilon(self.epsilon)
@@ -172,7 +179,7 @@ class EpsilonPlus(Composite):
 
 @dataclass(frozen=True)
 class EpsilonPlusFlat(Composite):
-    """Flat in the first layer, z⁺ in the other convolutions, ε in linear layers."""
+    """The flat rule in the first layer, z⁺ in the other convolutions, ε in linear layers."""
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         if first:
@@ -182,7 +189,7 @@ class EpsilonPlusFlat(Composite):
 
 @dataclass(frozen=True)
 class EpsilonAlpha2Beta1(Composite):
-    """α-β with 2 and 1 in convolutions, ε in linear layers."""
+    """The α-β rule with α = 2 and β = 1 in convolutions, ε in linear layers."""
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         return relevance.epsilon(self.epsilon) if is_linear(step) else relevance.alpha_beta(2, 1, self.stabilizer)
@@ -190,10 +197,10 @@ class EpsilonAlpha2Beta1(Composite):
 
 @dataclass(frozen=True)
 class EpsilonGammaBox(Composite):
-    """zB in the first layer if it is a convolution, γ in the other convolutions, ε in linear layers.
+    """The zB rule in the first layer if it is a convolution, γ in the other convolutions, ε in linear layers.
 
-    low, high: the least and greatest values of an input, numbers or one per channel; by default those of images in
-    [0, 1] after the network's own preprocessing.
+    `low` and `high` are the least and greatest values of an input: numbers, or one per channel. None takes those of
+    images in [0, 1] after the preprocessing of the network.
     """
 
     gamma: float = 0.25
@@ -209,10 +216,10 @@ class EpsilonGammaBox(Composite):
         return relevance.gamma(self.gamma, self.stabilizer)
 
     def _box(self, flat: FlatModel) -> list[Tensor]:
-        known = flat.adapter.preprocessing
-        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (known.mean, known.std))
-        given = ((self.low, -mean / std), (self.high, (1 - mean) / std))
-        return [usual if value is None else torch.tensor(value, dtype=torch.float64) for value, usual in given]
+        preprocessing = flat.adapter.preprocessing
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocessing.mean, preprocessing.std))
+        edges = ((self.low, -mean / std), (self.high, (1 - mean) / std))
+        return [default if value is None else torch.tensor(value, dtype=torch.float64) for value, default in edges]
 
 
 COMPOSITES: dict[str, type[Composite]] = {
@@ -226,7 +233,7 @@ COMPOSITES: dict[str, type[Composite]] = {
 
 
 def still_weighs(step: Step, role: Relevance) -> bool:
-    """Whether a layer of weights of attention or gates gives weights, too: rearranged, or a gate's complement."""
+    """Whether a layer turns weights of attention or gates into weights: rearranged, or the complement of a gate."""
     layer = innermost(step.layer)
     if role is Relevance.MIXES and isinstance(layer, Subtract):
         return len(step.reads) == 1 and layer.args[0] in (1, 1.0)
@@ -234,23 +241,23 @@ def still_weighs(step: Step, role: Relevance) -> bool:
 
 
 def is_linear(step: Step) -> bool:
-    """Whether the layer of weights is a linear one, and not a convolution."""
+    """Whether a layer with weights is linear, and not a convolution."""
     return isinstance(step.layer, nn.Linear)
 
 
 def first_layers(flat: FlatModel) -> set[str]:
-    """The layers of weights, recurrent ones too, with no other between them and the input."""
+    """The layers with weights (recurrent ones too) without another such layer between them and the input."""
     fresh = set(flat.inputs)
-    found: set[str] = set()
+    first: set[str] = set()
     for step in flat.program.steps:
         if fresh.isdisjoint(step.reads):
             continue
-        (found if role_of(step.layer) in (Relevance.WEIGHTS, Relevance.COMPOSED) else fresh).add(step.key)
-    return found
+        (first if role_of(step.layer) in (Relevance.WEIGHTS, Relevance.COMPOSED) else fresh).add(step.key)
+    return first
 
 
 def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
-    """An edge of the box that inputs lie in, as the first convolution sees it after what stands before it."""
+    """An edge of the box of inputs, after the layers before the first convolution."""
     channels = getattr(step.layer, "in_channels", 1)
     if edge.numel() not in (1, channels):
         raise NotApplicable(
@@ -264,12 +271,12 @@ def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             whole = pixel.to(weight).expand(1, channels, *pixel.shape[2:])
-            seen = flat.record(whole, layers=step.reads[0])[step.reads[0]]
-    except RuntimeError:  # of what cannot be run on a single pixel
-        seen = None
-    if not isinstance(seen, Tensor) or seen.shape != whole.shape:
+            edge_there = flat.record(whole, layers=step.reads[0])[step.reads[0]]
+    except RuntimeError:  # the layers before it cannot run on a single pixel
+        edge_there = None
+    if not isinstance(edge_there, Tensor) or edge_there.shape != whole.shape:
         raise NotApplicable(
-            f"what stands before {step.key!r} of {flat.name} is not done pixel by pixel (padding, pooling, a branch), "
-            "so the box of its inputs is not known; take epsilon_plus_flat."
+            f"the layers before {step.key!r} of {flat.name} do not work pixel by pixel (padding, pooling, a branch), "
+            "so the box of its inputs is unknown; take epsilon_plus_flat."
         )
-    return seen
+    return edge_there

@@ -1,4 +1,4 @@
-"""What depends on the input, and what does so in jumps, as integers; not what is made of an activation's shape."""
+"""The values that depend on the input, and those that do so in jumps, as integers. Shapes do not count."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PICKS = ("getitem", "getattr")
 
 
 def uses(step: Step, active: Collection[str]) -> int:
-    """How often the call that a step makes takes one of the `active` values; `x * x` takes one value twice.
+    """How often the call of a step reads one of the `active` values. `x * x` reads one value twice.
 
-    A constant of the shape or type of an activation takes nothing of it.
+    A constant with the shape or type of an activation does not count.
     """
     layer = step.layer
     while isinstance(layer, Wrapper) and not isinstance(layer, Call):
@@ -32,7 +32,7 @@ def uses(step: Step, active: Collection[str]) -> int:
 
 
 def carrying(program: Program, keys: Iterable[str]) -> set[str]:
-    """These keys and all layers that depend on them by real numbers, as a mask `x > 0` and indices do not."""
+    """These keys and all layers that depend on them by real numbers. A mask `x > 0` and indices do not."""
     found, with_indices = set(keys), set()
     for step in program.steps:
         if step.hidden or not uses(step, found):
@@ -59,7 +59,7 @@ def slots(template: Any) -> Iterator[Slot]:
 
 
 def is_discrete(layer: nn.Module) -> bool:
-    """Whether a layer gives integers or booleans alone, by its name."""
+    """Whether the name of a layer shows that it gives only integers or booleans."""
     inner = innermost(layer)
     if operation_of(inner).has(Trait.DISCRETE):
         return True
@@ -69,7 +69,7 @@ def is_discrete(layer: nn.Module) -> bool:
 
 
 def is_level(layer: nn.Module) -> bool:
-    """Whether a layer gives real numbers that change in jumps alone, such as signs, by its name."""
+    """Whether the name of a layer shows that it gives real numbers that change only in jumps, such as signs."""
     return operation_of(layer).has(Trait.STEPS)
 
 
@@ -81,12 +81,12 @@ def has_indices(layer: nn.Module) -> bool:
         return True
     if not isinstance(inner, Function) or not row.has(Trait.INDICES_ALONG):
         return False
-    # over all elements and of two tensors they give values alone
+    # over all elements, and for two tensors, these functions give values alone
     return "dim" in inner.kwargs or (len(inner.args) > 1 and isinstance(inner.args[1], int))
 
 
 class Dependence:
-    """Follows a program step by step: which keys depend on the inputs, and which of these may hold whole numbers."""
+    """Final: follows a program step by step. It knows which keys depend on the inputs, and which may hold integers."""
 
     def __init__(self, inputs: Iterable[str], after: Collection[str]) -> None:
         self.keys, self.after = set(inputs), after
@@ -95,7 +95,7 @@ class Dependence:
         self._anchors: dict[str, str | None] = {}
 
     def takes(self, step: Step) -> bool:
-        """Whether a step, the next one, depends on the inputs; sizes do not, but numbers do that an activation held."""
+        """Whether the next step depends on the inputs. Sizes do not, but numbers from an activation do."""
         active = [key for key in step.reads if key in self.keys]
         if step.hidden:
             if not operation_of(step.layer).has(Trait.NUMBER) and self._whole.isdisjoint(active):
@@ -112,12 +112,12 @@ class Dependence:
         return True
 
     def whole(self, step: Step) -> frozenset[str]:
-        """The keys that a step reads of which some may hold integers or booleans that depend on the inputs."""
+        """The keys that a step reads whose values may hold integers or booleans that depend on the inputs."""
         picks = self.picked(step) is not None  # one of several outputs, unchanged
         return frozenset(() if picks else self._whole.intersection(step.reads))
 
     def anchor(self, step: Step) -> str | None:
-        """Where no real number leads to a step: what the integers or booleans that it reads were made of."""
+        """The key of the real values behind the integers or booleans of a step. None if the step reads real values."""
         active = [key for key in step.reads if key in self.keys]
         return self._anchors.get(active[0]) if self._whole.issuperset(active) else None
 
@@ -132,7 +132,7 @@ class Dependence:
 
     @staticmethod
     def picked(step: Step) -> Any:
-        """Which of several outputs a step takes, if that is all it does."""
+        """Which of several outputs a step selects. None if the step does anything else."""
         layer = innermost(step.layer)
         if not isinstance(layer, Function) or name_of(layer) not in _PICKS or len(step.reads) != 1:
             return None

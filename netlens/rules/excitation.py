@@ -1,4 +1,4 @@
-"""Excitation backprop as a composite: relevance follows what excites, and stays a probability."""
+"""Excitation backprop as a composite: relevance follows excitatory contributions and stays a probability."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear"
 
 @dataclass(frozen=True)
 class Excitation(Composite):
-    """z⁺ without biases in convolutions and linear layers; in sums, what has the sign of the sum shares.
+    """z⁺ without biases in convolutions and linear layers. In a sum, the terms with its sign share the relevance.
 
-    Where activations are not negative, as the paper has it, these are the same. Each layer hands on all that it gets,
-    but for what nothing excites and what lies at constants: see docs/rules.md. Zhang et al. 2016,
-    https://arxiv.org/abs/1608.00507
+    For activations that are not negative, as in the paper, both are the same. Each layer passes on all that it gets,
+    except for values that nothing excites and for constants; see docs/rules.md.
+
+    Zhang et al. 2016, https://arxiv.org/abs/1608.00507
     """
 
     attention: str = "constant"  # weights of attention are not negative, and so they are probabilities already
@@ -48,7 +49,7 @@ class Excitation(Composite):
         if hasattr(inner, "running_mean") or alone:
             return relevance.passing()
         if isinstance(inner, (Add, Subtract)):
-            # beside a constant it is a function of each value alone, as a batch norm is
+            # a sum with a constant is a function of each value alone, as a batch norm is
             return (
                 relevance.passing(takers.index(True))
                 if sum(takers) == 1
@@ -72,8 +73,8 @@ class Excitation(Composite):
 
 def _signs(layer: Function) -> tuple[int, int]:
     """The signs of both terms of a sum or difference."""
-    given = layer.kwargs.get("alpha", 1)
-    sign = -1 if isinstance(given, (int, float)) and given < 0 else 1
+    alpha = layer.kwargs.get("alpha", 1)
+    sign = -1 if isinstance(alpha, (int, float)) and alpha < 0 else 1
     return 1, -sign if isinstance(layer, Subtract) else sign
 
 
@@ -82,8 +83,8 @@ def _bias(layer: Function) -> int | None:
     if not name_of(layer).startswith(("linear", "bilinear", "conv")):
         return None
     place = 3 if name_of(layer) == "bilinear" else 2
-    given: Any = layer.kwargs.get("bias", layer.args[place] if len(layer.args) > place else None)
-    return getattr(given, "index", None)
+    bias: Any = layer.kwargs.get("bias", layer.args[place] if len(layer.args) > place else None)
+    return getattr(bias, "index", None)
 
 
 def _is_smooth(layer: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Rules of excitation backprop: how a layer shares a probability among what excites its outputs.
+"""Rules of excitation backprop: how a layer shares a probability among the inputs that excite its outputs.
 
-All shares are not below 0, and sum to what the layer got, but where nothing excites an output.
+No share is below 0, and the shares sum to what the layer got, except where nothing excites an output.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from netlens.rules.relevance_weights import of_sign, parts, redistributed
 def exciting() -> Rule:
     """z⁺ without bias: positive contributions share.
 
-    Behind a tanh, a GELU or no activation at all, values below 0 count as well. One that nothing raises is excited by
-    what lowers it. A value above 0 that nothing raises is its bias alone: there the walk ends, as in the paper.
+    After a tanh, a GELU or no activation function, values below 0 count as well. If nothing raises such a value, the
+    contributions that lower it excite it. A value above 0 that nothing raises is its bias alone, so the walk ends
+    there, as in the paper.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance_: Tensor) -> Sequence[Tensor]:
@@ -48,10 +49,10 @@ def _lowered(total: Tensor, output: Tensor, relevance_: Tensor) -> Tensor:
 def of_the_same_sign(
     epsilon: float = relevance.STABILIZER, active: Sequence[bool] | None = None, signs: Sequence[int] | None = None
 ) -> Rule:
-    """A sum's relevance is shared among the inputs that have its sign, by size; `active` as for `relevance.epsilon`.
+    """The inputs with the sign of the sum share its relevance in proportion to their size.
 
-    For layers whose coefficients are not negative: sums, means, and attention over its values. Those of a difference
-    have the `signs` (1, -1).
+    The rule is for layers without negative coefficients: sums, means, and attention over its values. `active` is that
+    of `relevance.epsilon`. `signs` are the signs of the terms, (1, -1) for a difference.
     """
 
     def backward(
@@ -84,10 +85,10 @@ def of_the_same_sign(
 
 
 def product(active: Sequence[bool], bias: int | None = None, raised: bool = False) -> Rule:
-    """A sum of products of the inputs is shared among the products of its sign; active factors take equal parts.
+    """The products with the sign of their sum share its relevance, and the active factors of each take equal parts.
 
-    bias: which input is added to the products; it takes nothing. raised: whether it is a convolution or a linear map,
-    where positive products share, as in `exciting`.
+    `bias` is the index of an input that is added to the products; it takes nothing. `raised` says that the layer is a
+    convolution or a linear map, where positive products share, as in `exciting`.
     """
 
     def backward(
@@ -103,7 +104,7 @@ def product(active: Sequence[bool], bias: int | None = None, raised: bool = Fals
 
 
 class _Factors:
-    """The positive and the negative parts of the factors of a layer, whose products have the sign of their parts."""
+    """The positive and the negative parts of the factors of a layer. Each product of parts has one sign."""
 
     def __init__(self, layer: nn.Module, inputs: Sequence[Tensor], active: Sequence[bool], bias: int | None) -> None:
         self.layer, self.active = layer, active
@@ -138,13 +139,13 @@ class _Factors:
 
 
 def by_gradient(active: Sequence[bool] | None = None) -> Rule:
-    """For layers that nothing is known of: by input times gradient, where it is positive.
+    """The rule of unknown layers: input times gradient shares the relevance, where it is positive.
 
-    Each sample hands on as much as it gets.
+    Each sample passes on as much as it gets.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, relevance_: Any) -> Sequence[Tensor | None]:
-        # of tensors in a tuple that a layer reads, all take
+        # if a layer reads a tuple, all its tensors take relevance
         takes = active if active is not None and len(active) == len(inputs) else [True] * len(inputs)
         pairs = zip(pytree.tree_leaves(output), pytree.tree_leaves(relevance_), strict=True)
         outputs, mine = zip(*((part, own) for part, own in pairs if own is not None), strict=True)
@@ -156,7 +157,7 @@ def by_gradient(active: Sequence[bool] | None = None) -> Rule:
         }
         if not shares:
             return [None] * len(inputs)
-        # as many as there are samples, or each of these has several
+        # the number of rows is the number of samples, or a multiple of it
         rows = math.gcd(*(len(value) if value.ndim else 1 for value in (*shares.values(), *mine)))
         had, have = (
             torch.stack([_real(value).reshape(rows, -1).sum(1) for value in values]).sum(0)
@@ -170,7 +171,7 @@ def by_gradient(active: Sequence[bool] | None = None) -> Rule:
 
 
 def _real(value: Tensor) -> Tensor:
-    """A tensor as real numbers, of which a complex one has two: so has its relevance."""
+    """A tensor as real numbers. A complex number becomes two, and each has its relevance."""
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 

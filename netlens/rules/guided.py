@@ -1,4 +1,4 @@
-"""Guided backprop and deconvnet: rectifiers that pass positive gradients only."""
+"""Guided backprop and deconvnet: rectifiers that pass only positive gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GUIDED = Rules(
     {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient.clamp(min=0)))},
     name="guided backprop",
 )
-"""Only positive gradients pass a rectifier, and only where its own derivative lets them.
+"""A rectifier passes only positive gradients, and only where its own derivative passes them.
 
 Springenberg et al. 2014, https://arxiv.org/abs/1412.6806. Smooth rectifiers (GELU, SiLU, Hardswish, ...) keep their own
 derivative in place of the mask of ReLU.
@@ -19,7 +19,7 @@ DECONVNET = Rules(
     {RECTIFIERS: Rule(lambda layer, inputs, output, gradient: (gradient.clamp(min=0),))},
     name="deconvnet",
 )
-"""Only positive gradients pass a rectifier, whatever went forward.
+"""A rectifier passes only positive gradients, whatever its input.
 
 Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
 """

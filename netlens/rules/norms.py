@@ -1,8 +1,7 @@
 """Layers that divide by a norm: layer, group, instance and RMS norm, batch norm by the batch, and normalized vectors.
 
-Each is centering, which is linear, then a quotient of the centered values and their size, the root of a mean of
-squares. The slopes of quotients, roots and squares are known in closed form, so that no small difference is divided
-by another.
+Each layer centers, which is linear, and then divides the centered values by their size, the root of a mean of squares.
+The slopes of quotients, roots and squares have closed forms, so no small difference is divided by another.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ NAMES = (*dict.fromkeys(_FORMS.values()), "normalize")
 def norm(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a norm; those with recorded statistics are linear and need none."""
+    """The multipliers of a norm. A norm with recorded statistics is linear and keeps its gradient."""
     inner: Any = innermost(layer)
     if not isinstance(inner, Function):
         form = next(form for kind, form in _FORMS.items() if isinstance(inner, kind))
@@ -71,7 +70,7 @@ def _multipliers(form: str, given: Mapping[str, Any], x: Tensor, r: Tensor, grad
 
 
 def _rows(form: str, given: Mapping[str, Any], value: Tensor) -> Tensor:
-    """The values (..., D) of which every D have one size."""
+    """The values as rows (..., D), where the D values of a row share one size."""
     if form == "normalize":
         return value.movedim(given["dim"], -1)
     if "dims" in given:
@@ -100,15 +99,15 @@ def _of_unit_length(x: Tensor, r: Tensor, gradient: Tensor, eps: float) -> Tenso
     x, r = x.to(gradient), r.to(gradient)
     size, before = (value.square().sum(-1, keepdim=True).sqrt().clamp(min=eps) for value in (x, r))
     rise = x.square().sum(-1, keepdim=True) - r.square().sum(-1, keepdim=True)
-    short = (size <= eps) | (before <= eps)  # where the slope of the clamp counts, too
+    short = (size <= eps) | (before <= eps)  # here the slope of the clamp counts, too
     slope = torch.where(short & (rise != 0), (size - before) / rise, torch.where(short, 0, 1 / (size + before)))
     return _over_size(x, r, size, before, slope, gradient)
 
 
 def _over_size(x: Tensor, r: Tensor, size: Tensor, before: Tensor, slope: Tensor, gradient: Tensor) -> Tensor:
-    """The multipliers of x / size, given the slope of the size over the sum of the squares of x.
+    """The multipliers of x / size, from the slope of the size over the sum of the squares of x.
 
-    y = x / s changes by (2 dx - (y + y') ds) / (s + s'), in which nothing is large, however small one of the sizes is.
+    y = x / s changes by (2 dx - (y + y') ds) / (s + s'). No term of it is large, however small one of the sizes is.
     """
     mean = (gradient * (x / size + r / before)).sum(-1, keepdim=True)
     return (2 * gradient - mean * slope * (x + r)) / (size + before)

@@ -1,7 +1,7 @@
-"""The rule for any layer: its own gradient, averaged over the straight way from the reference to the input.
+"""The rule for any layer: its gradient, averaged over the straight path from the reference to the input.
 
-On a piece of the way the change of what follows is known, so that it shows what the average misses there; where it
-misses most, the piece is halved. What no halving finds (a jump, a choice by indices) is said, and not hidden.
+On each piece of the path, the change of the output is known. It shows what the average misses there. The piece that
+misses most is halved. A part of the change that no halving finds (a jump, a choice by indices) is reported.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from netlens.flat.rules import is_differentiable
 from netlens.rules.way import PLACES, Share, Way, along_rows
 
 TOLERANCE = 1e-9
-"""Of the change: what may be missed without another look, where the type of the numbers holds as many digits."""
+"""The share of the change that may be missed without refinement, if the type of the numbers has enough digits."""
 SMALL = 0.01
-"""Of the change: what is left of a way with many kinks, and may be shared among all that changes."""
+"""The share of the change that may be missed on a path with many kinks. It is shared among all inputs that change."""
 FEW, MANY = 8, 40
-"""How often pieces are halved for all the tolerance, and how often until what is missed is small."""
+"""How often pieces are halved to reach the tolerance, and how often to reach a small gap."""
 
 
 class Estimated(list[Tensor | None]):
-    """The multipliers of a layer's inputs, and what they miss of its change: by row where all have as many, else once.
+    """The multipliers of the inputs of a layer, and the change that they miss.
 
-    A gap of None says that the change is unknown, as the output has another shape on the baseline.
+    The gap has one number per row if all tensors have the same number of rows, else one number. A gap of None means
+    that the change is unknown, because the output has another shape on the baseline.
     """
 
     def __init__(self, multipliers: Iterable[Tensor | None], gap: Tensor | None) -> None:
@@ -40,10 +41,10 @@ class Estimated(list[Tensor | None]):
 
 
 def along_path(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Estimated:
-    """As `mean_gradient`, refined until no more than `TOLERANCE` of the change is missed.
+    """The mean gradient, refined until it misses at most the share `TOLERANCE` of the change.
 
-    Layers may have several outputs, and read masks and indices, which stay those of the input all the way. What is
-    left, if it is `SMALL`, is shared in proportion to the changes of the inputs.
+    Layers may have several outputs, and may read masks and indices. These keep their values on the input along the
+    whole path. A rest of at most `SMALL` is shared in proportion to the changes of the inputs.
     """
     return _Refined(layer, inputs, reference, gradient, _changes).estimated()
 
@@ -54,8 +55,11 @@ def _changes(x: Tensor, r: Tensor) -> bool:
 
 @dataclass
 class _Piece:
-    """The way from a to b, which each row has of its own: the values of what follows at both, the integral of the
-    gradients, and what that misses."""
+    """A piece of the path, from a to b, which differ by row.
+
+    It holds the values of the output at both ends, the integral of the gradients, and the change that the integral
+    misses.
+    """
 
     a: Tensor
     b: Tensor
@@ -65,7 +69,7 @@ class _Piece:
     missed: Tensor
 
     def replaced(self, rows: Tensor, other: _Piece) -> _Piece:
-        """With these rows (a mask) of another piece."""
+        """This piece with these rows (a mask) of another piece."""
         ends = zip((self.a, self.b, self.low, self.high), (other.a, other.b, other.low, other.high), strict=True)
         parts = [_either(rows, new, own) for own, new in zip(self.parts, other.parts, strict=True)]
         a, b, low, high = (torch.where(rows, new, own) for own, new in ends)
@@ -73,7 +77,7 @@ class _Piece:
 
 
 class _Refined(Way):
-    """A way in pieces, as many as it takes."""
+    """A path that is divided into as many pieces as it needs."""
 
     scale: Tensor
     rounding: Tensor
@@ -98,9 +102,9 @@ class _Refined(Way):
         return Estimated(self.kept(found), torch.where((missed.abs() > self.rounding) & ~small, missed, 0))
 
     def refined(self, low: Tensor, high: Tensor) -> tuple[list[Tensor | None], Tensor]:
-        """The integral of the whole way, and what it misses, once the pieces that missed most have been halved.
+        """The integral of the whole path after the refinement, and the change that it misses.
 
-        Each row has pieces of its own, so that no sample's values depend on the others of its batch.
+        Each row has its own pieces, so that the values of a sample do not depend on its batch.
         """
         whole = self.piece(0.0, 1.0, PLACES, low, high)
         if (whole.missed.abs() <= self.tolerance).all():
@@ -112,7 +116,7 @@ class _Refined(Way):
         pieces, missed = [whole], whole.missed
         for count in range(MANY):
             allowed = SMALL * self.scale if count >= FEW else self.tolerance
-            left = (missed.abs() > allowed) & missed.isfinite()  # NaN is past mending
+            left = (missed.abs() > allowed) & missed.isfinite()  # refinement does not help NaN
             if count >= 2 * FEW:
                 left &= self.slopes(pieces)
             if not left.any():
@@ -125,14 +129,14 @@ class _Refined(Way):
         return total, missed
 
     def slopes(self, pieces: Sequence[_Piece]) -> Tensor:
-        """In which rows there is a slope anywhere; else it is a function in steps."""
+        """The rows (a mask) with a slope anywhere. Without one, the function has steps only."""
         found = self.zeros > 0
         for part in (part for piece in pieces for part in piece.parts if part is not None):
             found |= self.by_row(part.abs()) > 0
         return found
 
     def halved(self, pieces: list[_Piece], rows: Tensor) -> list[_Piece]:
-        """With the piece that misses most halved, in each of these rows."""
+        """The pieces after the one that misses most is halved, in each of these rows."""
         worst = torch.stack([piece.missed.abs() for piece in pieces]).argmax(0)
         chosen = pieces[0]
         for place, piece in enumerate(pieces[1:], 1):
@@ -147,7 +151,7 @@ class _Refined(Way):
         return [*kept, none.replaced(rows, upper)]
 
     def mix(self, low: Tensor, high: Tensor) -> bool:
-        """Whether rows are no samples: then they feel how far the others have gone."""
+        """Whether rows affect each other, because they are not samples. A run with every second row moved shows it."""
         if self.rows == 1:
             return False
         odd = torch.arange(self.rows, device=low.device) % 2
@@ -155,7 +159,7 @@ class _Refined(Way):
         return bool(((found - torch.where(odd == 1, high, low)).abs() > self.tolerance).any())
 
     def gather(self) -> None:
-        """From now on, all is one row."""
+        """Treat all rows as one row from now on."""
         self.rows = 1
         self.scale, self.rounding, self.tolerance = (
             value.sum(0, True) for value in (self.scale, self.rounding, self.tolerance)
@@ -183,7 +187,7 @@ class _Refined(Way):
         return sum((self.by_row(_paired(at, part)) for at, part in pairs), self.zeros)
 
     def measure(self, after: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-        """How large the change is, by row, and what of it may be missed, also by the rounding of what changes."""
+        """Set the size of the change by row, and the parts of it that may be missed, by tolerance and by rounding."""
         self.scale, values = self.zeros, self.zeros
         for at, new, old in zip(self.known, after, before, strict=True):
             self.scale = self.scale + self.by_row(_paired(at, new - old).abs())
@@ -193,14 +197,14 @@ class _Refined(Way):
         self.tolerance = TOLERANCE * self.scale + self.rounding
 
     def changes(self, parts: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """How the inputs that have a gradient change."""
+        """The changes of the inputs that have a gradient."""
         ends = zip(parts, self.end, self.start, strict=True)
         return [None if part is None else torch.where(x == r, 0, x - r) for part, x, r in ends]
 
     def with_share(
         self, found: Sequence[Tensor | None], changes: Sequence[Tensor | None], rate: Tensor
     ) -> list[Tensor | None]:
-        """With the changes of the inputs, each row times its rate, added to their multipliers."""
+        """The multipliers plus the changes of the inputs, each row times its rate."""
         return [
             None if part is None or own is None else part + own * along_rows(rate, own)
             for part, own in zip(found, changes, strict=True)
@@ -219,7 +223,7 @@ class _Refined(Way):
 
     @cached_property
     def rows(self) -> int:
-        """How many rows all that changes has, if it is as many for all, else 1."""
+        """The number of rows of the tensors that change if it is the same for all, else 1."""
         values = [x for x, moves in zip(self.end, self.moving, strict=True) if moves] + self.known
         counts = {len(value) if value.ndim else 1 for value in values}
         return counts.pop() if len(counts) == 1 and all(value.numel() for value in values) else 1
@@ -238,7 +242,7 @@ def _plus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
 
 
 def _either(rows: Tensor, new: Tensor | None, own: Tensor | None) -> Tensor | None:
-    """The new values in these rows; None where there are none, neither new nor old."""
+    """The new values in these rows, the old values elsewhere. None if there are neither."""
     known = own if own is not None else new
     if known is None:
         return None
@@ -246,6 +250,6 @@ def _either(rows: Tensor, new: Tensor | None, own: Tensor | None) -> Tensor | No
 
 
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
-    """What a gradient says of a change, element by element; of complex numbers as of their two parts."""
+    """The gradient times the change, element by element. Complex numbers count as their two real parts."""
     product = (gradient.conj() * change).real if change.is_complex() or gradient.is_complex() else gradient * change
-    return torch.where(gradient == 0, 0, product)  # of infinity, too
+    return torch.where(gradient == 0, 0, product)  # also for an infinite change

@@ -1,6 +1,6 @@
-"""Layers that compute in one call what is made of many known pieces: rules run on a network of these pieces.
+"""Layers whose single call consists of many known pieces: rules run on a network of these pieces.
 
-The layer itself stays one layer, with its name and its numbers; only its way back leads through the pieces.
+The layer itself stays one layer, with its name and its numbers. Only the backward run passes through the pieces.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from netlens.rules import recurrent
 from netlens.rules.calls import tensors
 
 KEPT = 8
-"""For how many lengths of sequences a layer's network of pieces is kept."""
+"""The number of sequence lengths whose networks of pieces stay in memory, for each layer."""
 
 
 def has_pieces(layer: nn.Module) -> bool:
-    """Whether a layer is known piece by piece."""
+    """Whether the pieces of a layer are known."""
     return recurrent.is_recurrent(innermost(layer))
 
 
 def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, dict[str, Tensor]]:
-    """The network of a layer's pieces, and what it reads where the layer reads these tensors.
+    """The network of the pieces of a layer, and the values that it reads if the layer reads these tensors.
 
-    Its weights are the layer's own, so that changes of them are seen.
+    It shares the weights of the layer, so it follows their changes.
     """
     inner, args, kwargs = _call(layer, inputs)
     values = recurrent.given(inner, args, kwargs)
@@ -48,14 +48,14 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
 
 
 def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
-    """The gradients at `inputs`, by the rules of a view of the network of pieces, that the `values` were made of."""
+    """The gradients at `inputs`, from which `values` come, by the rules of a view of the network of pieces."""
     with torch.enable_grad():
         output = view.program.assemble(run(view, values, view.program.outputs))
     return vjp(output, inputs, gradient)
 
 
 def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Any]:
-    """The values at `wanted` in a network of pieces; a meter is told of all of them at once, as there are many."""
+    """The values at `wanted` in a network of pieces. A meter gets all values at once, because there are many."""
     keys = [step.key for step in network.program.steps if not step.hidden] if meters() else wanted
     with unmetered():
         found = network.program.run(values, list(dict.fromkeys((*keys, *wanted))))
@@ -65,7 +65,7 @@ def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) ->
 
 
 def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:
-    """The rule of a layer that is known piece by piece: each piece follows the rules that its network is given."""
+    """The rule of a layer with known pieces. Each piece follows the rules that `rules` makes for their network."""
 
     views: Memo[FlatModel, FlatModel] = Memo()
 
@@ -82,7 +82,7 @@ _NETWORKS: Memo[nn.Module, FlatModel] = Memo(most=KEPT)
 
 
 def _call(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, Sequence[Any], dict[str, Any]]:
-    """The innermost layer, and how it is called where the layer is called with `inputs`."""
+    """The innermost layer and its arguments, if the layer is called with `inputs`."""
     args: Sequence[Any] = inputs
     kwargs: dict[str, Any] = {}
     while isinstance(layer, Wrapper):

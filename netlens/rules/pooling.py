@@ -1,4 +1,4 @@
-"""Max pools: the change of each window's largest value, given to the places where it was and is."""
+"""Max pools: the change of the largest value of each window goes to the places where that value was and is."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DIMENSIONS = {kind: i % 3 + 1 for i, kind in enumerate(POOLS)}
 def max_pool(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """Each window's rise, given to where its largest value is, and its fall, given to where that was.
+    """The multipliers of a max pool: a rise goes to the place of the largest value, a fall to its former place.
 
-    Overlapping windows add up; padding is never a maximum.
+    Overlapping windows add up. Padding is never a maximum.
     """
     gradient = gradient if isinstance(gradient, Tensor) else gradient[0]
     if gradient is None:  # only the indices are read
@@ -54,7 +54,7 @@ def max_pool(
 
 
 def largest(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
-    """As `max_pool`, for `amax` and `amin` over whole dimensions."""
+    """The multipliers of `amax` and `amin` over whole dimensions, as those of `max_pool`."""
     inner = innermost(layer)
     assert isinstance(inner, Function)
     given = {**dict(zip(("input", "dim", "keepdim"), inner.args, strict=False)), **inner.kwargs}

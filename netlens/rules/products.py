@@ -1,4 +1,4 @@
-"""Layers of several activations: products, quotients, and choices between them."""
+"""Multipliers of layers that read several activations: products, quotients, and choices between activations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netlens.rules.way import mean_gradient
 
 
 def product(factors: int) -> Propagate:
-    """Products of activations: of two, each with the mean of the other before and after, half of the change to each."""
+    """The multipliers of products. That of one of two factors is the mean of the other before and after."""
     places = (factors + 1) // 2
 
     def propagate(
@@ -33,7 +33,7 @@ def product(factors: int) -> Propagate:
 def quotient(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """y = a / b changes by (2 da - (y + y') db) / (b + b'); where b changes its sign, the change is all of b."""
+    """y = a / b changes by (2 da - (y + y') db) / (b + b'). If b changes its sign, b gets the whole change."""
     inner = innermost(layer)
     if not isinstance(inner, Function) or inner.kwargs or len(inner.args) != 2:
         return along_path(layer, inputs, reference, gradient)
@@ -50,7 +50,7 @@ def quotient(
 def larger(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """max(a, b) = b + relu(a - b), and min(a, b) = a - relu(a - b), by the slope of the rectifier."""
+    """max(a, b) = b + relu(a - b) and min(a, b) = a - relu(a - b), with the slope of the rectifier."""
     if len(inputs) != 2:
         return along_path(layer, inputs, reference, gradient)
     (a, b), (ra, rb) = inputs, tensors(reference)
@@ -71,10 +71,11 @@ def chosen(
     gradient: Tensor,
     numbers: Collection[int] = (),
 ) -> Sequence[Tensor | None]:
-    """What a mask chooses: the true gradient where the mask is that of the reference, and slopes where it is not.
+    """The multipliers of a choice by a mask: true gradients where the mask is that of the reference, else slopes.
 
-    Of two activations that are chosen between, each takes a part of the rise by the square of its change. Where
-    neither has changed, no slope leads over the rise. numbers: the places of inputs that are masks made numbers.
+    Where the mask changes, each of the two activations takes a part of the rise in proportion to the square of its
+    change. If neither changes, no slope explains the rise. `numbers` are the places of inputs that are masks as
+    numbers.
     """
     others = tensors(reference)
     pairs = list(zip(inputs, others, strict=True))

@@ -1,7 +1,7 @@
-"""Recurrent layers written out: each step of the sequence in linear maps, sigmoids, tanhs, products and sums.
+"""Recurrent layers written out: each step of the sequence as linear maps, sigmoids, tanhs, products and sums.
 
-What a fused layer computes in one call becomes a small network of the layer's own weights, of which rules know every
-piece. A gate's complement, 1 - sigmoid(a), is written as sigmoid(-a): a gate, too.
+A fused layer becomes a small network on its own weights, and rules know every piece of this network. The complement of
+a gate, 1 - sigmoid(a), is written as sigmoid(-a), which is a gate, too.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 RECURRENT: tuple[type[nn.Module], ...] = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
 State = tuple[Tensor, ...]
-"""What one step hands to the next: hidden values (N, H), and for an LSTM those of its cells."""
+"""The state that one step passes to the next: hidden values (N, H), and for an LSTM the values of its cells."""
 
 
 def is_recurrent(layer: nn.Module) -> bool:
-    """Whether a layer is one of torch's recurrent ones, and computes as these do."""
+    """Whether a layer is a recurrent layer of torch, with the forward of that type."""
     kinds = (kind for kind in RECURRENT if isinstance(layer, kind))
     return any(type(layer).forward is kind.forward for kind in kinds) and not layer._forward_pre_hooks
 
 
 def given(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a call by name: the input, and the state before it, which is 0 where the call has none."""
+    """The tensors of a call by name: the input, and the state before it. A call without a state starts at 0."""
     found = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs).arguments
     x, before = found["input"], found.get("hx")
     if before is None:
@@ -37,7 +37,7 @@ def given(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[st
 
 
 def form(layer: Any, values: Mapping[str, Tensor]) -> tuple[int, bool] | None:
-    """How many steps a call makes, and whether of a batch; None of a cell, which makes one of whatever it reads."""
+    """The number of steps of a call, and whether it reads a batch. None for a cell, which makes one step."""
     x = values["input"]
     if isinstance(layer, nn.RNNCellBase):
         return None
@@ -45,12 +45,12 @@ def form(layer: Any, values: Mapping[str, Tensor]) -> tuple[int, bool] | None:
 
 
 def written(layer: nn.Module, form: tuple[int, bool] | None) -> nn.Module:
-    """A module on the layer's weights that computes the same from the tensors of a call of this form."""
+    """A module on the weights of the layer that computes the same from the tensors of a call of this form."""
     return _Cell(layer) if form is None else _Sequence(layer, *form)
 
 
 def weights_of(layer: nn.Module) -> list[Tensor]:
-    """All weights and biases of a recurrent layer, as it has them now."""
+    """All current weights and biases of a recurrent layer."""
     return [getattr(layer, name) for name in _names(layer)]
 
 
@@ -61,7 +61,7 @@ def _names(layer: Any) -> list[str]:
 
 
 def _nothing(layer: Any, x: Tensor) -> Any:
-    """The state before the first step, where a call has none."""
+    """The state before the first step of a call without a state: zeros."""
     if isinstance(layer, nn.RNNCellBase):
         hidden = x.new_zeros(*x.shape[:-1], layer.hidden_size)
         return (hidden, hidden) if isinstance(layer, nn.LSTMCell) else hidden
@@ -72,7 +72,7 @@ def _nothing(layer: Any, x: Tensor) -> Any:
 
 
 class _Step(nn.Module, ABC):
-    """Abstract: one step of one layer in one direction. `suffix` is how the names of its weights end."""
+    """Abstract: one step of one layer in one direction. The names of its weights end with `suffix`."""
 
     def __init__(self, layer: Any, suffix: str = "") -> None:
         super().__init__()
@@ -82,12 +82,12 @@ class _Step(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, read: Tensor, state: State) -> State:
-        """The next state, where `read` is what the input brings (N, gates * H)."""
+        """The next state. `read` (N, gates * H) is the part of the gates that comes from the input."""
 
     @staticmethod
     def parts(gates: Tensor, count: int) -> list[Tensor]:
         """The values (N, H) of each gate."""
-        split = torch.chunk(gates, count, -1)  # one layer, as it comes back in one piece
+        split = torch.chunk(gates, count, -1)  # one layer, so that the gradient comes back in one piece
         return [split[i] for i in range(count)]
 
 
@@ -126,7 +126,7 @@ def _step(layer: nn.Module, suffix: str = "") -> _Step:
 
 
 class _Cell(nn.Module):
-    """One step, as a cell does."""
+    """One step, for cells."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class _Cell(nn.Module):
 class _Sequence(nn.Module):
     """All steps of all layers in all directions, for sequences of one length.
 
-    batched: whether sequences come as (L, N, C), or (N, L, C) as the layer says, and not as one of shape (L, C).
+    `batched` says that sequences come as (L, N, C) or (N, L, C), as the layer says, and not as one sequence (L, C).
     """
 
     def __init__(self, layer: Any, length: int, batched: bool) -> None:
@@ -182,7 +182,7 @@ class _Sequence(nn.Module):
 
 
 def _linear(layer: Any, name: str) -> nn.Linear:
-    """A linear map on the storage of the weights that a layer calls `name`."""
+    """A linear map on the memory of the weights with this name in a layer."""
     weight, bias = getattr(layer, f"weight_{name}"), getattr(layer, f"bias_{name}", None)
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach(), requires_grad=False)

@@ -1,4 +1,4 @@
-"""Redirected rectifiers: where a whole sample is dead, gradients still pass that would bring it back to life."""
+"""Redirected rectifiers: if a whole sample is dead, the gradients that would revive it still pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlens.flat.traits import Trait
 
 
 def live_range(layer: nn.Module) -> tuple[float, float]:
-    """The inputs between which a rectifier has a derivative; outside, it is constant."""
+    """The range of inputs in which a rectifier has a derivative. Outside this range it is constant."""
     layer = innermost(layer)
     if isinstance(layer, nn.Hardtanh):  # and ReLU6, which is one
         return layer.min_val, layer.max_val
@@ -33,7 +33,7 @@ def _redirected(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, grad
         return (true,)
     low, high = live_range(layer)
     x = inputs[0]
-    # a gradient that would push the unit further out of its live range does no good, and Adam would remember it
+    # a gradient that pushes the unit further out of its live range is useless, and Adam would remember it
     inwards = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     return (torch.where(inwards & dead, gradient, true),)
 
@@ -46,7 +46,7 @@ def _straight(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradie
 
 
 def _dead(gradient: Tensor) -> Tensor:
-    """Of which samples nothing got through, in a shape that broadcasts."""
+    """Whether the gradient of each sample is 0 everywhere, in a shape that broadcasts."""
     if gradient.ndim == 1:
         return gradient == 0
     dims = tuple(range(1, gradient.ndim))
@@ -55,22 +55,24 @@ def _dead(gradient: Tensor) -> Tensor:
 
 
 MORTAL: tuple[type[nn.Module], ...] = types_with(Trait.MORTAL)
-"""Rectifiers that are constant beyond an end, so that no gradient gets through."""
+"""Rectifiers that are constant beyond an end, so that no gradient passes there."""
 
 STRAIGHT = Rule(_straight, name="straight through")
-"""Where nothing of a sample's gradient gets through a rectifier, all of it passes.
+"""If a rectifier blocks the whole gradient of a sample, all of it passes.
 
-For the rectifiers that an objective reads: their units then go on to grow safely beyond an upper end, or below the
-lower one if that is what is asked for, where the true derivative would end with the first picture that just reaches it.
+This is for the rectifiers that an objective reads. Their units then grow safely beyond an upper end, or fall below a
+lower end if the objective wants that. With the true derivative, they would stop at the first picture that reaches it.
 """
 
 REDIRECTED = Rules(
     {MORTAL: Rule(_redirected, name="redirected")},
     name="redirected rectifiers",
 )
-"""Where nothing of a sample's gradient gets through a rectifier, what points into its live range passes: up below zero
-and, for ReLU6 and its kin, down above the upper end. All other samples keep the true derivative.
+"""If a rectifier blocks the whole gradient of a sample, the part that points into its live range passes: upwards below
+zero and, for ReLU6 and its relatives, downwards above the upper end. All other samples keep the true derivative.
 
-For the gradient of something to be maximized. What starts dead would otherwise stay so, and its picture gray.
+This is for the gradient of an objective that is maximized. A unit that starts dead would otherwise stay dead, and its
+picture gray.
+
 Olah et al. 2017, https://distill.pub/2017/feature-visualization
 """

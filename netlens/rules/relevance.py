@@ -1,6 +1,6 @@
-"""Rules of layer-wise relevance propagation for single layers: how relevance at an output is shared among the inputs.
+"""Rules of layer-wise relevance propagation: how one layer shares the relevance of its output among its inputs.
 
-Each function makes a `Rule` in which relevance takes the place of the gradient. A rule of your own is one function:
+Each function makes a `Rule` in which relevance takes the place of the gradient. A custom rule is one function:
 
 >>> def twice(layer, inputs, output, relevance):
 ...     return [2 * relevance for _ in inputs]
@@ -25,38 +25,38 @@ from netlens.flat.rules import Rule, vjp
 from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
 
 STABILIZER = 1e-6
-"""What is added to the magnitude of a total before relevance is divided by it."""
+"""The number that is added to the magnitude of a total before relevance is divided by it."""
 
 
 def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> Tensor:
-    """Relevance per unit of the total, whose magnitude is raised by epsilon; with 0, a total of 0 has none to give.
+    """Relevance per unit of the total, whose magnitude grows by epsilon. With an epsilon of 0, a total of 0 gives 0.
 
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
     if total.is_complex():
-        return by_parts(lambda own, whole: quotient(own, whole, epsilon), relevance, total)
+        return by_parts(lambda share, whole: quotient(share, whole, epsilon), relevance, total)
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
     total = total.detach()
     raised = torch.copysign(total.new_tensor(epsilon), total).add_(total)
-    return torch.div(relevance, raised, out=raised)  # written over, for new memory takes longer than arithmetic
+    return torch.div(relevance, raised, out=raised)  # in place, because new memory takes longer than the arithmetic
 
 
 def by_parts(function: Callable[[Tensor, Tensor], Tensor], one: Tensor, other: Tensor) -> Tensor:
-    """A function of real tensors for complex ones: the relevance of a complex number is that of its two parts."""
+    """A function of real tensors, applied to complex ones. Each of both parts of a complex number has its relevance."""
     return torch.view_as_complex(function(*(torch.view_as_real(value.resolve_conj()) for value in (one, other))))
 
 
 def contribution(value: Tensor, gradient: Tensor, finite: bool = False) -> Tensor:
-    """A value times its gradient; 0 of what is 0, even where the gradient is infinite, as that of a root."""
+    """A value times its gradient. A value of 0 gives 0, even if the gradient is infinite, as that of a root."""
     if value.is_complex():
         return by_parts(contribution, value, gradient)
     return value * gradient if finite else torch.where(value == 0, 0, value * gradient)
 
 
 def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
-    """Relevance per unit of a total that epsilon has raised already, and that nobody else reads the values of."""
+    """Relevance per unit of a total that includes epsilon already. The result overwrites the values of the total."""
     if epsilon == 0:
         return quotient(relevance, raised, 0)
     raised = raised.detach()
@@ -64,7 +64,7 @@ def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
 
 
 def passing(to: int = 0) -> Rule:
-    """Relevance goes on as it is to one input, whatever the layer computes: activations, divisions by a norm."""
+    """All relevance passes unchanged to one input, whatever the layer computes: for activations and norms."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
@@ -75,12 +75,15 @@ def passing(to: int = 0) -> Rule:
 
 
 def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -> Rule:
-    """LRP-ε: each input's share of the output is its part in it, `a_i * w_i / (Σ a * w + b)`; a bias keeps its own.
+    """LRP-ε: the share of an input is its contribution to the output, `a_i * w_i / (Σ a * w + b)`.
 
-    It fits every layer that is linear in its inputs (sums, means and affine norms too); for others it is the gradient
-    times the input, summed over their outputs. With epsilon=0 it is LRP-0. active: which inputs take a share. Where the
-    output is a product of several of them, each takes an equal part of the relevance; this is the product rule of
-    AttnLRP, https://arxiv.org/abs/2402.05602. None: all, in a sum.
+    A bias keeps its share. The rule fits every layer that is linear in its inputs (sums, means and affine norms too).
+    For other layers it is gradient times input. With epsilon=0 it is LRP-0.
+
+    Args:
+        epsilon: What is added to the magnitude of the output, at least 0.
+        active: Which inputs take a share. If the output is a product of several of them, each takes an equal part (the
+            product rule of AttnLRP, https://arxiv.org/abs/2402.05602). None: all inputs, as terms of a sum.
     """
 
     def backward(
@@ -88,8 +91,8 @@ def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -
     ) -> Sequence[Tensor | None]:
         factors = 1 if active is None else sum(active)
 
-        def unit(part: Tensor, own: Tensor | None) -> Tensor | None:
-            return None if own is None else quotient(own, factors * part, epsilon)
+        def unit(part: Tensor, of_part: Tensor | None) -> Tensor | None:
+            return None if of_part is None else quotient(of_part, factors * part, epsilon)
 
         gradients = vjp(output, inputs, pytree.tree_map(unit, output, relevance))
         takes = [True] * len(inputs) if active is None else active
@@ -103,9 +106,9 @@ def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -
 
 
 def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
-    """z⁺: only positive contributions count, of negative inputs by negative weights too; α-β with 1 and 0.
+    """z⁺: only positive contributions count, also those of negative inputs with negative weights (α-β with 1 and 0).
 
-    bias: whether a positive bias keeps its share; without, this is excitation backprop.
+    `bias` says whether a positive bias keeps its share. Without it, the rule is that of excitation backprop.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
@@ -117,7 +120,7 @@ def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
 
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZER) -> Rule:
-    """α-β: positive contributions share `alpha` times the relevance, negative ones take back `beta` times of it."""
+    """α-β: positive contributions share `alpha` times the relevance, and negative ones share -`beta` times it."""
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
         raise NetLensError(f"alpha - beta must be 1 and neither below 0, not alpha={alpha}, beta={beta}.")
 
@@ -134,12 +137,12 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZE
 
 
 def gamma(gamma: float = 0.25, epsilon: float = STABILIZER) -> Rule:
-    """LRP-γ: contributions of the output's sign count `1 + gamma` times, for inputs of either sign."""
+    """LRP-γ: contributions with the sign of the output count `1 + gamma` times, for inputs of either sign."""
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         own = parts(inputs[0])
         positive = of_sign(layer, own, 1)
-        # what does not count as positive is negative, so the output and its positive part say all
+        # the negative part is the output less its positive part, so it needs no pass of its own
         up, down = output + gamma * positive, output + gamma * (output - positive)
         up = torch.where(output > 0, quotient(relevance, up, epsilon), 0)
         down = torch.where(output < 0, quotient(relevance, down, epsilon), 0)
@@ -167,12 +170,12 @@ def z_box(low: Tensor | float, high: Tensor | float, epsilon: float = STABILIZER
 
 
 def flat(epsilon: float = STABILIZER) -> Rule:
-    """Flat: the same share for every input that reaches an output, whatever its value and weight."""
+    """Flat: every input that reaches an output gets the same share, whatever its value and weight."""
     return _of_weights(torch.ones_like, False, epsilon, f"flat({epsilon:g})")
 
 
 def w_square(epsilon: float = STABILIZER) -> Rule:
-    """w²: a share by the square of the weight, whatever the value of the input; a bias keeps its own."""
+    """w²: an input gets a share by the square of its weight, whatever its value. A bias keeps its share."""
     return _of_weights(torch.square, True, epsilon, f"w_square({epsilon:g})")
 
 

@@ -1,4 +1,4 @@
-"""What a layer is to relevance: it passes it on, rearranges it, multiplies activations, or mixes them."""
+"""The role of a layer for relevance: it passes relevance on, rearranges it, multiplies activations, or mixes them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from netlens.rules.relevance_weights import has_weights
 
 
 def role_of(layer: nn.Module) -> Relevance:
-    """What a layer is to relevance, by its type or, for calls, the name of its function.
+    """The role of a layer for relevance, by its type or, for calls, by the name of its function.
 
-    Pieces that adapters write (windows, masks) only arrange; a module that nothing is known of mixes.
+    Pieces that adapters write (windows, masks) only arrange. An unknown module mixes.
     """
     inner: Any = innermost(layer)
-    if has_weights(layer):  # one that is called with more than its input has no place to put other weights
+    if has_weights(layer):  # a layer that is called with more than its input cannot run with other weights
         return Relevance.WEIGHTS
     if has_pieces(inner):
         return Relevance.COMPOSED
-    if getattr(inner, "running_mean", None) is not None:  # whatever its type, it knows its mean and deviation
+    if getattr(inner, "running_mean", None) is not None:  # a layer of any type with its own mean and deviation
         return Relevance.MIXES
     if isinstance(inner, Function) and inner.function is getattr and inner.args[1] == "data":
         return Relevance.COPIES

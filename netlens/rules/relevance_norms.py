@@ -19,10 +19,12 @@ CENTERED_NAMES = ("layer_norm", "group_norm", "instance_norm")
 
 
 def centered_norm(epsilon: float = STABILIZER) -> Rule:
-    """A norm's relevance is shared by contribution to what is linear in it, with the deviation taken for a constant.
+    """The inputs of a norm share its relevance by contribution, with the deviation as a constant.
 
-    Passing it on instead, the identity rule of AttnLRP, gives relevance to values near 0 that the mean alone moves away
-    from 0; in the sum before them, it then grows without bound. Ali et al. 2022, https://arxiv.org/abs/2202.07304
+    The identity rule of AttnLRP passes the relevance on instead. It gives relevance to values near 0 that only the mean
+    moves away from 0. In the sum before the norm, this relevance grows without bound.
+
+    Ali et al. 2022, https://arxiv.org/abs/2202.07304
     """
 
     def backward(
@@ -44,13 +46,13 @@ def centered_norm(epsilon: float = STABILIZER) -> Rule:
 
 
 def _given(layer: nn.Module, inputs: Sequence[Tensor]) -> Mapping[str, Any]:
-    """The norm's options and parameters by name."""
+    """The options and parameters of the norm, by name."""
     inner: Any = innermost(layer)
     return arguments(layer, inputs, inputs) if isinstance(inner, Function) else vars(inner) | inner._parameters
 
 
 def _rows(layer: nn.Module, given: Mapping[str, Any], x: Tensor) -> Tensor:
-    """The values (..., D) of which every D have one mean and deviation."""
+    """The values as rows (..., D), where the D values of a row share one mean and deviation."""
     if "dims" in given:
         return to_rows(x, given["dims"])
     if "normalized_shape" in given:

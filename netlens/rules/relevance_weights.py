@@ -1,4 +1,4 @@
-"""Layers that are linear in their input, run with other weights: what the weight-changing rules of relevance share."""
+"""Linear layers run with other weights, for the rules of relevance that change weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 def has_weights(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution, plain or transposed, or linear, and computes as these do."""
+    """Whether a layer is linear or a (transposed) convolution of torch, with the forward of that type."""
     return type(layer).forward in _FORWARDS
 
 
 def weights_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """The weight and bias of a convolution or linear layer; an error for any other."""
+    """The weight and bias of a convolution or linear layer. Any other layer raises `NetLensError`."""
     if not has_weights(layer):
         raise NetLensError(
             f"a rule that changes weights needs a convolution or linear layer, not {type(layer).__name__}; "
@@ -32,7 +32,7 @@ def weights_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 
 def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What the layer would compute with another weight and bias."""
+    """The output of the layer with another weight and bias."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, bias)
     if isinstance(layer, _TRANSPOSED):
@@ -42,8 +42,8 @@ def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = N
 
 
 def parts(x: Tensor) -> list[Tensor]:
-    """The positive and the negative part of an input, from which gradients are taken; the first alone if it is all."""
-    if bool(x.amin() >= 0):  # as after a rectifier: one pass is spared, and nothing changes
+    """The positive and the negative part of an input, which require gradients; the first alone if it is everything."""
+    if bool(x.amin() >= 0):  # after a rectifier, for example: this saves one pass and gives the same
         return [x.detach().requires_grad_()]
     return [x.detach().clamp(min=0).requires_grad_(), x.detach().clamp(max=0).requires_grad_()]
 
@@ -51,7 +51,7 @@ def parts(x: Tensor) -> list[Tensor]:
 def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = True, epsilon: float = 0.0) -> Tensor:
     """The sum of the positive (sign 1) or negative (-1) contributions of the `parts` of an input and of the bias.
 
-    Its magnitude is raised by epsilon, which costs no pass over the sums where a bias can bring it.
+    Its magnitude grows by epsilon. The bias brings this epsilon, so it costs no pass over the sums.
     """
     weight, shift = weights_of(layer)
     offset = _half(shift, sign) if bias and shift is not None else None
@@ -64,9 +64,9 @@ def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = Tru
 
 
 def redistributed(own: Sequence[Tensor], total: Tensor, per_unit: Tensor) -> Tensor:
-    """Relevance per unit of the total, brought back to the inputs that the total was computed from, and summed."""
+    """The relevance of the inputs from which a total was computed, from the relevance per unit of the total."""
     gradients = torch.autograd.grad(total, list(own), per_unit, retain_graph=True)
-    # the gradients of a convolution or linear layer are nobody else's, so they may be written over
+    # nothing else reads the gradients of a convolution or linear layer, so they are overwritten
     shares = [gradient.mul_(value.detach()) for value, gradient in zip(own, gradients, strict=True)]
     for share in shares[1:]:
         shares[0] += share

@@ -1,9 +1,9 @@
-"""DeepLIFT's rescale rule for every layer: multipliers, which times the change from a baseline are the change behind.
+"""The rescale rule of DeepLIFT for every layer: multipliers that turn the change of inputs into that of the output.
 
-One run on the baseline records what the layers that are not linear read there. Their rules then turn the gradient of
-any run into multipliers: for a layer with inputs x and outputs y, the sum of multiplier times change over its inputs is
-that over its outputs, whatever the size of the change. So the multipliers of a whole network are exact, too. What a
-layer that is not differentiable keeps of its change is said by `missed`.
+One run on the baseline records what the layers that are not linear read. Their rules then turn the gradient of any run
+into multipliers. For each layer, the sum of multiplier * change over its inputs equals the sum over its outputs,
+whatever the size of the change. So the multipliers of a whole network are exact, too. `missed` gets the change that a
+layer without a derivative loses.
 
 Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
 """
@@ -38,18 +38,18 @@ from netlens.rules.selections import SELECTIONS, selection
 from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 Missed = Callable[[str, Tensor | None], None]
-"""Told of a layer whose multipliers miss something of its change: its key, and what they miss, if that is known."""
+"""A function that gets the key of a layer whose multipliers miss a part of its change, and that part if it is known."""
 
 
 def copied(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Sequence[Tensor]:
-    """A copy that hides from gradients, such as `x.detach()`, changes as its input does."""
+    """The multipliers of a copy without a gradient, such as `x.detach()`, which changes as its input does."""
     return (gradient.to(inputs[0].dtype),)
 
 
 def extreme(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """`max` and `min`, of two tensors or within one."""
+    """The multipliers of `max` and `min`, of two tensors or within one."""
     return (larger if len(inputs) == 2 else selection)(layer, inputs, reference, gradient)
 
 
@@ -73,11 +73,11 @@ _NAMES: dict[str, Propagate] = {
 _BY_INDEX = frozenset(
     ["getitem", "gather", "index_select", "take_along_dim", "take", "select", "narrow", "repeat_interleave"]
 )
-"""Functions that take a part of a tensor; of an index that depends on the input, no gradient tells."""
+"""Functions that select a part of a tensor. No gradient shows the effect of an index that depends on the input."""
 
 
 def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,)) -> Rules:
-    """The rules for explaining a batch against `baseline`, of the same shape; runs no further than `until`."""
+    """The rules that explain a batch against `baseline`, of the same shape. The run on it ends at `until`."""
     plan = Rescale.of(flat, flat.keys_of(until))
     with torch.no_grad():
         return plan.rules(flat.run({flat.inputs[0]: baseline}, plan.reads))
@@ -85,10 +85,11 @@ def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,))
 
 @dataclass(frozen=True)
 class Planned:
-    """A layer's step, and how it propagates; None: by its true gradient.
+    """The step of a layer, and how it propagates.
 
-    whole: the keys that it reads which may hold integers or booleans that depend on the input. masks: whether it knows
-    masks. anchor: where it reads no others that do, the key of what these were made of.
+    `propagate` is None for the true gradient. `whole` are the keys that it reads whose values may be integers or
+    booleans that depend on the input. `masks` says whether its rule handles masks. If all values that it reads from the
+    input may be integers or booleans, `anchor` is the key of the real values from which they were computed.
     """
 
     step: Step
@@ -102,11 +103,11 @@ class Planned:
         return self.step.reads if self.anchor is None else (*self.step.reads, self.anchor)
 
     def on(self, reference: Mapping[str, Any]) -> Propagate | None:
-        """How it propagates, given what was recorded on the baseline."""
+        """How the layer propagates, for these values on the baseline."""
         return self.propagate if self.masks or all(self._real(reference)) else along_path
 
     def is_blind(self, reference: Mapping[str, Any]) -> bool:
-        """Whether no real number that depends on the input leads to it."""
+        """Whether the layer reads no real numbers that depend on the input."""
         return self.anchor is not None and not any(self._real(reference))
 
     def _real(self, reference: Mapping[str, Any]) -> list[bool]:
@@ -115,13 +116,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Which layers need a rule, which one, and what has to be recorded on the baseline for it."""
+    """The layers that need a rule, their rules, and the values on the baseline that these rules need."""
 
     steps: Mapping[str, Planned]
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """For the way from `wrt`, by default all inputs, to the exact keys `until`; made once for a flat model."""
+        """The plan for the layers between `wrt` (by default all inputs) and the exact keys `until`, made once."""
         return _PLANS.of(flat, (tuple(until), wrt), lambda: cls._of(flat, until, wrt))
 
     @classmethod
@@ -147,7 +148,7 @@ class Rescale:
         return list(dict.fromkeys(key for planned in self.steps.values() for key in planned.reads))
 
     def view(self, flat: FlatModel, reference: Mapping[str, Any], missed: Missed | None = None) -> FlatModel:
-        """`flat` with these rules; a network that is linear needs none."""
+        """`flat` with these rules. A linear network needs none."""
         rules = self.rules(reference, missed)
         if not rules.rules:
             return flat
@@ -162,21 +163,21 @@ class Rescale:
         return flat.with_rules(rules)
 
     def rules(self, reference: Mapping[str, Any], missed: Missed | None = None) -> Rules:
-        """The rules, given the values at `reads` on the baseline; `missed` is told on the way back."""
-        found: dict[Any, Rule] = {}
+        """The rules for these values of `reads` on the baseline. The backward run calls `missed`."""
+        rules: dict[Any, Rule] = {}
         for key, planned in self.steps.items():
             propagate = planned.on(reference)
             reads = planned.reads if planned.is_blind(reference) else planned.step.reads
             if propagate is not None:
-                found[key] = _rule(key, propagate, [reference[name] for name in reads], missed)
-        return Rules(found, name="rescale")
+                rules[key] = _rule(key, propagate, [reference[name] for name in reads], missed)
+        return Rules(rules, name="rescale")
 
 
 _PLANS: Memo[FlatModel, Rescale] = Memo()
 
 
 class _Anchored(Wrapper):
-    """A layer of masks and indices alone, which reads what they were made of, too, so that a gradient reaches it."""
+    """A layer of masks and indices only. It also reads the values behind them, so that a gradient reaches it."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -191,15 +192,15 @@ class _Anchored(Wrapper):
 
 
 def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Propagate | None:
-    """How a layer propagates of which the `active` inputs change; None where its true gradient is right.
+    """How a layer propagates if its `active` inputs change. None if its true gradient is right.
 
-    jumping: those of them that have no derivative, such as a mask.
+    `jumping` are those active inputs that have no derivative, such as a mask.
     """
     layer = innermost(step.layer)
     name = name_of(layer)
     taken = uses(step, active)
     if isinstance(layer, Function) and name == "setitem" and _changes(layer.args[1], step, active):
-        return chosen  # the places are a mask of what changes
+        return chosen  # a mask gives the places, and it depends on the input
     if isinstance(layer, Function) and name in _BY_INDEX and _changes(layer.args[1:], step, active):
         return along_path
     if name == "detach" or (name == "getattr" and isinstance(layer, Function) and layer.args[1] == "data"):
@@ -227,7 +228,7 @@ def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
 def by_pieces(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a layer that is known piece by piece: those of the network of its pieces."""
+    """The multipliers of a layer whose pieces are known: those of the network of its pieces."""
     network, values = pieces_of(layer, inputs)
     _, before = pieces_of(layer, tensors(reference))
     plan = Rescale.of(network, (OUTPUT,))
@@ -240,15 +241,15 @@ def _rule(key: str, propagate: Propagate, reference: Sequence[Any], missed: Miss
     shapes = [value.shape for value in tensors(reference)]
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
-        if [value.shape for value in inputs] != shapes:  # as of what a mask selects
+        if [value.shape for value in inputs] != shapes:  # for example, because a mask selects other entries
             with torch.enable_grad():
-                found: Sequence[Tensor | None] = vjp(layer(*inputs), inputs, gradient)
-            found = Estimated(found, None)
+                multipliers: Sequence[Tensor | None] = vjp(layer(*inputs), inputs, gradient)
+            multipliers = Estimated(multipliers, None)
         else:
-            found = propagate(layer, inputs, reference, gradient)
-        if isinstance(found, Estimated) and missed is not None:
-            missed(key, found.gap)
-        return found
+            multipliers = propagate(layer, inputs, reference, gradient)
+        if isinstance(multipliers, Estimated) and missed is not None:
+            missed(key, multipliers.gap)
+        return multipliers
 
-    # the reference has the rows of the batch that it was made for
+    # the reference holds the rows of one batch, so the rule does not fit a part of it
     return Rule(backward, graph=False, splits=False, several=True)

@@ -1,7 +1,7 @@
-"""Elementwise layers by finite differences: the slope between the reference and the input, in place of the derivative.
+"""Elementwise layers by finite differences: the slope between the reference and the input replaces the derivative.
 
-Where the two are so near that their difference holds too few digits, it is the derivative half-way between them. How
-near that is follows from the function: the slope's rounding error then is no larger than the derivative's own error.
+If both are so near that their difference has too few digits, the derivative half-way between them is used. The function
+decides what is near: the rounding error of the slope is then no larger than the error of that derivative.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Near = Callable[[Tensor, Tensor], Tensor]
 
 
 def _never(x: Tensor, r: Tensor) -> Tensor:
-    """For what copies its input or is constant: differences are exact, however small."""
+    """For functions that copy their input or are constant: even small differences are exact."""
     return torch.zeros_like(x)
 
 
 def _by_own_size(x: Tensor, r: Tensor) -> Tensor:
-    """For functions that are smooth but at 0, such as powers; values on either side of 0 are never near."""
+    """For functions that are smooth except at 0, such as powers. Values on both sides of 0 are never near."""
     return torch.finfo(x.dtype).eps ** (1 / 3) * (x.abs() + r.abs()) / 2
 
 
@@ -36,7 +36,7 @@ def _by_one(x: Tensor, r: Tensor) -> Tensor:
 
 
 def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
-    """As `_by_one`, with kinks, across which the derivative half-way means little."""
+    """For functions with kinks, where the derivative half-way across a kink means little."""
     return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
 
 
@@ -51,7 +51,7 @@ _NEAR: dict[Curve, Near] = {
 def secant(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The gradient times (f(x) - f(r)) / (x - r), for each element; other tensors, such as weights, are constant."""
+    """The gradient times (f(x) - f(r)) / (x - r) for each element. Other tensors, such as weights, are constant."""
     others = tensors(reference)
     turn = _changing(inputs, others)
     if turn is None or inputs[turn].shape != gradient.shape:  # another tensor changes, or is broadcast against this one
@@ -72,7 +72,7 @@ def secant(
         middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
         slope = torch.where(near, _derivative(value, middle), slope)
         if not slope.sum().isfinite():
-            # what does not change has no slope where there is none, as a root at 0
+            # an element that does not change may lack a slope, as a root at 0 does
             slope = torch.where((x == r) & ~slope.isfinite(), 0, slope)
     found: list[Tensor | None] = [None] * len(inputs)
     found[turn] = (gradient * slope).to(inputs[turn].dtype)
@@ -80,7 +80,7 @@ def secant(
 
 
 def _changing(inputs: Sequence[Tensor], others: Sequence[Tensor]) -> int | None:
-    """Which tensor changes, if it is one alone."""
+    """The index of the tensor that changes. None if several change."""
     wanted = [i for i, value in enumerate(inputs) if value.requires_grad]
     same = (torch.equal(x, r) for i, (x, r) in enumerate(zip(inputs, others, strict=True)) if i not in wanted)
     return wanted[0] if len(wanted) == 1 and all(same) else None
@@ -89,7 +89,7 @@ def _changing(inputs: Sequence[Tensor], others: Sequence[Tensor]) -> int | None:
 def _of_complex(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The absolute value |z| changes by the real part of (z + z')* dz / (|z| + |z'|); other functions go the path."""
+    """|z| changes by the real part of (z + z')* dz / (|z| + |z'|). Other functions use `along_path`."""
     if name_of(innermost(layer)) != "abs":
         return along_path(layer, inputs, reference, gradient)
     z, before = inputs[0], tensors(reference)[0]
@@ -105,7 +105,7 @@ def _derivative(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 
 def log_mean(a: Tensor, b: Tensor) -> Tensor:
-    """The slope of the exponential, (e^a - e^b) / (a - b), to the last digit; also the logarithmic mean of both."""
+    """The slope of the exponential, (e^a - e^b) / (a - b), to the last digit: the logarithmic mean of e^a and e^b."""
     gap = (a - b).abs()
     rise = -torch.expm1(-gap) / gap
     return torch.maximum(a, b).exp() * torch.where(a == b, 1, rise)  # both -inf under a mask: e^-inf is 0

@@ -1,4 +1,4 @@
-"""Selections: layers whose outputs are some of their inputs, chosen by rank, from the largest value to a whole sort."""
+"""Selections: layers whose outputs are some of their inputs, chosen by rank, from a maximum to a complete sort."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from netlens.rules.calls import call, tensors
 from netlens.rules.path import along_path
 
 _DIM = {"sort": 1, "msort": 1, "topk": 2, "kthvalue": 2, "median": 1, "max": 1, "min": 1}
-"""Which argument is the dimension that they look along."""
+"""The place of the argument that is the dimension."""
 SELECTIONS = tuple(_DIM)
 _PAIRS = 2**24
-"""How many pairs of an output and an input that may have changed places are looked at together."""
+"""The number of pairs of an output and an input that are compared together."""
 
 
 def selection(
@@ -43,7 +43,7 @@ def selection(
 
 
 def _dim(layer: nn.Module) -> int | None:
-    """The dimension that a selection looks along; None for all values at once."""
+    """The dimension along which a selection works. None for all values together."""
     inner = innermost(layer)
     assert isinstance(inner, Function)
     name = name_of(inner)
@@ -65,12 +65,12 @@ def _of_all(layer: nn.Module, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_rank(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, there: Tensor, gradient: Tensor) -> Tensor:
-    """The multipliers at x (..., places), given values of one rank each (..., k), and where they are in x and in r.
+    """The multipliers at x (..., places), from values of one rank each (..., k) and their places in x and in r.
 
-    A value that rises has its place `here`, if that has risen at least as much from no more than the value before;
-    else `there`, if that has; else, in equal parts, all places that have. There is one, for of all places so many have
-    a value of at most `before` in r, and so many of at least `out` in x, that both cannot hold for none. What falls
-    has fallen likewise, first `there`. So no multiplier exceeds the gradient.
+    A place crosses if its value goes from at most `before` in r to at least `out` in x. A rise goes to the place `here`
+    if that crosses; else to `there` if that crosses; else in equal parts to all places that cross. By counting ranks,
+    at least one place crosses. A fall goes the other way round, first to `there`. So no multiplier exceeds the
+    gradient.
     """
     found = torch.zeros_like(x, dtype=gradient.dtype)
     rise = torch.where(out == before, 0, out - before)  # of infinities
@@ -80,7 +80,7 @@ def by_rank(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, the
         crosses = left & mine & _crosses(new, old, out, before, up)
         found.scatter_add_(-1, place, gradient * torch.where(crosses, rise / (new - old), 0))
         left = left & ~crosses
-    # where neither the value nor its place has changed, there is only the derivative
+    # if neither the value nor its place changes, the derivative is the multiplier
     still = (out == before) & (x.gather(-1, here) == r.gather(-1, here))
     found.scatter_add_(-1, here, gradient * still)
     if left.any():
@@ -92,7 +92,7 @@ def by_rank(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, the
 
 
 def _crosses(new: Tensor, old: Tensor, out: Tensor, before: Tensor, up: Tensor) -> Tensor:
-    """Whether a value goes from the one side of both selected values to the other, as they do."""
+    """Whether a value passes both selected values in the direction of their change."""
     return torch.where(up, (old <= before) & (new >= out), (old >= before) & (new <= out))
 
 

@@ -1,7 +1,7 @@
-"""Softmax, its logarithm, and the logarithm of a sum of exponentials, by the slopes of what they are made of.
+"""Softmax, its logarithm, and the logarithm of a sum of exponentials, by the slopes of their parts.
 
-The softmax is e^(x - lse) with lse the logarithm of the sum of all e^x. Unlike a quotient of e^x and their sum, nothing
-in this leaves [0, 1], however far the scores lie apart from those of the reference.
+The softmax is e^(x - lse), where lse is the logarithm of the sum of all e^x. A quotient of e^x and their sum could
+overflow; here all values stay in [0, 1], however far the scores are from those of the reference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _along(layer: Function) -> tuple[Any, bool]:
 
 
 def softmax(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
-    """The multipliers of `nn.Softmax` and `nn.LogSoftmax`; scores under a mask, -inf in both runs, get 0."""
+    """The multipliers of `nn.Softmax` and `nn.LogSoftmax`. Scores under a mask, -inf in both runs, get 0."""
     inner: Any = innermost(layer)
     dim = -3 if isinstance(inner, nn.Softmax2d) else inner.dim
     x, r = (wide(layer, value) for value in (inputs[0], *tensors(reference)))

@@ -195,13 +195,13 @@ def test_gradients_of_a_batch_run_in_chunks_that_fit(monkeypatch):
     x = torch.randn(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     targets = [0, 3, 1, 4, 2]
     apart = [engine.gradients_of(flat, x[[i]], logit(target), ["input", "2"]) for i, target in enumerate(targets)]
-    lengths, plain = [], engine.record_of
+    lengths, plain = [], engine.objective_record
 
     def noting(flat, some, *rest, **more):
         lengths.append(len(some))
         return plain(flat, some, *rest, **more)
 
-    monkeypatch.setattr(engine, "record_of", noting)
+    monkeypatch.setattr(engine, "objective_record", noting)
     monkeypatch.setattr(engine, "fitting", lambda meter: 2)
     for _ in range(2):
         together = engine.gradients_of(flat, x, logit(targets), ["input", "2"])

@@ -24,7 +24,7 @@ from netlens.attribution import (
     SmoothGradient,
     full_gradients,
 )
-from netlens.attribution.batch import record_batch, with_rows
+from netlens.attribution.batch import batch_activations, with_rows
 from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -262,7 +262,7 @@ def test_a_batch_in_chunks_is_recorded_as_the_whole(network, n):
         for key in (*flat.layers, "output"):
             with torch.no_grad():
                 wanted = flat.run({"input": batch}, [key])[key]
-            found = record_batch(flat, batch, [key])[key]
+            found = batch_activations(flat, batch, [key])[key]
             assert_close(found, wanted, rtol=1e-9, atol=1e-10)
 
 
@@ -339,7 +339,7 @@ def test_samples_that_change_each_other_do_not_run_as_variants() -> None:
     )
     flat = FlatModel.from_nn_Module(nn.Sequential(*layers).double())
     x = torch.randn(7, 3, 8, 8, dtype=torch.float64) * torch.arange(1, 8)[:, None, None, None]
-    known = record_batch(flat, x, ["2"])["2"]
+    known = batch_activations(flat, x, ["2"])["2"]
     with torch.no_grad():
         assert_close(known, flat.run({flat.inputs[0]: x}, ["2"])["2"])
     assert with_rows(flat, x, ["0", "1", "2"]) == {"0"}

@@ -191,5 +191,5 @@ def test_what_fails_for_other_reasons_says_so():
     of_all = output(lambda scores: scores[:, 0] * scores.mean())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
-        with pytest.raises(NotApplicable, match="is of a whole batch, but turned takes only one sample"):
+        with pytest.raises(NotApplicable, match="needs a whole batch, but turned takes only one sample"):
             Saliency()(one, X, of_all)

@@ -1,8 +1,8 @@
-"""Attention over channels: softmaxes whose rows and columns are channels, so that they say nothing of places.
+"""Attention over channels: softmaxes whose rows and columns are channels, so they say nothing about places.
 
-Channel attention (XCiT's cross-covariance attention; in part EdgeNeXt and DaViT) is written as any other attention is.
-What differs is along which dimension of the values it sums. So the channels of one image's activations are numbered,
-and the numbers follow the values through reshapes and permutations.
+The code of channel attention (XCiT's cross-covariance attention; parts of EdgeNeXt and DaViT) looks like that of any
+attention. Only the dimension of the values along which it sums differs. To find it, the channels of the activations of
+one image are numbered, and the numbers follow the values through reshapes and permutations.
 
 El-Nouby et al. 2021, https://arxiv.org/abs/2106.09681
 """
@@ -25,65 +25,66 @@ from netlens.flat.traits import Trait
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-# of each network, the softmaxes that were found to weigh channels
-_FOUND: Memo[FlatModel, set[str]] = Memo()
+# the softmaxes of a network that weigh channels
+_WEIGHING: Memo[FlatModel, set[str]] = Memo()
 
 
 def weighing_channels(
     flat: FlatModel, x: Tensor | None, softmaxes: Sequence[str], passes: Callable[[nn.Module], bool]
 ) -> set[str]:
-    """Those of the softmaxes that weigh channels, told by a run of the first image of x (n, ...), once.
+    """The softmaxes that weigh channels. A run of the first image of x (n, ...) shows them, once per network.
 
-    passes: which layers may stand between a softmax and its product. Without x, what was found before.
+    `passes` says which layers may stand between a softmax and its product. Without x, the result of an earlier run
+    counts.
     """
     if x is None:
-        return _FOUND.known(flat) or set()
+        return _WEIGHING.known(flat) or set()
     images = x
-    return _FOUND.of(
+    return _WEIGHING.of(
         flat, None, lambda: over_channels(flat, images, {key: products(flat, key, passes) for key in softmaxes})
     )
 
 
 class Product(NamedTuple):
-    """A product of an attention map with values, and the dimension of these along which it sums."""
+    """A product of an attention map with values, and the dimension of the values along which it sums."""
 
     values: str
     dim: int
 
 
 def products(flat: FlatModel, key: str, passes: Callable[[nn.Module], bool]) -> list[Product]:
-    """The products that the map at `key` takes part in, be it through layers that pass it on."""
-    found = []
+    """The products of the map at `key` with values, directly or behind layers that pass the map on."""
+    pairs: list[Product] = []
     for step in flat.program.steps:
         if key not in step.reads:
             continue
         if passes(step.layer):
-            found += products(flat, step.key, passes)
+            pairs += products(flat, step.key, passes)
         else:
-            found += _product(step, key)
-    return found
+            pairs += _product(step, key)
+    return pairs
 
 
 def _product(step: Step, key: str) -> list[Product]:
-    """The values with which a step multiplies the map at `key`, where it is known how."""
+    """The values with which a step multiplies the map at `key`, if the form of the step is known."""
     if name_of(step.layer) != "einsum":
         return [Product(step.reads[-1], -2)] if step.reads[-1] != key else []
     assert isinstance(step.layer, Function)
     terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
     if len(terms) != 2 or len(step.reads) != 2 or step.reads[0] == step.reads[1]:
         return []
-    own = step.reads.index(key)
-    summed, others = terms[own][-1:], terms[1 - own]
-    return [Product(step.reads[1 - own], others.index(summed) - len(others))] if summed and summed in others else []
+    place = step.reads.index(key)
+    summed, others = terms[place][-1:], terms[1 - place]
+    return [Product(step.reads[1 - place], others.index(summed) - len(others))] if summed and summed in others else []
 
 
-def over_channels(flat: FlatModel, x: Tensor, found: dict[str, list[Product]]) -> set[str]:
-    """Those of the maps, each with its products, that sum along channels, by a run of the first image of x (n, ...).
+def over_channels(flat: FlatModel, x: Tensor, products_of: dict[str, list[Product]]) -> set[str]:
+    """The maps whose products sum along channels. A run of the first image of x (n, ...) shows this.
 
-    Where nothing says what is summed along, they are taken for maps of tokens.
+    If nothing shows along which dimension a product sums, the map counts as a map of tokens.
     """
     dims: dict[str, set[int]] = {}
-    for key, dim in (product for some in found.values() for product in some):
+    for key, dim in (product for group in products_of.values() for product in group):
         dims.setdefault(key, set()).add(dim)
     if not dims:
         return set()
@@ -101,14 +102,14 @@ def over_channels(flat: FlatModel, x: Tensor, found: dict[str, list[Product]]) -
                     channels.add(Product(step.key, dim))
             for key in dead:
                 del values[key], numbers[key]
-    return {key for key, some in found.items() if some and channels.issuperset(some)}
+    return {key for key, group in products_of.items() if group and channels.issuperset(group)}
 
 
 def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes: set[str]) -> Any:
-    """The number of the channel at each place of what a step gives, as far as that is known."""
+    """The number of the channel at each place of the output of a step, or None if it is unknown."""
     layer, value = step.layer, values[step.key]
-    known = [key for key in step.reads if isinstance(numbers[key], Tensor)]
-    # sizes are read as they are; what is computed from constants alone has no channels of which anything is known
+    with_numbers = [key for key in step.reads if isinstance(numbers[key], Tensor)]
+    # a layer reads sizes unchanged; a value that follows from constants alone has no known channels
     if _moves(layer) and all(key in sizes or numbers[key] is not None for key in step.reads):
         return layer(*(values[key] if key in sizes else numbers[key] for key in step.reads))
     if not isinstance(value, Tensor):
@@ -116,12 +117,13 @@ def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes:
     if is_kind(layer, _CONVOLUTIONS) or name_of(layer) in ("conv1d", "conv2d", "conv3d"):
         return _numbered(value, 1)
     linear = is_kind(layer, nn.Linear) or name_of(layer) == "linear"
-    if linear or (not known and (is_kind(layer, nn.LayerNorm) or name_of(layer) == "layer_norm")):
-        mixes = not known or _varies(numbers[known[0]], -1)  # or else it mixes tokens, as in an MLP-mixer
-        return _numbered(value, -1) if mixes else _stretched(numbers[known[0]], value)
-    # the last factor of a product has the channels that it gives
-    candidates = reversed(known) if is_kind(layer, MatMul) else known
-    return next((own for key in candidates if (own := _stretched(numbers[key], value)) is not None), None)
+    if linear or (not with_numbers and (is_kind(layer, nn.LayerNorm) or name_of(layer) == "layer_norm")):
+        mixes = not with_numbers or _varies(numbers[with_numbers[0]], -1)  # else it mixes tokens, as in an MLP-mixer
+        return _numbered(value, -1) if mixes else _stretched(numbers[with_numbers[0]], value)
+    # the channels of a product are those of its last factor
+    candidates = reversed(with_numbers) if is_kind(layer, MatMul) else with_numbers
+    stretched = (_stretched(numbers[key], value) for key in candidates)
+    return next((tensor for tensor in stretched if tensor is not None), None)
 
 
 def _moves(layer: nn.Module) -> bool:
@@ -129,14 +131,14 @@ def _moves(layer: nn.Module) -> bool:
 
 
 def _numbered(value: Tensor, dim: int) -> Tensor:
-    """Numbers along one dimension, the same along all others."""
+    """Numbers in the shape of a value that count along one dimension and are constant along all others."""
     shape = [1] * value.ndim
     shape[dim] = -1
     return torch.arange(value.shape[dim], dtype=torch.float32).view(shape).expand(value.shape)
 
 
 def _stretched(numbers: Tensor, value: Tensor) -> Tensor | None:
-    """The numbers in the shape of a value whose channels lie where they lay, whatever its other sizes."""
+    """The numbers in the shape of a value whose channels have the same place, whatever its other sizes."""
     if numbers.shape == value.shape:
         return numbers
     if numbers.ndim != value.ndim or 0 in numbers.shape:
@@ -144,12 +146,12 @@ def _stretched(numbers: Tensor, value: Tensor) -> Tensor | None:
     along = [dim for dim in range(numbers.ndim) if _varies(numbers, dim)]
     if any(numbers.shape[dim] != value.shape[dim] for dim in along):
         return None
-    one = numbers[tuple(slice(None) if dim in along else slice(0, 1) for dim in range(numbers.ndim))]
-    return one.expand(value.shape)
+    reduced = numbers[tuple(slice(None) if dim in along else slice(0, 1) for dim in range(numbers.ndim))]
+    return reduced.expand(value.shape)
 
 
 def _varies(numbers: Any, dim: int) -> bool:
-    """Whether the number of the channel depends on where one is along a dimension."""
+    """Whether the number of the channel changes along a dimension."""
     if not isinstance(numbers, Tensor) or numbers.ndim < abs(dim):
         return False
     return bool((numbers != numbers.narrow(dim, 0, 1)).any()) if numbers.shape[dim] > 1 else False

@@ -1,4 +1,4 @@
-"""LeGrad: the positive gradients of each layer's attention, of what that layer alone would have answered."""
+"""LeGrad: the positive gradients of the attention of each layer, for the answer of that layer alone."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from netlens.objectives import Objective, Record
 @register
 @dataclass(frozen=True)
 class LeGrad(AttentionMethod):
-    """The positive gradient of each layer's attention map, averaged over heads, asking tokens and layers.
+    """The positive gradient of the attention maps, averaged over heads, queries and layers.
 
-    The gradient at a layer is that of the objective on the layer's own tokens: its block's output goes straight to what
-    follows the last block (norm, pooling, head). Layers whose output has another shape than the last block's (earlier
-    stages of Swin) have no such answer and are left out. With respect to a layer, only the attention after it counts.
-    The paper's last step, min-max, is left to the heat map.
+    `values` (N, 1, h, w) are the mean over layers, heads and queries of max(d y / d A, 0), on the grid of tokens. For
+    the map A of a layer, y is the objective of the output of its block, which skips all later blocks and enters what
+    follows the last block (norm, pooling, head). A layer is left out if the output of its block has another shape than
+    that of the last block (earlier stages of Swin). With respect to a layer, only the attention after it counts. The
+    last step of the paper, min-max, is left to the heat map.
 
     Bousselham et al. 2024, https://arxiv.org/abs/2404.03214
     """
@@ -42,42 +43,50 @@ class LeGrad(AttentionMethod):
         if any(key not in after for key in flat.keys_of(objective.layers) if key != OUTPUT):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {last!r}, the output of its blocks.")
         keys = [key for key in attention_maps(flat, wrt, x) if key in ends]
-        # all that the blocks go on from is recorded in one run
+        # one run records the values that all blocks need
         wanted = [name for key in keys for name in (key, ends[key], *flat.frontier(key))]
-        known = activations_of(flat, x, list(dict.fromkeys([*wanted, last])))
+        activations = activations_of(flat, x, list(dict.fromkeys([*wanted, last])))
         layers = []
         for key in keys:
-            if known[ends[key]].shape != known[last].shape:
+            if activations[ends[key]].shape != activations[last].shape:
                 continue
-            gradient = self._gradient(flat, known, objective, key, ends[key], last, len(x))
-            seen = gradient.clamp(min=0).mean((2, 3))
-            layers.append(Tokens.of(flat, x, key, *gradient.shape[1::3]).laid_out(seen))
+            gradient = self._gradient(flat, activations, objective, key, ends[key], last, len(x))
+            relevance = gradient.clamp(min=0).mean((2, 3))
+            layers.append(Tokens.of(flat, x, key, *gradient.shape[1::3]).laid_out(relevance))
         return torch.stack(layers).mean(0)
 
     def _gradient(
-        self, flat: FlatModel, known: Mapping[str, Tensor], objective: Objective, key: str, own: str, last: str, n: int
+        self,
+        flat: FlatModel,
+        activations: Mapping[str, Tensor],
+        objective: Objective,
+        key: str,
+        end: str,
+        last: str,
+        n: int,
     ) -> Tensor:
-        """The gradient at the attention map `key` if its block's output `own` stood in the place of the last's."""
+        """The gradient at the attention map `key` if the output `end` of its block replaces that of the last block."""
         with differentiating():
-            point = known[key].detach().requires_grad_()
-            tokens = flat.run({name: known[name] for name in flat.frontier(key)} | {key: point}, [own])[own]
+            point = activations[key].detach().requires_grad_()
+            frontier = {name: activations[name] for name in flat.frontier(key)}
+            tokens = flat.run(frontier | {key: point}, [end])[end]
             answer = flat.run({last: tokens}, flat.keys_of(objective.layers))
             value = evaluated(objective, Record(flat, answer), n)
             return by_head(key, differentiated(flat, objective, value, [key], [point])[0], n)
 
 
 def block_ends(flat: FlatModel, keys: list[str]) -> dict[str, str]:
-    """For the attention maps whose block's output could stand in the place of the last block's: that output's key.
+    """The key of the output of the block of each attention map, for blocks whose output can replace the last one.
 
-    A block's output is the last value before the next attention that alone carries everything on. The last block's
-    is as many layers behind its attention as in the block before, which is made like it. (What ends with another type
-    of layer, as before a merging of patches, is no block like the last.)
+    The output of a block is the last value before the next attention on which alone all later layers depend. In the
+    last block, it lies as many layers behind the attention as in the block before, which has the same structure. A
+    block that ends with another type of layer, as before a merging of patches, is left out.
     """
     layers = list(flat.layers)
     place = {key: i for i, key in enumerate(layers)}
 
-    def alone(between: Iterable[str]) -> str | None:
-        return next((end for end in between if flat.frontier(end) == (end,)), None)
+    def alone(keys_between: Iterable[str]) -> str | None:
+        return next((end for end in keys_between if flat.frontier(end) == (end,)), None)
 
     ends = {key: alone(layers[place[following] - 1 : place[key] : -1]) for key, following in pairwise(keys)}
     final = keys[-1]
@@ -85,11 +94,14 @@ def block_ends(flat: FlatModel, keys: list[str]) -> dict[str, str]:
     if before is not None:
         end = layers[min(place[final] + place[before] - place[keys[-2]], len(layers) - 1)]
         if flat.frontier(end) == (end,) and _same_type(flat, end, before):
-            like = {key: found for key, found in ends.items() if found is not None and _same_type(flat, found, end)}
-            return {**like, final: end}
+            alike = {key: other for key, other in ends.items() if other is not None and _same_type(flat, other, end)}
+            return {**alike, final: end}
     only = alone(layers[place[final] + 1 :])
     if only is None:
-        raise NotApplicable(f"nothing after {final!r} of {flat.name} carries all that its output depends on.")
+        raise NotApplicable(
+            f"no layer after {final!r} of {flat.name} alone determines the output, so its last block has no end; "
+            "take AttentionMap or a gradient method."
+        )
     return {final: only}
 
 

@@ -1,4 +1,4 @@
-"""Where a network's attention maps are: found from the graph, so that no network needs to be known by name."""
+"""The attention maps of a network. The graph shows them, so no network needs to be known by name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ from netlens.flat.traits import Trait
 def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:
     """The keys of all attention maps, in order: softmaxes whose output is the first factor of a matrix product.
 
-    With `wrt` only those that come after it, itself included. Attention over channels is not among them: a run of the
-    first image of x (n, ...) tells it apart, once for each network; until then it is. Raises `NotApplicable` where
-    there are none.
+    Attention over channels does not count. A run of the first image of `x` shows it, once per network; before that run,
+    it is included.
+
+    Args:
+        flat: The network.
+        wrt: The key of a layer. Only maps after this layer, and the layer itself, count. None: all maps.
+        x: A batch (n, ...) for the run.
+
+    Raises:
+        NotApplicable: There are no such maps.
     """
     readers: dict[str, list[Step]] = {}
     for step in flat.program.steps:
@@ -29,38 +36,38 @@ def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = N
             readers.setdefault(key, []).append(step)
 
     def mixes(key: str) -> bool:
-        """Whether the value at `key` is the first factor of a matrix product, however that is spelled."""
+        """Whether the value at `key` is the first factor of a matrix product, in any spelling."""
         return any(_weighs(step, key) or (_passes(step.layer) and mixes(step.key)) for step in readers.get(key, ()))
 
-    found = [key for key, layer in flat.layers.items() if _is_softmax(layer) and mixes(key)]
-    if not found:
+    maps = [key for key, layer in flat.layers.items() if _is_softmax(layer) and mixes(key)]
+    if not maps:
         fused = [key for key, layer in flat.layers.items() if name_of(layer) == "scaled_dot_product_attention"]
         why = (
             f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
         )
         raise NotApplicable(f"{flat.name} has no attention maps (a softmax that multiplies values){why}.")
-    channels = weighing_channels(flat, x, found, _passes)
-    if channels.issuperset(found):
+    channels = weighing_channels(flat, x, maps, _passes)
+    if channels.issuperset(maps):
         raise NotApplicable(
-            f"{flat.name} has attention over channels only ({found[-1]!r} weighs channels, not tokens), and none of it "
-            "lies on a grid of tokens; take a gradient method, such as Saliency, or a class activation map."
+            f"{flat.name} has attention over channels only ({maps[-1]!r} weighs channels, not tokens), which has no "
+            "grid of tokens; take a gradient method, such as Saliency, or a class activation map."
         )
-    found = [key for key in found if key not in channels]
-    after = set(found) if wrt is None else flat.program.reached([wrt])
-    if after.isdisjoint(found):
-        raise NotApplicable(f"no attention of {flat.name} comes after {wrt!r}; the last is {found[-1]!r}.")
-    return [key for key in found if key in after]
+    maps = [key for key in maps if key not in channels]
+    after = set(maps) if wrt is None else flat.program.reached([wrt])
+    if after.isdisjoint(maps):
+        raise NotApplicable(f"no attention of {flat.name} comes after {wrt!r}; the last is {maps[-1]!r}.")
+    return [key for key in maps if key in after]
 
 
 def by_head(key: str, value: object, n: int) -> Tensor:
-    """An attention map, or its gradient, as (n, windows, heads, queries, keys); without windows there is one."""
+    """An attention map, or its gradient, as (n, windows, heads, queries, keys). Without windows, there is one."""
     maps = per_sample(key, real_tensor(key, value), n)
     if maps.ndim == 3:
-        maps = maps[:, None]  # one head, whose dimension was left out
+        maps = maps[:, None]  # a single head without its dimension
     if maps.ndim == 4:
         maps = maps[:, None]
     if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
-        raise NotApplicable(f"{key!r} gives {tuple(maps.shape)}, which is no attention of tokens to one another.")
+        raise NotApplicable(f"{key!r} gives {tuple(maps.shape)}, which is no attention between tokens.")
     return maps
 
 
@@ -69,14 +76,14 @@ def _is_softmax(layer: nn.Module) -> bool:
 
 
 def _weighs(step: Step, key: str) -> bool:
-    """Whether a step is a product that sums along the last dimension of the value at `key`, its first factor."""
+    """Whether a step is a product whose first factor is the value at `key`, summed along its last dimension."""
     if name_of(step.layer) == "einsum":
         return any(step.reads[index] == key for index in _summed(step.layer))  # type: ignore[arg-type]
     return (is_kind(step.layer, MatMul) or name_of(step.layer) == "baddbmm") and step.reads[0] == key
 
 
 def _summed(layer: Function) -> Iterator[int]:
-    """Which inputs an einsum sums along their last dimension, while it keeps the one before: rows of weights."""
+    """The inputs of an einsum that are rows of weights: it sums their last dimension and keeps the one before."""
     equation = layer.args[0]
     if not isinstance(equation, str):
         return
@@ -89,5 +96,5 @@ def _summed(layer: Function) -> Iterator[int]:
 
 
 def _passes(layer: nn.Module) -> bool:
-    """Whether a layer may stand between the softmax and the product without changing what the map says."""
+    """Whether a layer may stand between the softmax and the product because it keeps the meaning of the map."""
     return operation_of(layer).has(Trait.KEEPS) or is_kind(layer, Reshape)

@@ -1,4 +1,4 @@
-"""What the attention methods share: they give maps on the grid of tokens."""
+"""What the attention methods share: their values are maps on the grid of tokens."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from netlens.flat import FlatModel
 
 @dataclass(frozen=True)
 class AttentionMethod(Method):
-    """Abstract: `values` (N, 1, h, w) on the grid of tokens.
+    """Abstract: a method whose `values` (N, 1, h, w) lie on the grid of tokens.
 
-    What the class token asks for is shown; where there is none, the mean over all tokens that ask.
+    They show the row of the class token as the query. Without a class token, they are the mean over all queries.
     """
 
     reduction = "cam"
@@ -41,11 +41,11 @@ def attention_at(flat: FlatModel, x: Tensor, keys: list[str]) -> list[Tensor]:
 
 
 def chained(flat: FlatModel, keys: list[str], maps: list[Tensor]) -> list[Tensor]:
-    """Maps (n, heads, T, T) that can be multiplied, because a token is the same one in all of them."""
-    shapes = {tuple(one.shape[i] for i in (1, 3)) for one in maps}
+    """Maps (n, heads, T, T) that can be multiplied, because the tokens of all maps are the same."""
+    shapes = {tuple(attention.shape[i] for i in (1, 3)) for attention in maps}
     if len(shapes) > 1 or maps[0].shape[1] > 1:
         raise NotApplicable(
             f"a rollout follows tokens from attention to attention, but those of {flat.name} are regrouped between "
             f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); take AttentionMap or LeGrad."
         )
-    return [one[:, 0] for one in maps]
+    return [attention[:, 0] for attention in maps]

@@ -23,11 +23,13 @@ Fusion = Literal["mean", "max", "min"]
 @register
 @dataclass(frozen=True)
 class AttentionRollout(AttentionMethod):
-    """The product of all layers' attention, half of which a token pays to itself, whatever the objective.
+    """The product of the attention of all layers, whatever the objective.
 
-    fusion: how the heads of a layer become one map. discard_ratio: which part of each fused map, its smallest
-    attention, is set to 0. Rows are then brought back to a sum of 1. With respect to a layer, only the attention after
-    it counts. For networks whose attention is among all tokens, the same in all layers.
+    `values` (N, 1, h, w) are one row of the product over layers of (A + 1) / 2 on the grid of tokens: that of the class
+    token, or the mean of all rows. A is the attention of a layer, with its heads fused by `fusion`. The identity stands
+    for the skip connection. The share `discard_ratio` of each fused map, its smallest attention, becomes 0, and the
+    rows are scaled to a sum of 1. With respect to a layer, only the attention after it counts. The method needs a
+    network with attention among all tokens, and the same tokens in all layers.
 
     Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928
     """
@@ -47,10 +49,10 @@ class AttentionRollout(AttentionMethod):
             rollout = step if rollout is None else step @ rollout
         assert rollout is not None
         tokens = Tokens.of(flat, x, keys[0], 1, rollout.shape[-1])
-        return tokens.laid_out(tokens.asked(rollout[:, None]))
+        return tokens.laid_out(tokens.queried(rollout[:, None]))
 
     def step(self, attention: Tensor) -> Tensor:
-        """(n, T, T): how much of each token's new value comes from each token, by attention (n, heads, T, T)."""
+        """(n, T, T): the share of each token in the new value of each token, from attention (n, heads, T, T)."""
         fused = attention.mean(1) if self.fusion == "mean" else getattr(attention, f"a{self.fusion}")(1)
         smallest = int(self.discard_ratio * fused[0].numel())
         if smallest > 0:
@@ -63,11 +65,12 @@ class AttentionRollout(AttentionMethod):
 @register
 @dataclass(frozen=True)
 class GradientRollout(AttentionMethod):
-    """Relevance of tokens, carried through all layers by attention times its positive gradient (Chefer et al.).
+    """The relevance of tokens, carried through all layers by attention times its gradient, where that is positive.
 
-    Each layer adds what its map, weighted by its gradient, kept where positive and averaged over heads, brings:
-    R = R + E_heads[(gradient * A)+] R, from R = 1. With respect to a layer, only the attention after it counts. For
-    networks whose attention is among all tokens, the same in all layers.
+    `values` (N, 1, h, w) are one row of R on the grid of tokens: that of the class token, or the mean of all rows. R
+    starts as the identity. Each layer adds E_heads[max(gradient * A, 0)] R to it, where A is its attention. With
+    respect to a layer, only the attention after it counts. The method needs a network with attention among all tokens,
+    and the same tokens in all layers.
 
     Chefer et al. 2021, https://arxiv.org/abs/2103.15679
     """
@@ -87,4 +90,4 @@ class GradientRollout(AttentionMethod):
         for attention, gradient in zip(activations, gradients, strict=True):
             relevance = relevance + (attention * gradient).clamp(min=0).mean(1) @ relevance
         tokens = Tokens.of(flat, x, keys[0], 1, relevance.shape[-1])
-        return tokens.laid_out(tokens.asked(relevance[:, None]))
+        return tokens.laid_out(tokens.queried(relevance[:, None]))

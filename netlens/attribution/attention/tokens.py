@@ -1,4 +1,4 @@
-"""Where the tokens of an attention map lie in the image, and which token speaks for the whole of it."""
+"""The places of the tokens of an attention map in the image, and the class token."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from netlens.flat import FlatModel
 
 @dataclass(frozen=True)
 class Tokens:
-    """The places of tokens in the image, and the class token, where one token lies at no place."""
+    """The places of tokens in the image, and the class token if a token has no place."""
 
-    places: Tensor  # (h, w): the token at each place, counted through the windows if there are several
+    places: Tensor  # (h, w): the token at each place; with several windows, tokens are counted through all windows
     summary: int | None
 
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, key: str, windows: int, tokens: int) -> Tokens:
-        """Of the attention map at `key`, which has so many windows per sample, each of so many tokens.
+        """The tokens of the attention map at `key`, which has `windows` windows per sample of `tokens` tokens each.
 
-        By the adapter where it knows. Otherwise the last tokens of a sequence are square patches of the image in rows,
-        and what comes before them (class token, distillation token, registers) has no place.
+        The adapter says where they lie. Without an adapter, the last tokens of a sequence are square patches of the
+        image in rows, and the tokens before them (class token, distillation token, registers) have no place.
         """
         cut = flat.adapter.windows(flat, key) if flat.adapter.windows is not None else None
         if cut is not None:
@@ -35,13 +35,13 @@ class Tokens:
                 "give an Adapter(windows=...)."
             )
         else:
-            known = _by_adapter(flat, key, tokens)
-            places = known if known is not None else _in_rows(flat, x, key, tokens)
-        without = sorted(set(range(windows * tokens)) - set(places.flatten().tolist())) if cut is None else []
-        return cls(places.to(x.device), without[0] if without else None)
+            laid_out = _by_adapter(flat, key, tokens)
+            places = laid_out if laid_out is not None else _in_rows(flat, x, key, tokens)
+        placeless = sorted(set(range(windows * tokens)) - set(places.flatten().tolist())) if cut is None else []
+        return cls(places.to(x.device), placeless[0] if placeless else None)
 
-    def asked(self, relevance: Tensor) -> Tensor:
-        """(n, windows, T): of (n, windows, T, T), the row of the class token, else the mean of all that ask."""
+    def queried(self, relevance: Tensor) -> Tensor:
+        """(n, windows, T): the row of the class token in (n, windows, T, T), or the mean over all queries."""
         return relevance.mean(-2) if self.summary is None else relevance[..., self.summary, :]
 
     def laid_out(self, values: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Tokens:
 
 
 def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
-    """The adapter lays out the tokens' own numbers, which says where each of them lies."""
+    """The places of tokens by the adapter: it lays out the numbers of the tokens. None if it cannot."""
     if flat.adapter.grid is None:
         return None
     numbers = torch.arange(tokens, dtype=torch.float64).view(1, tokens, 1)
@@ -59,7 +59,7 @@ def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
 
 
 def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
-    """The fewest tokens go without a place such that the others are square patches that tile the image."""
+    """The places of tokens if as many as possible of the last ones are square patches that tile the image."""
     if x.ndim == 4:
         height, width = x.shape[-2:]
         for patches in range(tokens, 0, -1):
@@ -73,7 +73,7 @@ def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
 
 
 def _in_windows(flat: FlatModel, x: Tensor, cut: str) -> Tensor:
-    """The layer that cuts the map into windows cuts a map of places, which says where each token comes from."""
+    """The places of tokens in windows: the layer that cuts maps into windows cuts a map of the numbers of places."""
     step = next(step for step in flat.program.steps if step.key == cut)
     _, height, width, _ = activations_of(flat, x, [step.reads[0]])[step.reads[0]].shape
     # counted from 1, because windows that reach past the map are padded with 0

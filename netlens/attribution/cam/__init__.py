@@ -1,4 +1,4 @@
-"""Class activation maps: the maps of a late layer, weighted by what they mean for the objective."""
+"""Class activation maps: the maps of a late layer, weighted by their effect on the objective."""
 
 from netlens.attribution.cam.ablation import AblationCAM
 from netlens.attribution.cam.class_activation import CAM

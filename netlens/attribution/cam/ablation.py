@@ -1,4 +1,4 @@
-"""Ablation-CAM: channels weighted by how the objective falls without them."""
+"""Ablation-CAM: channels weighted by how far the objective falls without them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ from netlens.options import option
 @register
 @dataclass(frozen=True)
 class AblationCAM(ActivationMaps):
-    """Channels of a late layer, weighted by (y - y without the channel) / y, where y is the objective.
+    """The channels of a late layer, weighted by how far the objective falls without each of them.
 
-    A channel is taken away by setting it to zero everywhere, in class tokens too. Only what follows the layer runs, and
-    channels that are zero already need no run; where a mean over space and a linear layer follow, nothing runs, because
-    the fall is known: weight times mean. A negative y turns the sign of the map, as the paper has it; relative=False
-    weighs by the fall itself, as a y of zero does. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w_c = (y - y without channel c) / y for
+    the objective y. A negative y changes the sign of the map, as in the paper. `relative=False`, or a y of 0, gives
+    w_c = y - y without channel c.
+
+    A channel that is removed becomes 0 everywhere, in class tokens too. Only the layers after the chosen one run, and
+    a channel of zeros needs no run. Where a mean over space and a linear layer follow, nothing runs, because the fall
+    is weight times mean.
 
     Desai and Ramaswamy 2020, https://doi.org/10.1109/WACV45572.2020.9093360
     """
 
-    relative: bool = option(True, help="Whether a fall counts as a share of the objective.")
+    relative: bool = option(True, help="Whether to divide a fall by the objective.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key in keys:
@@ -49,10 +52,10 @@ class AblationCAM(ActivationMaps):
 
 
 def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
-    """(N, C): how the value y (N,) of the suffix falls when one channel of the activation is set to zero."""
+    """(N, C): how far the value y (N,) of the suffix falls when one channel of the activation becomes 0."""
     dim = channel_dim(suffix, maps)
     by_channel = suffix.at.movedim(dim, 1)
-    jobs = (by_channel != 0).flatten(2).any(2).nonzero()  # also where it is NaN
+    jobs = (by_channel != 0).flatten(2).any(2).nonzero()  # NaN counts too
     falls = torch.zeros(by_channel.shape[:2], dtype=y.dtype, device=y.device)
 
     def work(first: int, last: int) -> tuple[Tensor, Tensor]:
@@ -61,20 +64,23 @@ def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
         at[torch.arange(len(at), device=at.device), channels] = 0
         return jobs[first:last], y[samples] - suffix.value(samples.tolist(), at.movedim(1, dim))
 
-    for done, fall in in_chunks(len(jobs), work):
-        falls[done[:, 0], done[:, 1]] = fall
+    for places, fall in in_chunks(len(jobs), work):
+        falls[places[:, 0], places[:, 1]] = fall
     return falls
 
 
 def channel_dim(suffix: Suffix, maps: Tensor) -> int:
-    """The dimension of the activation that becomes the channels of its maps, whatever the family's layout."""
+    """The dimension of the activation that becomes the channels of its maps, in any layout of a family."""
     at, channels = suffix.at[:1], maps.shape[1]
     numbers = torch.arange(channels, dtype=torch.float32, device=at.device)
     for dim in range(1, at.ndim):
         if at.shape[dim] == channels:
             shape = [1] * at.ndim
             shape[dim] = channels
-            of_numbers = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(at.shape))
-            if torch.equal(of_numbers, numbers.view(1, -1, 1, 1).expand_as(of_numbers)):
+            number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(at.shape))
+            if torch.equal(number_maps, numbers.view(1, -1, 1, 1).expand_as(number_maps)):
                 return dim
-    raise NotApplicable(f"the channels of {suffix.wrt!r} are no dimension of its activation {tuple(suffix.at.shape)}.")
+    raise NotApplicable(
+        f"the channels of the maps of {suffix.wrt!r} are no dimension of its activation {tuple(suffix.at.shape)}; "
+        "choose another layer."
+    )

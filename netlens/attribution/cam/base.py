@@ -1,4 +1,4 @@
-"""What all class activation maps share: which layers they read, and how maps of several layers become one."""
+"""What all class activation maps share: the layers that they read, and the fusion of maps of several layers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from netlens.flat.model import OUTPUT
 from netlens.objectives import Objective
 from netlens.options import option
 
-LAYER = "Any layer with maps, by its name or index, or several; none for the last maps of the network."
+LAYER = "A layer with maps, by name or index, or several layers; none for the last maps of the network."
 """The help of the option `layer`."""
 
 
 @dataclass(frozen=True)
 class ActivationMaps(Method):
-    """Abstract: one map (N, 1, h, w) per layer, at the resolution of that layer.
+    """Abstract: a method that makes one map (N, 1, h, w) per layer, at the resolution of that layer.
 
-    layer: any layer with maps, by any name of it or its index, or several; None: the network's last maps. When called
-    with `wrt` another layer than the input, that layer is the one explained. relu: keep only what is positive.
+    `layer` is any layer with maps, by name or index, or several layers. None is the last maps of the network. If `wrt`
+    is a layer, the method explains that layer. With `relu`, negative values become 0.
 
-    fusion: how the maps of several layers become one, at the finest of their resolutions: each is divided by its
-    largest value, and then the mean, the maximum or the product is taken at each place.
+    `fusion` says how the maps of several layers become one map, at the finest of their resolutions. Each map is divided
+    by its largest value. The result is the mean, the maximum or the product at each place.
     """
 
     layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)
-    relu: bool = option(True, help="Whether to keep only what is positive.")
+    relu: bool = option(True, help="Whether to set negative values to 0.")
     fusion: Fusion = option("mean", help="How the maps of several layers become one.")
     reduction = "cam"
 
@@ -45,14 +45,14 @@ class ActivationMaps(Method):
         return self.layers(flat, wrt)[-1]
 
     def layers(self, flat: FlatModel, wrt: str) -> list[str]:
-        """The exact keys of the layers that are read."""
+        """The exact keys of the layers that the method reads."""
         if wrt not in flat.inputs:
             return [flat.key(wrt)]
         if self.layer is None:
             return [cam_layer(flat)]
         names = several(self.layer)
         if not names:
-            raise NetLensError("layer names no layer; give at least one, or None for the network's last maps.")
+            raise NetLensError("layer names no layer; give at least one, or None for the last maps of the network.")
         return list(dict.fromkeys(key for name in names for key in flat.find(name)))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -65,10 +65,10 @@ class ActivationMaps(Method):
 
     @abstractmethod
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
-        """The map (N, 1, h, w) of each layer, with its sign."""
+        """The map (N, 1, h, w) of each layer, with its sign, before `relu`."""
 
     def scaled(self, cam: Tensor) -> Tensor:
-        """The map of one of several layers on a scale that it shares with the others."""
+        """The map of one layer on the scale that the maps of all layers share before fusion."""
         return by_maximum(cam)
 
     def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
@@ -77,7 +77,7 @@ class ActivationMaps(Method):
 
 @dataclass(frozen=True)
 class GradientMaps(ActivationMaps):
-    """Abstract: a map made from the activation of a layer and the objective's gradient there."""
+    """Abstract: a method whose map follows from the activation of a layer and the gradient of the objective there."""
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return tuple(self.layers(flat, wrt))
@@ -88,24 +88,27 @@ class GradientMaps(ActivationMaps):
 
     @abstractmethod
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        """(N, 1, h, w) from the activation and gradient (N, C, h, w) of one layer."""
+        """The map (N, 1, h, w) of one layer, from its activation and gradient (N, C, h, w)."""
 
 
 def weighted(weights: Tensor, maps: Tensor) -> Tensor:
-    """(N, 1, h, w): the sum of maps (N, C, h, w) with one weight per channel (N, C)."""
-    # one product after the other: all of them together would be as large as the maps of all samples
-    sums = [(own[:, None, None] * its).sum(0, keepdim=True) for own, its in zip(weights, maps, strict=True)]
+    """(N, 1, h, w): the sum over channels of maps (N, C, h, w), with one weight per channel (N, C)."""
+    # one sample at a time, because all products together would be as large as the maps of all samples
+    sums = [
+        (sample_weights[:, None, None] * sample_maps).sum(0, keepdim=True)
+        for sample_weights, sample_maps in zip(weights, maps, strict=True)
+    ]
     return torch.stack(sums)
 
 
 def maps_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
-    """The maps (N, C, h, w) of these layers, for methods that look at no gradient."""
+    """The maps (N, C, h, w) of these layers, for methods that need no gradient."""
     activations = activations_of(flat, x, keys)
     return {key: grid_of(flat, key, per_sample(key, real_tensor(key, activations[key]), len(x))) for key in keys}
 
 
 def check_after(flat: FlatModel, objective: Objective, key: str) -> None:
-    """Raise if the objective reads nothing that comes after the layer."""
+    """Raise `NotApplicable` if the objective reads nothing that comes after the layer."""
     after = flat.program.reached([key])
     if not after.isdisjoint(flat.program.outputs):
         after.add(OUTPUT)

@@ -1,4 +1,4 @@
-"""CAM as first defined: the classifier's own weights on the maps that it pools."""
+"""CAM as first defined: maps weighted by the weights of the classifier that pools them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from netlens.objectives import Objective
 @register
 @dataclass(frozen=True)
 class CAM(ActivationMaps):
-    """The maps that a network averages over space, weighted by its classifier's weights for the class.
+    """The maps that a network averages over space, weighted by the weights of its classifier for the class.
 
-    Exact: with `relu=False` the map's mean is the score without its bias. Only for networks in which a mean over space
-    and linear layers follow the maps; Grad-CAM is its generalization to others, and on these it is the same map
-    divided by the number of places. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer. With `relu=False`, the mean of the map is
+    the score without its bias, exactly. The method needs a network in which a mean over space and linear layers follow
+    the maps. Grad-CAM applies to any network; on such a network it gives this map divided by the number of places.
 
     Zhou et al. 2015, https://arxiv.org/abs/1512.04150
     """
@@ -49,7 +49,7 @@ class CAM(ActivationMaps):
         pooled = pooled_features(flat, key)
         if pooled is None:
             raise NotApplicable(
-                f"CAM needs pooled maps, so a linear classifier must read just the mean over space of {key!r}; that of "
-                f"{flat.name} does not. Use GradCAM, which generalizes it."
+                f"CAM needs pooled maps: a linear classifier must read just the mean over space of {key!r}, and that "
+                f"of {flat.name} does not. Use GradCAM, which applies to any network."
             )
         return pooled

@@ -1,4 +1,4 @@
-"""Maps that weigh each place by its own gradient, so that none is blurred over a channel."""
+"""Maps that weigh each place by the gradient at that place, not by the mean gradient of a channel."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from netlens.attribution.method import register
 class HiResCAM(GradientMaps):
     """Gradient times activation, summed over channels.
 
-    With `relu=False` on a piecewise linear rest of the network, the map sums to the objective but for the biases after
-    the layer. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c G_c A_c at the resolution of the layer, in the unit of the objective. With
+    `relu=False`, and if the rest of the network is piecewise linear, the map sums to the objective without the effect
+    of the biases after the layer.
 
     Draelos and Carin 2020, https://arxiv.org/abs/2011.08891
     """
@@ -30,9 +31,9 @@ class HiResCAM(GradientMaps):
 @register
 @dataclass(frozen=True)
 class GradCAMElementWise(GradientMaps):
-    """Gradient times activation, of which only what is positive in each channel is summed.
+    """The positive part of gradient times activation, summed over channels.
 
-    `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c max(G_c A_c, 0) at the resolution of the layer, in the unit of the objective.
 
     Pillai and Pirsiavash 2021, https://doi.org/10.1609/aaai.v35i6.16618
     """
@@ -44,10 +45,10 @@ class GradCAMElementWise(GradientMaps):
 @register
 @dataclass(frozen=True)
 class LayerCAM(GradientMaps):
-    """Positive gradients times the activation, summed over channels; sharp at early layers too.
+    """Positive gradients times the activation, summed over channels: a map that is sharp at early layers too.
 
-    The maps of several layers are fused as in the paper: each becomes tanh(2 * map / maximum), and the largest counts
-    at each place. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c max(G_c, 0) A_c at the resolution of the layer, in the unit of the objective. Maps
+    of several layers are fused as in the paper: each becomes tanh(2 * map / maximum), and each place gets the largest.
 
     Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943
     """

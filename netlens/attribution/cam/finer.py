@@ -1,4 +1,4 @@
-"""Finer-CAM: what tells a class from those that look like it."""
+"""Finer-CAM: what distinguishes a class from similar classes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from netlens.options import option
 @register
 @dataclass(frozen=True)
 class FinerCAM(Method):
-    """A class activation map of the target's score minus alpha times the mean score of similar classes.
+    """The map of a class without what similar classes share with it.
 
-    comparisons: the classes to tell the target from; None: the `n_similar` whose scores are closest to the target's in
-    each sample (all others, where there are fewer). alpha: how much of what they share is taken away; 0 is the plain
-    method. method: whichever map is to be made of the difference. pytorch-grad-cam differs: it weighs the similar
-    classes by their probabilities, and differentiates these too.
+    `method` explains the objective y - alpha * (mean score of the similar classes), and its values are the `values`.
+    `comparisons` are the similar classes. None takes the `n_similar` classes whose scores are closest to that of the
+    target in each sample, or all others if there are fewer. With an `alpha` of 0, the map is that of the method alone.
+    pytorch-grad-cam differs: it weighs the similar classes by their probabilities, and differentiates these too.
 
     Zhang et al. 2025, https://arxiv.org/abs/2501.11309
     """
 
-    alpha: float = option(0.6, help="How much of what similar classes share is taken away.")
-    n_similar: int = option(3, least=1, help="How many classes of the closest scores to compare with.")
+    alpha: float = option(0.6, help="Weight of the similar classes, whose mean score is subtracted.")
+    n_similar: int = option(3, least=1, help="How many classes to compare with: those with the closest scores.")
     comparisons: Sequence[int | str] | None = option(None, help="The classes to compare with; none for the closest.")
     method: Method = option(factory=GradCAM, help="The method that explains the difference.")
 
@@ -57,7 +57,7 @@ class FinerCAM(Method):
         targets = objective.targets(flat, len(x))
         if targets is None:
             raise NotApplicable(
-                f"Finer-CAM tells one class from similar ones, but {objective} is no class: give logit(...)."
+                f"Finer-CAM compares a class with similar ones, but {objective} is no class; give logit(...)."
             )
         similar = self._similar(flat, x, objective, targets)
         for others in similar:
@@ -67,17 +67,18 @@ class FinerCAM(Method):
     def _similar(
         self, flat: FlatModel, x: Tensor, objective: Objective, targets: Sequence[int]
     ) -> Sequence[int | str | list[int]]:
-        """The classes to compare with: each is one for all samples, or one per sample."""
+        """The classes to compare with. Each entry is one class for all samples, or a list of one class per sample."""
         if self.comparisons is not None:
             if len(self.comparisons) == 0:
                 raise NetLensError("comparisons names no class; give at least one, or None for the most similar ones.")
-            shared = {target for one in self.comparisons for target in logit(one).targets(flat, 1) or ()} & set(targets)
+            compared = {index for name in self.comparisons for index in logit(name).targets(flat, 1) or ()}
+            shared = compared & set(targets)
             if shared:
                 raise NetLensError(f"class {min(shared)} is the target; comparisons must be other classes.")
             return self.comparisons
         logits = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers))).logits
         scores = logits.flatten(2).mean(2) if logits.ndim > 2 else logits
-        of_target = torch.tensor(targets, device=scores.device)[:, None]
-        distances = (scores - scores.gather(1, of_target)).abs().scatter(1, of_target, torch.inf)
+        target = torch.tensor(targets, device=scores.device)[:, None]
+        distances = (scores - scores.gather(1, target)).abs().scatter(1, target, torch.inf)
         count = min(self.n_similar, scores.shape[1] - 1)
         return distances.argsort(stable=True, dim=1)[:, :count].T.tolist()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.full_gradient import full_gradients, full_points
-from netlens.attribution.engine import activations_of, evaluated, recorded
+from netlens.attribution.engine import activations_of, evaluated, forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.recording import playing
 from netlens.errors import NotApplicable
@@ -25,12 +25,15 @@ from netlens.objectives import Objective, Record
 @register
 @dataclass(frozen=True)
 class FullGrad(Method):
-    """Input times gradient and every bias times its gradient, channel by channel in magnitude, as one map.
+    """The magnitudes of input times gradient, and of each bias times its gradient, as one map.
 
-    `values` (N, 1, H, W) have the input's resolution and no unit: of each channel, the magnitudes are scaled from their
-    minimum at 0 to their maximum at 1, resized, and summed over the channels of the input and of all layers with maps.
-    The parts themselves, which `full_gradients` gives, sum to the objective; `diagnostics["completeness_gap"]` is what
-    is missing. It is rounding where the objective is linear in the activations that it reads, as scores are.
+    `values` (N, 1, H, W) have the resolution of the input and no unit. They are the sum over all channels of the input
+    and of all layers with maps. Before the sum, the magnitudes of each channel are scaled to the range from 0 to 1, and
+    resized.
+
+    The contributions themselves, which `full_gradients` gives, sum to the objective. `diagnostics["completeness_gap"]`
+    (N,) is their sum less the objective. The gap is rounding if the objective is linear in the activations that it
+    reads, as a score is.
 
     Srinivas and Fleuret 2019, https://arxiv.org/abs/1905.00780
     """
@@ -40,14 +43,14 @@ class FullGrad(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         check_after(flat, objective, wrt)
         if wrt not in flat.inputs:
-            raise NotApplicable(f"FullGrad explains an image by all layers at once, not by {wrt!r}; leave wrt out.")
+            raise NotApplicable(f"FullGrad explains an image by all layers together, not by {wrt!r}; leave wrt out.")
         if x.ndim != 4:
             raise NotApplicable(f"FullGrad explains images (N, C, H, W), not {tuple(x.shape)}; use InputXGradient.")
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             return _explained(flat, x[first:last], objective.take(range(first, last)))
 
-        # where hooks listen, or the objective is of the batch as one, it runs whole
+        # if hooks listen, or the objective needs the whole batch, the batch runs as one
         size = None if objective.splits and tapped_visit(flat) is None else len(x)
         cams, gaps = zip(*in_chunks(len(x), size, work), strict=True)
         return torch.cat(cams), {"completeness_gap": torch.cat(gaps)}
@@ -57,14 +60,14 @@ class FullGrad(Method):
 
 
 def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-    """The map (n, 1, H, W) of a chunk, and by how much each sum fails (n,)."""
+    """The map (n, 1, H, W) of a chunk, and the completeness gap (n,)."""
     cam, total = x.new_zeros(len(x), 1, *x.shape[2:]), x.new_zeros(len(x))
-    with playing(recorded(flat, x, objective, full_points(flat, x, objective))):
+    with playing(forward_and_backward(flat, x, objective, full_points(flat, x, objective))):
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:
                 maps = grid_of(flat, key, part)
-            except NotApplicable:  # what has no place, such as the classifier's bias, counts but is not drawn
+            except NotApplicable:  # a part without places, such as the classifier's bias, counts but is not drawn
                 continue
             cam = cam + _drawn(maps, x.shape[-2:])
         record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
@@ -72,8 +75,8 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
 
 
 def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
-    """(N, 1, H, W): the magnitude of each channel from its minimum at 0 to its maximum at 1, resized, and their sum."""
-    size_of = maps.abs()
-    scaled = rescale(size_of, size_of.amin((2, 3), keepdim=True), size_of.amax((2, 3), keepdim=True))
-    # resizing is linear: one map is resized instead of one per channel
+    """(N, 1, H, W): the sum over channels of the magnitudes, each scaled to the range from 0 to 1, resized."""
+    magnitudes = maps.abs()
+    scaled = rescale(magnitudes, magnitudes.amin((2, 3), keepdim=True), magnitudes.amax((2, 3), keepdim=True))
+    # a resize is linear, so one map is resized instead of one map per channel
     return F.interpolate(scaled.sum(1, keepdim=True), size, mode="bilinear")

@@ -1,4 +1,4 @@
-"""Full gradients: an objective as a sum of what the input and what each bias contributes, without remainder."""
+"""Full gradients: an objective as the sum of the contributions of the input and of each bias, without remainder."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.objectives import Objective
 
-_TAKES_APART = ("chunk", "split", "tensor_split", "unbind")  # into a tuple, which has no gradient of its own
+_GIVES_TUPLES = ("chunk", "split", "tensor_split", "unbind")  # a tuple has no gradient
 _KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d)
 
 
 def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator[tuple[str, Tensor]]:
-    """What the input (first), and then the bias of each layer that has one, contributes: key and values (N, ...).
+    """The contribution of the input, and then of the bias of each layer that has one: pairs of key and values (N, ...).
 
-    The values have the shape of the activation at the key, and all of them sum to the objective, if it is linear in the
-    activations that it reads, such as a score. The bias of a layer is its output less its derivative along its
-    inputs: the bias of a convolution; shift - scale * mean / deviation of a batch norm; and of a smooth layer, such as
-    GELU or softmax, the implicit one that its tangent has. Only what carries a gradient from the input, and is one
-    tensor of real numbers, has a part; what gives several tensors, or complex ones, is one layer with what reads them.
+    The values have the shape of the activation at the key. All of them together sum to the objective if it is linear in
+    the activations that it reads, as a score is. The bias of a layer is its output less its derivative along its
+    inputs. For a convolution it is the bias; for a batch norm, shift - scale * mean / deviation; for a smooth layer,
+    such as GELU or softmax, the intercept of its tangent.
+
+    A layer has a contribution only if it carries a gradient from the input and gives one tensor of real numbers. A
+    layer that gives several tensors, or complex numbers, counts as one layer with the layers that read it.
+
+    Srinivas and Fleuret 2019, https://arxiv.org/abs/1905.00780
     """
     live = live_values(flat, x, objective)
     biased = _biased(live)
@@ -43,7 +47,7 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
 
 
 def full_points(flat: FlatModel, x: Tensor, objective: Objective) -> list[str]:
-    """The keys that have a part in it, the input's first; within a recording with gradients there, no batch is run."""
+    """The keys at which `full_gradients` reads gradients, first the input. A recording of these spares the run."""
     return [flat.inputs[0], *(step.key for step in _biased(live_values(flat, x, objective)))]
 
 
@@ -57,7 +61,7 @@ def _has_bias(step: Step, live: Live) -> bool:
         return layer.bias is not None
     if any(_has_bias(producer, live) for producer in live.producers(step)):
         return True
-    if name_of(layer) in _TAKES_APART:
+    if name_of(layer) in _GIVES_TUPLES:
         return False
     if not operation_of(layer).has(Trait.HOMOGENEOUS):
         return True
@@ -66,12 +70,12 @@ def _has_bias(step: Step, live: Live) -> bool:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether its weights say its bias."""
+    """Whether the weights of a layer say its bias."""
     return isinstance(layer, _KNOWN) and getattr(layer, "running_mean", layer.weight) is not None
 
 
 def _bias(flat: FlatModel, step: Step, activation: Tensor, inputs: Mapping[str, Any], live: Live) -> Tensor:
-    """What the layer's output would be, were its inputs zero and it the linear map that it is near them."""
+    """The bias of a layer: the value at zero of the linear map that equals the layer near its inputs."""
     layer = step.layer
     if isinstance(layer, nn.Linear):
         return layer.bias
@@ -86,7 +90,7 @@ def _bias(flat: FlatModel, step: Step, activation: Tensor, inputs: Mapping[str, 
 
 
 def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: Live) -> Tensor:
-    """The derivative of the layer along those of its inputs that carry a gradient from the image."""
+    """The derivative of the layer along its inputs, for those inputs that carry a gradient from the image."""
     sources = live.sources(step)
 
     def run(*tensors: Tensor) -> Tensor:

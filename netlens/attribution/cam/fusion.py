@@ -15,7 +15,7 @@ Fusion = Literal["mean", "max", "product"]
 
 
 def fused(cams: Sequence[Tensor], how: Fusion) -> Tensor:
-    """Maps (N, 1, h, w), each of its own resolution, brought to the finest of these and fused place by place.
+    """One map (N, 1, h, w) of several maps, resized to the finest of their resolutions and fused place by place.
 
     >>> coarse, fine = torch.ones(1, 1, 1, 1), torch.tensor([[[[0.0, 1.0]]]])
     >>> [fused([coarse, fine], how).flatten().tolist() for how in ("mean", "max", "product")]
@@ -30,6 +30,6 @@ def fused(cams: Sequence[Tensor], how: Fusion) -> Tensor:
 
 
 def by_maximum(cam: Tensor) -> Tensor:
-    """Each sample divided by its largest magnitude; zeros stay zeros."""
+    """The map of each sample divided by its largest magnitude; zeros stay zeros."""
     largest = cam.abs().amax((1, 2, 3), keepdim=True)
     return cam / largest.clamp(min=torch.finfo(cam.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Grad-CAM: channels of a late layer, weighted by how the objective depends on them."""
+"""Grad-CAM: the channels of a late layer, weighted by how the objective depends on them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ Interpolation = Literal["bilinear", "nearest"]
 @register
 @dataclass(frozen=True)
 class GradCAM(GradientMaps):
-    """Channels of a late layer, weighted by their mean gradient, summed, and by default only what is positive.
+    """The channels of a late layer, weighted by their mean gradient.
 
-    layer: any layer with maps, or several, whose maps are each divided by their maximum, brought to the finest of
-    their resolutions and averaged (or what `fusion` says); None: the network's last maps. `values` (N, 1, h, w) have
-    the layer's resolution. When called with `wrt` another layer than the input, that layer is the one explained.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, where w_c is the mean of the gradient over
+    the places of channel c. By default, negative values become 0.
+
+    `layer` is any layer with maps, or several layers. Each of several maps is divided by its maximum and resized to the
+    finest of the resolutions, and `fusion` says how they become one. None is the last maps of the network. If `wrt` is
+    a layer, the method explains that layer.
 
     Selvaraju et al. 2016, https://arxiv.org/abs/1610.02391
     """
@@ -39,11 +42,11 @@ class GradCAM(GradientMaps):
 @register
 @dataclass(frozen=True)
 class XGradCAM(GradientMaps):
-    """Channels weighted by the mean of their gradient over the places where they are active.
+    """The channels of a late layer, weighted by the mean of their gradient over the places where they are active.
 
-    The weight is sum(gradient * activation) / sum(activation), which comes closest to two axioms: the map sums to the
-    change of the objective when a channel is removed, and to the objective itself. A channel that sums to zero gets
-    none. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w_c = sum(G_c A_c) / sum(A_c). Among
+    weights, these come closest to two axioms: the map of a channel sums to the change of the objective when the channel
+    is removed, and the whole map sums to the objective. A channel whose sum is 0 has the weight 0.
 
     Fu et al. 2020, https://arxiv.org/abs/2008.02312
     """
@@ -57,7 +60,9 @@ class XGradCAM(GradientMaps):
 @register
 @dataclass(frozen=True)
 class GuidedGradCAM(Method):
-    """Guided backprop where Grad-CAM sees the class: their product, the map resized to the gradient's resolution.
+    """Guided backprop times Grad-CAM: fine detail where the map of the class is high.
+
+    `values` have the shape of `wrt`. The map is resized to their resolution.
 
     Selvaraju et al. 2016, https://arxiv.org/abs/1610.02391
     """
@@ -69,8 +74,8 @@ class GuidedGradCAM(Method):
         return GradCAM(self.layer).points(flat, flat.inputs[0])
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        where = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
-        what = GuidedBackprop().attribute(flat, x, objective, wrt)
-        if what.ndim != 4:
-            raise NotApplicable(f"guided Grad-CAM needs maps (N, C, h, w); {wrt!r} gives {tuple(what.shape)}.")
-        return what * F.interpolate(where, what.shape[-2:], mode=self.interpolation)
+        cam = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
+        gradient = GuidedBackprop().attribute(flat, x, objective, wrt)
+        if gradient.ndim != 4:
+            raise NotApplicable(f"guided Grad-CAM needs maps (N, C, h, w); {wrt!r} gives {tuple(gradient.shape)}.")
+        return gradient * F.interpolate(cam, gradient.shape[-2:], mode=self.interpolation)

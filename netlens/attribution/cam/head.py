@@ -1,4 +1,4 @@
-"""Networks that end in a mean over space and linear layers, for which much is known without running them."""
+"""Networks that end in a mean over space and linear layers, whose weights say much without a run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CHANNELS_FIRST = [0, 3, 1, 2]
 def pooled_features(flat: FlatModel, key: str) -> str | None:
     """The key of the mean over space of the maps at `key`, if only linear layers lead from there to the output.
 
-    None where the maps, or their mean, go anywhere else, or through anything else. The gradient of a score at the
-    pooled features is then the classifier's row of weights.
+    None if another layer reads the maps or their mean, or if a layer on the way is not linear. Otherwise the gradient
+    of a score at the pooled features is the row of the classifier's weights for that score.
     """
     step = _only_reader(flat, key)
     while step is not None and (operation_of(step.layer).has(Trait.KEEPS) or _brings_channels_first(step.layer)):
@@ -40,7 +40,7 @@ def pooled_features(flat: FlatModel, key: str) -> str | None:
 
 
 def of_scores(flat: FlatModel, objective: Objective) -> bool:
-    """Whether the objective is a weighted sum of the network's scores, as they come."""
+    """Whether the objective is a weighted sum of the scores that the network gives."""
     terms: Sequence[Objective] = [objective]
     if isinstance(objective, Combination):
         terms = [term for _, term in objective.terms]
@@ -48,7 +48,7 @@ def of_scores(flat: FlatModel, objective: Objective) -> bool:
 
 
 def _only_reader(flat: FlatModel, key: str) -> Step | None:
-    # hidden steps are shape arithmetic, which carries no activation on
+    # hidden steps are shape arithmetic, which passes no activation on
     readers = [step for step in flat.program.steps if key in step.reads and not step.hidden]
     return readers[0] if len(readers) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Which layer class activation maps read by default."""
+"""The layer that class activation maps read by default."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _SAME_PLACE = Trait.RECTIFIER | Trait.NORM | Trait.KEEPS
 def cam_layer(flat: FlatModel) -> str:
     """The layer that class activation maps read by default: the adapter's choice, else the last maps of the network.
 
-    Those are the output of the last convolution over positions (not over pooled features), followed through the
-    normalization, rectifier, gate, sum or concatenation that belong to it, up to whatever pools or flattens the maps.
+    The search starts at the last convolution over positions (not over pooled features). It follows the normalization,
+    rectifier, gate, sum or concatenation behind that convolution, and ends before a layer pools or flattens the maps.
+
+    Raises:
+        NotApplicable: The network has no 2-d convolution, and no adapter names a layer.
     """
     if flat.adapter.cam_layer is not None:
         return flat.key(flat.adapter.cam_layer)
@@ -30,7 +33,7 @@ def cam_layer(flat: FlatModel) -> str:
     convolutions = [step.key for step in steps if is_kind(step.layer, _CONVOLUTIONS) and step.key not in pooled]
     if not convolutions:
         raise NotApplicable(
-            f"{flat.name} has no 2-d convolution, so there is no obvious layer for a class activation map; "
+            f"{flat.name} has no 2-d convolution, so no layer is the obvious one for a class activation map; "
             "name one with layer=..., or give an adapter with cam_layer."
         )
     key = convolutions[-1]
@@ -42,7 +45,7 @@ def cam_layer(flat: FlatModel) -> str:
 
 
 def _leading_to(flat: FlatModel, output: str) -> list[Step]:
-    """The steps that an output depends on: the first output has the class scores, others may be auxiliary."""
+    """The steps that an output depends on. The first output has the class scores; others may be auxiliary."""
     needed, steps = {output}, []
     for step in reversed(flat.program.steps):
         if step.key in needed:
@@ -52,7 +55,7 @@ def _leading_to(flat: FlatModel, output: str) -> list[Step]:
 
 
 def _pooled(steps: Sequence[Step]) -> set[str]:
-    """The values that hold one position for the whole image, such as the gates of squeeze-and-excitation."""
+    """The keys of values with one position for the whole image, such as the gates of squeeze-and-excitation."""
     pooled: set[str] = set()
     for step in steps:
         if pools_all(step.layer) or (step.reads and pooled.issuperset(step.reads)):
@@ -61,7 +64,7 @@ def _pooled(steps: Sequence[Step]) -> set[str]:
 
 
 def pools_all(layer: nn.Module) -> bool:
-    """Whether a layer makes one position of each map (N, C, h, w)."""
+    """Whether a layer reduces each map (N, C, h, w) to one position."""
     if isinstance(layer, (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)):
         return layer.output_size in (1, (1, 1), [1, 1])
     if not isinstance(layer, Mean):

@@ -1,4 +1,4 @@
-"""Which values of a run carry a gradient from the input, and which of these are tensors of real numbers."""
+"""The values of a run that carry a gradient from the input, and which of these are tensors of real numbers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from netlens.objectives import Objective
 
 @dataclass(frozen=True)
 class Live:
-    """What carries a gradient from the input to an objective.
+    """The values that carry a gradient from the input to an objective.
 
-    steps: all of the network's, by key. leading: the layers that the gradient passes, in order. keys: all values that
-    carry one. real: those that are one tensor of real numbers. neutral: what depends on the input, but has no real
-    numbers, such as sizes and indices.
+    `steps` are all steps of the network, by key. `leading` are the layers that the gradient passes, in order. `keys`
+    are the keys of all values that carry a gradient. `real` are those of `keys` whose value is one tensor of real
+    numbers. `neutral` are the keys of values that depend on the input but hold no real numbers, such as sizes.
     """
 
     steps: Mapping[str, Step]
@@ -35,44 +35,44 @@ class Live:
     neutral: frozenset[str]
 
     def producers(self, step: Step) -> Iterator[Step]:
-        """The layers that give the step something live that is no real tensor, such as several of them."""
+        """The layers that give the step a live value other than one real tensor, such as a tuple of tensors."""
         for key in step.reads:
             if key in self.keys - self.real:
                 yield self.steps[key]
 
     def sources(self, step: Step, fixed: bool = False) -> list[str]:
-        """The live real values that a step is computed from, through such producers; `fixed`: and all else that is."""
-        own = [key for key in step.reads if key in self.real or (fixed and key not in self.keys)]
-        through = (key for producer in self.producers(step) for key in self.sources(producer, fixed))
-        return list(dict.fromkeys((*own, *through)))
+        """The live real values from which a step and its producers are computed; with `fixed`, all other values too."""
+        direct = [key for key in step.reads if key in self.real or (fixed and key not in self.keys)]
+        indirect = (key for producer in self.producers(step) for key in self.sources(producer, fixed))
+        return list(dict.fromkeys((*direct, *indirect)))
 
-    def value(self, step: Step, known: Mapping[str, Any]) -> Any:
-        """What the step gives, were its sources as they are `known`."""
-        through = {producer.key: self.value(producer, known) for producer in self.producers(step)}
-        return step.layer(*(through[key] if key in through else known[key] for key in step.reads))
+    def value(self, step: Step, sources: Mapping[str, Any]) -> Any:
+        """The output of a step for these values of its sources."""
+        produced = {producer.key: self.value(producer, sources) for producer in self.producers(step)}
+        return step.layer(*(produced[key] if key in produced else sources[key] for key in step.reads))
 
 
 def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
-    """What carries a gradient from x to the objective: seen on the first sample, once for all of its size."""
+    """The values that carry a gradient from x to the objective. A run of the first sample shows it, once per size."""
     wanted = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
-    if tapped_visit(flat) is not None:  # which may change anything
-        return _seen(flat, x, wanted)
-    return _SEEN.of(flat, (x.shape[1:], x.dtype, x.device, frozenset(wanted)), lambda: _seen(flat, x, wanted))
+    if tapped_visit(flat) is not None:  # hooks may change anything
+        return _live_of_run(flat, x, wanted)
+    return _LIVE.of(flat, (x.shape[1:], x.dtype, x.device, frozenset(wanted)), lambda: _live_of_run(flat, x, wanted))
 
 
-_SEEN: Memo[FlatModel, Live] = Memo()
+_LIVE: Memo[FlatModel, Live] = Memo()
 
 
 def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:
     return flat.program.outputs if name == OUTPUT and OUTPUT not in flat.layers else (name,)
 
 
-def _seen(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:
+def _live_of_run(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:
     reached = flat.program.reached(flat.inputs)
     keys = [step.key for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)) if step.key in reached]
     with differentiating():
-        some = real_tensor(flat.inputs[0], x if tapped_visit(flat) is not None else x[:1])  # hooks see the whole
-        image = some.detach().clone().requires_grad_()
+        samples = real_tensor(flat.inputs[0], x if tapped_visit(flat) is not None else x[:1])  # hooks get the batch
+        image = samples.detach().clone().requires_grad_()
         values = {flat.inputs[0]: image, **flat.run({flat.inputs[0]: image}, keys)}
     live = frozenset(key for key, value in values.items() if any(leaf.requires_grad for leaf in _tensors(value)))
     real = frozenset(key for key in live if isinstance(values[key], Tensor) and values[key].is_floating_point())

@@ -23,14 +23,16 @@ from netlens.options import option
 @register
 @dataclass(frozen=True)
 class GradCAMPlusPlus(GradientMaps):
-    """Channels weighted by sum(alpha * max(gradient, 0)), where alpha makes up for the size of the active region.
+    """The channels of a late layer, weighted so that small objects count as much as large ones.
 
-    At each place alpha = g^2 / (2 g^2 + S g^3), with S the sum of the activation over the channel: equation 19 of the
-    paper for the score exp(objective), whose factor exp(objective) cancels in alpha and is left out of the weights,
-    which it would scale all alike. The paper's maps are rectified; of others S sums the positive part, for else the
-    divisor could vanish. pytorch-grad-cam computes the same but adds 1e-6 to the denominator; torchcam sums
-    g^3 * activation over the channel instead, which is not what the equation says. `values` (N, 1, h, w) have the
-    layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w_c = sum(alpha * max(g, 0)) over the
+    places of the channel. At each place alpha = g^2 / (2 g^2 + S g^3), where g is the gradient and S the sum of the
+    activation over the channel. This is equation 19 of the paper for the score exp(objective). The factor
+    exp(objective) cancels in alpha, and would scale all weights alike, so the weights leave it out.
+
+    The maps of the paper are rectified. For other maps, S sums the positive part, because the divisor could vanish
+    otherwise. pytorch-grad-cam computes the same, but adds 1e-6 to the denominator. torchcam sums g^3 * activation over
+    the channel, which differs from the equation.
 
     Chattopadhay et al. 2017, https://arxiv.org/abs/1710.11063
     """
@@ -44,12 +46,14 @@ class GradCAMPlusPlus(GradientMaps):
 @register
 @dataclass(frozen=True)
 class SmoothGradCAMPlusPlus(ActivationMaps):
-    """Grad-CAM++ from the means of the gradient, its square and its cube over `n_samples` noisy copies of the input.
+    """Grad-CAM++ from the mean gradients of noisy copies of the input.
 
-    The noise is normal with a standard deviation of `noise_level` times the range (max - min) of the sample, the same
-    pattern for all samples of a batch. Alpha has the mean square in its numerator, as in Grad-CAM++ (the paper prints
-    the mean gradient there, of another unit). The activation is that of the input without noise. torchcam takes the
-    last copy's gradient in place of the mean.
+    `values` (N, 1, h, w) have the resolution of the layer. The gradient, its square and its cube are means over
+    `n_samples` noisy copies; the activation is that of the input without noise. The noise is normal. Its standard
+    deviation is `noise_level` times the range (max - min) of the sample. All samples of a batch get the same pattern.
+
+    The numerator of alpha is the mean square, as in Grad-CAM++. The paper prints the mean gradient there, which has
+    another unit. torchcam uses the gradient of the last copy instead of the mean.
 
     Omeiza et al. 2019, https://arxiv.org/abs/1908.01224
     """
@@ -80,7 +84,7 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
         scale = self.noise_level * spans(x)
 
         def work(first: int, last: int) -> tuple[list[int], tuple[Tensor, ...]]:
-            # rows of one sample lie n apart: all samples in one copy, then all in the next
+            # rows of one sample lie n apart: first all samples of one copy, then all samples of the next
             rows = [row % n for row in range(first, last)]
             noise = {copy: normal(x, self.seed, copy) for copy in range(first // n, (last - 1) // n + 1)}
             noisy = x[rows] + scale[rows] * torch.stack([noise[row // n] for row in range(first, last)])
@@ -90,7 +94,7 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
 
 
 def _alpha(square: Tensor, cube: Tensor, activation: Tensor) -> Tensor:
-    """Equation 19, from the (mean) second and third powers of the gradient; 0 where the gradient or divisor is 0."""
+    """Equation 19, from the (mean) square and cube of the gradient. It is 0 where the gradient or the divisor is 0."""
     divisor = 2 * square + activation.clamp(min=0).sum((2, 3), keepdim=True) * cube
-    nothing = divisor == 0
-    return (square / divisor.masked_fill(nothing, 1)).masked_fill(nothing, 0)
+    zero = divisor == 0
+    return (square / divisor.masked_fill(zero, 1)).masked_fill(zero, 0)

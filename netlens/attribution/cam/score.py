@@ -1,4 +1,4 @@
-"""Score-CAM and its kin: channels weighted by the score of the image that they leave visible."""
+"""Score-CAM and its relatives: channels weighted by the score of the image that they leave visible."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ Convention = Literal["paper", "torchcam", "pytorch-grad-cam"]
 
 @dataclass(frozen=True)
 class MaskingMaps(ActivationMaps):
-    """Abstract: each channel, as a mask in [0, 1] of the input, is weighted by the softmax of the scores it leaves.
+    """Abstract: a method that masks the input with each channel, and weighs the channel by the softmax of the scores.
 
-    n_channels: only that many channels run, those whose values vary most over the image; None: all.
+    `n_channels` is the number of channels that run: those whose values vary most over the image. None runs all.
 
-    convention: how a channel becomes a mask. "paper": it is upsampled, then scaled from its minimum to its maximum,
-    and a channel that is constant shows nothing, so it is left out. The others give the numbers of two libraries, which
-    the papers leave room for. "torchcam": scaled, then upsampled. "pytorch-grad-cam": upsampled with aligned corners,
-    then scaled. In both of these 1e-8 is added to the divisor, and a constant channel takes part in the softmax as a
-    black mask, which runs once for all of them.
+    `convention` says how a channel becomes a mask in [0, 1]. The papers leave room for several ways. "paper" resizes
+    the channel and then scales it to the range from 0 to 1; a constant channel shows nothing and gets no weight.
+    "torchcam" scales and then resizes. "pytorch-grad-cam" resizes with aligned corners and then scales. These two give
+    the numbers of the libraries: they add 1e-8 to the divisor, and a constant channel takes part in the softmax as a
+    black mask. One run serves all constant channels.
 
-    The score of a baseline, which the papers subtract from all, drops out of the softmax.
+    The papers subtract the score of a baseline from all scores. The softmax does not change with it, so it is left out.
     """
 
-    n_channels: int | None = option(None, least=1, help="So many channels run, those that vary most; none for all.")
+    n_channels: int | None = option(None, least=1, help="How many channels run: those that vary most; none for all.")
     convention: Convention = option("paper", help="How a channel becomes a mask: as in the paper, or as in a library.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
@@ -52,22 +52,22 @@ class MaskingMaps(ActivationMaps):
     @property
     @abstractmethod
     def copies(self) -> int:
-        """How many masked images per channel are averaged."""
+        """The number of masked images per channel, whose scores are averaged."""
 
     @abstractmethod
     def disturbed(self, mask: Tensor, channel: int, copy: int) -> Tensor:
-        """The mask (1, H, W) of a channel as this copy has it."""
+        """The mask (1, H, W) of a channel in this copy."""
 
     def weights(self, suffix: Suffix, maps: Tensor) -> Tensor:
         """(N, C): the softmax over channels of the mean score of the masked images."""
         x, (n, channels) = suffix.at, maps.shape[:2]
-        spread = maps.amax((2, 3)) - maps.amin((2, 3))  # NaN for a broken channel, which runs and names itself
+        spread = maps.amax((2, 3)) - maps.amin((2, 3))  # NaN for a broken channel, which then runs and is reported
         constant = maps.amax((2, 3)) == maps.amin((2, 3))
         chosen = torch.ones_like(constant)
         if self.n_channels is not None:
             ranks = spread.argsort(stable=True, dim=1, descending=True)
             chosen = torch.zeros_like(constant).scatter(1, ranks[:, : self.n_channels], True)
-        # of the constant channels, where they count, the first runs for all
+        # where constant channels count, the first of them runs for all
         runs = chosen & ~constant
         if self.convention != "paper":
             runs |= constant & (constant.cumsum(1) == 1)
@@ -88,11 +88,11 @@ class MaskingMaps(ActivationMaps):
         if self.convention != "paper":
             shared = scores.gather(1, constant.int().argmax(1, keepdim=True))
             scores = torch.where(constant, shared, scores)
-        nothing = constant.all(1, keepdim=True) & (self.convention == "paper")
-        return torch.where(nothing, 0, scores.softmax(1))
+        no_channel = constant.all(1, keepdim=True) & (self.convention == "paper")
+        return torch.where(no_channel, 0, scores.softmax(1))
 
     def _masks(self, maps: Tensor, size: Sequence[int]) -> Tensor:
-        """(rows, 1, H, W) in [0, 1] from one channel (rows, 1, h, w) each."""
+        """Masks (rows, 1, H, W) in [0, 1], each from one channel of maps (rows, 1, h, w)."""
         size = list(size)
         if self.convention == "torchcam":
             return F.interpolate(_scaled(maps, eps=1e-8), size, mode="bilinear")
@@ -104,11 +104,11 @@ class MaskingMaps(ActivationMaps):
 @register
 @dataclass(frozen=True)
 class ScoreCAM(MaskingMaps):
-    """Channels weighted by the softmax of the objective of the image seen through each of them; no gradients.
+    """The channels of a late layer, weighted by the objective of the image that each of them leaves visible.
 
-    Each channel is upsampled, scaled to [0, 1] and multiplied with the input (in the network's own units, so that what
-    is masked becomes the mean color). `convention` has the orders of other libraries. `values` (N, 1, h, w) have the
-    layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w = softmax over channels of
+    f(x * mask_c). The method needs no gradient. A mask is a channel, resized and scaled to [0, 1]. It multiplies the
+    input after preprocessing, so a masked place becomes the mean color. `convention` has the orders of other libraries.
 
     Wang et al. 2019, https://arxiv.org/abs/1910.01279
     """
@@ -124,10 +124,11 @@ class ScoreCAM(MaskingMaps):
 @register
 @dataclass(frozen=True)
 class SSCAM(MaskingMaps):
-    """Score-CAM with the score of each channel averaged over `n_samples` masks with normal noise of `noise_level`.
+    """Score-CAM in which the score of each channel is the mean over noisy masks.
 
-    The noise is added to the mask in [0, 1] at the input's resolution; it is the same for all samples of a batch, and
-    another for each channel. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) have the resolution of the layer. Normal noise of deviation `noise_level` is added to the mask
+    in [0, 1] at the resolution of the input, in `n_samples` copies. The noise is the same for all samples of a batch,
+    and differs between channels.
 
     Wang et al. 2020, https://arxiv.org/abs/2006.14255
     """
@@ -147,10 +148,11 @@ class SSCAM(MaskingMaps):
 @register
 @dataclass(frozen=True)
 class ISCAM(MaskingMaps):
-    """Score-CAM with the score of each channel integrated as its mask grows from nothing to itself in `n_steps`.
+    """Score-CAM in which the score of each channel is the mean while its mask grows from nothing to its full values.
 
-    Step i of n shows i / n of the mask. cumulative: i (i + 1) / 2n instead, as torchcam adds up the steps, which ends
-    far above the mask itself. `values` (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) have the resolution of the layer. Step i of the `n_steps` shows i / n_steps of the mask. With
+    `cumulative`, it shows i (i + 1) / (2 n_steps), because torchcam adds up the steps; the last step then lies far
+    above the mask.
 
     Naidu et al. 2020, https://arxiv.org/abs/2010.03023
     """
@@ -168,6 +170,6 @@ class ISCAM(MaskingMaps):
 
 
 def _scaled(maps: Tensor, eps: float) -> Tensor:
-    """Each map from its minimum at 0 to its maximum at 1; a constant one becomes 0."""
+    """Each map, scaled so that its minimum is 0 and its maximum 1; a constant map becomes 0."""
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low + eps).clamp(min=torch.finfo(maps.dtype).tiny)

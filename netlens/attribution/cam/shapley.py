@@ -1,4 +1,4 @@
-"""Shapley-CAM: Grad-CAM with the curvature of the objective taken into account."""
+"""Shapley-CAM: Grad-CAM that also uses the curvature of the objective."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from netlens.objectives import Objective
 @register
 @dataclass(frozen=True)
 class ShapleyCAM(ActivationMaps):
-    """Channels weighted by the mean of gradient - 1/2 Hessian * activation: Shapley values to second order.
+    """The channels of a late layer, weighted by their Shapley values to second order.
 
-    Where the rest of the network is piecewise linear, as after the last maps of most CNNs, this is Grad-CAM. `values`
-    (N, 1, h, w) have the layer's resolution.
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, where w_c is the mean over the places of
+    channel c of gradient - 1/2 Hessian * activation. If the rest of the network is piecewise linear, as after the last
+    maps of most CNNs, the map is that of Grad-CAM.
 
     Cai 2025, https://arxiv.org/abs/2501.06261
     """
@@ -40,13 +41,13 @@ class ShapleyCAM(ActivationMaps):
 
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
-    """gradient - 1/2 Hessian * activation of these samples, of the shape of the activation."""
+    """gradient - 1/2 Hessian * activation of these samples, in the shape of the activation."""
     try:
         value, gradient, curved = with_derivatives(partial(_curvature, suffix, first, last))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        suffix.value(range(first, last), suffix.at[first:last])  # what fails already is no matter of derivatives
+        suffix.value(range(first, last), suffix.at[first:last])  # if this fails, the derivatives are not the cause
         raise _refused(suffix) from error
     importance = gradient if curved is None else gradient - curved / 2
     # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
@@ -55,7 +56,7 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
 
 
 def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of these samples: their values, gradients, and Hessian * activation; None if the gradient is constant."""
+    """The values, gradients, and Hessian * activation of these samples; the last is None for a constant gradient."""
     with differentiating():
         point = suffix.at[first:last].detach().requires_grad_()
         value = suffix.value(range(first, last), point)
@@ -63,7 +64,8 @@ def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, T
             raise NotApplicable(
                 f"{suffix.objective} of {suffix.flat.name} has no gradient at {suffix.wrt!r}; choose another layer."
             )
-        ones = torch.ones_like(value).requires_grad_()  # a gradient without a graph is then no constant, but cut off
+        # these weights give even a constant gradient a graph, so a gradient without a graph is one that was cut off
+        ones = torch.ones_like(value).requires_grad_()
         (gradient,) = torch.autograd.grad(value, point, ones, create_graph=True)
         check_differentiable([gradient])
         (curved,) = torch.autograd.grad((gradient * point.detach()).sum(), point, allow_unused=True)
@@ -71,9 +73,9 @@ def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, T
 
 
 def _refused(suffix: Suffix) -> NotApplicable:
-    """The error that names the layer whose second derivatives are wanting."""
+    """The error that names the layer which lacks second derivatives."""
     purpose = "Shapley-CAM takes second derivatives"
-    found = without_second(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
-    if found is None:
+    layer = without_second(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
+    if layer is None:
         return NotApplicable(f"{purpose}, which {suffix.objective} of {suffix.flat.name} does not have; take GradCAM.")
-    return lacking(suffix.flat, *found, purpose)
+    return lacking(suffix.flat, *layer, purpose)

@@ -1,4 +1,4 @@
-"""Path methods: what gradients add up to on the way from a baseline to the input."""
+"""Path methods: gradients added up along a path from a baseline to the input."""
 
 from netlens.attribution.path.blur import BlurIntegratedGradients
 from netlens.attribution.path.guided import GuidedIntegratedGradients

@@ -1,4 +1,4 @@
-"""Blur integrated gradients: the path leads through ever sharper versions of the image, with no baseline to choose."""
+"""Blur integrated gradients: the path leads through ever sharper versions of the image and needs no baseline."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from netlens.options import option
 @register
 @dataclass(frozen=True)
 class BlurIntegratedGradients(Method):
-    """The gradient integrated along the path from the image blurred by a Gaussian to the image itself.
+    """The gradient integrated along the path from a blurred image to the image itself.
 
-    max_sigma: the standard deviation of the strongest blur, in pixels. With respect to a layer, its maps are blurred.
-    Complete: the values sum to f(x) - f(most blurred), up to the quadrature's error, which
-    `diagnostics["completeness_gap"]` gives per sample in the objective's units.
+    The Gaussian blur of width sigma shrinks from `max_sigma` pixels to 0. `values` are the integral of
+    d f / d value * (d value / d sigma) over this path. They have the shape of `wrt` and the unit of the objective f.
+    With respect to a layer, the maps of the layer are blurred.
+
+    The values are complete: they sum to f(x) - f(most blurred), up to the error of the quadrature.
+    `diagnostics["completeness_gap"]` (N,) is this error, in the unit of f.
 
     Xu et al. 2020, https://arxiv.org/abs/2004.03383
     """
@@ -45,14 +48,14 @@ class BlurIntegratedGradients(Method):
                 f"a blur needs images or maps (N, C, h, w); {wrt!r} gives {tuple(at.shape)}. Take IntegratedGradients."
             )
         space = ScaleSpace(at)
-        # squared, because an image loses most of its detail, and f changes most, at the smallest scales
+        # the places are squared, because an image loses most of its detail, and f changes most, at the smallest scales
         sigmas, slopes = self.max_sigma * places**2, self.max_sigma * 2 * places
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)
             sigma = each(sigmas[steps], at)
             gradient = suffix.gradient(rows, space.blurred(rows, sigma))
-            # minus, because the path is walked from sharp to blurred
+            # the sign is negative, because sigma grows from sharp to blurred and the path leads the other way
             return summed(gradient * space.change(rows, sigma) * -each((weights * slopes)[steps], at), rows, n)
 
         values = sum(in_chunks(self.n_steps * n, work))

@@ -20,12 +20,15 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class IntegratedGradients(Method):
-    """The gradient integrated along the straight path from a baseline, times the change along it.
+    """The gradient integrated along the straight path from a baseline to the input, times the change along the path.
 
-    Complete: the values sum to f(x) - f(baseline), up to the quadrature's error, which
-    `diagnostics["completeness_gap"]` gives per sample in the objective's units. With respect to a layer, the path leads
-    from the layer's activation on the baseline to that on the input, and what skips past the layer stays as on the
-    input. `multiply=False` gives the mean gradient instead.
+    `values` are (x - b) * the integral over t from 0 to 1 of d f(b + t (x - b)) / d x, where b is the baseline. They
+    have the shape of `wrt` and the unit of the objective f. `multiply=False` gives the integral alone, which is the
+    mean gradient. With respect to a layer, the path leads from the activation of the layer on the baseline to its
+    activation on the input. What bypasses the layer stays as it is on the input.
+
+    The values are complete: they sum to f(x) - f(baseline), up to the error of the quadrature.
+    `diagnostics["completeness_gap"]` (N,) is this error, in the unit of f.
 
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
     """
@@ -40,7 +43,8 @@ class IntegratedGradients(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)
-        # the path's ends may be constant images, full of ties that max pools break by rounding: as the network's own do
+        # an end of the path may be a constant image, whose ties a max pool breaks by rounding. Only the network itself
+        # breaks them as the network does
         inside = bool(((places > 0) & (places < 1)).all())
         suffix = Suffix.of(flat, x, objective, wrt, many=inside)
         end = suffix.at

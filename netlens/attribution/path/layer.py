@@ -1,4 +1,4 @@
-"""What a layer carries while the *input* goes along a straight path: conductance and internal influence."""
+"""Conductance and internal influence: the gradient of a layer while the *input* follows a straight path."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class LayerConductance(Method):
-    """What flows through each neuron of `wrt` on the way from the baseline to the input.
+    """How much of the change of the objective from the baseline to the input passes each neuron of a layer.
 
-    The input goes along the straight path in `n_steps` equal steps; over each of them a neuron's change counts times
-    its gradient, the mean of those at both ends of the step. Where all that the objective sees passes the layer, the
-    values sum to f(x) - f(baseline). With respect to the input it is integrated gradients.
+    The input follows the straight path from the baseline in `n_steps` equal steps. `values` are the sum over steps of
+    (change of the neuron) * (mean of its gradients at both ends of the step). They have the shape of `wrt` and the unit
+    of the objective f. If every path from the input to the objective passes the layer, they sum to f(x) - f(baseline).
+    With respect to the input, the method is integrated gradients.
 
     Dhamdhere et al. 2018, https://arxiv.org/abs/1805.12233
     """
@@ -44,7 +45,9 @@ class LayerConductance(Method):
             points = start[rows] + alpha * (x[rows] - start[rows])
             return rows, *gradient_of(flat, points, objective.take(rows), wrt)
 
-        before: list[tuple[Tensor, Tensor]] = []  # activation and gradient of the sample n rows ago
+        before: list[
+            tuple[Tensor, Tensor]
+        ] = []  # activations and gradients of the last n rows, one step of all samples
         total: dict[int, Tensor] = {}
         for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, work):
             for row, activation, gradient in zip(rows, activations, gradients, strict=True):
@@ -59,7 +62,10 @@ class LayerConductance(Method):
 @register
 @dataclass(frozen=True, eq=False)
 class InternalInfluence(Method):
-    """The mean gradient at `wrt` while the input goes along the straight path from the baseline.
+    """The mean gradient at a layer while the input follows the straight path from the baseline.
+
+    `values` are the integral over t from 0 to 1 of d f(b + t (x - b)) / d neuron, where b is the baseline. They have
+    the shape of `wrt` and the unit of the objective f per unit of `wrt`.
 
     Leino et al. 2018, https://arxiv.org/abs/1802.03788
     """

@@ -1,4 +1,4 @@
-"""Quadratures: where along a path a gradient is evaluated, and with which weight."""
+"""Quadratures: the places along a path where a gradient is evaluated, and the weight of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Quadrature = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_
 
 
 def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and places of n evaluations on [0, 1]; the weights sum to 1.
+    """The weights (n,) and places (n,) of n evaluations on [0, 1]. The weights sum to 1.
 
     >>> [part.tolist() for part in quadrature("riemann_middle", 2)]
     [[0.5, 0.5], [0.25, 0.75]]

@@ -1,4 +1,4 @@
-"""Scale space: an image blurred by a Gaussian of any width, and how it changes with the width."""
+"""Scale space: an image under a Gaussian blur of any width, and its derivative with respect to the width."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class ScaleSpace:
-    """Images (N, C, H, W) under a Gaussian blur of standard deviation sigma pixels, mirrored at the borders.
+    """Final: images (N, C, H, W) under a Gaussian blur of standard deviation sigma pixels, mirrored at the borders.
 
-    The blur is computed on the cosines of each axis, which it only scales, by exp(-(sigma w)^2 / 2) for a cosine of w
-    radians per pixel. So there is no kernel to cut off, a blur of 0 is the image itself, and the derivative with
-    respect to sigma is exact. Means are kept. From a sigma of about 1 on, it is the sampled Gaussian kernel.
+    The blur works on the cosine transform of each axis. It scales a cosine of w radians per pixel by
+    exp(-(sigma w)^2 / 2). So no kernel is cut off, a blur of 0 gives the image itself, and the derivative with respect
+    to sigma is exact. The blur keeps the mean. For a sigma above about 1, it equals the sampled Gaussian kernel.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -22,7 +22,7 @@ class ScaleSpace:
             self.spectrum = self.rows @ images @ self.columns.T
 
     def blurred(self, samples: list[int], sigma: Tensor) -> Tensor:
-        """(n, C, H, W): these samples, each blurred by its own sigma (n,)."""
+        """(n, C, H, W): these samples, each under the blur of its own sigma (n,)."""
         return self._image(self.spectrum[samples] * self._decay(sigma))
 
     def change(self, samples: list[int], sigma: Tensor) -> Tensor:

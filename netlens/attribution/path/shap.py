@@ -1,4 +1,4 @@
-"""Expected gradients: integrated gradients over many baselines at once, by sampling."""
+"""Expected gradients: integrated gradients averaged over many baselines, by sampling."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class GradientShap(Method):
-    """The gradient at random places between baselines and the input, times their difference: expected gradients.
+    """Expected gradients: the gradient at random places between baselines and the input, times their difference.
 
-    baselines: one number, or a distribution (m, ...) of inputs, of which each draw takes one. noise_level: the standard
-    deviation of noise on the input, as a fraction of each sample's range (max - min). With respect to a layer, the
-    gradient and the difference are those of the layer. `multiply=False` gives the mean gradient instead.
+    `values` are the mean over draws of (x - b) * d f(b + t (x - b)) / d x, with a random baseline b and a random t in
+    [0, 1]. They have the shape of `wrt` and the unit of the objective f. `multiply=False` gives the mean gradient. With
+    respect to a layer, the gradient and the difference are those of the layer.
 
-    In expectation the values sum to f(x) minus the mean of f over the baselines. All samples of a batch see the same
-    draws. The draws are stratified: one place in each of `n_samples` equal parts of the path, and each of m baselines
-    once in m neighboring places, which leaves the expectation as it is and lowers the variance.
+    `baselines` is one number, or a distribution (m, ...) of inputs; each draw takes one of them. `noise_level` is the
+    standard deviation of noise on the input, as a share of the range (max - min) of the sample.
+
+    In expectation, the values sum to f(x) minus the mean of f over the baselines. All samples of a batch share the
+    draws. The draws are stratified: each of the `n_samples` equal parts of the path has one place, and m neighboring
+    places use each of the m baselines once. This keeps the expectation and lowers the variance.
 
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
@@ -67,8 +70,8 @@ class GradientShap(Method):
         return sum(in_chunks(self.n_samples * n, work)) / self.n_samples
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each draw its place on the path in [0, 1], and which of m baselines it starts from."""
-        # a stream of its own, apart from those of the noise, which have two numbers
+        """For each draw, its place on the path in [0, 1] and the index of its baseline among m."""
+        # this stream differs from the streams of the noise, which have two numbers
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
         places = (np.arange(self.n_samples) + random.random(self.n_samples)) / self.n_samples
         chosen = np.concatenate([random.permutation(m) for _ in range(0, self.n_samples, m)])

@@ -1,4 +1,4 @@
-"""Methods that change the input, or a layer, and see what the objective does."""
+"""Methods that change the input, or a layer, and observe the objective."""
 
 from netlens.attribution.perturbation.bottleneck import InformationBottleneck, bottleneck_layer
 from netlens.attribution.perturbation.extremal import ExtremalPerturbation

@@ -1,4 +1,4 @@
-"""The best of what an optimizer comes by, for each sample by itself."""
+"""The best candidate of an optimizer, for each sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class Best:
-    """Keeps of candidates (n, ...) those rows that reach the highest value (n,); the first of equals.
+    """Final: keeps, for each row of candidates (n, ...), the one with the highest value (n,); the first among equals.
 
     >>> best = Best()
     >>> best.offer(torch.tensor([1.0, 5.0]), torch.tensor([10.0, 50.0]))
@@ -30,7 +30,7 @@ class Best:
         return self._kept[1]
 
     def offer(self, value: Tensor, candidate: Tensor) -> None:
-        """Take the rows that are better than all before; where the value of the first is broken, they become NaN."""
+        """Keep the rows that are better than all before. A row whose first value is not finite becomes NaN."""
         as_rows = (-1, *[1] * (candidate.ndim - 1))
         if not self._kept:
             self._kept = [value, candidate.masked_fill(~value.isfinite().view(as_rows), torch.nan)]

@@ -1,4 +1,4 @@
-"""Bounding boxes of features: one feature off is a change in its box, and the rest of the maps stays."""
+"""Bounding boxes of features: if one feature is off, the maps change only within its box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netlens.attribution.windows import Windows
 
 
 class Box(NamedTuple):
-    """The smallest rectangle of rows and columns, ends excluded, that holds a feature."""
+    """The smallest rectangle of rows and columns that holds a feature. `bottom` and `right` are excluded."""
 
     top: int
     left: int
@@ -38,9 +38,9 @@ def boxes(mask: Tensor, count: int) -> list[Box]:
     for dim in (1, 2):
         along = torch.arange(mask.shape[dim], device=mask.device)
         where = along.view([-1 if d == dim else 1 for d in range(3)]).expand_as(mask).flatten()
-        none = where.new_zeros(count)
-        low = none.scatter_reduce(0, mask.flatten(), where, "amin", include_self=False)
-        high = none.scatter_reduce(0, mask.flatten(), where, "amax", include_self=False)
+        zeros = where.new_zeros(count)
+        low = zeros.scatter_reduce(0, mask.flatten(), where, "amin", include_self=False)
+        high = zeros.scatter_reduce(0, mask.flatten(), where, "amax", include_self=False)
         sides.append((low.tolist(), (high + 1).tolist()))
     (tops, bottoms), (lefts, rights) = sides
     return [Box(*corners) for corners in zip(tops, lefts, bottoms, rights, strict=True)]
@@ -49,12 +49,15 @@ def boxes(mask: Tensor, count: int) -> list[Box]:
 def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, float]]:
     """(sample, feature, f of the sample - f without the feature) for every feature of every sample.
 
-    Features with boxes of about one size run together, each box grown to the size of the largest.
+    Features with boxes of similar size run together. Each box grows to the size of the largest.
     """
     height, width = game.at.shape[2:]
     masks = game.mask.expand(-1, -1, height, width)
-    found = [boxes(mask, count) for mask, count in zip(masks, game.counts, strict=True)]
-    orders = [sorted(range(len(own)), key=lambda feature, own=own: -own[feature].area) for own in found]  # type: ignore[misc]
+    boxes_of = [boxes(mask, count) for mask, count in zip(masks, game.counts, strict=True)]
+    orders = [
+        sorted(range(len(row)), key=lambda feature, row=row: -row[feature].area)  # type: ignore[misc]
+        for row in boxes_of
+    ]
     ends = list(accumulate(game.counts))
 
     def work(first: int, last: int) -> list[tuple[int, int, float]]:
@@ -65,9 +68,9 @@ def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, floa
         return falls
 
     def play(sample: int, features: Sequence[int]) -> list[float]:
-        own = [found[sample][feature] for feature in features]
-        high, wide = max(box.bottom - box.top for box in own), max(box.right - box.left for box in own)
-        corners = [(min(box.top, height - high), min(box.left, width - wide)) for box in own]
+        group = [boxes_of[sample][feature] for feature in features]
+        high, wide = max(box.bottom - box.top for box in group), max(box.right - box.left for box in group)
+        corners = [(min(box.top, height - high), min(box.left, width - wide)) for box in group]
         places = [(slice(top, top + high), slice(left, left + wide)) for top, left in corners]
         new = [
             torch.where(masks[sample][:, y, x] == feature, game.baseline[sample][:, y, x], game.at[sample][:, y, x])

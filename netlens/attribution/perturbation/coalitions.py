@@ -1,4 +1,4 @@
-"""An objective as a function of which features of a sample are on: what ablation, Shapley values and LIME share."""
+"""An objective as a function of the features of a sample that are on. Ablation, Shapley values and LIME share it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from netlens.objectives import Objective
 
 @dataclass(frozen=True)
 class Coalitions:
-    """f of x, of which some features are on and the others are at the baseline, for n samples.
+    """The objective f of n samples in which some features are on and the others are at the baseline.
 
-    A coalition is the set of features that are on: a boolean vector of the sample's number of features.
+    A coalition is the set of features that are on: a boolean vector with one entry per feature of the sample.
     """
 
     suffix: Suffix
@@ -42,15 +42,15 @@ class Coalitions:
         n_segments: int = 50,
         baselines: float | Tensor = 0.0,
     ) -> Coalitions:
-        """Run the network on x up to `wrt`, once, and divide the activation there by the mask or the default one."""
+        """Run the network on x up to `wrt`, once. The mask, or a default one, divides the activation into features."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         at = suffix.at
         mask = default_mask(flat, x, wrt, at, n_segments) if feature_mask is None else feature_mask
         return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at))
 
     def value(self, rows: Sequence[int], on: Sequence[Tensor]) -> Tensor:
-        """f of these samples, each with the features of its coalition on."""
-        keep = [each[mask] for each, mask in zip(on, self.mask[list(rows)], strict=True)]
+        """(rows,): f of these samples, each with the features of its coalition on."""
+        keep = [coalition[mask] for coalition, mask in zip(on, self.mask[list(rows)], strict=True)]
         return self.suffix.value(rows, torch.where(torch.stack(keep), self.at[rows], self.baseline[rows]))
 
     def play(
@@ -58,7 +58,7 @@ class Coalitions:
     ) -> Iterator[tuple[int, int, Tensor, float]]:
         """Evaluate `coalition(number of features, index)` for the first `sizes[sample]` indices of each sample.
 
-        Gives (sample, index, coalition, value) one by one, in order; no more than a chunk is held at a time.
+        Yields (sample, index, coalition, value) one by one, in order. Memory holds one chunk at a time.
         """
         ends = list(accumulate(sizes))
 
@@ -66,17 +66,17 @@ class Coalitions:
             rows = [bisect_right(ends, job) for job in range(first, last)]
             indices = [job - ends[row] + sizes[row] for job, row in zip(range(first, last), rows, strict=True)]
             on = [coalition(self.counts[row], index) for row, index in zip(rows, indices, strict=True)]
-            values = self.value(rows, [each.to(self.at.device) for each in on]).tolist()
+            values = self.value(rows, [members.to(self.at.device) for members in on]).tolist()
             return list(zip(rows, indices, on, values, strict=True))
 
-        for played in in_chunks(ends[-1], work):
-            yield from played
+        for results in in_chunks(ends[-1], work):
+            yield from results
 
     def uniform(self, on: bool) -> list[float]:
-        """f of each sample with all its features on, or all off."""
+        """f of each sample with all its features on, or with all of them off."""
         return [value for *_, value in self.play([1] * len(self.counts), lambda count, _: torch.full((count,), on))]
 
     def spread(self, scores: Sequence[Tensor]) -> Tensor:
-        """One score per feature, for each sample, as values of the shape of the activation."""
+        """Values in the shape of the activation, from one score per feature for each sample."""
         values = [score.to(self.at)[mask] for score, mask in zip(scores, self.mask, strict=True)]
         return torch.stack(values).expand_as(self.at).contiguous()

@@ -1,4 +1,4 @@
-"""Extremal perturbations: the mask of a given area that does the most for the objective."""
+"""Extremal perturbations: the mask of a given area that changes the objective most."""
 
 from __future__ import annotations
 
@@ -26,32 +26,36 @@ from netlens.objectives import Objective
 from netlens.options import option
 
 Variant = Literal["preserve", "delete", "dual"]
-_LEVELS = 8  # of blur, between which a mask interpolates
-_PLACES = 9  # along each side, at which discs are tried
+_LEVELS = 8  # levels of blur; a mask interpolates between them
+_PLACES = 9  # places along each side, where discs are tried
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class ExtremalPerturbation(Method):
-    """The mask of a given area that keeps the objective highest when all else is blurred; the mean over `areas`.
+    """The mask of a given area that keeps the objective highest while everything else is blurred.
 
-    `values` are masks in [0, 1], the same in all channels. `variant`: "preserve" shows what the mask covers, "delete"
-    blurs it so that the objective falls lowest, "dual" does both, each by half. `areas` are parts of the image in
-    (0, 1), one mask for each. The blur grows to a standard deviation of `blur`, where the mask is 0; with `baselines`,
-    what is not shown fades to these instead. Masks are smooth over `sigma`, from `grid_size` cells along the longer
-    side. Both widths are parts of the longer side.
+    `values` are masks in [0, 1], the same in all channels. With several `areas`, which are shares of the image in
+    (0, 1), they are the mean of one mask per area. The variant "preserve" shows what the mask covers. "delete" blurs
+    what it covers, so that the objective falls lowest. "dual" does both, and each counts half.
 
-    Each cell has a score, and those of the highest scores make the mask, as many as the area asks for. Ascent with
-    momentum moves the scores along what a bump at each cell would add to f, by up to `learning_rate` in a step. It
-    starts at the disc of that area, among discs all over the image, that does the most, and sets out again and again
-    from the best mask so far, which is what it returns: more steps never do worse. `diagnostics` give the area and the
-    objective that each mask reaches, (N, areas).
+    Where the mask is 0, the blur has the standard deviation `blur`. With `baselines`, hidden places fade to these
+    instead. Masks are smooth over `sigma` and consist of `grid_size` cells along the longer side. Both widths are
+    shares of the longer side.
 
-    Fong et al. 2019, https://arxiv.org/abs/1910.08485, move the mask itself and draw it to its area by a penalty, whose
-    last step is often worse than that disc.
+    Each cell has a score. The cells with the highest scores make the mask, as many as the area allows. Ascent with
+    momentum moves the score of each cell by what a bump there would add to f, by at most `learning_rate` in a step. It
+    starts from the best disc of that area, among discs all over the image. It restarts several times from the best
+    mask so far, and returns the best mask, so more steps never give a worse one. `diagnostics` hold the area and the
+    objective of each mask, (N, areas).
+
+    The paper differs: it moves the mask itself, and a penalty draws the mask to its area. Its last step is often worse
+    than the best disc.
+
+    Fong et al. 2019, https://arxiv.org/abs/1910.08485
     """
 
-    areas: float | Sequence[float] = option(0.1, above=0, below=1, help="Parts of the image, one mask for each.")
+    areas: float | Sequence[float] = option(0.1, above=0, below=1, help="Shares of the image, one mask for each.")
     variant: Variant = option("preserve", help="Whether a mask shows what it covers, blurs it, or both.")
     n_steps: int = option(400, least=1, help="Steps of the ascent.")
     grid_size: int = option(32, least=1, help="Cells along the longer side.")
@@ -73,14 +77,14 @@ class ExtremalPerturbation(Method):
 
         masks, reached = (torch.cat(parts) for parts in zip(*in_chunks(len(areas) * n, work), strict=True))
         diagnostics = {"area": masks.flatten(1).mean(1), "objective": reached}
-        each = {name: found.view(len(areas), n).T for name, found in diagnostics.items()}
-        return masked.filled(masks.unflatten(0, (-1, n)).mean(0)), each
+        by_sample = {name: numbers.view(len(areas), n).T for name, numbers in diagnostics.items()}
+        return masked.filled(masks.unflatten(0, (-1, n)).mean(0)), by_sample
 
     def _ascend(self, masked: Masked, rows: list[int], areas: Tensor) -> tuple[Tensor, Tensor]:
-        """The best masks (rows, *sizes) of these samples and areas, and the objective under them."""
+        """The best masks (rows, *sizes) of these samples and areas, and the objective (rows,) under them."""
         levels = self._levels(masked, rows)
         smooth = SmoothMask.of(masked.sizes, self.grid_size, self.sigma, areas)
-        # whether the mask hides, and how the objective counts there
+        # for each side: whether the mask hides what it covers, and the weight of the objective
         both = [(False, 0.5), (True, -0.5)]
         sides = {"preserve": [(False, 1.0)], "delete": [(True, -1.0)], "dual": both}[self.variant]
 
@@ -93,7 +97,7 @@ class ExtremalPerturbation(Method):
             return torch.stack(values).sum(0)
 
         def sloped(scores: Tensor) -> tuple[Tensor, Tensor]:
-            """What is reached, and what bumps at each of the cells would add to it."""
+            """The weighted objective under the masks of these scores, and what a bump at each cell would add to it."""
             masks = smooth.of_area(scores, areas)
             total, slope = torch.zeros_like(areas), torch.zeros_like(masks)
             for hides, sign in sides:
@@ -101,12 +105,12 @@ class ExtremalPerturbation(Method):
                     point = masks.detach().requires_grad_()
                     end = shown(point, hides)
                     value, at_end = masked.suffix.slope(rows, end)
-                    (found,) = torch.autograd.grad(end, point, sign * at_end)
-                total, slope = total + sign * value.to(areas), slope + found
+                    (gradient,) = torch.autograd.grad(end, point, sign * at_end)
+                total, slope = total + sign * value.to(areas), slope + gradient
             return total, smooth.gain(slope)
 
         start, of_input = Best(), masked.suffix.wrt in masked.suffix.flat.inputs
-        # of discs that do nearly as well, rounding would choose any; under autocast, layers are rounded already
+        # rounding must not choose between discs that do equally well; under autocast, layers are rounded already
         with torch.autocast(areas.device.type, enabled=False) if of_input else nullcontext():
             for scores in _discs(smooth.cells, areas):
                 start.offer(reached(scores), scores)
@@ -118,16 +122,16 @@ class ExtremalPerturbation(Method):
         return masks.reshape(-1, *masked.sizes), objective.to(areas)
 
     def _levels(self, masked: Masked, rows: list[int]) -> list[Tensor]:
-        """The activations (rows, ...) from untouched to wholly perturbed, in equal steps."""
+        """The activations (rows, ...) in equal steps from unchanged to fully perturbed."""
         at = masked.at[rows]
         if self.baselines is not None:
             return [at, masked.baseline[rows]]
         maps = _as_maps(at, masked.dims)
         space = ScaleSpace(maps)
         longer = max(masked.sizes)
-        each = list(range(len(rows)))
+        samples = list(range(len(rows)))
         blurred = [
-            space.blurred(each, torch.full((len(rows),), self.blur * longer * level / (_LEVELS - 1)).to(maps))
+            space.blurred(samples, torch.full((len(rows),), self.blur * longer * level / (_LEVELS - 1)).to(maps))
             for level in range(1, _LEVELS)
         ]
         return [at, *[_from_maps(maps, masked.dims, at) for maps in blurred]]
@@ -140,7 +144,7 @@ class ExtremalPerturbation(Method):
 
 
 def _discs(sizes: tuple[int, int], areas: Tensor) -> Iterator[Tensor]:
-    """Scores (rows, *sizes) that fall from the middle of a disc, by 1 up to its border, for each of the places."""
+    """Scores (rows, *sizes) that fall by 1 from the middle of a disc to its border, for a disc at each place."""
     axes = [torch.arange(size, device=areas.device) + 0.5 for size in sizes]
     radius = (areas * (sizes[0] * sizes[1] / math.pi)).sqrt()
     for y, x in product(*[_spaced(size) for size in sizes]):
@@ -154,9 +158,9 @@ def _spaced(size: int) -> list[float]:
 
 
 def _between(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
-    """The first of the levels where `shown` is 1, the last where it is 0, and linearly between the two next else."""
+    """The first level where `shown` is 1, the last where it is 0; elsewhere a linear mix of the two nearest levels."""
     place = (1 - shown) * (len(levels) - 1)
-    # whole numbers belong to the interval below them at the end alone, so that there is a slope everywhere
+    # only the last whole number belongs to the interval below it, so there is a slope everywhere
     below = place.detach().floor().clamp(0, len(levels) - 2)
     part = place - below
     weights = [(below == k) * (1 - part) + (below == k - 1) * part for k in range(len(levels))]
@@ -164,12 +168,12 @@ def _between(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
 
 
 def _as_maps(at: Tensor, dims: Sequence[int]) -> Tensor:
-    """(rows, channels, h, w), with sequences as maps of one row."""
+    """Activations as maps (rows, channels, h, w). A sequence becomes maps of one row."""
     maps = at.movedim(tuple(dims), tuple(range(-len(dims), 0)))
     return maps if len(dims) == 2 else maps.reshape(len(at), -1, 1, maps.shape[-1])
 
 
 def _from_maps(maps: Tensor, dims: Sequence[int], like: Tensor) -> Tensor:
-    """The other way round, to the shape of `like`."""
+    """The inverse of `_as_maps`, for activations of the shape of `like`."""
     ends = tuple(range(-len(dims), 0))
     return maps.reshape(like.movedim(tuple(dims), ends).shape).movedim(ends, tuple(dims))

@@ -1,4 +1,4 @@
-"""What each feature adds: methods whose value belongs to a feature, and feature ablation, the plainest of them."""
+"""Methods that give each feature one value, and feature ablation, the simplest of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from netlens.options import option
 
 @dataclass(frozen=True, eq=False)
 class OverFeatures(Method):
-    """Abstract: a method that gives each feature one number, from f of x with some of the features off.
+    """Abstract: a method that gives each feature one number, from the objective f with some of the features off.
 
-    feature_mask: integers that broadcast to `wrt`, (1 or N, ...); entries of equal number are one feature, which is
-    switched as a whole and whose value each of them gets. None takes the superpixels of a picture (of which there
-    are about `n_segments`), a grid of at most `n_segments` patches of a layer's maps, each token, each entry of a
-    vector. See `superpixels` and `patches` for masks of your own.
+    `feature_mask` holds integers and broadcasts to `wrt`, (1 or N, ...). Entries with equal numbers are one feature:
+    they are switched together and get the same value. None takes the superpixels of a picture (about `n_segments`), a
+    grid of at most `n_segments` patches of the maps of a layer, each token, or each entry of a vector. `superpixels`
+    and `patches` make masks.
 
-    baselines: what stands where a feature is off, a number or a tensor that broadcasts to `wrt`.
+    `baselines` replaces a feature that is off. It is a number, or a tensor that broadcasts to `wrt`.
     """
 
     feature_mask: Tensor | None = option(
@@ -45,22 +45,25 @@ class OverFeatures(Method):
 
     @abstractmethod
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """One number per feature, for each sample; and diagnostics of one number per sample."""
+        """One number per feature for each sample, and diagnostics of one number per sample."""
 
 
 def stream(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of one coalition, or permutation: they depend on no sample and no chunk."""
+    """The random numbers of one coalition or permutation. They depend on neither samples nor chunks."""
     return np.random.default_rng(np.random.SeedSequence((seed, index)))
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class FeatureAblation(OverFeatures):
-    """f(x) - f(x with a feature off), for one feature after the other.
+    """How far the objective falls without each feature, for one feature at a time.
 
-    Each entry of `wrt` gets the change that its feature makes, in the units of the objective. The options
-    `feature_mask`, `n_segments` and `baselines` say what the features are: see `OverFeatures`. On maps, only what a
-    feature can have changed is computed again, exactly; `macs` and `macs_saved` are reported as by `Occlusion`.
+    `values` are f(x) - f(x with the feature off), the same for all entries of a feature. They have the shape of `wrt`
+    and the unit of the objective f. `feature_mask`, `n_segments` and `baselines` say what the features are; see
+    `OverFeatures`.
+
+    On maps, only what a feature can change is computed again, exactly. The diagnostics `macs` and `macs_saved` are
+    those of `Occlusion`.
 
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """

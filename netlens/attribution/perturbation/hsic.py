@@ -1,4 +1,4 @@
-"""HSIC: how much the objective depends on whether a cell is seen, by the kernels of both."""
+"""HSIC: how strongly the objective depends on whether a cell is visible, measured with kernels."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.options import option
 
-_ROWS = 256  # rows of the kernel matrix that are held at a time
+_ROWS = 256  # rows of the kernel matrix in memory at a time
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class HSICAttribution(Method):
-    """The Hilbert-Schmidt independence criterion between each cell of a grid being seen and f, over random masks.
+    """How strongly the objective depends on whether each cell of a grid is visible, over random masks.
 
-    The image is divided into `grid_size` cells per side, each of which half of the masks show and half replace by the
-    baseline. A cell's value is tr(K H L H) / (n_masks - 1)^2, of no unit and at least 0: K is 1 where two masks agree
-    on the cell and 0 elsewhere, L the Gaussian kernel of f with the median distance between its values as width, and
-    H = 1 - 1/n_masks centers. It sees any dependence, not just of the mean; independence gives 0 up to 1 / n_masks.
+    `values` are the Hilbert-Schmidt independence criterion tr(K H L H) / (n_masks - 1)^2 of each cell. They have the
+    shape of `wrt` and no unit, and are at least 0. K is 1 where two masks agree on the cell, and 0 elsewhere. L is the
+    Gaussian kernel of the values of f, and its width is the median distance between them. H = 1 - 1 / n_masks centers.
+
+    The image has `grid_size` cells per side. Half of the masks show a cell, and half replace it by the baseline. The
+    criterion responds to any dependence, not only to that of the mean. Independence gives 0, up to 1 / n_masks.
 
     Novello et al. 2022, https://arxiv.org/abs/2206.06219
     """
@@ -43,34 +45,34 @@ class HSICAttribution(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         masked = Masked.of(flat, x, objective, wrt, self.baselines)
         cells = cells_along(masked.sizes, self.grid_size)
-        seen = balanced(self.n_masks, prod(cells), self.seed)
+        visible = balanced(self.n_masks, prod(cells), self.seed)
 
         def mask(index: int) -> Tensor:
-            return in_blocks(seen[index].view(cells), masked.sizes)
+            return in_blocks(visible[index].view(cells), masked.sizes)
 
         values = masked.responses(mask, self.n_masks)
-        criterion = hsic(seen.to(values), values)
+        criterion = hsic(visible.to(values), values)
         return masked.filled(in_blocks(criterion.unflatten(1, cells), masked.sizes))
 
 
 def balanced(n_masks: int, count: int, seed: int) -> Tensor:
-    """Masks (n_masks, count) of 0 and 1, in which each cell is 1 in half of the masks, independently of other cells.
+    """Masks (n_masks, count) of 0 and 1. Each cell is 1 in half of the masks, independently of other cells.
 
-    Not a Sobol sequence cut at a half: in 2^k of its points, all cells would be parities of k of them.
+    A Sobol sequence with a threshold at a half does not work: in 2^k points, every cell is a parity of k others.
     """
     order = torch.rand(n_masks, count, generator=stream(seed), dtype=torch.float64).argsort(0)
     return (order < n_masks // 2).double()
 
 
-def hsic(seen: Tensor, values: Tensor) -> Tensor:
-    """(n, cells) from masks of 0 and 1 (masks, cells) and values (n, masks).
+def hsic(visible: Tensor, values: Tensor) -> Tensor:
+    """The criterion (n, cells), from masks of 0 and 1 (masks, cells) and values (n, masks).
 
-    K = (1 + z z') / 2 with z = 1 where a cell is seen and -1 where not, so that tr(K H L H) = (H z)' L (H z) / 2, which
-    needs no matrix of masks by masks but a few rows of L.
+    With z = 1 where a cell is visible and -1 elsewhere, K = (1 + z z') / 2. So tr(K H L H) = (H z)' L (H z) / 2, which
+    needs only a few rows of the matrix L at a time.
     """
-    signs = 2 * seen - 1
+    signs = 2 * visible - 1
     signs = signs - signs.mean(0)
-    # a width of 0, where most values are equal, leaves L with 1 for equal values and 0 for others
+    # if most values are equal, the width is 0, and L is 1 for equal values and 0 for others
     width = median_distance(values).clamp(min=torch.finfo(values.dtype).tiny)[:, None, None]
 
     def work(first: int, last: int) -> Tensor:
@@ -79,14 +81,14 @@ def hsic(seen: Tensor, values: Tensor) -> Tensor:
         with torch.autocast(values.device.type, enabled=False):
             return (signs[first:last] * (kernel @ signs)).sum(1)
 
-    total = sum(in_chunks(len(seen), _ROWS, work))
+    total = sum(in_chunks(len(visible), _ROWS, work))
     assert isinstance(total, Tensor)
-    broken = ~torch.isfinite(values).all(1, keepdim=True)  # the kernel of infinitely far values would be a healthy 0
-    return (total / (2 * (len(seen) - 1) ** 2)).masked_fill(broken, torch.nan)
+    broken = ~torch.isfinite(values).all(1, keepdim=True)  # the kernel of values at infinite distance would be 0
+    return (total / (2 * (len(visible) - 1) ** 2)).masked_fill(broken, torch.nan)
 
 
 def median_distance(values: Tensor) -> Tensor:
-    """(n,): the (lower) median distance between two of the values (n, m), found without listing the m (m - 1) / 2."""
+    """(n,): the (lower) median distance between two of the values (n, m), without a list of all m (m - 1) / 2."""
     ordered = values.sort(1).values
     count = values.shape[1]
     half = (count * (count - 1) // 2 + 1) // 2

@@ -22,14 +22,17 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class KernelShap(OverFeatures):
-    """The linear model of f over coalitions, weighted by the Shapley kernel, that is exact at f(x) and f(baseline).
+    """The Shapley value of each feature, estimated by a weighted linear regression over coalitions.
 
-    The kernel weighs a coalition of s of k features by (k - 1) / (C(k, s) s (k - s)). Coalitions come in pairs with
-    their complement, at most `n_samples` in all: the smallest and largest sizes as a whole as far as they go, the
-    others drawn by their weight. If `n_samples` is at least 2^k - 2, all are tried and the values are the Shapley
-    values; with much fewer than k, what remains open is shared equally. The values of the features sum to
-    f(x) - f(baseline) exactly. What the features are is said by `feature_mask`, `n_segments` and `baselines`: see
+    `values` are the coefficients of the linear model of f that is exact at f(x) and f(baseline), the same for all
+    entries of a feature. They have the shape of `wrt` and the unit of the objective f. The values of the features sum
+    to f(x) - f(baseline) exactly. `feature_mask`, `n_segments` and `baselines` say what the features are; see
     `OverFeatures`.
+
+    A coalition of s of k features has the weight (k - 1) / (C(k, s) s (k - s)). Each coalition comes with its
+    complement, at most `n_samples` in all. The smallest and largest sizes are complete as far as `n_samples` allows,
+    and the other coalitions are drawn by their weight. If `n_samples` is at least 2^k - 2, every coalition is tried,
+    and the values are the Shapley values. If it is much less than k, what remains undetermined is shared equally.
 
     Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874; pairs: Covert and Lee 2021,
     https://arxiv.org/abs/2012.01536
@@ -46,7 +49,7 @@ class KernelShap(OverFeatures):
         for sample, index, on, value in game.play(sizes, lambda count, index: plans[count].coalition(index)):
             moments[sample].add(on, value - empty[sample], plans[game.counts[sample]].weight(index))
         gains = [after - before for before, after in zip(empty, full, strict=True)]
-        return [each.constrained(gain) for each, gain in zip(moments, gains, strict=True)], {}
+        return [regression.constrained(gain) for regression, gain in zip(moments, gains, strict=True)], {}
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,19 @@ class Stratum:
 
     @property
     def mass(self) -> Fraction:
-        """The kernel's weights of all its coalitions together."""
-        each = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
-        return self.coalitions * each
+        """The sum of the kernel's weights of all its coalitions."""
+        weight = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
+        return self.coalitions * weight
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which coalitions of `count` features are tried, by index; one and its complement follow each other."""
+    """The coalitions of `count` features that are tried, by index. A coalition and its complement are neighbors."""
 
     count: int
     whole: tuple[Stratum, ...]
     drawn: tuple[Stratum, ...]
-    draws: int  # coalitions that are drawn from these strata
+    draws: int  # the number of coalitions that are drawn from the strata in `drawn`
     seed: int
 
     @classmethod
@@ -86,7 +89,7 @@ class Plan:
         strata = [Stratum(count, size) for size in range(1, count // 2 + 1)]
         left, mass = n_samples, sum((stratum.mass for stratum in strata), Fraction(0))
         whole = 0
-        # a stratum is tried as a whole where at least as many draws would be expected in it
+        # a stratum is tried as a whole if random draws would be expected to hit it at least as often as it has members
         while whole < len(strata) and strata[whole].coalitions * mass <= left * strata[whole].mass:
             left -= strata[whole].coalitions
             mass -= strata[whole].mass
@@ -103,7 +106,7 @@ class Plan:
         return np.array([float(stratum.mass) for stratum in self.drawn])
 
     def coalition(self, index: int) -> Tensor:
-        """The coalition (count,) of that index."""
+        """The coalition (count,) at this index."""
         pair, complement = divmod(index, 2)
         stratum, rank = self._stratum(pair)
         on = torch.zeros(self.count, dtype=torch.bool)
@@ -112,14 +115,14 @@ class Plan:
         return ~on if complement else on
 
     def weight(self, index: int) -> float:
-        """Its weight: the kernel's; of a drawn one, an equal share of the kernel's over all that is drawn from."""
+        """The weight of a coalition by the kernel. Drawn coalitions share the weight of their strata equally."""
         stratum, _ = self._stratum(index // 2)
         if stratum is None:
             return float(self.masses.sum()) / self.draws
         return float(stratum.mass / stratum.coalitions)
 
     def _stratum(self, pair: int) -> tuple[Stratum | None, int]:
-        """The stratum that is tried as a whole, None for a drawn pair; and the pair's number there."""
+        """The stratum of a pair if it is tried as a whole, else None; and the number of the pair in it."""
         for stratum in self.whole:
             if pair < stratum.pairs:
                 return stratum, pair
@@ -133,7 +136,7 @@ class Plan:
 
 
 def subset(count: int, size: int, rank: int) -> Iterator[int]:
-    """The subset of that rank of `size` out of `count` items, in lexical order.
+    """The subset of `size` out of `count` items at this rank in lexical order.
 
     >>> [tuple(subset(4, 2, rank)) for rank in range(6)]
     [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]

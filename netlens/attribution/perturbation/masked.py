@@ -1,4 +1,4 @@
-"""The objective of an activation under masks: what RISE, Sobol indices and HSIC share."""
+"""The objective of an activation under masks, which RISE, Sobol indices and HSIC share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from netlens.objectives import Objective
 
 @dataclass(frozen=True)
 class Masked:
-    """f of m x + (1 - m) baseline, for n samples; a mask m (*sizes) covers all channels of a place alike.
+    """The objective f of m x + (1 - m) baseline, for n samples. A mask m (*sizes) is the same for all channels.
 
-    Places are those of an image or its maps, the tokens of a sequence, or the entries of a vector.
+    The places of a mask are those of an image or of maps, the tokens of a sequence, or the entries of a vector.
     """
 
     suffix: Suffix
@@ -41,13 +41,13 @@ class Masked:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What numbers are added up in, which is not the half precision of an activation."""
+        """The type in which numbers are added up: at least single precision, whatever that of the activation."""
         return torch.promote_types(self.at.dtype, torch.float32)
 
     def values(self, mask: Callable[[int], Tensor], total: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-        """f under `mask(0)` to `mask(total - 1)`, all samples under one mask and then all under the next.
+        """f under `mask(0)` to `mask(total - 1)`: first all samples under one mask, then all samples under the next.
 
-        Gives (samples, masks, values) of a chunk of rows; no more masks than those of a chunk are held at a time.
+        Yields (samples, masks, values) of a chunk of rows. Memory holds the masks of one chunk at a time.
         """
         n = len(self.at)
 
@@ -56,21 +56,21 @@ class Masked:
             drawn = {index: mask(index) for index in range(first // n, (last - 1) // n + 1)}
             masks = torch.stack([drawn[row // n] for row in range(first, last)]).to(self.at.device, self.dtype)
             kept = self.spread(masks).to(self.at)
-            # not lerp, which would take the baseline out of the dtype of the activation
+            # no lerp, because it would take the baseline in another dtype than that of the activation
             masked = kept * self.at[rows] + (1 - kept) * self.baseline[rows]
             return rows, masks, self.suffix.value(rows, masked).to(self.dtype)
 
         return in_chunks(total * n, work)
 
     def responses(self, mask: Callable[[int], Tensor], total: int) -> Tensor:
-        """(n, total): f of each sample under each mask; one number per mask is all that grows with them."""
+        """(n, total): f of each sample under each mask. Memory grows by one number per sample and mask."""
         values = [value for _, _, value in self.values(mask, total)]
         return torch.cat(values).view(total, len(self.at)).T.contiguous()
 
     def spread(self, places: Tensor) -> Tensor:
-        """Numbers of places (rows, *sizes), shaped so that they broadcast to activations (rows, ...)."""
+        """Numbers of places (rows, *sizes), in a shape that broadcasts to activations (rows, ...)."""
         return places.reshape(-1, *[self.at.shape[dim] if dim in self.dims else 1 for dim in range(1, self.at.ndim)])
 
     def filled(self, places: Tensor) -> Tensor:
-        """Numbers of places (n, *sizes) as values of the shape of the activation, the same in all channels."""
+        """Numbers of places (n, *sizes) as values in the shape of the activation, the same in all channels."""
         return self.spread(places).expand_as(self.at).contiguous()

@@ -15,10 +15,10 @@ from netlens.options import checked
 
 
 def default_mask(flat: FlatModel, x: Tensor, wrt: str, at: Tensor, n_segments: int) -> Tensor:
-    """The features that suit what is explained, as a mask (N or 1, ...) that broadcasts to the activation `at`.
+    """The default features of the activation `at`, as a mask (N or 1, ...) that broadcasts to it.
 
-    Superpixels of a picture; a grid of patches, over all channels, of other maps; each token; each entry of a vector.
-    `n_segments` is about the number of superpixels, and the largest number of patches.
+    A picture has about `n_segments` superpixels. Other maps have at most `n_segments` patches, over all channels. Each
+    token of a sequence and each entry of a vector is one feature.
     """
     if wrt in flat.inputs and x.ndim == 4 and x.shape[1] in (1, 3):
         return superpixels(flat, x, n_segments)
@@ -29,7 +29,9 @@ def default_mask(flat: FlatModel, x: Tensor, wrt: str, at: Tensor, n_segments: i
 
 
 def patches(height: int, width: int, n_segments: int) -> Tensor:
-    """A mask (height, width) of at most `n_segments` rectangles of nearly equal size, nearly square, row by row.
+    """A mask (height, width) of at most `n_segments` rectangles, numbered row by row.
+
+    The rectangles have nearly equal sizes and are nearly square.
 
     >>> patches(2, 6, 3)
     tensor([[0, 0, 1, 1, 2, 2],
@@ -39,7 +41,7 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
     shapes = [(rows, min(width, n_segments // rows)) for rows in range(1, min(height, n_segments) + 1)]
 
     def misfit(shape: tuple[int, int]) -> float:
-        # how far patches are from square, and how many fewer they are than asked for: both as ratios
+        # how far patches are from squares, and how far their number is from n_segments, both as logarithms of ratios
         rows, columns = shape
         return abs(math.log(height * columns / (rows * width))) + math.log(n_segments / (rows * columns))
 
@@ -49,13 +51,17 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
 
 
 def numbered(mask: Tensor, at: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """A user's mask with one row per sample, each sample's features numbered from 0, and how many each has.
+    """The mask with one row per sample and features numbered from 0, and the number of features of each sample.
 
-    The mask holds any integers, equal for the entries of a feature, and broadcasts to `at` (N, ...).
+    Args:
+        mask: Any integers, equal for the entries of a feature. It broadcasts to `at`.
+        at: The activation (N, ...).
     """
     if not isinstance(mask, Tensor) or mask.is_floating_point() or mask.is_complex():
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise NetLensError(f"feature_mask is a tensor of integers that says each entry's feature, not {kind}.")
+        raise NetLensError(
+            f"feature_mask must be a tensor of integers that give the feature of each entry, not {kind}."
+        )
     shape = tuple(mask.shape)
     try:
         fits = torch.broadcast_shapes(shape, at.shape) == at.shape
@@ -63,17 +69,17 @@ def numbered(mask: Tensor, at: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         fits = False
     if not fits:
         raise NetLensError(
-            f"a feature_mask of shape {shape} does not broadcast to the shape explained {tuple(at.shape)}."
+            f"a feature_mask of shape {shape} does not broadcast to the activation {tuple(at.shape)} that is explained."
         )
     mask = mask.reshape([1] * (at.ndim - mask.ndim) + list(shape))
-    each = [torch.unique(row, return_inverse=True) for row in mask.to(at.device, torch.long)]
-    rows = torch.stack([row for _, row in each])
-    counts = tuple(len(names) for names, _ in each)
+    numberings = [torch.unique(row, return_inverse=True) for row in mask.to(at.device, torch.long)]
+    rows = torch.stack([row for _, row in numberings])
+    counts = tuple(len(names) for names, _ in numberings)
     return (rows, counts) if len(rows) == len(at) else (rows.expand(len(at), *rows.shape[1:]), counts * len(at))
 
 
 def spatial_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
-    """The dimensions along which an activation has places: the two of an image, or the one of tokens or features."""
+    """The dimensions of the places of an activation: two of an image or of maps, one of tokens or features."""
     if at.ndim == 4:
         maps = at if wrt in flat.inputs else grid_of(flat, wrt, at)
         if maps is not at and maps.shape == at.permute(0, 3, 1, 2).shape:

@@ -25,15 +25,19 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class Occlusion(Method):
-    """f(x) - f(x with a window covered by the baseline), averaged over the windows that cover a pixel.
+    """How far the objective falls when a window of the baseline covers a pixel.
 
-    window, stride: in pixels of `wrt`, one number or (height, width); windows at the border are cropped, as far as one
-    would reach past it. All channels are covered at once, so the values of a pixel's channels are equal. A sequence of
-    tokens or features is covered by windows of consecutive ones.
+    `values` are the mean of f(x) - f(x with a covered window) over the windows that cover a pixel. They have the shape
+    of `wrt` and the unit of the objective f. A window covers all channels, so all channels of a pixel have equal
+    values. On a sequence, a window covers consecutive tokens or features. A pixel that no window covers has the value
+    0.
 
-    On maps, only what a window can have changed is computed again, exactly. The diagnostics `macs` and `macs_saved`
-    (N,) count the multiply-accumulates of convolutions and linear layers that were done, and those that full runs
-    would have taken beyond.
+    `window` and `stride` count pixels of `wrt`. Each is one number or (height, width). The border crops a window that
+    reaches past it.
+
+    On maps, only what a window can change is computed again, exactly. The diagnostic `macs` (N,) counts the
+    multiply-accumulates of convolutions and linear layers that were computed, and `macs_saved` (N,) how many more full
+    runs would have taken.
 
     Zeiler and Fergus 2013, https://arxiv.org/abs/1311.2901
     """
@@ -41,7 +45,7 @@ class Occlusion(Method):
     window: int | Sequence[int] = option(
         32, least=1, help="Size of the window in pixels: one side, or height and width."
     )
-    stride: int | Sequence[int] = option(16, least=1, help="From one window to the next, in pixels.")
+    stride: int | Sequence[int] = option(16, least=1, help="Distance from one window to the next, in pixels.")
     baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
 
@@ -50,7 +54,7 @@ class Occlusion(Method):
         at, n = suffix.at, len(x)
         dims = spatial_dims(flat, wrt, at)
         windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
-        # the largest first, by which chunks are chosen
+        # the largest windows come first, because they determine the size of chunks
         windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
         baseline = baseline_like(at, self.baselines)
         total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
@@ -59,8 +63,8 @@ class Occlusion(Method):
 
         def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:
             falls = []
-            for sample, own in groupby(range(first, last), lambda job: job // len(windows)):
-                covered = [windows[job % len(windows)] for job in own]
+            for sample, jobs in groupby(range(first, last), lambda job: job // len(windows)):
+                covered = [windows[job % len(windows)] for job in jobs]
                 whole = before[sample] if partial is None else partial.unchanged(sample)
                 falls += [(sample, where, whole - value) for where, value in play(sample, covered)]
             return falls
@@ -72,8 +76,8 @@ class Occlusion(Method):
                     variants[row][where] = baseline[sample][where]
                 yield from zip(covered, suffix.value([sample] * len(covered), variants), strict=True)
                 return
-            for _, alike in groupby(covered, lambda where: baseline[sample][where].shape):
-                group = list(alike)
+            for _, windows_of_one_shape in groupby(covered, lambda where: baseline[sample][where].shape):
+                group = list(windows_of_one_shape)
                 new = torch.stack([baseline[sample][where] for where in group])
                 places = [(where[1], where[2]) for where in group]
                 yield from zip(group, partial.value(sample, places, new), strict=True)
@@ -83,7 +87,7 @@ class Occlusion(Method):
                 total[sample][where] += fall
         for where in windows:
             cover[where] += 1
-        # a stride above the window leaves gaps, where nothing was measured: 0
+        # a stride above the window leaves gaps; nothing was measured there, so the value is 0
         return total.div_(cover.clamp(min=1)), {} if partial is None else partial.diagnostics
 
     def _windows(self, sizes: list[int]) -> list[tuple[slice, ...]]:
@@ -91,7 +95,7 @@ class Occlusion(Method):
         window, stride = (_pair(self.window, len(sizes), "window"), _pair(self.stride, len(sizes), "stride"))
         along = []
         for size, extent, step in zip(sizes, window, stride, strict=True):
-            # as many as reach the border, but with a stride above the window, none that would begin past it
+            # the windows reach the border, but with a stride above the window, none may begin past the border
             count = min(1 + max(0, math.ceil((size - extent) / step)), math.ceil(size / step))
             along.append([slice(i * step, min(i * step + extent, size)) for i in range(count)])
         return list(product(*along))

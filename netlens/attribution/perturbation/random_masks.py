@@ -1,4 +1,4 @@
-"""Coarse masks: a few cells per side with values in [0, 1], spread over the places of an input or a layer."""
+"""Coarse masks: a few cells per side, with values in [0, 1], spread over the places of an input or a layer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SMOOTH = {1: "linear", 2: "bilinear"}
 
 
 def cells_along(sizes: Sequence[int], grid_size: int) -> tuple[int, ...]:
-    """How many cells each side is divided into: `grid_size`, or as many as the side has places, if these are fewer."""
+    """The number of cells along each side: `grid_size`, or the number of places if the side has fewer."""
     return tuple(min(grid_size, size) for size in sizes)
 
 
 def in_blocks(cells: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Cells (..., *cells) as masks (..., *sizes), in which each cell is a block of places of nearly equal number.
+    """Masks (..., *sizes) of cells (..., *cells). Each cell becomes a block, and the blocks have nearly equal sizes.
 
     >>> in_blocks(torch.tensor([5, 7]), (5,))
     tensor([5, 5, 5, 7, 7])
@@ -31,10 +31,10 @@ def in_blocks(cells: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probability: float) -> Tensor:
-    """The mask (*sizes) number `index` of RISE: cells that are 1 with the given probability, else 0, made smooth.
+    """The mask (*sizes) number `index` of RISE: smoothed cells that are 1 with `probability` and 0 otherwise.
 
-    The cells are resized linearly to one cell more than `sizes`, of which a part is taken at a random place. Each mask
-    has a stream of its own, so that it depends on neither the batch nor the other masks.
+    The cells are resized linearly to one cell more than `sizes`, and cropped to `sizes` at a random place. Each mask
+    has its own stream of random numbers, so it depends on neither the batch nor other masks.
     """
     counts = cells_along(sizes, grid_size)
     generator = stream(seed, index)
@@ -43,5 +43,5 @@ def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probabi
     starts = [int(torch.randint(step, (), generator=generator)) for step in steps]
     large = [(count + 1) * step for count, step in zip(counts, steps, strict=True)]
     smooth = F.interpolate(cells[None, None], large, mode=_SMOOTH[len(counts)], align_corners=False)[0, 0]
-    taken = smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
-    return taken.clamp(max=1)  # weights that sum to 1 may round to more
+    cropped = smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
+    return cropped.clamp(max=1)  # weights that sum to 1 may round to more than 1

@@ -1,4 +1,4 @@
-"""RISE: how high the objective is when a place is seen, averaged over random masks."""
+"""RISE: the mean of the objective over random masks that show a place."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class RISE(Method):
-    """Randomized input sampling: the sum of f(masked x) times the mask, over `n_masks` masks, divided by n_masks p.
+    """The mean of the objective over random masks that show a place (randomized input sampling).
 
-    This estimates the mean of f given that a place is seen, in the units of the objective. A mask has `grid_size`
-    cells per side, each seen with `probability` p, and is resized bilinearly and shifted at random. All samples are
-    seen through the same masks, and what is masked becomes the baseline. All channels of a place get the same value.
+    `values` are the sum over masks of f(masked x) * mask, divided by (n_masks * p). They have the shape of `wrt` and
+    the unit of the objective f, and are the same for all channels of a place. A mask has `grid_size` cells per side,
+    each visible with `probability` p. It is resized bilinearly and shifted at random. All samples get the same masks,
+    and a hidden place becomes the baseline.
 
-    The paper explains probabilities; for those, give `output(lambda scores: scores.softmax(1)[:, k])` as the
-    objective. A logit has an offset that the paper's sum turns into noise: `centered=True` subtracts the mean of f over
-    the masks first, which moves the expected map by a constant only and gives cov(f, mask) / p, with less noise.
+    The paper explains probabilities; the objective `output(lambda scores: scores.softmax(1)[:, k])` gives them. A logit
+    has an offset, which the sum of the paper turns into noise. `centered=True` subtracts the mean of f over the masks
+    first. This moves the expected map by a constant only, and gives cov(f, mask) / p with less noise.
 
     Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
     """
 
     n_masks: int = option(4000, least=1, help="Random masks.")
     grid_size: int = option(7, least=1, help="Cells along each side.")
-    probability: float = option(0.5, above=0, most=1, help="The chance that a cell is shown.")
+    probability: float = option(0.5, above=0, most=1, help="The probability that a cell is visible.")
     centered: bool = option(False, help="Whether to subtract the mean of the objective, so that values have a sign.")
     baselines: float | Tensor = option(0.0, help=BASELINES)
     seed: int = option(0, least=0, help="Seed of the random numbers.")

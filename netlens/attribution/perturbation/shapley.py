@@ -1,4 +1,4 @@
-"""Shapley values, by sampling the orders in which features join."""
+"""Shapley values from random orders in which features join."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class ShapleyValueSampling(OverFeatures):
-    """The mean, over random orders, of what each feature adds to f when it joins those before it.
+    """The Shapley value of each feature: what it adds to the objective when it joins others, over random orders.
 
-    The values of the features sum to f(x) - f(baseline) exactly, in every one of the `n_samples` orders, each of
-    which takes as many runs as there are features, less one. `antithetic`: every second order is the one before it
-    reversed, which lowers the error at no cost (Mitchell et al. 2021, https://arxiv.org/abs/2104.12199). What the
-    features are is said by `feature_mask`, `n_segments` and `baselines`: see `OverFeatures`.
+    `values` are the mean over orders of f(earlier features and this one) - f(earlier features), the same for all
+    entries of a feature. They have the shape of `wrt` and the unit of the objective f. The values of the features sum
+    to f(x) - f(baseline) exactly. `feature_mask`, `n_segments` and `baselines` say what the features are; see
+    `OverFeatures`.
+
+    Each of the `n_samples` orders takes one run less than there are features. With `antithetic`, every second order
+    is the reverse of the one before it. This lowers the error at no cost (Mitchell et al. 2021,
+    https://arxiv.org/abs/2104.12199).
 
     Castro et al. 2009, https://doi.org/10.1016/j.cor.2008.04.004
     """
 
     n_samples: int = option(25, least=1, help="Random orders of the features.")
     seed: int = option(0, least=0, help="Seed of the random numbers.")
-    antithetic: bool = option(True, help="Whether every second order is the one before it, reversed.")
+    antithetic: bool = option(True, help="Whether every second order is the reverse of the one before it.")
 
     def scores(self, game: Coalitions) -> tuple[list[Tensor], dict[str, Tensor]]:
         empty, full = game.uniform(on=False), game.uniform(on=True)
         totals = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, index, _, value in game.play([self.n_samples * (count - 1) for count in game.counts], self._first):
             order, joined = self._place(game.counts[sample], index)
-            # the gain up to here ends with the feature that joined last, and the next one's starts from it
+            # this value ends the gain of the feature that joined last, and starts the gain of the next feature
             totals[sample][order[joined]] += value - empty[sample]
             totals[sample][order[joined + 1]] -= value - empty[sample]
         for sample, count in enumerate(game.counts):
@@ -44,12 +48,12 @@ class ShapleyValueSampling(OverFeatures):
         return [total / self.n_samples for total in totals], {}
 
     def _first(self, count: int, index: int) -> Tensor:
-        """The coalition of those that have joined."""
+        """The coalition of the features that have joined."""
         order, joined = self._place(count, index)
         return torch.zeros(count, dtype=torch.bool).index_fill(0, order[: joined + 1], True)
 
     def _place(self, count: int, index: int) -> tuple[Tensor, int]:
-        """An order, and the place of the last feature that has joined; the last place of all is f(x) itself."""
+        """The order at an index, and the place of the feature that joined last. The last place belongs to f(x)."""
         number, joined = divmod(index, count - 1)
         return self._order(count, number), joined
 

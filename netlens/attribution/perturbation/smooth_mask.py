@@ -1,4 +1,4 @@
-"""Masks that an optimizer moves: smooth by construction, of which a part of the places is to be 1."""
+"""Smooth masks of a given area, which an optimizer moves."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EQUAL = 1e-6  # of the largest score
-_COLDNESS = 20.0  # of the smooth maximum: one over its temperature
+_EQUAL = 1e-6  # scores that differ by less than this share of the largest count as equal
+_COLDNESS = 20.0  # the inverse temperature of the smooth maximum
 
 
 @dataclass(frozen=True)
 class SmoothMask:
     """Masks (rows, height, width) in [0, 1], made from cells (rows, *cells) in [0, 1].
 
-    A cell raises the mask around it by a bump, flat up to half of sigma and falling like a Gaussian beyond; where
-    bumps overlap, their smooth maximum counts. The maximum is taken per cell and resized bilinearly to the places, as
-    bumps are wider than cells. It is divided by what cells of 1 give, so that a mask can be 1 everywhere.
+    A cell raises the mask around it by a bump. The bump is flat up to half of sigma and falls like a Gaussian beyond.
+    Where bumps overlap, the mask is their smooth maximum. Bumps are wider than cells, so the maximum is computed per
+    cell and resized bilinearly to the places. It is divided by the maximum for cells of 1, so that a mask can be 1
+    everywhere.
     """
 
     sizes: tuple[int, int]
     cells: tuple[int, int]
     kernel: Tensor  # (h, w) of odd sides
-    whole: Tensor  # (1, *cells): what cells of 1 give
+    whole: Tensor  # (1, *cells): the smooth maximum if all cells are 1
 
     @classmethod
     def of(cls, sizes: Sequence[int], grid_size: int, sigma: float, like: Tensor) -> SmoothMask:
-        """With about `grid_size` cells along the longer side, and sigma as a part of that side."""
+        """Masks with about `grid_size` cells along the longer side. Sigma is a share of that side."""
         height, width = (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
         longer = max(height, width)
         cells = [min(size, max(1, round(grid_size * size / longer))) for size in (height, width)]
@@ -51,17 +52,17 @@ class SmoothMask:
     def _resized(self, maximum: Tensor) -> Tensor:
         """(rows, height, width): masks of the smooth maximum at the cells."""
         masks = F.interpolate((maximum / self.whole)[:, None], self.sizes, mode="bilinear")[:, 0]
-        # a lone bump overshoots by a percent; it is cut off without its slope, for a mask of 1 has to be able to fall
+        # a lone bump exceeds 1 by a percent. The excess is removed but not its slope, so that a mask of 1 can fall
         return masks - (masks.detach() - 1).clamp(min=0)
 
     def of_area(self, scores: Tensor, areas: Tensor) -> Tensor:
-        """Masks (rows, height, width) of these mean values (rows,), of the cells (rows, *cells) of the highest scores.
+        """Masks (rows, height, width) whose mean values are `areas` (rows,), from the cells with the highest scores.
 
-        As many of these cells are 1 as the area asks for, and all others 0; a mask lies between those of one cell less
-        and one cell more. Where a score is broken, so is the mask.
+        The scores are (rows, *cells). As many cells as the area allows are 1, and all others 0. To meet the area, a
+        mask mixes the mask of that many cells with the mask of one cell more. A NaN in the scores makes the mask NaN.
         """
         flat, goals = scores.flatten(1), areas.to(scores)[:, None, None]
-        # scores that are equal but for rounding have the order of their places, whatever batch they were computed in
+        # scores that differ by rounding only keep the order of their places, so the result is the same in every batch
         size = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
         order = (flat / (_EQUAL * size)).round().argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(dim=1).view_as(scores)
@@ -77,8 +78,10 @@ class SmoothMask:
         return less + share * (more - less) + 0 * flat.sum(1)[:, None, None]
 
     def gain(self, slope: Tensor) -> Tensor:
-        """(rows, *cells): what a bump at each cell gives, were there no others, by the slope (rows, height, width) of
-        the masks; as parts of the most."""
+        """(rows, *cells): what a single bump at each cell would add to the objective, as a share of the largest.
+
+        `slope` (rows, height, width) is the gradient of the objective at the masks.
+        """
         around = F.interpolate(slope[:, None], self.cells, mode="area")
         padding = [side // 2 for side in self.kernel.shape]
         gain = F.conv2d(around, self.kernel[None, None], padding=padding)[:, 0]
@@ -92,7 +95,7 @@ class SmoothMask:
         return (bumps * torch.softmax(_COLDNESS * bumps, 1)).sum(1).view_as(cells)
 
     def _maximum_of_ones(self, cells: Tensor) -> Tensor:
-        """The same for cells that are 0 or 1, in less time: of these, each sum of the maximum is a convolution."""
+        """The same for cells that are 0 or 1. Both sums of the maximum are then convolutions, which take less time."""
         weights = torch.exp(_COLDNESS * self.kernel)
         sums = F.conv2d(
             cells[:, None],

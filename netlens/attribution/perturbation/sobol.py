@@ -1,4 +1,4 @@
-"""Sobol indices: the share of the objective's variance that a cell has a hand in, alone or with others."""
+"""Sobol indices: the share of the variance of the objective in which a cell takes part, alone or with others."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class SobolAttribution(Method):
-    """The total Sobol index of each cell of a grid: a fraction of the variance of f under random masks, in [0, 1].
+    """The total Sobol index of each cell of a grid: its share of the variance of the objective under random masks.
 
-    The image is divided into `grid_size` cells per side, each kept to a share that is uniform in [0, 1], the rest being
-    the baseline. A cell's total index is the variance that f keeps on average when all other cells are known; what
-    cells do together counts for each of them, so the indices may sum to more than 1. The Jansen estimator reads
-    `n_samples` points (best a power of 2) of a scrambled Sobol sequence, in n_samples (cells + 1) forwards, and has no
-    upper bound itself. A constant f gives 0.
+    `values` are E[variance of f when only this cell varies] / (variance of f). They have the shape of `wrt` and no
+    unit. An index lies in [0, 1], but its estimate has no upper bound. The effect of cells together counts for each of
+    them, so the indices may sum to more than 1. A constant f gives 0.
+
+    The image has `grid_size` cells per side. A mask keeps each cell to a share that is uniform in [0, 1], and the rest
+    is the baseline. The Jansen estimator uses `n_samples` points (best a power of 2) of a scrambled Sobol sequence, in
+    n_samples * (cells + 1) forward runs.
 
     Fel et al. 2021, https://arxiv.org/abs/2111.04138; Jansen 1999, https://doi.org/10.1016/S0010-4655(98)00154-4
     """
@@ -59,16 +61,23 @@ class SobolAttribution(Method):
 
 
 def designs(n_samples: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two matrices (n_samples, count) of numbers in [0, 1): the two halves of points of one Sobol sequence."""
+    """Two matrices (n_samples, count) of numbers in [0, 1): the two halves of the points of one Sobol sequence."""
     if 2 * count > SobolEngine.MAXDIM:
-        raise NetLensError(f"grid_size makes {count} cells, but a Sobol sequence serves {SobolEngine.MAXDIM // 2}.")
+        raise NetLensError(
+            f"grid_size makes {count} cells, but a Sobol sequence serves {SobolEngine.MAXDIM // 2}; give a smaller one."
+        )
     points = SobolEngine(2 * count, scramble=True, seed=seed).draw(n_samples, dtype=torch.float64)
     return points[:, :count], points[:, count:]
 
 
 def jansen(values: Tensor, exchanged: Tensor) -> Tensor:
-    """Total indices (n, cells) from f (n, samples), and from f with one cell drawn anew (n, samples, cells)."""
+    """Total indices (n, cells).
+
+    Args:
+        values: f of the points, (n, samples).
+        exchanged: f of the points with one cell redrawn, (n, samples, cells).
+    """
     variance = values.var(1, keepdim=True)
     halves = (exchanged - values[..., None]).square().mean(1) / 2
-    # where f is constant there is nothing to share; NaN stays NaN
+    # a constant f has no variance to share; NaN stays NaN
     return halves / variance.masked_fill(variance == 0, 1)

@@ -1,4 +1,4 @@
-"""Superpixels: the parts of a picture that are alike in color and place."""
+"""Superpixels: regions of a picture with similar color."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from netlens.options import checked
 
 
 def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
-    """About `n_segments` superpixels of each picture of x (N, C, H, W), as a feature mask (N, 1, H, W) of integers.
+    """About `n_segments` superpixels of each picture, as a feature mask (N, 1, H, W) of integers.
 
-    They are found by SLICO on the pictures as a person sees them, their preprocessing undone; each picture's are
-    numbered from 0.
+    SLICO finds them on the pictures without preprocessing, as a person sees them. The superpixels of each picture are
+    numbered from 0. This needs scikit-image: pip install netlens[superpixels].
 
-    Needs scikit-image: pip install netlens[superpixels].
+    Args:
+        flat: The network, whose adapter knows the preprocessing.
+        x: The pictures (N, 1 or 3, H, W), as the network reads them.
+        n_segments: About how many superpixels a picture has, at least 1.
+
+    Raises:
+        NotApplicable: `x` holds no pictures, or scikit-image is missing.
 
     Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120
     """
     checked("n_segments", n_segments, int, least=1)
     pictures = picture(flat, x)
     if pictures is None:
-        raise NotApplicable(
-            f"superpixels are of pictures (N, 1 or 3, H, W), not {tuple(x.shape)}; give a feature_mask."
-        )
+        raise NotApplicable(f"superpixels need pictures (N, 1 or 3, H, W), not {tuple(x.shape)}; give a feature_mask.")
     try:
         from skimage.segmentation import slic
     except ImportError:
@@ -34,8 +38,8 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
             "superpixels need scikit-image: pip install netlens[superpixels], or give a feature_mask, such as "
             "attribution.patches(height, width, n_segments)."
         ) from None
-    # slic_zero adapts the weight of nearness in place to each superpixel's contrast; with one weight for all, 50 are
-    # asked for and a textured photograph gives 23, noise a single one. A gray picture goes as a color one.
+    # slic_zero adapts the weight of distance to the contrast of each superpixel. With one weight for all and 50
+    # segments, a textured photograph gives 23 superpixels and noise a single one. A gray picture becomes a color one.
     colors = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()
     labels = [slic(image, n_segments, slic_zero=True, start_label=0, channel_axis=-1) for image in colors]
     return torch.stack([torch.from_numpy(label).long() for label in labels])[:, None].to(x.device)

@@ -1,4 +1,4 @@
-"""Linear surrogates: f as a weighted sum of which features are on, fitted to the values of coalitions."""
+"""Linear surrogates: linear models of f over the features that are on, fitted to the values of coalitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from netlens.errors import NotApplicable
 
 
 class Moments:
-    """Final: the weighted moments of a linear regression, all it needs of its data, however many there are."""
+    """Final: the weighted moments of a linear regression. It needs no more of its data, however many there are."""
 
     def __init__(self, features: int) -> None:
         self.gram = torch.zeros(features + 1, features + 1, dtype=torch.float64)  # the first is the constant 1
@@ -23,20 +23,20 @@ class Moments:
         self.square += weight * value * value
 
     def centered(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The weighted covariances: of features (k, k), of features and the value (k,), of the value ()."""
+        """The weighted covariances: of the features (k, k), of features and value (k,), of the value ()."""
         features, value = self.gram / self.gram[0, 0], self.cross / self.gram[0, 0]
         mean = features[0, 1:]
         covariance = features[1:, 1:] - mean.outer(mean)
         return covariance, value[1:] - mean * value[0], self.square / self.gram[0, 0] - value[0] ** 2
 
     def ridge(self, alpha: float) -> Tensor:
-        """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; of equal ones, the smallest."""
+        """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; the smallest among equals."""
         features, both, _ = self.centered()
         penalty = alpha / self.gram[0, 0] * torch.eye(len(both), dtype=torch.float64)
         return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ both
 
     def lasso(self, alpha: float) -> Tensor:
-        """The coefficients that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
+        """The coefficients (k,) that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
         try:
             from sklearn.linear_model import Lasso
         except ImportError:
@@ -46,7 +46,7 @@ class Moments:
         features, both, _ = self.centered()
         if not torch.isfinite(both).all():
             return both
-        # k rows with the same normal equations stand for all the data
+        # at most k rows with the same normal equations replace the data
         spread, axes = torch.linalg.eigh(features)
         kept = spread > 1e-12 * spread[-1]
         root, axes = spread[kept].sqrt(), axes[:, kept]
@@ -57,17 +57,20 @@ class Moments:
         return torch.from_numpy(fit.fit(rows.numpy(), values.numpy()).coef_)
 
     def constrained(self, total: float) -> Tensor:
-        """The coefficients that sum to `total` and minimize Σ weight · error², with no intercept; the most equal."""
+        """The coefficients (k,) that sum to `total` and minimize Σ weight · error² without an intercept.
+
+        If several do, these are the most equal ones.
+        """
         features, both = self.gram[1:, 1:], self.cross[1:]
         count = len(both)
         equal = torch.full((count,), total / count, dtype=torch.float64)
-        # what is left to find sums to zero, so all is projected on the vectors that do
+        # the rest of the solution sums to zero, so everything is projected on the vectors that sum to zero
         zero_sum = torch.eye(count, dtype=torch.float64) - 1 / count
         inner = torch.linalg.pinv(zero_sum @ features @ zero_sum, rtol=1e-10, hermitian=True)
         return equal + zero_sum @ (inner @ (zero_sum @ (both - features @ equal)))
 
     def explained(self, fit: Tensor) -> Tensor:
-        """R²: the share of the value's weighted variance that these coefficients, with an intercept, explain."""
+        """R²: the share of the weighted variance of the value that these coefficients explain, with an intercept."""
         features, both, value = self.centered()
         missed = value - 2 * fit @ both + fit @ features @ fit
         return 1 - missed / value.clamp(min=torch.finfo(value.dtype).tiny)

@@ -1,4 +1,4 @@
-"""DeepLIFT: the change from a baseline to the input, carried back through every layer by the slope of that change."""
+"""DeepLIFT: the change from a baseline to the input, carried back through each layer by the slope of its change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from netlens.attribution.baseline import BASELINES, baseline_like
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.engine import evaluated, per_sample, recorded
+from netlens.attribution.engine import evaluated, forward_and_backward, per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
@@ -23,22 +23,27 @@ from netlens.options import option
 from netlens.rules.rescale import Rescale
 
 MISSED = 1e-6
-"""Of the change of the objective: what a layer may keep without a warning."""
+"""The share of the change of the objective that a layer may lose without a warning."""
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class DeepLift(Method):
-    """What each value contributes to the change of the objective from a baseline to the input, by the rescale rule.
+    """The contribution of each value to the change of the objective from a baseline to the input (rescale rule).
 
-    Complete on any differentiable network, but for rounding: the values sum to f(x) - f(baseline), and what is missing,
-    `diagnostics["completeness_gap"]`, is given per sample in the objective's units. A layer that nothing is known of
-    has its gradient averaged on the way from the baseline to the input, until less than 1e-9 of its change is missed;
-    of a way with many kinks, at most 1% is left, and is shared in proportion to the changes. A gap remains where the
-    objective is not linear in what it reads, and behind layers that jump: integers, masks and indices made of the
-    input. A warning names these layers, with their share of the change. With respect to a layer, the values are its
-    multipliers times the change of its activation; where other paths lead past the layer, these are its part of the
-    change, and no gap is given. `multiply=False` gives the multipliers instead.
+    `values` are (x - baseline) * multiplier. They have the shape of `wrt` and the unit of the objective f.
+    `multiply=False` gives the multipliers. A layer multiplies them by change of output / change of input instead of
+    its derivative.
+
+    On a differentiable network, the values are complete up to rounding: they sum to f(x) - f(baseline).
+    `diagnostics["completeness_gap"]` (N,) is their sum less this change, in the unit of f. A gap remains if the
+    objective is not linear in what it reads, and behind layers that jump: integers, masks and indices that depend on
+    the input. A warning names these layers and their share of the change.
+
+    A layer without a known rule uses its mean gradient between the baseline and the input. The mean is refined until
+    less than 1e-9 of the change is missing. On a path with many kinks, at most 1% is left, and is shared in proportion
+    to the changes. With respect to a layer, the values are its multipliers times the change of its activation. If other
+    paths bypass the layer, they are its part of the change, and there is no gap.
 
     Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
     """
@@ -53,8 +58,8 @@ class DeepLift(Method):
         baseline, missed = baseline_like(x, self.baselines), Missed()
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
-            own = objective.take(range(first, last))
-            return contributions(flat, x[first:last], baseline[first:last], own, wrt, self.multiply, missed)
+            of_chunk = objective.take(range(first, last))
+            return contributions(flat, x[first:last], baseline[first:last], of_chunk, wrt, self.multiply, missed)
 
         values, gaps = zip(*in_chunks(len(x), work), strict=True)
         missed.warn(flat.name)
@@ -66,10 +71,12 @@ class DeepLift(Method):
 class DeepLiftShap(Method):
     """The mean of `DeepLift` over a distribution of baselines, which approximates Shapley values.
 
-    baselines: a tensor (m, ...) of inputs, ideally drawn from the data that the network was trained on. By default
-    `n_samples` copies of each sample itself with its positions shuffled, in the same way for all channels and samples:
-    the colors of the image without what it depicts. The values sum to f(x) minus the mean of f over the baselines, up
-    to `diagnostics["completeness_gap"]`.
+    `values` have the shape of `wrt` and the unit of the objective f. They sum to f(x) minus the mean of f over the
+    baselines, up to `diagnostics["completeness_gap"]` (N,). `multiply=False` gives the mean multipliers.
+
+    `baselines` is a tensor (m, ...) of inputs, ideally from the training data of the network. None takes `n_samples`
+    copies of each sample with shuffled positions. They keep the colors of the image, but not what it shows. All
+    channels and samples share the order of the positions.
 
     Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
@@ -77,7 +84,7 @@ class DeepLiftShap(Method):
     baselines: Tensor | None = option(
         None, help="A tensor (m, ...) of inputs; none for the sample itself with its pixels shuffled."
     )
-    n_samples: int = option(5, least=1, help="Shuffled copies of each sample, where no baselines are given.")
+    n_samples: int = option(5, least=1, help="Shuffled copies of each sample, if there are no baselines.")
     seed: int = option(0, least=0, help="Seed of the random numbers.")
     multiply: bool = option(
         True, help="Whether to multiply by the change from the baseline; else the values are the multipliers."
@@ -99,18 +106,19 @@ class DeepLiftShap(Method):
         return sum(values) / m, _diagnostics(flat, objective, wrt, sum(gaps) / m)
 
     def _number(self, x: Tensor) -> int:
-        """Of how many baselines the mean is taken."""
-        if self.baselines is None:
+        """The number of baselines."""
+        baselines = self.baselines
+        if baselines is None:
             return self.n_samples
-        if not isinstance(self.baselines, Tensor) or self.baselines.shape[1:] != x.shape[1:] or len(self.baselines) < 1:
-            given = self.baselines
-            got = f"of shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"of type {type(given).__name__}"
-            wanted = ", ".join(map(str, x.shape[1:]))
-            raise NetLensError(f"baselines {got} are no distribution of inputs; give a tensor (m, {wanted}).")
-        return len(self.baselines)
+        if not isinstance(baselines, Tensor) or baselines.shape[1:] != x.shape[1:] or len(baselines) < 1:
+            is_tensor = isinstance(baselines, Tensor)
+            kind = f"of shape {tuple(baselines.shape)}" if is_tensor else f"of type {type(baselines).__name__}"
+            sizes = ", ".join(map(str, x.shape[1:]))
+            raise NetLensError(f"baselines {kind} are no distribution of inputs; give a tensor (m, {sizes}).")
+        return len(baselines)
 
     def _drawn(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
-        """For each row of inputs, the baseline of that number."""
+        """For each row of inputs, the baseline of its draw."""
         if self.baselines is not None:
             return self.baselines.to(rows)[draws]
         places = rows.flatten(2) if rows.ndim > 2 else rows[:, None]
@@ -123,7 +131,7 @@ class DeepLiftShap(Method):
 
 
 class Missed:
-    """What layers that are not differentiable keep of the change, over several runs; said once, at the end."""
+    """Final: the change that layers without a derivative lose, over several runs. One warning at the end reports it."""
 
     def __init__(self) -> None:
         self.by_layer: dict[str, float] = {}
@@ -131,7 +139,7 @@ class Missed:
         self.change = 0.0
 
     def of_layer(self, key: str, gap: Tensor | None, n: int) -> None:
-        """One layer's gap: by row, or of all that a layer holds; None where its change is unknown."""
+        """Add the gap of a layer: one number per row, or one for all rows; None if its change is unknown."""
         if gap is None:
             self.unknown[key] = None
             return
@@ -139,10 +147,10 @@ class Missed:
         self.by_layer[key] = self.by_layer.get(key, 0.0) + float(rows.abs().sum())
 
     def warn(self, name: str) -> None:
-        """Name the layers, and the share of the change of the objective that stays with each."""
-        kept = {key: gap for key, gap in self.by_layer.items() if gap > MISSED * self.change}
+        """Warn with the names of the layers, and the share of the change of the objective that each loses."""
+        large = {key: gap for key, gap in self.by_layer.items() if gap > MISSED * self.change}
         parts = [
-            f"{key!r} ({_share(gap, self.change)})" for key, gap in sorted(kept.items(), key=lambda item: -item[1])
+            f"{key!r} ({_share(gap, self.change)})" for key, gap in sorted(large.items(), key=lambda item: -item[1])
         ]
         parts += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
         if parts:
@@ -167,15 +175,15 @@ def contributions(
     multiply: bool = True,
     missed: Missed | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """DeepLIFT's values at `wrt` of x (n, ...) against baselines of its shape, and by how much each sum fails (n,).
+    """The values of DeepLIFT at `wrt` for x (n, ...) and baselines of its shape, and the completeness gap (n,).
 
-    missed: where to note what layers without a slope keep of the change.
+    `missed` collects the change that layers without a derivative lose.
     """
     n, wanted = len(x), flat.keys_of(objective.layers)
     plan = Rescale.of(flat, wanted, wrt)
     reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *wanted, wrt))))
     note = None if missed is None else (lambda key, gap: missed.of_layer(key, gap, n))
-    run = recorded(plan.view(flat, reference, note), x, objective, [wrt])
+    run = forward_and_backward(plan.view(flat, reference, note), x, objective, [wrt])
     multipliers = run.gradients[wrt]
     values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
     assert run.value is not None
@@ -186,7 +194,7 @@ def contributions(
 
 
 def _diagnostics(flat: FlatModel, objective: Objective, wrt: str, gap: Tensor) -> dict[str, Tensor]:
-    """The gap, where all that the objective reads comes through `wrt` and nothing past it."""
+    """The completeness gap, if every path from the input to the objective passes `wrt`."""
     after = flat.program.reached([wrt])
     if not after.isdisjoint(flat.program.outputs):
         after.add(OUTPUT)

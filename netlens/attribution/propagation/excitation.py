@@ -1,4 +1,4 @@
-"""Excitation backprop: the share of each value in what excites a class."""
+"""Excitation backprop: the share of each value in the excitation of a class."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from netlens.rules.excitation import Excitation
 @register
 @dataclass(frozen=True)
 class ExcitationBackprop(Method):
-    """Excitation backprop: the probability that a winner-take-all walk down from the class passes each value.
+    """The probability that a random walk from the class down along excitatory connections passes each value.
 
-    `values` has the shape of `wrt`, none is below 0, and they sum to the gradient of the objective at what it reads:
-    1 for a logit. Only what excites leads down, so biases take nothing; what nothing excites ends there, and what lies
-    at a constant (a class token) at the constant. docs/rules.md says what each layer does, and how much ends where.
+    `values` have the shape of `wrt`, and none is below 0. They sum to the gradient of the objective at the layers that
+    it reads, which is 1 for a logit. The walk follows only connections that excite, so a bias gets nothing. It ends at
+    a value that nothing excites, and at constants such as a class token. docs/rules.md says what each layer does, and
+    how much probability ends where.
 
     Zhang et al. 2016, https://arxiv.org/abs/1608.00507
     """
@@ -31,5 +32,5 @@ class ExcitationBackprop(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         flat = folded(flat, keep=flat.keys_of(objective.layers))
-        with torch.autocast(x.device.type, enabled=False):  # it divides by activations, which half precision rounds off
+        with torch.autocast(x.device.type, enabled=False):  # divisions by activations need more than half precision
             return gradient_of(flat.with_rules(Excitation()(flat)), x, objective, wrt)[1]

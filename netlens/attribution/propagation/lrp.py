@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the gradient's way back, taken by relevance."""
+"""Layer-wise relevance propagation: relevance takes the place of the gradient on its way back."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ from netlens.rules.composites import ATTENTION, COMPOSITES, Composite
 @register
 @dataclass(frozen=True)
 class LRP(Method):
-    """Layer-wise relevance propagation: the objective's value, shared out layer by layer.
+    """Layer-wise relevance propagation: the value of the objective, shared among the inputs of each layer in turn.
 
-    `values` has the shape of `wrt`. At the layers that the objective reads, relevance is the activation times the
-    gradient of the objective, so that it sums to a logit, or a difference of logits. Each layer then hands it on by its
-    rule. Without biases, and with epsilons of 0, no rule but that of softmax (and z⁺ and α-β where a sign is missing)
-    loses any. Batch norm is folded into the convolution before it.
+    `values` are relevances. They have the shape of `wrt` and the unit of the objective. At the layers that the
+    objective reads, relevance is the activation times the gradient of the objective, so it sums to a logit, or to a
+    difference of logits. Each layer then shares it among its inputs by a rule. Without biases and with epsilons of 0,
+    the sum stays the same, except for the rule of softmax, and for z⁺ and α-β if a sign is missing. Batch norm is
+    folded into the convolution before it.
 
-    composite: which layer follows which rule: "epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box",
-    "epsilon_alpha2_beta1", or one with options of its own, from `netlens.rules`. epsilon, attention: these options of
-    the composite, where not None. rules: what chosen layers do instead, by type, key, path or glob:
+    `composite` says which layer follows which rule: "epsilon", "epsilon_plus", "epsilon_plus_flat",
+    "epsilon_gamma_box", "epsilon_alpha2_beta1", or a composite of `netlens.rules` with its own options. `epsilon` and
+    `attention` replace these options of the composite, unless they are None. `rules` replaces the rules of chosen
+    layers, by type, key, path or glob:
 
     >>> from torch import nn
     >>> from netlens.rules import relevance
@@ -45,13 +47,13 @@ class LRP(Method):
     reduction = "signed"
 
     composite: str | Composite = option(
-        "epsilon_plus", choices=COMPOSITES, help="Which layer follows which rule: by name, or one with options."
+        "epsilon_plus", choices=COMPOSITES, help="Which layer follows which rule: a name, or a composite with options."
     )
-    epsilon: float | None = option(None, least=0, help="Epsilon of the composite; none for its own.")
+    epsilon: float | None = option(None, least=0, help="Epsilon; none for that of the composite.")
     attention: str | None = option(
-        None, choices=ATTENTION, help="Where the relevance of attention goes; none for the composite's own."
+        None, choices=ATTENTION, help="Where the relevance of attention goes; none for that of the composite."
     )
-    rules: Any = option(None, help="What chosen layers do instead: a mapping from layers to rules, or Rules.")
+    rules: Any = option(None, help="Rules of chosen layers instead: a mapping from layers to rules, or Rules.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,28 +66,28 @@ class LRP(Method):
     def relevances(self, flat: FlatModel, x: Tensor, objective: Objective, layers: Sequence[str]) -> dict[str, Tensor]:
         """The relevance at each of these layers (and "input"), in one pass."""
         keys = flat.keys_of(layers)
-        with torch.autocast(x.device.type, enabled=False):  # it divides by activations, which half precision rounds off
-            _, found = gradients_of(self.view(flat, flat.keys_of(objective.layers)), x, _Share(objective), keys)
-        return dict(zip(keys, found, strict=True))
+        with torch.autocast(x.device.type, enabled=False):  # divisions by activations need more than half precision
+            _, relevances = gradients_of(self.view(flat, flat.keys_of(objective.layers)), x, _Share(objective), keys)
+        return dict(zip(keys, relevances, strict=True))
 
     def view(self, flat: FlatModel, keep: Sequence[str] = ()) -> FlatModel:
-        """The network with batch norm folded, in which the gradient is relevance; hooks read it as any gradient.
+        """The network with folded batch norm whose gradient is relevance. Hooks read it like any gradient.
 
-        keep: keys of which an objective reads the activations, which therefore stay as they are.
+        `keep` are the keys whose activations an objective reads. They stay as they are.
         """
-        chosen = COMPOSITES[self.composite]() if isinstance(self.composite, str) else self.composite
+        composite = COMPOSITES[self.composite]() if isinstance(self.composite, str) else self.composite
         options: dict[str, Any] = {"epsilon": self.epsilon, "attention": self.attention}
-        chosen = replace(chosen, **{name: value for name, value in options.items() if value is not None})
+        composite = replace(composite, **{name: value for name, value in options.items() if value is not None})
         twin = fast(flat, keep)
-        if twin is flat:  # hooks listen to it, which must not change what relevance is
+        if twin is flat:  # hooks listen to the network, and must not change the relevance
             twin = folded(flat, keep)
-        view = twin.with_rules(chosen(twin))
+        view = twin.with_rules(composite(twin))
         return view if self.rules is None else view.with_rules(self.rules)
 
 
 @dataclass(frozen=True, repr=False)
 class _Share(Objective):
-    """An objective whose gradient at each layer that it reads is what that layer contributes: activation x gradient."""
+    """An objective whose gradient at each layer that it reads is its contribution: activation * gradient."""
 
     objective: Objective
 
@@ -120,7 +122,7 @@ def _contributing(value: Tensor) -> Tensor:
 
 
 class _Contribution(torch.autograd.Function):
-    """The value itself, whose gradient is multiplied by it on the way back."""
+    """The identity, which multiplies the gradient by the value on the way back."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

@@ -230,7 +230,7 @@ def test_superpixels_without_scikit_image_name_the_extra(cases, monkeypatch):
         FeatureAblation()(case.flat, case.x, logit(0))
     assert "\n" not in str(caught.value)
     FeatureAblation(patches(15, 20, 4))(case.flat, case.x, logit(0))
-    with pytest.raises(NotApplicable, match=r"superpixels are of pictures \(N, 1 or 3, H, W\), not \(2, 5\)"):
+    with pytest.raises(NotApplicable, match=r"superpixels need pictures \(N, 1 or 3, H, W\), not \(2, 5\)"):
         superpixels(case.flat, torch.zeros(2, 5))
 
 
