@@ -16,7 +16,7 @@ from netlens.flat.model import FlatModel
 from netlens.flat.precision import widest
 from netlens.flat.program import Program
 from netlens.flat.step import Step
-from netlens.flat.taps import edited, tapped_visit
+from netlens.flat.taps import may_change, tapped_visit
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
@@ -30,7 +30,7 @@ def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     network's as they are now; all others stay shared. A batch norm that reads anything else stays as it is, and so do
     the activations at `keep`. Hooks that edit activations do so in the folded network, too, and see what they would.
     """
-    visit = tapped_visit(flat) if edited(flat) else None
+    visit = tapped_visit(flat) if may_change(flat) else None
     if visit is not None:
         keep = list(flat.layers) if visit.keys is None else {*keep, *visit.keys}
     layers = foldings(flat.program, keep)
