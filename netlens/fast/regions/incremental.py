@@ -138,9 +138,9 @@ class Incremental:
                 patches[step.key] = output
                 for key in dead:
                     del patches[key]
-            known = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
-            known |= self._unchanged([key for key in plan.cut if key not in patches], rows)
-            values = self.program.run(known, self.wanted)
+            feeds = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
+            feeds |= self._unchanged([key for key in plan.cut if key not in patches], rows)
+            values = self.program.run(feeds, self.wanted)
         self.work += Work(done, self.each * rows)
         return values
 
