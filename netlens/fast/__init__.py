@@ -1,4 +1,4 @@
-"""What makes a flat model fast: folded weights, memory layouts, chunks that fit, and incremental runs on parts of maps.
+"""Fast runs of a flat model: folded weights, memory layouts, chunks that fit, and incremental runs on parts of maps.
 
-Nothing here changes what a network computes but for rounding; a flat model is complete without it.
+These rooms change the result of a network only by rounding. A flat model works without them.
 """

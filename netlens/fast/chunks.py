@@ -1,4 +1,4 @@
-"""Chunks: how many samples run together, chosen by what their layers hold, and fewer of them when memory runs out."""
+"""Chunks: how many samples run together. The memory that the layers take decides; less memory means smaller chunks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from netlens.errors import NetLensError
 from netlens.flat.allocator import LARGEST
 from netlens.flat.meter import Meter, metered
 
-# a context variable is per thread (and per asyncio task), as the network that runs there is
+# each thread (and asyncio task) has its own context variable
 _SIZED: ContextVar[Callable[[], int | None] | None] = ContextVar("netlens_chunk_size", default=None)
 
 
 @contextmanager
 def sized(by: Callable[[], int | None]) -> Iterator[None]:
-    """Within the block, chunks are of the size that `by` gives, whatever size was asked for; None leaves it to that.
+    """Within the block, `by` gives the size of chunks in this thread: for samples that must run together, or alone.
 
-    For samples that have to run together, or alone. `by` is asked when there is more than one to run.
+    Args:
+        by: A function that returns a size, at least 1, or None to leave the size to `Chunks`. It is called if there is
+            more than one sample to run.
     """
     token = _SIZED.set(by)
     try:
@@ -34,10 +36,18 @@ def sized(by: Callable[[], int | None]) -> Iterator[None]:
 
 @dataclass
 class Chunks:
-    """The size of the chunks of work that is done again and again, found out once.
+    """The size of the chunks of repeated work. It is halved when memory runs out.
 
-    size: None takes what fits: the first sample runs alone, and what its layers hold says how many of the others run
-    together (`fitting`). It is halved when memory runs out.
+    Args:
+        size: The number of samples that run together, at least 1. With None, the first sample runs alone, and the
+            memory that its layers take gives the size of all further chunks (`fitting`).
+
+    Raises:
+        NetLensError: `size` is below 1.
+
+    Example:
+        >>> list(Chunks(2).over(5, lambda start, stop: (start, stop)))
+        [(0, 2), (2, 4), (4, 5)]
     """
 
     size: int | None = None
@@ -47,12 +57,15 @@ class Chunks:
             raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {self.size}.")
 
     def over(self, total: int, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
-        """`work(start, stop)` over `range(total)`; where memory runs out, it goes on where it was.
+        """Yield `work(start, stop)` for each chunk of `range(total)`. If memory runs out, chunks are halved.
 
-        Shows its progress in a terminal once it takes longer than a second.
+        Args:
+            total: The number of samples.
+            work: A function of the first index of a chunk and the index after its last.
+            progress: Whether to show a progress bar in a terminal, from the first second on.
         """
-        start, by = 0, _SIZED.get()
-        fixed = None if by is None or total < 2 else by()
+        start, chosen_size = 0, _SIZED.get()
+        fixed = None if chosen_size is None or total < 2 else chosen_size()
         with tqdm(total=total, delay=1, disable=None if progress else True, leave=False) as bar:
             while start < total:
                 size = self.size if fixed is None else fixed
@@ -75,16 +88,17 @@ class Chunks:
 
 
 def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> Iterator[Any]:
-    """`work(start, stop)` over `range(total)`, once, in chunks of a size or, given None, of one that fits."""
+    """Yield `work(start, stop)` for chunks of `range(total)`. The size None stands for a size that fits."""
     return Chunks(size).over(total, work)
 
 
 def fitting(meter: Meter) -> int:
-    """How many runs of one sample, of which one was measured, make a chunk.
+    """The number of samples in a chunk, from the measured run of one sample: 1 to 256.
 
-    On a CPU, small ones are the fastest: what the next layer reads should not be far away, and tensors that are too
-    large for one run to leave to the next are cleared page by page in each. On a GPU, a few samples leave most of it
-    idle, so they take an eighth of its memory, be it free or not: the same image is computed in the same chunks again.
+    On a CPU, small chunks are the fastest: the input of the next layer is then still in the cache, and runs reuse freed
+    memory, while the system clears the pages of very large tensors in each run. On a GPU, a few samples leave most of
+    the cores idle, so a chunk takes an eighth of its total memory. The size does not depend on free memory, so that the
+    same image always runs in the same chunks.
     """
     live, memory, largest = 2**26, 2**30, LARGEST
     if meter.device.type == "cuda":
@@ -96,7 +110,7 @@ def fitting(meter: Meter) -> int:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory."""
-    # on CPUs and Apple's GPUs, and where a library of CUDA's asks for memory itself, there is no error class for it
-    spoken = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in spoken)
+    """Whether an error means that memory ran out."""
+    # CPUs, Apple's GPUs and some libraries of CUDA have no error class for it
+    messages = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in messages)

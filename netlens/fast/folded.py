@@ -1,4 +1,7 @@
-"""The fast copy of a flat model, for what weights need no gradient for: batch norm folded, channels last."""
+"""The fast version of a flat model: batch norms are folded, and convolutions have channels last.
+
+It serves runs that need no gradients at weights.
+"""
 
 from __future__ import annotations
 
@@ -18,51 +21,65 @@ from netlens.flat.rules import Ruled
 from netlens.flat.taps import tapped_visit
 
 
-class _Copy(NamedTuple):
+class _Fast(NamedTuple):
+    """A fast version of a flat model.
+
+    Attributes:
+        flat: The fast version.
+        keep: The foldable layers that it does not fold.
+        foldable: The keys of the layers into which a batch norm can be folded.
+        watched: The weights of the original layers that differ in the fast version. All others are shared.
+    """
+
     flat: FlatModel
-    keep: frozenset[str]  # of the keys that it could fold
+    keep: frozenset[str]
     foldable: frozenset[str]
-    watched: Watched  # the weights of the network's layers of which the copy has copies; it shares all others
+    watched: Watched
 
 
-_COPIES: Memo[FlatModel, _Copy] = Memo()
+_FAST: Memo[FlatModel, _Fast] = Memo()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
-    """A flat model that computes the same to rounding in less time.
+    """A flat model that computes the same, up to rounding, in less time.
 
-    It is `flat` itself while hooks listen to it, and where layers follow rules, which may ask for their very weights;
-    give the copy the rules instead.
+    It is `flat` itself while taps are active, and if layers follow rules, because rules may read weights. Apply rules
+    to the fast version instead.
 
-    keep: keys whose activations somebody reads; a convolution among them is not folded, as its key would then hold what
-    the batch norm gives. The copy has weights of its own. The last one is kept as long as the flat model, and made anew
-    when the network's weights have changed.
+    The fast version has weights of its own. It is kept as long as the flat model, and made again when the weights of
+    the network have changed.
+
+    Args:
+        flat: The flat model.
+        keep: The keys whose activations the caller reads. A convolution among them is not folded, because its key
+            would then hold the output of the batch norm.
     """
     flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
-    made = _COPIES.known(flat)
-    could = foldable(flat.program) if made is None else made.foldable
-    kept = frozenset(keep) & could  # most keys hinder no folding, so that most layers are served by one copy
-    if made is None or made.keep != kept or made.watched.changed():
-        made = _made(flat, kept, could)
-        _COPIES.note(flat, None, made)
-    return made.flat
+    version = _FAST.known(flat)
+    foldable_keys = foldable(flat.program) if version is None else version.foldable
+    kept_keys = frozenset(keep) & foldable_keys  # most keys do not prevent folding, so one version serves most callers
+    if version is None or version.keep != kept_keys or version.watched.changed():
+        version = _fast_version(flat, kept_keys, foldable_keys)
+        _FAST.note(flat, None, version)
+    return version.flat
 
 
-def _made(flat: FlatModel, keep: frozenset[str], could: frozenset[str]) -> _Copy:
+def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozenset[str]) -> _Fast:
     layers = foldings(flat.program, keep)
-    rearranged = layout(flat.program) is torch.channels_last
-    steps, copied = [], []
+    channels_last = layout(flat.program) is torch.channels_last
+    steps, replaced = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
-        if type(layer) is nn.Conv2d and rearranged:
+        if type(layer) is nn.Conv2d and channels_last:
             layer = _channels_last(layer)
         if layer is not step.layer:
-            copied.append(step.layer)
+            replaced.append(step.layer)
         steps.append(replace(step, layer=layer))
-    copy = flat.edited(replace(flat.program, steps=tuple(steps))).detached()  # made anew with its flat model
-    return _Copy(copy, keep, could, Watched(copied))
+    # detached, because `fast` itself makes a new version when the network changes
+    view = flat.edited(replace(flat.program, steps=tuple(steps))).detached()
+    return _Fast(view, keep, foldable_keys, Watched(replaced))
 
 
 def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:

@@ -1,4 +1,4 @@
-"""Folding: batch norm in eval mode is a scale and a shift, which the convolution or linear layer before it can do."""
+"""Folding: the convolution or linear layer before a batch norm takes over its scale and shift (in eval mode)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from netlens.flat.model import FlatModel
 from netlens.flat.precision import widest
 from netlens.flat.program import Program
 from netlens.flat.step import Step
-from netlens.flat.taps import edited, tapped_visit
+from netlens.flat.taps import may_change, tapped_visit
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
-    """The network with every batch norm that alone reads a convolution or linear layer done by that layer.
+    """Fold each batch norm into the convolution or linear layer that it reads, if no other layer reads that layer.
 
-    It computes the same to rounding, with one pass over the activations less for each batch norm. Keys stay: the
-    convolution's now holds both, and the batch norm's an `Identity`. The weights of folded layers are made from the
-    network's as they are now; all others stay shared. A batch norm that reads anything else stays as it is, and so do
-    the activations at `keep`. Hooks that edit activations do so in the folded network, too, and see what they would.
+    The result is the same up to rounding, and each folded batch norm saves one pass over the activations. Keys stay:
+    that of the convolution now holds the output of the batch norm, and the batch norm becomes an `Identity`. Folded
+    layers have new weights, made from the present ones; all other layers stay shared. Hooks that edit activations also
+    work on the folded model, and see the same values.
+
+    Args:
+        flat: The flat model.
+        keep: The keys whose activations must stay the same.
     """
-    visit = tapped_visit(flat) if edited(flat) else None
+    visit = tapped_visit(flat) if may_change(flat) else None
     if visit is not None:
         keep = list(flat.layers) if visit.keys is None else {*keep, *visit.keys}
     layers = foldings(flat.program, keep)
@@ -44,46 +48,49 @@ def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
 
 
 def foldings(program: Program, keep: Collection[str] = ()) -> dict[str, nn.Module]:
-    """The layers of the folded program that differ, by key; the activations at `keep` stay what they are."""
-    makers = {step.key: step.layer for step in program.steps}
-    layers: dict[str, nn.Module] = {}
+    """The new layers of the folded program by key. The activations at `keep` stay the same."""
+    layers = {step.key: step.layer for step in program.steps}
+    replacements: dict[str, nn.Module] = {}
     for source, norm in _pairs(program):
         if source not in keep:
-            layers[source] = fold(makers[source], norm.layer)  # type: ignore[arg-type]
-            layers[norm.key] = nn.Identity()
-    return layers
+            replacements[source] = fold(layers[source], norm.layer)  # type: ignore[arg-type]
+            replacements[norm.key] = nn.Identity()
+    return replacements
 
 
 def foldable(program: Program) -> frozenset[str]:
-    """The keys of the layers that a batch norm can be folded into."""
+    """The keys of the layers into which a batch norm can be folded."""
     return frozenset(source for source, _ in _pairs(program))
 
 
 def _pairs(program: Program) -> Iterator[tuple[str, Step]]:
-    """The key of each convolution or linear layer that a batch norm alone reads, and the batch norm."""
+    """The key of each convolution or linear layer whose only reader is a batch norm, and the step of the batch norm."""
     readers = Counter(key for step in program.steps for key in step.reads) + Counter(program.outputs)
-    makers = {step.key: step.layer for step in program.steps}
+    layers = {step.key: step.layer for step in program.steps}
     for step in program.steps:
         source = step.reads[0] if len(step.reads) == 1 else ""
-        if source in makers and readers[source] == 1 and _foldable(makers[source], step.layer):
+        if source in layers and readers[source] == 1 and _foldable(layers[source], step.layer):
             yield source, step
 
 
 def _foldable(layer: Any, norm: nn.Module) -> bool:
-    # a subclass, or a hook that computes the weight, may do more than the weights say
-    known = type(layer) in (*_CONVOLUTIONS, nn.Linear) and not layer._forward_pre_hooks
-    if not known or not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+    # a subclass may compute something else, and a hook may compute another weight
+    plain = type(layer) in (*_CONVOLUTIONS, nn.Linear) and not layer._forward_pre_hooks
+    if not plain or not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
         return False
     return norm.num_features == (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
 def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
-    """A new layer that computes `norm(layer(x))` to rounding, in eval mode, on weights of its own."""
+    """A new layer, with its own weights, that computes `norm(layer(x))` in eval mode, up to rounding.
+
+    With the scale s and the shift t of the batch norm, the weight W becomes s W and the bias b becomes s b + t.
+    """
     scale, shift = affine(norm)
     weight: Tensor = layer.weight
     with torch.no_grad():
         rows = scale.to(weight.dtype)
-        if isinstance(layer, _TRANSPOSED):  # (in, out / groups, ...): outputs lie in groups along the first dimension
+        if isinstance(layer, _TRANSPOSED):  # (in, out / groups, ...): the groups lie along the first dimension
             by_group = rows.view(layer.groups, 1, -1, *[1] * (weight.ndim - 2))
             new = (weight.unflatten(0, (layer.groups, -1)) * by_group).flatten(0, 1)
         else:
@@ -93,7 +100,10 @@ def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
 
 
 def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """The scale and shift (channels,), in the widest numbers there are, of a batch norm in eval mode."""
+    """The scale and shift of a batch norm in eval mode, (channels,) each, in the widest type of the device.
+
+    scale = weight / sqrt(variance + eps), shift = bias - mean * scale
+    """
     assert norm.running_mean is not None and norm.running_var is not None
     with torch.no_grad():
         scale = (norm.running_var.to(widest(norm.running_var.device)) + norm.eps).rsqrt()
@@ -104,10 +114,10 @@ def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def rebuilt(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
-    """A layer of the same settings on another weight and bias."""
+    """A layer with the settings of another one, and a new weight and bias."""
     if isinstance(layer, nn.Linear):
-        return _given(_Rows(layer.in_features, layer.out_features, device="meta"), weight, bias)
-    more = {"output_padding": layer.output_padding} if isinstance(layer, _TRANSPOSED) else {}
+        return _with_weights(_Rows(layer.in_features, layer.out_features, device="meta"), weight, bias)
+    options = {"output_padding": layer.output_padding} if isinstance(layer, _TRANSPOSED) else {}
     new = type(layer)(
         *(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding),
         dilation=layer.dilation,
@@ -115,24 +125,24 @@ def rebuilt(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
         padding_mode=layer.padding_mode,
         bias=bias is not None,
         device="meta",
-        **more,
+        **options,
     )
-    return _given(new, weight, bias)
+    return _with_weights(new, weight, bias)
 
 
-def _given(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
+def _with_weights(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
     layer.weight = nn.Parameter(weight, requires_grad=False)
     layer.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
     return layer.eval()
 
 
 class _Rows(nn.Linear):
-    """A linear layer on rows (N, C): in (N, L, C), the batch norm would have had its channels along L."""
+    """A linear layer that takes rows (N, C) only: a batch norm after (N, L, C) would have its channels along L."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 2:
             raise NetLensError(
                 f"a batch norm that was folded into {self} normalizes dimension 1 of {tuple(input.shape)}; "
-                "this network cannot be folded."
+                "this network cannot be folded: use the flat model itself."
             )
         return super().forward(input)

@@ -1,4 +1,4 @@
-"""How activations lie in memory: channels last, which convolutions are fastest on, unless a layer could notice."""
+"""Memory layouts: maps have channels last, where convolutions are the fastest, unless a layer could notice."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from netlens.flat.program import Program
 
 
 def layout(program: Program) -> torch.memory_format:
-    """The memory format in which maps may be handed to the layers of a program.
+    """The memory format in which the layers of a program may get maps.
 
-    Modules and functions of the user's own may ask for views that other formats do not have, and where a view is
-    written into, it depends on the format whether this reaches the base.
+    It is contiguous if a layer could notice another format: the user's own modules and functions may need views that
+    exist only in contiguous memory, and the format decides whether a write into a view reaches its base.
     """
-    own = any(_may_notice(step.layer) for step in program.steps)
-    return torch.contiguous_format if own else torch.channels_last
+    noticeable = any(_may_notice(step.layer) for step in program.steps)
+    return torch.contiguous_format if noticeable else torch.channels_last
 
 
 def arranged(x: Tensor, flat: FlatModel) -> Tensor:
-    """The same values, in memory as this network reads them fastest."""
+    """The same tensor in the memory format that is the fastest for this network. Only maps (N, C, H, W) change."""
     if x.ndim != 4:
         return x
-    fastest = _LAYOUTS.of(flat, None, lambda: layout(flat.program))
-    return x.contiguous(memory_format=torch.channels_last) if fastest is torch.channels_last else x
+    memory_format = _LAYOUTS.of(flat, None, lambda: layout(flat.program))
+    return x.contiguous(memory_format=torch.channels_last) if memory_format is torch.channels_last else x
 
 
 _LAYOUTS: Memo[FlatModel, torch.memory_format] = Memo()

@@ -1,4 +1,4 @@
-"""Weights that are watched: whether a network's own have changed since copies of them were made."""
+"""Watched weights: whether weights have changed since copies of them were made."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from torch import Tensor, nn
 from netlens.flat.precision import widest
 
 BLOCK = 2**16
-"""How many weights make one sum: few enough that the numbers of their places stay at hand."""
+"""The number of weights in one sum. It is small, so that the coefficients of the sum stay in the cache."""
 FEW = 2**12
-"""Tensors of fewer numbers, such as biases, are summed together."""
+"""Tensors with fewer numbers, such as biases, share one sum."""
 
 
 class Watched:
-    """The parameters and buffers of some layers, as they were when this was made.
+    """The parameters and buffers of some layers, with a fingerprint of their values.
 
-    Torch counts changes in place, but not those through `weight.data`. Sums of values, each times a number of its
-    place, see these too, and values that only changed places, but not what is lost in the rounding of a sum; they are
-    one pass over the weights.
+    Torch counts in-place changes, but not changes through `weight.data`. Sums of the values, with a coefficient for
+    each position, also show such changes, and values that change places. They miss changes that are smaller than
+    the rounding of a sum. They take one pass over the weights.
+
+    Args:
+        layers: The layers.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.layers = layers
-        self.tensors = list(_held(layers))
-        # torch counts no changes of tensors made in inference mode
-        self.known = not any(tensor.is_inference() for tensor in self.tensors)
-        if self.known:
-            self.marks = self._marks()
-            self.parts = [_Parts(alike) for alike in _alike(self.tensors)]
+        self.tensors = list(_tensors(layers))
+        # torch does not count changes of tensors that were made in inference mode
+        self.countable = not any(tensor.is_inference() for tensor in self.tensors)
+        if self.countable:
+            self.versions = self._versions()
+            self.parts = [_Parts(group) for group in _groups(self.tensors)]
             self.sums = [parts.sums() for parts in self.parts]
 
     def changed(self) -> bool:
-        """Whether any is another or has other values, or may have."""
-        if not self.known or any(now is not then for now, then in zip_longest(_held(self.layers), self.tensors)):
+        """Whether a tensor is another one or has other values. It is True if this cannot be known."""
+        if not self.countable or any(new is not old for new, old in zip_longest(_tensors(self.layers), self.tensors)):
             return True
-        if self._marks() != self.marks:
+        if self._versions() != self.versions:
             return True
-        return not all(torch.equal(parts.sums(), then) for parts, then in zip(self.parts, self.sums, strict=True))
+        return not all(torch.equal(parts.sums(), sums) for parts, sums in zip(self.parts, self.sums, strict=True))
 
-    def _marks(self) -> list[tuple[int, int]]:
+    def _versions(self) -> list[tuple[int, int]]:
         return [(tensor.data_ptr(), tensor._version) for tensor in self.tensors]
 
 
 class _Parts:
-    """Tensors of one type on one device, in parts that are summed at once; views, which see what becomes of them."""
+    """Tensors of one type on one device, cut into parts for one sum each. The parts are views, so they see changes."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.rows: list[Tensor] = []  # (n, BLOCK)
@@ -56,56 +59,57 @@ class _Parts:
         self.few: list[Tensor] = []
         for tensor in tensors:
             real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
-            values = _line(real)
+            values = _flat_view(real)
             if values is None or len(values) < FEW:
                 self.few.append(real)
                 continue
-            whole = len(values) // BLOCK * BLOCK
-            if whole:
-                self.rows.append(values[:whole].view(-1, BLOCK))
-            if whole < len(values):
-                self.single.append(values[whole:])
+            end_of_rows = len(values) // BLOCK * BLOCK
+            if end_of_rows:
+                self.rows.append(values[:end_of_rows].view(-1, BLOCK))
+            if end_of_rows < len(values):
+                self.single.append(values[end_of_rows:])
 
     @torch.no_grad()
     def sums(self) -> Tensor:
-        """(n,): the sums, which differ once a value does by more than their rounding."""
+        """The sums, (n,). A change of a value changes a sum, unless the change is below the rounding of the sum."""
         few = [torch.cat([values.reshape(-1) for values in self.few])] if self.few else []
         with torch.autocast((few or self.rows or self.single)[0].device.type, enabled=False):
-            # one after the other, for half precision is copied to be summed
-            sums = [torch.dot(values, _places(values)) for values in map(_real, (*self.single, *few))]
-            several = [values @ _places(values) for values in map(_real, self.rows)]
-        return torch.cat([*several, torch.stack(sums)] if sums else several)
+            # `map` is lazy: only one wide copy of a tensor in half precision exists at a time
+            sums = [torch.dot(values, _coefficients(values)) for values in map(_widened, (*self.single, *few))]
+            row_sums = [values @ _coefficients(values) for values in map(_widened, self.rows)]
+        return torch.cat([*row_sums, torch.stack(sums)] if sums else row_sums)
 
 
-def _held(layers: Sequence[nn.Module]) -> Iterator[Tensor]:
+def _tensors(layers: Sequence[nn.Module]) -> Iterator[Tensor]:
     for layer in layers:
         for tensor in (*layer._parameters.values(), *layer._buffers.values()):
             if tensor is not None:
                 yield tensor
 
 
-def _alike(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+def _groups(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """The tensors of real or complex numbers, grouped by device and type."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in tensors:
         if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex()):
-            found.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-    return list(found.values())
+            groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return list(groups.values())
 
 
-def _line(tensor: Tensor) -> Tensor | None:
-    """A view (n,) of all values in the order in which they lie in memory; None if there are gaps between them."""
+def _flat_view(tensor: Tensor) -> Tensor | None:
+    """A view (n,) of all values in the order of their addresses; None if there are gaps between them."""
     dense = tensor.permute(sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
     return dense.view(-1) if dense.is_contiguous() else None
 
 
-def _real(values: Tensor) -> Tensor:
+def _widened(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.to(widest(values.device))
 
 
-def _places(values: Tensor) -> Tensor:
-    return _numbers(values.shape[-1], values.dtype, values.device)
+def _coefficients(values: Tensor) -> Tensor:
+    return _sines(values.shape[-1], values.dtype, values.device)
 
 
 @lru_cache(maxsize=512)
-def _numbers(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.sin(torch.arange(1, count + 1, dtype=torch.float64)).to(device, dtype)  # no two alike
+def _sines(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.sin(torch.arange(1, count + 1, dtype=torch.float64)).to(device, dtype)  # all are different

@@ -1,4 +1,4 @@
-"""Adapters: what only a person knows about a family of networks, found by the class of the network."""
+"""Adapters: knowledge about families of networks that the code does not show. The class of a network finds them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ from netlens.preprocessing import IMAGENET, Preprocessing
 
 @dataclass(frozen=True)
 class Adapter:
-    """What only a person knows about a family of networks. Every field has a default that suits a plain CNN.
+    """Knowledge about a family of networks that the code does not show. The defaults suit a plain CNN.
 
-    cam_layer: the key, or path, of the layer that class activation maps read; None for the automatic choice.
-    preprocessing: how an image becomes the network's input.
-    logits: takes the network's output in its own structure to class scores (N, classes) or maps (N, classes, h, w).
-    grid: takes (flat, layer key, activation) to maps (N, C, h, w), or None if the layer has no place in the image.
-    windows: takes (flat, key of an attention map) to the key of the layer that cuts a map (N, h, w, C) into the windows
-    within which it attends, or to None where attention is among all tokens.
-    classes: the names of its classes, where the family has usual ones.
-    background: the class that means "nothing of interest", which is explained only when it is asked for.
-    unwrap: takes the network (a twin on its weights) and the images to be explained, where they are known, to the
-    module that is unrolled in its place; for networks whose own forward is no function of a batch of images.
+    Args:
+        cam_layer: The key or path of the layer that class activation maps read; None for the automatic choice.
+        preprocessing: How an image becomes the input of the network.
+        logits: A function from the output, in the network's own structure, to class scores (N, classes) or maps of
+            them (N, classes, h, w); None for `logits_of`.
+        grid: A function from (flat, layer key, activation) to maps (N, C, h, w), or to None if the positions of the
+            layer do not lie on the image.
+        windows: A function from (flat, key of an attention map) to the key of the layer that cuts a map (N, h, w, C)
+            into the windows within which the tokens attend, or to None if each token attends to all tokens.
+        classes: The names of the classes, if the family has usual ones.
+        background: The index of the class that means "nothing of interest". Only an explicit target explains it.
+        unwrap: A function from the network (a twin on its weights) and the images to be explained (or None) to the
+            module that is unrolled in its place. Networks need it whose forward is no function of a batch of images.
+
+    Example:
+        >>> Adapter(cam_layer="stages.3").cam_layer
+        'stages.3'
     """
 
     cam_layer: str | None = None
@@ -44,10 +51,12 @@ class Adapter:
 
 
 class Detections(NamedTuple):
-    """What a detector says about each of A candidate boxes, before it throws most of them away.
+    """The predictions of a detector for each of A candidate boxes, before it drops most of them.
 
-    boxes: (N, A, 4) as (x0, y0, x1, y1) in pixels of the input; or (N, A, classes, 4), one for each class.
-    logits: (N, A, classes) before the softmax or sigmoid. scores: (N, A, classes) as the detector reports them.
+    Attributes:
+        boxes: (N, A, 4) as (x0, y0, x1, y1) in pixels of the input; or (N, A, classes, 4), one box for each class.
+        logits: (N, A, classes), before the softmax or sigmoid.
+        scores: (N, A, classes), as the detector reports them.
     """
 
     boxes: Tensor
@@ -58,18 +67,26 @@ class Detections(NamedTuple):
 _REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
 _REWRITES: dict[str, Callable[[Any], nn.Module | None]] = {}
 _discovered = False
-_DISCOVERY = threading.RLock()  # a second thread waits until all adapters are known
+_DISCOVERY = threading.RLock()  # a second thread waits until all adapters are loaded
 
 
 def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callable[[nn.Module], Adapter]]:
-    """Register a function from a network to its `Adapter`, for classes (and their subclasses) by qualified name.
+    """Register a function from a network to its `Adapter`.
 
-    The names are strings, so that an adapter for a library never imports that library. A package of yours makes its
-    adapters known by an entry point in the group `netlens.adapters` that names the module to import.
+    Your package makes its adapters known by an entry point in the group `netlens.adapters` that names the module to
+    import.
 
-    >>> @register("mypackage.models.MyNet")
-    ... def mynet(network):
-    ...     return Adapter(cam_layer="stages.3")
+    Args:
+        *classes: Qualified names of network classes; subclasses count, too. They are strings, so that an adapter for a
+            library does not import that library.
+
+    Returns:
+        A decorator for the function.
+
+    Example:
+        >>> @register("mypackage.models.MyNet")
+        ... def mynet(network):
+        ...     return Adapter(cam_layer="stages.3")
     """
 
     def add(make: Callable[[nn.Module], Adapter]) -> Callable[[nn.Module], Adapter]:
@@ -81,11 +98,22 @@ def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callab
 
 
 def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Callable[[Any], nn.Module | None]]:
-    """Register a function from a submodule to one of pure pieces that computes the same; None leaves it as it is.
+    """Register a function that rewrites a submodule in pure pieces, in networks of all families.
 
-    This is how attention becomes layers: what torch computes in one fused call is written out as queries, keys,
-    values, scores and their softmax. Applies to the named classes exactly, not to their subclasses, which may compute
-    something else; in every network, whatever its family.
+    So attention becomes layers: torch computes it in one fused call, and the rewritten module computes queries, keys,
+    values, scores and their softmax one after the other.
+
+    Args:
+        *classes: Qualified names of module classes. Subclasses do not count, because they may compute something else.
+
+    Returns:
+        A decorator for the function. The function takes a submodule and returns a module that computes the same, or
+        None to leave the submodule as it is.
+
+    Example:
+        >>> @rewrite("mypackage.models.MyAttention")
+        ... def leave(module):
+        ...     return None
     """
 
     def add(make: Callable[[Any], nn.Module | None]) -> Callable[[Any], nn.Module | None]:
@@ -97,7 +125,7 @@ def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Call
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:
-    """The module written out in pure pieces on the same weights, where that is known for its class."""
+    """The module rewritten in pure pieces on the same weights; None if no rewrite is registered for its class."""
     _discover()
     cls = type(module)
     make = _REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
@@ -105,7 +133,7 @@ def rewritten(module: nn.Module) -> nn.Module | None:
 
 
 def adapter_of(network: nn.Module) -> Adapter:
-    """The adapter registered for the network's class or the nearest of its base classes; the plain one if none is."""
+    """The adapter that is registered for the class of the network or its nearest base class; else the plain adapter."""
     _discover()
     for cls in type(network).__mro__:
         make = _REGISTRY.get(f"{cls.__module__}.{cls.__qualname__}")
@@ -115,10 +143,23 @@ def adapter_of(network: nn.Module) -> Adapter:
 
 
 def logits_of(output: Any) -> Tensor:
-    """Class scores from an output of the usual structures: a tensor, a dict, a tuple, or an object with `.logits`.
+    """Read class scores from an output of one of the usual structures.
 
-    Dicts are asked for "logits" and "out" first; a dict, tuple or list otherwise gives its first tensor. Scores
-    (N,) of a network with one logit become (N, 1). Of detections it is each class's highest over the boxes.
+    Args:
+        output: A tensor; an object with `.logits`; a dict, whose entry "logits" or "out" or else first value counts; a
+            tuple or list, whose first tensor counts; or `Detections`.
+
+    Returns:
+        Scores (N, classes), or maps of them (N, classes, h, w). Scores (N,) of a network with one logit become (N, 1).
+        For detections, the score of a class is its highest logit over all boxes.
+
+    Raises:
+        NotApplicable: The output holds no tensor.
+
+    Example:
+        >>> import torch
+        >>> logits_of({"logits": torch.zeros(2, 3), "aux": torch.zeros(2)}).shape
+        torch.Size([2, 3])
     """
     if isinstance(output, Detections):
         return output.logits.amax(1)
@@ -142,7 +183,7 @@ def _discover() -> None:
     with _DISCOVERY:
         if _discovered:
             return
-        importlib.import_module("netlens.adapters")  # our own; those of others are entry points
+        importlib.import_module("netlens.adapters")  # the adapters of netlens; entry points name all others
         for point in entry_points(group="netlens.adapters"):
             try:
                 point.load()

@@ -1,4 +1,4 @@
-"""In-place operations made pure: which key holds a tensor's current value, through views and overwriting."""
+"""Functionalization: in-place operations become pure. Each tensor has a key of its current value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from netlens.flat.step import Step
 
 @dataclass(eq=False)
 class _Value:
-    """A tensor of the traced network: the key of its present value and, for a view, how it is seen from its base."""
+    """A tensor of the traced network.
+
+    Args:
+        key: The key of its current value.
+        layer: For a view, the layer that takes it from its base; else None.
+        reads: For a view, the inputs of `layer`, the base first.
+        stale: Whether the base has changed since the view was taken.
+    """
 
     key: str
     layer: nn.Module | None = None
@@ -32,54 +39,57 @@ class _Value:
 
 
 class Aliases:
-    """Keeps, for every node of the trace, the key that holds its value *now*.
+    """The key of the current value of each node of a trace.
 
-    An in-place operation becomes a pure step whose result replaces the tensor's value. If the tensor is a view, the
-    tensor behind it becomes a `Scatter` of the new value, and the other views of that tensor are taken `Again` when
-    they are next read. Steps that nobody reads afterwards are dropped by the caller, so ordinary in-place layers cost
-    nothing.
+    An in-place operation becomes a pure step, and its result becomes the current value of the tensor. If the tensor is
+    a view, a `Scatter` step puts the new value into its base, and an `Again` step takes other views of the base again
+    when they are read next. The caller drops steps that no other step reads, so an ordinary in-place layer adds none.
+
+    Args:
+        append: A function that appends a step to the program.
     """
 
     def __init__(self, append: Callable[[Step], None]) -> None:
         self.append = append
         self.values: dict[fx.Node, _Value] = {}
         self.all: list[_Value] = []
-        self.made: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
 
     def define(self, node: fx.Node, key: str, layer: nn.Module | None = None, reads: Sequence[fx.Node] = ()) -> None:
-        """A new tensor at `key`; when `layer` makes views, it may share memory with the first tensor that it reads."""
+        """Record a new tensor at `key`. If `layer` makes views, the tensor may share memory with the first read."""
         self.values[node] = self._value(key, layer, reads)
 
     def same(self, node: fx.Node, other: fx.Node) -> None:
-        """`node` is another name of the tensor `other`, as an in-place operation returns its own input."""
+        """Record that `node` is the same tensor as `other`: an in-place operation returns its own input."""
         self.values[node] = self.values[other]
 
-    def reseen(self, node: fx.Node, key: str, layer: nn.Module, reads: Sequence[fx.Node]) -> None:
-        """From now on the first of `reads`, by all its names, is the view of itself that `layer` makes (`x.t_()`)."""
+    def reshape(self, node: fx.Node, key: str, layer: nn.Module, reads: Sequence[fx.Node]) -> None:
+        """Record that the first of `reads` becomes the view of itself that `layer` makes, as in `x.t_()`."""
         old, new = self.values[reads[0]], self._value(key, layer, reads)
-        self.values = {name: new if value is old else value for name, value in self.values.items()}
+        self.values = {other: new if value is old else value for other, value in self.values.items()}
         self.values[node] = new
 
     def key(self, node: fx.Node) -> str:
-        """The key of the node's present value; a view of a tensor that has changed since is taken anew."""
-        return self._fresh(self.values[node])
+        """The key of the current value of a node. A view whose base has changed is taken again first."""
+        return self._current_key(self.values[node])
 
     def share(self, node: fx.Node, other: fx.Node) -> bool:
-        """Whether two nodes may be the same memory."""
+        """Whether two nodes may share memory."""
         return self.values[node].root is self.values[other].root
 
     def overwrite(self, node: fx.Node, key: str) -> None:
-        """The tensor now holds the value at `key`, and so does the memory that it is a view of."""
+        """Record that the tensor, and the memory behind it if it is a view, now holds the value at `key`."""
         value = self.values[node]
         root, written = value.root, [value]
-        self._fresh(value)
+        self._current_key(value)
         value.key = key
         while value.base is not None and value.layer is not None:
-            others = tuple(self._fresh(read) for read in value.reads[1:])
-            scattered = self._numbered(f"{key}.scatter")
-            self.append(Step(scattered, Scatter(copy.copy(value.layer)), (self._fresh(value.base), value.key, *others)))
+            others = tuple(self._current_key(read) for read in value.reads[1:])
+            scatter_key = self._numbered(f"{key}.scatter")
+            reads = (self._current_key(value.base), value.key, *others)
+            self.append(Step(scatter_key, Scatter(copy.copy(value.layer)), reads))
             value = value.base
-            value.key = scattered
+            value.key = scatter_key
             written.append(value)
         for other in self.all:
             if other not in written and other.root is root:
@@ -92,9 +102,9 @@ class Aliases:
         self.all.append(value)
         return value
 
-    def _fresh(self, value: _Value) -> str:
+    def _current_key(self, value: _Value) -> str:
         if value.stale and value.layer is not None:
-            reads = tuple(self._fresh(read) for read in value.reads)
+            reads = tuple(self._current_key(read) for read in value.reads)
             key = self._numbered(f"{value.key}.again")
             self.append(Step(key, Again(copy.copy(value.layer)), (value.key, *reads)))
             value.key = key
@@ -102,5 +112,5 @@ class Aliases:
         return value.key
 
     def _numbered(self, stem: str) -> str:
-        self.made[stem] = self.made.get(stem, 0) + 1
-        return stem if self.made[stem] == 1 else f"{stem}_{self.made[stem] - 1}"
+        self.counts[stem] = self.counts.get(stem, 0) + 1
+        return stem if self.counts[stem] == 1 else f"{stem}_{self.counts[stem] - 1}"

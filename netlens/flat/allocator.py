@@ -1,4 +1,4 @@
-"""The memory of the CPU: tensors that come and go in every run should not be paid for page by page each time."""
+"""The memory of the CPU: a run reuses the memory that earlier runs have freed, instead of new pages of the system."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from functools import cache
 import torch
 
 LARGEST = 2**25 - 2**16
-"""Bytes; just below the largest block that the C library learns from."""
+"""Bytes, just below the largest block size that glibc adapts to."""
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let what one run has freed serve the next.
+    """Make the C library keep freed memory for later runs.
 
-    glibc maps a large block of its own for each large tensor and unmaps it in the end, so that the system clears its
-    pages again each time: on small networks, as much work as the layers. From the first such block that is freed it
-    learns to keep blocks up to that size, so one of the largest that it learns from is taken and freed at once. Nothing
-    is set, none of it is touched, and other C libraries do not mind.
+    glibc maps a new block for each large tensor and unmaps it afterwards, so that the system clears the pages each
+    time. On small networks this takes as long as the layers. When such a block is freed, glibc adapts: it keeps blocks
+    up to that size from then on. So this function takes one block of the largest size and frees it. It changes no
+    setting and does not touch the block. It has no effect on other C libraries.
     """
     torch.empty(LARGEST, dtype=torch.uint8, device="cpu")

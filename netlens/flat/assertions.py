@@ -1,4 +1,4 @@
-"""Assertions, told from other control flow: a trace may take those to hold, and check them when the network runs."""
+"""Assertions in the code of a network. A trace assumes that they hold, and the flat model checks them when it runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _FILLERS = ("CACHE", "NOT_TAKEN", "EXTENDED_ARG")
 
 
 def asserts(frame: FrameType) -> bool:
-    """Whether the truth value that the frame is asking for is that of an `assert`: false would lead to its error.
+    """Whether the frame evaluates the condition of an `assert`: if it is false, the next instruction loads the error.
 
-    fx knows this only for the byte code of old Pythons.
+    torch.fx recognizes this only in the byte code of old versions of Python.
     """
     code = [instruction for instruction in dis.get_instructions(frame.f_code) if instruction.opname not in _FILLERS]
-    ahead = [index for index, instruction in enumerate(code) if instruction.offset >= frame.f_lasti][:3]
-    jump = next((index for index in ahead if code[index].opname.startswith("POP_JUMP")), None)
+    upcoming = [index for index, instruction in enumerate(code) if instruction.offset >= frame.f_lasti][:3]
+    jump = next((index for index in upcoming if code[index].opname.startswith("POP_JUMP")), None)
     if jump is None:
         return False
     if "IF_FALSE" in code[jump].opname:
-        goal = next(instruction for instruction in code if instruction.offset >= code[jump].argval)
+        if_false = next(instruction for instruction in code if instruction.offset >= code[jump].argval)
     else:
-        goal = code[jump + 1]
-    return goal.opname == "LOAD_ASSERTION_ERROR" or "AssertionError" in goal.argrepr
+        if_false = code[jump + 1]
+    return if_false.opname == "LOAD_ASSERTION_ERROR" or "AssertionError" in if_false.argrepr

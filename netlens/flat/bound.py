@@ -1,4 +1,4 @@
-"""A layer bound to all that it read but tensors, as rules call it."""
+"""A layer that is bound to its inputs other than tensors, so that a rule can call it with tensors alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from netlens.flat.layers import Wrapper
 
 
 class Bound(Wrapper):
-    """A layer with all that it read but tensors (sizes, indices, tuples), so that it is called with tensors alone."""
+    """A layer that is bound to its other inputs (sizes, indices, tuples), so that it takes tensors alone.
+
+    Args:
+        layer: The layer.
+        leaves: All inputs, flattened.
+        structure: The structure of the inputs.
+    """
 
     def __init__(self, layer: nn.Module, leaves: Sequence[Any], structure: pytree.TreeSpec) -> None:
         super().__init__()
@@ -26,7 +32,7 @@ class Bound(Wrapper):
         return self.layer
 
     def reads(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-        """All that the layer reads, with these tensors in their places."""
+        """All inputs of the layer in their structure, with these tensors in their places."""
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor

@@ -1,8 +1,8 @@
-"""Canonical forms: an operation that a network writes out becomes one layer, known as what it computes.
+"""Canonicalization: an operation that a network writes out in several steps becomes one layer of the usual type.
 
-Steps are joined backwards from a step until they all follow from one activation. What they compute from it is compared
-with the known layers at probes, so that no spelling needs to be listed. A learned parameter is no number: training
-would change what is computed.
+From a last step, the search goes backwards and collects steps until they all depend on one activation only. Probes
+compare the function of these steps with the usual layers, so that no spelling needs a list. A learned parameter never
+counts as a number of a formula, because training would change the function.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from netlens.flat.operations import RECTIFIERS
 from netlens.flat.step import Step
 from netlens.flat.written import Written
 
-MOST = 32
-"""Steps of one formula."""
+MAX_STEPS = 32
+"""The most steps of one formula."""
 
 # by the names of their functions
 _AFFINE = "add sub rsub subtract mul multiply truediv div divide true_divide neg negative"
@@ -55,117 +55,130 @@ _MODULES = frozenset((*_ACTIVATIONS, *_SOFTMAXES, nn.Identity, nn.Dropout))
 
 
 def canonical(steps: Sequence[Step], outputs: Collection[str], numbers: Collection[str] = ()) -> tuple[Step, ...]:
-    """The steps with each written-out operation as one layer, at the key of its last step.
+    """Canonicalize a program: each written-out operation becomes one layer, at the key of its last step.
 
-    numbers: the keys of constants that the forward itself makes. What a formula computes on its way to its end goes
-    away with it, so it stays as it is where somebody else reads that.
+    The inner values of a formula disappear. So a formula stays as it is if another step reads one of them.
+
+    Args:
+        steps: The steps of the program.
+        outputs: The keys of the outputs.
+        numbers: The keys of the constants that the forward itself makes.
+
+    Returns:
+        The steps with the new layers. Steps that are no longer needed remain.
     """
-    program = _Graph(steps, outputs, numbers)
-    found: dict[str, Step] = {}
-    gone: set[str] = set()
+    graph = _Graph(steps, outputs, numbers)
+    replacements: dict[str, Step] = {}
+    inner_keys: set[str] = set()
     for step in reversed(steps):
-        if not step.hidden and step.key not in gone and _ends(step.layer):
-            formula = program.formula(step)
+        if not step.hidden and step.key not in inner_keys and _may_end(step.layer):
+            formula = graph.formula(step)
             if formula is not None:
-                found[step.key], inner = formula
-                gone |= inner
-    return tuple(found.get(step.key, step) for step in steps) if found else tuple(steps)
+                replacements[step.key], keys = formula
+                inner_keys |= keys
+    return tuple(replacements.get(step.key, step) for step in steps) if replacements else tuple(steps)
 
 
 @dataclass(frozen=True)
 class _Region:
-    """Steps in their order, the last of which follows from the value at `root`, and how many of them are reductions."""
+    """Steps, in order, that compute a value from a single other value.
+
+    Args:
+        root: The key of the value from which they start.
+        steps: The steps.
+        reductions: How many of the steps are reductions.
+    """
 
     root: str
     steps: tuple[Step, ...]
     reductions: int
 
-    def known(self) -> nn.Module | None:
-        """The known layer that these steps compute."""
-        with torch.inference_mode(False):  # a network may be flattened within it, and derivatives are compared
+    def equivalent(self) -> nn.Module | None:
+        """The usual layer that computes the same as these steps; None if there is none."""
+        with torch.inference_mode(False):  # the caller may be in inference mode, and derivatives are compared
             if not self.reductions:
                 return formulas.elementwise(self.run)
             numbers = [number for step in self.steps for number in _numbers(step.layer)]
             return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
 
-    def has(self, known: nn.Module) -> bool:
-        """Whether such a layer is one of the steps, as in `1.0 * relu(x)`: the others then spell nothing."""
-        return any(isinstance(step.layer, type(known)) for step in self.steps)
+    def contains(self, layer: nn.Module) -> bool:
+        """Whether a layer of this type is one of the steps, as in `1.0 * relu(x)`: then there is nothing to replace."""
+        return any(isinstance(step.layer, type(layer)) for step in self.steps)
 
     def run(self, x: Tensor) -> Tensor | None:
-        """The value for x, in its type throughout; None where these steps do not take a tensor of its shape."""
+        """The value for x, computed in the type of x; None if these steps do not take a tensor of this shape."""
         values: dict[str, Any] = {self.root: x}
         try:
             for step in self.steps:
-                read = [values[key] for key in step.reads]
+                inputs = [values[key] for key in step.reads]
                 cast = not step.hidden and _name(step.layer) in _CASTS
-                values[step.key] = read[0].to(x.dtype) if cast else step.layer(*read)
+                values[step.key] = inputs[0].to(x.dtype) if cast else step.layer(*inputs)
         except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
             return None
-        found = values[self.steps[-1].key]
-        return found if isinstance(found, Tensor) else None
+        value = values[self.steps[-1].key]
+        return value if isinstance(value, Tensor) else None
 
 
 class _Graph:
-    """The steps of a program, and who reads whom."""
+    """The steps of a program by key, with their positions and the number of readers of each value."""
 
     def __init__(self, steps: Sequence[Step], outputs: Collection[str], numbers: Collection[str]) -> None:
         self.steps = {step.key: step for step in steps}
-        self.places = {step.key: place for place, step in enumerate(steps)}
+        self.positions = {step.key: position for position, step in enumerate(steps)}
         self.readers = Counter(key for step in steps for key in set(step.reads)) + Counter(outputs)
         self.numbers = frozenset(numbers)
 
     def formula(self, end: Step) -> tuple[Step, set[str]] | None:
-        """The step that stands for the operation that ends here, and the keys of the steps that go away with it.
+        """The step that replaces the formula that ends with `end`, and the keys of the activations that disappear.
 
-        Of several ways to read it, the one with most reductions counts, or else the shortest: what is left of a softmax
-        once the maximum is subtracted is a softmax, too.
+        Several regions may match: the one with the most reductions counts, or else the shortest. For instance, a
+        softmax without the subtraction of its maximum is a softmax, too.
         """
         best: _Region | None = None
-        known: nn.Module | None = None
+        equivalent: nn.Module | None = None
         for region in self.regions(end):
             if best is None or region.reductions > best.reductions:
-                found = region.known()
-                if found is not None and not region.has(found):
-                    best, known = region, found
-        if best is None or known is None:
+                layer = region.equivalent()
+                if layer is not None and not region.contains(layer):
+                    best, equivalent = region, layer
+        if best is None or equivalent is None:
             return None
-        numbers = {best.root: 0, **{step.key: i + 1 for i, step in enumerate(best.steps)}}
-        reads = [[numbers[key] for key in step.reads] for step in best.steps]
-        written = Written(known.eval(), [step.layer for step in best.steps], reads)
-        return replace(end, layer=written, reads=(best.root,)), {step.key for step in best.steps if _carries(step)}
+        indices = {best.root: 0, **{step.key: i + 1 for i, step in enumerate(best.steps)}}
+        reads = [[indices[key] for key in step.reads] for step in best.steps]
+        written = Written(equivalent.eval(), [step.layer for step in best.steps], reads)
+        return replace(end, layer=written, reads=(best.root,)), {step.key for step in best.steps if _activates(step)}
 
     def regions(self, end: Step) -> Iterator[_Region]:
-        """What leads to a step from a single value, the nearest first."""
-        found: list[Step] = []
-        inside: Counter[str] = Counter()
+        """The regions that end with `end`, the smallest first. The root of each is a dominator of `end`."""
+        region: list[Step] = []
+        readers_inside: Counter[str] = Counter()
         frontier: dict[str, int] = {}
-        reductions, bends, alone, step = 0, False, False, end
+        reductions, nonlinear, single, step = 0, False, False, end
         while True:
-            found.append(step)
+            region.append(step)
             reductions += _reduces(step)
-            bends |= len(step.reads) > 1 or _name(step.layer) not in _STRAIGHT
+            nonlinear |= len(step.reads) > 1 or _name(step.layer) not in _STRAIGHT
             for key in set(step.reads):
-                inside[key] += 1
-                other = self.steps.get(key)
-                if other is None or other.reads or not self.joins(other):
-                    frontier[key] = self.places.get(key, -1)
-                elif other not in found:
-                    found.append(other)
+                readers_inside[key] += 1
+                source = self.steps.get(key)
+                if source is None or source.reads or not self.joins(source):
+                    frontier[key] = self.positions.get(key, -1)
+                elif source not in region:
+                    region.append(source)
             if not frontier:
                 return
             latest = max(frontier, key=lambda key: frontier[key])
             before = self.steps.get(latest)
-            sized = before is not None and (before.hidden or isinstance(before.layer, Constant))
-            # a single step is known by itself, and what comes of a reshape is what comes of what it reads
-            same = len(found) == 1 or (alone and _name(step.layer) in _RESHAPES)
-            alone = len(frontier) == 1
-            if bends and alone and not (sized or same):
-                yield _Region(latest, tuple(sorted(found, key=lambda step: self.places[step.key])), reductions)
-            if before is None or not self.joins(before) or len(found) > MOST:
+            is_number = before is not None and (before.hidden or isinstance(before.layer, Constant))
+            # a single step is a layer already, and a reshape at the start of a region changes nothing
+            redundant = len(region) == 1 or (single and _name(step.layer) in _RESHAPES)
+            single = len(frontier) == 1
+            if nonlinear and single and not (is_number or redundant):
+                yield _Region(latest, tuple(sorted(region, key=lambda step: self.positions[step.key])), reductions)
+            if before is None or not self.joins(before) or len(region) > MAX_STEPS:
                 return
-            if _carries(before) and self.readers[latest] > inside[latest]:
-                return  # somebody else reads what this formula computes on its way
+            if _activates(before) and self.readers[latest] > readers_inside[latest]:
+                return  # a step outside reads this inner value
             del frontier[latest]
             step = before
 
@@ -182,13 +195,13 @@ def _name(layer: nn.Module) -> str:
     return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
 
 
-def _ends(layer: nn.Module) -> bool:
-    """Whether a formula may end with a layer; never with a module of the network's, which has a name of its own."""
+def _may_end(layer: nn.Module) -> bool:
+    """Whether a formula may end with a layer. It never ends with a module of the network, which is a layer already."""
     return _name(layer) in _ENDS or isinstance(layer, (layers.Clamp, layers.ClampFromZero))
 
 
-def _carries(step: Step) -> bool:
-    """Whether a step computes something of an activation, and not a size or a constant."""
+def _activates(step: Step) -> bool:
+    """Whether a step computes an activation, and no size or constant."""
     return bool(step.reads) and not step.hidden and _name(step.layer) not in _MAKERS
 
 
@@ -198,20 +211,20 @@ def _reduces(step: Step) -> bool:
 
 
 def _dims(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
-    """The dimensions that the reductions name."""
+    """The dimensions of each reduction."""
     for step in steps:
         layer = step.layer
         if isinstance(layer, _SOFTMAXES):
             yield (layer.dim,)  # type: ignore[misc]
         elif isinstance(layer, Function) and _reduces(step):
-            given = layer.kwargs.get("dim", layer.kwargs.get("axis", layer.args[1] if len(layer.args) > 1 else None))
-            dims = (given,) if isinstance(given, int) else given
+            dim = layer.kwargs.get("dim", layer.kwargs.get("axis", layer.args[1] if len(layer.args) > 1 else None))
+            dims = (dim,) if isinstance(dim, int) else dim
             if isinstance(dims, (tuple, list)) and dims and all(isinstance(dim, int) for dim in dims):
                 yield tuple(dims)
 
 
 def _numbers(layer: nn.Module) -> Iterator[float]:
-    """The numbers in a step: what an epsilon is found among."""
+    """The numbers of a step: candidates for an epsilon."""
     if isinstance(layer, Constant):
         yield float(layer.value)
     elif isinstance(layer, Function):

@@ -1,4 +1,4 @@
-"""Edits of activations in flight, for `Hooks(flat, layer, edit=...)`."""
+"""Edits of activations during a run, for `Hooks(flat, layer, edit=...)`."""
 
 from __future__ import annotations
 
@@ -15,35 +15,56 @@ Edit = Callable[[Tensor], Tensor]
 
 
 def zero(channels: int | Sequence[int], dim: int = 1) -> Edit:
-    """Sets channels (along `dim`) to zero.
+    """An edit that sets channels to zero.
 
-    >>> zero(0)(torch.ones(1, 2)).tolist()
-    [[0.0, 1.0]]
+    Args:
+        channels: One index or several, from 0 to the number of channels - 1.
+        dim: The dimension of the channels.
+
+    Returns:
+        A function from an activation to another of the same shape. It raises `NetLensError` if the activation has no
+        such channel.
+
+    Example:
+        >>> zero(0)(torch.ones(1, 2)).tolist()
+        [[0.0, 1.0]]
     """
-    chosen: list[Any] = [channels] if isinstance(channels, Integral) else list(channels)  # type: ignore[arg-type]
+    indices: list[Any] = [channels] if isinstance(channels, Integral) else list(channels)  # type: ignore[arg-type]
 
     def edit(activation: Tensor) -> Tensor:
-        size = activation.shape[dim]
-        wrong = [channel for channel in chosen if not 0 <= channel < size]
-        if wrong:
-            raise NetLensError(f"there is no channel {wrong[0]}; the layer has channels 0 to {size - 1}.")
-        index = torch.tensor(chosen, device=activation.device)
-        return activation.index_fill(dim, index, 0)
+        count = activation.shape[dim]
+        missing = [index for index in indices if not 0 <= index < count]
+        if missing:
+            raise NetLensError(
+                f"there is no channel {missing[0]}; the layer has channels 0 to {count - 1}: choose one of these."
+            )
+        return activation.index_fill(dim, torch.tensor(indices, device=activation.device), 0)
 
     return edit
 
 
 def add(direction: Tensor, scale: float = 1.0, dim: int = 1) -> Edit:
-    """Adds `scale * direction`, a vector of one number per channel (along `dim`), at every position.
+    """An edit that adds `scale * direction` at every position.
 
-    >>> add(torch.tensor([1.0, 2.0]), scale=10)(torch.zeros(1, 2)).tolist()
-    [[10.0, 20.0]]
+    Args:
+        direction: A vector (C,), one number per channel.
+        scale: The factor of the direction.
+        dim: The dimension of the channels.
+
+    Returns:
+        A function from an activation to another of the same shape. It raises `NetLensError` if the activation does not
+        have C channels.
+
+    Example:
+        >>> add(torch.tensor([1.0, 2.0]), scale=10)(torch.zeros(1, 2)).tolist()
+        [[10.0, 20.0]]
     """
 
     def edit(activation: Tensor) -> Tensor:
         if direction.shape != (activation.shape[dim],):
             raise NetLensError(
-                f"the direction has shape {tuple(direction.shape)}; this layer needs ({activation.shape[dim]},)."
+                f"the direction has shape {tuple(direction.shape)}; this layer needs ({activation.shape[dim]},): give "
+                "one number per channel."
             )
         shape = [1] * activation.ndim
         shape[dim] = -1
@@ -53,10 +74,17 @@ def add(direction: Tensor, scale: float = 1.0, dim: int = 1) -> Edit:
 
 
 def substitute(values: Tensor) -> Edit:
-    """Puts `values`, broadcast over the batch, in place of the activation.
+    """An edit that replaces the activation.
 
-    >>> substitute(torch.tensor([5.0]))(torch.zeros(2, 1)).tolist()
-    [[5.0], [5.0]]
+    Args:
+        values: The new activation, in any shape that broadcasts to the old one, such as (C, h, w) or (1, C, h, w).
+
+    Returns:
+        A function from an activation to another of the same shape, type and device.
+
+    Example:
+        >>> substitute(torch.tensor([5.0]))(torch.zeros(2, 1)).tolist()
+        [[5.0], [5.0]]
     """
 
     def edit(activation: Tensor) -> Tensor:

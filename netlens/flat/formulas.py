@@ -1,4 +1,4 @@
-"""Formulas: which known layer a function computes, found by its values at probes and not by how it is written."""
+"""Formulas: which usual layer a function equals. Its values and gradients at probes decide, not its spelling."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from netlens.flat.written import LogSumExp, OfUnitSize, QuickGELU, Standardized
 
 Run = Callable[[Tensor], Tensor | None]
-"""A function of one tensor; None where it takes no tensor of this shape."""
+"""A function of one tensor. It returns None if it does not take a tensor of this shape."""
 
 TOLERANCE = 1e-7
-"""Relative: networks write constants in float32, or with ten digits; the kinds themselves are further apart."""
+"""The relative tolerance. Networks write constants in float32 or with ten digits; layer types differ by more."""
 
 _FIXED: tuple[Callable[[], nn.Module], ...] = (
     *(nn.ReLU, nn.ReLU6, nn.GELU, lambda: nn.GELU("tanh"), nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid),
@@ -28,7 +28,9 @@ _FAR = 1e4  # the last two probes are -_FAR and _FAR
 
 @lru_cache(maxsize=1)
 def _probes() -> Tensor:
-    """(64,) numbers of both signs, small, near the usual kinks (which they miss: a derivative is unique), and large."""
+    """64 numbers of both signs, as (4, 4, 2, 2): small, near the usual kinks, and large. No probe is at a kink, so that
+    derivatives are unique.
+    """
     near = [0.0137 + 0.3041 * i for i in range(27)] + [1e-4, 1.0, 12.7, 25.3]
     numbers = [*near, *(-number for number in near), -_FAR, _FAR]
     return torch.tensor(numbers, dtype=torch.float64, device="cpu").view(4, 4, 2, 2)
@@ -36,107 +38,113 @@ def _probes() -> Tensor:
 
 @lru_cache(maxsize=1)
 def _values() -> Tensor:
-    """What the fixed kinds give at the probes, (kinds, 64)."""
+    """The values of the fixed layers at the probes, (layers, 64)."""
     with torch.no_grad():
         return torch.stack([make()(_probes()).flatten() for make in _FIXED])
 
 
 def elementwise(run: Run) -> nn.Module | None:
-    """The elementwise layer that a function computes, in value and in derivative; None if it is none that is known."""
-    seen = ((x, _seen(run, x)) for x in _shapes(_probes()))
-    x, found = next((pair for pair in seen if pair[1] is not None), (_probes(), None))
-    if found is None or found.shape != x.shape or not found.is_floating_point():
+    """The usual elementwise layer that has the values and derivatives of a function; None if there is none."""
+    pairs = ((x, _value(run, x)) for x in _shapes(_probes()))
+    x, value = next((pair for pair in pairs if pair[1] is not None), (_probes(), None))
+    if value is None or value.shape != x.shape or not value.is_floating_point():
         return None
-    places, numbers = found.flatten(), x.flatten()
-    if places[:-2].isfinite().all():
-        for known in chain(_fixed(places), _with_a_number(places, numbers)):
-            if _same(known(x), found) and _same_slope(known, run, x):
-                return known
+    outputs, inputs = value.flatten(), x.flatten()
+    if outputs[:-2].isfinite().all():
+        for layer in chain(_fixed(outputs), _parametric(outputs, inputs)):
+            if _same(layer(x), value) and _same_gradient(layer, run, x):
+                return layer
     return None
 
 
-def _fixed(places: Tensor) -> Iterator[nn.Module]:
-    away = (_values() - places).abs() > TOLERANCE * (1 + _values().abs())
-    unlike = (away & places.isfinite()).any(1).tolist()
-    return (make() for make, other in zip(_FIXED, unlike, strict=True) if not other)
+def _fixed(outputs: Tensor) -> Iterator[nn.Module]:
+    """The layers without a parameter that have these outputs at the probes."""
+    differs = (_values() - outputs).abs() > TOLERANCE * (1 + _values().abs())
+    refuted = (differs & outputs.isfinite()).any(1).tolist()
+    return (make() for make, wrong in zip(_FIXED, refuted, strict=True) if not wrong)
 
 
-def _with_a_number(places: Tensor, numbers: Tensor) -> Iterator[nn.Module]:
-    """The kinds that have a parameter, at the one value of it that a single probe allows."""
-    one, minus_one = (int((numbers == sign).nonzero()[0]) for sign in (1, -1))
-    up, down, low, high = (float(places[i]) for i in (one, minus_one, -2, -1))
-    steady = abs(up - 1) < TOLERANCE
-    if steady and 0 < -down < 1:
-        yield nn.LeakyReLU(-down)
+def _parametric(outputs: Tensor, inputs: Tensor) -> Iterator[nn.Module]:
+    """The layers with a parameter: a single probe gives the only value that the parameter can have."""
+    one, minus_one = (int((inputs == sign).nonzero()[0]) for sign in (1, -1))
+    at_one, at_minus_one, low, high = (float(outputs[i]) for i in (one, minus_one, -2, -1))
+    keeps_one = abs(at_one - 1) < TOLERANCE
+    if keeps_one and 0 < -at_minus_one < 1:
+        yield nn.LeakyReLU(-at_minus_one)
     if -_FAR / 2 < low < high < _FAR / 2:
         yield nn.Hardtanh(low, high)
-    if steady and low < 0 and math.isfinite(low):
+    if keeps_one and low < 0 and math.isfinite(low):
         yield nn.ELU(-low)
         yield nn.CELU(-low)
-    if 0 < up < 1 and up != 0.5:
-        yield QuickGELU(math.log(up / (1 - up)))
-    if math.isfinite(up - down) and abs(up - down - 1) < TOLERANCE and down > 0:  # as softplus(x) - softplus(-x) = x
-        yield from _softplus(down)
+    if 0 < at_one < 1 and at_one != 0.5:
+        yield QuickGELU(math.log(at_one / (1 - at_one)))
+    difference = at_one - at_minus_one
+    if math.isfinite(difference) and abs(difference - 1) < TOLERANCE and at_minus_one > 0:
+        yield from _softplus(at_minus_one)  # because softplus(x) - softplus(-x) = x
 
 
-def _softplus(down: float) -> Iterator[nn.Module]:
-    """The softplus that is `down` at -1: its steepness by Newton's method, on which it depends monotonously."""
+def _softplus(at_minus_one: float) -> Iterator[nn.Module]:
+    """The softplus with this value at -1. The value decreases with beta, so Newton's method finds beta."""
     beta = 1.0
     for _ in range(50):
         value = math.log1p(math.exp(-beta)) / beta
         slope = -value / beta - 1 / (beta * (1 + math.exp(beta)))
-        beta = max(beta - (value - down) / slope, beta / 4)
+        beta = max(beta - (value - at_minus_one) / slope, beta / 4)
         if beta > 100:
             return
     yield nn.Softplus(beta)
 
 
-def _same_slope(known: nn.Module, run: Run, x: Tensor) -> bool:
-    """Whether the gradients agree, too: `x + (f(x) - x).detach()` has the values of f, but not its gradient."""
-    slopes = []
-    for function in (known, run):
+def _same_gradient(layer: nn.Module, run: Run, x: Tensor) -> bool:
+    """Whether the gradients agree. `x + (f(x) - x).detach()` has the values of f, but another gradient."""
+    gradients = []
+    for function in (layer, run):
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()
             value = function(point)
         if value is None or not value.requires_grad:
             return False
         weights = torch.arange(1, value.numel() + 1, dtype=value.dtype).cos().view(value.shape)
-        slopes.append(torch.autograd.grad(value, point, weights)[0])
-    return _same(slopes[0], slopes[1])
+        gradients.append(torch.autograd.grad(value, point, weights)[0])
+    return _same(gradients[0], gradients[1])
 
 
 def reduction(run: Run, dims: Collection[tuple[int, ...]], numbers: Collection[float]) -> nn.Module | None:
-    """The softmax, logarithm of sums, or norm over some of these dimensions that a function computes, or None.
+    """The softmax, log-softmax, logarithm of a sum of exponentials, or norm that equals a function; None if none does.
 
-    numbers: those in the formula, among which an epsilon is.
+    Args:
+        run: The function.
+        dims: Candidates for the dimensions of the reduction.
+        numbers: The numbers of the formula, as candidates for an epsilon.
     """
-    samples = [(x, found) for x in _samples() if (found := _seen(run, x)) is not None]
-    if not samples or not all(found.is_floating_point() for _, found in samples):
+    samples = [(x, value) for x in _samples() if (value := _value(run, x)) is not None]
+    if not samples or not all(value.is_floating_point() for _, value in samples):
         return None
     epsilons = [*dict.fromkeys(number for number in numbers if 0 < number < 1), 0.0]
-    for over in dims:
-        if all(-x.ndim <= dim < x.ndim for x, _ in samples for dim in over):
-            for known in _reductions(over, epsilons):
-                if all(_alike(known, x, found) for x, found in samples) and _same_slope(known, run, samples[0][0]):
-                    return known
+    for candidate in dims:
+        if all(-x.ndim <= dim < x.ndim for x, _ in samples for dim in candidate):
+            for layer in _reductions(candidate, epsilons):
+                equal = all(_has_value(layer, x, value) for x, value in samples)
+                if equal and _same_gradient(layer, run, samples[0][0]):
+                    return layer
     return None
 
 
-def _reductions(over: tuple[int, ...], epsilons: Sequence[float]) -> Iterator[nn.Module]:
-    if len(over) == 1:
-        yield from (nn.Softmax(*over), nn.LogSoftmax(*over), LogSumExp(*over), LogSumExp(*over, keepdim=False))
+def _reductions(dims: tuple[int, ...], epsilons: Sequence[float]) -> Iterator[nn.Module]:
+    if len(dims) == 1:
+        yield from (nn.Softmax(*dims), nn.LogSoftmax(*dims), LogSumExp(*dims), LogSumExp(*dims, keepdim=False))
     for eps in epsilons:
-        yield from (Standardized(over, eps), OfUnitSize(over, eps))
+        yield from (Standardized(dims, eps), OfUnitSize(dims, eps))
 
 
-def _alike(known: nn.Module, x: Tensor, found: Tensor) -> bool:
-    value = known(x)
-    return value.shape == found.shape and _same(value, found)
+def _has_value(layer: nn.Module, x: Tensor, value: Tensor) -> bool:
+    output = layer(x)
+    return output.shape == value.shape and _same(output, value)
 
 
 @lru_cache(maxsize=1)
 def _samples() -> tuple[Tensor, ...]:
-    """Random tensors of 4, 3 and 2 dimensions, each of a size that an epsilon changes and of one that it does not."""
+    """Random tensors of 4, 3 and 2 dimensions: an epsilon matters for the small ones only."""
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = ((2, 3, 4, 5), (2, 3, 4), (2, 6))
     options: Any = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
@@ -145,18 +153,18 @@ def _samples() -> tuple[Tensor, ...]:
 
 
 def _shapes(x: Tensor) -> Iterator[Tensor]:
-    """The same numbers in 4, 3 and 2 dimensions, for a function that asks for some of them."""
+    """The same numbers in 4, 3 and 2 dimensions, because a function may require a number of dimensions."""
     yield from (x, x.flatten(2), x.flatten(1))
 
 
-def _seen(run: Run, x: Tensor) -> Tensor | None:
+def _value(run: Run, x: Tensor) -> Tensor | None:
     with torch.no_grad():
         return run(x)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether they agree where both are finite, nearly everywhere: a formula may overflow at the far probes."""
+    """Whether two tensors agree where both are finite. A formula may overflow at up to 10 % of the probes."""
     finite = one.isfinite() & other.isfinite()
-    if finite.sum() < 0.9 * finite.numel():  # as a root of numbers of both signs, which says nothing
+    if finite.sum() < 0.9 * finite.numel():  # such as a square root of numbers of both signs: no evidence
         return False
     return bool(((one - other).abs() <= TOLERANCE * (1 + one.abs())).logical_or_(~finite).all())

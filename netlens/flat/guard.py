@@ -1,10 +1,11 @@
-"""Operations whose gradient torch gets wrong in some memory layouts are run in those that it gets right.
+"""A guard against wrong gradients: it runs some operations in memory layouts in which torch differentiates them right.
 
-On the CPU (torch 2.14.1), a norm reads some gradients that lie in memory otherwise than what it gave in the wrong
-order, without a word: a batch norm on maps or volumes of a batch of one, and an instance norm on those of any batch. A
-gradient with the strides of what the norm gave is read right, always; a contiguous one is not, where what the norm gave
-lies otherwise. On GPUs (torch 2.11), an average pool whose windows overlap is wrong on maps with channels last. Layer,
-group and RMS norm, norms of rows and sequences, and all other layers that were tried are right in every layout.
+On the CPU (torch 2.14.1), some norms read a gradient in the wrong order, without an error, if the strides of the
+gradient differ from the strides of the norm's output: batch norms on maps or volumes in a batch of one, and instance
+norms on maps or volumes in any batch. A gradient with the strides of the output is always read right; a contiguous one
+is not, if the output is not contiguous. On GPUs (torch 2.11), an average pool with overlapping windows is wrong on maps
+with channels last. Layer, group and RMS norms, norms of rows and sequences, and all other layers that were tested are
+right in every layout.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ T = TypeVar("T")
 
 
 def guarded(run: Callable[..., T], *args: Any) -> T:
-    """What `run(*args)` gives, where each such operation in it, at any depth, will have a right gradient.
+    """The result of `run(*args)`. All such operations within it, at any depth, have right gradients.
 
-    Of what runs as TorchScript nothing is seen.
+    The guard does not see operations within TorchScript.
     """
     with _Guard():
         return run(*args)
@@ -48,20 +49,21 @@ class _Guard(TorchFunctionMode):
             args = (x.contiguous() if x.is_cuda else x, *others)
         value = func(*args, **kwargs)
         if func in _NORMS:
-            given = value[0] if isinstance(value, tuple) else value
-            if given.requires_grad and given.ndim > 3:
-                given.register_hook(partial(_laid_out, given.stride()))
+            output = value[0] if isinstance(value, tuple) else value
+            if output.requires_grad and output.ndim > 3:
+                output.register_hook(partial(_with_strides, output.stride()))
         return value
 
 
-def _laid_out(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | None:
-    if gradient is None or gradient.stride() == strides:  # None: autograd's own word for all 0
+def _with_strides(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | None:
+    """The gradient in a tensor with these strides; None, for autograd, if it needs no change."""
+    if gradient is None or gradient.stride() == strides:  # autograd passes None for a gradient of zeros
         return None
     return gradient.new_empty_strided(gradient.shape, strides).copy_(gradient)
 
 
 def is_misread(layer: nn.Module) -> bool:
-    """Whether a layer is such an operation, or may call one: opaque parts and code of the user's own may."""
+    """Whether a layer is such an operation or may call one. Opaque parts and the user's own code may call one."""
     layer = innermost(layer)
     return _MISREAD.of(layer, None, lambda: _may_be_misread(layer))
 
@@ -70,6 +72,5 @@ _MISREAD: Memo[nn.Module, bool] = Memo()
 
 
 def _may_be_misread(layer: nn.Module) -> bool:
-    called = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
-    parts = (isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
-    return called or any(parts)
+    is_call = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
+    return is_call or any(isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())

@@ -1,4 +1,4 @@
-"""Hooks: reads activations and gradients of any layers, and edits activations in flight."""
+"""Hooks: they read the activations and gradients of any layers, and edit activations during a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ Edit = Callable[[Tensor], Tensor]
 
 @dataclass
 class Reading:
-    """What was read at one layer: its activation, and after a backward its gradient and its parameters'."""
+    """What `Hooks` read at one layer: the activation and, after a backward, the gradients.
+
+    Args:
+        key: The exact key of the layer.
+        wants_gradient: Whether the hooks read the gradient, too.
+        layer: The layer on parameters of its own, if the hooks read the gradients of its parameters; else None.
+    """
 
     key: str
     wants_gradient: bool
@@ -32,19 +38,19 @@ class Reading:
 
     @property
     def activation(self) -> Any:
-        """The layer's output in the last forward, as the rest of the network saw it, edits included."""
+        """The output of the layer in the last forward, after edits: the value that later layers read."""
         if self._activation is None:
             raise RecordError(f"layer {self.key!r} has not run yet inside this Hooks block; call the flat model first.")
         return self._activation.detach() if isinstance(self._activation, Tensor) else self._activation
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient at the layer's output from the last backward, of the activation's shape."""
+        """The gradient at the output of the layer in the last backward, in the shape of the activation."""
         activation = self.activation
         if not self.wants_gradient:
-            raise RecordError(f"no gradient of {self.key!r} was asked for: pass gradients=True to Hooks.")
+            raise RecordError(f"the gradient at layer {self.key!r} was not recorded: pass gradients=True to Hooks.")
         if not isinstance(activation, Tensor) or not activation.is_floating_point():
-            raise RecordError(f"layer {self.key!r} gives no real tensor, so it has no gradient.")
+            raise RecordError(f"layer {self.key!r} gives no tensor of real numbers, so it has no gradient.")
         if self._gradient is None:
             raise RecordError(
                 f"no gradient has reached {self.key!r} yet: call .backward() on something computed from it, "
@@ -54,33 +60,44 @@ class Reading:
 
     @property
     def parameter_gradients(self) -> dict[str, Tensor]:
-        """The gradients of the layer's own parameters (`weight`, `bias`) from the backwards inside the block."""
+        """The gradients of the layer's parameters by name ("weight", "bias"), summed over all backwards."""
         if self.layer is None:
-            raise RecordError(f"no gradients of parameters of {self.key!r} were asked for: pass parameters=True.")
+            raise RecordError(
+                f"the gradients of parameters of layer {self.key!r} were not recorded: pass parameters=True to Hooks."
+            )
         gradients = {name: p.grad for name, p in self.layer.named_parameters() if p.grad is not None}
         if not gradients:
-            has = any(True for _ in self.layer.parameters())
-            why = "call .backward() first" if has else "the layer has no parameters"
-            raise RecordError(f"{self.key!r} has no gradients of parameters: {why}.")
+            has_parameters = any(True for _ in self.layer.parameters())
+            reason = "call .backward() first" if has_parameters else "the layer has no parameters"
+            raise RecordError(f"layer {self.key!r} has no gradients of parameters: {reason}.")
         return gradients
 
 
 class Hooks(Tap):
-    """Reads, and edits, the activations and gradients of layers while its block is open.
+    """Read and edit the activations and gradients of layers within a `with` block.
 
-    flat: the flat model to listen to, in this thread only. layers: keys, paths, globs or types; "input" too.
-    gradients: also the gradients there; inside the block gradients are then computed, also under `torch.no_grad()`.
-    parameters: also the gradients of these layers' weights and biases; the network's own `.grad` stays untouched.
-    edit: a function from an activation to another (for all `layers`), or a mapping from layers to such functions.
+    The end of the block removes the hooks, also after an exception. The readings stay readable.
 
-    Everything is undone when the block is left, also by an exception; what was read stays readable.
+    Args:
+        flat: The flat model to listen to, in this thread only.
+        layers: Keys, paths, globs or types of layers, and "input".
+        gradients: Whether to read gradients, too. The block then records gradients, also under `torch.no_grad()`.
+        parameters: Whether to read the gradients of the layers' weights and biases, too. The `.grad` of the network's
+            own parameters never changes.
+        edit: A function from an activation to another of the same shape, for all `layers`; or a mapping from names of
+            layers to such functions.
 
-    >>> import torch
-    >>> flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
-    >>> with Hooks(flat, ["1"]) as hooks:
-    ...     flat(torch.ones(1, 3))[0, 0].backward()
-    >>> torch.equal(hooks["1"].gradient[0], flat.layers["2"].weight[0])
-    True
+    Raises:
+        LayerNotFound: The network has no layer of such a name.
+        NetLensError: `layers` names "output"; or, during the run, an edit returns a value of another shape.
+
+    Example:
+        >>> import torch
+        >>> flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+        >>> with Hooks(flat, ["1"]) as hooks:
+        ...     flat(torch.ones(1, 3))[0, 0].backward()
+        >>> torch.equal(hooks["1"].gradient[0], flat.layers["2"].weight[0])
+        True
     """
 
     def __init__(
@@ -126,7 +143,15 @@ class Hooks(Tap):
         self._exit.close()
 
     def __getitem__(self, name: LayerKey) -> Reading:
-        """What was read at a layer, by any name that names exactly one recorded layer."""
+        """The reading at one layer.
+
+        Args:
+            name: A key, path, glob, type or index of the layer.
+
+        Raises:
+            LayerNotFound: The network has no layer of such a name.
+            RecordError: The hooks do not listen to this layer.
+        """
         key = self._names.get(name) if isinstance(name, str) else None
         if key is None:
             key = name if isinstance(name, str) and name in self.readings else self.flat_key(name)
@@ -158,7 +183,7 @@ class Hooks(Tap):
         if self.gradients and isinstance(value, Tensor) and value.is_floating_point():
             value = _differentiable(value)
             if key in self.inputs:
-                value = value.view_as(value)  # so that the hook below is not left on a tensor of the user's
+                value = value.view_as(value)  # otherwise the hook below would stay on the caller's own tensor
             reading._gradient = None
             if reading.wants_gradient:
                 value.register_hook(lambda gradient: setattr(reading, "_gradient", gradient.detach()))
@@ -166,12 +191,12 @@ class Hooks(Tap):
         return value
 
     def _edited(self, key: str, edit: Edit, value: Any) -> Tensor:
-        # the edit gets a tensor of its own, so that one that works in place changes nothing recorded earlier
-        edited = edit(value.clone() if isinstance(value, Tensor) else value)
-        if not isinstance(edited, Tensor) or edited.shape != value.shape:
-            got = tuple(edited.shape) if isinstance(edited, Tensor) else type(edited).__name__
-            raise NetLensError(f"the edit of {key!r} must return a tensor of shape {tuple(value.shape)}, not {got}.")
-        return edited
+        # the edit gets a clone: an edit that works in place must not change activations that were read earlier
+        result = edit(value.clone() if isinstance(value, Tensor) else value)
+        if not isinstance(result, Tensor) or result.shape != value.shape:
+            actual = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise NetLensError(f"the edit of {key!r} must return a tensor of shape {tuple(value.shape)}, not {actual}.")
+        return result
 
     @staticmethod
     def _edits(flat: FlatModel, keys: list[str], edit: Edit | Mapping[LayerKey, Edit] | None) -> dict[str, Edit]:
@@ -188,7 +213,7 @@ class Hooks(Tap):
 
 
 def _differentiable(value: Tensor) -> Tensor:
-    """The value as a part of the graph: itself, or the start of one where nothing before it needs gradients."""
+    """The value with `requires_grad`: itself, or the start of a new graph if no layer before needs gradients."""
     if value.is_inference():
         value = value.clone()
     return value if value.requires_grad else value.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""The ordered mapping of layers, and the ways in which a person names one."""
+"""The layers of a network by key, and the ways in which a person names a layer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ LayerKey = str | int | type[nn.Module]
 
 
 def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
-    """One name of layers, or many of them, as a list.
+    """One name of layers, or several, as a list.
 
-    >>> several("conv1"), several(-1), several([0, nn.ReLU])
-    (['conv1'], [-1], [0, <class 'torch.nn.modules.activation.ReLU'>])
+    Example:
+        >>> several("conv1"), several(-1), several([0, nn.ReLU])
+        (['conv1'], [-1], [0, <class 'torch.nn.modules.activation.ReLU'>])
     """
     return [names] if isinstance(names, (str, Integral, type)) else list(names)  # type: ignore[arg-type]
 
@@ -26,8 +27,19 @@ def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
 class Layers(Mapping[str, nn.Module]):
     """Layers by key, in the order in which they run.
 
-    A layer is named by its exact key, by a path (`"layer3"`: the last layer under it), by a glob (`"layer3.*.relu*"`),
-    by its type (`nn.Conv2d`) or by its index (`-1`: the last one).
+    A name of a layer is its exact key, a path (`"layer3"`: the last layer under it), a glob (`"layer3.*.relu*"`), a
+    type (`nn.Conv2d`) or an index (`-1`: the last layer).
+
+    Args:
+        layers: The layers by key, in their order.
+        network: The name of the network in messages.
+
+    Example:
+        >>> layers = Layers({"stem.conv": nn.Conv2d(3, 4, 3), "stem.relu": nn.ReLU(), "fc": nn.Linear(4, 2)}, "net")
+        >>> layers.key("stem"), layers.key(nn.Conv2d), layers.key(-1)
+        ('stem.relu', 'stem.conv', 'fc')
+        >>> layers.find("stem.*")
+        ['stem.conv', 'stem.relu']
     """
 
     def __init__(self, layers: Mapping[str, nn.Module], network: str) -> None:
@@ -47,45 +59,53 @@ class Layers(Mapping[str, nn.Module]):
         return key in self._layers
 
     def key(self, name: LayerKey) -> str:
-        """The one layer that `name` names; of several that a path, glob or type matches, the last one."""
+        """The key of the layer that `name` names; if several layers match, the key of the last one.
+
+        Raises:
+            LayerNotFound: No layer matches.
+        """
         if isinstance(name, str) and name in self._layers:
             return name
         return self.find(name)[-1]
 
     def find(self, name: LayerKey) -> list[str]:
-        """All layers that `name` names, in order; a path names the last layer under it. Raises `LayerNotFound`."""
+        """The keys of all layers that `name` names, in their order. A path names only the last layer under it.
+
+        Raises:
+            LayerNotFound: No layer matches.
+        """
         keys = list(self._layers)
         if isinstance(name, bool) or not isinstance(name, (str, Integral, type)):
             raise LayerNotFound(f"a layer is named by a string, an index or a module class, not by {name!r}.")
-        if isinstance(name, Integral):  # numpy's whole numbers too
+        if isinstance(name, Integral):  # also an integer of NumPy
             if not -len(keys) <= name < len(keys):
                 raise LayerNotFound(f"{self._network} has {len(keys)} layers; there is no layer {name}.")
             return [keys[int(name)]]
         if isinstance(name, type):
-            found = [key for key, layer in self._layers.items() if is_kind(layer, name)]
-            if not found:
+            matches = [key for key, layer in self._layers.items() if is_kind(layer, name)]
+            if not matches:
                 kinds = sorted({type(layer).__name__ for layer in self._layers.values()})
                 raise LayerNotFound(
                     f"{self._network} has no layer of type {name.__name__}; its types: {', '.join(kinds)}."
                 )
-            return found
+            return matches
         if name in self._layers:
             return [name]
-        if any(sign in name for sign in "*?["):
-            found = [key for key in keys if fnmatchcase(key, name)]
+        if any(wildcard in name for wildcard in "*?["):
+            matches = [key for key in keys if fnmatchcase(key, name)]
         else:
-            found = [key for key in keys if key.startswith(f"{name}.")][-1:]
-        if not found:
+            matches = [key for key in keys if key.startswith(f"{name}.")][-1:]
+        if not matches:
             raise LayerNotFound(f"{self._network} has no layer {name!r}. Closest: {closest(name, self._paths())}.")
-        return found
+        return matches
 
     def find_all(self, names: LayerKey | Iterable[LayerKey]) -> list[str]:
-        """The layers that any of `names` names, each once, in the order in which they run."""
-        found = {key for name in several(names) for key in self.find(name)}
-        return [key for key in self._layers if key in found]
+        """The keys of the layers that any of `names` names, each once, in the order in which they run."""
+        matches = {key for name in several(names) for key in self.find(name)}
+        return [key for key in self._layers if key in matches]
 
     def _paths(self) -> list[str]:
-        """Every key and every path above one."""
+        """Every key, and every path above a key."""
         parts = (key.split(".") for key in self._layers)
         return list(dict.fromkeys(".".join(p[: i + 1]) for p in parts for i in range(len(p))))
 

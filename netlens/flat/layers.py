@@ -1,4 +1,4 @@
-"""The layers that a trace makes: pure modules for calls that were not modules."""
+"""The layers of a program that are no modules of the network: pure modules for its calls of functions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from netlens.flat.twin import throwaway
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a layer's i-th input in the arguments of the call that it makes."""
+    """A placeholder in the arguments of a call: here goes input number `index` of the layer."""
 
     index: int
 
 
 def fill(template: Any, inputs: Sequence[Any]) -> Any:
-    """The template with each `Slot` replaced by its input."""
+    """The template with its input in place of each `Slot`."""
     if isinstance(template, Slot):
         return inputs[template.index]
     if isinstance(template, (tuple, list)):
@@ -35,16 +35,24 @@ def fill(template: Any, inputs: Sequence[Any]) -> Any:
 
 
 class Piece(nn.Module):
-    """Abstract: a pure layer that adapters write, which a trace keeps whole.
+    """Abstract: a pure layer that an adapter writes. A trace keeps it whole.
 
-    `linear` says that it is linear, up to a constant, in all that it reads together, so that rules leave it alone.
+    Attributes:
+        linear: Whether the layer is linear, up to a constant, in all its inputs together. Rules keep the true gradient
+            of such a layer.
     """
 
     linear: bool = False
 
 
 class Function(Piece):
-    """Abstract: a layer that calls one pure function of its inputs; the constants of the call are part of the layer."""
+    """Abstract: a layer that calls one pure function.
+
+    Args:
+        function: The function.
+        args: The positional arguments of the call, with a `Slot` in place of each input.
+        kwargs: The keyword arguments, likewise.
+    """
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -59,44 +67,44 @@ class Function(Piece):
             output = self.function(*inputs)
         else:
             output = self.function(*fill(self.args, inputs), **fill(self.kwargs, inputs))
-        if self.keeps_type and isinstance(output, Tensor):  # `x += y` leaves x of its type, where x + y might not
+        if self.keeps_type and isinstance(output, Tensor):  # `x += y` keeps the type of x; `x + y` may change it
             output = output.to(inputs[0].dtype)
         return output
 
     def extra_repr(self) -> str:
-        shown = [f"${arg.index}" if isinstance(arg, Slot) else repr(arg) for arg in self.args]
-        shown += [f"{key}={value!r}" for key, value in self.kwargs.items()]
-        return f"{getattr(self.function, '__name__', self.function)}({', '.join(shown)})"
+        arguments = [f"${arg.index}" if isinstance(arg, Slot) else repr(arg) for arg in self.args]
+        arguments += [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        return f"{getattr(self.function, '__name__', self.function)}({', '.join(arguments)})"
 
 
 class Add(Function):
-    """`a + b`, also with a constant."""
+    """`a + b`; one of the two may be a constant."""
 
 
 class Subtract(Function):
-    """`a - b`, also with a constant."""
+    """`a - b`; one of the two may be a constant."""
 
 
 class Clamp(nn.Hardtanh):
-    """`torch.clamp` on both sides, whose gradient, other than a Hardtanh's, passes at the ends."""
+    """`torch.clamp` on both sides. Its gradient passes at the ends, unlike that of `nn.Hardtanh`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.clamp(input, self.min_val, self.max_val)
 
 
 class ClampFromZero(nn.ReLU):
-    """`torch.clamp(min=0)`, whose gradient, other than a ReLU's, passes at zero."""
+    """`torch.clamp(min=0)`. Its gradient passes at zero, unlike that of `nn.ReLU`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return torch.clamp(input, min=0)
 
 
 class Multiply(Function):
-    """`a * b`, also with a constant."""
+    """`a * b`; one of the two may be a constant."""
 
 
 class Divide(Function):
-    """`a / b`, also with a constant."""
+    """`a / b`; one of the two may be a constant."""
 
 
 class MatMul(Function):
@@ -112,11 +120,11 @@ class Mean(Function):
 
 
 class Reshape(Function):
-    """The same values in the same order under another shape."""
+    """The same values in the same order, in another shape."""
 
 
 class Permute(Function):
-    """The same values with their dimensions in another order."""
+    """The same values, with the dimensions in another order."""
 
 
 class Select(Function):
@@ -124,11 +132,11 @@ class Select(Function):
 
 
 class Apply(Function):
-    """Any other pure function, called by its name in `function`."""
+    """Any other pure function."""
 
 
 class Constant(nn.Module):
-    """A parameter or buffer that the network uses directly, such as a class token; it has no inputs."""
+    """A layer without inputs that gives a parameter or buffer, such as a class token."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -145,16 +153,22 @@ class Constant(nn.Module):
 
 
 class Wrapper(nn.Module, ABC):
-    """Abstract: another layer, `inner`, run in another way; whoever asks for layers by type sees the inner one."""
+    """Abstract: a layer that runs another one, `inner`, in its own way. A search by type sees the inner layer."""
 
     @property
     @abstractmethod
     def inner(self) -> nn.Module:
-        """The layer that is wrapped."""
+        """The wrapped layer."""
 
 
 class Call(Wrapper):
-    """A module that is called with more than plain positional inputs."""
+    """A module with the constants and keywords of its call.
+
+    Args:
+        module: The module to call.
+        args: The positional arguments of the call, with a `Slot` in place of each input.
+        kwargs: The keyword arguments, likewise.
+    """
 
     def __init__(self, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
@@ -171,11 +185,18 @@ class Call(Wrapper):
 
 
 class Opaque(nn.Module):
-    """A module that could not be unrolled; `reason` says why.
+    """A module that could not be unrolled.
 
-    It works on copies of its inputs, so that nothing it does in place reaches a recorded activation. `read_later` are
-    the inputs that the network reads again afterwards: a change of one of these would be missed, so it is an error.
-    What the module keeps (buffers, counters, lists) is read and never written: each call runs a throwaway copy.
+    It works on clones of its inputs, so that its in-place operations change no recorded activation. Each call runs a
+    throwaway copy of the module, so that its buffers, counters and lists never change.
+
+    Args:
+        module: The module to call.
+        args: The positional arguments of the call, with a `Slot` in place of each input.
+        kwargs: The keyword arguments, likewise.
+        reason: The reason why it could not be unrolled.
+        read_later: The indices of the inputs that the network reads again after this layer. If the module changes one
+            of them in place, later layers would miss the change; so the call raises `TraceError`.
     """
 
     def __init__(
@@ -194,14 +215,14 @@ class Opaque(nn.Module):
         self.read_later = tuple(read_later)
 
     def forward(self, *inputs: Any) -> Any:
-        with torch.inference_mode(False):  # inference tensors count no versions
-            # laid out as a module expects that asks for views
-            as_usual = torch.contiguous_format
-            copies = [value.clone(memory_format=as_usual) if isinstance(value, Tensor) else value for value in inputs]
-        watched = [copies[i] for i in self.read_later if isinstance(copies[i], Tensor)]
-        versions = [tensor._version for tensor in watched]
-        output = throwaway(self.module)(*fill(self.args, copies), **fill(self.kwargs, copies))
-        if versions != [tensor._version for tensor in watched]:
+        with torch.inference_mode(False):  # tensors made in inference mode have no version counter
+            # a module that calls `view` needs contiguous inputs
+            contiguous = torch.contiguous_format
+            clones = [value.clone(memory_format=contiguous) if isinstance(value, Tensor) else value for value in inputs]
+        tensors = [clones[i] for i in self.read_later if isinstance(clones[i], Tensor)]
+        versions = [tensor._version for tensor in tensors]
+        output = throwaway(self.module)(*fill(self.args, clones), **fill(self.kwargs, clones))
+        if versions != [tensor._version for tensor in tensors]:
             raise TraceError(
                 f"an opaque {type(self.module).__name__} changes its input in place, and the network reads that input "
                 f"again afterwards. Let it work on a copy (x.clone()), or make it traceable: {self.reason}."
@@ -213,11 +234,13 @@ class Opaque(nn.Module):
 
 
 class Scatter(nn.Module):
-    """A base tensor (or tuple of them) in which the part seen through a view holds a new value.
+    """A copy of a base tensor (or of a tuple of tensors) in which the part behind a view holds a new value.
 
-    This is what an in-place operation on a view does to the tensor behind the view, written as a pure function; if
-    `view` makes a copy, the base stays as it is. Inputs: the base, the new value, then what the view takes besides
-    its base.
+    An in-place operation on a view changes the tensor behind the view. This layer is that change as a pure function.
+    If `view` makes a copy, the base keeps its values. Inputs: the base, the new value, then the other inputs of `view`.
+
+    Args:
+        view: The layer that makes the view.
     """
 
     def __init__(self, view: nn.Module) -> None:
@@ -225,31 +248,35 @@ class Scatter(nn.Module):
         self.view = view
 
     def forward(self, base: Any, value: Any, *others: Any) -> Any:
-        copy = base.clone() if isinstance(base, Tensor) else tuple(part.clone() for part in base)
-        seen = self.view(copy, *others)
-        if isinstance(seen, Tensor):
-            seen.copy_(value)
+        clone = base.clone() if isinstance(base, Tensor) else tuple(part.clone() for part in base)
+        view = self.view(clone, *others)
+        if isinstance(view, Tensor):
+            view.copy_(value)
         else:
-            for part, new in zip(seen, value, strict=True):
-                (_alone(copy, part) if isinstance(copy, Tensor) else part).copy_(new)
-        return copy
+            for part, new_part in zip(view, value, strict=True):
+                (_single_view(clone, part) if isinstance(clone, Tensor) else part).copy_(new_part)
+        return clone
 
 
-def _alone(base: Tensor, part: Tensor) -> Tensor:
-    """One of several views that a call gives at once, as a view by itself: only there gradients pass what is written.
+def _single_view(base: Tensor, part: Tensor) -> Tensor:
+    """A view of `base` at the place of `part`, one of several views from one call.
 
-    A part that is a copy does not reach the base.
+    Autograd allows in-place operations on such a view, but not on one of several views from one call. If `part` is a
+    copy, the result is a copy, too, so that writing into it leaves the base as it is.
     """
-    if not _memory(part) & _memory(base):
+    if not _storages(part) & _storages(base):
         return part.detach().clone()
     return base.as_strided(part.shape, part.stride(), part.storage_offset())
 
 
 class Again(nn.Module):
-    """A view taken anew after its base has changed.
+    """A view that is taken again after its base has changed.
 
-    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some inputs and a copy of others; where it
-    is a copy, the change does not reach it. Inputs: the value so far, then what the view takes, its base first.
+    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some inputs and a copy of others. A copy
+    keeps its earlier value. Inputs: the earlier value, then the inputs of `view`, its base first.
+
+    Args:
+        view: The layer that makes the view.
     """
 
     def __init__(self, view: nn.Module) -> None:
@@ -257,26 +284,33 @@ class Again(nn.Module):
         self.view = view
 
     def forward(self, value: Any, base: Any, *others: Any) -> Any:
-        seen = self.view(base, *others)
-        return seen if _memory(seen) & _memory(base) else value
+        view = self.view(base, *others)
+        return view if _storages(view) & _storages(base) else value
 
 
-def _memory(value: Any) -> set[int]:
+def _storages(value: Any) -> set[int]:
     """The addresses of the storages of a tensor, or of all tensors in a tuple."""
     tensors = [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
     return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 class Normalize(nn.Module):
-    """`(x - mean) / std` per channel, so that a network takes images in [0, 1]. Shapes (N, C, H, W) to the same.
+    """Normalize each channel: `(x - mean) / std`. With this layer in front, a network takes images in [0, 1].
 
-    >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 2, 2)).flatten().tolist()
-    [2.0, 2.0, 2.0, 2.0]
+    Maps (N, C, H, W) keep their shape.
+
+    Args:
+        mean: The mean of each of C channels.
+        std: The standard deviation of each channel, above 0.
+
+    Example:
+        >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 2, 2)).flatten().tolist()
+        [2.0, 2.0, 2.0, 2.0]
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # as Python's doubles: a float64 network is normalized by the numbers that were written, and no device refuses
+        # Python's numbers have double precision, which a float64 network needs, and they work on every device
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From the many spellings of an operation (function, method, operator, in place or not) to one layer type."""
+"""Lifting: the spellings of an operation (function, method, operator, in place or not) become one layer type."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ Lifted = tuple[nn.Module, list[int]]
 
 
 def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], inputs: int) -> Lifted:
-    """The layer for a call whose tensor arguments are `Slot`s, and which of the `inputs` it reads, in order.
+    """The layer for a call of a function, and the indices of the inputs that the layer reads, in order.
 
-    Calls that have a torch module (`F.relu`, `torch.softmax`, `x.flatten(1)`) become that module, so that a rule or a
-    lookup by type finds them however they were written; all others become a `Function` layer.
+    A call with a counterpart among torch's modules (`F.relu`, `torch.softmax`, `x.flatten(1)`) becomes that module, so
+    that rules and searches by type find it in every spelling. Any other call becomes a `Function` layer.
+
+    Args:
+        function: The function.
+        args: Its positional arguments, with a `Slot` in place of each input.
+        kwargs: Its keyword arguments, likewise.
+        inputs: The number of inputs.
     """
     module = _MODULES.get(function)
     if module is not None:
         try:
             lifted, first = module(*args, **kwargs)
-        except TypeError:  # an argument is not a constant, so the module cannot hold it
+        except TypeError:  # an argument is an input, so the module cannot store it
             pass
         else:
             if isinstance(first, Slot) and inputs == 1:
@@ -39,13 +45,13 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
         args, kwargs = _without_statistics(function, args, kwargs)
     layer = _TYPES.get(function, layers.Apply)
     function = Named(_DISPATCHED[function]) if function in _DISPATCHED else function
-    if function in _OF_ANY_STRIDES and not any(isinstance(one, torch.dtype) for one in (*args, *kwargs.values())):
+    if function in _OF_ANY_STRIDES and not any(isinstance(arg, torch.dtype) for arg in (*args, *kwargs.values())):
         function = _OF_ANY_STRIDES[function]
     return layer(function, args, kwargs), list(range(inputs))
 
 
 def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The pure counterpart of an in-place function or method; None for a function that is pure already."""
+    """The pure counterpart of an in-place function or method; None if the function is pure itself."""
     name = getattr(function, "__name__", "")
     if function in _IN_PLACE:
         return _IN_PLACE[function]
@@ -58,12 +64,12 @@ def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def reshapes(function: Callable[..., Any]) -> bool:
-    """Whether an in-place method changes how its tensor sees its memory, and not what is in it."""
+    """Whether an in-place method changes the shape or strides of its tensor, and not its values."""
     return function in _RESHAPES
 
 
 class OnCopy:
-    """An in-place tensor method that has no pure counterpart, applied to a copy."""
+    """A pure function for an in-place method without a pure counterpart: it applies the method to a copy."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name.rstrip("_")
@@ -74,7 +80,7 @@ class OnCopy:
 
 
 class Extreme:
-    """The values of `max` or `min` along a dimension, without the indices: what `amax` and `amin` give."""
+    """The values of `max` or `min` along a dimension, without the indices, as `amax` and `amin` return them."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = f"a{name}"
@@ -85,31 +91,31 @@ class Extreme:
 
 
 def values_alone(node: fx.Node, function: Callable[..., Any]) -> Extreme | None:
-    """What gives the values of a call of `max` or `min` along a dimension, if nobody reads its indices."""
+    """The function for a call of `max` or `min` along a dimension without use of its indices; None for other calls."""
     dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     if function not in (torch.max, Tensor.max, torch.min, Tensor.min) or not isinstance(dim, int):
         return None
     parts = ((operator.getitem, 0), (getattr, "values"))
-    # `values, _ = x.max(1)` takes the indices, too, and nobody reads them
+    # `values, _ = x.max(1)` takes the indices, too, but does not read them
     read = [user for user in node.users if user.users or user.target is not operator.getitem]
     return Extreme(function.__name__) if all((user.target, *user.args[1:]) in parts for user in read) else None
 
 
 def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
-    """Whether the call asks for `inplace=True`, and its (args, kwargs) without that."""
+    """Whether a call has the argument `inplace=True`, and its (args, kwargs) without this argument."""
     kwargs = dict(kwargs)
     if "inplace" in kwargs:
         return bool(kwargs.pop("inplace")), (tuple(args), kwargs)
     if inspect.isfunction(function) and function.__module__ == F.__name__:
         names = list(inspect.signature(function).parameters)
-        place = names.index("inplace") if "inplace" in names else len(args)
-        if place < len(args):
-            return bool(args[place]), ((*args[:place], False, *args[place + 1 :]), kwargs)
+        index = names.index("inplace") if "inplace" in names else len(args)
+        if index < len(args):
+            return bool(args[index]), ((*args[:index], False, *args[index + 1 :]), kwargs)
     return False, (tuple(args), kwargs)
 
 
 class Named:
-    """A function of `torch.nn.functional` by its name: those that torch makes of two others cannot be pickled."""
+    """A function of `torch.nn.functional` that is looked up by name, because some functions cannot be pickled."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name
@@ -122,7 +128,7 @@ _DISPATCHED = {f: name for name, f in vars(F).items() if "<locals>" in getattr(f
 
 
 def _module(make: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, Any]]:
-    """A builder that takes a call's arguments and gives the module and the call's first argument."""
+    """A function from the arguments of a call to the module for the call and the first argument."""
 
     def build(input: Any, *args: Any, **kwargs: Any) -> tuple[nn.Module, Any]:
         if any(isinstance(value, Slot) for value in (*args, *kwargs.values())):
@@ -167,7 +173,7 @@ def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
-    """A clamp from below at 0 is a ReLU but at 0; one on both sides is a Hardtanh but at its ends."""
+    """The layer of a clamp from below at 0, or of a clamp on both sides. At its bounds, gradients pass."""
     if min is None or (max is None and min != 0):
         raise TypeError
     return layers.ClampFromZero() if max is None else layers.Clamp(min, max)
@@ -213,17 +219,17 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
 }
 
-# the same but for a last argument, which is about speed
+# the same function without the last argument, which concerns speed only
 _WITHOUT_CUDNN: dict[Any, Callable[..., Any]] = {torch.layer_norm: F.layer_norm, torch.group_norm: F.group_norm}
 
-# by the statistics of the batch that they are given, which does not ask for those that they would update
+# the argument that makes a norm use the statistics of the batch; it then only updates the running statistics
 _STATISTICS: dict[Any, str] = {F.batch_norm: "training", F.instance_norm: "use_input_stats"}
 
 
 def _without_statistics(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a norm by the batch without the running statistics, which it would only write into."""
+    """The arguments of a norm, without running statistics if it uses those of the batch and would only update them."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     if bound.arguments[_STATISTICS[function]] is not True:
@@ -232,7 +238,7 @@ def _without_statistics(
     return bound.args, bound.kwargs
 
 
-# a view of other strides may be asked for here than in the original, whose memory is laid out in another way
+# tensors may have other strides here than in the original, so that a view may be impossible
 _OF_ANY_STRIDES: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}
 
 _TYPES: dict[Any, type[layers.Function]] = {
@@ -253,14 +259,14 @@ _TYPES: dict[Any, type[layers.Function]] = {
 
 
 class SetItem:
-    """`tensor[index] = value` as a pure function; one picklable instance serves all."""
+    """`tensor[index] = value` as a pure function that can be pickled."""
 
     __name__ = "setitem"
 
     def __call__(self, tensor: Tensor, index: Any, value: Any) -> Tensor:
-        copy = tensor.clone()
-        copy[index] = value
-        return copy
+        clone = tensor.clone()
+        clone[index] = value
+        return clone
 
 
 _IN_PLACE: dict[Any, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""What is worked out of a network, a program or a layer, and kept while that lives; the latest answers alone."""
+"""Memos: they keep what is computed from a network, a program or a layer, as long as that object lives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MEMOS: WeakSet[Memo[Any, Any]] = WeakSet()
 
 
 class Memo(Generic[K, V]):
-    """Answers about objects: for each object the latest answers, each by the question that it answers.
+    """A bounded cache of answers to questions about objects. It drops the answers of an object that no longer lives.
 
-    An object is not kept alive by its answers, unless one of them holds the object.
+    An answer that refers to its object keeps the object alive.
 
     Args:
-        most: Answers for one object, at least 1; the one that was asked for the longest ago goes first.
+        most: The number of answers to keep for one object, at least 1. The least recently used answer goes first.
 
     Example:
         >>> class Thing: pass
@@ -34,21 +34,21 @@ class Memo(Generic[K, V]):
         _MEMOS.add(self)
 
     def of(self, owner: K, question: Hashable, make: Callable[[], V]) -> V:
-        """The answer to a question about an object; `make` gives it the first time."""
+        """The answer to a question about an object. `make` computes it the first time."""
         answers = self._answers.get(owner)
         if answers is None:
             answers = self._answers.setdefault(owner, OrderedDict())
         try:
             answers.move_to_end(question)
             return answers[question]
-        except KeyError:  # it was never asked, or another thread dropped it
+        except KeyError:  # the question is new, or another thread has dropped the answer
             answer = answers[question] = make()
             while len(answers) > self.most:
                 answers.popitem(last=False)
             return answer
 
     def known(self, owner: K, question: Hashable = None) -> V | None:
-        """The answer, if the question was asked before."""
+        """The answer that the memo holds; None if it holds none."""
         return self._answers.get(owner, OrderedDict()).get(question)
 
     def note(self, owner: K, question: Hashable, answer: V) -> None:
@@ -57,15 +57,15 @@ class Memo(Generic[K, V]):
         self.of(owner, question, lambda: answer)
 
     def drop(self, owner: K, question: Hashable) -> None:
-        """Forget one answer, if there is one."""
+        """Drop one answer, if there is one."""
         self._answers.get(owner, OrderedDict()).pop(question, None)
 
     def forget(self, owner: K) -> None:
-        """Forget all answers about an object."""
+        """Drop all answers about an object."""
         self._answers.pop(owner, None)
 
 
 def forget(owner: object) -> None:
-    """Drop all that was worked out for this object, whoever worked it out."""
+    """Drop the answers about this object from all memos."""
     for memo in list(_MEMOS):
         memo.forget(owner)

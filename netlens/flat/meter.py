@@ -1,4 +1,4 @@
-"""What a run holds in memory, measured on the way: chunks of further runs are chosen by it."""
+"""Meters: they measure how much memory the activations of a run take. The sizes of chunks follow from it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 
 @dataclass
 class Meter:
-    """The bytes of activations in runs of flat models, and the device that they lie on.
+    """The memory that the activations of flat models take.
 
-    live: the most that are read or written yet at one time; bytes: the same, but what a graph for gradients keeps
-    counts until the end. largest: of a single activation.
+    Attributes:
+        live: The most bytes, at any time, of activations that later layers still read.
+        bytes: The same with the activations that an autograd graph keeps until the end.
+        largest: The bytes of the largest activation.
+        device: The device of the activations.
     """
 
     live: int = 0
@@ -28,7 +31,7 @@ class Meter:
     _kept: int = 0
 
     def note(self, value: Any, held: Iterable[Any]) -> None:
-        """See what a step gives, and the other values that are held beside it."""
+        """Count the value of a step, beside the other values that are in memory (`held`)."""
         before, new = _storages(held), _storages([value])
         if torch.is_grad_enabled():
             self._kept += sum(new[address] for address in new.keys() - before.keys())
@@ -40,7 +43,7 @@ class Meter:
 
 
 def _storages(values: Iterable[Any]) -> dict[int, int]:
-    """The bytes of storages by their address, so that views count once; within `torch.func`, tensors have none."""
+    """The bytes of storages by address, so that views count once. Tensors within `torch.func` have no storage."""
     tensors = (value for value in values if isinstance(value, Tensor) and not is_functorch_wrapped_tensor(value))
     storages = (value.untyped_storage() for value in tensors)
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
@@ -50,13 +53,13 @@ _METERS: ContextVar[tuple[Meter, ...]] = ContextVar("netlens_meters", default=()
 
 
 def meters() -> tuple[Meter, ...]:
-    """Those that measure in this thread."""
+    """The meters that are active in this thread."""
     return _METERS.get()
 
 
 @contextmanager
 def unmetered() -> Iterator[None]:
-    """Within the block, nothing is measured in this thread: runs that chunks share, however large they are."""
+    """Within the block, this thread measures no run: for runs that all chunks share."""
     token = _METERS.set(())
     try:
         yield
@@ -66,7 +69,7 @@ def unmetered() -> Iterator[None]:
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Within the block, all runs in this thread are measured."""
+    """Within the block, a new meter measures all runs in this thread."""
     meter = Meter()
     token = _METERS.set((*_METERS.get(), meter))
     try:

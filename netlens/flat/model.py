@@ -22,7 +22,7 @@ from netlens.flat.memo import forget
 from netlens.flat.operations import is_kind
 from netlens.flat.program import Program
 from netlens.flat.rules import Rules
-from netlens.flat.source import Made, Source
+from netlens.flat.source import Source, Unrolling
 from netlens.flat.summary import Summary, summarize
 from netlens.flat.taps import tapped_inputs, tapped_visit
 from netlens.flat.trace import trace
@@ -38,16 +38,24 @@ class FlatModel(Unrolled):
 
     Make one with `FlatModel.from_nn_Module(network)`. It always computes what the network computes in eval mode.
 
-    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-    >>> flat = FlatModel.from_nn_Module(net)
-    >>> list(flat.layers)
-    ['0', '1', '2']
-    >>> import torch
-    >>> x = torch.randn(5, 3)
-    >>> torch.equal(flat(x), net(x))
-    True
-    >>> flat(x, until="1").shape
-    torch.Size([5, 4])
+    Args:
+        program: The steps of the network.
+        name: What messages and results call the network.
+        opaque: The reason for each layer that could not be unrolled, by key.
+        adapter: What is known about the family of the network; by default the plain adapter.
+        classes: The names of the classes.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+        >>> flat = FlatModel.from_nn_Module(net)
+        >>> list(flat.layers)
+        ['0', '1', '2']
+        >>> import torch
+        >>> x = torch.randn(5, 3)
+        >>> torch.equal(flat(x), net(x))
+        True
+        >>> flat(x, until="1").shape
+        torch.Size([5, 4])
     """
 
     def __init__(
@@ -62,19 +70,19 @@ class FlatModel(Unrolled):
         self.name = name
         self.adapter = adapter if adapter is not None else Adapter()
         self.classes = classes
-        self.origin = object()  # shared by views that differ in rules or knowledge only, so that hooks reach them too
+        self.origin = object()  # views that differ only in rules or adapter share it, so that hooks reach them too
         self.training = False
-        self._source: Source | None = None  # of which network this is, or an edited version
-        self._made_of: Program | None = None  # what that network was unrolled to at that time
-        self._hold(program, opaque if opaque is not None else {})
+        self._source: Source | None = None  # the network that this model, or the model it was edited from, follows
+        self._source_program: Program | None = None  # the program of the network when this model was made
+        self._set_program(program, opaque if opaque is not None else {})
 
-    def _hold(self, program: Program, opaque: Mapping[str, str]) -> None:
+    def _set_program(self, program: Program, opaque: Mapping[str, str]) -> None:
         self.program, self.opaque = program, dict(opaque)
-        shown = {step.key: step.layer for step in program.steps if not step.hidden}
-        self.layers = Layers(shown, self.name)
-        # keys are paths with dots, which add_module refuses; the names of parameters become those of the original
+        layers = {step.key: step.layer for step in program.steps if not step.hidden}
+        self.layers = Layers(layers, self.name)
+        # add_module refuses keys with dots; set directly, they give parameters the names that the original gives them
         self._modules.clear()
-        self._modules.update(shown)
+        self._modules.update(layers)
 
     @classmethod
     def from_nn_Module(  # noqa: N802 - the public name
@@ -86,16 +94,25 @@ class FlatModel(Unrolled):
         name: str | None = None,
         images: Tensor | None = None,
     ) -> FlatModel:
-        """Unroll a network. The network itself is never changed; its weights are shared.
+        """Unroll a network. The flat model shares its weights; the network itself never changes.
 
-        inputs: the arguments of its forward that are inputs; by default those without a default value.
-        adapter: what is known about its family; by default the one registered for its class.
-        classes: names of its classes; by default the adapter's.
-        name: how messages and results call it; by default its class.
-        images: the batch to be explained, for networks that look at what they find on it (two-stage detectors).
+        A submodule that cannot be traced stays whole, and `flat.opaque` says why.
 
-        Raises `TraceError` when the network's own forward cannot be traced; a submodule that cannot be is kept whole
-        and named in `flat.opaque`.
+        Args:
+            module: The network.
+            inputs: The arguments of its forward that are inputs; by default those without a default value.
+            adapter: What is known about its family; by default the adapter that is registered for its class.
+            classes: The names of its classes; by default those of the adapter.
+            name: What messages and results call it; by default the name of its class, in lower case.
+            images: The batch (N, C, H, W) to be explained. Two-stage detectors need it: their layers depend on the
+                boxes that they find.
+
+        Returns:
+            A flat model in eval mode.
+
+        Raises:
+            NetLensError: `module` is no `torch.nn.Module`, or a flat model is given with `inputs`.
+            TraceError: The forward of the network itself cannot be traced, or the network is a scripted one.
         """
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
@@ -107,99 +124,123 @@ class FlatModel(Unrolled):
                 raise NetLensError("a flat model's inputs are fixed; flatten the original with inputs=... instead.")
             return network.knowing(adapter, classes, name)
         keep_freed_memory()
-        known = adapter if adapter is not None else adapter_of(network)
+        adapter = adapter if adapter is not None else adapter_of(network)
+        unwrap = adapter.unwrap
 
-        def make() -> Made:
+        def unrolled() -> Unrolling:
             twin, parts = twins(network)
-            traced = trace(twin if known.unwrap is None else known.unwrap(twin, images), inputs, rewritten, parts)
-            return Made(*unroll(traced), traced.written)
+            traced = trace(twin if unwrap is None else unwrap(twin, images), inputs, rewritten, parts)
+            return Unrolling(*unroll(traced), traced.written)
 
-        source, names = Source(network, make), classes if classes is not None else known.classes
-        called = name if name is not None else type(network).__name__.lower()
-        flat = cls(source.made.program, called, source.made.opaque, known, names)
-        flat._source, flat._made_of = source, source.made.program
+        source = Source(network, unrolled)
+        program, opaque, _ = source.unrolling
+        name = name if name is not None else type(network).__name__.lower()
+        flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
+        flat._source, flat._source_program = source, program
         return flat
 
     def follow(self) -> None:
-        """Take up what has changed in the network since it was unrolled: an attribute, a parameter, a submodule.
+        """Take over changes of the network since it was unrolled: of an attribute, a parameter or a submodule.
 
-        The flat model does so whenever it is called, and so do methods and hooks. Raises `NetLensError` for a view that
-        was edited or given rules, which has to be made again.
+        Every call of the flat model does this, and so do methods and hooks.
+
+        Raises:
+            NetLensError: The network has changed, and this is a view that was edited or has rules. Make it again.
         """
-        if torch.compiler.is_compiling():  # a compiled network is one as it was
+        if torch.compiler.is_compiling():  # compiled code keeps the network as it was
             return
-        made = None if self._source is None else self._source.refresh()
-        if made is None or made.program is self._made_of:
+        unrolling = None if self._source is None else self._source.refresh()
+        if unrolling is None or unrolling.program is self._source_program:
             return
-        if self.program is not self._made_of:
+        if self.program is not self._source_program:
             raise NetLensError(
                 f"the network behind this view of {self.name} has changed (an attribute, a parameter or a submodule is "
                 "another one); make the view again from the flat model."
             )
         forget(self)
-        self._made_of = made.program
-        self._hold(made.program, made.opaque)
+        self._source_program = unrolling.program
+        self._set_program(unrolling.program, unrolling.opaque)
 
     def detached(self) -> FlatModel:
-        """This flat model as it is now, which no longer asks whether its network has changed."""
-        self._source = self._made_of = None
+        """This same flat model, which from now on ignores changes of its network."""
+        self._source = self._source_program = None
         return self
 
-    def _after(self, other: FlatModel) -> FlatModel:
-        """This flat model as a view of another, whose network it watches, too."""
-        self._source, self._made_of = other._source, other._made_of
+    def _following(self, other: FlatModel) -> FlatModel:
+        """This same flat model, which from now on follows the network of another one."""
+        self._source, self._source_program = other._source, other._source_program
         return self
 
     def _apply(self, *args: Any, **kwargs: Any) -> FlatModel:
-        # with `.double()` or `.to(device)` it gets weights of its own, which no network changes
-        before = [parameter.data_ptr() for parameter in self.parameters()]
+        # `.double()` or `.to(device)` may copy the weights; the network does not change the copies
+        addresses = [parameter.data_ptr() for parameter in self.parameters()]
         super()._apply(*args, **kwargs)
-        return self if before == [parameter.data_ptr() for parameter in self.parameters()] else self.detached()
+        return self if addresses == [parameter.data_ptr() for parameter in self.parameters()] else self.detached()
 
     def __getstate__(self) -> dict[str, Any]:
-        # a copy has weights of its own, which no network changes
-        return {**self.__dict__, "_source": None, "_made_of": None}
+        # a copy has its own weights; the network does not change them
+        return {**self.__dict__, "_source": None, "_source_program": None}
 
     def forward(self, *inputs: Any, until: LayerKey | None = None) -> Any:
-        """The network's output, or the activation of layer `until`, past which nothing runs."""
+        """Compute the output of the network, or the activation of one layer.
+
+        Args:
+            *inputs: The inputs of the network, in the order of `flat.inputs`.
+            until: The layer to stop at; nothing runs after it.
+
+        Returns:
+            The output in the network's own structure, or the activation of `until`.
+        """
         self.follow()
-        wanted = self.program.outputs if until is None else (self.key(until),)
-        values = self.program.run(self._named(inputs), wanted, tapped_visit(self))
-        return self.program.assemble(values) if until is None else values[wanted[0]]
+        fetches = self.program.outputs if until is None else (self.key(until),)
+        values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
+        return self.program.assemble(values) if until is None else values[fetches[0]]
 
     def record(self, *inputs: Any, layers: LayerKey | Sequence[LayerKey]) -> dict[str, Tensor]:
-        """The activations of `layers` by key, and nothing run past the deepest of them.
+        """Compute the activations of some layers; nothing runs after the deepest of them.
 
-        "input" names the input, and "output" the network's output, among the layers.
+        Args:
+            *inputs: The inputs of the network, in the order of `flat.inputs`.
+            layers: Names of layers. "input" names the input, and "output" the output of the network.
+
+        Returns:
+            The activations by exact key.
         """
         self.follow()
-        return self.run(self._named(inputs), self.keys_of(layers))
+        return self.run(self._feeds(inputs), self.keys_of(layers))
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
-        """The output (or the activation at `until`) computed from recorded activations onwards.
+        """Compute the output, or the activation of `until`, from recorded activations.
 
-        `activations` must cut the network: `flat.frontier(key)` says which ones do. Raises `RecordError` with the
-        missing ones otherwise.
+        Args:
+            activations: Values by exact key. They must cut the network: `flat.frontier(key)` lists such keys.
+            until: The layer to stop at.
+
+        Returns:
+            The output in the network's own structure, or the activation of `until`.
+
+        Raises:
+            RecordError: The activations do not suffice. The message lists the missing ones.
         """
         self.follow()
-        known = {self._known(key): value for key, value in activations.items()}
-        wanted = self.program.outputs if until is None else (self.key(until),)
-        missing = self.program.missing(known, wanted)
+        feeds = {self._exact_key(key): value for key, value in activations.items()}
+        fetches = self.program.outputs if until is None else (self.key(until),)
+        missing = self.program.missing(feeds, fetches)
         if missing:
             raise RecordError(
                 f"these activations do not suffice to go on; also needed: {', '.join(map(repr, missing))}. "
                 "flat.frontier(key) lists what to record."
             )
-        values = self.program.run(known, wanted, tapped_visit(self))
-        return self.program.assemble(values) if until is None else values[wanted[0]]
+        values = self.program.run(feeds, fetches, tapped_visit(self))
+        return self.program.assemble(values) if until is None else values[fetches[0]]
 
     def frontier(self, key: LayerKey) -> tuple[str, ...]:
-        """The activations (and inputs) that, recorded, let the network resume after layer `key`."""
+        """The keys of the activations and inputs that `resume` needs to go on after layer `key`: a minimal cut."""
         exact = self.key(key)
         return self.inputs if exact in self.inputs else self.program.frontier(exact)
 
     def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """The engine under all of these: the `wanted` values (exact keys, or "output") from the `known` ones."""
+        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
         visit = tapped_visit(self)
         if OUTPUT not in wanted or OUTPUT in self.layers:
             return self.program.run(known, wanted, visit)
@@ -214,40 +255,40 @@ class FlatModel(Unrolled):
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """Exact keys for names of layers, "input" and "output" included."""
-        given = several(names)
-        special = [n for n in given if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
-        return special + self.layers.find_all([n for n in given if n not in special])
+        listed = several(names)
+        ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
+        return ends + self.layers.find_all([n for n in listed if n not in ends])
 
     def logits(self, output: Any) -> Tensor:
-        """Class scores (N, classes), or maps of them (N, classes, h, w), from the network's output."""
+        """Read class scores (N, classes), or maps of class scores (N, classes, h, w), from the network's output."""
         return (self.adapter.logits if self.adapter.logits is not None else logits_of)(output)
 
     def with_rules(self, rules: Rules) -> FlatModel:
-        """A view of the same weights in which chosen layers propagate backwards by `rules`."""
+        """A view of the same weights in which the layers that `rules` choose propagate backwards by them."""
         self.follow()
         view = self.edited(rules.program_of(self))
         view.origin = self.origin
         return view
 
     def prepend(self, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model in which `layer`, called `name`, stands between the input and its first readers.
+        """A flat model in which `layer`, at the key `name`, stands between the first input and its readers.
 
-        With a `Normalize` the network takes images in [0, 1], and its adapter's preprocessing says so.
+        With a `Normalize` the network takes images in [0, 1], and the preprocessing of its adapter says so.
         """
         flat = self.insert_after(self.inputs[0], name, layer)
         if isinstance(layer, Normalize):
-            known = self.adapter.preprocessing
-            plain = replace(known, mean=(0.0,) * len(known.mean), std=(1.0,) * len(known.std))
-            flat.adapter = replace(self.adapter, preprocessing=plain)
+            preprocessing = self.adapter.preprocessing
+            mean, std = (0.0,) * len(preprocessing.mean), (1.0,) * len(preprocessing.std)
+            flat.adapter = replace(self.adapter, preprocessing=replace(preprocessing, mean=mean, std=std))
         return flat
 
     def insert_after(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model with a new `layer` after `key`, which all readers of `key` then read."""
+        """A flat model with a new `layer` after `key`. All readers of `key` read the new layer instead."""
         self.follow()
         return self.edited(surgery.insert_after(self.program, self.key(key), name, layer))
 
     def insert_before(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model with a new `layer` between `key` and the first value that it reads."""
+        """A flat model with a new `layer` between `key` and the first value that `key` reads."""
         self.follow()
         return self.edited(surgery.insert_before(self.program, self.layers.key(key), name, layer))
 
@@ -257,7 +298,7 @@ class FlatModel(Unrolled):
         return self.edited(surgery.substitute(self.program, self.layers.key(key), layer))
 
     def remove(self, key: LayerKey) -> FlatModel:
-        """A flat model without `key`, whose readers read its one input instead."""
+        """A flat model without `key`. The readers of `key` read its one input instead."""
         self.follow()
         return self.edited(surgery.remove(self.program, self.layers.key(key)))
 
@@ -269,7 +310,7 @@ class FlatModel(Unrolled):
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
-        """A view of this flat model with another adapter, other class names or another name, where given."""
+        """A view with another adapter, other class names or another name. None keeps those of this flat model."""
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
@@ -281,39 +322,46 @@ class FlatModel(Unrolled):
             classes if classes is not None else self.classes,
         )
         view.origin = self.origin
-        return view._after(self)
+        return view._following(self)
 
     def edited(self, program: Program) -> FlatModel:
         """A flat model of another program, with the name, adapter and classes of this one."""
         keys = {step.key for step in program.steps if is_kind(step.layer, Opaque)}
-        opaque = {key: why for key, why in self.opaque.items() if key in keys}
-        return FlatModel(program, self.name, opaque, self.adapter, self.classes)._after(self)
+        opaque = {key: reason for key, reason in self.opaque.items() if key in keys}
+        return FlatModel(program, self.name, opaque, self.adapter, self.classes)._following(self)
 
     def train(self, mode: bool = True) -> FlatModel:
-        """Does nothing: a flat model is the network as it predicts, in eval mode."""
+        """Do nothing: a flat model is always in eval mode."""
         return self
 
     def get_submodule(self, target: str) -> nn.Module:
         """The layer at `target`; keys have dots but are no nested modules."""
         return self if target == "" else self.layers[target]
 
-    def _named(self, inputs: Sequence[Any]) -> dict[str, Any]:
+    def _feeds(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """The inputs by name, as the active taps change them."""
         if len(inputs) != len(self.inputs):
             raise NetLensError(
                 f"{self.name} takes {len(self.inputs)} input(s) ({', '.join(self.inputs)}), but got {len(inputs)}."
             )
         return tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True)))
 
-    def _known(self, key: str) -> str:
+    def _exact_key(self, key: str) -> str:
         if key in self.inputs or key in self.layers:
             return key
         raise LayerNotFound(f"{self.name} has no layer {key!r}; activations are given by exact key.")
 
     def summary(self, *sizes: tuple[int, ...]) -> Summary:
-        """Key, type, shape, parameters and receptive field of every layer, for inputs of these sizes.
+        """List the key, type, shape, parameters and receptive field of every layer.
 
-        By default for one image of the size that the network expects. Nothing is computed but shapes, unless some layer
-        needs numbers to tell its own.
+        Only shapes are computed, unless the shape of a layer depends on numbers.
+
+        Args:
+            *sizes: The shape of each input, such as (1, 3, 224, 224); by default one image of the size that the
+                adapter's preprocessing gives.
+
+        Returns:
+            A table that prints itself, also in a notebook.
         """
         self.follow()
         return summarize(self, self.adapter.preprocessing, *sizes)
@@ -321,7 +369,7 @@ class FlatModel(Unrolled):
     def _repr_html_(self) -> str:
         try:
             return self.summary()._repr_html_()
-        except NetLensError:  # the usual size does not fit this network, and a repr is no place to ask for another
+        except NetLensError:  # the default size does not fit this network, and a repr cannot take another one
             return f"<pre>{escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The mode in which gradients are recorded, whatever mode the caller is in."""
+"""The mode in which torch records gradients, independent of the mode of the caller."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import torch
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Gradients are recorded inside, also where the caller is under `no_grad` or `inference_mode`."""
+    """Within the block, torch records gradients, also if the caller is under `no_grad` or `inference_mode`."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

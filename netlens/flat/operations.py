@@ -1,7 +1,7 @@
-"""Operations: one table of what is known of each module type and function, whatever network it stands in.
+"""Operations: one table of the properties of module types and functions.
 
 A row names module types and functions that are alike, and says what they do to values. Rules, receptive fields,
-incremental occlusion and class activation maps ask `operation_of`. An operation of your own takes one line:
+incremental occlusion and class activation maps ask `operation_of`. One line adds your own operation:
 
 >>> class Swoosh(nn.Module):
 ...     def forward(self, x):
@@ -27,7 +27,7 @@ from netlens.flat.traits import NO_TRAITS, Curve, Operation, Reach, Relevance, T
 from netlens.flat.written import LogSumExp, OfUnitSize, Standardized
 
 UNKNOWN = Operation()
-"""The row of everything that has none."""
+"""The row of an operation that the table does not list."""
 
 _ROWS: list[Operation] = []
 _BY_TYPE: dict[type[nn.Module], Operation] = {}
@@ -46,38 +46,38 @@ def innermost(layer: nn.Module) -> nn.Module:
 
 
 def name_of(layer: nn.Module) -> str:
-    """The name of the function that a layer calls; empty for modules, which are known by their type."""
+    """The name of the function that a layer calls; empty for a module, because the table lists modules by type."""
     return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
 
 
 def operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer, whatever wraps it; `UNKNOWN` where there is none.
+    """The row of a layer, without its wrappers; `UNKNOWN` if the table has no row for it.
 
-    A function of somebody's own has the row of its name only if it was added: it may share a name with torch's.
+    A user's function has the row of its name only if `add` listed it: it may share a name with a function of torch.
     """
     inner = innermost(layer)
     if isinstance(inner, Function):
         name = name_of(inner)
-        named = _ADDED.get(name, _BY_NAME.get(name) if is_ours(inner.function) else None)
-        if named is not None:
-            return named
+        row = _ADDED.get(name, _BY_NAME.get(name) if is_ours(inner.function) else None)
+        if row is not None:
+            return row
     return next((_BY_TYPE[kind] for kind in type(inner).__mro__ if kind in _BY_TYPE), UNKNOWN)
 
 
 def exact_operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer that nothing wraps, and whose type itself has the row, no base of it."""
+    """The row of a layer without wrappers whose own type has a row; `UNKNOWN` if only a base class has one."""
     row = _BY_TYPE.get(type(layer), UNKNOWN)
     return row if type(layer) in row.types else UNKNOWN
 
 
 def is_ours(function_or_type: Any) -> bool:
-    """Whether a function or a type is of Python, torch, torchvision or netlens, so that its code is known."""
-    module = getattr(function_or_type, "__module__", None) or "torch"  # methods of tensors have none
+    """Whether a function or a type belongs to Python, torch, torchvision or netlens, so that its code is known."""
+    module = getattr(function_or_type, "__module__", None) or "torch"  # methods of tensors have no module
     return module.split(".")[0] in _PACKAGES
 
 
 def is_foreign(layer: nn.Module) -> bool:
-    """Whether a layer, whatever wraps it, is opaque, or a module or function of somebody's own."""
+    """Whether a layer, without its wrappers, is opaque or a user's module or function."""
     inner = innermost(layer)
     if isinstance(inner, Opaque):
         return True
@@ -85,22 +85,22 @@ def is_foreign(layer: nn.Module) -> bool:
 
 
 def has_known_forward(layer: nn.Module) -> bool:
-    """Whether a layer computes as its row says: its forward is torch's or ours, or its type was added."""
+    """Whether a layer computes what its row says: its forward belongs to torch or netlens, or `add` listed its type."""
     inner = innermost(layer)
     if isinstance(inner, Function):
         return operation_of(inner) is not UNKNOWN
-    deciding = next(kind for kind in type(inner).__mro__ if kind in _LIKE or "forward" in vars(kind))
-    return deciding in _LIKE or is_ours(deciding)
+    definer = next(kind for kind in type(inner).__mro__ if kind in _LIKE or "forward" in vars(kind))
+    return definer in _LIKE or is_ours(definer)
 
 
 def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer, whatever wraps it, is of one of these types, or was added as like one of them."""
+    """Whether a layer, without its wrappers, is of one of these types, or `add` listed its type as like one of them."""
     inner = innermost(layer)
     return isinstance(inner, kinds) or issubclass(_LIKE.get(type(inner), type(inner)), kinds)
 
 
 def is_added(kind: type[nn.Module]) -> bool:
-    """Whether somebody added this type to the table."""
+    """Whether `add` listed this type."""
     return kind in _LIKE
 
 
@@ -110,53 +110,55 @@ def types_with(traits: Trait) -> tuple[type[nn.Module], ...]:
 
 
 def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
-    """Make a module type, or a function by its name, known as another one that the table has.
+    """Add your own operation to the table, with the row of an operation that it is like.
 
-    A module of this type then stays one layer, and DeepLIFT, relevance, receptive fields, guided backpropagation and
-    incremental occlusion treat it as they treat the other one. The type must compute the same kind of function: `like`
-    an elementwise activation, each output follows from the value at its place alone.
+    A module of this type then stays one layer. DeepLIFT, relevance propagation, receptive fields, guided
+    backpropagation and incremental occlusion treat it as they treat the other operation. So it must have the properties
+    of the other operation: if `like` is an elementwise activation, each output depends only on the value at its place.
 
     Args:
         operation: Your module type, or the name of your function.
         like: A module type or a function name that has a row.
 
     Raises:
-        NetLensError: The other operation has no row.
+        NetLensError: `like` has no row, or `operation` is neither a module type nor a name.
 
     Example:
         >>> add("swoosh", like="silu")
     """
     row = _BY_NAME.get(like) if isinstance(like, str) else _BY_TYPE.get(like)
     if row is None:
-        shown = like if isinstance(like, str) else like.__name__
-        raise NetLensError(f"no operation is known as {shown!r}; give a module type of torch or a function's name.")
+        name = like if isinstance(like, str) else like.__name__
+        raise NetLensError(
+            f"like={name!r} is no operation of the table; give a module type of torch or the name of a torch function."
+        )
     if isinstance(operation, str):
         _ADDED[operation] = row
         return
     if not (isinstance(operation, type) and issubclass(operation, nn.Module)):
-        raise NetLensError(f"an operation is a module type or the name of a function, not {operation!r}.")
+        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
     _BY_TYPE[operation] = row
     _LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
 
 
 def is_view(layer: nn.Module) -> bool:
-    """Whether a layer's output may share memory with its first input, as the original's would."""
+    """Whether the output of a layer may share memory with its first input, as in the original network."""
     if isinstance(layer, Function) and layer.function is getattr:
         return layer.args[1] in _VIEW_ATTRIBUTES
     return not isinstance(layer, Wrapper) and operation_of(layer).has(Trait.VIEW)
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer is linear, up to a constant, in all that it reads together: its gradient holds for any change."""
+    """Whether a layer is linear, up to a constant, in all its inputs together, so that its gradient is constant."""
     inner = innermost(layer)
-    if isinstance(inner, layers.Piece) and inner.linear:  # its writer says so
+    if isinstance(inner, layers.Piece) and inner.linear:  # the author of a piece declares it
         return True
-    # a norm that divides by recorded statistics
+    # a norm that divides by recorded statistics is linear, too
     return operation_of(inner).has(Trait.LINEAR) or getattr(inner, "running_mean", None) is not None
 
 
 def is_product(layer: nn.Module) -> bool:
-    """Whether a layer is linear in each of its tensors, were the others constant."""
+    """Whether a layer is linear in each of its input tensors while the others are constant."""
     return operation_of(layer).has(Trait.MULTILINEAR)
 
 
@@ -223,7 +225,7 @@ _row((), "exp2 erfc sinh cosh tan atan asinh atanh logit nan_to_num", _EACH, _AT
 _row((), "neg negative", _EACH | _T.LINEAR, _AT)
 _row((), "heaviside", _T.STEPS)
 
-# what gives its input back in eval mode
+# operations that return their input in eval mode
 _row(
     (nn.Identity, nn.Dropout, nn.Dropout2d, torchvision.ops.StochasticDepth),
     "",
@@ -231,7 +233,7 @@ _row(
     _AT,
     relevance=_R.ARRANGES,
 )
-# a dropout that is called as a function stays one only where it draws, in eval mode too
+# a dropout that is called as a function remains in a program only if it also drops values in eval mode
 _row((), "dropout dropout2d stochastic_depth", _T.LINEAR, relevance=_R.ARRANGES)
 _row(_drop._DropoutNd, "alpha_dropout", _EACH | _T.LINEAR | _T.KEEPS | _T.VIEW, _AT, relevance=_R.ARRANGES)
 _row((), "contiguous to type_as", _T.LINEAR | _T.KEEPS | _T.VIEW | _T.MOVES, _AT, relevance=_R.ARRANGES)
@@ -239,7 +241,7 @@ _row((), "clone", _T.LINEAR | _T.MOVES, _AT, relevance=_R.ARRANGES)
 _row((), "type float double half bfloat16", _T.LINEAR | _T.VIEW, _AT, relevance=_R.ARRANGES)
 _row((), "detach", _T.VIEW, relevance=_R.COPIES)
 
-# what moves values
+# operations that move values
 _row(layers.Reshape, "view reshape squeeze unsqueeze", _RESHAPE, _AT, relevance=_R.ARRANGES)
 _row(layers.Permute, "permute transpose t", _RESHAPE, _AT, relevance=_R.ARRANGES)
 _row(layers.Select, "getitem select narrow", _RESHAPE, _AT, relevance=_R.ARRANGES)
@@ -279,7 +281,7 @@ _row(_pad._CircularPadNd, "", _T.LINEAR)
 _row((), "real imag", _T.LINEAR | _T.VIEW, relevance=_R.ARRANGES)
 _row((), "view_as_real view_as_complex", _T.LINEAR | _T.VIEW, relevance=_R.ARRANGES)
 
-# what chooses values
+# operations that choose values
 _row((), "masked_fill where maximum minimum", relevance=_R.ARRANGES)
 _row((), "amax amin msort", relevance=_R.ARRANGES)
 _row((), "max min median", _T.INDICES_ALONG, relevance=_R.ARRANGES)
@@ -347,7 +349,7 @@ _row((), "normalize", _T.NORM, _AT, relevance=_R.PASSES)
 _row((nn.Softmax, nn.Softmax2d), "softmax", _T.SOFTMAX, relevance=_R.SOFTMAX)
 _row(nn.LogSoftmax, "log_softmax", relevance=_R.PASSES)
 
-# what gives no real numbers that follow its input
+# operations whose outputs are no real numbers that follow from the input
 _row(
     (),
     "eq ne lt le gt ge equal greater greater_equal less less_equal not_equal isnan isinf isfinite isclose isposinf "
@@ -377,4 +379,4 @@ _row(
 )
 
 RECTIFIERS: tuple[type[nn.Module], ...] = types_with(Trait.RECTIFIER)
-"""Activation functions that let large values pass: what guided backpropagation and its kin change."""
+"""The activation functions that let large values pass. Guided backpropagation and similar methods change them."""

@@ -1,4 +1,4 @@
-"""Paths: by which name each module and tensor of a network is known."""
+"""Paths: the names of the modules and tensors of a network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from torch import Tensor, nn
 
 
 def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
-    """Every module by path, also those that hide in plain Python lists, tuples and dicts of their owner."""
-    found: dict[str, nn.Module] = {}
+    """All modules of a tree by path, also the modules in plain lists, tuples and dicts of their owner.
+
+    Args:
+        root: The root of the tree.
+        prefix: The path of the root.
+    """
+    modules: dict[str, nn.Module] = {}
     seen: set[int] = set()
 
     def visit(value: Any, path: str) -> None:
@@ -18,7 +23,7 @@ def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
             if id(value) in seen:
                 return
             seen.add(id(value))
-            found[path] = value
+            modules[path] = value
             if isinstance(value, torch.jit.ScriptModule):
                 return
             children = {**value._modules, **{k: v for k, v in value.__dict__.items() if not k.startswith("_")}}
@@ -32,7 +37,7 @@ def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
                 visit(item, f"{path}.{key}")
 
     visit(root, prefix)
-    return found
+    return modules
 
 
 def tensors_of(modules: dict[str, nn.Module]) -> list[tuple[str, Tensor]]:

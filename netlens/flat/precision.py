@@ -1,4 +1,4 @@
-"""How wide numbers are: the widest that a device knows, and wide enough for sums and powers."""
+"""Precision: the widest floating-point type of a device, and a type that is wide enough for sums and powers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """float64, or float32 on Apple's GPUs, which know no more.
+    """The widest floating-point type of a device: float64, or float32 on Apple's GPUs.
 
     >>> widest(torch.device("cpu")), widest(torch.device("mps"))
     (torch.float64, torch.float32)
@@ -17,7 +17,9 @@ def widest(device: torch.device) -> torch.dtype:
 
 
 def precise(value: Any) -> Any:
-    """A tensor in at least float32, because sums over a map and powers are beyond half precision; or what is none.
+    """A tensor in float32 at least, because half precision is too narrow for sums over maps and for powers.
+
+    A value that is no tensor stays as it is.
 
     >>> precise(torch.ones(2, dtype=torch.float16)).dtype, precise(torch.ones(2, dtype=torch.float64)).dtype
     (torch.float32, torch.float64)

@@ -1,4 +1,4 @@
-"""A program: the flat list of steps, the schedule that runs just what is needed, and nothing longer than needed."""
+"""A program: a flat list of steps. A run executes only the needed steps and drops values that no later step reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from netlens.flat.step import Schedule, Step, Visit
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Steps in an order in which they can run, from named inputs to the outputs' structure."""
+    """The steps of a network, in an order in which they can run.
+
+    Args:
+        steps: The steps.
+        inputs: The keys of the inputs.
+        outputs: The keys of the values that the output consists of.
+        structure: The structure of the output, such as a tuple or a dict.
+    """
 
     steps: tuple[Step, ...]
     inputs: tuple[str, ...]
@@ -26,72 +33,78 @@ class Program:
     structure: pytree.TreeSpec
 
     def run(self, known: Mapping[str, Any], wanted: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
-        """The values at the `wanted` keys, computed from the `known` ones by the fewest steps.
+        """Compute values by the fewest steps. A value is dropped as soon as its last reader has run.
 
-        Each value is let go as soon as its last reader has run.
+        Args:
+            known: The feeds: values by key.
+            wanted: The fetches: the keys of the values to compute.
+            visit: What runs in place of some layers; None for nothing.
+
+        Returns:
+            The values of the fetches by key.
         """
         values = dict(known)
-        schedule, measuring = self.schedule(known, wanted), meters()
+        schedule, active_meters = self.schedule(known, wanted), meters()
         recording = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # a compiler writes its own backward
         misread = self.misread if recording else frozenset()
         visited = frozenset() if visit is None else visit.keys
         in_place = self.in_place(known, wanted, visited) if visited is not None and may_overwrite(schedule) else {}
         for step, dead in schedule:
-            read = [values[key] for key in step.reads]
+            inputs = [values[key] for key in step.reads]
             if visit is not None and (visited is None or step.key in visited):
-                value = guarded(visit.run, step, read) if recording else visit.run(step, read)
+                value = guarded(visit.run, step, inputs) if recording else visit.run(step, inputs)
             elif step.key in misread:
-                value = guarded(step.layer, *read)
+                value = guarded(step.layer, *inputs)
             else:
-                value = in_place.get(step.key, step.layer)(*read)
-            for meter in measuring:
+                value = in_place.get(step.key, step.layer)(*inputs)
+            for meter in active_meters:
                 meter.note(value, values.values())
             values[step.key] = value
-            del read, value
+            del inputs, value
             for key in dead:
                 del values[key]
         return {key: values[key] for key in wanted}
 
     @property
     def misread(self) -> frozenset[str]:
-        """The keys of layers that may call what torch differentiates right in some memory layouts only."""
+        """The keys of the layers whose gradient torch may get wrong in some memory layouts."""
         return _MISREAD.of(self, None, lambda: frozenset(step.key for step in self.steps if is_misread(step.layer)))
 
     def in_place(
         self, known: Collection[str], wanted: Sequence[str], visited: frozenset[str]
     ) -> dict[str, Callable[..., Any]]:
-        """What the schedule may call instead of layers, as nobody can notice that memory is reused."""
-        identity = (frozenset(known), tuple(wanted), visited, torch.is_grad_enabled())
-        return _SHORTCUTS.of(self, identity, lambda: overwriters(self.schedule(known, wanted), visited))
+        """The functions that a run may call instead of layers, by key: they overwrite inputs that nobody can see."""
+        question = (frozenset(known), tuple(wanted), visited, torch.is_grad_enabled())
+        return _OVERWRITERS.of(self, question, lambda: overwriters(self.schedule(known, wanted), visited))
 
     def schedule(self, known: Collection[str], wanted: Sequence[str]) -> Schedule:
-        """The steps that lead from `known` to `wanted`, each with the keys that nobody reads after it."""
-        identity = (frozenset(known), tuple(wanted))
-        return _SCHEDULES.of(self, identity, lambda: self._schedule(known, set(wanted)))
+        """The steps that lead from `known` to `wanted`, each with the keys of the values that no later step reads."""
+        question = (frozenset(known), tuple(wanted))
+        return _SCHEDULES.of(self, question, lambda: self._schedule(known, set(wanted)))
 
     def _schedule(self, known: Collection[str], wanted: Collection[str]) -> Schedule:
         needed = set(wanted)
-        chosen: set[str] = set()
+        scheduled: set[str] = set()
         for step in reversed(self.steps):
             if step.key in needed and step.key not in known:
-                chosen.add(step.key)
+                scheduled.add(step.key)
                 needed.update(step.reads)
         for guard in self.steps:
             if guard.guard:
-                sizes, sources = self._behind(guard)
-                if sources <= chosen | set(known):
-                    chosen |= sizes
-        order = [step for step in self.steps if step.key in chosen]
-        last_use = {step.key: step.key for step in order}
-        last_use.update((key, step.key) for step in order for key in step.reads)
+                hidden, sources = self._guard_inputs(guard)
+                if sources <= scheduled | set(known):
+                    scheduled |= hidden
+        order = [step for step in self.steps if step.key in scheduled]
+        last_readers = {step.key: step.key for step in order}
+        last_readers.update((key, step.key) for step in order for key in step.reads)
         dead: dict[str, list[str]] = {}
-        for key, user in last_use.items():
+        for key, reader in last_readers.items():
             if key not in wanted:
-                dead.setdefault(user, []).append(key)
+                dead.setdefault(reader, []).append(key)
         return tuple((step, tuple(dead.get(step.key, ()))) for step in order)
 
-    def _behind(self, guard: Step) -> tuple[set[str], set[str]]:
-        """The hidden steps that a guard needs, itself included, and the values whose sizes it guards."""
+    def _guard_inputs(self, guard: Step) -> tuple[set[str], set[str]]:
+        """The hidden steps that a guard needs, itself included, and the values whose sizes it checks."""
         hidden = {step.key: step for step in self.steps if step.hidden}
         sizes: set[str] = set()
         sources: set[str] = set()
@@ -106,25 +119,25 @@ class Program:
         return sizes, sources
 
     def missing(self, known: Collection[str], wanted: Iterable[str]) -> list[str]:
-        """The inputs that the steps from `known` to `wanted` would still need."""
+        """The keys of the values that a run from `known` to `wanted` lacks."""
         schedule = self.schedule(known, tuple(wanted))
-        made = {step.key for step, _ in schedule}
+        computed = {step.key for step, _ in schedule}
         needed = [key for step, _ in schedule for key in step.reads] + list(wanted)
-        return [key for key in dict.fromkeys(needed) if key not in made and key not in known]
+        return [key for key in dict.fromkeys(needed) if key not in computed and key not in known]
 
     def frontier(self, key: str) -> tuple[str, ...]:
-        """The values made up to `key`, and inputs, from which everything after it can be computed: a minimal cut."""
+        """A minimal cut after the step `key`: inputs and values up to it that suffice to run all later steps."""
         position = next(i for i, step in enumerate(self.steps) if step.key == key)
         before = {step.key: step for step in self.steps[: position + 1]}
-        read = {name for step in self.steps[position + 1 :] for name in step.reads} | set(self.outputs)
+        cut = {name for step in self.steps[position + 1 :] for name in step.reads} | set(self.outputs)
         for step in reversed(before.values()):
-            if step.key in read and (step.hidden or not step.reads):
-                read.remove(step.key)
-                read.update(step.reads)  # sizes and constants are cheap, and are not activations: trace them back
-        return tuple(name for name in (*self.inputs, *before) if name in read)
+            if step.key in cut and (step.hidden or not step.reads):
+                cut.remove(step.key)
+                cut.update(step.reads)  # sizes and constants are cheap and no activations: their inputs replace them
+        return tuple(name for name in (*self.inputs, *before) if name in cut)
 
     def reached(self, keys: Iterable[str]) -> set[str]:
-        """These keys and all that are computed from them."""
+        """These keys, and the keys of all values that depend on them."""
         reached = set(keys)
         for step in self.steps:
             if not reached.isdisjoint(step.reads):
@@ -138,4 +151,4 @@ class Program:
 
 _MISREAD: Memo[Program, frozenset[str]] = Memo()
 _SCHEDULES: Memo[Program, Schedule] = Memo(most=256)
-_SHORTCUTS: Memo[Program, dict[str, Callable[..., Any]]] = Memo(most=256)
+_OVERWRITERS: Memo[Program, dict[str, Callable[..., Any]]] = Memo(most=256)

@@ -1,4 +1,4 @@
-"""Receptive fields: how much of the input each layer's single values can see."""
+"""Receptive fields: the part of the input on which one value of a layer depends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from netlens.flat.written import OfUnitSize, Standardized
 
 @dataclass(frozen=True)
 class Field:
-    """The part of the input that one value of a layer can see: `size` pixels per side, at steps of `stride` pixels.
+    """The receptive field of one layer.
 
-    `size` None is the whole input.
+    Args:
+        size: The height and width, in pixels, of the part of the input on which one value depends; None for the whole
+            input.
+        stride: The distance, in pixels, between the fields of neighboring values, down and to the right.
+
+    Example:
+        >>> print(Field((7, 7), (2, 2)))
+        7 /2
     """
 
     size: tuple[int, int] | None
@@ -34,9 +41,14 @@ WHOLE = Field(None)
 
 
 def receptive_fields(program: Program) -> dict[str, Field | None]:
-    """The receptive field at each input and layer; None where no general rule says it (windowed attention, say).
+    """Compute the receptive field of each input and layer.
 
-    Layers that flatten or pool to a vector see the whole input from then on.
+    A layer that flattens or pools to a vector, and all later layers, see the whole input. The rules of Araujo, Norris
+    and Sim give the rest: "Computing receptive fields of convolutional neural networks", Distill 2019,
+    https://distill.pub/2019/computing-receptive-fields
+
+    Returns:
+        The fields by key; None for a layer without a general rule, such as attention within windows.
     """
     fields: dict[str, Field | None] = dict.fromkeys(program.inputs, Field((1, 1)))
     for step in program.steps:
@@ -45,22 +57,22 @@ def receptive_fields(program: Program) -> dict[str, Field | None]:
     return fields
 
 
-def _field(step: Step, seen: list[Field | None]) -> Field | None:
+def _field(step: Step, input_fields: list[Field | None]) -> Field | None:
     layer, reach = innermost(step.layer), operation_of(step.layer).reach
-    if isinstance(layer, Constant) or (seen and all(field == NOTHING for field in seen)):
+    if isinstance(layer, Constant) or (input_fields and all(field == NOTHING for field in input_fields)):
         return NOTHING
-    if any(field is not None and field.size is None for field in seen):
+    if any(field is not None and field.size is None for field in input_fields):
         return WHOLE
-    known = [field for field in seen if field is not None]
-    if len(known) < len(seen) or not known:
+    fields = [field for field in input_fields if field is not None]
+    if len(fields) < len(input_fields) or not fields:
         return None
-    joint = _joint(known)
+    joint = _joint(fields)
     if joint.size is None or reach is Reach.WHOLE or _flattens(layer):
         return WHOLE
     if reach is Reach.WINDOW:
         return _through_window(joint, joint.size, layer)
     if reach is Reach.ROW:
-        return joint if joint.size != (1, 1) else WHOLE  # on the input itself, it is a network of vectors
+        return joint if joint.size != (1, 1) else WHOLE  # on the input itself: the inputs are vectors
     if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
         return WHOLE
     if isinstance(layer, (Standardized, OfUnitSize)) and len(layer.dims) > 1:
@@ -71,7 +83,7 @@ def _field(step: Step, seen: list[Field | None]) -> Field | None:
 
 
 def _flattens(layer: nn.Module) -> bool:
-    """Whether a reshape leaves one vector per sample, as in `x.view(n, -1)`."""
+    """Whether a reshape gives one vector per sample, as in `x.view(n, -1)`."""
     if not isinstance(layer, Reshape) or layer.function not in (Tensor.view, Tensor.reshape, torch.reshape):
         return False
     shape = layer.args[1:] if len(layer.args) > 2 else layer.args[1]
@@ -79,13 +91,13 @@ def _flattens(layer: nn.Module) -> bool:
 
 
 def _moves(layer: Select) -> bool:
-    """Whether a selection shifts or thins positions, as `x[:, :, ::2]` does, rather than choosing channels."""
+    """Whether a selection shifts or drops positions, as `x[:, :, ::2]` does. A choice of channels does not."""
     index = layer.args[1] if len(layer.args) > 1 else None
     return isinstance(index, tuple) and any(part not in (slice(None), Ellipsis) for part in index[2:])
 
 
 def _joint(fields: list[Field]) -> Field:
-    """What a value sees that is made of several values at one place."""
+    """The field of a value that depends on several values at one place."""
     if any(field.size is None for field in fields):
         return WHOLE
     sizes = [field.size for field in fields if field.size is not None]

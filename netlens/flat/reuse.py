@@ -1,4 +1,4 @@
-"""Reuse of memory: a rectifier may overwrite an activation that nobody else reads or can see."""
+"""Reuse of memory: a rectifier may overwrite its input if no other layer reads it and no tap sees it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,41 @@ from netlens.flat.traits import Trait
 
 
 def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable[..., Any]]:
-    """For each step that may work in place of its input: what to call instead of its layer.
+    """The functions that a run may call in place of layers to save memory. They compute the same numbers.
 
-    The numbers are the same; a run only spares the memory, as the original does with its in-place layers. What lies at
-    the `held` keys stays as it is.
+    Args:
+        schedule: The steps of the run.
+        held: The keys of the values that must not be overwritten.
+
+    Returns:
+        For the key of each step that may overwrite its input: the function to call instead of its layer.
     """
     recording = torch.is_grad_enabled()
     readers = Counter(key for step, _ in schedule for key in step.reads)
-    names: dict[str, set[str]] = {}  # of values that a maker gave: all keys at which they lie
-    found: dict[str, Callable[..., Any]] = {}
-    gone: set[str] = set()
+    aliases: dict[str, set[str]] = {}  # for each value that has its own memory: all keys of this value
+    functions: dict[str, Callable[..., Any]] = {}
+    dropped: set[str] = set()
 
     def unseen(keys: set[str]) -> bool:
-        # who else read it may have given a view of it, handed it on as it is, or hold on to it for a gradient
-        return keys <= gone and keys.isdisjoint(held) and all(readers[key] == 1 for key in keys)
+        # another reader may give a view of the value, return the value itself, or keep it for a gradient
+        return keys <= dropped and keys.isdisjoint(held) and all(readers[key] == 1 for key in keys)
 
     for step, dead in schedule:
         kind, source = type(step.layer), step.reads[0] if len(step.reads) == 1 else ""
         row = exact_operation_of(step.layer)
         if row.has(Trait.FRESH):
-            names[step.key] = {step.key}
-        elif kind is nn.Identity and source in names:
-            names[step.key] = names[source]
-            names[step.key].add(step.key)
-        gone.update(dead)
-        # while gradients are recorded, the gradient must follow from the output: the input is gone
+            aliases[step.key] = {step.key}
+        elif kind is nn.Identity and source in aliases:
+            aliases[step.key] = aliases[source]
+            aliases[step.key].add(step.key)
+        dropped.update(dead)
+        # the gradient must follow from the output, because the input is lost
         in_place = row.in_place if row.has(Trait.INVERTIBLE) or not recording else None
-        if in_place is not None and source in names and unseen(names[source]):
-            found[step.key] = partial(in_place, inplace=True)
-    return found
+        if in_place is not None and source in aliases and unseen(aliases[source]):
+            functions[step.key] = partial(in_place, inplace=True)
+    return functions
 
 
 def may_overwrite(schedule: Schedule) -> bool:
-    """Whether no hook of torch's own holds on to an activation."""
+    """Whether no layer has a hook of torch, which could keep an activation."""
     return not any(step.layer._forward_hooks or step.layer._forward_pre_hooks for step, _ in schedule)

@@ -1,4 +1,4 @@
-"""Rules: chosen layers propagate backwards by a rule of your own, on a view of the same weights."""
+"""Rules: some layers of a view propagate backwards by a rule instead of the true gradient."""
 
 from __future__ import annotations
 
@@ -29,15 +29,23 @@ Backward = Callable[[nn.Module, Sequence[Tensor], Any, Any], Sequence[Tensor | N
 class Rule:
     """How a layer propagates backwards.
 
-    backward: called as `backward(layer, inputs, output, gradient)` with the layer's tensor inputs, its output, both
-    in a graph of their own, and the gradient at the output; gives one gradient (or None) per input. `vjp` is the true
-    one. `layer(*inputs)` is always the layer's value at these inputs: what else it read, such as sizes, is bound to it.
-    Inputs that need a gradient require one. graph: whether it uses that graph; a rule that does not spares its layer
-    the memory, and is asked even where the layer has no true gradient (`x.detach()`), which else carries nothing back.
-    splits: whether what it gives a sample is of that sample alone, so that a batch may be run in parts. name: how it
-    is shown. several: whether it serves layers of several outputs, too; their output and gradient come as the layer
-    gives them (a tuple, a named tuple), the gradient None for what is no real or complex number or what nothing reads.
-    Without it, such layers keep their true gradient.
+    Args:
+        backward: A function `backward(layer, inputs, output, gradient)` that returns one gradient, or None, per input.
+            `inputs` are the layer's input tensors and `output` is its output, in a small graph of their own;
+            `gradient` is the gradient at the output. `layer(*inputs)` computes the layer at these inputs: other values
+            that the layer reads, such as sizes, are bound to it. `vjp` returns the true gradients.
+        graph: Whether the rule differentiates the small graph. A rule that does not saves the memory of the graph, and
+            it also serves layers without a true gradient, such as `x.detach()`.
+        name: The name in messages and in `repr`.
+        splits: Whether the gradients of a sample depend on that sample alone, so that a batch may run in parts.
+        several: Whether the rule also serves layers with several outputs. Their output and gradient then have the
+            layer's own structure (a tuple, a named tuple). The gradient is None for a part that is no real or complex
+            tensor, and for a part that no layer reads. With False, such layers keep their true gradient.
+
+    Example:
+        >>> halved = Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient / 2), name="halved")
+        >>> halved
+        halved
     """
 
     backward: Backward
@@ -52,9 +60,26 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Which layers follow which rule: by type, key, path or glob; of several that match, the last one counts.
+    """A set of rules: which layers follow which rule.
 
-    Not to be changed after its first use: a network remembers the program that a set of rules made of its own.
+    Do not change the mapping after its first use: each flat model keeps the program that it made from these rules.
+
+    Args:
+        rules: Rules by layer: a module type, a tuple of types, a key, a path, a glob or an index. If several match a
+            layer, the last one counts.
+        name: The name in messages.
+
+    Raises:
+        NetLensError: `rules` is no mapping, or one of its values is no `Rule`.
+
+    Example:
+        >>> from netlens.flat import FlatModel
+        >>> flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+        >>> view = flat.with_rules(Rules({nn.ReLU: Rule(lambda layer, inputs, output, gradient: (gradient,))}))
+        >>> x = torch.ones(1, 2, requires_grad=True)
+        >>> view(x).sum().backward()
+        >>> torch.allclose(x.grad[0], flat.layers["0"].weight.sum(0))
+        True
     """
 
     rules: Mapping[LayerKey | tuple[type[nn.Module], ...], Rule]
@@ -68,26 +93,30 @@ class Rules:
                 raise NetLensError(f"the rule of {which!r} is a {type(rule).__name__}, but must be a Rule; wrap it.")
 
     def program_of(self, flat: Unrolled) -> Program:
-        """The program of `flat` with the chosen layers by rule; raises `NotApplicable` if no layer is chosen."""
-        made = _PROGRAMS.of(flat, None, WeakKeyDictionary)
-        if self not in made:
-            made[self] = self._program(flat)
-        return made[self]
+        """The program of `flat` in which the layers that match follow their rules.
+
+        Raises:
+            NotApplicable: No layer matches.
+        """
+        programs = _PROGRAMS.of(flat, None, WeakKeyDictionary)
+        if self not in programs:
+            programs[self] = self._program(flat)
+        return programs[self]
 
     def _program(self, flat: Unrolled) -> Program:
-        chosen: dict[str, Rule] = {}
+        rule_by_key: dict[str, Rule] = {}
         for which, rule in self.rules.items():
             for key in self._keys(flat, which):
-                chosen[key] = rule
-        if not chosen:
+                rule_by_key[key] = rule
+        if not rule_by_key:
             kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
-            whole = ", ".join(map(repr, flat.opaque))
-            likely = f" It may lie inside what no rule reaches, the opaque {whole}: see flat.opaque." if whole else ""
+            opaque = ", ".join(map(repr, flat.opaque))
+            hint = f" It may lie inside what no rule reaches, the opaque {opaque}: see flat.opaque." if opaque else ""
             raise NotApplicable(
-                f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.{likely}"
+                f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.{hint}"
             )
         steps = tuple(
-            replace(step, layer=Ruled(step.layer, chosen[step.key])) if step.key in chosen else step
+            replace(step, layer=Ruled(step.layer, rule_by_key[step.key])) if step.key in rule_by_key else step
             for step in flat.program.steps
         )
         return replace(flat.program, steps=steps)
@@ -99,12 +128,12 @@ class Rules:
         return flat.find(which)
 
 
-# a method that runs many times on one network would otherwise make and schedule the same program each time
+# without this, a method that runs many times on one network would make and schedule the same program each time
 _PROGRAMS: Memo[Unrolled, WeakKeyDictionary[Rules, Program]] = Memo()
 
 
 class Ruled(Wrapper):
-    """A layer with its own forward and the backward of a rule, which takes the place of an earlier rule."""
+    """A layer that runs forwards as it is, and backwards by a rule. A new rule replaces an earlier one."""
 
     def __init__(self, layer: nn.Module, rule: Rule) -> None:
         super().__init__()
@@ -125,36 +154,36 @@ class Ruled(Wrapper):
             layer = Bound(self.layer, leaves, structure)
         if not any(value.requires_grad for value in inputs):
             return self.layer(*reads)
-        # the layer's own small graph is kept, so that a rule can use the true derivative without running it again
-        own = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
+        # the layer's small graph is kept, so that a rule can use the true derivative without running the layer again
+        leaf_inputs = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
         with torch.set_grad_enabled(self.rule.graph):
-            output = layer(*own)
+            output = layer(*leaf_inputs)
         if isinstance(output, PackedSequence):
             raise NotApplicable(
-                f"a packed sequence, as a layer of type {type(self.inner).__name__} gives it, has no rule; give the "
-                "network sequences of one length, or take a method that needs gradients alone."
+                f"a layer of type {type(self.inner).__name__} gives a packed sequence, which has no rule; give the "
+                "network sequences of one length, or choose a method that needs only gradients."
             )
         if isinstance(output, Tensor):
             return (
-                _ByRule.apply(self.rule, layer, own, output, None, *inputs)[0]
-                if self._takes(output)
+                _ByRule.apply(self.rule, layer, leaf_inputs, output, None, *inputs)[0]
+                if self._serves(output)
                 else _constant(output)
             )
         if not self.rule.several:
-            return self.layer(*reads)  # several outputs have no one gradient that such a rule could take
-        parts, outer = pytree.tree_flatten(output)
-        places = [i for i, part in enumerate(parts) if self._takes(part)]
-        if places:
-            given = _ByRule.apply(self.rule, layer, own, output, places, *inputs)
-            for i, part in zip(places, given, strict=True):
+            return self.layer(*reads)  # several outputs have several gradients, and such a rule takes only one
+        parts, structure = pytree.tree_flatten(output)
+        indices = [i for i, part in enumerate(parts) if self._serves(part)]
+        if indices:
+            by_rule = _ByRule.apply(self.rule, layer, leaf_inputs, output, indices, *inputs)
+            for i, part in zip(indices, by_rule, strict=True):
                 parts[i] = part
         return pytree.tree_unflatten(
-            [part if i in places else _constant(part) for i, part in enumerate(parts)],
-            outer,
+            [part if i in indices else _constant(part) for i, part in enumerate(parts)],
+            structure,
         )
 
-    def _takes(self, part: Any) -> bool:
-        """Whether a part of the output can have a gradient that the rule takes."""
+    def _serves(self, part: Any) -> bool:
+        """Whether the rule takes the gradient of a part of the output."""
         return is_differentiable(part) and (part.requires_grad or not self.rule.graph)
 
 
@@ -164,36 +193,36 @@ class _ByRule(torch.autograd.Function):
         ctx: Any,
         rule: Rule,
         layer: nn.Module,
-        own: list[Tensor],
+        leaf_inputs: list[Tensor],
         output: Any,
-        places: list[int] | None,
+        indices: list[int] | None,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        """places: those of the parts of the output that have a gradient; None where it is one tensor."""
-        ctx.rule, ctx.layer, ctx.own, ctx.output, ctx.places = rule, layer, own, output, places
+        """Hand on the parts of `output` that have a gradient, at `indices`; None if the output is one tensor."""
+        ctx.rule, ctx.layer, ctx.leaf_inputs, ctx.output, ctx.indices = rule, layer, leaf_inputs, output, indices
         ctx.set_materialize_grads(False)
-        if places is None:
+        if indices is None:
             return (output.detach(),)
         parts = pytree.tree_leaves(output)
-        return tuple(parts[place].detach() for place in places)
+        return tuple(parts[index].detach() for index in indices)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        if all(gradient is None for gradient in gradients):  # a rule further up gave this layer nothing
+        if all(gradient is None for gradient in gradients):  # the rule of a later layer passes nothing to this one
             return (None,) * len(ctx.needs_input_grad)
         gradient = gradients[0]
-        if ctx.places is not None:
-            parts, outer = pytree.tree_flatten(ctx.output)
-            at = dict(zip(ctx.places, gradients, strict=True))
-            gradient = pytree.tree_unflatten([at.get(i) for i in range(len(parts))], outer)
-        given = ctx.layer, ctx.own, ctx.output, gradient
-        # a rule may call its layer anew
-        propagated = guarded(ctx.rule.backward, *given) if is_misread(ctx.layer) else ctx.rule.backward(*given)
+        if ctx.indices is not None:
+            parts, structure = pytree.tree_flatten(ctx.output)
+            by_index = dict(zip(ctx.indices, gradients, strict=True))
+            gradient = pytree.tree_unflatten([by_index.get(i) for i in range(len(parts))], structure)
+        arguments = ctx.layer, ctx.leaf_inputs, ctx.output, gradient
+        # a rule may call its layer again
+        propagated = guarded(ctx.rule.backward, *arguments) if is_misread(ctx.layer) else ctx.rule.backward(*arguments)
         return None, None, None, None, None, *propagated
 
 
 def is_differentiable(value: Any) -> bool:
-    """Whether a value is a tensor of real or complex numbers, which can have a gradient."""
+    """Whether a value can have a gradient: whether it is a tensor of real or complex numbers."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
@@ -202,17 +231,29 @@ def _constant(value: Any) -> Any:
 
 
 def vjp(output: Any, inputs: Sequence[Tensor], gradient: Any) -> tuple[Tensor | None, ...]:
-    """The true gradients at `inputs`, given the gradient at `output`: a tensor each, or several as a layer gives them.
+    """The true gradients at the inputs of a layer: the vector-Jacobian product.
 
-    What does not depend on an input carries nothing back to it: None.
+    Args:
+        output: The output of the layer, with its graph: a tensor, or several in the layer's own structure.
+        inputs: The input tensors.
+        gradient: The gradient at the output, in the structure and shapes of `output`.
+
+    Returns:
+        One gradient per input, in the shape of the input. It is None for an input that requires no gradient, and for
+        one on which the output does not depend.
+
+    Example:
+        >>> x = torch.tensor([1.0, 3.0], requires_grad=True)
+        >>> vjp(x**2, [x], torch.tensor([1.0, 10.0]))
+        (tensor([ 2., 60.]),)
     """
     pairs = [(output, gradient)]
     if not isinstance(output, Tensor):
         pairs = list(zip(pytree.tree_leaves(output), pytree.tree_leaves(gradient), strict=True))
-    reached = [(part, at) for part, at in pairs if at is not None and isinstance(part, Tensor) and part.requires_grad]
-    wanted = [value for value in inputs if value.requires_grad]
-    if not reached or not wanted:
+    pairs = [(part, g) for part, g in pairs if g is not None and isinstance(part, Tensor) and part.requires_grad]
+    leaves = [value for value in inputs if value.requires_grad]
+    if not pairs or not leaves:
         return (None,) * len(inputs)
-    parts, at = zip(*reached, strict=True)
-    found = iter(torch.autograd.grad(parts, wanted, at, retain_graph=True, allow_unused=True))
-    return tuple(next(found) if value.requires_grad else None for value in inputs)
+    parts, part_gradients = zip(*pairs, strict=True)
+    propagated = iter(torch.autograd.grad(parts, leaves, part_gradients, retain_graph=True, allow_unused=True))
+    return tuple(next(propagated) if value.requires_grad else None for value in inputs)

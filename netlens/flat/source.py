@@ -1,4 +1,4 @@
-"""The network that a flat model was made from: whether it is still the same, and unrolled again where it is not."""
+"""The network behind a flat model: its fingerprint tells whether it has changed, so that it is unrolled again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from netlens.flat.paths import modules_of
 from netlens.flat.program import Program
 
-# flags and hooks, which every module has, say nothing of what it computes in eval mode; its tables are looked into
+# Every module has these attributes. Flags and hooks do not change what it computes in eval mode; the tables of
+# parameters, buffers and submodules are compared entry by entry.
 _IGNORED = frozenset(vars(nn.Module()))
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
 
@@ -25,7 +26,7 @@ _UNCHANGED: ContextVar[bool] = ContextVar("netlens_unchanged", default=False)
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Within the block, networks are taken to stay as they are in this thread: they were compared before it."""
+    """Within the block, this thread compares no fingerprints. The caller has compared them before the block."""
     token = _UNCHANGED.set(True)
     try:
         yield
@@ -33,8 +34,14 @@ def unchanged() -> Iterator[None]:
         _UNCHANGED.reset(token)
 
 
-class Made(NamedTuple):
-    """What a network was unrolled to; `written` are the attributes that its own forward sets: (path, name)."""
+class Unrolling(NamedTuple):
+    """The result of unrolling a network.
+
+    Attributes:
+        program: The steps of the network.
+        opaque: The reason for each layer that could not be unrolled, by key.
+        written: The attributes that the network's own forward sets, each as (path of the module, name).
+    """
 
     program: Program
     opaque: dict[str, str]
@@ -42,75 +49,86 @@ class Made(NamedTuple):
 
 
 class Source:
-    """A network and what it was unrolled to, which is done again when the network has changed.
+    """A network and its unrolling. `refresh` unrolls the network again when it has changed.
 
-    Changes in place (an optimizer step, `load_state_dict`) need nothing, because the program shares the weights. A new
-    value of an attribute (`norm.eps = 0.1`), another parameter, weights that moved (`network.half()`) and an exchanged
-    submodule need it.
+    A change in place (an optimizer step, `load_state_dict`) is no change here, because the program shares the weights.
+    These are changes: a new value of an attribute (`norm.eps = 0.1`), another parameter, weights that moved
+    (`network.half()`), another submodule.
+
+    Args:
+        network: The network to follow.
+        unroll: A function that unrolls the network as it is at the time of the call.
     """
 
-    def __init__(self, network: nn.Module, make: Callable[[], Made]) -> None:
-        self.network, self.make = network, make
-        self.made = make()
-        self.fingerprint = Fingerprint(network, self.made.written)
+    def __init__(self, network: nn.Module, unroll: Callable[[], Unrolling]) -> None:
+        self.network, self.unroll = network, unroll
+        self.unrolling = unroll()
+        self.fingerprint = Fingerprint(network, self.unrolling.written)
 
-    def refresh(self) -> Made:
-        """What the network is unrolled to as it is now."""
+    def refresh(self) -> Unrolling:
+        """The unrolling of the network as it is now."""
         if not _UNCHANGED.get() and self.fingerprint.changed():
-            self.made = self.make()
-            self.fingerprint = Fingerprint(self.network, self.made.written)
-        return self.made
+            self.unrolling = self.unroll()
+            self.fingerprint = Fingerprint(self.network, self.unrolling.written)
+        return self.unrolling
 
 
 class Fingerprint:
-    """What a tree of modules is made of, by identity: its modules, tensors and settings. Nothing is computed."""
+    """The identity of each module, tensor and setting in a tree of modules. It reads no weights.
+
+    Args:
+        root: The network.
+        written: Attributes to ignore, each as (path of the module, name), because a forward sets them.
+    """
 
     def __init__(self, root: nn.Module, written: Collection[tuple[str, str]] = ()) -> None:
         self.tables: list[_Table] = []
-        for path, module in modules_of(root, "").items():
-            if not isinstance(module, torch.jit.ScriptModule):  # which makes new tensors each time it is asked
-                self._look_at(module, _IGNORED | {name for place, name in written if place == path})
+        for module_path, module in modules_of(root, "").items():
+            if not isinstance(module, torch.jit.ScriptModule):  # it makes new tensors at each access
+                self._add_module(module, _IGNORED | {name for path, name in written if path == module_path})
         self.values = self._values()
         self.tensors = [value for value in self.values if isinstance(value, Tensor)]
-        self.places = list(map(_place, self.tensors))
+        self.addresses = list(map(_address, self.tensors))
 
     def changed(self) -> bool:
-        """Whether a module, tensor or setting is another than it was."""
-        if any(table.size is not None and len(table.held) != table.size for table in self.tables):
+        """Whether a module, tensor or setting differs from the one in the fingerprint."""
+        if any(table.size is not None and len(table.container) != table.size for table in self.tables):
             return True
         try:
-            now = self._values()
+            values = self._values()
         except LookupError:  # an attribute is gone
             return True
-        if not all(map(is_, now, self.values)) and not all(map(_same, now, self.values)):
+        if not all(map(is_, values, self.values)) and not all(map(_same, values, self.values)):
             return True
-        return list(map(_place, self.tensors)) != self.places
+        return list(map(_address, self.tensors)) != self.addresses
 
     def _values(self) -> list[Any]:
-        return list(chain.from_iterable(table.values(table.held) for table in self.tables))
+        return list(chain.from_iterable(table.values(table.container) for table in self.tables))
 
-    def _look_at(self, module: nn.Module, ignored: frozenset[str]) -> None:
-        own = module.__dict__
+    def _add_module(self, module: nn.Module, ignored: frozenset[str]) -> None:
+        attributes = module.__dict__
         # torch's own hooks compute a weight anew in each run (`weight_norm`, pruning)
         hooks = module._forward_pre_hooks.values()
         ignored |= {str(getattr(hook, "name", getattr(hook, "_tensor_name", ""))) for hook in hooks}
-        # a new attribute, such as one in which a hook keeps an activation, is read by nothing that was unrolled
-        self._add(own, [name for name in own if name not in ignored], grows=True)
+        # attributes may be added: no unrolled layer reads a new one, such as an activation that a hook stores
+        self._add_table(attributes, [name for name in attributes if name not in ignored], may_grow=True)
         for table in (module._parameters, module._buffers, module._modules):
-            self._add(table, [name for name in table if name not in ignored])
-        for name, value in own.items():
+            self._add_table(table, [name for name in table if name not in ignored])
+        for name, value in attributes.items():
             if name not in ignored and type(value) in (list, dict):
-                self._add(value, list(value) if isinstance(value, dict) else range(len(value)))
+                self._add_table(value, list(value) if isinstance(value, dict) else range(len(value)))
 
-    def _add(self, held: Any, names: Sequence[Any], grows: bool = False) -> None:
-        if names:  # a getter of one name gives no tuple
-            self.tables.append(_Table(held, None if grows else len(held), itemgetter(*names, names[0])))
+    def _add_table(self, container: Any, names: Sequence[Any], may_grow: bool = False) -> None:
+        if names:
+            # the first name is given twice, because a getter of a single name returns no tuple
+            getter = itemgetter(*names, names[0])
+            self.tables.append(_Table(container, None if may_grow else len(container), getter))
 
 
 class _Table(NamedTuple):
-    """A dict or list of a module: itself, its size if that counts, and what takes the values that are looked at."""
+    """A dict or list of a module, its size (None if it may grow), and a getter of the values to compare."""
 
-    held: Any
+    container: Any
     size: int | None
     values: Callable[[Any], tuple[Any, ...]]
 
@@ -125,7 +143,7 @@ def _same(one: Any, other: Any) -> bool:
     return isinstance(one, _NUMBERS) and one == other
 
 
-def _place(tensor: Tensor) -> tuple[int, torch.dtype]:
-    """Where the values of a tensor lie, which `tensor.data = other` changes."""
-    # sparse tensors lie in several places
+def _address(tensor: Tensor) -> tuple[int, torch.dtype]:
+    """The address and type of a tensor's values; `tensor.data = other` changes them."""
+    # a sparse tensor has several addresses
     return (tensor.data_ptr() if tensor.layout is torch.strided else 0), tensor.dtype

@@ -1,4 +1,4 @@
-"""A step: one layer in its place in a program; and an order in which steps run."""
+"""A step of a program: one layer with its inputs. A schedule: steps in the order in which they run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Step:
-    """One layer in its place: its key, and the keys whose values it reads, in order.
+    """One layer in its place in a program.
 
-    Hidden steps are shape arithmetic; they run, but are not layers. A guard is a hidden step that only asserts.
+    Args:
+        key: The key of the layer and of its value.
+        layer: The layer.
+        reads: The keys of the values that the layer takes, in order.
+        hidden: Whether the step is shape arithmetic: it runs, but it is no layer.
+        guard: Whether the step is hidden and only checks an assertion.
     """
 
     key: str
@@ -28,7 +33,12 @@ Schedule = tuple[tuple[Step, tuple[str, ...]], ...]
 
 @dataclass(frozen=True)
 class Visit:
-    """What runs in place of some steps' layers, and may hold on to what these give; `keys` of None are all steps."""
+    """A function that runs in place of some layers, and may keep their values.
+
+    Args:
+        run: A function from (step, inputs of the step) to the value of the step.
+        keys: The keys of these steps; None for all steps.
+    """
 
     run: Callable[[Step, list[Any]], Any]
     keys: frozenset[str] | None

@@ -1,4 +1,4 @@
-"""The summary of a flat model: key, type, shape, parameters and receptive field of each layer, as text or HTML."""
+"""The summary of a flat model: a table of its layers, as text or HTML."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ _COLUMNS = ("layer", "type", "shape", "parameters", "sees")
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: its key, type, output shape for a batch of one, own parameters, and receptive field in pixels."""
+    """One layer of a summary.
+
+    Args:
+        key: The key of the layer.
+        kind: Its type.
+        shape: The shape of its output, such as "1x64x56x56".
+        parameters: The number of its parameters.
+        sees: Its receptive field in pixels: the side and the stride, "all", or "?" if it is unknown.
+    """
 
     key: str
     kind: str
@@ -38,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The table of a flat model's layers; prints as text and shows itself as HTML in a notebook."""
+    """The table of a flat model's layers. It prints as text, and a notebook shows it as HTML."""
 
     title: str
     rows: tuple[Row, ...]
@@ -46,10 +54,10 @@ class Summary:
     def __str__(self) -> str:
         table = [_COLUMNS, *(row.cells() for row in self.rows)]
         widths = [max(len(cells[i]) for cells in table) for i in range(len(_COLUMNS))]
-        right = {3}
+        numeric = {_COLUMNS.index("parameters")}
         lines = [
             "  ".join(
-                c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+                c.rjust(w) if i in numeric else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
             )
             for cells in table
         ]
@@ -68,7 +76,16 @@ class Summary:
 
 
 def summarize(flat: Unrolled, expected: Preprocessing, *sizes: tuple[int, ...]) -> Summary:
-    """The summary for inputs of these sizes (each with the batch); by default one image as is `expected`."""
+    """Make the summary of a flat model.
+
+    Args:
+        flat: The flat model.
+        expected: The preprocessing that gives the default size.
+        *sizes: The shape of each input with its batch, such as (1, 3, 224, 224); by default one image.
+
+    Raises:
+        NetLensError: The network cannot run on inputs of these sizes, or there is no default size.
+    """
     shapes = _shapes(flat, expected, sizes)
     fields = receptive_fields(flat.program)
     rows = tuple(
@@ -87,31 +104,34 @@ def summarize(flat: Unrolled, expected: Preprocessing, *sizes: tuple[int, ...]) 
 
 
 def _shapes(flat: Unrolled, expected: Preprocessing, sizes: tuple[tuple[int, ...], ...]) -> dict[str, str]:
-    """The shape at each layer, from a run that computes no numbers."""
+    """The shape of each layer's output by key, from a run that computes only shapes."""
     if not sizes:
         if expected.size is None:
             raise NetLensError(f"{flat.name} takes images of any size; give one: flat.summary((1, 3, height, width)).")
         sizes = ((1, len(expected.mean), *expected.size),)
     if len(sizes) != len(flat.inputs):
-        raise NetLensError(f"{flat.name} has the inputs {', '.join(flat.inputs)}; give the size of each.")
-    weights = weight_of(flat, torch.empty(0))
+        raise NetLensError(
+            f"{flat.name} has {len(flat.inputs)} input(s) ({', '.join(flat.inputs)}), but got {len(sizes)} size(s); "
+            "give the size of each."
+        )
+    weight = weight_of(flat, torch.empty(0))
 
-    def shapes() -> dict[str, str]:
+    def run() -> dict[str, str]:
         with torch.no_grad():
-            inputs = [torch.zeros(size, dtype=weights.dtype, device=weights.device) for size in sizes]
+            inputs = [torch.zeros(size, dtype=weight.dtype, device=weight.device) for size in sizes]
             values = flat.run(dict(zip(flat.inputs, inputs, strict=True)), list(flat.layers))
             return {key: _shape(value) for key, value in values.items()}
 
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return shapes()
-    except Exception as failure:  # some layers need numbers, as opaque parts do and recurrent ones on a GPU
+            return run()
+    except Exception as failure:  # some layers need numbers, such as opaque ones, and recurrent ones on a GPU
         try:
-            return shapes()
-        except Exception as error:  # whatever a layer makes of a size that it cannot take, the shapes are unknown
-            why = str(error).split("\n")[0]
+            return run()
+        except Exception as error:  # a layer may raise any error for a size that it does not take
+            reason = str(error).split("\n")[0]
             raise NetLensError(
-                f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {why}; "
+                f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {reason}; "
                 "give another size: flat.summary((1, channels, height, width))."
             ) from failure
 

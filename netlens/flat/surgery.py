@@ -1,6 +1,6 @@
-"""Surgery on the list of layers: each function gives a new program; the layers, and so the weights, stay shared.
+"""Surgery on programs. Each function returns a new program that shares the layers, and so the weights.
 
-A layer that is put in becomes pure, as all others are: a copy on the same weights, in eval mode, never in place.
+A new layer becomes pure like all others: the program holds a copy on the same weights, in eval mode, never in place.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from netlens.flat.twin import pure_copy
 
 
 def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Program:
-    """`layer` reads what `key` (a layer or an input) gives, and everything that read `key` reads `layer` instead."""
+    """Insert `layer`, at the key `name`, after `key` (a layer or an input). All readers of `key` read it instead."""
     _check_name(program, name)
-    moved = [_rewired(step, {key: name}) for step in program.steps]
+    rewired = [_rewired(step, {key: name}) for step in program.steps]
     position = next((i + 1 for i, step in enumerate(program.steps) if step.key == key), 0)
-    steps = (*moved[:position], Step(name, pure_copy(layer), (key,)), *moved[position:])
+    steps = (*rewired[:position], Step(name, pure_copy(layer), (key,)), *rewired[position:])
     return replace(program, steps=steps, outputs=_renamed(program.outputs, {key: name}))
 
 
 def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Program:
-    """`layer` stands between the layer `key` and the first value that it reads; other readers see no change."""
+    """Insert `layer` between the layer `key` and the first value that `key` reads. Other layers read what they did."""
     _check_name(program, name)
     step = _step(program, key)
     if not step.reads:
-        raise NetLensError(f"layer {key!r} reads nothing, so nothing can stand before it.")
+        raise NetLensError(f"layer {key!r} reads nothing, so no layer can stand before it; use insert_after.")
     position = program.steps.index(step)
     rewired = replace(step, reads=(name, *step.reads[1:]))
     steps = (
@@ -44,7 +44,7 @@ def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Pr
 
 
 def substitute(program: Program, key: str, layer: nn.Module) -> Program:
-    """`layer` in the place of the layer `key`: same key, same inputs, same readers."""
+    """Put `layer` in the place of the layer `key`, with the same key, inputs and readers."""
     step = _step(program, key)
     pure = pure_copy(layer)
     steps = tuple(replace(s, layer=pure) if s is step else s for s in program.steps)
@@ -52,11 +52,11 @@ def substitute(program: Program, key: str, layer: nn.Module) -> Program:
 
 
 def remove(program: Program, key: str) -> Program:
-    """Without the layer `key`: its readers read its input, which must be only one."""
+    """Remove the layer `key`, which must have one input. Its readers read this input instead."""
     step = _step(program, key)
     if len(step.reads) != 1:
         raise NetLensError(
-            f"layer {key!r} reads {len(step.reads)} values ({', '.join(step.reads)}), so it cannot simply be removed; "
+            f"layer {key!r} reads {len(step.reads)} values ({', '.join(step.reads)}), so it cannot be removed; "
             "replace it instead."
         )
     names = {key: step.reads[0]}
@@ -65,7 +65,7 @@ def remove(program: Program, key: str) -> Program:
 
 
 def cut(program: Program, key: str) -> Program:
-    """The part that leads to the layer `key`, whose activation becomes the output."""
+    """Keep the steps that lead to the layer `key`. Its activation becomes the output."""
     kept = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
     one_tensor = pytree.tree_flatten(0)[1]
     return replace(program, steps=kept, outputs=(key,), structure=one_tensor)
@@ -77,7 +77,7 @@ def _step(program: Program, key: str) -> Step:
 
 def _check_name(program: Program, name: str) -> None:
     if name in (*program.inputs, "output") or any(step.key == name for step in program.steps):
-        raise NetLensError(f"the name {name!r} is taken already; give the new layer another one.")
+        raise NetLensError(f"the name {name!r} is taken already; give the new layer another name.")
 
 
 def _rewired(step: Step, names: Mapping[str, str]) -> Step:

@@ -1,4 +1,4 @@
-"""Taps: what listens to a flat model's run in this thread; the stack that hooks push themselves on."""
+"""Taps: interceptors of the runs of a flat model in this thread. They see values, and may change them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from netlens.flat.step import Step, Visit
 
 
 class Tap(ABC):
-    """Abstract: sees, and may change, what the steps of one flat model compute.
+    """Abstract: an interceptor that sees, and may change, the values of one flat model.
 
-    keys: the values that it looks at, inputs among them; None for all. Only these are sure not to be overwritten.
+    Args:
+        flat: The flat model.
+        keys: The keys of the inputs and layers whose values it sees; None for all. A run may overwrite the memory of
+            all other values.
     """
 
     def __init__(self, flat: nn.Module, keys: Collection[str] | None = None) -> None:
@@ -24,24 +27,24 @@ class Tap(ABC):
         self.keys = None if keys is None else frozenset(keys)
 
     def sees(self, key: str) -> bool:
-        """Whether it looks at the value at `key`."""
+        """Whether the tap sees the value at `key`."""
         return self.keys is None or key in self.keys
 
     @property
     def changes(self) -> bool:
-        """Whether it may change what the network computes."""
+        """Whether the tap may change values."""
         return False
 
     def layer(self, key: str) -> nn.Module | None:
-        """A layer to run instead of the one at `key`; None for no change."""
+        """A layer to run instead of the layer at `key`; None to keep that layer."""
         return None
 
     @abstractmethod
     def value(self, key: str, value: Any) -> Any:
-        """The value at `key` (a layer or an input) that the rest of the network shall see."""
+        """See the value at `key` (a layer or an input), and return the value that later layers read instead."""
 
 
-# a context variable is per thread (and per asyncio task), so hooks in one thread never see another's run
+# each thread (and asyncio task) has its own context variable, so taps in one thread never see the run of another
 _TAPS: ContextVar[tuple[Tap, ...]] = ContextVar("netlens_taps", default=())
 
 
@@ -50,7 +53,7 @@ T = TypeVar("T", bound=Tap)
 
 @contextmanager
 def tapped(tap: T) -> Iterator[T]:
-    """Within the block, `tap` listens to the runs of its flat model in this thread, inside all earlier taps."""
+    """Within the block, `tap` sees the runs of its flat model in this thread. It sees each value after earlier taps."""
     token = _TAPS.set((*_TAPS.get(), tap))
     try:
         yield tap
@@ -60,7 +63,7 @@ def tapped(tap: T) -> Iterator[T]:
 
 @contextmanager
 def untapped() -> Iterator[None]:
-    """Within the block, nothing listens in this thread: runs that find out how a network behaves."""
+    """Within the block, no tap is active in this thread: for runs that probe how a network behaves."""
     token = _TAPS.set(())
     try:
         yield
@@ -69,32 +72,32 @@ def untapped() -> Iterator[None]:
 
 
 def tapped_inputs(flat: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs as the taps that are active for `flat` let the network see them."""
+    """The inputs after the taps that are active for `flat` have seen and changed them."""
     for tap in _active(flat):
         inputs = {key: tap.value(key, value) if tap.sees(key) else value for key, value in inputs.items()}
     return inputs
 
 
 def tapped_visit(flat: nn.Module) -> Visit | None:
-    """How to run a step under the taps that are active for `flat`; None when there are none."""
+    """The function that runs a step under the taps that are active for `flat`; None if no tap is active."""
     taps = _active(flat)
     if not taps:
         return None
 
     def run(step: Step, inputs: list[Any]) -> Any:
-        listening = [tap for tap in taps if tap.sees(step.key)]
-        replacements = [layer for layer in (tap.layer(step.key) for tap in listening) if layer is not None]
+        step_taps = [tap for tap in taps if tap.sees(step.key)]
+        replacements = [layer for layer in (tap.layer(step.key) for tap in step_taps) if layer is not None]
         value = (replacements[-1] if replacements else step.layer)(*inputs)
-        for tap in listening:
+        for tap in step_taps:
             value = tap.value(step.key, value)
         return value
 
-    every = any(tap.keys is None for tap in taps)
-    return Visit(run, None if every else frozenset().union(*(tap.keys or () for tap in taps)))
+    all_keys = any(tap.keys is None for tap in taps)
+    return Visit(run, None if all_keys else frozenset().union(*(tap.keys or () for tap in taps)))
 
 
-def edited(flat: nn.Module) -> bool:
-    """Whether a tap that is active for `flat` may change what it computes."""
+def may_change(flat: nn.Module) -> bool:
+    """Whether a tap that is active for `flat` may change its values."""
     return any(tap.changes for tap in _active(flat))
 
 

@@ -1,4 +1,4 @@
-"""Tracing: one symbolic run of a network, recorded as a graph; what can't be traced stays whole, as small as can be."""
+"""Tracing: one symbolic run of a network gives its graph. The smallest parts that cannot be traced stay whole."""
 
 from __future__ import annotations
 
@@ -24,16 +24,24 @@ from netlens.flat.operations import is_added
 from netlens.flat.paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
-# a trace patches nn.Module for the whole process and puts it back; two at once would not put back what they found
+# a trace patches nn.Module for the whole process and restores it; two traces at once would not restore the original
 _ONE_AT_A_TIME = threading.Lock()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one symbolic run saw: the graph, the modules and tensors that it names, and the parts kept whole.
+    """The record of one symbolic run.
 
-    written: the attributes that the forward sets, as (path of the module, name).
+    Attributes:
+        graph: The graph of calls.
+        modules: The modules that the graph names, by path.
+        tensors: The parameters, buffers and constants that the graph names, by path.
+        inputs: The names of the arguments that are inputs.
+        output: The structure of the output.
+        opaque: The reason for each part that stays whole, by path.
+        written: The attributes that the forward sets, each as (path of the module, name).
+        literals: The paths of the tensors that the forward itself makes from numbers, such as `torch.tensor(0.5)`.
     """
 
     graph: fx.Graph
@@ -43,7 +51,7 @@ class Trace:
     output: pytree.TreeSpec
     opaque: dict[str, str]
     written: frozenset[tuple[str, str]]
-    made: Collection[str] = ()  # paths of the tensors that the forward itself makes, such as `torch.tensor(0.5)`
+    literals: Collection[str] = ()
 
 
 Rewrite = Callable[[nn.Module], nn.Module | None]
@@ -55,18 +63,22 @@ def trace(
     rewrite: Rewrite = lambda module: None,
     twins: Mapping[int, Any] | None = None,
 ) -> Trace:
-    """Trace `root` (a twin, never the user's module) with the named arguments of its forward as inputs.
+    """Trace a network. A submodule that cannot be traced becomes one node, and `opaque` holds the reason.
 
-    `rewrite` gives a module of pure pieces to trace in a module's place, or None. `twins` are the twins of modules and
-    tensors by the `id` of the original, which a closure in the network may still mean.
+    Args:
+        root: A twin of the network, never the user's module.
+        inputs: The arguments of its forward that are inputs; by default those without a default value. All others keep
+            their default values.
+        rewrite: A function from a module to a module of pure pieces to trace in its place, or to None.
+        twins: The twins of modules and tensors by the `id` of the original. A closure in the network may still refer
+            to an original.
 
-    Without `inputs`, the arguments that have no default are the inputs and all others keep their defaults. Raises
-    `TraceError` with the offending line when the forward of `root` itself cannot be traced; a submodule that cannot be
-    traced becomes one node, and the reason is kept in `opaque`.
+    Raises:
+        TraceError: The forward of `root` itself cannot be traced. The message names the line.
     """
     names = _input_names(root, inputs)
     tracer = _Tracer(root, names, rewrite, twins if twins is not None else {})
-    before = _attributes(modules_of(root, ""))
+    attributes = _attributes(modules_of(root, ""))
     try:
         with _ONE_AT_A_TIME:
             graph = tracer.trace(root)
@@ -76,23 +88,27 @@ def trace(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
-    written = tracer.written | _changed(before)
-    seen = tracer.modules_by_path, tracer.tensors
-    return Trace(graph, *seen, names, tracer.output, tracer.opaque, written, tracer.made)
+    written = tracer.written | _changed(attributes)
+    modules, tensors = tracer.modules_by_path, tracer.tensors
+    return Trace(graph, modules, tensors, names, tracer.output, tracer.opaque, written, tracer.literals)
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is one layer: torch's own without children, pieces, a few of torchvision's, added ones."""
+    """Whether a trace keeps a module as one layer.
+
+    Such are the modules of torch without children, the pieces of adapters, a few modules of torchvision, and types that
+    `operations.add` lists.
+    """
     if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
         return True
     if isinstance(module, _CONTAINERS):
         return False
-    ours = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    return ours and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
+    of_torch = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    return of_torch and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
 
 
 class _Value(fx.Proxy):
-    """A traced tensor; unlike a plain proxy, it knows the in-place operators, which matter for aliases."""
+    """A traced tensor. Unlike a plain proxy, it records in-place operators, because functionalization needs them."""
 
     def __getattr__(self, name: str) -> _Attribute:
         return _Attribute(self, name)
@@ -107,11 +123,11 @@ class _Value(fx.Proxy):
 
 
 class _Attribute(fx.proxy.Attribute, _Value):
-    """An attribute of a traced tensor (`x.T`), or the method that it turns out to be when called."""
+    """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
 
 
 class _Weight(_Value):
-    """A traced parameter or buffer: its shape is known, so control flow on it is no obstacle."""
+    """A traced parameter or buffer. Its shape is a number, so control flow may depend on the shape."""
 
     def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
         super().__init__(node, tracer)
@@ -143,9 +159,9 @@ class _Tracer(fx.Tracer):
         self.paths: dict[int, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.tensor_paths: dict[int, str] = {}
-        self.resting: set[int] = set()  # modules that were in eval mode before the trace
-        self.made: set[str] = set()
-        self.know(root, "")
+        self.in_eval_mode: set[int] = set()  # the ids of the modules that were in eval mode before the trace
+        self.literals: set[str] = set()
+        self.register(root, "")
         self.scopes = [""]
         self.opaque: dict[str, str] = {}
         self.written: frozenset[tuple[str, str]] = frozenset()
@@ -202,14 +218,14 @@ class _Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
-            a = a.detach() if a.requires_grad else a  # never a parameter of the user's
-            known = id(a) in self.tensor_paths
+            a = a.detach() if a.requires_grad else a  # never the user's own parameter
+            registered = id(a) in self.tensor_paths
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
             self.tensors[path] = a
-            if not known:
-                self.made.add(path)
+            if not registered:
+                self.literals.add(path)
             return self.create_node("get_attr", path, (), {})
         return super().create_arg(a)
 
@@ -226,17 +242,17 @@ class _Tracer(fx.Tracer):
         if pieces is not None:
             forward = pieces.forward
         elif is_leaf(m):
-            if m.training and id(m) in self.resting:
+            if m.training and id(m) in self.in_eval_mode:
                 self.opaque[path] = "the forward around it puts it into train mode"
             return self.create_proxy("call_module", path, args, kwargs)
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        before = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
-        found = {part: dict(part.__dict__) for part in m.modules()}
-        for given in pytree.tree_leaves((args, kwargs)):
-            if isinstance(given, _Attribute):
-                given.node  # noqa: B018 - made now, as a part that stays whole takes the nodes made inside back
+        attributes = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
+        backup = {part: dict(part.__dict__) for part in m.modules()}
+        for argument in pytree.tree_leaves((args, kwargs)):
+            if isinstance(argument, _Attribute):
+                argument.node  # noqa: B018 - creates the node now: nodes from within are erased if the part stays whole
         last = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
@@ -246,34 +262,34 @@ class _Tracer(fx.Tracer):
                 if node is last:
                     break
                 self.graph.erase_node(node)
-            self.written |= _changed(before)
-            for part, attributes in found.items():  # the forward may have kept traced values
+            self.written |= _changed(attributes)
+            for part, values in backup.items():  # the forward may have stored traced values in attributes
                 part.__dict__.clear()
-                part.__dict__.update(attributes)
+                part.__dict__.update(values)
             self.opaque[path] = _reason(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
             self.scopes.pop()
 
-    def know(self, module: nn.Module, prefix: str) -> None:
-        """Remember the paths of the modules and tensors of a tree, and what its parts are rewritten to."""
-        found = modules_of(module, prefix)
-        self.modules_by_path = {**found, **self.modules_by_path}
-        for name, tensor in tensors_of(found):
+    def register(self, module: nn.Module, prefix: str) -> None:
+        """Store the paths of the modules and tensors of a tree, and the pieces that its parts are rewritten to."""
+        parts = modules_of(module, prefix)
+        self.modules_by_path = {**parts, **self.modules_by_path}
+        for name, tensor in tensors_of(parts):
             self.tensor_paths.setdefault(id(tensor), name)
-        for path, part in found.items():
+        for path, part in parts.items():
             if id(part) in self.paths:
                 continue
             self.paths[id(part)] = path
             if not part.training:
-                self.resting.add(id(part))
-            pieces = self.rewrite(part)  # before the trace begins: it could not make new modules
+                self.in_eval_mode.add(id(part))
+            pieces = self.rewrite(part)  # done before the trace, because no module can be made during a trace
             if pieces is not None:
                 self.pieces[path] = pieces
-                self.know(pieces, path)
+                self.register(pieces, path)
 
     def path_of_module(self, mod: nn.Module) -> str:
-        """The module's path; one that the forward makes on the fly is named after its class."""
+        """The path of a module. A module that the forward itself makes is named after its class."""
         if id(mod) not in self.paths:
             stem = path = f"{self.scopes[-1]}.{type(mod).__name__.lower()}".lstrip(".")
             count = 0
@@ -290,12 +306,12 @@ Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
 
 def _attributes(modules: Mapping[str, nn.Module]) -> Attributes:
     """The attributes and buffers of modules as they are now, by path."""
-    plain = {path: module for path, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
-    return {path: (module, _held(module)) for path, module in plain.items()}
+    scripted = torch.jit.ScriptModule
+    return {path: (module, _ids(module)) for path, module in modules.items() if not isinstance(module, scripted)}
 
 
-def _held(module: nn.Module) -> dict[str, Any]:
-    """The attributes and buffers of a module: each by what it is and, of a list or dict, by what is in it."""
+def _ids(module: nn.Module) -> dict[str, Any]:
+    """The `id` of each attribute and buffer of a module; for a list or dict, also the ids of its items."""
     return {
         name: [id(value), *(map(id, value.values() if isinstance(value, dict) else value))]
         if type(value) in (list, dict)
@@ -305,12 +321,12 @@ def _held(module: nn.Module) -> dict[str, Any]:
 
 
 def _changed(before: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that have been set since then, or changed inside."""
+    """The attributes and buffers that are new or different now, or hold different items."""
     return frozenset(
         (path, name)
-        for path, (module, values) in before.items()
-        for name, value in _held(module).items()
-        if value != values.get(name)
+        for path, (module, ids) in before.items()
+        for name, value in _ids(module).items()
+        if value != ids.get(name)
     )
 
 
@@ -320,7 +336,9 @@ def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ..
     if inputs is not None:
         unknown = [name for name in inputs if name not in parameters]
         if unknown:
-            raise TraceError(f"{network}.forward has no argument {unknown[0]!r}; it has {', '.join(parameters)}.")
+            raise TraceError(
+                f"{network}.forward has no argument {unknown[0]!r}; choose inputs among {', '.join(parameters)}."
+            )
         return tuple(inputs)
     variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in variadic]
@@ -328,19 +346,19 @@ def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ..
         return tuple(required)
     named = [p.name for p in parameters.values() if p.kind not in variadic]
     if not named:
-        raise TraceError(f"{network}.forward names no argument; give it a signature with named inputs.")
+        raise TraceError(f"{network}.forward has no named argument; give it a signature with named inputs.")
     return (named[0],)
 
 
 def _reason(error: Exception) -> str:
-    """Why and on which line of the network's own code the trace stopped."""
-    inside = ("torch/fx/", "netlens/flat/")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(part in f.filename.replace("\\", "/") for part in inside)]
-    what = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+    """The reason why the trace stopped, and the line of the network's own code at which it stopped."""
+    tracing_code = ("torch/fx/", "netlens/flat/")
+    frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in frames if not any(part in f.filename.replace("\\", "/") for part in tracing_code)]
+    reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
     if isinstance(error, fx.proxy.TraceError):
-        what = "its control flow depends on the data"
-    if not own:
-        return what
-    line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip()
-    return f"{what} ({own[-1].filename}:{own[-1].lineno}: `{line}`)"
+        reason = "its control flow depends on the data"
+    if not frames:
+        return reason
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
+    return f"{reason} ({frames[-1].filename}:{frames[-1].lineno}: `{line}`)"

@@ -1,4 +1,4 @@
-"""The words in which the table of operations says what an operation does to values."""
+"""The properties that the table of operations lists: what an operation does to values."""
 
 from __future__ import annotations
 
@@ -11,61 +11,66 @@ from torch import nn
 
 
 class Trait(Flag):
-    """A property of an operation that holds for all arguments."""
+    """A property of an operation that holds for all arguments. Properties combine as flags.
+
+    Example:
+        >>> bool((Trait.LINEAR | Trait.VIEW) & Trait.VIEW)
+        True
+    """
 
     ELEMENTWISE = auto()
-    """Each output follows from the one value at its place and from numbers."""
+    """Each output depends only on the input value at its place, and on numbers."""
     RECTIFIER = auto()
-    """An activation function that lets large values pass."""
+    """The operation is an activation function that lets large values pass."""
     MORTAL = auto()
-    """It is constant beyond an end, so that no gradient passes there."""
+    """The function is constant beyond a bound, so that no gradient passes there."""
     HOMOGENEOUS = auto()
-    """f(t x) = t f(x) for t > 0: it has no bias of its own."""
+    """f(t x) = t f(x) for t > 0: the function has no bias."""
     KEEPS = auto()
-    """It gives the values that it reads, each at its place."""
+    """The output holds the input values, each at its place."""
     MOVES = auto()
-    """Each output is one of the inputs, at a place that depends on no value."""
+    """Each output is one of the input values. Its place depends on no value."""
     LINEAR = auto()
-    """It is linear, up to a constant, in all tensors together."""
+    """The function is linear, up to a constant, in all tensors together."""
     MULTILINEAR = auto()
-    """It is linear in each tensor while the others are constant."""
+    """The function is linear in each tensor while the others are constant."""
     POSITIVE = auto()
-    """It is linear, and its coefficients are not negative."""
+    """The function is linear, and no coefficient is negative."""
     MEETS = auto()
-    """It is an arithmetic operation of two tensors, place by place."""
+    """The operation is arithmetic on two tensors, place by place."""
     PER_CHANNEL = auto()
-    """It treats each channel, along dimension 1, by numbers of its own."""
+    """Each channel, along dimension 1, has its own numbers."""
     BY_SAMPLE = auto()
-    """Each sample goes its own way, wherever the samples lie."""
+    """Each output sample depends on its input sample alone, whichever dimension holds the samples."""
     NORM = auto()
-    """It divides by a size that it measures, or recorded."""
+    """The operation divides by a size that it measures or has recorded."""
     SOFTMAX = auto()
-    """Its outputs along a dimension are shares of 1."""
+    """The outputs along a dimension are positive and sum to 1."""
     VIEW = auto()
-    """Its output may share memory with its first input."""
+    """The output may share memory with the first input."""
     FRESH = auto()
-    """It gives a tensor of its own, and needs that tensor for no gradient."""
+    """The output is a new tensor, and no gradient needs it."""
     INVERTIBLE = auto()
-    """Its gradient follows from its output."""
+    """The gradient can be computed from the output."""
     DISCRETE = auto()
-    """It gives integers or booleans."""
+    """The outputs are integers or booleans."""
     STEPS = auto()
-    """It gives real numbers that change in jumps alone, such as signs."""
+    """The outputs are real numbers that change only in jumps, such as signs."""
     INDICES = auto()
-    """It gives values and their indices."""
+    """The outputs are values and their indices."""
     INDICES_ALONG = auto()
-    """It gives values and their indices where it works along a dimension."""
+    """The outputs are values and their indices if the call names a dimension."""
     CONSTANT = auto()
-    """It takes nothing of its first input but the shape and the type."""
+    """The output depends only on the shape and type of the first input."""
     NUMBER = auto()
-    """It gives a number of Python's."""
+    """The output is a Python number."""
 
 
 NO_TRAITS = Trait(0)
 
 
 class Reach(Enum):
-    """Which part of a map one output sees."""
+    """The part of the input map on which one output depends."""
 
     POINT = "the values at its place"
     WINDOW = "the values in a sliding window"
@@ -75,44 +80,48 @@ class Reach(Enum):
 
 
 class Curve(Enum):
-    """The shape of an elementwise function, which says when the difference of two of its values holds enough digits."""
+    """The shape of an elementwise function. It decides when a difference of two outputs has enough correct digits."""
 
-    COPY = "copies or constants between kinks: differences are exact"
-    SCALED = "smooth but at 0, such as a power"
-    UNIT = "smooth, and bends around 1, such as a sigmoid"
-    KINKED = "as UNIT, with kinks"
+    COPY = "between kinks, the function copies its input or is constant: differences are exact"
+    SCALED = "smooth except at 0, such as a power"
+    UNIT = "smooth, and it bends around 1, such as a sigmoid"
+    KINKED = "like UNIT, with kinks"
 
 
 class Relevance(Enum):
-    """What a layer is to relevance."""
+    """The role of an operation in relevance propagation."""
 
-    ARRANGES = "each output is one of the inputs, or a constant: relevance goes back by the true gradient"
-    COPIES = "a copy that hides from gradients: relevance passes as it is"
-    PASSES = "elementwise, or divides by a norm: relevance passes as it is"
+    ARRANGES = "each output is one of the inputs, or a constant: relevance follows the true gradient"
+    COPIES = "a copy that stops gradients: relevance passes unchanged"
+    PASSES = "elementwise, or a division by a norm: relevance passes unchanged"
     CENTERS = "a normalization that subtracts a mean"
-    SQUASHES = "elementwise, to between 0 and 1, as gates do: relevance passes as it is"
+    SQUASHES = "elementwise, with outputs between 0 and 1, such as a gate: relevance passes unchanged"
     SOFTMAX = "a softmax"
     MULTIPLIES = "an elementwise product"
     DIVIDES = "an elementwise quotient"
     CONTRACTS = "a sum of products, such as a matrix product"
     ATTENDS = "attention in one fused call: query, key, value"
     WEIGHTS = "a convolution or linear layer"
-    COMPOSED = "known piece by piece, as recurrent layers are: each piece has a role of its own"
-    MIXES = "all else: a sum, a mean, an affine norm, an opaque module"
+    COMPOSED = "several pieces with a role each, such as a recurrent layer"
+    MIXES = "any other operation: a sum, a mean, an affine norm, an opaque module"
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One row of the table.
+    """One row of the table of operations.
 
     Args:
-        types: Module types; a subclass is known as the nearest of its bases that has a row.
-        names: Functions, by their names; a function layer that has no row by name is known by its type.
-        traits: Properties that hold for all arguments.
-        reach: Which part of a map one output sees.
-        curve: The shape of an elementwise function; None where DeepLIFT has a rule of its own for it.
-        relevance: What relevance propagation does with it.
-        in_place: The function that works in place of its input, as `in_place(x, inplace=True)`.
+        types: Module types. A subclass has the row of its nearest base class.
+        names: Names of functions. A function layer without a row by name has the row of its layer type.
+        traits: The properties that hold for all arguments.
+        reach: The part of the input map on which one output depends.
+        curve: The shape of an elementwise function; None for other operations, and if DeepLIFT has a special rule.
+        relevance: The role in relevance propagation.
+        in_place: A function that overwrites its input, called as `in_place(x, inplace=True)`; None if there is none.
+
+    Example:
+        >>> Operation(traits=Trait.LINEAR).has(Trait.LINEAR | Trait.VIEW)
+        True
     """
 
     types: tuple[type[nn.Module], ...] = ()
@@ -124,5 +133,5 @@ class Operation:
     in_place: Callable[..., Any] | None = None
 
     def has(self, traits: Trait) -> bool:
-        """Whether it has one of these traits."""
+        """Whether the operation has at least one of these traits."""
         return bool(self.traits & traits)

@@ -1,4 +1,4 @@
-"""A twin of a module tree: new modules on the same storage, so that the original is never touched."""
+"""Twins of module trees: new modules on the same storage, so that the original never changes."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def twin(module: nn.Module) -> nn.Module:
 def twins(module: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
     """A twin of `module` in eval mode, and the twins of all its parts and tensors by the `id` of the original.
 
-    A twin has the same classes and storage, no gradients and no hooks.
+    A twin has the same classes and storage, but no gradients. Its parameters and buffers are detached views of the
+    original ones. So it sees an in-place change of the original's weights (an optimizer step, `load_state_dict`), while
+    changes of its modules, flags or gradients do not reach the original.
 
-    Parameters and buffers are detached views of the original's, so an in-place change of the original's weights (an
-    optimizer step, `load_state_dict`) is seen by the twin, while nothing that is done to the twin's modules, flags or
-    gradients reaches the original. The user's hooks stay behind; those by which torch itself computes a weight
-    (`weight_norm`, `spectral_norm`, pruning) come along, because without them the layer would be another one.
+    A twin has no hooks of the user. It has the hooks by which torch computes a weight (`weight_norm`, `spectral_norm`,
+    pruning), because they are part of what the layer computes.
     """
-    maker = _Twin()
-    return maker.module(unwrapped(module)), maker.copies
+    copier = _Copier()
+    return copier.module(unwrapped(module)), copier.copies
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -60,11 +60,14 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
-    """A copy of one layer on the same parameters, with every in-place flag off.
+    """A copy of one layer on the same parameters, without in-place operations.
 
-    `share=False` gives the copy parameters of its own that require gradients, still on the same storage.
+    Args:
+        module: The layer.
+        share: Whether the copy has the same parameter objects. If not, it has new ones on the same storage, which
+            require gradients.
     """
-    pure = _Twin(keep_parameters=share, trainable=not share).module(module)
+    pure = _Copier(keep_parameters=share, trainable=not share).module(module)
     for part in pure.modules():
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
@@ -72,9 +75,9 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
 
 
 def _differentiable(module: nn.Module) -> nn.Module:
-    """The module, whose recurrent layers keep what gradients need also where a GPU runs them.
+    """The same module, whose recurrent layers now support gradients on a GPU.
 
-    cuDNN keeps it in train mode only, which without dropout computes the same.
+    cuDNN supports them only in train mode. Without dropout, train mode computes the same as eval mode.
     """
     for part in module.modules():
         if isinstance(part, nn.RNNBase):
@@ -83,29 +86,37 @@ def _differentiable(module: nn.Module) -> nn.Module:
 
 
 def throwaway(module: nn.Module) -> nn.Module:
-    """A copy of a twin to be run once: on the same parameters, with buffers, lists and counters of its own.
+    """A copy of a twin for a single run: it has the same parameters, but its own buffers, lists and counters.
 
-    What its forward keeps, counts or switches (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) ends with it.
+    So changes of state in its forward (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) reach no other module.
     """
-    return _differentiable(_Twin(keep_parameters=True, keep_state=False).module(module))
+    return _differentiable(_Copier(keep_parameters=True, keep_state=False).module(module))
 
 
-class _Twin:
+class _Copier:
+    """Copies a module tree; each module and tensor has one copy.
+
+    Args:
+        keep_parameters: Whether the copy has the same parameter objects.
+        trainable: Whether new parameters require gradients.
+        keep_state: Whether buffers share their storage, and all modules are in eval mode.
+    """
+
     def __init__(self, keep_parameters: bool = False, trainable: bool = False, keep_state: bool = True) -> None:
         self.keep_parameters = keep_parameters
         self.trainable = trainable
         self.keep_state = keep_state
         self.copies: dict[int, Any] = {}
-        self.alive: list[Any] = []  # ids stay unique only while their owners live
+        self.originals: list[Any] = []  # they stay alive, because ids are unique only among living objects
 
     def module(self, module: nn.Module) -> nn.Module:
         module = unwrapped(module)
         if id(module) in self.copies:
             return self.copies[id(module)]
         if isinstance(module, torch.jit.ScriptModule):
-            return self.remember(module, _scripted(module, self.keep_state))
+            return self.store(module, _scripted(module, self.keep_state))
         new = object.__new__(type(module))
-        self.remember(module, new)
+        self.store(module, new)
         for name, value in module.__dict__.items():
             if name in _HOOKS:
                 new.__dict__[name] = self.hooks(name, value)
@@ -121,7 +132,7 @@ class _Twin:
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, Tensor):
-            return self.remember(value, self.tensor(value))
+            return self.store(value, self.tensor(value))
         if type(value) in (list, tuple, set, deque):
             return type(value)(self.value(item) for item in value)
         if type(value) in (dict, OrderedDict):
@@ -132,10 +143,10 @@ class _Twin:
 
     def tensor(self, tensor: Tensor) -> Tensor:
         if is_lazy(tensor):
-            raise TraceError("the network has lazy parameters without a shape yet; run it once on an input first.")
+            raise TraceError("the network has lazy parameters without a shape; run it once on an input first.")
         if not self.keep_state and not isinstance(tensor, nn.Parameter):
             return tensor.detach().clone()
-        # `weight.data = ...` in a forward that is thrown away must reach no parameter that stays
+        # `weight.data = ...` in the forward of a throwaway copy must not change the parameter of another module
         if self.keep_parameters and (self.keep_state or tensor.requires_grad):
             return tensor
         shared = tensor.detach()
@@ -146,20 +157,20 @@ class _Twin:
     def hooks(self, name: str, hooks: Any) -> Any:
         if name != "_forward_pre_hooks":
             return type(hooks)()
-        ours = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
-        return type(hooks)(ours)
+        of_torch = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
+        return type(hooks)(of_torch)
 
-    def remember(self, original: Any, new: Any) -> Any:
+    def store(self, original: Any, new: Any) -> Any:
         self.copies[id(original)] = new
-        self.alive.append(original)
+        self.originals.append(original)
         return new
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
-    """A compiled module's twin: only a deep copy has flags of its own, so the shared tensors are put back into it."""
+    """A copy of a scripted module. It is a deep copy, to have its own flags, and then gets the original tensors."""
     new = copy.deepcopy(module)
-    for mine, theirs in zip(new.modules(), module.modules(), strict=True):
-        for name, tensor in (*theirs._parameters.items(), *(theirs._buffers.items() if keep_state else ())):
+    for part, original in zip(new.modules(), module.modules(), strict=True):
+        for name, tensor in (*original._parameters.items(), *(original._buffers.items() if keep_state else ())):
             if tensor is not None:
-                mine._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
+                part._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
     return new.eval()

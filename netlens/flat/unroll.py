@@ -24,11 +24,11 @@ from netlens.flat.twin import pure_copy
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
 _ASSERTIONS = (torch._assert,)
-_ABOUT_GRADIENTS = {"requires_grad_", "retain_grad"}
+_GRADIENT_METHODS = {"requires_grad_", "retain_grad"}
 
 
 def unroll(trace: Trace) -> tuple[Program, dict[str, str]]:
-    """The program of a trace, and its opaque layers with the reasons why they are opaque."""
+    """The program of a trace, and the reason for each of its opaque layers, by key."""
     return _Unroll(trace).program()
 
 
@@ -37,14 +37,14 @@ class _Unroll:
         self.trace = trace
         self.steps: dict[str, Step] = {}
         self.aliases = Aliases(self.append)
-        self.sizes: set[fx.Node] = set()
-        self.extremes: set[fx.Node] = set()
-        self.numbers: set[str] = set()
+        self.sizes: set[fx.Node] = set()  # nodes that compute shapes and other numbers
+        self.extremes: set[fx.Node] = set()  # calls of `max` and `min` that give their values without indices
+        self.literals: set[str] = set()  # keys of the constants that the forward itself makes
         self.opaque: dict[str, str] = {}
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
-        # a module keeps its path as its key, so the call of a function must not take that name first
-        self.taken = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
-        # these mean the network's own input and output, so a layer of that name is numbered: "output_1"
+        # the key of a module is its path, so the call of a function must not take that key first
+        self.reserved = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
+        # these name the input and output of the network, so a layer of such a name gets a number: "output_1"
         self.used: set[str] = {*self.inputs, "output"}
 
     def program(self) -> tuple[Program, dict[str, str]]:
@@ -61,19 +61,21 @@ class _Unroll:
                 outputs = tuple(self.output(leaf) for leaf in node.args[0])
             else:
                 self.call(node)
-        steps = canonical(tuple(_alive(self.steps.values(), outputs)), outputs, self.numbers)
-        steps = tuple(_alive(steps, outputs))
+        steps = canonical(tuple(_needed(self.steps.values(), outputs)), outputs, self.literals)
+        steps = tuple(_needed(steps, outputs))
         opaque = {step.key: self.opaque[step.key] for step in steps if step.key in self.opaque}
         return Program(steps, self.inputs, outputs, self.trace.output), opaque
 
     def constant(self, node: fx.Node) -> None:
         assert isinstance(node.target, str)
         if node.target not in self.trace.tensors:
-            raise TraceError(f"{node.target!r} is packed away, as by quantization; give the network from before it.")
+            raise TraceError(
+                f"the tensor {node.target!r} is packed, for instance by quantization; give the network before packing."
+            )
         key = self.name(node.target)
         self.append(Step(key, Constant(self.trace.tensors[node.target]), ()))
-        if node.target in self.trace.made:
-            self.numbers.add(key)
+        if node.target in self.trace.literals:
+            self.literals.add(key)
         self.aliases.define(node, key)
 
     def module(self, node: fx.Node) -> None:
@@ -82,7 +84,7 @@ class _Unroll:
         nodes, args, kwargs = _slots(*_positional(module, node.args, node.kwargs))
         layer: nn.Module
         if path in self.trace.opaque:
-            # as it is: what it does in place, it does to copies
+            # no pure copy: the layer works on clones of its inputs anyway
             layer = Opaque(module, args, kwargs, self.trace.opaque[path], self.read_later(node, nodes))
         elif not kwargs and args == tuple(Slot(i) for i in range(len(nodes))):
             layer = pure_copy(module)
@@ -91,10 +93,10 @@ class _Unroll:
         key = self.name(path, module=True)
         if isinstance(layer, Opaque):
             self.opaque[key] = layer.reason
-        self.settle(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
+        self.append_layer(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
 
     def read_later(self, node: fx.Node, reads: list[fx.Node]) -> list[int]:
-        """Which of `reads` the network reads again after `node`, be it as a view or under another name."""
+        """The indices of the `reads` whose memory the network reads again after `node`, perhaps through a view."""
         later = {read for user in _after(node) for read in user.all_input_nodes if read in self.aliases.values}
         return [i for i, read in enumerate(reads) if any(self.aliases.share(read, other) for other in later)]
 
@@ -103,12 +105,14 @@ class _Unroll:
         if node.op == "call_method":
             function = getattr(Tensor, str(node.target), None) or operator.methodcaller(str(node.target))
         if node.kwargs.get("out") is not None:
-            raise TraceError(f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor.")
-        if node.op == "call_method" and node.target in _ABOUT_GRADIENTS and isinstance(node.args[0], fx.Node):
+            raise TraceError(
+                f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor; use the result."
+            )
+        if node.op == "call_method" and node.target in _GRADIENT_METHODS and isinstance(node.args[0], fx.Node):
             self.aliases.same(node, node.args[0])
             return
         source = node.args[0] if node.args else None
-        if isinstance(source, fx.Node) and source in self.extremes:  # of which the values are all there is
+        if isinstance(source, fx.Node) and source in self.extremes:  # this node takes the values, which are the source
             self.aliases.same(node, source)
             return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
@@ -120,19 +124,19 @@ class _Unroll:
         values = values_alone(node, function)
         if values is not None:
             self.extremes.add(node)
-        layer, used = lift(values or counterpart or function, args, kwargs, len(nodes))
+        layer, indices = lift(values or counterpart or function, args, kwargs, len(nodes))
         key = self.name(f"{node.meta['scope']}.{_label(counterpart or function, args)}".lstrip("."))
-        reads = [nodes[i] for i in used]
+        reads = [nodes[i] for i in indices]
         if reshapes(function):
             self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
-            self.aliases.reseen(node, key, layer, reads)
+            self.aliases.reshape(node, key, layer, reads)
             return
         if counterpart is not None and isinstance(layer, Function):
             layer.keeps_type = True
-        self.settle(node, key, layer, reads, in_place=in_place or counterpart is not None)
+        self.append_layer(node, key, layer, reads, in_place=in_place or counterpart is not None)
 
-    def settle(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
-        """Append the layer's step; say what the node's value is from now on, and what else has changed with it."""
+    def append_layer(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
+        """Append the step of a layer, and record the key of the node's value and the memory that changes with it."""
         self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
         target = node.args[0] if node.args else node.kwargs.get("input")
         if in_place and reads and reads[0] is target:
@@ -150,7 +154,7 @@ class _Unroll:
         self.aliases.define(node, key)
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
-        """Whether a call makes numbers (shapes, devices, indices) rather than activations."""
+        """Whether a call computes numbers (shapes, devices, indices) and no activation."""
         if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in _ASSERTIONS:
             return True
         if function is builtins.getattr:
@@ -171,10 +175,10 @@ class _Unroll:
         self.steps[step.key] = step
 
     def name(self, stem: str, module: bool = False) -> str:
-        """A key that no step has yet: the stem itself, else with the number of the call."""
+        """A key that no step has yet: `stem`, or `stem` with a number."""
         key = stem
         count = 0
-        while key in self.used or ((count or not module) and key in self.taken):
+        while key in self.used or ((count or not module) and key in self.reserved):
             count += 1
             key = f"{stem}_{count}"
         self.used.add(key)
@@ -185,7 +189,7 @@ class _Unroll:
 
 
 class _Returns:
-    """A function of nothing that returns one constant."""
+    """A function without arguments that returns a constant."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -200,7 +204,7 @@ def _after(node: fx.Node) -> Iterator[fx.Node]:
 
 
 def _positional(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The arguments of a module's call, by position as far as can be: `conv(input=x)` is the plain layer `conv`."""
+    """The arguments of a module's call, by position as far as possible, so that `conv(input=x)` is the layer `conv`."""
     kwargs = dict(kwargs)
     for name in list(inspect.signature(module.forward).parameters)[len(args) :] if kwargs else ():
         if name not in kwargs:
@@ -210,7 +214,7 @@ def _positional(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _slots(args: Any, kwargs: Any) -> tuple[list[fx.Node], tuple[Any, ...], dict[str, Any]]:
-    """The nodes that a call reads, in order, and its arguments with a `Slot` in place of each."""
+    """The nodes that a call reads, in order, and its arguments with a `Slot` in place of each node."""
     nodes: list[fx.Node] = []
 
     def walk(value: Any) -> Any:
@@ -239,7 +243,10 @@ def _label(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> str:
 
 
 def _makes_tensors(function: Callable[..., Any]) -> bool:
-    """Torch's functions of numbers alone (`arange`, `zeros`) make tensors; Python's and a user's own make numbers."""
+    """Whether a function that takes only numbers makes a tensor, as `torch.arange` and `torch.zeros` do.
+
+    Functions of Python and of the user make numbers.
+    """
     if function is operator.getitem:
         return False
     name = getattr(function, "__name__", "")
@@ -247,8 +254,8 @@ def _makes_tensors(function: Callable[..., Any]) -> bool:
     return getattr(torch, name, None) is function or module.startswith("torch.") or inspect.ismethoddescriptor(function)
 
 
-def _alive(steps: Any, outputs: tuple[str, ...]) -> Iterator[Step]:
-    """The steps that an output or a guard depends on; a call whose result nobody reads computes nothing."""
+def _needed(steps: Any, outputs: tuple[str, ...]) -> Iterator[Step]:
+    """The steps on which an output or a guard depends. All others have no effect."""
     steps = list(steps)
     needed = {*outputs, *(step.key for step in steps if step.guard)}
     for step in reversed(steps):

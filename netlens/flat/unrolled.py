@@ -1,4 +1,4 @@
-"""What adapters, rules and summaries may ask of a flat model, which is built on them."""
+"""The interface of a flat model for adapters, rules and summaries, which lie below `model.py`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from netlens.flat.program import Program
 
 
 class Unrolled(nn.Module, ABC):
-    """Abstract: a network as a program of named layers. `FlatModel` is the one that there is."""
+    """Abstract: a network as a program of named layers. `FlatModel` is the only subclass."""
 
     name: str
     """What messages and results call the network."""
     program: Program
     layers: Layers
     opaque: dict[str, str]
-    """The keys of the layers that could not be unrolled, with the reasons."""
+    """The reason for each layer that could not be unrolled, by key."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ class Unrolled(nn.Module, ABC):
 
     @abstractmethod
     def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """The `wanted` values (exact keys, or "output") from the `known` ones."""
+        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
 
     def find(self, name: LayerKey) -> list[str]:
         """The keys of all layers that `name` names."""

@@ -1,4 +1,4 @@
-"""Written-out operations: a formula of several steps that is one layer, and the kinds that torch has no module for."""
+"""Written-out operations: several steps as one layer, and layer types for formulas that have no module in torch."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from netlens.flat.meter import meters
 
 
 class Written(Wrapper):
-    """A layer that its network writes out in several steps: it runs these, and is known as what they compute.
+    """A layer that its network writes out in several steps. It runs the steps; a search by type sees the usual layer.
 
-    known: the layer that computes the same, up to rounding. parts: the steps, in order. reads: for each of them the
-    numbers of the values that it reads, of which 0 is the input and i + 1 is what part i gives.
+    Args:
+        equivalent: The usual layer, which computes the same up to rounding.
+        parts: The layers of the steps, in order.
+        reads: For each part, the indices of the values that it reads: 0 is the input, i + 1 is the output of part i.
     """
 
-    def __init__(self, known: nn.Module, parts: Sequence[nn.Module], reads: Sequence[Sequence[int]]) -> None:
+    def __init__(self, equivalent: nn.Module, parts: Sequence[nn.Module], reads: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.known = known
+        self.equivalent = equivalent
         self.parts = nn.ModuleList(parts)
-        self.reads = tuple(tuple(numbers) for numbers in reads)
+        self.reads = tuple(tuple(indices) for indices in reads)
 
     @property
     def inner(self) -> nn.Module:
-        return self.known
+        return self.equivalent
 
     def forward(self, input: Any) -> Any:
         values = [input]
-        measuring = meters()
-        for part, numbers in zip(self.parts, self.reads, strict=True):
-            values.append(part(*(values[number] for number in numbers)))
-            if len(values) <= len(self.parts):  # the last one is noted by who runs the layer
-                for meter in measuring:
+        active_meters = meters()
+        for part, indices in zip(self.parts, self.reads, strict=True):
+            values.append(part(*(values[index] for index in indices)))
+            if len(values) <= len(self.parts):  # the caller of this layer notes the last value
+                for meter in active_meters:
                     meter.note(values[-1], values[:-1])
         return values[-1]
 
@@ -44,7 +46,12 @@ class Written(Wrapper):
 
 
 class QuickGELU(nn.SiLU):
-    """`x * sigmoid(beta * x)`, a SiLU of another steepness, which stands for GELU in CLIP."""
+    """`x * sigmoid(beta * x)`: a SiLU of another steepness. CLIP uses it in place of GELU.
+
+    Example:
+        >>> QuickGELU(1.702)(torch.zeros(1))
+        tensor([0.])
+    """
 
     def __init__(self, beta: float) -> None:
         super().__init__()
@@ -69,7 +76,7 @@ class LogSumExp(Piece):
 
 
 class Standardized(Piece):
-    """`(x - mean) / sqrt(variance + eps)` over some dimensions: a layer norm along any of them, without weights."""
+    """`(x - mean) / sqrt(variance + eps)` over the dimensions `dims`: a layer norm without weights."""
 
     def __init__(self, dims: tuple[int, ...], eps: float) -> None:
         super().__init__()
@@ -84,7 +91,7 @@ class Standardized(Piece):
 
 
 class OfUnitSize(Piece):
-    """`x / sqrt(mean of squares + eps)` over some dimensions: an RMS norm along any of them, without weights."""
+    """`x / sqrt(mean of squares + eps)` over the dimensions `dims`: an RMS norm without weights."""
 
     def __init__(self, dims: tuple[int, ...], eps: float) -> None:
         super().__init__()
@@ -98,15 +105,20 @@ class OfUnitSize(Piece):
 
 
 def to_rows(value: Tensor, dims: Sequence[int]) -> Tensor:
-    """The values (..., D) of which every D lie along these dimensions."""
-    return value.movedim(tuple(dims), _ends(dims)).flatten(-len(dims))
+    """Move some dimensions to the end and flatten them to one: the result has the shape (..., D).
+
+    Example:
+        >>> to_rows(torch.zeros(2, 3, 4, 5), (1, 3)).shape
+        torch.Size([2, 4, 15])
+    """
+    return value.movedim(tuple(dims), _last_dims(dims)).flatten(-len(dims))
 
 
 def from_rows(rows: Tensor, like: Tensor, dims: Sequence[int]) -> Tensor:
-    """What `to_rows` made of a tensor shaped as `like`, in its own order again."""
-    shape = like.movedim(tuple(dims), _ends(dims)).shape
-    return rows.reshape(shape).movedim(_ends(dims), tuple(dims))
+    """Undo `to_rows`: give the rows the shape of `like`."""
+    shape = like.movedim(tuple(dims), _last_dims(dims)).shape
+    return rows.reshape(shape).movedim(_last_dims(dims), tuple(dims))
 
 
-def _ends(dims: Sequence[int]) -> tuple[int, ...]:
+def _last_dims(dims: Sequence[int]) -> tuple[int, ...]:
     return tuple(range(-len(dims), 0))

@@ -156,7 +156,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "by sample": samples._is_apart(layer),
         "over the batch": samples._over_batch(layer),
         "of a formula": _Joins.joins(step),
-        "ends a formula": canonical._ends(layer),
+        "ends a formula": canonical._may_end(layer),
         "foreign": is_foreign(layer),
         "misread": is_misread(layer),
         "gives its own": exact_operation_of(layer).has(Trait.FRESH),

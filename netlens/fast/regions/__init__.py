@@ -1,4 +1,4 @@
-"""Regions: when a window of the input changes, only what that window can have changed is computed again, exactly."""
+"""Regions: after a change in a window of the input, only the values that the window can reach are computed again."""
 
 from netlens.fast.regions.incremental import Incremental, Work
 from netlens.fast.regions.patch import Patch

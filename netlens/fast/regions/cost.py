@@ -1,4 +1,4 @@
-"""Cost: how far it pays to go on with patches before the rest is computed on full maps."""
+"""Costs: how many of the first steps to run on patches, before all later steps run on full maps."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
-# Moving one number costs as much as this many multiplications and additions. On CPUs and GPUs alike, arithmetic is
-# faster than memory by one to two orders of magnitude; between 8 and 32 the choice of the point hardly moves.
+# Moving one number costs as much as this many multiplications and additions. On CPUs and GPUs, arithmetic is faster
+# than memory by one to two orders of magnitude; values between 8 and 32 give almost the same choice.
 MOVE = 16.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one step costs per row: multiplications, and numbers moved."""
+    """The cost of one step per row.
+
+    Args:
+        arithmetic: Multiplications.
+        moved: Numbers that are read or written.
+    """
 
     arithmetic: float
     moved: float
@@ -25,25 +30,28 @@ class Cost:
 
 
 def arithmetic(layer: nn.Module, outputs: int) -> float:
-    """Multiplications for so many values of a layer's output."""
+    """The multiplications for a number of output values of a layer."""
     if isinstance(layer, (nn.Conv2d, nn.Linear)):
         return float(outputs * layer.weight[0].numel())
     return 0.0
 
 
 def best_switch(patched: Sequence[Cost], full: Sequence[Cost], pasted: Sequence[Cost]) -> int:
-    """How many of the first steps to run on patches, so that these and all later ones on full maps cost least.
+    """The number of first steps to run on patches, so that the whole run costs the least.
 
-    `patched` has the steps that can run on patches, a beginning of those in `full`; `pasted`, one longer, what it costs
-    to make full maps before each of them, and after the last.
+    Args:
+        patched: The costs on patches, of the first steps that can run on patches.
+        full: The costs on full maps, of all steps.
+        pasted: The costs of making full maps, before each step in `patched` and after the last one.
 
-    >>> full, free = [Cost(8, 0)] * 4, [Cost(0, 0)] * 4
-    >>> best_switch([Cost(1, 0), Cost(1, 0), Cost(9, 0)], full, free)
-    2
+    Example:
+        >>> full, free = [Cost(8, 0)] * 4, [Cost(0, 0)] * 4
+        >>> best_switch([Cost(1, 0), Cost(1, 0), Cost(9, 0)], full, free)
+        2
     """
-    rest, spent, totals = sum(cost.total for cost in full), 0.0, []
-    for patch, whole, paste in zip((*patched, Cost(0, 0)), (*full, Cost(0, 0)), pasted, strict=False):
-        totals.append(spent + paste.total + rest)
-        spent += patch.total
-        rest -= whole.total
+    on_maps, on_patches, totals = sum(cost.total for cost in full), 0.0, []
+    for patch, full_map, paste in zip((*patched, Cost(0, 0)), (*full, Cost(0, 0)), pasted, strict=False):
+        totals.append(on_patches + paste.total + on_maps)
+        on_patches += patch.total
+        on_maps -= full_map.total
     return totals.index(min(totals))

@@ -1,6 +1,6 @@
-"""Incremental runs: the network on many variants of one sample that differ from it in a window each.
+"""Incremental runs: the network on many variants of one sample, each of which differs from it in a window.
 
-After Krypton (Nakandala et al. 2019, https://adalabucsd.github.io/papers/2019_Krypton_SIGMOD.pdf), on any flat model.
+After Krypton (Nakandala et al. 2019, https://adalabucsd.github.io/papers/2019_Krypton_SIGMOD.pdf), for any flat model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from netlens.flat.step import Step, Visit
 
 @dataclass(frozen=True)
 class Work:
-    """Multiplications of convolutions and linear layers: those done, and those that full forwards would have taken."""
+    """Counts of multiplications in convolutions and linear layers.
+
+    Args:
+        done: The multiplications of the incremental runs.
+        full: The multiplications of full forwards on the same samples.
+    """
 
     done: float = 0.0
     full: float = 0.0
@@ -40,18 +45,29 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """The first steps, to be run on patches, and the values at which the rest sets in on full maps."""
+    """How to run the variants with windows of one size.
 
-    steps: tuple[tuple[Step, tuple[str, ...]], ...]  # each with the keys whose patches nobody reads after it
+    Args:
+        steps: The steps that run on patches, each with the keys of the patches that no later step reads.
+        cut: The keys of the values from which all later steps run on full maps.
+        rest: The multiplications of these later steps per row.
+    """
+
+    steps: tuple[tuple[Step, tuple[str, ...]], ...]
     cut: tuple[str, ...]
-    rest: float  # multiplications that follow, per row
+    rest: float
 
 
 class Incremental:
-    """One sample's run, and what differs from it where a window of the value at `start` differs.
+    """The run of one sample, and fast runs of variants whose value at `start` differs in a window. Without gradients.
 
-    known: values of one sample that cut the program, that at `start` (1, C, H, W) among them; wanted: keys; switch: how
-    many of the first steps run on patches, by what things cost. Gradients are not recorded.
+    Args:
+        program: The program to run.
+        known: The feeds: values of one sample that cut the program, among them the value (1, C, H, W) at `start`.
+        start: The key of the value in which variants differ.
+        wanted: The fetches: the keys of the values to compute.
+        switch: A function from the costs (on patches, on full maps, of making full maps) to the number of first steps
+            to run on patches.
     """
 
     def __init__(
@@ -70,17 +86,18 @@ class Incremental:
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
-        self._beside: tuple[object, dict[str, Any]] = (None, {})  # what the window does not reach, of so many rows
+        # the latest values that the window does not reach, with their keys and number of rows
+        self._unreached: tuple[object, dict[str, Any]] = (None, {})
         self._after = program.reached([start])
         self._of_sample = program.reached(program.inputs)
         self.result = self._recorded()
-        """The wanted values of the sample itself."""
+        """The fetches of the sample itself."""
         self.each = sum(self._full_cost(step).arithmetic for step in self.steps)
-        """Multiplications of a full run from the known values."""
+        """The multiplications of a full run from the feeds, per row."""
         self.work = Work(self.each, self.each)
 
     def _recorded(self) -> dict[str, Any]:
-        """Run the sample itself, and keep what patches will be cut from: the values up to the first global layer."""
+        """Run the sample itself. Keep the values up to the first layer that is not local: patches are cut from them."""
         changed, local = {self.start}, len(self.shapes[self.start]) == 4
         self.local: list[Step] = []
 
@@ -88,7 +105,7 @@ class Incremental:
             nonlocal local
             value = step.layer(*inputs)
             self.shapes[step.key] = _shape(value)
-            if step.hidden or changed.isdisjoint(step.reads):  # sizes are those of the sample
+            if step.hidden or changed.isdisjoint(step.reads):  # variants have the sizes of the sample
                 self.base[step.key] = value
                 return value
             local = local and self.layouts.local(step, changed, self.shapes)
@@ -108,27 +125,27 @@ class Incremental:
         return values
 
     def run(self, patch: Patch) -> dict[str, Any]:
-        """The wanted values of one variant per row, whose value at `start` is the sample's except for the patch."""
+        """The fetches of one variant per row. Its value at `start` differs from that of the sample in the patch."""
         plan = self.plan(patch.size)
         rows = len(patch.value)
         with torch.no_grad():
             patches, done = {self.start: patch}, plan.rest * rows
             for step, dead in plan.steps:
-                made = self._step(step, patches)
+                output = self._step(step, patches)
                 for meter in meters():
-                    meter.note(made.value, [held.value for held in patches.values()])
-                done += arithmetic(step.layer, made.value.numel())
-                patches[step.key] = made
+                    meter.note(output.value, [other.value for other in patches.values()])
+                done += arithmetic(step.layer, output.value.numel())
+                patches[step.key] = output
                 for key in dead:
                     del patches[key]
-            known = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
-            known |= self._unchanged([key for key in plan.cut if key not in patches], rows)
-            values = self.program.run(known, self.wanted)
+            feeds = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
+            feeds |= self._unchanged([key for key in plan.cut if key not in patches], rows)
+            values = self.program.run(feeds, self.wanted)
         self.work += Work(done, self.each * rows)
         return values
 
     def plan(self, size: tuple[int, int]) -> Plan:
-        """Where it pays to leave patches for full maps, for changes of this size at `start`."""
+        """The plan for windows of this size at `start`."""
         if size not in self.plans:
             self.plans[size] = self._plan(size)
         return self.plans[size]
@@ -142,25 +159,26 @@ class Incremental:
         full = [self._full_cost(step) for step in (*self.local, *after)]
         pasted = [self._pasted_cost(cut) for cut in self.cuts]
         count = self.switch(patched, full, pasted)
-        while math.isinf(pasted[count].total):  # no full maps can be made there
+        while math.isinf(pasted[count].total):  # full maps cannot be made after these steps
             count -= 1
         steps, cut = self.local[:count], self.cuts[count]
         rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
-        reads = {key: step for step in steps for key in step.reads}  # the last one that reads it
-        spare = {self.start, *(step.key for step in steps)} - set(cut)
-        return Plan(tuple((step, tuple(key for key in spare if reads.get(key) is step)) for step in steps), cut, rest)
+        last_readers = {key: step for step in steps for key in step.reads}
+        inner = {self.start, *(step.key for step in steps)} - set(cut)
+        dead = [tuple(key for key in inner if last_readers.get(key) is step) for step in steps]
+        return Plan(tuple(zip(steps, dead, strict=True)), cut, rest)
 
     def _cut(self, key: str) -> tuple[str, ...]:
-        """What full maps are needed of, when patches end after the layer `key`."""
+        """The keys of the full maps that later steps need, if the steps up to `key` run on patches."""
         frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
-        made = [step.key for step in self.steps]
-        before = {*self.known, *made[: made.index(key) + 1 if key in made else 0]}
+        keys = [step.key for step in self.steps]
+        before = {*self.known, *keys[: keys.index(key) + 1 if key in keys else 0]}
         cut = dict.fromkeys((*frontier, key, *(name for name in self.wanted if name in before)))
         read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
         return tuple(name for name in cut if name in read or name in self.wanted)
 
     def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
-        """The cost of a step on patches, whose size it notes."""
+        """The cost of a step on patches. The size of its output patch is added to `sizes`."""
         limit = self._limit(step.key)
         maps = [key for key in step.reads if key in sizes]
         seen, channels = [sizes[key] for key in maps], self._channels(maps[0])
@@ -182,20 +200,20 @@ class Incremental:
         return Cost(arithmetic(step.layer, outputs), outputs + sum(_count(self.shapes[key]) for key in step.reads))
 
     def _pasted_cost(self, cut: Sequence[str]) -> Cost:
-        """The cost of the full maps from which the rest goes on."""
+        """The cost of making the full maps of a cut."""
         after = [key for key in cut if key in self._after]
-        # what depends on a size alone has as many rows as nobody knows, so it is made in the run that reads it
-        sized = {self.start, *(step.key for step in self.local), *self.wanted}.issuperset(after)
-        return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if sized else math.inf)
+        # a value that depends only on a size has an unknown number of rows, so it cannot be part of a cut
+        possible = {self.start, *(step.key for step in self.local), *self.wanted}.issuperset(after)
+        return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if possible else math.inf)
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
-        own = [patches[key] for key in step.reads if key in patches]
+        inputs = [patches[key] for key in step.reads if key in patches]
         form = self.layouts.forms[step.key]
-        if form.turned:  # a permutation, of which patches know nothing
-            return own[0]
+        if form.turned:  # a permutation of the maps, while patches always have their channels first
+            return inputs[0]
         if form.sliding is not None:
-            return self._slid(step, form.sliding, own[0])
-        place = own[0].place if len(step.reads) == 1 else hull(own, self._limit(step.key))
+            return self._slid(step, form.sliding, inputs[0])
+        place = inputs[0].place if len(step.reads) == 1 else hull(inputs, self._limit(step.key))
         value = step.layer(*(self._meeting(key, patches.get(key), place, form) for key in step.reads))
         return Patch(first(value) if form.last else value, place.top, place.left)
 
@@ -215,7 +233,7 @@ class Incremental:
         return Patch(sliding(block), outputs.top, outputs.left)
 
     def _meeting(self, key: str, patch: Patch | None, place: Place, form: Form) -> Any:
-        """One of the values that meet at `place`, in the layout of the layer."""
+        """One input of a layer that combines values place by place, at `place` and in the layout of the layer."""
         if patch is not None and patch.place == place:
             block = patch.value
         elif len(self.shapes[key]) != 4:
@@ -227,7 +245,7 @@ class Incremental:
         return last(block) if form.last else block
 
     def _full(self, key: str, patch: Patch, rows: int) -> Tensor:
-        """The maps of all variants, of one that the window has changed."""
+        """The full maps of all variants: those of the sample with the patches."""
         channels_last = key in self.layouts.last
         maps = first(self.base[key]) if channels_last else self.base[key]
         full = maps.expand(rows, -1, -1, -1).clone(memory_format=self.format)
@@ -237,25 +255,25 @@ class Incremental:
     def _unchanged(self, keys: Sequence[str], rows: int) -> dict[str, Any]:
         """The values of all variants at keys that the window does not reach.
 
-        Those of the sample that were not known are made by a run of so many rows, since only such a run can tell where
-        its rows lie in them; the next run of as many rows finds them again.
+        The feeds are repeated for all rows. All other values come from a run with this number of rows, because only
+        such a run shows which dimension holds the rows. The next run with as many rows uses them again.
         """
-        known = {key: self._repeated(key, rows) for key in keys if key in self.known or key not in self._of_sample}
-        made = tuple(key for key in keys if key not in known)
-        if not made:
-            return known
-        if self._beside[0] != (made, rows):
-            given = {key: self._repeated(key, rows) for key in self.known}
-            self._beside = ((made, rows), self.program.run(given, made))
-            macs = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(given, made)) * rows
+        repeated = {key: self._repeated(key, rows) for key in keys if key in self.known or key not in self._of_sample}
+        others = tuple(key for key in keys if key not in repeated)
+        if not others:
+            return repeated
+        if self._unreached[0] != (others, rows):
+            feeds = {key: self._repeated(key, rows) for key in self.known}
+            self._unreached = ((others, rows), self.program.run(feeds, others))
+            macs = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(feeds, others)) * rows
             self.work += Work(macs, 0.0)
-        return known | self._beside[1]
+        return repeated | self._unreached[1]
 
     def _repeated(self, key: str, rows: int) -> Any:
-        """What is known of the sample as that of so many; what follows from weights alone has no rows."""
+        """A feed, repeated for a number of rows. A value that depends only on weights stays as it is."""
         if key not in self._of_sample:
             return self.base[key]
-        return pytree.tree_map_only(Tensor, lambda one: one.expand(rows, *one.shape).flatten(0, 1), self.known[key])
+        return pytree.tree_map_only(Tensor, lambda x: x.expand(rows, *x.shape).flatten(0, 1), self.known[key])
 
     def _limit(self, key: str) -> tuple[int, int]:
         shape = self.shapes[key]

@@ -20,10 +20,12 @@ _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 @dataclass(frozen=True)
 class Form:
-    """How a step runs on patches, which have their channels first whatever the layout of the maps.
+    """How a step runs on patches. Patches always have their channels first.
 
-    last: whether the maps that it reads have their channels last, as ConvNeXt's do inside a block. turned: whether it
-    does nothing but move the channels to the other side. sliding: the window that it slides over maps, if it does.
+    Args:
+        last: Whether the maps that the step reads have their channels last, as within the blocks of ConvNeXt.
+        turned: Whether the step only moves the channels from first to last, or back.
+        sliding: The window that the step slides over maps; None if it slides none.
     """
 
     last: bool = False
@@ -32,10 +34,9 @@ class Form:
 
 
 class Layouts:
-    """How the steps run that can run on patches, and which maps have their channels last.
+    """The forms of the steps that can run on patches, and the keys of the maps that have their channels last.
 
-    Where channels and places lie follows from the maps that change, from the window on; never from other values that a
-    layer reads.
+    The layout of maps follows from the maps that change, never from other values that a layer reads.
     """
 
     def __init__(self) -> None:
@@ -43,14 +44,14 @@ class Layouts:
         self.forms: dict[str, Form] = {}
 
     def local(self, step: Step, changed: Collection[str], shapes: Mapping[str, Any]) -> bool:
-        """Whether a step can run on patches of the values in `changed`; notes how, and the layout of what it gives.
+        """Whether a step can run on patches of the values in `changed`. If so, store its form and its layout.
 
-        It can where the layer is known to give at each place of a variant what follows from the maps near that place,
-        whatever the place and however large the map. All else is for full maps.
+        It can if each output of the layer depends only on the maps near its place, in the same way at all places and
+        for maps of all sizes. All other steps run on full maps.
         """
         maps = [key for key in step.reads if key in changed]
         last = {key in self.last for key in maps}
-        # one row for the one sample: what is stretched along its rows, or moves them, has another first dimension
+        # the one sample has one row; a step that stretches or moves rows has another first dimension
         if len(last) != 1 or len(shapes[step.key]) != 4 or shapes[step.key][0] != 1:
             return False
         form = self._form(step, maps, shapes, last.pop())
@@ -63,7 +64,7 @@ class Layouts:
 
     def _form(self, step: Step, maps: list[str], shapes: Mapping[str, Any], last: bool) -> Form | None:
         layer = step.layer
-        if len(step.reads) > 1 or isinstance(layer, Concatenate):  # which DenseNet calls with a list of one, too
+        if len(step.reads) > 1 or isinstance(layer, Concatenate):  # DenseNet also concatenates lists of one tensor
             others = [shapes[key] for key in step.reads if key not in maps]
             meet = _with_others(layer, others, last) and _aligned(step, maps, shapes, last)
             return Form(last) if meet else None
@@ -74,7 +75,7 @@ class Layouts:
 
 
 def _dims(layer: Permute) -> tuple[int, ...] | None:
-    """The order of a permutation of four dimensions, each counted from the first; None for one of other arguments."""
+    """The order of a permutation of four dimensions, as non-negative numbers; None for other arguments."""
     dims = layer.args[1:] if len(layer.args) > 2 else layer.args[1] if len(layer.args) == 2 else None
     dims = layer.kwargs.get("dims", dims)
     if not isinstance(dims, (tuple, list)) or len(dims) != 4 or not all(isinstance(dim, int) for dim in dims):
@@ -86,18 +87,18 @@ def _alone(layer: nn.Module, channels_last: bool) -> bool:
     row = operation_of(layer)
     if channels_last and _over_channels(layer):
         return True
-    # one that treats each channel by itself looks for channels in dimension 1
+    # a layer with numbers per channel has its channels along dimension 1
     if row.has(Trait.PER_CHANNEL) and channels_last:
         return False
     norms = (part for part in layer.modules() if isinstance(part, nn.BatchNorm2d))
-    if any(norm.running_mean is None or norm.training for norm in norms):  # it normalizes by the whole map it is given
+    if any(norm.running_mean is None or norm.training for norm in norms):  # statistics of the whole map
         return False
     at_its_place = row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS)
     return at_its_place and has_known_forward(layer) and _by_numbers(layer)
 
 
 def _by_numbers(layer: nn.Module) -> bool:
-    """Whether a function of one tensor takes numbers besides; a module does."""
+    """Whether all other arguments of a function of one tensor are numbers; True for a module."""
     inner = innermost(layer)
     if not isinstance(inner, Function):
         return True
@@ -117,8 +118,8 @@ def _over_channels(layer: nn.Module) -> bool:
 
 
 def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bool:
-    """Whether values meet place by place; one that does not change must lie on the map, or be stretched to it."""
-    if channels_last and _over_channels(layer):  # with its weights as values of their own
+    """Whether a layer combines values place by place. An unchanged value must be a map or the same at all places."""
+    if channels_last and _over_channels(layer):  # the other values are its weights
         return all(len(shape) <= 1 for shape in others)
     if isinstance(layer, Concatenate):
         dim = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else 0)
@@ -129,7 +130,7 @@ def _with_others(layer: nn.Module, others: list[Any], channels_last: bool) -> bo
 
 
 def _aligned(step: Step, maps: list[str], shapes: Mapping[str, Any], channels_last: bool) -> bool:
-    """Whether the maps that change lie place by place on what the step gives, none of them stretched to its size."""
+    """Whether all changed maps have the height and width of the step's output, so that none is stretched."""
     along = slice(1, 3) if channels_last else slice(2, 4)
     return all(shapes[key][along] == shapes[step.key][along] for key in maps)
 

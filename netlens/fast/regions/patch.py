@@ -1,4 +1,4 @@
-"""Patches: rectangles of activations that differ from those of an unchanged sample, one per row, all of one size."""
+"""Patches: rectangles of activations that differ from the unchanged sample. Each row has one, and all have one size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Patch:
-    """What a layer gives for one rectangle of each row: `value` (rows, C, h, w) with its corner at `top`, `left`.
+    """The output of a layer in one rectangle of each row. Outside the rectangle, nothing has changed.
 
-    A patch may hold more than what has changed, so that all rows have one size; outside of it nothing has.
+    A rectangle may be larger than the change, so that all rows have one size.
+
+    Args:
+        value: The activations (rows, C, h, w).
+        top: The first line of each row's rectangle.
+        left: The first column of each row's rectangle.
     """
 
     value: Tensor
@@ -29,7 +34,7 @@ class Patch:
         return Place(self.top, self.left, self.size)
 
     def into(self, block: Tensor, place: Place) -> Tensor:
-        """Write the patch into a block (rows, C, H, W) at `place`, as far as it reaches, and return the block."""
+        """Write the patch into a block (rows, C, H, W) that lies at `place`, where they overlap. Return the block."""
         for (down, right), rows in _groups(self, place).items():
             y, x = _overlap(down, self.size[0], place.size[0]), _overlap(right, self.size[1], place.size[1])
             if y.stop <= y.start or x.stop <= x.start:
@@ -44,7 +49,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Place:
-    """Where rectangles of one size lie: the corner of each row's, which may be outside the map where it is padded."""
+    """The place of rectangles of one size, one per row. Their corners may lie outside the map, in its padding."""
 
     top: tuple[int, ...]
     left: tuple[int, ...]
@@ -55,9 +60,9 @@ class Place:
 
 
 def cut(base: Tensor, place: Place) -> Tensor:
-    """The rectangles (rows, C, h, w) at `place` of one sample's maps (1, C, H, W), channels last in memory.
+    """Cut the rectangles (rows, C, h, w) at `place` from the maps (1, C, H, W) of one sample, with channels last.
 
-    Maps that are one wide or one high are as if stretched along it.
+    Maps of width or height 1 are stretched along that dimension.
     """
     ys, xs = (
         (torch.tensor(starts, device=base.device)[:, None] + torch.arange(extent, device=base.device)).clamp(
@@ -69,14 +74,17 @@ def cut(base: Tensor, place: Place) -> Tensor:
 
 
 def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Place:
-    """The smallest place, of one size for all rows, that covers all patches of a row within a map of `limit`."""
+    """The smallest place, of one size for all rows, that covers all patches of each row, in maps of size `limit`."""
     top, high = _covered([(patch.top, patch.size[0]) for patch in patches], limit[0])
     left, wide = _covered([(patch.left, patch.size[1]) for patch in patches], limit[1])
     return Place(top, left, (high, wide))
 
 
 def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tuple[int, ...], int]:
-    """Where the spans of each row, (starts, extent) along one axis, are covered by one, and its extent in all rows."""
+    """The start of the span that covers all spans of a row along one axis, for each row, and its extent in all rows.
+
+    Each span is (starts of the rows, extent).
+    """
     starts = [min(row) for row in zip(*(starts for starts, _ in spans), strict=True)]
     ends = [max(row) for row in zip(*([start + extent for start in starts] for starts, extent in spans), strict=True)]
     extent = max(end - start for start, end in zip(starts, ends, strict=True))
@@ -84,7 +92,7 @@ def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tu
 
 
 def _groups(patch: Patch, place: Place) -> dict[tuple[int, int], list[int]]:
-    """The rows by how far right and down of the block's corner the patch's lies; usually that is the same for all."""
+    """The rows by offset (down, right) of the patch from the block; usually it is the same for all rows."""
     groups: dict[tuple[int, int], list[int]] = {}
     for row, corner in enumerate(zip(patch.top, place.top, patch.left, place.left, strict=True)):
         groups.setdefault((corner[0] - corner[1], corner[2] - corner[3]), []).append(row)

@@ -1,4 +1,4 @@
-"""Sliding windows: which outputs of a convolution or pool a change can reach, and which inputs those look at."""
+"""Sliding windows: the outputs of a convolution or pool that a change can reach, and the inputs that they read."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Axis:
 
     @property
     def extent(self) -> int:
-        """How many inputs, gaps included, one output spans."""
+        """The number of inputs, with gaps, that one output spans."""
         return self.dilation * (self.kernel - 1) + 1
 
     def spanned(self, outputs: int) -> int:
-        """How many inputs, padding included, so many neighboring outputs span."""
+        """The number of inputs, with padding, that this number of neighboring outputs spans."""
         return (outputs - 1) * self.stride + self.extent
 
     def grown(self, size: int, limit: int) -> int:
-        """The most outputs, of `limit`, that a change of `size` neighboring inputs can reach."""
+        """The most outputs that a change of `size` neighboring inputs can reach, if there are `limit` outputs."""
         return min(limit, (size + self.extent - 2) // self.stride + 1)
 
     def reached(self, starts: Sequence[int], size: int, limit: int) -> tuple[tuple[int, ...], int]:
-        """Where the outputs start that changes of inputs start to start + size reach, and how many each row needs."""
+        """For changes of the inputs start to start + size: the first outputs that they reach, and their number."""
         first = [max(0, -(-(start + self.padding - self.extent + 1) // self.stride)) for start in starts]
         last = [min(limit - 1, (start + size - 1 + self.padding) // self.stride) for start in starts]
         count = max(1, *(b - a + 1 for a, b in zip(first, last, strict=True)))
@@ -48,7 +48,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Sliding:
-    """A layer that slides a window over maps: its two axes, and what stands where it looks past the border."""
+    """A layer that slides a window over maps: the layer, its two axes, and the number that fills its padding."""
 
     layer: nn.Module
     axes: tuple[Axis, Axis]
@@ -56,15 +56,15 @@ class Sliding:
 
     @classmethod
     def of(cls, layer: nn.Module) -> Sliding | None:
-        """None for a layer of another kind, or one whose border follows other rules."""
-        if layer._forward_pre_hooks or layer._forward_hooks:  # these may change the weight, or the result
+        """The sliding window of a layer; None for a layer of another type, or with other rules at the border."""
+        if layer._forward_pre_hooks or layer._forward_hooks:  # hooks may change the weight or the result
             return None
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and _runs_as(layer, nn.Conv2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, _padding(layer), layer.dilation), 0.0)
         if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and _runs_as(layer, nn.MaxPool2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), -math.inf)
         if isinstance(layer, nn.AvgPool2d) and _runs_as(layer, nn.AvgPool2d):
-            # an average at the border may be one of fewer values
+            # at the border, an average may be taken over fewer values
             unpadded = layer.count_include_pad or _pair(layer.padding) == (0, 0)
             if unpadded and not layer.ceil_mode:
                 return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, 1), 0.0)
@@ -83,7 +83,7 @@ class Sliding:
         return Place(top, left, (height, width))
 
     def seen(self, outputs: Place) -> Place:
-        """The inputs that these outputs look at, in the coordinates of the map with its padding."""
+        """The inputs that these outputs read, in the coordinates of the padded map."""
         vertical, horizontal = self.axes
         return Place(
             tuple(top * vertical.stride for top in outputs.top),
@@ -92,7 +92,7 @@ class Sliding:
         )
 
     def padded(self, maps: Tensor, outputs: tuple[int, int]) -> Tensor:
-        """The maps (n, C, H, W) with all that the window looks at past the border, and nothing more."""
+        """The maps (n, C, H, W) with just the padding that the window reads."""
         before = [axis.padding for axis in self.axes]
         sizes = [axis.spanned(count) for axis, count in zip(self.axes, outputs, strict=True)]
         after = [size - start - have for size, start, have in zip(sizes, before, maps.shape[2:], strict=True)]
@@ -100,7 +100,7 @@ class Sliding:
         return F.pad(maps, (before[1], after[1], before[0], after[0]), value=self.fill)
 
     def __call__(self, padded: Tensor) -> Tensor:
-        """The layer on maps that hold their padding already."""
+        """Run the layer on padded maps."""
         layer = self.layer
         if isinstance(layer, nn.Conv2d):
             return F.conv2d(padded, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
@@ -111,13 +111,13 @@ class Sliding:
 
 
 def _runs_as(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer, perhaps of a subclass, computes just what the class of torch's does."""
-    own = type(layer)
-    return own.forward is kind.forward and getattr(own, "_conv_forward", None) is getattr(kind, "_conv_forward", None)
+    """Whether a layer, perhaps of a subclass, has the forward of torch's class `kind`."""
+    cls = type(layer)
+    return cls.forward is kind.forward and getattr(cls, "_conv_forward", None) is getattr(kind, "_conv_forward", None)
 
 
 def _padding(layer: nn.Conv2d) -> object:
-    """What is padded before the maps; "same" pads at most one more after them."""
+    """The padding before the maps. With "same", the padding after them is the same or one more."""
     if not isinstance(layer.padding, str):
         return layer.padding
     if layer.padding == "valid":
