@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "version.py").read_text()).group(1)
 
 # a superpixel is scikit-image's, a regression scikit-learn's
 SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]

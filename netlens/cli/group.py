@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from netlens import __version__
 from netlens.errors import NetLensError, NetLensWarning
+from netlens.version import __version__
 
 
 class Failure(click.ClickException):

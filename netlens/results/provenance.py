@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import netlens
+from netlens.version import __version__
 
 
 @cache
 def _versions() -> Mapping[str, str]:
     torchvision = metadata.version("torchvision")  # torchvision.__version__ would import all of torchvision
-    return {"netlens": netlens.__version__, "torch": str(torch.__version__), "torchvision": torchvision}
+    return {"netlens": __version__, "torch": str(torch.__version__), "torchvision": torchvision}
 
 
 def _describe(option: object) -> Any:

@@ -1,0 +1,3 @@
+"""The version of netlens, which results carry with them."""
+
+__version__ = "0.1.0"
