@@ -141,7 +141,7 @@ def test_errors_that_were_missing() -> None:
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             return a + b
 
-    with pytest.raises(NotApplicable, match="networks of one input; two has a, b"):
+    with pytest.raises(NotApplicable, match="a network of one input; two has a, b"):
         Saliency()(FlatModel.from_nn_Module(Two()), torch.randn(1, 2), logit(0))
 
 
