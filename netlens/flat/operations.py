@@ -61,7 +61,10 @@ def operation_of(layer: nn.Module) -> Operation:
         row = _ADDED.get(name, _BY_NAME.get(name) if is_ours(inner.function) else None)
         if row is not None:
             return row
-    return next((_BY_TYPE[kind] for kind in type(inner).__mro__ if kind in _BY_TYPE), UNKNOWN)
+    for kind in type(inner).__mro__:
+        if kind in _BY_TYPE:
+            return _BY_TYPE[kind]
+    return UNKNOWN
 
 
 def exact_operation_of(layer: nn.Module) -> Operation:

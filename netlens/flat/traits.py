@@ -134,4 +134,5 @@ class Operation:
 
     def has(self, traits: Trait) -> bool:
         """Whether the operation has at least one of these traits."""
-        return bool(self.traits & traits)
+        # runs ask this often, so no new flag is made for an answer
+        return bool(self.traits.value & traits.value)

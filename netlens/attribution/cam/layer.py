@@ -38,10 +38,13 @@ def cam_layer(flat: FlatModel) -> str:
         )
     key = convolutions[-1]
     for step in steps:
-        same = operation_of(step.layer).has(_SAME_PLACE) or is_kind(step.layer, (Add, Concatenate, Multiply))
-        if key in step.reads and same:
+        if key in step.reads and _keeps_places(step.layer):
             key = step.key
     return key
+
+
+def _keeps_places(layer: nn.Module) -> bool:
+    return operation_of(layer).has(_SAME_PLACE) or is_kind(layer, (Add, Concatenate, Multiply))
 
 
 def _leading_to(flat: FlatModel, output: str) -> list[Step]:
