@@ -14,10 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.guard import guarded
-from netlens.flat.model import OUTPUT
-from netlens.flat.modes import differentiating
+from netlens.flat.keys import OUTPUT
 from netlens.flat.operations import innermost, name_of
+from netlens.flat.running import differentiating, guarded
 
 T = TypeVar("T")
 

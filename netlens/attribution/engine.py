@@ -17,11 +17,10 @@ from netlens.fast.chunks import fitting, in_chunks
 from netlens.fast.folded import fast
 from netlens.fast.layout import arranged
 from netlens.flat import FlatModel, Rules
-from netlens.flat.memo import Memo
-from netlens.flat.meter import metered
-from netlens.flat.modes import differentiating
+from netlens.flat.memory import metered
 from netlens.flat.rules import Ruled
-from netlens.flat.taps import Tap, tapped, tapped_visit
+from netlens.flat.running import Tap, differentiating, tapped, tapped_visit
+from netlens.memo import Memo
 from netlens.objectives import Objective, Record
 
 

@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Opaque
-from netlens.flat.memo import Memo
-from netlens.flat.meter import unmetered
-from netlens.flat.model import OUTPUT
+from netlens.flat.memory import unmetered
 from netlens.flat.operations import RECTIFIERS, innermost
-from netlens.flat.taps import Tap, tapped, untapped
+from netlens.flat.running import Tap, tapped, untapped
+from netlens.memo import Memo
 from netlens.objectives import Objective
 
 _NAMES = {kind.__name__ for kind in RECTIFIERS}

@@ -21,8 +21,8 @@ from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.intake import weight_of
-from netlens.flat.source import unchanged
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
+from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import check, known, named, options_of, parse

@@ -24,9 +24,8 @@ from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.fast.folded import fast
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
-from netlens.flat.modes import differentiating
-from netlens.flat.taps import tapped_visit
+from netlens.flat.keys import OUTPUT
+from netlens.flat.running import differentiating, tapped_visit
 from netlens.objectives import Objective, Record
 
 

@@ -15,8 +15,8 @@ from netlens.attribution.recording import Recording, playing
 from netlens.attribution.samples import whole_or_singly
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
-from netlens.flat.source import unchanged
+from netlens.flat.keys import OUTPUT
+from netlens.flat.tracing import unchanged
 from netlens.objectives import Objective
 
 

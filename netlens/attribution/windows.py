@@ -12,8 +12,8 @@ from netlens.attribution.copies import digests
 from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
 from netlens.fast.regions import Incremental, Patch, Work
-from netlens.flat.model import OUTPUT
-from netlens.flat.taps import tapped_visit
+from netlens.flat.keys import OUTPUT
+from netlens.flat.running import tapped_visit
 from netlens.objectives import Record
 
 

@@ -15,10 +15,10 @@ from torch import nn
 from netlens.fast.folding import foldable, foldings, rebuilt
 from netlens.fast.layout import layout
 from netlens.fast.watched import Watched
-from netlens.flat.memo import Memo
-from netlens.flat.model import FlatModel
+from netlens.flat import FlatModel
 from netlens.flat.rules import Ruled
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
+from netlens.memo import Memo
 
 
 class _Fast(NamedTuple):

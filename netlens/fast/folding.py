@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netlens.errors import NetLensError
-from netlens.flat.model import FlatModel
-from netlens.flat.precision import widest
-from netlens.flat.program import Program
-from netlens.flat.step import Step
-from netlens.flat.taps import may_change, tapped_visit
+from netlens.flat import FlatModel
+from netlens.flat.running import Program, Step, may_change, tapped_visit
+from netlens.precision import widest
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)

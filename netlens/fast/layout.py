@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from netlens.flat import FlatModel
 from netlens.flat.layers import Again, Scatter
-from netlens.flat.memo import Memo
-from netlens.flat.model import FlatModel
 from netlens.flat.operations import is_foreign, is_kind
-from netlens.flat.program import Program
+from netlens.flat.running import Program
+from netlens.memo import Memo
 
 
 def layout(program: Program) -> torch.memory_format:

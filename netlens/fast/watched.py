@@ -9,7 +9,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.precision import widest
+from netlens.precision import widest
 
 BLOCK = 2**16
 """The number of weights in one sum. It is small, so that the coefficients of the sum stay in the cache."""

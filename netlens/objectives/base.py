@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat.keys import OUTPUT
 
 
 @dataclass(frozen=True)

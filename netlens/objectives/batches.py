@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.flat.model import FlatModel
+from netlens.flat import FlatModel
 from netlens.objectives.base import Objective, Record
 
 # the largest distance in the batch over which two samples are compared

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
-from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat.keys import OUTPUT
 from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NetLensError
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
-from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat.keys import OUTPUT
 from netlens.objectives.base import Objective, PerSample, Record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT
 from netlens.objectives.base import Objective, PerSample, Record
 from netlens.objectives.classes import plain
 

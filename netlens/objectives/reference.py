@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.flat.keys import several
-from netlens.flat.model import FlatModel
-from netlens.flat.precision import precise
 from netlens.objectives.base import Objective, PerSample, Record
+from netlens.precision import precise
 from netlens.preprocessing import as_batch
 
 

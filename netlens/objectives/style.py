@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from netlens.flat.precision import precise
 from netlens.objectives.base import Objective, Record
 from netlens.objectives.reference import Reference, check_alive, names_of, weights_of
 from netlens.objectives.statistics import Gram, Statistic
+from netlens.precision import precise
 
 
 @dataclass(frozen=True, repr=False, eq=False)

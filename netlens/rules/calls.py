@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.bound import Bound
-from netlens.flat.layers import Function, Wrapper, fill
+from netlens.flat.layers import Bound, Function, Wrapper, fill
 from netlens.flat.operations import innermost
 
 Propagate = Callable[[nn.Module, Sequence[Tensor], Sequence[Any], Tensor], Sequence[Tensor | None]]

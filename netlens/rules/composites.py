@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
-from netlens.flat.model import FlatModel
-from netlens.flat.operations import innermost
+from netlens.flat.operations import Relevance, innermost
 from netlens.flat.rules import Rule, Rules
-from netlens.flat.step import Step
-from netlens.flat.traits import Relevance
+from netlens.flat.running import Step
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.dependence import carrying, is_level

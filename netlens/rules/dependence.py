@@ -9,10 +9,8 @@ import torch
 from torch import nn
 
 from netlens.flat.layers import Call, Function, Opaque, Slot, Wrapper
-from netlens.flat.operations import innermost, is_linear, name_of, operation_of
-from netlens.flat.program import Program
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, innermost, is_linear, name_of, operation_of
+from netlens.flat.running import Program, Step
 
 _PICKS = ("getitem", "getattr")
 

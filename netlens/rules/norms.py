@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Function
+from netlens.flat.layers import Function, OfUnitSize, Standardized, from_rows, to_rows
 from netlens.flat.operations import innermost
-from netlens.flat.written import OfUnitSize, Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments, tensors
 from netlens.rules.path import along_path
 from netlens.rules.way import mean_gradient

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.bound import Bound
-from netlens.flat.precision import widest
+from netlens.flat.layers import Bound
 from netlens.flat.rules import is_differentiable
+from netlens.precision import widest
 from netlens.rules.way import PLACES, Share, Way, along_rows
 
 TOLERANCE = 1e-9

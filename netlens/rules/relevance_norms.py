@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netlens.flat.layers import Function
+from netlens.flat.layers import Function, Standardized, from_rows, to_rows
 from netlens.flat.operations import innermost, name_of
 from netlens.flat.rules import Rule
-from netlens.flat.written import Standardized, from_rows, to_rows
 from netlens.rules.calls import arguments
 from netlens.rules.relevance import STABILIZER, quotient
 

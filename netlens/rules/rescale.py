@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.layers import Divide, Function, Multiply, Wrapper
-from netlens.flat.memo import Memo
-from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT
+from netlens.flat.layers import Divide, Function, LogSumExp, Multiply, Wrapper
 from netlens.flat.operations import innermost, is_linear, is_product, name_of, operation_of
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
-from netlens.flat.step import Step
-from netlens.flat.written import LogSumExp
+from netlens.flat.running import Step
+from netlens.memo import Memo
 from netlens.rules.calls import Propagate, tensors
 from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
 from netlens.rules.norms import NAMES, NORMS, norm

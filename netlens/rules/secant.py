@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.operations import innermost, name_of, operation_of
-from netlens.flat.traits import Curve
+from netlens.flat.operations import Curve, innermost, name_of, operation_of
 from netlens.rules.calls import call, tensors, wide
 from netlens.rules.path import along_path
 

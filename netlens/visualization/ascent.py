@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from netlens.errors import NetLensError, NonFiniteError
 from netlens.fast.chunks import Chunks, fitting
-from netlens.flat.meter import metered
+from netlens.flat.memory import metered
 from netlens.results.state import State
 from netlens.visualization.gradients import GradientTransform
 from netlens.visualization.judge import Judge

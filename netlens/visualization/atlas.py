@@ -14,7 +14,7 @@ from torch import Tensor
 from netlens import heatmaps
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.modes import differentiating
+from netlens.flat.running import differentiating
 from netlens.objectives import Record, direction, layer
 from netlens.options import checked
 from netlens.results.render import Render

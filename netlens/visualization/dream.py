@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
-from netlens.flat.modes import differentiating
+from netlens.flat.running import differentiating
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
 from netlens.options import check, checked, known, option, options_of

@@ -14,12 +14,11 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.fast.chunks import out_of_memory
 from netlens.fast.folded import fast
 from netlens.flat import FlatModel, intake
-from netlens.flat.keys import LayerKey
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT, LayerKey
 from netlens.flat.operations import is_kind
-from netlens.flat.precision import precise, widest
 from netlens.flat.rules import Rule, Rules
 from netlens.objectives import Objective, Record
+from netlens.precision import precise, widest
 from netlens.preprocessing import Preprocessing
 from netlens.rules.redirected import MORTAL, REDIRECTED, STRAIGHT
 from netlens.visualization.params import on_backgrounds

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
-from netlens.flat.modes import differentiating
+from netlens.flat.running import differentiating
 from netlens.objectives import Objective
 from netlens.results.state import State
 from netlens.visualization.ascent import Ascent, MakeOptimizer

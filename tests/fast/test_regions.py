@@ -15,7 +15,7 @@ from netlens.fast.folded import fast
 from netlens.fast.regions import Incremental, Patch, Work
 from netlens.fast.regions.cost import Cost, best_switch
 from netlens.flat import FlatModel
-from netlens.flat.meter import metered
+from netlens.flat.memory import metered
 from tests.local_networks import NETWORKS, PARTS, conv
 
 

@@ -14,8 +14,8 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
+from netlens.flat.operations import Relevance
 from netlens.flat.rules import Ruled
-from netlens.flat.traits import Relevance
 from netlens.rules import COMPOSITES, EpsilonGammaBox, EpsilonPlus, relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
 from netlens.rules.composites import first_layers

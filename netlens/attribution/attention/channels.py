@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul
-from netlens.flat.memo import Memo
-from netlens.flat.operations import is_kind, name_of, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, is_kind, name_of, operation_of
+from netlens.flat.running import Step
+from netlens.memo import Memo
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

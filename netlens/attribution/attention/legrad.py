@@ -16,9 +16,9 @@ from netlens.attribution.engine import activations_of, differentiated, evaluated
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
-from netlens.flat.modes import differentiating
+from netlens.flat.keys import OUTPUT
 from netlens.flat.operations import innermost
+from netlens.flat.running import differentiating
 from netlens.objectives import Objective, Record
 
 

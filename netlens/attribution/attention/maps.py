@@ -11,9 +11,8 @@ from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot
-from netlens.flat.operations import is_kind, name_of, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, is_kind, name_of, operation_of
+from netlens.flat.running import Step
 
 
 def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:

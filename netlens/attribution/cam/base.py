@@ -16,8 +16,7 @@ from netlens.attribution.method import Method
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.keys import several
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT, several
 from netlens.objectives import Objective
 from netlens.options import option
 

@@ -13,7 +13,7 @@ from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT
 from netlens.objectives import Objective
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from netlens.attribution.cam.base import ActivationMaps, GradientMaps, maps_of
 from netlens.attribution.method import register
 from netlens.flat import FlatModel
-from netlens.flat.precision import precise
 from netlens.objectives import Objective
 from netlens.options import option
+from netlens.precision import precise
 
 
 @register

@@ -17,7 +17,7 @@ from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
 from netlens.heatmaps import rescale
 from netlens.objectives import Objective, Record
 

@@ -13,9 +13,8 @@ from netlens.attribution.derivatives import along, lacking
 from netlens.attribution.engine import activations_of, gradients_of
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Slot
-from netlens.flat.operations import name_of, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, name_of, operation_of
+from netlens.flat.running import Step
 from netlens.objectives import Objective
 
 _GIVES_TUPLES = ("chunk", "split", "tensor_split", "unbind")  # a tuple has no gradient

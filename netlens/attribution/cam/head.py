@@ -9,9 +9,8 @@ from torch import nn
 from netlens.attribution.cam.layer import pools_all
 from netlens.flat import FlatModel
 from netlens.flat.layers import Permute, Reshape, Select
-from netlens.flat.operations import is_kind, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, is_kind, operation_of
+from netlens.flat.running import Step
 from netlens.objectives import Objective
 from netlens.objectives.base import Combination
 from netlens.objectives.classes import Logit

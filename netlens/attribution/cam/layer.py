@@ -9,9 +9,8 @@ from torch import nn
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Concatenate, Mean, Multiply
-from netlens.flat.operations import is_kind, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, is_kind, operation_of
+from netlens.flat.running import Step
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _SAME_PLACE = Trait.RECTIFIER | Trait.NORM | Trait.KEEPS

@@ -11,11 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from netlens.attribution.engine import real_tensor
 from netlens.flat import FlatModel
-from netlens.flat.memo import Memo
-from netlens.flat.model import OUTPUT
-from netlens.flat.modes import differentiating
-from netlens.flat.step import Step
-from netlens.flat.taps import tapped_visit
+from netlens.flat.keys import OUTPUT
+from netlens.flat.running import Step, differentiating, tapped_visit
+from netlens.memo import Memo
 from netlens.objectives import Objective
 
 
@@ -64,7 +62,7 @@ _LIVE: Memo[FlatModel, Live] = Memo()
 
 
 def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:
-    return flat.program.outputs if name == OUTPUT and OUTPUT not in flat.layers else (name,)
+    return flat.program.outputs if name == OUTPUT and not flat.layers.has(OUTPUT) else (name,)
 
 
 def _live_of_run(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:

@@ -15,9 +15,9 @@ from netlens.attribution.method import register
 from netlens.attribution.noise import normal, spans
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.precision import precise
 from netlens.objectives import Objective
 from netlens.options import option
+from netlens.precision import precise
 
 
 @register

@@ -17,7 +17,7 @@ from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.modes import differentiating
+from netlens.flat.running import differentiating
 from netlens.objectives import Objective
 
 

@@ -13,9 +13,9 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.suffix import Suffix
 from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
-from netlens.flat.precision import precise
 from netlens.objectives import Objective
 from netlens.options import option
+from netlens.precision import precise
 
 
 @register

@@ -22,10 +22,10 @@ from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
-from netlens.flat.modes import differentiating
-from netlens.flat.precision import precise
+from netlens.flat.running import differentiating
 from netlens.objectives import Objective
 from netlens.options import option
+from netlens.precision import precise
 
 
 @register

@@ -21,7 +21,7 @@ from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.flat.modes import differentiating
+from netlens.flat.running import differentiating
 from netlens.objectives import Objective
 from netlens.options import option
 

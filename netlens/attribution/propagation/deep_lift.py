@@ -17,7 +17,7 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT
 from netlens.objectives import Objective, Record
 from netlens.options import option
 from netlens.rules.rescale import Rescale

@@ -19,9 +19,8 @@ from netlens.fast.regions.cost import Cost, arithmetic, best_switch
 from netlens.fast.regions.local import Form, Layouts, first, last
 from netlens.fast.regions.patch import Patch, Place, cut, hull
 from netlens.fast.regions.sliding import Sliding
-from netlens.flat.meter import meters, unmetered
-from netlens.flat.program import Program
-from netlens.flat.step import Step, Visit
+from netlens.flat.memory import meters, unmetered
+from netlens.flat.running import Program, Step, Visit
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from netlens.fast.regions.sliding import Sliding
 from netlens.flat.layers import Apply, Concatenate, Function, Permute, Slot
-from netlens.flat.operations import has_known_forward, innermost, operation_of
-from netlens.flat.step import Step
-from netlens.flat.traits import Reach, Trait
+from netlens.flat.operations import Reach, Trait, has_known_forward, innermost, operation_of
+from netlens.flat.running import Step
 
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 

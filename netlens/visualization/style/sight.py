@@ -13,7 +13,7 @@ from torch import Tensor
 
 from netlens.errors import ImageError, NetLensError, NetLensWarning
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, Record
 from netlens.visualization.params.color import gray

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.paths import modules_of
-from netlens.flat.program import Program
+from netlens.flat.tracing._paths import modules_of
+from netlens.flat.tracing._unroll import Unrolling
 
 # Every module has these attributes. Flags and hooks do not change what it computes in eval mode; the tables of
 # parameters, buffers and submodules are compared entry by entry.
@@ -32,20 +32,6 @@ def unchanged() -> Iterator[None]:
         yield
     finally:
         _UNCHANGED.reset(token)
-
-
-class Unrolling(NamedTuple):
-    """The result of unrolling a network.
-
-    Attributes:
-        program: The steps of the network.
-        opaque: The reason for each layer that could not be unrolled, by key.
-        written: The attributes that the network's own forward sets, each as (path of the module, name).
-    """
-
-    program: Program
-    opaque: dict[str, str]
-    written: frozenset[tuple[str, str]]
 
 
 class Source:

@@ -1,4 +1,4 @@
-"""Meters: they measure how much memory the activations of a run take. The sizes of chunks follow from it."""
+"""Memory: meters measure what the activations of a run take, and a run reuses what earlier runs have freed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
+
+LARGEST = 2**25 - 2**16
+"""Bytes, just below the largest block size that glibc adapts to."""
 
 
 @dataclass
@@ -76,3 +80,15 @@ def metered() -> Iterator[Meter]:
         yield meter
     finally:
         _METERS.reset(token)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Make the C library keep freed memory for later runs.
+
+    glibc maps a new block for each large tensor and unmaps it afterwards, so that the system clears the pages each
+    time. On small networks this takes as long as the layers. When such a block is freed, glibc adapts: it keeps blocks
+    up to that size from then on. So this function takes one block of the largest size and frees it. It changes no
+    setting and does not touch the block. It has no effect on other C libraries.
+    """
+    torch.empty(LARGEST, dtype=torch.uint8, device="cpu")

@@ -18,10 +18,10 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
-from netlens.flat.assertions import asserts
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
-from netlens.flat.paths import modules_of, tensors_of
+from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module for the whole process and restores it; two traces at once would not restore the original

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from netlens.flat.step import Step, Visit
+from netlens.flat.running._step import Step, Visit
 
 
 class Tap(ABC):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Piece, Wrapper
-from netlens.flat.meter import meters
+from netlens.flat.layers._calls import Piece, Wrapper
+from netlens.flat.memory import meters
 
 
 class Written(Wrapper):

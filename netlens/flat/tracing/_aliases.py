@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from netlens.flat.layers import Again, Scatter
 from netlens.flat.operations import is_view
-from netlens.flat.step import Step
+from netlens.flat.running import Step
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.layers import Wrapper
+from netlens.flat.layers._calls import Wrapper
 
 
 class Bound(Wrapper):

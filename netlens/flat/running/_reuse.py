@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from netlens.flat.operations import exact_operation_of
-from netlens.flat.step import Schedule
-from netlens.flat.traits import Trait
+from netlens.flat.operations import Trait, exact_operation_of
+from netlens.flat.running._step import Schedule
 
 
 def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable[..., Any]]:

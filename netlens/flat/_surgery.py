@@ -12,8 +12,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError
-from netlens.flat.program import Program
-from netlens.flat.step import Step
+from netlens.flat.running import Program, Step
 from netlens.flat.twin import pure_copy
 
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from netlens.errors import NetLensError
+from netlens.flat._unrolled import Unrolled
 from netlens.flat.intake import weight_of
-from netlens.flat.layers import Apply, Call
+from netlens.flat.layers import Apply, Call, Written
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.rules import Ruled
-from netlens.flat.unrolled import Unrolled
-from netlens.flat.written import Written
 from netlens.preprocessing import Preprocessing
 
 _COLUMNS = ("layer", "type", "shape", "parameters", "sees")

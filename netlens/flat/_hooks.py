@@ -11,10 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, RecordError, closest
-from netlens.flat.keys import LayerKey, several
-from netlens.flat.model import OUTPUT, FlatModel
-from netlens.flat.modes import differentiating
-from netlens.flat.taps import Tap, tapped
+from netlens.flat._model import FlatModel
+from netlens.flat.keys import OUTPUT, LayerKey, several
+from netlens.flat.running import Tap, differentiating, tapped
 from netlens.flat.twin import pure_copy
 
 Edit = Callable[[Tensor], Tensor]
@@ -110,7 +109,7 @@ class Hooks(Tap):
     ) -> None:
         flat.follow()
         keys = flat.keys_of(layers)
-        if OUTPUT in keys and OUTPUT not in flat.layers:
+        if OUTPUT in keys and not flat.layers.has(OUTPUT):
             raise NetLensError('"output" is what flat(x) returns; name a layer, such as the last one: -1.')
         self.inputs = flat.inputs
         self.gradients = gradients or parameters
@@ -208,7 +207,7 @@ class Hooks(Tap):
 
     @staticmethod
     def _reading(flat: FlatModel, key: str, gradients: bool, parameters: bool) -> Reading:
-        has_layer = parameters and key in flat.layers
+        has_layer = parameters and flat.layers.has(key)
         return Reading(key, gradients, pure_copy(flat.layers[key], share=False) if has_layer else None)
 
 

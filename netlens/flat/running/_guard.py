@@ -21,8 +21,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from netlens.flat.layers import Function
-from netlens.flat.memo import Memo
 from netlens.flat.operations import innermost, is_foreign
+from netlens.memo import Memo
 
 _POOLS = frozenset((F.avg_pool2d,))
 _NORMS = frozenset((F.batch_norm, F.instance_norm, torch.batch_norm, torch.instance_norm, torch.native_batch_norm))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import builtins
 import inspect
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
-from netlens.flat.aliases import Aliases
-from netlens.flat.canonical import canonical
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
-from netlens.flat.lift import lift, pure, reshapes, values_alone, without_inplace
-from netlens.flat.program import Program
-from netlens.flat.step import Step
-from netlens.flat.trace import Trace, is_leaf
+from netlens.flat.running import Program, Step
+from netlens.flat.tracing._aliases import Aliases
+from netlens.flat.tracing._canonical import canonical
+from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
+from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
 from netlens.flat.twin import pure_copy
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
@@ -27,9 +26,31 @@ _ASSERTIONS = (torch._assert,)
 _GRADIENT_METHODS = {"requires_grad_", "retain_grad"}
 
 
-def unroll(trace: Trace) -> tuple[Program, dict[str, str]]:
-    """The program of a trace, and the reason for each of its opaque layers, by key."""
-    return _Unroll(trace).program()
+class Unrolling(NamedTuple):
+    """The result of unrolling a network.
+
+    Attributes:
+        program: The steps of the network.
+        opaque: The reason for each layer that could not be unrolled, by key.
+        written: The attributes that the network's own forward sets, each as (path of the module, name).
+    """
+
+    program: Program
+    opaque: dict[str, str]
+    written: frozenset[tuple[str, str]]
+
+
+def unroll(
+    root: nn.Module, inputs: Sequence[str] | None, rewrite: Rewrite, twins: Mapping[int, Any] | None = None
+) -> Unrolling:
+    """Trace a network and unroll it; see `trace` for the arguments.
+
+    Raises:
+        TraceError: The forward of `root` itself cannot be traced.
+    """
+    traced = trace(root, inputs, rewrite, twins)
+    program, opaque = _Unroll(traced).program()
+    return Unrolling(program, opaque, traced.written)
 
 
 class _Unroll:

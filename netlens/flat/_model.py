@@ -13,24 +13,19 @@ from torch.jit import ScriptModule
 
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
-from netlens.flat import surgery
+from netlens.flat import _surgery as surgery
+from netlens.flat._summary import Summary, summarize
+from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
-from netlens.flat.allocator import keep_freed_memory
-from netlens.flat.keys import LayerKey, Layers, several
+from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque
-from netlens.flat.memo import forget
+from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
-from netlens.flat.program import Program
 from netlens.flat.rules import Rules
-from netlens.flat.source import Source, Unrolling
-from netlens.flat.summary import Summary, summarize
-from netlens.flat.taps import tapped_inputs, tapped_visit
-from netlens.flat.trace import trace
+from netlens.flat.running import Program, tapped_inputs, tapped_visit
+from netlens.flat.tracing import Source, Unrolling, unroll
 from netlens.flat.twin import twins, unwrapped
-from netlens.flat.unroll import unroll
-from netlens.flat.unrolled import Unrolled
-
-OUTPUT = "output"
+from netlens.memo import forget
 
 
 class FlatModel(Unrolled):
@@ -129,8 +124,7 @@ class FlatModel(Unrolled):
 
         def unrolled() -> Unrolling:
             twin, parts = twins(network)
-            traced = trace(twin if unwrap is None else unwrap(twin, images), inputs, rewritten, parts)
-            return Unrolling(*unroll(traced), traced.written)
+            return unroll(twin if unwrap is None else unwrap(twin, images), inputs, rewritten, parts)
 
         source = Source(network, unrolled)
         program, opaque, _ = source.unrolling
@@ -242,7 +236,7 @@ class FlatModel(Unrolled):
     def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
         """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
         visit = tapped_visit(self)
-        if OUTPUT not in wanted or OUTPUT in self.layers:
+        if OUTPUT not in wanted or self.layers.has(OUTPUT):
             return self.program.run(known, wanted, visit)
         keys = list(dict.fromkeys([key for key in wanted if key != OUTPUT] + list(self.program.outputs)))
         values = self.program.run(known, keys, visit)
@@ -256,7 +250,7 @@ class FlatModel(Unrolled):
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """Exact keys for names of layers, "input" and "output" included."""
         listed = several(names)
-        ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
+        ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and not self.layers.has(n)]
         return ends + self.layers.find_all([n for n in listed if n not in ends])
 
     def logits(self, output: Any) -> Tensor:
@@ -347,7 +341,7 @@ class FlatModel(Unrolled):
         return tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True)))
 
     def _exact_key(self, key: str) -> str:
-        if key in self.inputs or key in self.layers:
+        if key in self.inputs or self.layers.has(key):
             return key
         raise LayerNotFound(f"{self.name} has no layer {key!r}; activations are given by exact key.")
 

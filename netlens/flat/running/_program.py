@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from netlens.flat.guard import guarded, is_misread
-from netlens.flat.memo import Memo
-from netlens.flat.meter import meters
-from netlens.flat.reuse import may_overwrite, overwriters
-from netlens.flat.step import Schedule, Step, Visit
+from netlens.flat.memory import meters
+from netlens.flat.running._guard import guarded, is_misread
+from netlens.flat.running._reuse import may_overwrite, overwriters
+from netlens.flat.running._step import Schedule, Step, Visit
+from netlens.memo import Memo
 
 
 @dataclass(frozen=True, eq=False)

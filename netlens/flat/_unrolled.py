@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from netlens.flat.keys import LayerKey, Layers
-from netlens.flat.program import Program
+from netlens.flat.running import Program
 
 
 class Unrolled(nn.Module, ABC):

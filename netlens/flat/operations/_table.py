@@ -1,15 +1,4 @@
-"""Operations: one table of the properties of module types and functions.
-
-A row names module types and functions that are alike, and says what they do to values. Rules, receptive fields,
-incremental occlusion and class activation maps ask `operation_of`. One line adds your own operation:
-
->>> class Swoosh(nn.Module):
-...     def forward(self, x):
-...         return x * torch.sigmoid(1.5 * x)
->>> add(Swoosh, like=nn.SiLU)
->>> operation_of(Swoosh()).curve.name
-'UNIT'
-"""
+"""The table of operations: a row says what module types and functions that are alike do to values."""
 
 from __future__ import annotations
 
@@ -20,149 +9,16 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from netlens.errors import NetLensError
 from netlens.flat import layers
-from netlens.flat.layers import Function, Opaque, Wrapper
-from netlens.flat.traits import NO_TRAITS, Curve, Operation, Reach, Relevance, Trait
-from netlens.flat.written import LogSumExp, OfUnitSize, Standardized
+from netlens.flat.layers import LogSumExp, OfUnitSize, Standardized
+from netlens.flat.operations._traits import NO_TRAITS, Curve, Operation, Reach, Relevance, Trait
 
 UNKNOWN = Operation()
 """The row of an operation that the table does not list."""
 
-_ROWS: list[Operation] = []
-_BY_TYPE: dict[type[nn.Module], Operation] = {}
-_BY_NAME: dict[str, Operation] = {}
-_ADDED: dict[str, Operation] = {}
-_LIKE: dict[type[nn.Module], type[nn.Module]] = {}
-_VIEW_ATTRIBUTES = {"T", "mT", "H", "mH", "data", "real", "imag"}
-_PACKAGES = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens")
-
-
-def innermost(layer: nn.Module) -> nn.Module:
-    """The layer without the wrappers that run it in another way."""
-    while isinstance(layer, Wrapper):
-        layer = layer.inner
-    return layer
-
-
-def name_of(layer: nn.Module) -> str:
-    """The name of the function that a layer calls; empty for a module, because the table lists modules by type."""
-    return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
-
-
-def operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer, without its wrappers; `UNKNOWN` if the table has no row for it.
-
-    A user's function has the row of its name only if `add` listed it: it may share a name with a function of torch.
-    """
-    inner = innermost(layer)
-    if isinstance(inner, Function):
-        name = name_of(inner)
-        row = _ADDED.get(name, _BY_NAME.get(name) if is_ours(inner.function) else None)
-        if row is not None:
-            return row
-    for kind in type(inner).__mro__:
-        if kind in _BY_TYPE:
-            return _BY_TYPE[kind]
-    return UNKNOWN
-
-
-def exact_operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer without wrappers whose own type has a row; `UNKNOWN` if only a base class has one."""
-    row = _BY_TYPE.get(type(layer), UNKNOWN)
-    return row if type(layer) in row.types else UNKNOWN
-
-
-def is_ours(function_or_type: Any) -> bool:
-    """Whether a function or a type belongs to Python, torch, torchvision or netlens, so that its code is known."""
-    module = getattr(function_or_type, "__module__", None) or "torch"  # methods of tensors have no module
-    return module.split(".")[0] in _PACKAGES
-
-
-def is_foreign(layer: nn.Module) -> bool:
-    """Whether a layer, without its wrappers, is opaque or a user's module or function."""
-    inner = innermost(layer)
-    if isinstance(inner, Opaque):
-        return True
-    return not is_ours(inner.function if isinstance(inner, Function) else type(inner))
-
-
-def has_known_forward(layer: nn.Module) -> bool:
-    """Whether a layer computes what its row says: its forward belongs to torch or netlens, or `add` listed its type."""
-    inner = innermost(layer)
-    if isinstance(inner, Function):
-        return operation_of(inner) is not UNKNOWN
-    definer = next(kind for kind in type(inner).__mro__ if kind in _LIKE or "forward" in vars(kind))
-    return definer in _LIKE or is_ours(definer)
-
-
-def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer, without its wrappers, is of one of these types, or `add` listed its type as like one of them."""
-    inner = innermost(layer)
-    return isinstance(inner, kinds) or issubclass(_LIKE.get(type(inner), type(inner)), kinds)
-
-
-def is_added(kind: type[nn.Module]) -> bool:
-    """Whether `add` listed this type."""
-    return kind in _LIKE
-
-
-def types_with(traits: Trait) -> tuple[type[nn.Module], ...]:
-    """All module types that have one of these traits."""
-    return tuple(kind for row in _ROWS if row.has(traits) for kind in row.types)
-
-
-def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
-    """Add your own operation to the table, with the row of an operation that it is like.
-
-    A module of this type then stays one layer. DeepLIFT, relevance propagation, receptive fields, guided
-    backpropagation and incremental occlusion treat it as they treat the other operation. So it must have the properties
-    of the other operation: if `like` is an elementwise activation, each output depends only on the value at its place.
-
-    Args:
-        operation: Your module type, or the name of your function.
-        like: A module type or a function name that has a row.
-
-    Raises:
-        NetLensError: `like` has no row, or `operation` is neither a module type nor a name.
-
-    Example:
-        >>> add("swoosh", like="silu")
-    """
-    row = _BY_NAME.get(like) if isinstance(like, str) else _BY_TYPE.get(like)
-    if row is None:
-        name = like if isinstance(like, str) else like.__name__
-        raise NetLensError(
-            f"like={name!r} is no operation of the table; give a module type of torch or the name of a torch function."
-        )
-    if isinstance(operation, str):
-        _ADDED[operation] = row
-        return
-    if not (isinstance(operation, type) and issubclass(operation, nn.Module)):
-        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
-    _BY_TYPE[operation] = row
-    _LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
-
-
-def is_view(layer: nn.Module) -> bool:
-    """Whether the output of a layer may share memory with its first input, as in the original network."""
-    if isinstance(layer, Function) and layer.function is getattr:
-        return layer.args[1] in _VIEW_ATTRIBUTES
-    return not isinstance(layer, Wrapper) and operation_of(layer).has(Trait.VIEW)
-
-
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer is linear, up to a constant, in all its inputs together, so that its gradient is constant."""
-    inner = innermost(layer)
-    if isinstance(inner, layers.Piece) and inner.linear:  # the author of a piece declares it
-        return True
-    # a norm that divides by recorded statistics is linear, too
-    return operation_of(inner).has(Trait.LINEAR) or getattr(inner, "running_mean", None) is not None
-
-
-def is_product(layer: nn.Module) -> bool:
-    """Whether a layer is linear in each of its input tensors while the others are constant."""
-    return operation_of(layer).has(Trait.MULTILINEAR)
+ROWS: list[Operation] = []
+BY_TYPE: dict[type[nn.Module], Operation] = {}
+BY_NAME: dict[str, Operation] = {}
 
 
 def _row(
@@ -177,10 +33,10 @@ def _row(
     types = types if isinstance(types, tuple) else (types,)
     row = Operation(types, tuple(names.split()), traits, reach, curve, relevance, in_place)
     for key in (*row.types, *row.names):
-        table: dict[Any, Operation] = _BY_NAME if isinstance(key, str) else _BY_TYPE
+        table: dict[Any, Operation] = BY_NAME if isinstance(key, str) else BY_TYPE
         assert key not in table, f"{key} has two rows"
         table[key] = row
-    _ROWS.append(row)
+    ROWS.append(row)
 
 
 _conv, _pool, _pad, _drop = nn.modules.conv, nn.modules.pooling, nn.modules.padding, nn.modules.dropout
@@ -380,6 +236,3 @@ _row(
     "fft_rfftn fft_irfftn fft_fftshift fft_ifftshift",
     _T.LINEAR,
 )
-
-RECTIFIERS: tuple[type[nn.Module], ...] = types_with(Trait.RECTIFIER)
-"""The activation functions that let large values pass. Guided backpropagation and similar methods change them."""

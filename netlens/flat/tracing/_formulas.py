@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.written import LogSumExp, OfUnitSize, QuickGELU, Standardized
+from netlens.flat.layers import LogSumExp, OfUnitSize, QuickGELU, Standardized
 
 Run = Callable[[Tensor], Tensor | None]
 """A function of one tensor. It returns None if it does not take a tensor of this shape."""

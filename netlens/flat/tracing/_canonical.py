@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netlens.flat import formulas, layers
-from netlens.flat.layers import Constant, Function
+from netlens.flat import layers
+from netlens.flat.layers import Constant, Function, Written
 from netlens.flat.operations import RECTIFIERS
-from netlens.flat.step import Step
-from netlens.flat.written import Written
+from netlens.flat.running import Step
+from netlens.flat.tracing._formulas import elementwise, reduction
 
 MAX_STEPS = 32
 """The most steps of one formula."""
@@ -67,11 +67,11 @@ def canonical(steps: Sequence[Step], outputs: Collection[str], numbers: Collecti
     Returns:
         The steps with the new layers. Steps that are no longer needed remain.
     """
-    graph = _Graph(steps, outputs, numbers)
+    graph = Graph(steps, outputs, numbers)
     replacements: dict[str, Step] = {}
     inner_keys: set[str] = set()
     for step in reversed(steps):
-        if not step.hidden and step.key not in inner_keys and _may_end(step.layer):
+        if not step.hidden and step.key not in inner_keys and may_end(step.layer):
             formula = graph.formula(step)
             if formula is not None:
                 replacements[step.key], keys = formula
@@ -97,9 +97,9 @@ class _Region:
         """The usual layer that computes the same as these steps; None if there is none."""
         with torch.inference_mode(False):  # the caller may be in inference mode, and derivatives are compared
             if not self.reductions:
-                return formulas.elementwise(self.run)
+                return elementwise(self.run)
             numbers = [number for step in self.steps for number in _numbers(step.layer)]
-            return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
+            return reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
 
     def contains(self, layer: nn.Module) -> bool:
         """Whether a layer of this type is one of the steps, as in `1.0 * relu(x)`: then there is nothing to replace."""
@@ -119,7 +119,7 @@ class _Region:
         return value if isinstance(value, Tensor) else None
 
 
-class _Graph:
+class Graph:
     """The steps of a program by key, with their positions and the number of readers of each value."""
 
     def __init__(self, steps: Sequence[Step], outputs: Collection[str], numbers: Collection[str]) -> None:
@@ -195,7 +195,7 @@ def _name(layer: nn.Module) -> str:
     return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
 
 
-def _may_end(layer: nn.Module) -> bool:
+def may_end(layer: nn.Module) -> bool:
     """Whether a formula may end with a layer. It never ends with a module of the network, which is a layer already."""
     return _name(layer) in _ENDS or isinstance(layer, (layers.Clamp, layers.ClampFromZero))
 
