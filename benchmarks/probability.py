@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from benchmarks.tables import write_between
 from netlens.attribution.engine import gradient_of
 from netlens.evaluation import randomize_
-from netlens.fast.folding import folded
+from netlens.fast import folded
 from netlens.flat import FlatModel, Rule, vjp
 from netlens.flat.operations import Relevance
 from netlens.flat.rules import Ruled

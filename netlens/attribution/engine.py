@@ -13,9 +13,8 @@ from netlens.attribution.batch import are_copies, batch_activations, repeated, w
 from netlens.attribution.recording import Recording, recording_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NonFiniteError, NotApplicable
+from netlens.fast import arranged, fast
 from netlens.fast.chunks import fitting, in_chunks
-from netlens.fast.folded import fast
-from netlens.fast.layout import arranged
 from netlens.flat import FlatModel, Rules
 from netlens.flat.memory import metered
 from netlens.flat.rules import Ruled

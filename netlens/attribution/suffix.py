@@ -21,8 +21,8 @@ from netlens.attribution.engine import (
 )
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
+from netlens.fast import fast
 from netlens.fast.chunks import in_chunks
-from netlens.fast.folded import fast
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
 from netlens.flat.running import differentiating, tapped_visit

@@ -2,3 +2,9 @@
 
 These rooms change the result of a network only by rounding. A flat model works without them.
 """
+
+from netlens.fast._folded import fast
+from netlens.fast._folding import folded
+from netlens.fast._layout import arranged
+
+__all__ = ["arranged", "fast", "folded"]

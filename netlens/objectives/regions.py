@@ -13,7 +13,7 @@ from torch import Tensor
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
-from netlens.objectives.base import Objective, PerSample, Record
+from netlens.objectives._base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from netlens.attribution import METHODS
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 from tests.generated.laws import FEW

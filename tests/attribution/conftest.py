@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, MobileNetV2, ResNet, SwinTransformer, VisionTransformer
 from torchvision.models.resnet import BasicBlock
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 
 CLASSES = 5

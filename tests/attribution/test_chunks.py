@@ -23,7 +23,7 @@ from netlens.attribution import (
 from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.fast import chunks
 from netlens.fast.chunks import fitting, in_chunks
 from netlens.flat import FlatModel

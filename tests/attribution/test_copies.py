@@ -26,7 +26,7 @@ from netlens.attribution import (
 from netlens.attribution.method import Method
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit
 from tests.local_networks import conv

@@ -8,7 +8,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
 from netlens.flat.adapter import adapter_of, logits_of
 from netlens.flat.grid import grid_of

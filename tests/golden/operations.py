@@ -20,7 +20,9 @@ from netlens.attribution import samples
 from netlens.attribution.attention import channels, maps
 from netlens.attribution.cam import head
 from netlens.attribution.cam import layer as cam_layer
-from netlens.fast.regions.local import Layouts
+from netlens.fast.regions._local import (
+    Layouts,
+)
 from netlens.flat import FlatModel
 from netlens.flat.layers import Constant, Wrapper
 from netlens.flat.operations import (

@@ -26,7 +26,7 @@ from netlens.attribution import (
 from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit, output
 from tests.attribution.test_promises import small

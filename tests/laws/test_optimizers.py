@@ -19,7 +19,7 @@ from netlens.attribution.perturbation.extremal import _between
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NonFiniteError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

@@ -15,8 +15,10 @@ from torch.testing import assert_close
 
 from benchmarks.probability import watched
 from netlens.attribution import LRP, ExcitationBackprop
-from netlens.evaluation.randomized import randomized
-from netlens.fast.folding import folded
+from netlens.evaluation import randomized
+from netlens.fast import (
+    folded,
+)
 from netlens.flat import FlatModel, Rule
 from netlens.flat.operations import Relevance
 from netlens.flat.running import Step

@@ -11,7 +11,7 @@ from zennit.composites import LayerMapComposite
 from zennit.types import Linear
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
 from netlens.flat.operations import Relevance

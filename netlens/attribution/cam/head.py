@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import nn
 
 from netlens.attribution.cam.layer import pools_all
@@ -12,8 +10,7 @@ from netlens.flat.layers import Permute, Reshape, Select
 from netlens.flat.operations import Trait, is_kind, operation_of
 from netlens.flat.running import Step
 from netlens.objectives import Objective
-from netlens.objectives.base import Combination
-from netlens.objectives.classes import Logit
+from netlens.objectives.classes import is_sum_of_logits
 
 _LINEAR = (nn.Flatten, Reshape, Permute, Select, nn.Linear)
 _CHANNELS_FIRST = [0, 3, 1, 2]
@@ -40,10 +37,7 @@ def pooled_features(flat: FlatModel, key: str) -> str | None:
 
 def of_scores(flat: FlatModel, objective: Objective) -> bool:
     """Whether the objective is a weighted sum of the scores that the network gives."""
-    terms: Sequence[Objective] = [objective]
-    if isinstance(objective, Combination):
-        terms = [term for _, term in objective.terms]
-    return flat.adapter.logits is None and all(isinstance(term, Logit) for term in terms)
+    return flat.adapter.logits is None and is_sum_of_logits(objective)
 
 
 def _only_reader(flat: FlatModel, key: str) -> Step | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
-from netlens.fast.folding import folded
+from netlens.fast import folded
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.rules.excitation import Excitation

@@ -12,8 +12,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import Method, register
-from netlens.fast.folded import fast
-from netlens.fast.folding import folded
+from netlens.fast import fast, folded
 from netlens.flat import FlatModel, Rules
 from netlens.objectives import Objective, Record
 from netlens.options import option

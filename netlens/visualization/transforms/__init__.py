@@ -6,11 +6,11 @@
 torch.Size([2, 3, 64, 48])
 """
 
-from netlens.visualization.transforms.affine import Geometric, Jitter, Rotate, Scale, Shear, View
-from netlens.visualization.transforms.base import Transform
-from netlens.visualization.transforms.crops import CenterCrop, Fit, Pad, RandomCrop, ZoomCrop
-from netlens.visualization.transforms.disturb import Blur, Flip, Noise
-from netlens.visualization.transforms.standard import Chain, cropped, standard
+from netlens.visualization.transforms._affine import Geometric, Jitter, Rotate, Scale, Shear, View
+from netlens.visualization.transforms._base import Generators, Size, Transform, shaped
+from netlens.visualization.transforms._crops import CenterCrop, Fit, Pad, RandomCrop, ZoomCrop
+from netlens.visualization.transforms._disturb import Blur, Flip, Noise
+from netlens.visualization.transforms._standard import Chain, cropped, standard
 
 __all__ = [
     "Blur",
@@ -18,6 +18,7 @@ __all__ = [
     "Chain",
     "Fit",
     "Flip",
+    "Generators",
     "Geometric",
     "Jitter",
     "Noise",
@@ -26,9 +27,11 @@ __all__ = [
     "Rotate",
     "Scale",
     "Shear",
+    "Size",
     "Transform",
     "View",
     "ZoomCrop",
     "cropped",
+    "shaped",
     "standard",
 ]

@@ -20,7 +20,7 @@ from torchvision.models.vgg import make_layers
 
 from netlens import attribution
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

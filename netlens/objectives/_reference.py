@@ -1,0 +1,162 @@
+"""What objectives share that compare activations with those of another picture, which the network reads once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
+from netlens.objectives._base import Objective, PerSample, Record
+from netlens.precision import precise
+from netlens.preprocessing import as_batch
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Reference(PerSample):
+    """Abstract: compares activations with those that the same network has on another picture, the reference.
+
+    `prepared` runs the network on the reference once and keeps what the comparison needs. An objective that is not
+    prepared runs the network at every call.
+
+    Args:
+        names: the layers to compare; the objective is the mean over them.
+        image: the reference, or a batch of references with one per sample; whatever `as_batch` takes. A float tensor
+            counts as preprocessed; all else is preprocessed as the network wants it.
+    """
+
+    names: tuple[str, ...]
+    image: Any
+    kept: tuple[tuple[Tensor, ...], ...] | None = field(
+        default=None, kw_only=True
+    )  # of each layer, once the objective is prepared
+    rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before that
+    several: ClassVar[str] = "pictures"  # what there is one of for each sample, in error messages
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise NetLensError("layers is empty; name at least one layer.")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.names
+
+    def __call__(self, record: Record) -> Tensor:
+        kept = self.kept if self.kept is not None else self._read(record.flat, None)
+        values = []
+        for name, theirs in zip(self.names, kept, strict=True):
+            activation, count = record[name], len(theirs[0])
+            if count not in (1, len(activation)):
+                raise NetLensError(
+                    f"{self} has {count} {self.several} for {len(activation)} samples; there must be one, or one for "
+                    "each sample."
+                )
+            values.append(self.compared(record, name, *(tensor.to(activation.device) for tensor in theirs)))
+        return torch.stack(values).mean(0)
+
+    def take(self, samples: Sequence[int]) -> Objective:
+        rows = tuple(samples)
+        if self.kept is not None:
+            return replace(self, kept=_rows(self.kept, rows))
+        return replace(self, rows=rows if self.rows is None else tuple(self.rows[row] for row in rows))
+
+    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
+        return self if self.kept is not None else replace(self, kept=self._read(flat, x))
+
+    @abstractmethod
+    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+        """What the comparison needs of a layer's activation on the M references: tensors (M, ...)."""
+
+    @abstractmethod
+    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
+        """(N,): the activation of a layer, compared with the tensors of `keep`, which are (1, ...) or (N, ...)."""
+
+    def sized(self, batch: Tensor, x: Tensor) -> Tensor:
+        """The references at the size at which the network looks at them, given the input x; by default their own."""
+        return batch
+
+    def _read(self, flat: FlatModel, x: Tensor | None) -> tuple[tuple[Tensor, ...], ...]:
+        # a tensor that is made under inference_mode can take no part in gradients later
+        with torch.inference_mode(False), torch.no_grad():
+            batch = _batch(self.image, flat, x)
+            if x is not None:
+                batch = self.sized(batch.to(x), x)
+            read = flat.record(batch, layers=self.names)
+            record = Record(flat, {key: precise(value) for key, value in read.items()})
+            for name in self.names:
+                _check_read(record, name, len(batch))
+            kept = tuple(self.keep(record, name) for name in self.names)
+            return kept if self.rows is None else _rows(kept, self.rows)
+
+
+def resized(batch: Tensor, x: Tensor) -> Tensor:
+    """Pictures (M, C, H, W), resized to the height and width of x; inputs that are no images stay as they are."""
+    if batch.ndim != 4 or x.ndim != 4 or batch.shape[2:] == x.shape[2:]:
+        return batch
+    return F.interpolate(batch, x.shape[2:], mode="bilinear", antialias=True)
+
+
+def weights_of(mask: Any, maps: Tensor, key: str) -> Tensor | None:
+    """(h, w): the mean of a mask of weights (H, W) over the area of each position of maps (N, C, h, w)."""
+    if mask is None:
+        return None
+    if maps.shape[2:] == (1, 1):
+        raise NotApplicable(f"layer {key!r} has no positions that a mask could weigh; choose a layer with maps.")
+    weights = torch.as_tensor(mask)
+    if weights.ndim != 2:
+        raise NetLensError(f"a mask must be (H, W), not {tuple(weights.shape)}.")
+    if weights.is_complex() or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise NetLensError(
+            "a mask must hold True and False, or finite weights of at least 0, and at least one of them above 0."
+        )
+    return F.adaptive_avg_pool2d(weights.to(maps)[None, None], (maps.shape[2], maps.shape[3]))[0, 0]
+
+
+def check_alive(values: Tensor, record: Record, name: str) -> None:
+    """Raise if all values of a reference are 0, so that a distance cannot be divided by their size."""
+    if not (values != 0).flatten(1).any(1).all():
+        raise NotApplicable(
+            f"layer {name!r} of {record.flat.name} is all 0 on the picture, so no distance is relative to it; "
+            "choose another layer, or normalized=False."
+        )
+
+
+def _check_read(record: Record, name: str, pictures: int) -> None:
+    value = record.raw(name)
+    if not isinstance(value, Tensor) or len(value) != pictures:
+        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise NotApplicable(
+            f"layer {name!r} of {record.flat.name} has an activation of {what} for {pictures} picture(s), which has no "
+            "row for each picture; choose a layer outside of windows and boxes."
+        )
+    finite = torch.isfinite(value).flatten(1).all(1)
+    if not finite.all():
+        sample = int((~finite).nonzero()[0])
+        raise NonFiniteError(
+            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {sample} of the objective."
+        )
+
+
+def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
+    """The references as a batch, for the input x if it is known."""
+    is_preprocessed = isinstance(image, Tensor) and image.is_floating_point()
+    if is_preprocessed and image.ndim == 2:
+        batch = image  # the input of a network that takes vectors
+    else:
+        channels = x.shape[1] if x is not None and x.ndim == 4 else None
+        batch = as_batch(image, None if is_preprocessed else flat.adapter.preprocessing, channels)
+    weights = weight_of(flat, batch)
+    # a copy: layer "input" keeps the picture itself, and its owner may change it later
+    return batch.detach().to(weights, copy=True)
+
+
+def _rows(kept: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:
+    """The tensors of these samples; a single reference stands for all samples."""
+    return tuple(tuple(tensor[list(rows)] if len(tensor) > 1 else tensor for tensor in tensors) for tensors in kept)

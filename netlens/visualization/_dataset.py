@@ -1,0 +1,223 @@
+"""The images of a folder, or crops of them, for which an objective is highest."""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from netlens import heatmaps
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.fast.chunks import Chunks, out_of_memory
+from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
+from netlens.flat.receptive import receptive_fields
+from netlens.objectives import Objective, Record
+from netlens.objectives.layers import Channel, channel_maps
+from netlens.options import checked
+from netlens.results import Render
+from netlens.visualization._drawn import Drawn
+from netlens.visualization._judge import preprocessing_of
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
+
+Place = tuple[int, int, int, int]
+Folder = str | PathLike[str] | Sequence[str | PathLike[str]]
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SMALLEST_CROP = 16  # pixels: less shows a person nothing
+_NAMED = 3  # files in a warning
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image that excites: its file, how much, and which part (top, bottom, left, right) of what the network saw."""
+
+    path: Path
+    value: float
+    image: Tensor = field(repr=False)  # (C, h, w) in [0, 1]
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Examples(Drawn, Sequence[Example]):
+    """The most exciting images, most first. skipped: files that could not be read, and why. n_read: how many could be.
+
+    picture: what was optimized to excite the same, shown first.
+    """
+
+    best: tuple[Example, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    n_read: int
+    picture: Render | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.best[index]
+
+    def __len__(self) -> int:
+        return len(self.best)
+
+    def show(self) -> Picture:
+        """Draw them in the size of the first, after the optimized picture where there is one."""
+        from netlens.show import sheet
+
+        shown = [] if self.picture is None else [self.picture.images[:1]]
+        size = self.best[0].image.shape[1:] if self.picture is None else shown[0].shape[2:]
+        images = [heatmaps.resize(one.image[None], (size[0], size[1])).clamp(0, 1) for one in self.best]
+        channels = max(one.shape[1] for one in shown + images)
+        texts = [] if self.picture is None else [(self.picture.captions or ("",))[0]]
+        subtitles = ["optimized"] * len(shown) + [f"{one.value:.3g}" for one in self.best]
+        drawn = torch.cat([one.expand(-1, channels, -1, -1) for one in shown + images])
+        return sheet(drawn, texts + [one.path.stem for one in self.best], subtitles)
+
+
+def most_exciting(
+    flat: FlatModel, objective: Objective, folder: Folder, k: int = 8, crops: bool = False, batch: int = 16
+) -> Examples:
+    """The k images of a folder (its subfolders included), or of a list of files, with the highest objective.
+
+    crops: of a channel, sort by its highest position instead of its mean, and show the part of the image that this
+    position sees. Images are prepared as the network expects; no more than `batch` and k of them are in memory at a
+    time. Of equals, the first by name. A file that cannot be read is skipped, with one warning for all.
+    """
+    checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
+    k, batch = checked("k", k, int, least=1), checked("a batch", batch, int, least=1)
+    if crops and not isinstance(objective, Channel):
+        raise NotApplicable(f"crops show where a channel is excited; {objective} is none, so leave crops out.")
+    flat.keys_of(objective.layers)
+    files = _files(folder)
+    skipped: list[tuple[Path, str]] = []
+    heap: list[tuple[float, int, Example]] = []
+    count, chunks = 0, Chunks(batch)
+    for paths, x in _batches(flat, files, batch, skipped):
+        values, places = _judged(flat, objective, x, crops, paths, chunks)
+        for path, value, place, one in zip(paths, values, places, x, strict=True):
+            # the later of two equals is the lesser
+            if len(heap) < k or (value, -count) > heap[0][:2]:
+                entry = (value, -count, _example(flat, objective, path, value, place, one))
+                (heapq.heappush if len(heap) < k else heapq.heapreplace)(heap, entry)
+            count += 1
+    if skipped:
+        named = "; ".join(f"{path.name}: {why}" for path, why in skipped[:_NAMED])
+        more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        warnings.warn(f"{len(skipped)} of {len(files)} files were skipped: {named}{more}", NetLensWarning, stacklevel=2)
+    if not heap:
+        raise ImageError(f"none of the {len(files)} files of {folder} is an image that can be read.")
+    return Examples(tuple(example for _, _, example in sorted(heap, reverse=True)), tuple(skipped), count)
+
+
+def _files(folder: Folder) -> list[Path]:
+    if not isinstance(folder, (str, PathLike)):
+        return [Path(path) for path in folder]
+    root = Path(folder)
+    if not root.is_dir():
+        raise ImageError(f"{root} is no folder of images; check the path.")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise ImageError(f"{root} holds no images ({', '.join(SUFFIXES)}).")
+    return files
+
+
+def _batches(
+    flat: FlatModel, files: Iterable[Path], batch: int, skipped: list[tuple[Path, str]]
+) -> Iterator[tuple[list[Path], Tensor]]:
+    """Batches of images of one size; the last batch may be shorter."""
+    weights = weight_of(flat, torch.empty(0))
+    preprocessing = preprocessing_of(flat)
+    paths: list[Path] = []
+    waiting: list[Tensor] = []
+    for path in files:
+        try:
+            one = preprocessing(path)[0]
+        except (ImageError, NonFiniteError) as error:
+            skipped.append((path, str(error)))
+            continue
+        if waiting and (len(waiting) == batch or one.shape != waiting[0].shape):
+            yield paths, torch.stack(waiting).to(weights)
+            paths, waiting = [], []
+        paths.append(path)
+        waiting.append(one)
+    if waiting:
+        yield paths, torch.stack(waiting).to(weights)
+
+
+def _judged(
+    flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
+) -> tuple[list[float], list[Place | None]]:
+    """Each image's value, and for crops the (row, column, height, width) of its position in the map."""
+
+    def work(first: int, last: int) -> tuple[list[float], list[Place | None]]:
+        return _judged_at_once(flat, objective, x[first:last], crops, paths[first:last])
+
+    values, places = zip(*chunks.over(len(x), work, progress=False), strict=True)
+    return [*chain(*values)], [*chain(*places)]
+
+
+def _judged_at_once(
+    flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path]
+) -> tuple[list[float], list[Place | None]]:
+    found: list[Place | None] = [None] * len(x)
+    with torch.no_grad():
+        record = Record(flat, _recorded(flat, objective, x))
+        if crops:
+            assert isinstance(objective, Channel)
+            maps = channel_maps(record, objective.layer, objective.index)
+            values, places = maps.flatten(1).max(1)
+            height, width = maps.shape[1:]
+            found = [(int(place) // width, int(place) % width, height, width) for place in places]
+        else:
+            values = objective(record)
+    if not torch.isfinite(values).all():
+        bad = int((~torch.isfinite(values)).nonzero()[0])
+        raise NonFiniteError(f"{objective} of {flat.name} is NaN or Inf for {paths[bad]}.")
+    return values.cpu().double().tolist(), found
+
+
+def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
+    try:
+        return flat.record(x, layers=objective.layers)
+    except RuntimeError as error:  # what layers raise because of a shape
+        if isinstance(error, NetLensError) or out_of_memory(error):
+            raise
+        raise NotApplicable(
+            f"{flat.name} cannot be run on images of {x.shape[2]} by {x.shape[3]} pixels "
+            f"({' '.join(str(error).split())[:160]}); give it an adapter=Adapter(preprocessing=...) with its size."
+        ) from error
+
+
+def _example(
+    flat: FlatModel, objective: Objective, path: Path, value: float, place: Place | None, x: Tensor
+) -> Example:
+    height, width = x.shape[1:]
+    box = (0, height, 0, width)
+    if place is not None:
+        assert isinstance(objective, Channel)
+        box = _box(flat, flat.key(objective.layer), place, (height, width))
+    top, bottom, left, right = box
+    image = preprocessing_of(flat).denormalize(x)[:, top:bottom, left:right].float().cpu().clone()
+    return Example(path, value, image, box)
+
+
+def _box(flat: FlatModel, key: str, place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of an input that a position of a layer's map sees, square and within; all of it where nobody knows."""
+    row, column, rows, columns = place
+    seen = receptive_fields(flat.program).get(key)
+    if seen is None or seen.size is None:
+        return (0, size[0], 0, size[1])
+    bounds: list[int] = []
+    sides = zip((row, column), (rows, columns), size, seen.size, seen.stride, strict=True)
+    for at, count, length, reach, stride in sides:
+        # padding is alike on both sides but for less than a stride, so the middle of the map lies on the picture's
+        side = min(length, max(SMALLEST_CROP, reach + stride - 1))
+        middle = length / 2 + (at - (count - 1) / 2) * stride
+        start = min(max(0, round(middle - side / 2)), length - side)
+        bounds += [start, start + side]
+    return (bounds[0], bounds[1], bounds[2], bounds[3])

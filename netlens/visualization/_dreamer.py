@@ -1,0 +1,145 @@
+"""NetDreamer: pictures of a network's channels, neurons, classes and layers, one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, channel, diversity, layer, log_probability, logit, neuron
+from netlens.objectives.classes import classes_of
+from netlens.options import check, checked, option
+from netlens.results import Render
+from netlens.results.row import row
+from netlens.visualization._caption import called
+from netlens.visualization._dataset import Examples, Folder, most_exciting
+from netlens.visualization._optvis import MOST_STEPS, OptVis, check_options
+from netlens.visualization.params import Fourier, Size, Sized, made_by
+from netlens.visualization.picture import expected_size
+from netlens.visualization.transforms import Transform, cropped, standard
+
+Indices = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class NetDreamer:
+    """Pictures of what excites channels, neurons, classes and layers of a network, with captions.
+
+    All pictures of a call share the seed, so that they differ only in what they show.
+
+    >>> from netlens.zoo import open_network
+    >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
+    >>> dreamer.channel("stem", [0, 3]).captions
+    ('stem:0', 'stem:3')
+    """
+
+    flat: FlatModel = option(help="The network.")
+    size: Size | None = option(
+        None, least=1, help="A side in pixels, or height and width; by default what the network expects."
+    )
+    steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
+    seed: int = option(0, least=0, help="Seed of the noise that pictures start from.")
+    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
+    transforms: Transform | None = option(
+        None, help="What disturbs it; by default `cropped()` for classes, else `standard()`."
+    )
+    progress: bool = option(True, help="Whether to show progress in a terminal.")
+    options: Mapping[str, Any] = option(factory=dict, help="Others of `OptVis.render`, by name.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_options(self.options)
+
+    def channel(self, key: str, index: Indices) -> Render:
+        """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
+        indices = _several(index)
+        return self.render(channel(key, indices), [f"{self._called(key)}:{i}" for i in indices])
+
+    def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
+        """What excites a channel at one position of the map; by default in the middle."""
+        indices = _several(index)
+        y, x = (None if one is None else checked("a position", one, int) for one in (y, x))
+        place = (
+            "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
+        )
+        return self.render(neuron(key, indices, y, x), [f"{self._called(key)}:{i} at {place}" for i in indices])
+
+    def classes(self, target: int | str | Sequence[int | str]) -> Render:
+        """What excites a class, by index or name, or several of them: its score, and its probability.
+
+        By the score alone, what raises every class alike may take the place of what this one is.
+        """
+        plain = target.tolist() if isinstance(target, np.ndarray | np.generic | Tensor) else target
+        given = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
+        if not given:
+            raise NetLensError("no class was given; name at least one.")
+        indices = list(classes_of(given, self.flat, len(given)))
+        names = self.flat.classes
+        known = [f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices]
+        return self._made(logit(indices) + log_probability(indices), known, (self.seed,) * len(known), cropped())
+
+    def layer(self, key: str) -> Render:
+        """What excites a whole layer: the objective of DeepDream, from noise."""
+        return self.render(layer(key), [self._called(key)])
+
+    def negative(self, key: str, index: Indices) -> Render:
+        """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
+        indices = _several(index)
+        return self.render(-channel(key, indices), [f"{self._called(key)}:{i} negative" for i in indices])
+
+    def both(self, key: str, index: Indices) -> Render:
+        """The negative and the positive picture of each channel, side by side."""
+        low, high = self.negative(key, index), self.channel(key, index)
+        return row(*(one for pair in zip(low, high, strict=True) for one in pair))
+
+    def diverse(self, key: str, index: int, n: int = 4, weight: float = 1.0) -> Render:
+        """A row of n different pictures that all excite one channel.
+
+        weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
+        without that.
+        """
+        index, weight = checked("a channel", index, int), checked("weight", weight, float)
+        n = checked("the number of different pictures", n, int, least=2, most=1000)
+        alone = self.render(channel(key, index), [""])
+        strength = float(alone.history[-1].abs().mean())
+        objective = channel(key, index) - weight * strength * diversity(key)
+        return self.render(
+            objective, [f"{self._called(key)}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n)
+        )
+
+    def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
+        """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
+        index = checked("a channel", index, int)
+        found = most_exciting(self.flat, channel(key, index), folder, k, crops)
+        return replace(found, picture=self.channel(key, index))
+
+    def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:
+        """Pictures for any objective, one for each caption."""
+        own = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
+        return self._made(objective, captions, own, standard())
+
+    def _called(self, key: str) -> str:
+        return called(self.flat, key)
+
+    def _made(
+        self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], otherwise: Transform
+    ) -> Render:
+        """Render an objective; `otherwise` are the transforms to use if none were given."""
+        size = expected_size(self.flat) if self.size is None else self.size
+        param = made_by(self.param, size=size, batch=len(captions), seed=seeds)
+        vis = OptVis(self.flat, objective, otherwise if self.transforms is None else self.transforms)
+        made = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
+        return replace(made, captions=tuple(captions))
+
+
+def _several(index: Indices) -> list[int]:
+    found = checked("a channel", index, int | Sequence[int])
+    found = [found] if isinstance(found, int) else list(found)
+    if not found:
+        raise NetLensError("no channel was given; name at least one.")
+    return found

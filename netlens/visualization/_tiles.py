@@ -1,0 +1,167 @@
+"""Tiles: the gradient of an objective at a picture too large to be run at once, exact where layers see locally."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError, NonFiniteError
+from netlens.flat import FlatModel
+from netlens.flat.receptive import receptive_fields
+from netlens.objectives import Objective, Record
+from netlens.options import check, option
+from netlens.visualization._judge import Judge
+from netlens.visualization.transforms import Chain, Size
+
+LARGEST = 8192
+"""Pixels along a side of a tile at most; a larger tile would hardly fit into memory."""
+
+TILE = "Side of what runs at once, in pixels; none for all at once."
+OVERLAP = "How far tiles see beyond the part that counts, in pixels; by default what the network needs."
+
+Span = tuple[int, int, int, int]
+"""(start, end) of a tile along one side, and (start, end) of the part of it that counts."""
+
+
+def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
+    """Tiles of `tile` pixels along a side, whose counting parts meet without gap and lie `overlap` from cut ends.
+
+    Tiles start at multiples of `stride`, so that the network samples each where it samples the whole; the last one may
+    be up to `stride` - 1 pixels longer.
+
+    >>> spans(10, 6, 1)
+    [(0, 6, 0, 5), (4, 10, 5, 10)]
+    """
+    if length <= tile:
+        return [(0, length, 0, length)]
+    step = (tile - 2 * overlap) // stride * stride
+    if step < 1:
+        raise NetLensError(
+            f"tiles of {tile} pixels with {overlap} of overlap on each side leave nothing; enlarge them."
+        )
+    last = (length - tile) // stride * stride
+    starts = [*range(0, last, step), last]
+    cuts = [0, *(start + overlap for start in starts[1:]), length]
+    ends = [*(start + tile for start in starts[:-1]), length]
+    return list(zip(starts, ends, cuts, cuts[1:], strict=False))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Summed(Objective):
+    """An objective that is a mean, as a sum over the values of the first layer that it reads.
+
+    Sums over parts add up to that over the whole, whatever the parts' sizes; means do not.
+    """
+
+    mean: Objective
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.mean.layers
+
+    def __call__(self, record: Record) -> Tensor:
+        first = record.raw(self.layers[0])
+        values = first if isinstance(first, Tensor) else record.logits
+        return self.mean(record) * values[0].numel()
+
+    def __repr__(self) -> str:
+        return repr(self.mean)
+
+
+@dataclass
+class Tiled:
+    """An objective and the direction of its gradient at one picture, one tile of it in memory at a time.
+
+    The gradient is that of the whole picture if the overlap is at least the receptive field of the one layer that is
+    read. With several layers, a layer may count a few per cent more or less, because sizes of maps are rounded. An
+    objective that is not local, such as a logit, is evaluated on each tile by itself.
+
+    Args:
+        flat: The network.
+        objective: What to differentiate.
+        tile: Side of what runs at once, in pixels, from 32 to 8,192; None runs the whole picture at once.
+        overlap: How far tiles see beyond the part that counts, in pixels; None takes the receptive field where it is at
+            most an eighth of the tile, and otherwise an eighth.
+        picture: A size that the network may take, for a network of one unknown size.
+    """
+
+    flat: FlatModel
+    objective: Objective
+    tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
+    overlap: int | None = option(None, least=0, help=OVERLAP)
+    picture: Size | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        self.flat.keys_of(self.objective.layers)  # a wrong name raises here
+        probe = (256, 256) if self.tile is None else (self.tile, self.tile)
+        own = () if self.picture is None else (self.picture,)
+        size = Judge.of(self.flat, self.objective, Chain(), probe, own).size
+        # a network of one size gets tiles of this size, because a larger picture would have to be shrunk
+        self._fixed = None if size == probe else size
+        self._reach, self._stride = self._field()
+        self._judges: dict[tuple[int, int], Judge] = {}
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective of a picture (1, C, H, W) in [0, 1], and its gradient.
+
+        Returns:
+            The sum of the objective over all places (see `Summed`), per pixel, as a tensor (); each tile counts by its
+            share of the picture. And the gradient of the sum, of the picture's shape.
+        """
+        total = torch.zeros_like(image)
+        value = image.new_zeros(())
+        for (top, bottom, up, down), (left, right, west, east) in self._places(image):
+            of_part, gradient = self._gradient(image[:, :, top:bottom, left:right])
+            total[:, :, up:down, west:east] = gradient[:, :, up - top : down - top, west - left : east - left]
+            counts = (down - up) * (east - west) / ((bottom - top) * (right - left))
+            value += of_part * counts
+        return value / (image.shape[2] * image.shape[3]), total
+
+    def _places(self, image: Tensor) -> Iterator[tuple[Span, Span]]:
+        height, width = image.shape[2:]
+        if self._fixed is not None:
+            tall, wide = self._fixed
+        else:
+            tall, wide = (height, width) if self.tile is None else (self.tile, self.tile)
+        rows = spans(height, tall, self._overlap(tall), self._stride)
+        columns = spans(width, wide, self._overlap(wide), self._stride)
+        return ((row, column) for row in rows for column in columns)
+
+    def _overlap(self, tile: int) -> int:
+        if self.overlap is not None:
+            return self.overlap
+        eighth = tile // 8
+        return eighth if self._reach is None else min(eighth, self._reach)
+
+    def _field(self) -> tuple[int | None, int]:
+        """The receptive field of the layers that the objective reads, in pixels, and their stride."""
+        keys = [key for key in self.flat.keys_of(self.objective.layers) if key not in self.flat.inputs]
+        if self._fixed is not None or "output" in keys:
+            return None, 1
+        known = receptive_fields(self.flat.program)
+        fields = [known.get(key) for key in keys]
+        if not fields or any(one is None or one.size is None for one in fields):
+            return None, 1
+        reach = max(max(one.size) for one in fields if one is not None and one.size is not None)
+        return reach, max(max(one.stride) for one in fields if one is not None)
+
+    def _gradient(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        extent = (image.shape[2], image.shape[3])
+        if extent not in self._judges:
+            size = extent if self._fixed is None else self._fixed
+            own = () if self.picture is None else (self.picture,)
+            # small octaves may be smaller than anything that the network takes; it then sees them enlarged
+            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, own)
+        point = image.detach().clone().requires_grad_()
+        judge = self._judges[extent]
+        (value,), _ = judge(point, [torch.Generator()])
+        if not value.requires_grad:
+            raise NetLensError(f"{self.objective} does not depend on the picture, so no dream can raise it.")
+        (gradient,) = torch.autograd.grad(value, point)
+        if not (torch.isfinite(value) and torch.isfinite(gradient).all()):
+            raise NonFiniteError(f"{self.objective} of {self.flat.name}, or its gradient, is NaN or Inf.")
+        return value.detach(), gradient

@@ -1,0 +1,64 @@
+"""Pictures with a channel for opacity, so that parts that do not matter can become transparent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.options import check, option
+from netlens.visualization.params._base import Param, Size, noise
+from netlens.visualization.params._spectrum import falling, to_picture
+from netlens.visualization.params._wrapped import Wrapped
+from netlens.visualization.params.color import to_image
+
+
+@dataclass(frozen=True)
+class Alpha(Wrapped):
+    """Another parameterization with a further channel, last in its images: 0 where transparent, 1 where opaque.
+
+    A network is shown such images `on_backgrounds`; then what it does not look at may as well be transparent.
+
+    Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
+    """
+
+    param: Param = option(help="What makes the colors, of 1 or 3 channels.")
+    _inner: Param = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if isinstance(self.param, Alpha) or self.param.channels not in (1, 3):
+            raise NetLensError("pictures of 1 or 3 channels can have one for alpha, once.")
+        object.__setattr__(self, "_inner", self.param.with_channels(self.channels + 1))
+
+    @property
+    def inner(self) -> Param:
+        return self._inner
+
+    @property
+    def channels(self) -> int:
+        return self.param.channels
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Alpha, list[Tensor]]:
+        whole, resized = self.inner.resized(parameters, size)
+        return Alpha(whole.with_channels(self.channels)), resized
+
+    def with_channels(self, channels: int) -> Alpha:
+        return Alpha(self.param.with_channels(channels))
+
+
+def over(images: Tensor, background: Tensor | float) -> Tensor:
+    """Images (N, C + 1, H, W) laid on a background, which has no part in them where they are opaque: (N, C, H, W)."""
+    colors, opacity = images[:, :-1], images[:, -1:]
+    return colors * opacity + background * (1 - opacity)
+
+
+def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Each image (N, C + 1, H, W) laid on a random background that is as smooth as photographs: (N, C, H, W)."""
+    height, width = images.shape[2:]
+    drawn = torch.stack([noise(own, images.shape[1] - 1, height, width // 2 + 1, 2) for own in generators])
+    waves = torch.view_as_complex(drawn.to(images)) * falling((height, width), images) / 4
+    return over(images, to_image(to_picture(waves, width), decorrelate=True))

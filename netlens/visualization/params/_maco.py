@@ -1,0 +1,130 @@
+"""Pictures whose waves have the magnitudes of photographs; only their phases are optimized."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.options import option
+from netlens.visualization.params._base import Size, leaf, noise
+from netlens.visualization.params._invertible import Startable, resampled
+from netlens.visualization.params._spectrum import falling, is_own_mirror, odd, of_picture, phases_of, to_picture
+from netlens.visualization.params.color import from_image
+
+
+@dataclass(frozen=True, eq=False)
+class Maco(Startable):
+    """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimized.
+
+    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
+    [..., 0, 0] may be negative. At another size it is that of the pictures resized, and finer waves fall on as one over
+    the frequency. `Maco.like(photos)` measures it. None, and channels beyond C: one over the frequency, around mid
+    gray, as strong as in photographs.
+
+    Fel et al. 2023, https://arxiv.org/abs/2306.06805
+    """
+
+    magnitude: Tensor | None = option(
+        None, help="The magnitude of each wave; none for one over the frequency, as in photographs.", repr=False
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.magnitude
+        if given is not None and (given.ndim not in (3, 4) or not given.numel() or not given.isfinite().all()):
+            shape = tuple(given.shape)
+            wanted = "(C, h, w // 2 + 1), or (N, C, h, w // 2 + 1)"
+            raise NetLensError(f"a magnitude is finite and {wanted}, not {shape}; see Maco.like(photos).")
+        if given is not None and given.ndim == 4 and len(given) != self.batch:
+            raise NetLensError(f"{len(given)} magnitudes for {self.batch} pictures; give one for each, or one for all.")
+
+    @classmethod
+    def like(cls, images: Tensor, **options: Any) -> Maco:
+        """Maco with the mean magnitude and color of images (N, C, H, W) in [0, 1], at their size by default."""
+        param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
+        spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
+        magnitude = spectra.abs().mean(0)
+        magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
+        return replace(param, magnitude=magnitude)
+
+    def plain(self, **about: Any) -> Maco:
+        return replace(self, **about, magnitude=None)
+
+    def take(self, rows: range) -> Maco:
+        if self.magnitude is None or self.magnitude.ndim == 3:
+            return self
+        seeds = self.seeds[rows.start : rows.stop]
+        return replace(self, batch=len(rows), seed=seeds, magnitude=self.magnitude[rows.start : rows.stop])
+
+    def fitted(self, image: Tensor) -> Maco:
+        spectra = of_picture(from_image(image, self.decorrelate))
+        # where a wave is its own mirror image, a real picture leaves its phase no choice but a sign
+        own = is_own_mirror(spectra, image.shape[-1])
+        return replace(self, magnitude=torch.where(own, spectra.real, spectra.abs()))
+
+    def encoded(self, values: Tensor) -> list[Tensor]:
+        return [phases_of(of_picture(values), values.shape[-1])]
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        return self.drawn(lambda own: [of_picture(noise(own, self.channels, *self.extent)).angle()], device, dtype)
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        (phases,) = parameters
+        width = self.extent[1]
+        magnitude = self._magnitude(phases).expand_as(phases)
+        return to_picture(torch.polar(magnitude, odd(phases, width)), width)
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Maco, list[Tensor]]:
+        """The same picture at another size; new fine detail is drawn from the seeds."""
+        (phases,) = parameters
+        param = replace(self, size=size)
+        (old_height, old_width), (height, width) = self.extent, param.extent
+        with torch.no_grad():
+            known = odd(phases, old_width)
+            if self.extent == param.extent:
+                return param, [leaf(known)]
+            drawn = param.start(phases.device, phases.dtype)[0].detach()
+            fastest = (min(height, old_height) - 1) // 2
+            rows = torch.arange(-fastest, fastest + 1, device=phases.device)[:, None]
+            columns = torch.arange((min(width, old_width) - 1) // 2 + 1, device=phases.device)
+            # the corners of the pictures coincide, so the centers of their first pixels do not
+            shift = rows * (1 / height - 1 / old_height) + columns * (1 / width - 1 / old_width)
+            drawn[..., rows, columns] = known[..., rows, columns] + math.pi * shift
+        return param, [leaf(drawn)]
+
+    def _magnitude(self, like: Tensor) -> Tensor:
+        # the mixture of colors spreads a channel over red, green and blue, so one that is not mixed has less to give
+        mixed = 3 if self.decorrelate and self.channels in (3, 4) else 0
+        strengths = [1 / 4] * mixed + [1 / (4 * math.sqrt(3))] * (self.channels - mixed)
+        natural = falling(self.extent, like) * like.new_tensor(strengths)[:, None, None]
+        natural[:, 0, 0] = 0
+        if self.magnitude is None:
+            return natural
+        known = self.magnitude.to(like)
+        each = known if known.ndim == 4 else known[None]
+        given = torch.stack([_at(self.extent, one)[: self.channels] for one in each])
+        full = torch.cat([given, natural[given.shape[1] :].expand(len(given), -1, -1, -1)], 1)
+        return full if self.magnitude.ndim == 4 else full[0]
+
+
+def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
+    """A magnitude at another size: that of the same picture, resized; what is finer than it knows goes on falling."""
+    height, width = extent
+    rows, columns = magnitude.shape[1:]
+    if (rows, columns) == (height, width // 2 + 1):
+        return magnitude
+    # a square may have an odd side; of other widths, two have as many waves
+    across = rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1)
+    vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
+    horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
+    fastest = (rows - 1) // 2, (across - 1) // 2  # but for those of even sides, which are their own mirror images
+    known = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
+    fall = falling(extent, magnitude)
+    further = fall / fall[known]
+    return magnitude[:, known[0], known[1]] * further * math.sqrt(height * width / (rows * across))

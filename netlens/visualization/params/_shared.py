@@ -1,0 +1,83 @@
+"""Batches of pictures that share their coarse parts, so that they are aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.options import check, option
+from netlens.visualization.params._base import Size, leaf
+from netlens.visualization.params._invertible import Invertible, resampled
+from netlens.visualization.params._wrapped import Wrapped
+from netlens.visualization.params.color import from_image
+
+
+@dataclass(frozen=True)
+class Shared(Wrapped):
+    """Pictures of another parameterization, plus coarse pictures that the whole batch shares and that start at nothing.
+
+    Between two objectives, such a batch shows one thing turning into another, not a series of unrelated pictures.
+    Each picture holds a copy of the shared ones, and sees the
+    mean of all copies; so all start as by themselves, and are no longer optimized independently.
+
+    Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
+    """
+
+    param: Invertible = option(help="What makes each picture's own part.")
+    parts: tuple[int, ...] = option(
+        (2, 4, 8, 16), least=1, help="By what each of the shared pictures is smaller than the picture."
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.param, Invertible):
+            raise NetLensError(f"Pixel, Fourier and Pyramid can share parts, {type(self.param).__name__} cannot.")
+        check(self)
+        if not self.parts:
+            raise NetLensError("Shared: parts names no factor; give at least one.")
+
+    @property
+    def inner(self) -> Invertible:
+        return self.param
+
+    @property
+    def shared(self) -> bool:
+        return True
+
+    def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        own = self.param.start(device, dtype)
+        shape = (self.batch, self.channels)
+        return own + [leaf(own[0].new_zeros(*shape, *extent)) for extent in self._extents()]
+
+    def values(self, parameters: Sequence[Tensor]) -> Tensor:
+        n = len(self.parts)
+        return self.param.values(parameters[:-n]) + self._common(parameters[-n:])
+
+    def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Shared, list[Tensor]]:
+        param = Shared(replace(self.param, size=size), self.parts)
+        n = len(self.parts)
+        with torch.no_grad():
+            pairs = zip(parameters[-n:], param._extents(), strict=True)
+            shared = [_spread(part, extent) for part, extent in pairs]
+            # the picture is kept, rather than its own part, which by itself may lie beyond black and white
+            values = from_image(resampled(self.image(parameters), size), self.decorrelate)
+            own = param.param.encoded(values - param._common(shared))
+        return param, [leaf(tensor) for tensor in [*own, *shared]]
+
+    def with_channels(self, channels: int) -> Shared:
+        return Shared(self.param.with_channels(channels), self.parts)
+
+    def _extents(self) -> list[tuple[int, int]]:
+        height, width = self.extent
+        return [(-(-height // part), -(-width // part)) for part in self.parts]
+
+    def _common(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack([_spread(part.mean(0, keepdim=True), self.extent) for part in parts]).sum(0)
+
+
+def _spread(part: Tensor, extent: tuple[int, int]) -> Tensor:
+    return F.interpolate(part, extent, mode="bilinear", align_corners=False)

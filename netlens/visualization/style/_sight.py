@@ -1,0 +1,101 @@
+"""Pictures for style transfer: reading, sizes, masks, and the input of the network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netlens.errors import ImageError, NetLensError, NetLensWarning
+from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT
+from netlens.images import MAX_PIXELS
+from netlens.objectives import Objective, Record
+from netlens.visualization.params import pictures_of
+from netlens.visualization.params.color import gray
+from netlens.visualization.picture import seen_by
+
+SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Takes pictures to the input of a network that runs up to `layers`; at their own size if possible."""
+
+    flat: FlatModel
+    layers: tuple[str, ...] = (OUTPUT,)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in [0, 1] to the network's input, in its units, on its device and in its type."""
+        return seen_by(self.flat, _Reading(self.layers), pictures)
+
+
+@dataclass(frozen=True)
+class _Reading(Objective):
+    """An objective that only names layers, so that a judge knows how far the network runs."""
+
+    names: tuple[str, ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.names
+
+    def __call__(self, record: Record) -> Tensor:
+        return torch.zeros(len(record[self.names[0]]))
+
+
+def picture(source: Any, what: str) -> Tensor:
+    """(1, C, H, W) in [0, 1], float64: a picture of any kind that `images.load` takes, or a tensor (C, H, W)."""
+    try:
+        pictures = pictures_of(source)
+    except NetLensError as error:
+        raise type(error)(f"{what}: {error}") from error
+    if len(pictures) != 1:
+        raise ImageError(f"{what} is one picture, not {len(pictures)}.")
+    return pictures
+
+
+def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) -> tuple[int, int]:
+    """Height and width of a picture: its own, or with a longer side of `size`, or just as `size` says."""
+    height, width = own
+    if size is None:
+        sides = height, width
+    elif not isinstance(size, (tuple, list)):
+        longest = max(height, width)
+        sides = max(1, round(height * size / longest)), max(1, round(width * size / longest))
+    else:
+        sides = size[0], size[1]
+    if min(sides) < SMALLEST:
+        raise ImageError(
+            f"{what} would be {sides[0]} × {sides[1]}, too small for a style; both sides need {SMALLEST}: give a "
+            "larger size or style_scale."
+        )
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise ImageError(f"{what} would have over {MAX_PIXELS:,} pixels; give a smaller size or style_scale.")
+    return sides
+
+
+def style_side(content: Sequence[int], scale: float) -> int:
+    """The longer side of a style that is looked at beside a content of a height and width."""
+    return round(min(max(content) * scale, MAX_PIXELS))  # more is too large, and could be infinite
+
+
+def mask_of(source: Any, what: str) -> Tensor:
+    """(H, W) weights in [0, 1] of a mask: a tensor or array (H, W), or a picture whose white parts are meant."""
+    if isinstance(source, (Tensor, np.ndarray)) and source.ndim == 2:
+        weights = torch.as_tensor(source).double().cpu()
+    else:
+        weights = gray(picture(source, what))[0, 0]
+        if 0 < weights.max() < 0.1:
+            lightest = f"{255 * float(weights.max()):.0f} of 255"
+            warnings.warn(
+                f"{what} is nearly black, {lightest} at most; what counts is white.", NetLensWarning, stacklevel=2
+            )
+    if not weights.isfinite().all() or weights.min() < 0 or not weights.any():
+        raise ImageError(f"{what} must hold finite weights from 0, of which one at least is above 0.")
+    return weights

@@ -1,0 +1,103 @@
+"""Transforms that change the size of a picture: pads, crops, and the fit to the size of a network's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.options import check, option
+from netlens.visualization.transforms._affine import GRAY, Geometric, Outside, View
+from netlens.visualization.transforms._base import Generators, Size, one_of, uniform
+
+
+@dataclass(frozen=True)
+class Pad(Geometric):
+    """Add `pixels` on each side; there, and beyond, lies `outside`."""
+
+    pixels: int = option(least=0, help="How much more on each side, in pixels.")
+    outside: Outside = option(GRAY, help="What lies outside the picture: a gray value, its mirror image, or its edge.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def seen(self, view: View, generators: Generators) -> View:
+        height, width = view.size
+        return replace(view, size=(height + 2 * self.pixels, width + 2 * self.pixels), outside=self.outside)
+
+
+@dataclass(frozen=True)
+class CenterCrop(Geometric):
+    """Cut off `pixels` on each side: it removes what `Pad` added, after jitter and rotation have used it."""
+
+    pixels: int = option(least=0, help="How much less on each side, in pixels.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def seen(self, view: View, generators: Generators) -> View:
+        height, width = view.size
+        if min(height, width) <= 2 * self.pixels:
+            raise NetLensError(f"a picture of {height} × {width} has no {self.pixels} pixels to spare on each side.")
+        return replace(view, size=(height - 2 * self.pixels, width - 2 * self.pixels))
+
+
+@dataclass(frozen=True)
+class RandomCrop(Geometric):
+    """Show a window of `size` at a random place inside the picture."""
+
+    size: int | Size = option(least=1, help="The window: a side in pixels, or height and width.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def seen(self, view: View, generators: Generators) -> View:
+        rows, columns = (self.size, self.size) if isinstance(self.size, int) else self.size
+        (height, width) = view.size
+        if rows > height or columns > width:
+            raise NetLensError(f"a window of {rows} × {columns} does not fit into a picture of {height} × {width}.")
+        matrices = View.whole(len(generators), view.size).matrices
+        for axis, spare in ((0, width - columns), (1, height - rows)):
+            matrices[:, axis, 2] = torch.tensor(one_of(generators, spare + 1), dtype=torch.float64) - spare / 2
+        return replace(view.moved(matrices), size=(rows, columns))
+
+
+@dataclass(frozen=True)
+class ZoomCrop(Geometric):
+    """Show a random window at the size of the whole picture; its sides are shares from `low` to `high`.
+
+    Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
+    """
+
+    low: float = option(0.5, above=0, most=1, help="The smallest share of the height and width.")
+    high: float = option(1.0, above=0, most=1, help="The largest share of the height and width.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.low > self.high:
+            raise NetLensError(f"a crop shows a share from low to high, not from {self.low} to {self.high}.")
+
+    def seen(self, view: View, generators: Generators) -> View:
+        share = uniform(generators, self.low, self.high)
+        matrices = View.whole(len(generators), view.size).matrices
+        for axis, length in ((0, view.size[1]), (1, view.size[0])):
+            matrices[:, axis, axis] = share
+            matrices[:, axis, 2] = uniform(generators, -0.5, 0.5) * (1 - share) * length
+        return view.moved(matrices)
+
+
+@dataclass(frozen=True)
+class Fit(Geometric):
+    """Show the whole picture at `size`."""
+
+    size: Size = option(least=1, help="Height and width in pixels.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def seen(self, view: View, generators: Generators) -> View:
+        (height, width), (rows, columns) = view.size, self.size
+        zoom: Tensor = torch.tensor([width / columns, height / rows, 1], dtype=torch.float64).diag()
+        return replace(view.moved(zoom.expand(len(generators), 3, 3)), size=(rows, columns))
