@@ -152,8 +152,8 @@ def test_softmax_of_attention_is_a_distribution(named):
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr(adapter, "_REGISTRY", dict(adapter._REGISTRY))
-    monkeypatch.setattr(adapter, "_REWRITES", dict(adapter._REWRITES))
+    monkeypatch.setattr(adapter, "REGISTRY", dict(adapter.REGISTRY))
+    monkeypatch.setattr(adapter, "REWRITES", dict(adapter.REWRITES))
 
 
 class Mine(nn.Module):

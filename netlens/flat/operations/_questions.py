@@ -12,7 +12,7 @@ from netlens.flat.operations._table import BY_NAME, BY_TYPE, ROWS, UNKNOWN
 from netlens.flat.operations._traits import Operation, Trait
 
 _ADDED: dict[str, Operation] = {}
-_LIKE: dict[type[nn.Module], type[nn.Module]] = {}
+LIKE: dict[type[nn.Module], type[nn.Module]] = {}
 _VIEW_ATTRIBUTES = {"T", "mT", "H", "mH", "data", "real", "imag"}
 _PACKAGES = ("torch", "torchvision", "_operator", "operator", "builtins", "math", "netlens")
 
@@ -71,19 +71,19 @@ def has_known_forward(layer: nn.Module) -> bool:
     inner = innermost(layer)
     if isinstance(inner, Function):
         return operation_of(inner) is not UNKNOWN
-    definer = next(kind for kind in type(inner).__mro__ if kind in _LIKE or "forward" in vars(kind))
-    return definer in _LIKE or is_ours(definer)
+    definer = next(kind for kind in type(inner).__mro__ if kind in LIKE or "forward" in vars(kind))
+    return definer in LIKE or is_ours(definer)
 
 
 def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
     """Whether a layer, without its wrappers, is of one of these types, or `add` listed its type as like one of them."""
     inner = innermost(layer)
-    return isinstance(inner, kinds) or issubclass(_LIKE.get(type(inner), type(inner)), kinds)
+    return isinstance(inner, kinds) or issubclass(LIKE.get(type(inner), type(inner)), kinds)
 
 
 def is_added(kind: type[nn.Module]) -> bool:
     """Whether `add` listed this type."""
-    return kind in _LIKE
+    return kind in LIKE
 
 
 def types_with(traits: Trait) -> tuple[type[nn.Module], ...]:
@@ -120,7 +120,7 @@ def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
     if not (isinstance(operation, type) and issubclass(operation, nn.Module)):
         raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
     BY_TYPE[operation] = row
-    _LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
+    LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
 
 
 def is_view(layer: nn.Module) -> bool:
