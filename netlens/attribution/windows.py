@@ -71,7 +71,7 @@ class Windows:
         if self._run is None or self._sample != sample:
             flat, runner, known = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
             keys = flat.keys_of(self.suffix.objective.layers)
-            wanted = [key for key in keys if key != OUTPUT or key in flat.layers]
+            wanted = [key for key in keys if key != OUTPUT or flat.layers.has(key)]
             wanted += runner.program.outputs if len(wanted) < len(keys) else ()
             self._sample, self._run = sample, Incremental(runner.program, known, self.suffix.wrt, wanted)
             self._work[sample] = self._work.get(sample, Work()) + self._run.work

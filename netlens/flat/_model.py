@@ -233,15 +233,15 @@ class FlatModel(Unrolled):
         exact = self.key(key)
         return self.inputs if exact in self.inputs else self.program.frontier(exact)
 
-    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
+        """Compute the values of `fetches` (exact keys, or "output") from those of `feeds` (by exact key)."""
         visit = tapped_visit(self)
-        if OUTPUT not in wanted or self.layers.has(OUTPUT):
-            return self.program.run(known, wanted, visit)
-        keys = list(dict.fromkeys([key for key in wanted if key != OUTPUT] + list(self.program.outputs)))
-        values = self.program.run(known, keys, visit)
+        if OUTPUT not in fetches or self.layers.has(OUTPUT):
+            return self.program.run(feeds, fetches, visit)
+        keys = list(dict.fromkeys([key for key in fetches if key != OUTPUT] + list(self.program.outputs)))
+        values = self.program.run(feeds, keys, visit)
         values[OUTPUT] = self.program.assemble(values)
-        return {key: values[key] for key in wanted}
+        return {key: values[key] for key in fetches}
 
     def key(self, name: LayerKey) -> str:
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""

@@ -28,8 +28,8 @@ class Unrolled(nn.Module, ABC):
         return self.program.inputs
 
     @abstractmethod
-    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
+        """Compute the values of `fetches` (exact keys, or "output") from those of `feeds` (by exact key)."""
 
     def find(self, name: LayerKey) -> list[str]:
         """The keys of all layers that `name` names."""

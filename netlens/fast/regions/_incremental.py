@@ -62,9 +62,9 @@ class Incremental:
 
     Args:
         program: The program to run.
-        known: The feeds: values of one sample that cut the program, among them the value (1, C, H, W) at `start`.
+        feeds: Values of one sample that cut the program, among them the value (1, C, H, W) at `start`.
         start: The key of the value in which variants differ.
-        wanted: The fetches: the keys of the values to compute.
+        fetches: The keys of the values to compute.
         switch: A function from the costs (on patches, on full maps, of making full maps) to the number of first steps
             to run on patches.
     """
@@ -72,15 +72,15 @@ class Incremental:
     def __init__(
         self,
         program: Program,
-        known: Mapping[str, Any],
+        feeds: Mapping[str, Any],
         start: str,
-        wanted: Sequence[str],
+        fetches: Sequence[str],
         switch: Callable[[Sequence[Cost], Sequence[Cost], Sequence[Cost]], int] = best_switch,
     ) -> None:
-        self.program, self.start, self.wanted, self.switch = program, start, tuple(wanted), switch
-        self.steps = [step for step, _ in program.schedule(known, self.wanted)]
-        self.known = dict(known)
-        self.shapes: dict[str, Any] = {key: _shape(value) for key, value in known.items()}
+        self.program, self.start, self.fetches, self.switch = program, start, tuple(fetches), switch
+        self.steps = [step for step, _ in program.schedule(feeds, self.fetches)]
+        self.feeds = dict(feeds)
+        self.shapes: dict[str, Any] = {key: _shape(value) for key, value in feeds.items()}
         self.layouts, self.format = Layouts(), layout(program)
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
@@ -115,8 +115,8 @@ class Incremental:
             return value
 
         with torch.no_grad(), unmetered():
-            values = self.program.run(self.known, self.wanted, Visit(visit, None))
-        self.base.update(self.known)
+            values = self.program.run(self.feeds, self.fetches, Visit(visit, None))
+        self.base.update(self.feeds)
         self.cuts = [self._cut(end) for end in (self.start, *(step.key for step in self.local))]
         kept = {key for cut in self.cuts for key in cut}
         kept |= {key for step in self.local for key in (*step.reads, step.key)}
@@ -139,7 +139,7 @@ class Incremental:
                     del patches[key]
             feeds = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
             feeds |= self._unchanged([key for key in plan.cut if key not in patches], rows)
-            values = self.program.run(feeds, self.wanted)
+            values = self.program.run(feeds, self.fetches)
         self.work += Work(done, self.each * rows)
         return values
 
@@ -161,7 +161,7 @@ class Incremental:
         while math.isinf(pasted[count].total):  # full maps cannot be made after these steps
             count -= 1
         steps, cut = self.local[:count], self.cuts[count]
-        rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
+        rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.fetches))
         last_readers = {key: step for step in steps for key in step.reads}
         inner = {self.start, *(step.key for step in steps)} - set(cut)
         dead = [tuple(key for key in inner if last_readers.get(key) is step) for step in steps]
@@ -171,10 +171,10 @@ class Incremental:
         """The keys of the full maps that later steps need, if the steps up to `key` run on patches."""
         frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
         keys = [step.key for step in self.steps]
-        before = {*self.known, *keys[: keys.index(key) + 1 if key in keys else 0]}
-        cut = dict.fromkeys((*frontier, key, *(name for name in self.wanted if name in before)))
-        read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
-        return tuple(name for name in cut if name in read or name in self.wanted)
+        before = {*self.feeds, *keys[: keys.index(key) + 1 if key in keys else 0]}
+        cut = dict.fromkeys((*frontier, key, *(name for name in self.fetches if name in before)))
+        read = {name for step, _ in self.program.schedule(cut, self.fetches) for name in step.reads}
+        return tuple(name for name in cut if name in read or name in self.fetches)
 
     def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
         """The cost of a step on patches. The size of its output patch is added to `sizes`."""
@@ -202,7 +202,7 @@ class Incremental:
         """The cost of making the full maps of a cut."""
         after = [key for key in cut if key in self._after]
         # a value that depends only on a size has an unknown number of rows, so it cannot be part of a cut
-        possible = {self.start, *(step.key for step in self.local), *self.wanted}.issuperset(after)
+        possible = {self.start, *(step.key for step in self.local), *self.fetches}.issuperset(after)
         return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if possible else math.inf)
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
@@ -257,12 +257,12 @@ class Incremental:
         The feeds are repeated for all rows. All other values come from a run with this number of rows, because only
         such a run shows which dimension holds the rows. The next run with as many rows uses them again.
         """
-        repeated = {key: self._repeated(key, rows) for key in keys if key in self.known or key not in self._of_sample}
+        repeated = {key: self._repeated(key, rows) for key in keys if key in self.feeds or key not in self._of_sample}
         others = tuple(key for key in keys if key not in repeated)
         if not others:
             return repeated
         if self._unreached[0] != (others, rows):
-            feeds = {key: self._repeated(key, rows) for key in self.known}
+            feeds = {key: self._repeated(key, rows) for key in self.feeds}
             self._unreached = ((others, rows), self.program.run(feeds, others))
             macs = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(feeds, others)) * rows
             self.work += Work(macs, 0.0)
@@ -272,7 +272,7 @@ class Incremental:
         """A feed, repeated for a number of rows. A value that depends only on weights stays as it is."""
         if key not in self._of_sample:
             return self.base[key]
-        return pytree.tree_map_only(Tensor, lambda x: x.expand(rows, *x.shape).flatten(0, 1), self.known[key])
+        return pytree.tree_map_only(Tensor, lambda x: x.expand(rows, *x.shape).flatten(0, 1), self.feeds[key])
 
     def _limit(self, key: str) -> tuple[int, int]:
         shape = self.shapes[key]
