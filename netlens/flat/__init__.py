@@ -1,4 +1,8 @@
-"""The heart: any network as flat, pure, named layers, with hooks, rules and surgery."""
+"""The heart: any network as flat, pure, named layers, with hooks, rules and surgery.
+
+A person needs what this door offers. Other rooms also read the packages `layers`, `operations`, `running` and
+`tracing`, and the files without an underscore.
+"""
 
 from netlens.flat import edits, operations
 from netlens.flat._hooks import Hooks
