@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
+from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
 from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
@@ -66,7 +67,7 @@ class _Unroll:
         # the key of a module is its path, so the call of a function must not take that key first
         self.reserved = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
         # these name the input and output of the network, so a layer of such a name gets a number: "output_1"
-        self.used: set[str] = {*self.inputs, "output"}
+        self.used: set[str] = {*self.inputs, OUTPUT}
 
     def program(self) -> tuple[Program, dict[str, str]]:
         names = iter(self.inputs)
