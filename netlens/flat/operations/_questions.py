@@ -10,6 +10,7 @@ from netlens.errors import NetLensError
 from netlens.flat.layers import Function, Opaque, Piece, Wrapper
 from netlens.flat.operations._table import BY_NAME, BY_TYPE, ROWS, UNKNOWN
 from netlens.flat.operations._traits import Operation, Trait
+from netlens.memo import forget_all
 
 _ADDED: dict[str, Operation] = {}
 LIKE: dict[type[nn.Module], type[nn.Module]] = {}
@@ -114,11 +115,12 @@ def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
         raise NetLensError(
             f"like={name!r} is no operation of the table; give a module type of torch or the name of a torch function."
         )
+    if not isinstance(operation, str) and not (isinstance(operation, type) and issubclass(operation, nn.Module)):
+        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
+    forget_all()
     if isinstance(operation, str):
         _ADDED[operation] = row
         return
-    if not (isinstance(operation, type) and issubclass(operation, nn.Module)):
-        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
     BY_TYPE[operation] = row
     LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
 
