@@ -23,7 +23,7 @@ from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import Source, Unrolling, unroll
+from netlens.flat.tracing import Source, Unrolling, example_of, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import forget
 
@@ -88,6 +88,7 @@ class FlatModel(Unrolled):
         classes: ClassNames | None = None,
         name: str | None = None,
         images: Tensor | None = None,
+        example: Any = None,
     ) -> FlatModel:
         """Unroll a network. The flat model shares its weights; the network itself never changes.
 
@@ -124,7 +125,8 @@ class FlatModel(Unrolled):
 
         def unrolled() -> Unrolling:
             twin, parts = twins(network)
-            return unroll(twin if unwrap is None else unwrap(twin, images), inputs, rewritten, parts)
+            root = twin if unwrap is None else unwrap(twin, images)
+            return unroll(root, inputs, rewritten, parts, None if example is None else example_of(root, example))
 
         source = Source(network, unrolled)
         program, opaque, _ = source.unrolling

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import linecache
 import operator
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
 from netlens.flat.tracing._paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
@@ -62,6 +65,7 @@ def trace(
     inputs: Sequence[str] | None = None,
     rewrite: Rewrite = lambda module: None,
     twins: Mapping[int, Any] | None = None,
+    example: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Trace a network. A submodule that cannot be traced becomes one node, and `opaque` holds the reason.
 
@@ -72,15 +76,17 @@ def trace(
         rewrite: A function from a module to a module of pure pieces to trace in its place, or to None.
         twins: The twins of modules and tensors by the `id` of the original. A closure in the network may still refer
             to an original.
+        example: The inputs of one run by name. It answers questions about shapes and types; without it, such a question
+            stops the trace.
 
     Raises:
         TraceError: The forward of `root` itself cannot be traced. The message names the line.
     """
-    names = _input_names(root, inputs)
-    tracer = _Tracer(root, names, rewrite, twins if twins is not None else {})
+    names = _input_names(root, inputs) if example is None else tuple(example)
+    tracer = _Tracer(root, names, rewrite, twins if twins is not None else {}, example)
     attributes = _attributes(modules_of(root, ""))
     try:
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, tracer.exemplified():
             graph = tracer.trace(root)
     except Exception as error:
         reason = _reason(error)
@@ -121,6 +127,24 @@ class _Value(fx.Proxy):
     def __setitem__(self, index: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 
+    def __int__(self) -> int:
+        return int(self.tracer.number(self))
+
+    def __len__(self) -> int:
+        return self.tracer.fixed(self, len)
+
+    def __index__(self) -> int:
+        return operator.index(self.tracer.number(self))
+
+    def __float__(self) -> float:
+        return float(self.tracer.number(self))
+
+    def __contains__(self, item: Any) -> bool:
+        return any(bool(item == part) for part in self)
+
+    def __hash__(self) -> int:
+        return self.tracer.hashed(self)
+
 
 class _Attribute(fx.proxy.Attribute, _Value):
     """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
@@ -148,8 +172,17 @@ for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite, twins: Mapping[int, Any]) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        inputs: tuple[str, ...],
+        rewrite: Rewrite,
+        twins: Mapping[int, Any],
+        example: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
+        self.assumed: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
@@ -171,20 +204,101 @@ class _Tracer(fx.Tracer):
         arguments = [self.create_proxy("placeholder", name, (), {}) for name in self.inputs]
 
         def forward(*values: Any) -> Any:
-            named = dict(zip(self.inputs, values, strict=True))
             pieces = self.pieces.get("")
-            output = root_fn(self.root, **named) if pieces is None else pieces.forward(**named)
+            module = self.root if pieces is None else pieces
+            parameters = inspect.signature(module.forward).parameters
+            named = {name: value for name, value in zip(self.inputs, values, strict=True) if name in parameters}
+            others = [value for name, value in zip(self.inputs, values, strict=True) if name not in parameters]
+            output = root_fn(module, *others, **named) if pieces is None else pieces.forward(*others, **named)
             leaves, self.output = pytree.tree_flatten(output)
             return leaves
 
         return forward, arguments
 
+    @contextmanager
+    def exemplified(self) -> Iterator[None]:
+        """The context in which a network may be traced along an example."""
+        if self.examples is None:
+            yield
+            return
+        with types_of_examples(self.known, self.length), recorded_factories(self.silent):
+            yield
+
+    def silent(self) -> bool:
+        """Whether nothing is recorded: while the example runs, or in another thread."""
+        return threading.get_ident() != self.thread or (self.examples is not None and self.examples.running)
+
+    def module_at(self, path: str) -> tuple[nn.Module, bool]:
+        return self.modules_by_path[path], path in self.opaque
+
+    def known(self, value: fx.Proxy) -> tuple[bool, Any]:
+        """Whether a traced value has an example, and the example."""
+        if self.examples is None or value.tracer is not self:
+            return False, None
+        return True, self.examples.values[value.node]
+
+    def length(self, value: fx.Proxy) -> Any:
+        exists, example = self.known(value)
+        if exists and isinstance(example, Tensor):
+            return value.shape[0]
+        return self.fixed(value, len)
+
+    def number(self, value: fx.Proxy) -> Any:
+        """The number that a traced value is on the example, which becomes an assumption."""
+        return self.fixed(value, lambda concrete: concrete)
+
+    def fixed(self, value: fx.Proxy, fact: Callable[[Any], Any]) -> Any:
+        """A fact about a traced value, which must not depend on data, as an assumption of the program."""
+        exists, example = self.known(value)
+        node = value.node
+        if not exists or (node in self.examples.on_data if fact(example) is example else node in self.examples.sized_by_data):
+            raise fx.proxy.TraceError("its control flow depends on the data")
+        self.assume(value, fact(example), fact)
+        return fact(example)
+
+    def assume(self, value: fx.Proxy, answer: Any, fact: Callable[[Any], Any]) -> None:
+        if (value.node, answer) not in self.assumed:
+            self.assumed.add((value.node, answer))
+            self.create_proxy("call_function", Assumption(answer, fact), (value,), {})
+
+    def hashed(self, value: fx.Proxy) -> int:
+        exists, example = self.known(value)
+        if not exists or isinstance(example, Tensor):
+            return object.__hash__(value)
+        if isinstance(example, (tuple, list, dict)):
+            raise TypeError("unhashable traced value")  # a cache of the network would keep it
+        return hash(self.number(value))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        exists, example = self.known(obj)
+        if not exists:
+            return super().iter(obj)
+        if isinstance(example, dict):
+            return iter(list(example))
+        count = self.fixed(obj, len)
+        return iter([obj[i] for i in range(count)])
+
+    def keys(self, obj: fx.Proxy) -> Any:
+        exists, example = self.known(obj)
+        return list(example) if exists and isinstance(example, Mapping) else super().keys(obj)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        if self.examples is not None:
+            self.examples.run(proxy.node)
+        return proxy
+
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace."""
+        """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace.
+
+        Along an example, control flow on shapes and types goes on as on the example.
+        """
         frame = inspect.currentframe()
         while frame is not None and frame.f_globals.get("__name__") in (__name__, fx.proxy.__name__):
             frame = frame.f_back
         if frame is None or not asserts(frame):
+            if self.examples is not None:
+                return self.fixed(obj, bool) if obj.node not in self.examples.on_data else super().to_bool(obj)
             return super().to_bool(obj)
         self.create_proxy("call_function", torch._assert, (obj, f"assertion in line {frame.f_lineno}"), {})
         return True
@@ -198,7 +312,7 @@ class _Tracer(fx.Tracer):
         return node
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
+        if self.silent() or threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
             return attr_val
         attr_val = self.twins.get(id(attr_val), attr_val)
         path = self.tensor_paths.get(id(attr_val))
@@ -219,18 +333,21 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
             a = a.detach() if a.requires_grad else a  # never the user's own parameter
-            registered = id(a) in self.tensor_paths
+            registered = id(a) in self.tensor_paths  # a new tensor is one that the forward makes
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
             self.tensors[path] = a
             if not registered:
                 self.literals.add(path)
-            return self.create_node("get_attr", path, (), {})
+            node = self.create_node("get_attr", path, (), {})
+            if self.examples is not None:
+                self.examples.run(node)
+            return node
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if threading.get_ident() != self.thread:  # tracing patches nn.Module.__call__ for every thread
+        if self.silent():  # tracing patches nn.Module.__call__ for every thread
             return forward(*args, **kwargs)
         if id(m) in self.twins and self.twins[id(m)] is not m:
             m = self.twins[id(m)]
@@ -250,6 +367,7 @@ class _Tracer(fx.Tracer):
             return self.create_proxy("call_module", path, args, kwargs)
         attributes = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
         backup = {part: dict(part.__dict__) for part in m.modules()}
+        containers = _containers((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
             if isinstance(argument, _Attribute):
                 argument.node  # noqa: B018 - creates the node now: nodes from within are erased if the part stays whole
@@ -258,10 +376,13 @@ class _Tracer(fx.Tracer):
         try:
             return forward(*args, **kwargs)
         except Exception as error:
-            for node in list(reversed(self.graph.nodes)):
-                if node is last:
-                    break
+            erased = list(itertools.takewhile(lambda node: node is not last, reversed(self.graph.nodes)))
+            for node in erased:
                 self.graph.erase_node(node)
+            if self.examples is not None:
+                self.examples.forget(erased)
+                self.assumed = {(node, answer) for node, answer in self.assumed if node not in set(erased)}
+            _restore(containers)
             self.written |= _changed(attributes)
             for part, values in backup.items():  # the forward may have stored traced values in attributes
                 part.__dict__.clear()
@@ -299,6 +420,22 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
+
+
+def _containers(value: Any) -> list[tuple[Any, Any]]:
+    """The lists and dicts in the arguments of a call, each with a copy of what it holds now."""
+    if type(value) in (list, dict):
+        items = value.values() if isinstance(value, dict) else value
+        return [(value, value.copy()), *(pair for item in items for pair in _containers(item))]
+    if isinstance(value, tuple):
+        return [pair for item in value for pair in _containers(item)]
+    return []
+
+
+def _restore(containers: list[tuple[Any, Any]]) -> None:
+    for container, content in containers:
+        container.clear()
+        container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
