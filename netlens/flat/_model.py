@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,13 @@ from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import Source, Unrolling, example_of, unroll
+from netlens.flat._proof import prove
+from netlens.flat.tracing import AssumptionError, Source, Unrolling, example_of, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import forget
+
+
+T = TypeVar("T")
 
 
 class FlatModel(Unrolled):
@@ -89,6 +93,7 @@ class FlatModel(Unrolled):
         name: str | None = None,
         images: Tensor | None = None,
         example: Any = None,
+        check: bool = True,
     ) -> FlatModel:
         """Unroll a network. The flat model shares its weights; the network itself never changes.
 
@@ -103,12 +108,18 @@ class FlatModel(Unrolled):
             images: The batch (N, C, H, W) to be explained. Two-stage detectors need it: their layers depend on the
                 boxes that they find.
 
+            example: An input, or a tuple of inputs, or a dict of them by name. With it, code of the network that asks for
+                shapes, types and devices is unrolled too. An input of another shape unrolls the network again where the
+                code would answer otherwise.
+            check: Whether the flat model is compared with the network on the example, which costs a forward of each.
+
         Returns:
             A flat model in eval mode.
 
         Raises:
             NetLensError: `module` is no `torch.nn.Module`, or a flat model is given with `inputs`.
-            TraceError: The forward of the network itself cannot be traced, or the network is a scripted one.
+            TraceError: The forward of the network itself cannot be traced, or the network is a scripted one, or the flat
+                model differs from it on the example.
         """
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
@@ -123,16 +134,18 @@ class FlatModel(Unrolled):
         adapter = adapter if adapter is not None else adapter_of(network)
         unwrap = adapter.unwrap
 
-        def unrolled() -> Unrolling:
-            twin, parts = twins(network)
-            root = twin if unwrap is None else unwrap(twin, images)
-            return unroll(root, inputs, rewritten, parts, None if example is None else example_of(root, example))
+        def unrolled(along: Mapping[str, Any] | None) -> Unrolling:
+            parts = twins(network)
+            root = parts.root if unwrap is None else unwrap(parts.root, images)
+            return unroll(root, inputs, rewritten, parts, along)
 
-        source = Source(network, unrolled)
+        source = Source(network, unrolled, None if example is None else example_of(network, example))
         program, opaque, _ = source.unrolling
         name = name if name is not None else type(network).__name__.lower()
         flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
         flat._source, flat._source_program = source, program
+        if source.example is not None and check and unwrap is None:
+            prove(flat, network, source.example)
         return flat
 
     def follow(self) -> None:
@@ -187,10 +200,24 @@ class FlatModel(Unrolled):
         Returns:
             The output in the network's own structure, or the activation of `until`.
         """
-        self.follow()
+        return self._along(inputs, lambda: self._forward(inputs, until))
+
+    def _forward(self, inputs: Sequence[Any], until: LayerKey | None) -> Any:
         fetches = self.program.outputs if until is None else (self.key(until),)
         values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
         return self.program.assemble(values) if until is None else values[fetches[0]]
+
+    def _along(self, inputs: Sequence[Any], run: Callable[[], T]) -> T:
+        """The result of a run. If the network was unrolled for other shapes, it is unrolled along these inputs first."""
+        self.follow()
+        try:
+            return run()
+        except AssumptionError:
+            if self._source is None or self.program is not self._source_program:
+                raise
+            self._source.unroll_along(inputs)
+            self.follow()
+            return run()
 
     def record(self, *inputs: Any, layers: LayerKey | Sequence[LayerKey]) -> dict[str, Tensor]:
         """Compute the activations of some layers; nothing runs after the deepest of them.
@@ -202,8 +229,7 @@ class FlatModel(Unrolled):
         Returns:
             The activations by exact key.
         """
-        self.follow()
-        return self.run(self._feeds(inputs), self.keys_of(layers))
+        return self._along(inputs, lambda: self.run(self._feeds(inputs), self.keys_of(layers)))
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
         """Compute the output, or the activation of `until`, from recorded activations.

@@ -76,12 +76,8 @@ class Examples:
 
     def run(self, node: fx.Node) -> None:
         """Compute the value of a node from those of its inputs, as the network would."""
-        self.running = True
-        try:
-            with torch.no_grad(), torch._C.DisableTorchFunction():
-                self.values[node] = self._value(node)
-        finally:
-            self.running = False
+        with self.quiet():
+            self.values[node] = self._value(node)
         reads = node.all_input_nodes
         if node.op == "placeholder" or (self.on_data.intersection(reads) and not _is_fact(node)):
             self.on_data.add(node)
@@ -90,6 +86,24 @@ class Examples:
                 self.on_data.add(node)
         elif self.sized_by_data.intersection(reads) or self._makes_size_from_data(node, reads):
             self.sized_by_data.add(node)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Within the block nothing is recorded, so that code of the network runs on tensors."""
+        self.running = True
+        try:
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                yield
+        finally:
+            self.running = False
+
+    def copies(self, values: Any) -> Any:
+        """Copies of the examples of traced values, in the same structure."""
+        return pytree.tree_map_only(
+            fx.Proxy,
+            lambda value: pytree.tree_map_only(Tensor, torch.clone, self.values[value.node]),
+            values,
+        )
 
     def forget(self, nodes: Sequence[fx.Node]) -> None:
         for node in nodes:
@@ -215,3 +229,12 @@ def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
     finally:
         for name, function in originals.items():
             setattr(torch, name, function)
+
+
+def arguments(network: nn.Module, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call of the network. Names that its forward does not have stand for `*args`."""
+    parameters = inspect.signature(network.forward).parameters
+    variadic = tuple(value for name, value in named.items() if name not in parameters)
+    if not variadic:
+        return (), dict(named)
+    return tuple(named.values()), {}

@@ -23,8 +23,9 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
-from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
+from netlens.flat.tracing._example import Assumption, Examples, arguments, recorded_factories, types_of_examples
 from netlens.flat.tracing._paths import modules_of, tensors_of
+from netlens.flat.twin import Twins, is_of_network
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module for the whole process and restores it; two traces at once would not restore the original
@@ -64,7 +65,7 @@ def trace(
     root: nn.Module,
     inputs: Sequence[str] | None = None,
     rewrite: Rewrite = lambda module: None,
-    twins: Mapping[int, Any] | None = None,
+    twins: Twins | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Trace a network. A submodule that cannot be traced becomes one node, and `opaque` holds the reason.
@@ -83,7 +84,7 @@ def trace(
         TraceError: The forward of `root` itself cannot be traced. The message names the line.
     """
     names = _input_names(root, inputs) if example is None else tuple(example)
-    tracer = _Tracer(root, names, rewrite, twins if twins is not None else {}, example)
+    tracer = _Tracer(root, names, rewrite, twins if twins is not None else Twins(root, {}, {}), example)
     attributes = _attributes(modules_of(root, ""))
     try:
         with _ONE_AT_A_TIME, tracer.exemplified():
@@ -177,16 +178,17 @@ class _Tracer(fx.Tracer):
         root: nn.Module,
         inputs: tuple[str, ...],
         rewrite: Rewrite,
-        twins: Mapping[int, Any],
+        twins: Twins,
         example: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.modes = _modes()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
         self.assumed: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
-        self.twins = twins
+        self.twins, self.hooked = twins.copies, twins.hooked
         self.pieces: dict[str, nn.Module] = {}
         self.modules_by_path: dict[str, nn.Module] = {}
         self.paths: dict[int, str] = {}
@@ -206,10 +208,8 @@ class _Tracer(fx.Tracer):
         def forward(*values: Any) -> Any:
             pieces = self.pieces.get("")
             module = self.root if pieces is None else pieces
-            parameters = inspect.signature(module.forward).parameters
-            named = {name: value for name, value in zip(self.inputs, values, strict=True) if name in parameters}
-            others = [value for name, value in zip(self.inputs, values, strict=True) if name not in parameters]
-            output = root_fn(module, *others, **named) if pieces is None else pieces.forward(*others, **named)
+            args, kwargs = arguments(module, dict(zip(self.inputs, values, strict=True)))
+            output = root_fn(module, *args, **kwargs) if pieces is None else pieces.forward(*args, **kwargs)
             leaves, self.output = pytree.tree_flatten(output)
             return leaves
 
@@ -286,6 +286,8 @@ class _Tracer(fx.Tracer):
         proxy = super().create_proxy(*args, **kwargs)
         if self.examples is not None:
             self.examples.run(proxy.node)
+            if self.modes != _modes() and proxy.node in self.examples.on_data:
+                raise TypeError("its forward switches gradients or autocast on or off")
         return proxy
 
     def to_bool(self, obj: fx.Proxy) -> bool:
@@ -352,6 +354,48 @@ class _Tracer(fx.Tracer):
         if id(m) in self.twins and self.twins[id(m)] is not m:
             m = self.twins[id(m)]
             forward = m.forward
+        original = self.hooked.get(id(m))
+        if original is None or self.examples is None:
+            return self.call_without_hooks(m, forward, args, kwargs)
+        args, kwargs = self.after_pre_hooks(original, args, kwargs)
+        return self.after_hooks(original, args, kwargs, self.call_without_hooks(m, forward, args, kwargs))
+
+    def after_pre_hooks(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments of a call after the user's hooks that change them."""
+        for key, hook in module._forward_pre_hooks.items():
+            if is_of_network(hook, module):
+                continue
+            if key in module._forward_pre_hooks_with_kwargs:
+                if self.changes(hook, module, args, kwargs):
+                    args, kwargs = hook(module, args, kwargs) or (args, kwargs)
+            elif self.changes(hook, module, args):
+                changed = hook(module, args)
+                args = args if changed is None else changed if isinstance(changed, tuple) else (changed,)
+        return args, kwargs
+
+    def after_hooks(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """The output of a call after the user's hooks that change it."""
+        for key, hook in module._forward_hooks.items():
+            named = (kwargs,) if key in module._forward_hooks_with_kwargs else ()
+            if not is_of_network(hook, module) and self.changes(hook, module, args, *named, output):
+                changed = hook(module, args, *named, output)
+                output = output if changed is None else changed
+        return output
+
+    def changes(self, hook: Callable[..., Any], module: nn.Module, *arguments: Any) -> bool:
+        """Whether a hook of the user gives another value, or writes into its arguments, on the example.
+
+        A hook that only looks on is not traced: it would get traced values instead of tensors.
+        """
+        assert self.examples is not None
+        copies = self.examples.copies(arguments)
+        before = [(leaf, leaf._version) for leaf in pytree.tree_leaves(copies) if isinstance(leaf, Tensor)]
+        with self.examples.quiet():
+            changed = hook(module, *copies)
+        return changed is not None or any(leaf._version != version for leaf, version in before)
+
+    def call_without_hooks(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The output of a module, as one layer or as those of its parts."""
         path = self.path_of_module(m)
         if path in self.opaque:
             return self.create_proxy("call_module", path, args, kwargs)
@@ -361,7 +405,11 @@ class _Tracer(fx.Tracer):
         elif is_leaf(m):
             if m.training and id(m) in self.in_eval_mode:
                 self.opaque[path] = "the forward around it puts it into train mode"
-            return self.create_proxy("call_module", path, args, kwargs)
+            output = self.create_proxy("call_module", path, args, kwargs)
+            for hook in m._forward_hooks.values():  # of the module's own library; it gathers the outputs of layers
+                changed = hook(m, args, output)
+                output = output if changed is None else changed
+            return output
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
@@ -420,6 +468,10 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
+
+
+def _modes() -> tuple[bool, ...]:
+    return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
 
 
 def _containers(value: Any) -> list[tuple[Any, Any]]:

@@ -20,7 +20,7 @@ from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
-from netlens.flat.twin import pure_copy
+from netlens.flat.twin import Twins, pure_copy
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
@@ -46,7 +46,7 @@ def unroll(
     root: nn.Module,
     inputs: Sequence[str] | None,
     rewrite: Rewrite,
-    twins: Mapping[int, Any] | None = None,
+    twins: Twins | None = None,
     example: Mapping[str, Any] | None = None,
 ) -> Unrolling:
     """Trace a network and unroll it; see `trace` for the arguments.
