@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
 from netlens.flat._unrolled import Unrolled
-from netlens.flat.tracing import arguments
+from netlens.flat.tracing import as_arguments
 from netlens.flat.twin import throwaway
 
 
@@ -30,7 +30,7 @@ def prove(flat: Unrolled, network: nn.Module, example: Mapping[str, Any]) -> Non
     """
     feeds = dict(zip(flat.inputs, example.values(), strict=True))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        args, kwargs = arguments(network, example)
+        args, kwargs = as_arguments(network, example)
         expected = throwaway(network, hooks=True)(*args, **kwargs)
         values = flat.program.run(feeds, flat.program.outputs)
         if _equal(flat.program.assemble(values), expected):
@@ -72,7 +72,7 @@ def _first_difference(
         if key in keys:
             part.register_forward_hook(lambda module, inputs, output, key=key: outputs.setdefault(key, output))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        args, kwargs = arguments(network, example)
+        args, kwargs = as_arguments(network, example)
         copy(*args, **kwargs)
         values = flat.program.run(feeds, keys)
     return next((key for key in flat.layers if key in outputs and not _equal(values[key], outputs[key])), None)

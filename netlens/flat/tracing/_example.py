@@ -231,7 +231,7 @@ def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
             setattr(torch, name, function)
 
 
-def arguments(network: nn.Module, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def as_arguments(network: nn.Module, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a call of the network. Names that its forward does not have stand for `*args`."""
     parameters = inspect.signature(network.forward).parameters
     variadic = tuple(value for name, value in named.items() if name not in parameters)

@@ -23,7 +23,7 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
-from netlens.flat.tracing._example import Assumption, Examples, arguments, recorded_factories, types_of_examples
+from netlens.flat.tracing._example import Assumption, Examples, as_arguments, recorded_factories, types_of_examples
 from netlens.flat.tracing._paths import modules_of, tensors_of
 from netlens.flat.twin import Twins, is_of_network
 
@@ -208,7 +208,7 @@ class _Tracer(fx.Tracer):
         def forward(*values: Any) -> Any:
             pieces = self.pieces.get("")
             module = self.root if pieces is None else pieces
-            args, kwargs = arguments(module, dict(zip(self.inputs, values, strict=True)))
+            args, kwargs = as_arguments(module, dict(zip(self.inputs, values, strict=True)))
             output = root_fn(module, *args, **kwargs) if pieces is None else pieces.forward(*args, **kwargs)
             leaves, self.output = pytree.tree_flatten(output)
             return leaves
