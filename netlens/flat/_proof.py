@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,6 +63,11 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other.to(one.dtype), rtol=0, atol=rounding, equal_nan=True)
 
 
+def _keep(outputs: dict[str, Any], key: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    # a later layer may work in place
+    outputs.setdefault(key, pytree.tree_map_only(Tensor, torch.clone, output))
+
+
 def _first_difference(
     flat: Unrolled, network: nn.Module, example: Mapping[str, Any], feeds: Mapping[str, Any]
 ) -> str | None:
@@ -70,7 +76,7 @@ def _first_difference(
     outputs: dict[str, Any] = {}
     for key, part in copy.named_modules():
         if key in keys:
-            part.register_forward_hook(lambda module, inputs, output, key=key: outputs.setdefault(key, output))
+            part.register_forward_hook(partial(_keep, outputs, key))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         args, kwargs = as_arguments(network, example)
         copy(*args, **kwargs)

@@ -85,9 +85,15 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
     """
     pure = _Copier(keep_parameters=share, trainable=not share).module(module)
     for part in pure.modules():
-        if getattr(part, "inplace", False) is True:
+        if works_in_place(part):
             part.inplace = False  # type: ignore[assignment]
     return _differentiable(pure)
+
+
+def works_in_place(module: nn.Module) -> bool:
+    """Whether the flag of a layer says that it overwrites its input; `nn.ReLU(1)` does, too."""
+    flag = getattr(module, "inplace", False)
+    return isinstance(flag, int) and bool(flag)
 
 
 def _differentiable(module: nn.Module) -> nn.Module:

@@ -221,7 +221,8 @@ class _Tracer(fx.Tracer):
         if self.examples is None:
             yield
             return
-        with types_of_examples(self.known, self.length), recorded_factories(self.silent):
+        keeps_random_numbers = torch.random.fork_rng(devices=[])
+        with keeps_random_numbers, types_of_examples(self.known, self.length), recorded_factories(self.silent):
             yield
 
     def silent(self) -> bool:

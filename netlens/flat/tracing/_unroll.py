@@ -20,7 +20,7 @@ from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
-from netlens.flat.twin import Twins, pure_copy
+from netlens.flat.twin import Twins, pure_copy, works_in_place
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
@@ -120,7 +120,7 @@ class _Unroll:
         key = self.name(path, module=True)
         if isinstance(layer, Opaque):
             self.opaque[key] = layer.reason
-        self.append_layer(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
+        self.append_layer(node, key, layer, nodes, in_place=works_in_place(module))
 
     def read_later(self, node: fx.Node, reads: list[fx.Node]) -> list[int]:
         """The indices of the `reads` whose memory the network reads again after `node`, perhaps through a view."""
