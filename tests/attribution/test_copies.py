@@ -29,7 +29,7 @@ from netlens.attribution.windows import Windows
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit
-from tests.local_networks import conv
+from tests.networks.local import conv
 
 TARGETS = [0, 3, 1]
 

@@ -29,7 +29,7 @@ from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit
-from tests.local_networks import NETWORKS
+from tests.networks.local import NETWORKS
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

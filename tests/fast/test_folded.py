@@ -15,7 +15,7 @@ from netlens.evaluation.randomized import randomized
 from netlens.fast import folded as fast_module
 from netlens.fast.folded import fast
 from netlens.flat import FlatModel, Hooks
-from tests.local_networks import NETWORKS, conv
+from tests.networks.local import NETWORKS, conv
 
 
 def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, FlatModel, Tensor]:

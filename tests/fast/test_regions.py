@@ -16,7 +16,7 @@ from netlens.fast.regions import Incremental, Patch, Work
 from netlens.fast.regions.cost import Cost, best_switch
 from netlens.flat import FlatModel
 from netlens.flat.meter import metered
-from tests.local_networks import NETWORKS, PARTS, conv
+from tests.networks.local import NETWORKS, PARTS, conv
 
 
 def network(name: str) -> tuple[FlatModel, Tensor]:

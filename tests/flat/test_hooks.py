@@ -10,7 +10,7 @@ from torch import nn
 from netlens.errors import LayerNotFound, NetLensError, RecordError
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks, edits
-from tests.networks import TiedWeights
+from tests.networks.odd import TiedWeights
 
 NETWORKS = {
     "resnet": (lambda: tv.resnet.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5), "layer2"),

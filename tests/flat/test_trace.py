@@ -13,7 +13,7 @@ from netlens.errors import NetLensError, TraceError
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.flat.layers import Opaque
-from tests.networks import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights
+from tests.networks.odd import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights
 
 UNPICKLABLE = ("Scripted", "Parametrised")  # torch itself pickles no such modules
 UNCONVERTIBLE = ("NestedLists", "Branches")  # what torch does not know of stays float32

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from netlens.cli import main
 from netlens.results import read_provenance
 from netlens.visualization import NetDreamer
 from netlens.world.scene import scene
+from tests.cli.commands import failed, run
 
 LAYER = "stem"
 
@@ -24,23 +24,10 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(scene(3, label=4).image[:, :96]).save("photo.png")
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
 def wrote(result: Result, path: str) -> Image.Image:
     assert result.exit_code == 0, result.output
     assert result.stdout == f"wrote {path}\n"
     return Image.open(path)
-
-
-def failed(result: Result, *words: str) -> None:
-    """Exit code 2, one line on stderr with these words, and no traceback."""
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("note:")]
-    assert len(lines) == 1 and lines[0].startswith("netlens: "), result.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 def visualize(target: str, *options: str) -> Result:

@@ -4,13 +4,12 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
 from netlens import images
-from netlens.cli import main
 from netlens.cli.stylize import _check_network
 from netlens.results import read_provenance
+from tests.cli.commands import run
 
 QUICK = ["--size", "32x40", "--steps", "2"]
 
@@ -25,15 +24,15 @@ def files(tmp_path):
     return tmp_path
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["stylize", *map(str, arguments)])
+def stylize(*arguments):
+    return run("stylize", *arguments)
 
 
 def test_a_picture_with_its_provenance(files):
     layers = "stem.2:0.5,trunk_output.block1.block1-0.activation"
     out = files / "out.png"
     options = ["--style-layers", layers, "--style-weights", "1,3", "--color", "luminance", "--optimizer", "lbfgs"]
-    result = run(files / "content.png", files / "style.png", files / "other.png", *options, *QUICK, "-o", out)
+    result = stylize(files / "content.png", files / "style.png", files / "other.png", *options, *QUICK, "-o", out)
     assert result.exit_code == 0, result.output
     assert images.load(out).size == (40, 32)
     made_by = read_provenance(out)
@@ -45,7 +44,7 @@ def test_a_picture_with_its_provenance(files):
 def test_masks_change_the_picture(files):
     pictures = files / "content.png", files / "style.png"
     for name, options in (("all.png", []), ("part.png", ["--content-mask", files / "mask.png"])):
-        assert run(*pictures, *options, *QUICK, "-o", files / name).exit_code == 0
+        assert stylize(*pictures, *options, *QUICK, "-o", files / name).exit_code == 0
     assert (files / "all.png").read_bytes() != (files / "part.png").read_bytes()
 
 
@@ -54,7 +53,7 @@ def test_a_batch_with_its_contact_sheet(files):
     batch = {"pairs": [{"content": "content.png", "style": "style.png"}], "settings": settings}
     (files / "batch.json").write_text(json.dumps(batch))
     out = files / "out"
-    first, second = (run("--batch", files / "batch.json", "-o", out) for _ in range(2))
+    first, second = (stylize("--batch", files / "batch.json", "-o", out) for _ in range(2))
     assert first.exit_code == 0, first.output
     assert first.output.count("made ") == 2 and second.output.count("skipped ") == 2
     assert (out / "content-style" / "usual" / "result.jpg").is_file()
@@ -64,7 +63,7 @@ def test_a_batch_with_its_contact_sheet(files):
 @pytest.mark.parametrize("output", ["out.PNG", "folder"])
 def test_an_output_in_capitals_has_its_provenance_and_a_folder_gets_the_default_name(files, output):
     (files / "folder").mkdir()
-    result = run(files / "content.png", files / "style.png", *QUICK, "--seed", 10**30, "-o", files / output)
+    result = stylize(files / "content.png", files / "style.png", *QUICK, "--seed", 10**30, "-o", files / output)
     assert result.exit_code == 0, result.output
     made = files / "folder" / "content-stylized.jpg" if output == "folder" else files / output
     with Image.open(made) as picture:
@@ -117,7 +116,7 @@ def test_mistakes_are_one_line_and_exit_code_2(files, monkeypatch, arguments, co
     write(files / "contact.json", "contact.jpg")
     write(files / "named.json", "content.png", model="shapes")
     before = {path: path.read_bytes() for path in files.iterdir()}
-    result = run(*arguments)
+    result = stylize(*arguments)
     assert {path: path.read_bytes() for path in files.iterdir()} == before
     assert result.exit_code == 2
     assert complaint in result.output and result.output.count("\n") == 1
@@ -135,7 +134,7 @@ def test_mistakes_are_one_line_and_exit_code_2(files, monkeypatch, arguments, co
 def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files, network, complaint):
     settings = {"usual": {"size": 32, "steps": 1}, "wrong": network}
     write(files / "batch.json", "content.png", settings=settings)
-    result = run("--batch", files / "batch.json", "-o", files / "out")
+    result = stylize("--batch", files / "batch.json", "-o", files / "out")
     assert result.exit_code == 2 and complaint in result.output
     assert not (files / "out").exists()
 

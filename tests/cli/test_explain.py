@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
 from netlens.attribution import METHODS
-from netlens.cli import main
 from netlens.weights import build
 from netlens.world.scene import scene
+from tests.cli.commands import failed, run
 
 FAST = "saliency,grad_cam"
 
@@ -24,19 +23,6 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(scene(3, label=4).image).save("photo.png")
     return "photo.png"
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
-
-def failed(result: Result, *words: str) -> None:
-    """Exit code 2, one line on stderr with these words, and no traceback."""
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("note:")]
-    assert len(lines) == 1 and lines[0].startswith("netlens: "), result.stderr
-    for word in words:
-        assert word in lines[0]
 
 
 def test_explain_writes_one_picture_and_says_where(photo: str) -> None:

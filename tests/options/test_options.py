@@ -1,6 +1,6 @@
 """Laws of options: each has help, its default passes its own check, what is out of bounds is refused, texts are read.
 
-`python -m tests.test_options` writes the tables of options in docs/methods.md and docs/visualization.md anew.
+`python -m tests.options.test_options` writes the tables of options in docs/methods.md and docs/visualization.md anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from netlens.visualization.params import PARAMS, FromImage, Shared
 from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.style import StyleTransfer
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TRANSFORMS = [
     made
     for name in transforms.__all__
@@ -242,7 +242,7 @@ def test_the_seeds_name_of_guided_backprop_stays() -> None:
 def test_the_tables_of_the_docs_are_those_of_the_classes(page: str) -> None:
     text = (DOCS / page).read_text()
     (found,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", text, flags=re.DOTALL)
-    assert found == tables(DESCRIBED[page]), "run python -m tests.test_options"
+    assert found == tables(DESCRIBED[page]), "run python -m tests.options.test_options"
 
 
 def tables(classes: Mapping[str, type]) -> str:
