@@ -48,6 +48,8 @@ class InputGradient(Method):
     `GuidedBackprop` keeps only the positive paths of this gradient.
     """
 
+    linear = True
+
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return (wrt,)
 
@@ -67,6 +69,7 @@ class InputXGradient(Method):
     """
 
     reduction = "signed"
+    linear = True
 
     def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
         return (wrt,)

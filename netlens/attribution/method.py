@@ -69,6 +69,8 @@ class Method(ABC):
     """How a heat map makes one number per place of the values."""
     reads_objective: ClassVar[bool] = True
     """Whether the values depend on the objective. Some methods show what the network looks at, whatever the class."""
+    linear: ClassVar[bool] = False
+    """Whether the values are linear in the objective: those of 2f - g are twice those of f, less those of g."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """The options that hold a distribution of inputs. Every sample uses the whole distribution, not one row of it."""
     needs: ClassVar[Needs | None] = None

@@ -92,6 +92,10 @@ class SmoothGradient(_Noisy):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        return self.method.linear
+
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
         return sum(copies) / self.n_samples  # type: ignore[return-value]
 

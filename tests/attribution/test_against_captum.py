@@ -39,6 +39,8 @@ NETWORKS = {
     "vit": (32, "encoder.layers.encoder_layer_0"),
 }
 WITH_FUNCTIONAL_RELU = ("densenet121", "googlenet")
+WITH_RELU_MODULES = ("resnet18", "vgg11", "squeezenet1_1")  # the only rectifiers that captum knows
+WITH_MAPS = [name for name in NETWORKS if name != "vit"]  # captum has no Grad-CAM of tokens
 TARGETS = [3, 0]
 
 
@@ -136,10 +138,9 @@ def test_the_gradient_of_a_neuron(named):
     same(InputGradient()(flat, x, objective).values, theirs.attribute(x.clone(), where))
 
 
+@pytest.mark.parametrize("named", WITH_MAPS, indirect=True)
 def test_grad_cam(named):
     name, network, flat, x = named
-    if name == "vit":
-        pytest.skip("captum has no Grad-CAM of tokens")
     middle = NETWORKS[name][1]
     theirs = captum.LayerGradCam(network, network.get_submodule(middle))
     for relu in (True, False):
@@ -147,21 +148,20 @@ def test_grad_cam(named):
         same(ours.values, theirs.attribute(x, TARGETS, relu_attributions=relu))
 
 
+# the network makes no difference to the windows
+@pytest.mark.parametrize("named", ["resnet18", "squeezenet1_1", "vit"], indirect=True)
 @pytest.mark.parametrize(("window", "stride"), [(17, 13), ((9, 21), (8, 19)), (16, 16)])
 def test_occlusion(named, window, stride, double):
     name, network, flat, x = named
-    if name not in ("resnet18", "squeezenet1_1", "vit"):
-        pytest.skip("the network makes no difference to the windows")
     x = x[..., :27] if name == "resnet18" else x  # not square
     extents, strides = ((3, *(n if isinstance(n, tuple) else (n, n))) for n in (window, stride))
     theirs = captum.Occlusion(network).attribute(x, extents, strides, baselines=0.2, target=TARGETS)
     same(Occlusion(window, stride, baselines=0.2)(flat, x, logit(TARGETS)).values, theirs)
 
 
+@pytest.mark.parametrize("named", WITH_RELU_MODULES, indirect=True)
 def test_guided_backprop_and_deconvnet_on_module_rectifiers(named):
     name, network, flat, x = named
-    if name in (*WITH_FUNCTIONAL_RELU, "mobilenet_v2", "efficientnet_b0", "vit"):
-        pytest.skip("captum knows only nn.ReLU")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         guided = captum.GuidedBackprop(network).attribute(x.clone(), TARGETS)
@@ -194,11 +194,10 @@ class _Deconvolved(_Guided):
         return gradient.clamp(min=0)
 
 
+@pytest.mark.parametrize("named", WITH_FUNCTIONAL_RELU, indirect=True)
 @pytest.mark.parametrize(("method", "rectifier"), [(GuidedBackprop, _Guided), (Deconvolution, _Deconvolved)])
 def test_functional_rectifiers_follow_the_rule_too(named, method, rectifier, monkeypatch):
-    name, network, flat, x = named
-    if name not in WITH_FUNCTIONAL_RELU:
-        pytest.skip("its rectifiers are modules")
+    _, network, flat, x = named
     plain = torch.autograd.grad(network(y := x.clone().requires_grad_())[range(2), TARGETS].sum(), y)[0]
     monkeypatch.setattr(F, "relu", lambda x, inplace=False: rectifier.apply(x))
     expected = torch.autograd.grad(network(y)[range(2), TARGETS].sum(), y)[0]
@@ -206,10 +205,9 @@ def test_functional_rectifiers_follow_the_rule_too(named, method, rectifier, mon
     assert (expected - plain).abs().max() > 0.01 * plain.abs().max()
 
 
+@pytest.mark.parametrize("named", WITH_MAPS, indirect=True)
 def test_guided_grad_cam_reads_the_default_layer(named):
-    name, _, flat, x = named
-    if name == "vit":
-        pytest.skip("no rectifiers but GELU")
+    _, _, flat, x = named
     cam = GradCAM()(flat, x, logit(TARGETS))
     assert cam.provenance.layer == cam_layer(flat)
     expected = GuidedBackprop()(flat, x, logit(TARGETS)).values * F.interpolate(

@@ -38,6 +38,7 @@ class BlurIntegratedGradients(Method):
     max_sigma: float = option(50.0, above=0, help="Deviation of the strongest blur, in pixels.")
     quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)

@@ -40,6 +40,7 @@ class IntegratedGradients(Method):
         True, help="Whether to multiply by the change from the baseline; else the values are the mean gradient."
     )
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)

@@ -35,6 +35,7 @@ class LayerConductance(Method):
     n_steps: int = option(50, least=1, help="Gradients along the path.")
     baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         start, n = baseline_like(x, self.baselines), len(x)
@@ -74,6 +75,7 @@ class InternalInfluence(Method):
     baselines: float | Tensor = option(0.0, help=BASELINES)
     quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         weights, places = quadrature(self.quadrature, self.n_steps)

@@ -49,6 +49,7 @@ class GradientShap(Method):
     )
     distributions = ("baselines",)
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         baselines, n = self._distribution(x), len(x)

@@ -37,6 +37,7 @@ class OverFeatures(Method):
     n_segments: int = option(50, least=1, help="About how many features there are without a mask.")
     baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         game = Coalitions.of(flat, x, objective, wrt, self.feature_mask, self.n_segments, self.baselines)

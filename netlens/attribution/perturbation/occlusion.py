@@ -48,6 +48,7 @@ class Occlusion(Method):
     stride: int | Sequence[int] = option(16, least=1, help="Distance from one window to the next, in pixels.")
     baselines: float | Tensor = option(0.0, help=BASELINES)
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt, many=True)

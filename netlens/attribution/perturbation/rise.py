@@ -40,6 +40,7 @@ class RISE(Method):
     baselines: float | Tensor = option(0.0, help=BASELINES)
     seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         masked = Masked.of(flat, x, objective, wrt, self.baselines)

@@ -53,6 +53,7 @@ class DeepLift(Method):
         True, help="Whether to multiply by the change from the baseline; else the values are the multipliers."
     )
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         baseline, missed = baseline_like(x, self.baselines), Missed()
@@ -91,6 +92,7 @@ class DeepLiftShap(Method):
     )
     distributions = ("baselines",)
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         n, m, missed = len(x), self._number(x), Missed()

@@ -29,6 +29,7 @@ class ExcitationBackprop(Method):
     """
 
     reduction = "signed"
+    linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         flat = folded(flat, keep=flat.keys_of(objective.layers))

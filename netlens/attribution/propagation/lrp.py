@@ -45,6 +45,7 @@ class LRP(Method):
     """
 
     reduction = "signed"
+    linear = True
 
     composite: str | Composite = option(
         "epsilon_plus", choices=COMPOSITES, help="Which layer follows which rule: a name, or a composite with options."
