@@ -6,64 +6,17 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import DenseNet, MobileNetV2, ResNet, SwinTransformer, VisionTransformer
-from torchvision.models.resnet import BasicBlock
-from torchvision.ops import Conv2dNormActivation
+from torchvision.models import DenseNet, SwinTransformer, VisionTransformer
 
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, logit
+from tests.networks.narrow import Branches, NarrowMobileNet, NarrowResNet
 
 CLASSES = 5
-
-
-class Branches(nn.Module):
-    """GoogLeNet in small: functional rectifiers, branches that end in a concatenation, a pool with ceil_mode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, stride=2, bias=False)
-        self.norm = nn.BatchNorm2d(8)
-        self.one = nn.Conv2d(8, 4, 1)
-        self.three = nn.Conv2d(8, 6, 3, padding=1)
-        self.after = nn.Conv2d(8, 3, 1)
-        self.head = nn.Linear(13, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.norm(self.stem(x)), inplace=True), 3, 2, ceil_mode=True)
-        pooled = F.max_pool2d(x, 3, 1, 1)
-        x = torch.cat([F.relu(self.one(x)), F.relu(self.three(x)), F.relu(self.after(pooled))], 1)
-        return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
-
-
-class NarrowResNet(ResNet):
-    """One block in each stage, with an eighth of torchvision's channels."""
-
-    def __init__(self) -> None:
-        super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES)
-        self.fc = nn.Linear(64, CLASSES)
-
-    def _make_layer(self, block: type[Any], planes: int, *rest: Any, **options: Any) -> nn.Sequential:
-        if planes == 64:  # the first stage, which the stem leads to
-            self.inplanes = 8
-            self.conv1, self.bn1 = nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8)
-        return super()._make_layer(block, planes // 8, *rest, **options)
-
-
-class NarrowMobileNet(MobileNetV2):
-    """Three blocks, and 48 channels in the end; torchvision has 1280 there, whatever the width."""
-
-    def __init__(self) -> None:
-        super().__init__(CLASSES, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]])
-        self.features[4] = Conv2dNormActivation(
-            self.features[4][0].in_channels, 48, kernel_size=1, activation_layer=nn.ReLU6
-        )
-        self.classifier[1] = nn.Linear(48, CLASSES)
 
 
 def trunk(channels: int = 3) -> nn.Sequential:

@@ -15,7 +15,6 @@ from torchvision.models import (
     MobileNetV2,
     MobileNetV3,
     RegNet,
-    ResNet,
     ShuffleNetV2,
     SwinTransformer,
     VisionTransformer,
@@ -24,8 +23,9 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 from torchvision.models.regnet import BlockParams
-from torchvision.models.resnet import BasicBlock
 from torchvision.models.segmentation.fcn import FCNHead
+
+from tests.networks.narrow import Branches, NarrowMobileNet, NarrowResNet
 
 
 class Formula(nn.Module):
@@ -129,22 +129,6 @@ PARTS = {
 }
 
 
-class Branches(nn.Module):
-    """GoogLeNet in small."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.norm = conv(3, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8)
-        self.one, self.three, self.after = conv(8, 4, 1), conv(8, 6, 3, padding=1), conv(8, 3, 1)
-        self.head = nn.Linear(13, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.norm(self.stem(x)), inplace=True), 3, 2, ceil_mode=True)
-        pooled = F.max_pool2d(x, 3, 1, 1)
-        x = torch.cat([F.relu(self.one(x)), F.relu(self.three(x)), F.relu(self.after(pooled))], 1)
-        return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
-
-
 def mobilenet_v3() -> MobileNetV3:
     """Two blocks with squeeze and excitation, and one without between them."""
     blocks = ((8, 3, 16, 8, True, "RE", 2, 1), (8, 5, 24, 12, False, "RE", 1, 1), (12, 3, 24, 12, True, "HS", 1, 1))
@@ -169,9 +153,9 @@ class Segmenting(nn.Module):
 
 
 NETWORKS = {
-    "resnet": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5), (40, 36)),
+    "resnet": (NarrowResNet, (40, 36)),
     "densenet": (lambda: DenseNet(4, (2, 2), 8, num_classes=5), (32, 40)),
-    "mobilenet": (lambda: MobileNetV2(5, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]]), (33, 30)),
+    "mobilenet": (NarrowMobileNet, (33, 30)),
     "mobilenet_v3": (mobilenet_v3, (41, 36)),
     "efficientnet": (efficientnet, (33, 36)),
     "shufflenet": (lambda: ShuffleNetV2([1, 1, 1], [8, 8, 16, 32, 32], num_classes=5), (45, 40)),
