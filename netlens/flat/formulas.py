@@ -97,7 +97,7 @@ def _softplus(at_minus_one: float) -> Iterator[nn.Module]:
 
 
 def _gradients_agree(layer: nn.Module, run: Run, x: Tensor) -> bool:
-    """Whether the gradients are equal. For example, `x + (f(x) - x).detach()` has the values of f, but not the gradient."""
+    """Whether the gradients are equal: `x + (f(x) - x).detach()` has the values of f, but not the gradient."""
     gradients = []
     for function in (layer, run):
         with torch.enable_grad():

@@ -73,7 +73,7 @@ class Program:
     def in_place(
         self, feeds: Collection[str], fetches: Sequence[str], visited: frozenset[str]
     ) -> dict[str, Callable[..., Any]]:
-        """The functions that a run may call in place of layers, by key. They overwrite inputs that nothing else reads."""
+        """The functions that a run may call in place of layers, by key. They overwrite inputs without other readers."""
         question = (frozenset(feeds), tuple(fetches), visited, torch.is_grad_enabled())
         return _OVERWRITERS.of(self, question, lambda: overwriters(self.schedule(feeds, fetches), visited))
 
