@@ -62,7 +62,7 @@ class Windows:
         if not self._work:
             return {}
         work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
-        done, full = torch.tensor([[count.done, count.full] for count in work], dtype=torch.float64).T
+        done, full = torch.tensor([[count.incremental, count.full] for count in work], dtype=torch.float64).T
         full = full if self.suffix.copies is None else full[0].expand(len(full))
         return {"macs": done, "macs_saved": full - done}
 

@@ -170,11 +170,11 @@ _Joins = canonical._Graph((), (), ())
 def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> str | None:
     """How a step would run on patches, were the maps that it reads with their channels first or last."""
     layouts = Layouts()
-    layouts.last = set(step.reads) if last else set()
+    layouts.channels_last = set(step.reads) if last else set()
     if not layouts.local(step, ready.intersection(step.reads), shapes):
         return None
     form = layouts.forms[step.key]
-    return "turned" if form.turned else str(form.sliding) if form.sliding else "alike"
+    return "turned" if form.moves_channels else str(form.sliding) if form.sliding else "alike"
 
 
 def _near(layer: nn.Module) -> str | None:
