@@ -56,7 +56,7 @@ class Sliding:
 
     @classmethod
     def of(cls, layer: nn.Module) -> Sliding | None:
-        """The sliding window of a layer. None for other types, and for a layer that treats the border in another way."""
+        """The sliding window of a layer. None for other types, and layers with another rule at the border."""
         if layer._forward_pre_hooks or layer._forward_hooks:  # hooks may change the weight or the result
             return None
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and _runs_as(layer, nn.Conv2d):
