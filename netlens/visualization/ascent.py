@@ -55,37 +55,40 @@ class Ascent:
         judge: Judge,
         param: Param,
         parameters: Sequence[Tensor],
-        make: MakeOptimizer,
+        make_optimizer: MakeOptimizer,
         gradient: Sequence[GradientTransform],
         history: Tensor,  # (steps, N), to be filled; rows from earlier stages are there already
         done: Tensor,  # (N,)
     ) -> None:
         self.judge, self.param, self.gradient, self.history = judge, param, gradient, history
-        self.groups = self._groups(parameters, make)
+        self.groups = self._groups(parameters, make_optimizer)
         self.rates = [[entry["lr"] for entry in group.optimizer.param_groups] for group in self.groups]
         self.done = done
         self.alive = done.clone()  # those that the network has moved, or that nothing has to move any more
-        self.kept = self.parameters
+        self.finished_parameters = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
         self.chunks = Chunks()  # how many pictures the network looks at together; known after the first step
 
-    def _groups(self, parameters: Sequence[Tensor], make: MakeOptimizer) -> list[Group]:
-        together = [leaf(tensor) for tensor in parameters]
-        optimizer = make(together)
+    def _groups(self, parameters: Sequence[Tensor], make_optimizer: MakeOptimizer) -> list[Group]:
+        leaves = [leaf(tensor) for tensor in parameters]
+        optimizer = make_optimizer(leaves)
         if not isinstance(optimizer, Optimizer):
             kind = type(optimizer).__name__
             raise NetLensError(f"optimizer makes an optimizer of torch, such as partial(Adam, lr=0.05), not a {kind}.")
-        if {id(one) for group in optimizer.param_groups for one in group["params"]} != set(map(id, together)):
+        if {id(tensor) for group in optimizer.param_groups for tensor in group["params"]} != set(map(id, leaves)):
             raise NetLensError("optimizer makes one of all the tensors that it is given, and of no others.")
         if any(group.get("maximize") for group in optimizer.param_groups):
             raise NetLensError("the objective is maximized already; leave maximize=True out of the optimizer.")
         n = len(self.param.seeds)
-        if type(optimizer) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
-            return [Group(range(n), self.param, together, optimizer)]
+        if type(optimizer) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(leaves):
+            return [Group(range(n), self.param, leaves, optimizer)]
         rows = [range(i, i + 1) for i in range(n)]
-        alone = [[leaf(tensor[own.start : own.stop]) for tensor in parameters] for own in rows]
-        return [Group(own, self.param.take(own), parts, make(parts)) for own, parts in zip(rows, alone, strict=True)]
+        leaves_by_row = [[leaf(tensor[row.start : row.stop]) for tensor in parameters] for row in rows]
+        return [
+            Group(row, self.param.take(row), row_leaves, make_optimizer(row_leaves))
+            for row, row_leaves in zip(rows, leaves_by_row, strict=True)
+        ]
 
     def _entangled(self, parameters: list[Tensor]) -> bool:
         """Whether a sample's objective depends on the others (diversity)."""
@@ -97,8 +100,10 @@ class Ascent:
     @property
     def parameters(self) -> list[Tensor]:
         """The parameters of all samples, as they are now."""
-        parts = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
-        return [one[0].clone() if len(one) == 1 else torch.cat(one) for one in zip(*parts, strict=True)]
+        by_group = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
+        return [
+            tensors[0].clone() if len(tensors) == 1 else torch.cat(tensors) for tensors in zip(*by_group, strict=True)
+        ]
 
     def step(self, step: int, redirect: bool, rate: float) -> None:
         """Improve all pictures that are not done."""
@@ -106,8 +111,8 @@ class Ascent:
             if len(self.groups) > 1 and self.done[group.rows.start]:
                 self.history[step, group.rows.start : group.rows.stop] = torch.nan
                 continue
-            for entry, own in zip(group.optimizer.param_groups, rates, strict=True):
-                entry["lr"] = own * rate
+            for entry, base_rate in zip(group.optimizer.param_groups, rates, strict=True):
+                entry["lr"] = base_rate * rate
             self._step(group, step, redirect)
 
     def _step(self, group: Group, step: int, redirect: bool) -> None:
@@ -139,8 +144,8 @@ class Ascent:
         def work(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
             values, gradient, reached = self._differentiated(images[first:last], rows[first:last], step)
             if redirect and not reached.all():
-                _, woken, again = self._differentiated(images[first:last], rows[first:last], step, redirect)
-                gradient, reached = _chosen(reached, gradient, woken), reached | again
+                _, woken, reached_again = self._differentiated(images[first:last], rows[first:last], step, redirect)
+                gradient, reached = _chosen(reached, gradient, woken), reached | reached_again
             return values, gradient, reached
 
         if len(images) == 1 or not self.judge.objective.splits:
@@ -149,8 +154,8 @@ class Ascent:
             with metered() as meter:
                 work(0, 1)
             self.chunks.size = fitting(meter)
-        parts = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
-        values, gradients, reached = (torch.cat(part) for part in parts)
+        results = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
+        values, gradients, reached = (torch.cat(result) for result in results)
         return values, gradients, reached
 
     def _differentiated(
@@ -159,8 +164,8 @@ class Ascent:
         point = images.detach().requires_grad_()
         # whoever asks several times within a step sees the same disturbance each time
         generators = [_generator(self.param.seeds[row], step) for row in rows]
-        whole = len(rows) == len(self.param.seeds)
-        values, shown = self.judge(point, generators, None if whole else rows, redirect)
+        is_whole_batch = len(rows) == len(self.param.seeds)
+        values, shown = self.judge(point, generators, None if is_whole_batch else rows, redirect)
         if not values.requires_grad:
             raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimized.")
         # the sum's gradient holds each sample's own, because no sample looks at another
@@ -184,9 +189,9 @@ class Ascent:
         self.checked, start = steps, self.checked
         bad = (self.health[start:steps] != 0) & ~self.done  # NaN differs from everything
         if bad.any():
-            at, sample = (int(i) for i in bad.nonzero()[0])
+            step, sample = (int(i) for i in bad.nonzero()[0])
             raise NonFiniteError(
-                f"step {start + at}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is NaN or Inf "
+                f"step {start + step}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is NaN or Inf "
                 f"for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate, or smaller weights."
             )
 
@@ -196,11 +201,11 @@ class Ascent:
         if len(self.groups) == 1 and self.done.any():
             # put back, for the others of the batch may look at them
             with torch.no_grad():
-                for now, kept in zip(self.groups[0].parameters, self.kept, strict=True):
-                    now.copy_(_chosen(self.done, kept, now))
+                for current, finished in zip(self.groups[0].parameters, self.finished_parameters, strict=True):
+                    current.copy_(_chosen(self.done, finished, current))
         newly = shaped(stop(self.history[:steps]), self.done.shape, "stop").to(self.done) & ~self.done
         if newly.any() and (newly.all() or not self.param.shared):
-            self.kept = self.parameters
+            self.finished_parameters = self.parameters
             self.done = self.done | newly
 
     def state(self, step: int) -> State:

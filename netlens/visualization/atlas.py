@@ -20,12 +20,12 @@ from netlens.options import checked
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.silence import silenced
-from netlens.visualization.caption import called
+from netlens.visualization.caption import layer_caption
 from netlens.visualization.drawn import Drawn
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Sized, made_by
-from netlens.visualization.picture import picture_for, seen_by
+from netlens.visualization.picture import picture_for, network_input
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -57,18 +57,23 @@ class Atlas(Drawn):
             height, width = mosaic.shape[1:]
             # in the proportions of the grid, so that each place lies where its picture does
             shown = [heatmaps.resize(self.image[None], (height, width))[0].clamp(0, 1), mosaic]
-            return sheet(torch.stack([one.expand(3, -1, -1) for one in shown]), ["image", self.layer])
+            return sheet(torch.stack([m.expand(3, -1, -1) for m in shown]), ["image", self.layer])
         height, width = self.pictures.images.shape[2:]
-        whole = _laid(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
+        image = _fitted_into(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
         # a network of one size saw the image squeezed, so its map may have other proportions
         spread = heatmaps.resize(self.weights[:, None].float(), (self.image.shape[1], self.image.shape[2]))
-        maps = torch.stack([_laid(one, (height, width), 0.0)[0] for one in spread]).clamp(min=0)
+        maps = torch.stack([_fitted_into(m, (height, width), 0.0)[0] for m in spread]).clamp(min=0)
         maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
         colors = _colors(len(maps))
-        where = [_tinted(whole, one, color) for one, color in zip(maps, colors, strict=True)]
-        rows = [whole, *self.pictures.images, _strongest(whole, maps, colors), *where]
-        texts = ["image", *(self.pictures.captions or ()), "strongest", *(f"group {i + 1}" for i in range(len(where)))]
-        return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
+        tinted_maps = [_tinted(image, m, color) for m, color in zip(maps, colors, strict=True)]
+        rows = [image, *self.pictures.images, _strongest(image, maps, colors), *tinted_maps]
+        texts = [
+            "image",
+            *(self.pictures.captions or ()),
+            "strongest",
+            *(f"group {i + 1}" for i in range(len(tinted_maps))),
+        ]
+        return sheet(torch.stack([m.expand(3, -1, -1) for m in rows]), texts, columns=len(maps) + 1)
 
 
 @differentiating()
@@ -120,18 +125,22 @@ def activation_atlas(
         raise NotApplicable(f"layer {key!r} of {flat.name} is 0 all over the image; choose another layer.")
     # of length one, so that a faint place is drawn as clearly as a bright one
     units = F.normalize(directions[alive], dim=1)
-    parts = []
+    renders = []
     for start in range(0, len(units), chunk):
-        own = units[start : start + chunk]
-        about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
-        vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
-        parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
+        chunk_of_units = units[start : start + chunk]
+        param_options: dict[str, Any] = {
+            "size": cell_size,
+            "batch": len(chunk_of_units),
+            "seed": (seed,) * len(chunk_of_units),
+        }
+        vis = OptVis(flat, direction(key, chunk_of_units, cosine_power=cosine_power))
+        renders.append(vis.render(made_by(param, **param_options), steps=steps, progress=progress, **options))
     return Atlas(
-        called(flat, name),
+        layer_caption(flat, name),
         base[0].float().cpu(),
         directions,
         weights,
-        _together(parts, alive, captions),
+        _joined(renders, alive, captions),
         error,
         groups is not None,
     )
@@ -154,15 +163,15 @@ def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
     if not values.any():
         raise NotApplicable("nothing of the activation is above 0, so it has no groups; choose another layer.")
     model = NMF(groups, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-4)
-    weights, directions = (torch.from_numpy(part).to(maps.dtype) for part in _fitted(model, values.numpy()))
-    left = values.to(maps.dtype) - weights @ directions
+    weights, directions = (torch.from_numpy(factor).to(maps.dtype) for factor in _fit(model, values.numpy()))
+    residual = values.to(maps.dtype) - weights @ directions
     strength = weights.sum(0) * directions.norm(dim=1)
     order = strength.argsort(descending=True, stable=True)
     shown = weights.T[order].reshape(groups, height, width)
-    return shown, directions[order], float(left.norm() / values.norm())
+    return shown, directions[order], float(residual.norm() / values.norm())
 
 
-def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
+def _fit(model: Any, values: Any) -> tuple[Any, Any]:
     from sklearn.exceptions import ConvergenceWarning
 
     with silenced(ConvergenceWarning):  # `error` says how well it converged
@@ -172,7 +181,7 @@ def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
 def _maps(flat: FlatModel, key: str, base: Tensor) -> Tensor:
     """The layer's activation over the image, (C, h, w)."""
     with torch.no_grad():
-        maps = Record(flat, flat.record(seen_by(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
+        maps = Record(flat, flat.record(network_input(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
     if maps.shape[1:] == (1, 1):
         raise NotApplicable(f"layer {key!r} of {flat.name} has no places in the image; choose one with maps.")
     if not maps.isfinite().all():
@@ -187,22 +196,22 @@ def _pooled(maps: Tensor, cells: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, size)
 
 
-def _together(parts: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
+def _joined(renders: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
     """The pictures of what is alive, in their places; gray where the layer sees nothing."""
-    made = row(*parts)
-    images = made.images.new_full((len(captions), *made.images.shape[1:]), 0.5)
-    values = made.history.new_full((len(made.history), len(captions)), torch.nan)
-    images[alive], values[:, alive] = made.images, made.history
+    joined = row(*renders)
+    images = joined.images.new_full((len(captions), *joined.images.shape[1:]), 0.5)
+    values = joined.history.new_full((len(joined.history), len(captions)), torch.nan)
+    images[alive], values[:, alive] = joined.images, joined.history
     return Render(
         images=images,
         history=values,
-        seeds=parts[0].seeds[:1] * len(captions),
-        provenance=parts[0].provenance,
+        seeds=renders[0].seeds[:1] * len(captions),
+        provenance=renders[0].provenance,
         captions=tuple(captions),
     )
 
 
-def _laid(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
+def _fitted_into(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
     """An image (C, h, w) as large as fits into `size` without a change of proportions, white outside."""
     channels, height, width = image.shape
     share = min(size[0] / height, size[1] / width)
@@ -220,8 +229,8 @@ def _colors(n: int) -> Tensor:
 
 def _strongest(image: Tensor, maps: Tensor, colors: Tensor) -> Tensor:
     """The image in gray, tinted in the color of the strongest group at each place."""
-    which = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
-    return _tinted(image, maps.amax(0), (which * colors).sum(0))
+    masks = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
+    return _tinted(image, maps.amax(0), (masks * colors).sum(0))
 
 
 def _tinted(image: Tensor, strength: Tensor, color: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from netlens.visualization.judge import preprocessing_of
 if TYPE_CHECKING:
     from netlens.show import Picture
 
-Place = tuple[int, int, int, int]
+Cell = tuple[int, int, int, int]
 Folder = str | PathLike[str] | Sequence[str | PathLike[str]]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SMALLEST_CROP = 16  # pixels: less shows a person nothing
@@ -71,12 +71,12 @@ class Examples(Drawn, Sequence[Example]):
 
         shown = [] if self.picture is None else [self.picture.images[:1]]
         size = self.best[0].image.shape[1:] if self.picture is None else shown[0].shape[2:]
-        images = [heatmaps.resize(one.image[None], (size[0], size[1])).clamp(0, 1) for one in self.best]
-        channels = max(one.shape[1] for one in shown + images)
+        images = [heatmaps.resize(image.image[None], (size[0], size[1])).clamp(0, 1) for image in self.best]
+        channels = max(image.shape[1] for image in shown + images)
         texts = [] if self.picture is None else [(self.picture.captions or ("",))[0]]
-        subtitles = ["optimized"] * len(shown) + [f"{one.value:.3g}" for one in self.best]
-        drawn = torch.cat([one.expand(-1, channels, -1, -1) for one in shown + images])
-        return sheet(drawn, texts + [one.path.stem for one in self.best], subtitles)
+        subtitles = ["optimized"] * len(shown) + [f"{image.value:.3g}" for image in self.best]
+        drawn = torch.cat([image.expand(-1, channels, -1, -1) for image in shown + images])
+        return sheet(drawn, texts + [image.path.stem for image in self.best], subtitles)
 
 
 def most_exciting(
@@ -98,17 +98,19 @@ def most_exciting(
     heap: list[tuple[float, int, Example]] = []
     count, chunks = 0, Chunks(batch)
     for paths, x in _batches(flat, files, batch, skipped):
-        values, places = _judged(flat, objective, x, crops, paths, chunks)
-        for path, value, place, one in zip(paths, values, places, x, strict=True):
+        values, cells = _values_of(flat, objective, x, crops, paths, chunks)
+        for path, value, cell, sample in zip(paths, values, cells, x, strict=True):
             # the later of two equals is the lesser
             if len(heap) < k or (value, -count) > heap[0][:2]:
-                entry = (value, -count, _example(flat, objective, path, value, place, one))
+                entry = (value, -count, _example(flat, objective, path, value, cell, sample))
                 (heapq.heappush if len(heap) < k else heapq.heapreplace)(heap, entry)
             count += 1
     if skipped:
         named = "; ".join(f"{path.name}: {why}" for path, why in skipped[:_NAMED])
-        more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
-        warnings.warn(f"{len(skipped)} of {len(files)} files were skipped: {named}{more}", NetLensWarning, stacklevel=2)
+        and_more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        warnings.warn(
+            f"{len(skipped)} of {len(files)} files were skipped: {named}{and_more}", NetLensWarning, stacklevel=2
+        )
     if not heap:
         raise ImageError(f"none of the {len(files)} files of {folder} is an image that can be read.")
     return Examples(tuple(example for _, _, example in sorted(heap, reverse=True)), tuple(skipped), count)
@@ -136,49 +138,49 @@ def _batches(
     waiting: list[Tensor] = []
     for path in files:
         try:
-            one = preprocessing(path)[0]
+            sample = preprocessing(path)[0]
         except (ImageError, NonFiniteError) as error:
             skipped.append((path, str(error)))
             continue
-        if waiting and (len(waiting) == batch or one.shape != waiting[0].shape):
+        if waiting and (len(waiting) == batch or sample.shape != waiting[0].shape):
             yield paths, torch.stack(waiting).to(weights)
             paths, waiting = [], []
         paths.append(path)
-        waiting.append(one)
+        waiting.append(sample)
     if waiting:
         yield paths, torch.stack(waiting).to(weights)
 
 
-def _judged(
+def _values_of(
     flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
-) -> tuple[list[float], list[Place | None]]:
+) -> tuple[list[float], list[Cell | None]]:
     """Each image's value, and for crops the (row, column, height, width) of its position in the map."""
 
-    def work(first: int, last: int) -> tuple[list[float], list[Place | None]]:
-        return _judged_at_once(flat, objective, x[first:last], crops, paths[first:last])
+    def work(first: int, last: int) -> tuple[list[float], list[Cell | None]]:
+        return _values_of_chunk(flat, objective, x[first:last], crops, paths[first:last])
 
-    values, places = zip(*chunks.over(len(x), work, progress=False), strict=True)
-    return [*chain(*values)], [*chain(*places)]
+    values, cells = zip(*chunks.over(len(x), work, progress=False), strict=True)
+    return [*chain(*values)], [*chain(*cells)]
 
 
-def _judged_at_once(
+def _values_of_chunk(
     flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path]
-) -> tuple[list[float], list[Place | None]]:
-    found: list[Place | None] = [None] * len(x)
+) -> tuple[list[float], list[Cell | None]]:
+    cells: list[Cell | None] = [None] * len(x)
     with torch.no_grad():
         record = Record(flat, _recorded(flat, objective, x))
         if crops:
             assert isinstance(objective, Channel)
             maps = channel_maps(record, objective.layer, objective.index)
-            values, places = maps.flatten(1).max(1)
+            values, indices = maps.flatten(1).max(1)
             height, width = maps.shape[1:]
-            found = [(int(place) // width, int(place) % width, height, width) for place in places]
+            cells = [(int(index) // width, int(index) % width, height, width) for index in indices]
         else:
             values = objective(record)
     if not torch.isfinite(values).all():
         bad = int((~torch.isfinite(values)).nonzero()[0])
         raise NonFiniteError(f"{objective} of {flat.name} is NaN or Inf for {paths[bad]}.")
-    return values.cpu().double().tolist(), found
+    return values.cpu().double().tolist(), cells
 
 
 def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
@@ -193,31 +195,29 @@ def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Ten
         ) from error
 
 
-def _example(
-    flat: FlatModel, objective: Objective, path: Path, value: float, place: Place | None, x: Tensor
-) -> Example:
+def _example(flat: FlatModel, objective: Objective, path: Path, value: float, cell: Cell | None, x: Tensor) -> Example:
     height, width = x.shape[1:]
     box = (0, height, 0, width)
-    if place is not None:
+    if cell is not None:
         assert isinstance(objective, Channel)
-        box = _box(flat, flat.key(objective.layer), place, (height, width))
+        box = _box(flat, flat.key(objective.layer), cell, (height, width))
     top, bottom, left, right = box
     image = preprocessing_of(flat).denormalize(x)[:, top:bottom, left:right].float().cpu().clone()
     return Example(path, value, image, box)
 
 
-def _box(flat: FlatModel, key: str, place: Place, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _box(flat: FlatModel, key: str, cell: Cell, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """The part of an input that a position of a layer's map sees, square and within; all of it where nobody knows."""
-    row, column, rows, columns = place
-    seen = receptive_fields(flat.program).get(key)
-    if seen is None or seen.size is None:
+    row, column, rows, columns = cell
+    field = receptive_fields(flat.program).get(key)
+    if field is None or field.size is None:
         return (0, size[0], 0, size[1])
     bounds: list[int] = []
-    sides = zip((row, column), (rows, columns), size, seen.size, seen.stride, strict=True)
-    for at, count, length, reach, stride in sides:
+    sides = zip((row, column), (rows, columns), size, field.size, field.stride, strict=True)
+    for index, count, length, reach, stride in sides:
         # padding is alike on both sides but for less than a stride, so the middle of the map lies on the picture's
         side = min(length, max(SMALLEST_CROP, reach + stride - 1))
-        middle = length / 2 + (at - (count - 1) / 2) * stride
+        middle = length / 2 + (index - (count - 1) / 2) * stride
         start = min(max(0, round(middle - side / 2)), length - side)
         bounds += [start, start + side]
     return (bounds[0], bounds[1], bounds[2], bounds[3])

@@ -97,23 +97,23 @@ def dream(
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
-    known("a dream", options, [one.name for one in options_of(Dreaming)])
-    how = Dreaming(**options)
-    base = picture_for(flat, image, how.size)
+    known("a dream", options, [o.name for o in options_of(Dreaming)])
+    settings = Dreaming(**options)
+    base = picture_for(flat, image, settings.size)
     goal = _objective(flat, objective, towards, base)
-    sizes = octave_sizes((base.shape[2], base.shape[3]), how.octaves, how.scale)
-    generator = np.random.default_rng(np.random.SeedSequence(how.seed, spawn_key=(2,)))
+    sizes = octave_sizes((base.shape[2], base.shape[3]), settings.octaves, settings.scale)
+    generator = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))
     values: list[Tensor] = []
     frames, alive = [], False
-    steps, quiet = len(sizes) * how.steps, None if progress else True
+    steps, quiet = len(sizes) * settings.steps, None if progress else True
     with differentiating(), tqdm(total=steps, delay=1, disable=quiet, leave=False) as bar:
-        gradient = Tiled(flat, goal, how.tile, how.overlap, sizes[-1])
+        gradient = Tiled(flat, goal, settings.tile, settings.overlap, sizes[-1])
         detail = torch.zeros_like(base[:, :, :1, :1])
         for extent in sizes:
             start = resampled(base, extent)
             picture = (start + F.interpolate(detail, extent, mode="bilinear")).clamp(0, 1)
-            for _ in range(how.steps):
-                picture, value = _step(picture, gradient, how, generator)
+            for _ in range(settings.steps):
+                picture, value = _step(picture, gradient, settings, generator)
                 values.append(value)
                 bar.update()
             detail = picture - start
@@ -129,8 +129,8 @@ def dream(
     return Render(
         images=frames[-1],
         history=torch.stack(values)[:, None].cpu(),
-        seeds=(how.seed,),
-        provenance=_made_by(flat, goal, how),
+        seeds=(settings.seed,),
+        provenance=_provenance(flat, goal, settings),
         frames=tuple(frames),
         captions=(f"dream of {goal!r}",),
     )
@@ -155,33 +155,35 @@ def zoom(
         progress: Whether to show progress in a terminal.
         options: Those of `Zooming`.
     """
-    known("a film", options, [one.name for one in options_of(Zooming)])
-    how = Zooming(**options)
-    picture = picture_for(flat, image, how.size)
-    of_dream = {one.name: getattr(how, one.name) for one in options_of(Dreaming)}
-    made: list[Render] = []
-    for i in tqdm(range(how.n_frames), delay=1, disable=None if progress else True, leave=False):
-        if made:
-            picture = _nearer(made[-1].images.to(picture), how.factor, how.degrees)
-        own = {**of_dream, "size": None, "seed": how.seed + i}
-        frame = dream(flat, picture[0], objective, towards=towards, progress=False, **own)
-        made.append(replace(frame, frames=()))  # its octaves would fill the memory
-    by = made[0].provenance
+    known("a film", options, [o.name for o in options_of(Zooming)])
+    settings = Zooming(**options)
+    picture = picture_for(flat, image, settings.size)
+    of_dream = {o.name: getattr(settings, o.name) for o in options_of(Dreaming)}
+    renders: list[Render] = []
+    for i in tqdm(range(settings.n_frames), delay=1, disable=None if progress else True, leave=False):
+        if renders:
+            picture = _magnified(renders[-1].images.to(picture), settings.factor, settings.degrees)
+        options_of_frame = {**of_dream, "size": None, "seed": settings.seed + i}
+        frame = dream(flat, picture[0], objective, towards=towards, progress=False, **options_of_frame)
+        renders.append(replace(frame, frames=()))  # its octaves would fill the memory
+    provenance = renders[0].provenance
     return Render(
-        images=made[-1].images,
-        history=torch.cat([one.history for one in made]),
-        seeds=(how.seed,),
-        provenance=replace(by, options=asdict(how)),
-        frames=tuple(one.images for one in made),
-        captions=made[0].captions,
+        images=renders[-1].images,
+        history=torch.cat([r.history for r in renders]),
+        seeds=(settings.seed,),
+        provenance=replace(provenance, options=asdict(settings)),
+        frames=tuple(r.images for r in renders),
+        captions=renders[0].captions,
     )
 
 
-def _step(picture: Tensor, gradient: Tiled, how: Dreaming, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _step(
+    picture: Tensor, gradient: Tiled, settings: Dreaming, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """The picture after a step, and the objective before it."""
-    down, right = (int(shift) for shift in generator.integers(-how.jitter, how.jitter + 1, 2))
+    down, right = (int(shift) for shift in generator.integers(-settings.jitter, settings.jitter + 1, 2))
     value, direction = gradient(picture.roll((down, right), (2, 3)))
-    moved = picture.add(normalized(direction).roll((-down, -right), (2, 3)), alpha=how.step / 255)
+    moved = picture.add(normalized(direction).roll((-down, -right), (2, 3)), alpha=settings.step / 255)
     # within bounds at each step, so that the next gradient is that of a picture which can be shown
     return moved.clamp_(0, 1), value
 
@@ -197,7 +199,7 @@ def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: 
     return guide(flat.key(objective), source).settled(flat, base)
 
 
-def _nearer(picture: Tensor, factor: float, degrees: float) -> Tensor:
+def _magnified(picture: Tensor, factor: float, degrees: float) -> Tensor:
     """The middle of a picture (1, C, H, W), magnified and turned."""
     angle = math.radians(degrees)
     height, width = picture.shape[2:]
@@ -207,5 +209,5 @@ def _nearer(picture: Tensor, factor: float, degrees: float) -> Tensor:
     return F.grid_sample(picture, grid, "bilinear", "reflection", align_corners=False).clamp(0, 1)
 
 
-def _made_by(flat: FlatModel, objective: Objective, how: Dreaming) -> Provenance:
-    return Provenance("DeepDream", flat.name, repr(objective), options=asdict(how))
+def _provenance(flat: FlatModel, objective: Objective, settings: Dreaming) -> Provenance:
+    return Provenance("DeepDream", flat.name, repr(objective), options=asdict(settings))

@@ -16,7 +16,7 @@ from netlens.objectives.classes import classes_of
 from netlens.options import check, checked, option
 from netlens.results.render import Render
 from netlens.results.row import row
-from netlens.visualization.caption import called
+from netlens.visualization.caption import layer_caption
 from netlens.visualization.dataset import Examples, Folder, most_exciting
 from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
 from netlens.visualization.params import Fourier
@@ -58,17 +58,17 @@ class NetDreamer:
 
     def channel(self, key: str, index: Indices) -> Render:
         """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
-        indices = _several(index)
-        return self.render(channel(key, indices), [f"{self._called(key)}:{i}" for i in indices])
+        indices = _index_list(index)
+        return self.render(channel(key, indices), [f"{self._caption(key)}:{i}" for i in indices])
 
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
         """What excites a channel at one position of the map; by default in the middle."""
-        indices = _several(index)
-        y, x = (None if one is None else checked("a position", one, int) for one in (y, x))
-        place = (
+        indices = _index_list(index)
+        y, x = (None if coordinate is None else checked("a position", coordinate, int) for coordinate in (y, x))
+        position = (
             "middle" if y is None and x is None else f"{'middle' if y is None else y},{'middle' if x is None else x}"
         )
-        return self.render(neuron(key, indices, y, x), [f"{self._called(key)}:{i} at {place}" for i in indices])
+        return self.render(neuron(key, indices, y, x), [f"{self._caption(key)}:{i} at {position}" for i in indices])
 
     def classes(self, target: int | str | Sequence[int | str]) -> Render:
         """What excites a class, by index or name, or several of them: its score, and its probability.
@@ -76,27 +76,31 @@ class NetDreamer:
         By the score alone, what raises every class alike may take the place of what this one is.
         """
         plain = target.tolist() if isinstance(target, np.ndarray | np.generic | Tensor) else target
-        given = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
-        if not given:
+        targets = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
+        if not targets:
             raise NetLensError("no class was given; name at least one.")
-        indices = list(classes_of(given, self.flat, len(given)))
+        indices = list(classes_of(targets, self.flat, len(targets)))
         names = self.flat.classes
-        known = [f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices]
-        return self._made(logit(indices) + log_probability(indices), known, (self.seed,) * len(known), cropped())
+        captions = [
+            f"class {i}" if names is None or not 0 <= i < len(names) else names[i].split(",")[0] for i in indices
+        ]
+        return self._rendered(
+            logit(indices) + log_probability(indices), captions, (self.seed,) * len(captions), cropped()
+        )
 
     def layer(self, key: str) -> Render:
         """What excites a whole layer: the objective of DeepDream, from noise."""
-        return self.render(layer(key), [self._called(key)])
+        return self.render(layer(key), [self._caption(key)])
 
     def negative(self, key: str, index: Indices) -> Render:
         """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
-        indices = _several(index)
-        return self.render(-channel(key, indices), [f"{self._called(key)}:{i} negative" for i in indices])
+        indices = _index_list(index)
+        return self.render(-channel(key, indices), [f"{self._caption(key)}:{i} negative" for i in indices])
 
     def both(self, key: str, index: Indices) -> Render:
         """The negative and the positive picture of each channel, side by side."""
         low, high = self.negative(key, index), self.channel(key, index)
-        return row(*(one for pair in zip(low, high, strict=True) for one in pair))
+        return row(*(render for pair in zip(low, high, strict=True) for render in pair))
 
     def diverse(self, key: str, index: int, n: int = 4, weight: float = 1.0) -> Render:
         """A row of n different pictures that all excite one channel.
@@ -106,41 +110,41 @@ class NetDreamer:
         """
         index, weight = checked("a channel", index, int), checked("weight", weight, float)
         n = checked("the number of different pictures", n, int, least=2, most=1000)
-        alone = self.render(channel(key, index), [""])
-        strength = float(alone.history[-1].abs().mean())
+        plain = self.render(channel(key, index), [""])
+        strength = float(plain.history[-1].abs().mean())
         objective = channel(key, index) - weight * strength * diversity(key)
         return self.render(
-            objective, [f"{self._called(key)}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n)
+            objective, [f"{self._caption(key)}:{index} · {i + 1}" for i in range(n)], range(self.seed, self.seed + n)
         )
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
         """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
         index = checked("a channel", index, int)
-        found = most_exciting(self.flat, channel(key, index), folder, k, crops)
-        return replace(found, picture=self.channel(key, index))
+        examples = most_exciting(self.flat, channel(key, index), folder, k, crops)
+        return replace(examples, picture=self.channel(key, index))
 
     def render(self, objective: Objective, captions: Sequence[str], seeds: Sequence[int] | None = None) -> Render:
         """Pictures for any objective, one for each caption."""
-        own = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
-        return self._made(objective, captions, own, standard())
+        all_seeds = (self.seed,) * len(captions) if seeds is None else tuple(seeds)
+        return self._rendered(objective, captions, all_seeds, standard())
 
-    def _called(self, key: str) -> str:
-        return called(self.flat, key)
+    def _caption(self, key: str) -> str:
+        return layer_caption(self.flat, key)
 
-    def _made(
-        self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], otherwise: Transform
+    def _rendered(
+        self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], default_transforms: Transform
     ) -> Render:
-        """Render an objective; `otherwise` are the transforms to use if none were given."""
+        """Render an objective; `default_transforms` are the transforms to use if none were given."""
         size = expected_size(self.flat) if self.size is None else self.size
         param = made_by(self.param, size=size, batch=len(captions), seed=seeds)
-        vis = OptVis(self.flat, objective, otherwise if self.transforms is None else self.transforms)
-        made = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
-        return replace(made, captions=tuple(captions))
+        vis = OptVis(self.flat, objective, default_transforms if self.transforms is None else self.transforms)
+        render = vis.render(param, steps=self.steps, progress=self.progress, **self.options)
+        return replace(render, captions=tuple(captions))
 
 
-def _several(index: Indices) -> list[int]:
-    found = checked("a channel", index, int | Sequence[int])
-    found = [found] if isinstance(found, int) else list(found)
-    if not found:
+def _index_list(index: Indices) -> list[int]:
+    indices = checked("a channel", index, int | Sequence[int])
+    indices = [indices] if isinstance(indices, int) else list(indices)
+    if not indices:
         raise NetLensError("no channel was given; name at least one.")
-    return found
+    return indices

@@ -20,7 +20,7 @@ from netlens.results.row import row
 from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
 from netlens.visualization.params import Fourier, Param, Pixel
 from netlens.visualization.params.base import Sized, made_by
-from netlens.visualization.picture import picture_for, seen_by
+from netlens.visualization.picture import picture_for, network_input
 from netlens.visualization.transforms import Transform
 from netlens.visualization.transforms.standard import Chain
 
@@ -92,24 +92,24 @@ def invert(
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    how, options = _taken(Inverting, options)
-    base = picture_for(flat, image, how.size)
+    settings, options = _split_options(Inverting, options)
+    base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
-    start = _param(how.param, base, how.seed)
+    start = _param(settings.param, base, settings.seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
-    norm = defaults[0] if how.alpha is None else how.alpha
-    rough = defaults[1] if how.variation is None else how.variation
-    made = []
+    norm = defaults[0] if settings.alpha is None else settings.alpha
+    rough = defaults[1] if settings.variation is None else settings.variation
+    renders = []
     for key in names:
-        distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)
+        distance = _settled(flat, content(key, network_input(flat, layer(key), base)), base)
         objective = -distance
         for weight, penalty in ((norm, alpha_norm()), (rough, total_variation())):
             objective = objective - weight * penalty if weight else objective
         vis = OptVis(flat, objective, Chain() if transforms is None else transforms)
-        render = vis.render(start, steps=how.steps, progress=progress, **options)
-        left = float(_value(flat, distance, render.images))
-        made.append(replace(render, captions=(f"{key} · {left:.3f}",)))
-    return made[0] if len(made) == 1 else row(*made)
+        render = vis.render(start, steps=settings.steps, progress=progress, **options)
+        distance_left = float(_value(flat, distance, render.images))
+        renders.append(replace(render, captions=(f"{key} · {distance_left:.3f}",)))
+    return renders[0] if len(renders) == 1 else row(*renders)
 
 
 def caricature(
@@ -133,26 +133,26 @@ def caricature(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    how, options = _taken(Caricaturing, options)
-    base = picture_for(flat, image, how.size)
+    settings, options = _split_options(Caricaturing, options)
+    base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
-    made = []
+    renders = []
     for key in names:
-        source = seen_by(flat, layer(key), base)
-        objective = _settled(flat, caricature_of(key, source, cosine_power=how.cosine_power), base)
+        source = network_input(flat, layer(key), base)
+        objective = _settled(flat, caricature_of(key, source, cosine_power=settings.cosine_power), base)
         render = OptVis(flat, objective, transforms).render(
-            _param(how.param, base, how.seed), steps=how.steps, progress=progress, **options
+            _param(settings.param, base, settings.seed), steps=settings.steps, progress=progress, **options
         )
-        made.append(replace(render, captions=(key,)))
-    return made[0] if len(made) == 1 else row(*made)
+        renders.append(replace(render, captions=(key,)))
+    return renders[0] if len(renders) == 1 else row(*renders)
 
 
-def _taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
+def _split_options(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
     """Make an instance of a class from its options; return it with the options of the renderer."""
-    own = [one.name for one in options_of(cls)]
-    rest = {name: value for name, value in options.items() if name not in own}
-    check_options(rest)
-    return cls(**{name: value for name, value in options.items() if name in own}), rest
+    names = [o.name for o in options_of(cls)]
+    renderer_options = {name: value for name, value in options.items() if name not in names}
+    check_options(renderer_options)
+    return cls(**{name: value for name, value in options.items() if name in names}), renderer_options
 
 
 def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
@@ -167,16 +167,16 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
     """The parameterization, with its options, for one picture of the image's size."""
     _, channels, *extent = base.shape
-    about = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
-    return made_by(param, **about)
+    options = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
+    return made_by(param, **options)
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
     """The objective with the image's activation read now, and not at each step."""
-    return objective.settled(flat, seen_by(flat, objective, base))
+    return objective.settled(flat, network_input(flat, objective, base))
 
 
 def _value(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
     with torch.no_grad():
-        x = seen_by(flat, objective, pictures)
+        x = network_input(flat, objective, pictures)
         return objective(Record(flat, flat.record(x, layers=objective.layers)))[0]

@@ -39,7 +39,12 @@ class Judge:
 
     @classmethod
     def of(
-        cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size, others: Sequence[Size] = ()
+        cls,
+        flat: FlatModel,
+        objective: Objective,
+        transforms: Transform,
+        extent: Size,
+        fallback_sizes: Sequence[Size] = (),
     ) -> Judge:
         """The network looks at pictures at their own size if it can, otherwise as it expects or at one of others."""
         if len(flat.inputs) != 1:
@@ -47,7 +52,7 @@ class Judge:
             raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
-        sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *others]))
+        sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *fallback_sizes]))
         if not judge._layers:
             return judge
         for size in sizes:
@@ -89,11 +94,11 @@ class Judge:
         objective = self.objective if rows is None else self.objective.take(rows)
         values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
         if not isinstance(values, Tensor) or values.shape != (len(images),):
-            got = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-            raise NotApplicable(f"{objective} gives {got} for {len(images)} samples; it must give one number each.")
+            actual = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise NotApplicable(f"{objective} gives {actual} for {len(images)} samples; it must give one number each.")
         return values, shown
 
-    def seen(self, images: Tensor) -> Tensor:
+    def plain_input(self, images: Tensor) -> Tensor:
         """What the network gets of pictures (n, C, H, W) in [0, 1], undisturbed, in its size and its units."""
         plain = replace(self, transforms=Chain())
         return self._input(plain._disturbed(images, [torch.Generator()] * len(images)))
@@ -101,7 +106,7 @@ class Judge:
     def prepared(self, images: Tensor) -> Judge:
         """The same, with the objective `prepared` for pictures like these."""
         colors = images.detach()[:, : channels_of(self.flat)]
-        return replace(self, objective=self.objective.prepared(self.flat, self.seen(colors)))
+        return replace(self, objective=self.objective.prepared(self.flat, self.plain_input(colors)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         if images.shape[2:] != self.size:
@@ -157,16 +162,19 @@ class Judge:
     @cached_property
     def _units(self) -> tuple[Tensor, Tensor]:
         """What to subtract from pictures, and to multiply them by; a gray network may be known by colors only."""
-        known = preprocessing_of(self.flat)
+        preprocessing = preprocessing_of(self.flat)
         channels = channels_of(self.flat)
-        if len(known.mean) not in (1, channels):
+        if len(preprocessing.mean) not in (1, channels):
             raise NotApplicable(
                 f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of "
-                f"{len(known.mean)}; give it an adapter=Adapter(preprocessing=...) whose mean and std are one number "
+                f"{len(preprocessing.mean)}; give it an adapter=Adapter(preprocessing=...) whose mean and std are one number "
                 "for all channels."
             )
         device = self._weights.device
-        mean, std = (torch.tensor(column, dtype=torch.float64).view(-1, 1, 1) for column in (known.mean, known.std))
+        mean, std = (
+            torch.tensor(column, dtype=torch.float64).view(-1, 1, 1)
+            for column in (preprocessing.mean, preprocessing.std)
+        )
         return mean.to(device, widest(device)), (1 / std).to(device, widest(device))
 
 
@@ -174,20 +182,20 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
     """The rectifiers at or before `keys` with no weights in between: those whose ends an objective on `keys` meets."""
     program = flat.program
     pending = {*keys, *(program.outputs if OUTPUT in keys else ())}
-    found = []
+    rectifiers = []
     for step in reversed(program.steps):
         if step.key in pending:
             if is_kind(step.layer, MORTAL):
-                found.append(step.key)
+                rectifiers.append(step.key)
             elif next(step.layer.parameters(), None) is None:
                 pending.update(step.reads)
-    return found
+    return rectifiers
 
 
 def preprocessing_of(flat: FlatModel) -> Preprocessing:
     """How pictures become what a network takes; in gray, where a network of one channel is known by colors only."""
-    known = flat.adapter.preprocessing
-    return known.in_gray() if channels_of(flat) == 1 else known
+    preprocessing = flat.adapter.preprocessing
+    return preprocessing.in_gray() if channels_of(flat) == 1 else preprocessing
 
 
 def channels_of(flat: FlatModel) -> int:

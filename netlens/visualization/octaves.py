@@ -17,4 +17,4 @@ def octave_sizes(size: tuple[int, int], octaves: int = 4, scale: float = 1.4) ->
     height, width = size
     factors = [scale**-i for i in reversed(range(octaves))]
     sizes = [(round(height * factor), round(width * factor)) for factor in factors]
-    return [one for one in sizes[:-1] if min(one) >= SMALLEST] + [size]
+    return [octave for octave in sizes[:-1] if min(octave) >= SMALLEST] + [size]

@@ -86,7 +86,7 @@ class OptVis:
         checked("param", param, Param, hint="give one such as Fourier(224)")
         checked("resume", resume, Render | State | None, hint="give what an earlier run gave, or its state")
         checked("schedule", schedule, Schedule | None)
-        if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
+        if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
             raise NetLensError(f"callbacks are a list of them, such as [Frames(every=16)], not {callbacks!r}.")
         if not (stop is None or callable(stop)):
             raise NetLensError(f"stop is None, or tells which samples are done, as Plateau() does, not {stop!r}.")
@@ -128,8 +128,8 @@ class OptVis:
         """Each sample's own objective, where they differ and no class says how."""
         if n == 1 or not self.objective.splits or self.objective.targets(self.flat, n) is not None:
             return None
-        own = tuple(repr(self.objective.take([i])) for i in range(n))
-        return own if len(set(own)) > 1 else None
+        captions = tuple(repr(self.objective.take([i])) for i in range(n))
+        return captions if len(set(captions)) > 1 else None
 
     def _provenance(self, n: int, options: dict[str, Any]) -> Provenance:
         targets, names = self.objective.named_targets(self.flat, n)
@@ -139,7 +139,7 @@ class OptVis:
             objective=repr(self.objective),
             targets=targets,
             target_names=names,
-            options={name: _described(value) for name, value in options.items()},
+            options={name: _description(value) for name, value in options.items()},
         )
 
 
@@ -153,21 +153,21 @@ def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     return images
 
 
-def _described(option: Any) -> Any:
+def _description(option: Any) -> Any:
     """An option as its class and its own options."""
     if is_dataclass(option) and not isinstance(option, type):
-        own = {field.name: _described(getattr(option, field.name)) for field in fields(option)}
-        return {type(option).__name__: own}
+        options = {field.name: _description(getattr(option, field.name)) for field in fields(option)}
+        return {type(option).__name__: options}
     if isinstance(option, partial):
-        return {_described(option.func): _described(option.keywords)}
+        return {_description(option.func): _description(option.keywords)}
     if isinstance(option, dict):
-        return {str(key): _described(value) for key, value in option.items()}
+        return {str(key): _description(value) for key, value in option.items()}
     if isinstance(option, (tuple, list)):
-        return [_described(item) for item in option]
+        return [_description(item) for item in option]
     return getattr(option, "__name__", option)
 
 
-def check_options(options: Iterable[str], given: Sequence[str] = ("steps", "progress")) -> None:
+def check_options(options: Iterable[str], fixed: Sequence[str] = ("steps", "progress")) -> None:
     """Raise unless these are names of options of `OptVis.render` that the caller does not set itself."""
-    own = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *given)]
-    known("rendering", options, own)
+    allowed = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *fixed)]
+    known("rendering", options, allowed)

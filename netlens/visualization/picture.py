@@ -43,9 +43,9 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
     return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
 
 
-def seen_by(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
+def network_input(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
     """The network's input for pictures (N, C, H, W) in [0, 1] when an objective is judged on them."""
-    return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).seen(pictures)
+    return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).plain_input(pictures)
 
 
 def expected_size(flat: FlatModel) -> int:

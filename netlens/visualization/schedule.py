@@ -89,5 +89,5 @@ class Plateau:
     def __call__(self, history: Tensor) -> Tensor:
         if len(history) < 2 * self.patience:
             return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
-        before, now = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
-        return now <= before + self.gain * before.abs()
+        earlier, recent = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
+        return recent <= earlier + self.gain * earlier.abs()

@@ -43,8 +43,8 @@ def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
         raise NetLensError(
             f"tiles of {tile} pixels with {overlap} of overlap on each side leave nothing; enlarge them."
         )
-    last = (length - tile) // stride * stride
-    starts = [*range(0, last, step), last]
+    last_start = (length - tile) // stride * stride
+    starts = [*range(0, last_start, step), last_start]
     cuts = [0, *(start + overlap for start in starts[1:]), length]
     ends = [*(start + tile for start in starts[:-1]), length]
     return list(zip(starts, ends, cuts, cuts[1:], strict=False))
@@ -64,8 +64,8 @@ class Summed(Objective):
         return self.mean.layers
 
     def __call__(self, record: Record) -> Tensor:
-        first = record.raw(self.layers[0])
-        values = first if isinstance(first, Tensor) else record.logits
+        activation = record.raw(self.layers[0])
+        values = activation if isinstance(activation, Tensor) else record.logits
         return self.mean(record) * values[0].numel()
 
     def __repr__(self) -> str:
@@ -99,8 +99,8 @@ class Tiled:
         check(self)
         self.flat.keys_of(self.objective.layers)  # a wrong name raises here
         probe = (256, 256) if self.tile is None else (self.tile, self.tile)
-        own = () if self.picture is None else (self.picture,)
-        size = Judge.of(self.flat, self.objective, Chain(), probe, own).size
+        other_sizes = () if self.picture is None else (self.picture,)
+        size = Judge.of(self.flat, self.objective, Chain(), probe, other_sizes).size
         # a network of one size gets tiles of this size, because a larger picture would have to be shrunk
         self._fixed = None if size == probe else size
         self._reach, self._stride = self._field()
@@ -143,20 +143,20 @@ class Tiled:
         keys = [key for key in self.flat.keys_of(self.objective.layers) if key not in self.flat.inputs]
         if self._fixed is not None or "output" in keys:
             return None, 1
-        known = receptive_fields(self.flat.program)
-        fields = [known.get(key) for key in keys]
-        if not fields or any(one is None or one.size is None for one in fields):
+        fields_by_key = receptive_fields(self.flat.program)
+        fields = [fields_by_key.get(key) for key in keys]
+        if not fields or any(f is None or f.size is None for f in fields):
             return None, 1
-        reach = max(max(one.size) for one in fields if one is not None and one.size is not None)
-        return reach, max(max(one.stride) for one in fields if one is not None)
+        reach = max(max(f.size) for f in fields if f is not None and f.size is not None)
+        return reach, max(max(f.stride) for f in fields if f is not None)
 
     def _gradient(self, image: Tensor) -> tuple[Tensor, Tensor]:
         extent = (image.shape[2], image.shape[3])
         if extent not in self._judges:
             size = extent if self._fixed is None else self._fixed
-            own = () if self.picture is None else (self.picture,)
+            other_sizes = () if self.picture is None else (self.picture,)
             # small octaves may be smaller than anything that the network takes; it then sees them enlarged
-            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, own)
+            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, other_sizes)
         point = image.detach().clone().requires_grad_()
         judge = self._judges[extent]
         (value,), _ = judge(point, [torch.Generator()])

@@ -288,7 +288,7 @@ def test_small_pictures_are_magnified_without_a_frame():
     pictures = torch.rand(1, 3, 10, 14, generator=torch.Generator(), dtype=torch.float64)
     wanted = F.interpolate(pictures, (24, 24), mode="bilinear")
     assert judge.size == (24, 24)
-    assert_close(judge.seen(pictures), wanted, rtol=0, atol=1e-12)
+    assert_close(judge.plain_input(pictures), wanted, rtol=0, atol=1e-12)
 
 
 def test_a_history_that_stays_at_nothing_has_come_to_its_end():

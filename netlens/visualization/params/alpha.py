@@ -43,8 +43,8 @@ class Alpha(Wrapped):
         return self.param.channels
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Alpha, list[Tensor]]:
-        whole, resized = self.inner.resized(parameters, size)
-        return Alpha(whole.with_channels(self.channels)), resized
+        inner, resized = self.inner.resized(parameters, size)
+        return Alpha(inner.with_channels(self.channels)), resized
 
     def with_channels(self, channels: int) -> Alpha:
         return Alpha(self.param.with_channels(channels))
@@ -59,6 +59,6 @@ def over(images: Tensor, background: Tensor | float) -> Tensor:
 def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Each image (N, C + 1, H, W) laid on a random background that is as smooth as photographs: (N, C, H, W)."""
     height, width = images.shape[2:]
-    drawn = torch.stack([noise(own, images.shape[1] - 1, height, width // 2 + 1, 2) for own in generators])
+    drawn = torch.stack([noise(generator, images.shape[1] - 1, height, width // 2 + 1, 2) for generator in generators])
     waves = torch.view_as_complex(drawn.to(images)) * falling((height, width), images) / 4
     return over(images, to_image(to_picture(waves, width), decorrelate=True))

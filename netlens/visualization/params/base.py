@@ -121,15 +121,15 @@ class Sized(Param):
                 f"pictures are optimized in float32 or float64, not {dtype}; convert the finished image."
             )
         pictures = [draw(_generator(seed)) for seed in self.seeds]
-        return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
+        return [leaf(torch.stack(per_picture).to(device, dtype)) for per_picture in zip(*pictures, strict=True)]
 
 
-def made_by(param: Any, **about: Any) -> Sized:
+def made_by(param: Any, **options: Any) -> Sized:
     """Make a parameterization with these options, from a class or from an instance."""
     if isinstance(param, type) and issubclass(param, Sized):
-        return param(**about)
+        return param(**options)
     if isinstance(param, Sized):
-        return replace(param, **about)
+        return replace(param, **options)
     if isinstance(param, Param):
         raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
     return checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")

@@ -40,11 +40,11 @@ class CPPN(Startable):
         super().__post_init__()
         shape = () if self.ground is None else tuple(self.ground.shape)
         if shape and (shape[0], *shape[2:]) != (self.batch, *self.extent):
-            wanted = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"
-            raise NetLensError(f"the ground of these pictures is {wanted}, not {shape}; begin them with FromImage.")
+            expected = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"
+            raise NetLensError(f"the ground of these pictures is {expected}, not {shape}; begin them with FromImage.")
 
-    def plain(self, **about: Any) -> CPPN:
-        return replace(self, **about, ground=None)
+    def plain(self, **options: Any) -> CPPN:
+        return replace(self, **options, ground=None)
 
     def take(self, rows: range) -> CPPN:
         if self.ground is None:
@@ -65,21 +65,21 @@ class CPPN(Startable):
         shapes = [(inputs, self.width) for inputs in units[:-1]] + [(units[-1], self.channels)]
         gains = [1.0] * self.layers + [self.sd]
 
-        def draw(own: torch.Generator) -> list[Tensor]:
-            weights = [gain / UNIT * noise(own, *shape) for gain, shape in zip(gains, shapes, strict=True)]
+        def draw(generator: torch.Generator) -> list[Tensor]:
+            weights = [gain / UNIT * noise(generator, *shape) for gain, shape in zip(gains, shapes, strict=True)]
             return [tensor for weight in weights for tensor in (weight, weight.new_zeros(1, weight.shape[1]))]
 
         return self.drawn(draw, device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
-        signal = self._places(parameters[0])
-        *hidden, last = list(zip(parameters[::2], parameters[1::2], strict=True))
+        signal = self._coordinates(parameters[0])
+        *hidden, output_layer = list(zip(parameters[::2], parameters[1::2], strict=True))
         # under autocast, too few bits would be left for 256 gray levels
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
                 signal = _activated(_mixed(signal, weight, bias))
-            made = _mixed(signal, *last).mT.unflatten(2, self.extent)
-        return made if self.ground is None else made + self._ground(made)
+            colors = _mixed(signal, *output_layer).mT.unflatten(2, self.extent)
+        return colors if self.ground is None else colors + self._ground(colors)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:
         ground = self.ground
@@ -89,10 +89,10 @@ class CPPN(Startable):
 
     def _ground(self, like: Tensor) -> Tensor:
         # a channel for alpha may have come to it, or gone
-        known = self.ground.to(like)[:, : self.channels]  # type: ignore[union-attr]
-        return F.pad(known, (0, 0, 0, 0, 0, self.channels - known.shape[1]))
+        ground = self.ground.to(like)[:, : self.channels]  # type: ignore[union-attr]
+        return F.pad(ground, (0, 0, 0, 0, 0, self.channels - ground.shape[1]))
 
-    def _places(self, like: Tensor) -> Tensor:
+    def _coordinates(self, like: Tensor) -> Tensor:
         """(N, H * W, 2): the centers of the pixels, around 0 with a standard deviation of 1 in a square."""
         height, width = self.extent
         unit = math.sqrt(height * width / 12)

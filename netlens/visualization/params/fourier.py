@@ -30,7 +30,7 @@ class Fourier(Invertible):
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         height, width = self.extent
         shape = (self.channels, height, width // 2 + 1, 2)
-        return self.drawn(lambda own: [self.sd * noise(own, *shape)], device, dtype)
+        return self.drawn(lambda generator: [self.sd * noise(generator, *shape)], device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         (waves,) = parameters

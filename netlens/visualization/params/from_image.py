@@ -75,21 +75,21 @@ class FromImage(Wrapped):
         if channels > images.shape[1] + 1:
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
         full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
-        other = copy(self)
-        other._start_at(torch.cat([images, full], 1))
-        return other
+        param = copy(self)
+        param._start_at(torch.cat([images, full], 1))
+        return param
 
 
 def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
     """(N, C, H, W) in [0, 1], float64: transparency laid on white; in so many channels, or in its own 1 or 3."""
     pictures = _pictures(image)
-    own = pictures.shape[1]
-    if own == channels:
+    own_channels = pictures.shape[1]
+    if own_channels == channels:
         return pictures
-    if own not in (1, 3, 4):
+    if own_channels not in (1, 3, 4):
         shape = tuple(pictures.shape[1:])
         raise ImageError(f"an image has 1, 3 or 4 channels, before its height and width, not {shape}; permute it.")
-    if own == 4:
+    if own_channels == 4:
         pictures = over(pictures, 1.0)
     return pictures if channels is None else colored(pictures, channels)
 

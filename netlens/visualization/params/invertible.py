@@ -27,9 +27,9 @@ class Startable(Sized):
     def fitted(self: S, image: Tensor) -> S:
         """A parameterization of the same class that can show these pictures (N, C, H, W) in [0, 1]."""
 
-    def plain(self: S, **about: Any) -> S:
+    def plain(self: S, **options: Any) -> S:
         """The same with other options, and without what was fitted to other pictures."""
-        return replace(self, **about)
+        return replace(self, **options)
 
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:
@@ -38,8 +38,8 @@ class Startable(Sized):
     def of_image(self, image: Tensor) -> list[Tensor]:
         """Leaf tensors that make these pictures (N, C, H, W) in [0, 1], to half a gray level of 8 bits."""
         if image.shape[1:] != (self.channels, *self.extent):
-            wanted = (self.channels, *self.extent)
-            raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")
+            expected = (self.channels, *self.extent)
+            raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {expected}; resize it first.")
         with torch.inference_mode(False), torch.no_grad():
             return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate))]
 

@@ -36,13 +36,17 @@ class Maco(Startable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = self.magnitude
-        if given is not None and (given.ndim not in (3, 4) or not given.numel() or not given.isfinite().all()):
-            shape = tuple(given.shape)
-            wanted = "(C, h, w // 2 + 1), or (N, C, h, w // 2 + 1)"
-            raise NetLensError(f"a magnitude is finite and {wanted}, not {shape}; see Maco.like(photos).")
-        if given is not None and given.ndim == 4 and len(given) != self.batch:
-            raise NetLensError(f"{len(given)} magnitudes for {self.batch} pictures; give one for each, or one for all.")
+        magnitude = self.magnitude
+        if magnitude is not None and (
+            magnitude.ndim not in (3, 4) or not magnitude.numel() or not magnitude.isfinite().all()
+        ):
+            shape = tuple(magnitude.shape)
+            expected = "(C, h, w // 2 + 1), or (N, C, h, w // 2 + 1)"
+            raise NetLensError(f"a magnitude is finite and {expected}, not {shape}; see Maco.like(photos).")
+        if magnitude is not None and magnitude.ndim == 4 and len(magnitude) != self.batch:
+            raise NetLensError(
+                f"{len(magnitude)} magnitudes for {self.batch} pictures; give one for each, or one for all."
+            )
 
     @classmethod
     def like(cls, images: Tensor, **options: Any) -> Maco:
@@ -53,8 +57,8 @@ class Maco(Startable):
         magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
         return replace(param, magnitude=magnitude)
 
-    def plain(self, **about: Any) -> Maco:
-        return replace(self, **about, magnitude=None)
+    def plain(self, **options: Any) -> Maco:
+        return replace(self, **options, magnitude=None)
 
     def take(self, rows: range) -> Maco:
         if self.magnitude is None or self.magnitude.ndim == 3:
@@ -65,14 +69,16 @@ class Maco(Startable):
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
         # where a wave is its own mirror image, a real picture leaves its phase no choice but a sign
-        own = is_own_mirror(spectra, image.shape[-1])
-        return replace(self, magnitude=torch.where(own, spectra.real, spectra.abs()))
+        is_real = is_own_mirror(spectra, image.shape[-1])
+        return replace(self, magnitude=torch.where(is_real, spectra.real, spectra.abs()))
 
     def encoded(self, values: Tensor) -> list[Tensor]:
         return [phases_of(of_picture(values), values.shape[-1])]
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        return self.drawn(lambda own: [of_picture(noise(own, self.channels, *self.extent)).angle()], device, dtype)
+        return self.drawn(
+            lambda generator: [of_picture(noise(generator, self.channels, *self.extent)).angle()], device, dtype
+        )
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         (phases,) = parameters
@@ -86,16 +92,16 @@ class Maco(Startable):
         param = replace(self, size=size)
         (old_height, old_width), (height, width) = self.extent, param.extent
         with torch.no_grad():
-            known = odd(phases, old_width)
+            odd_phases = odd(phases, old_width)
             if self.extent == param.extent:
-                return param, [leaf(known)]
+                return param, [leaf(odd_phases)]
             drawn = param.start(phases.device, phases.dtype)[0].detach()
             fastest = (min(height, old_height) - 1) // 2
             rows = torch.arange(-fastest, fastest + 1, device=phases.device)[:, None]
             columns = torch.arange((min(width, old_width) - 1) // 2 + 1, device=phases.device)
             # the corners of the pictures coincide, so the centers of their first pixels do not
             shift = rows * (1 / height - 1 / old_height) + columns * (1 / width - 1 / old_width)
-            drawn[..., rows, columns] = known[..., rows, columns] + math.pi * shift
+            drawn[..., rows, columns] = odd_phases[..., rows, columns] + math.pi * shift
         return param, [leaf(drawn)]
 
     def _magnitude(self, like: Tensor) -> Tensor:
@@ -106,14 +112,14 @@ class Maco(Startable):
         natural[:, 0, 0] = 0
         if self.magnitude is None:
             return natural
-        known = self.magnitude.to(like)
-        each = known if known.ndim == 4 else known[None]
-        given = torch.stack([_at(self.extent, one)[: self.channels] for one in each])
-        full = torch.cat([given, natural[given.shape[1] :].expand(len(given), -1, -1, -1)], 1)
+        magnitude = self.magnitude.to(like)
+        magnitudes = magnitude if magnitude.ndim == 4 else magnitude[None]
+        measured = torch.stack([_resized_magnitude(self.extent, m)[: self.channels] for m in magnitudes])
+        full = torch.cat([measured, natural[measured.shape[1] :].expand(len(measured), -1, -1, -1)], 1)
         return full if self.magnitude.ndim == 4 else full[0]
 
 
-def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
+def _resized_magnitude(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
     """A magnitude at another size: that of the same picture, resized; what is finer than it knows goes on falling."""
     height, width = extent
     rows, columns = magnitude.shape[1:]
@@ -124,7 +130,7 @@ def _at(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
     vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
     horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
     fastest = (rows - 1) // 2, (across - 1) // 2  # but for those of even sides, which are their own mirror images
-    known = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
+    nearest = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
     fall = falling(extent, magnitude)
-    further = fall / fall[known]
-    return magnitude[:, known[0], known[1]] * further * math.sqrt(height * width / (rows * across))
+    further = fall / fall[nearest]
+    return magnitude[:, nearest[0], nearest[1]] * further * math.sqrt(height * width / (rows * across))

@@ -20,7 +20,7 @@ class Pixel(Invertible):
     sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        return self.drawn(lambda own: [self.sd * noise(own, self.channels, *self.extent)], device, dtype)
+        return self.drawn(lambda generator: [self.sd * noise(generator, self.channels, *self.extent)], device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         (values,) = parameters

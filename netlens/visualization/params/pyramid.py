@@ -27,34 +27,34 @@ class Pyramid(Invertible):
     sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        def draw(own: torch.Generator) -> list[Tensor]:
-            return [self.sd * noise(own, self.channels, *extent) for extent in self.extents]
+        def draw(generator: torch.Generator) -> list[Tensor]:
+            return [self.sd * noise(generator, self.channels, *extent) for extent in self.extents]
 
         return self.drawn(draw, device, dtype)
 
     @property
     def extents(self) -> list[tuple[int, int]]:
         """Height and width of each level, from fine to coarse."""
-        found = [self.extent]
-        while len(found) < self.levels if self.levels is not None else min(found[-1]) >= 8:
-            height, width = found[-1]
-            found.append(((height + 1) // 2, (width + 1) // 2))
-        return found
+        extents = [self.extent]
+        while len(extents) < self.levels if self.levels is not None else min(extents[-1]) >= 8:
+            height, width = extents[-1]
+            extents.append(((height + 1) // 2, (width + 1) // 2))
+        return extents
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         *finer, picture = parameters
         for level in reversed(finer):
-            picture = level + _to(picture, level)
+            picture = level + _enlarged(picture, level)
         return picture
 
     def encoded(self, values: Tensor) -> list[Tensor]:
         levels, picture = [], values
         for extent in self.extents[1:]:
             coarser = F.interpolate(picture, extent, mode="bilinear", antialias=True)
-            levels.append(picture - _to(coarser, picture))
+            levels.append(picture - _enlarged(coarser, picture))
             picture = coarser
         return [*levels, picture]
 
 
-def _to(picture: Tensor, like: Tensor) -> Tensor:
+def _enlarged(picture: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(picture, like.shape[2:], mode="bilinear", align_corners=False)

@@ -49,9 +49,9 @@ class Shared(Wrapped):
         return True
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        own = self.param.start(device, dtype)
+        tensors = self.param.start(device, dtype)
         shape = (self.batch, self.channels)
-        return own + [leaf(own[0].new_zeros(*shape, *extent)) for extent in self._extents()]
+        return tensors + [leaf(tensors[0].new_zeros(*shape, *extent)) for extent in self._extents()]
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         n = len(self.parts)
@@ -62,22 +62,22 @@ class Shared(Wrapped):
         n = len(self.parts)
         with torch.no_grad():
             pairs = zip(parameters[-n:], param._extents(), strict=True)
-            shared = [_spread(part, extent) for part, extent in pairs]
+            shared = [_spread(coarse, extent) for coarse, extent in pairs]
             # the picture is kept, rather than its own part, which by itself may lie beyond black and white
             values = from_image(resampled(self.image(parameters), size), self.decorrelate)
-            own = param.param.encoded(values - param._common(shared))
-        return param, [leaf(tensor) for tensor in [*own, *shared]]
+            tensors = param.param.encoded(values - param._common(shared))
+        return param, [leaf(tensor) for tensor in [*tensors, *shared]]
 
     def with_channels(self, channels: int) -> Shared:
         return Shared(self.param.with_channels(channels), self.parts)
 
     def _extents(self) -> list[tuple[int, int]]:
         height, width = self.extent
-        return [(-(-height // part), -(-width // part)) for part in self.parts]
+        return [(-(-height // factor), -(-width // factor)) for factor in self.parts]
 
-    def _common(self, parts: Sequence[Tensor]) -> Tensor:
-        return torch.stack([_spread(part.mean(0, keepdim=True), self.extent) for part in parts]).sum(0)
+    def _common(self, pictures: Sequence[Tensor]) -> Tensor:
+        return torch.stack([_spread(picture.mean(0, keepdim=True), self.extent) for picture in pictures]).sum(0)
 
 
-def _spread(part: Tensor, extent: tuple[int, int]) -> Tensor:
-    return F.interpolate(part, extent, mode="bilinear", align_corners=False)
+def _spread(picture: Tensor, extent: tuple[int, int]) -> Tensor:
+    return F.interpolate(picture, extent, mode="bilinear", align_corners=False)

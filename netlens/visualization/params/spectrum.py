@@ -64,10 +64,10 @@ def phases_of(spectrum: Tensor, width: int) -> Tensor:
 def is_own_mirror(spectrum: Tensor, width: int) -> Tensor:
     """(h, width // 2 + 1): whether a wave of a spectrum is its own mirror image, and so real."""
     height = spectrum.shape[-2]
-    found = torch.zeros(spectrum.shape[-2:], dtype=torch.bool, device=spectrum.device)
+    mask = torch.zeros(spectrum.shape[-2:], dtype=torch.bool, device=spectrum.device)
     for column in _own_mirrors(width):
-        found[[0] if height % 2 else [0, height // 2], column] = True
-    return found
+        mask[[0] if height % 2 else [0, height // 2], column] = True
+    return mask
 
 
 def _own_mirrors(width: int) -> list[int]:

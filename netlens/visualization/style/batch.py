@@ -61,8 +61,8 @@ class Batch:
     @property
     def files(self) -> list[Path]:
         """All pictures that are read, and the file that names them."""
-        several = [file for job in self.jobs for file in job.files]
-        return list(dict.fromkeys(several if self.source is None else [*several, self.source]))
+        files = [file for job in self.jobs for file in job.files]
+        return list(dict.fromkeys(files if self.source is None else [*files, self.source]))
 
     @property
     def networks(self) -> list[tuple[str, str | None]]:
@@ -78,13 +78,13 @@ class Batch:
         are read, or that no batch made, would be overwritten, raises before the first.
         """
         out = Path(out)
-        _make(out)
+        _make_folder(out)
         if not os.access(out, os.W_OK | os.X_OK):
             raise NetLensError(f"{out} cannot be written to; check its permissions, or choose another output.")
-        read = set(map(os.path.realpath, self.files))
+        inputs = set(map(os.path.realpath, self.files))
         folders = [out / job.pair / job.settings for job in self.jobs]
         for written in [out / SHEET, *(folder / name for folder in folders for name in (RESULT, CONFIG))]:
-            if os.path.realpath(written) in read:
+            if os.path.realpath(written) in inputs:
                 raise ImageError(f"{written} is to be read and would be overwritten; choose another output.")
         foreign = [folder / CONFIG for folder in folders if _is_foreign(folder / CONFIG)]
         if (out / SHEET).exists() and next(out.glob(f"*/*/{RESULT}"), None) is None:
@@ -98,10 +98,10 @@ class Batch:
         for job in self.jobs:
             folder = out / job.pair / job.settings
             try:
-                asked = job.asked
-                losses = _done(folder, asked)
+                request = job.request
+                losses = _finished_losses(folder, request)
                 if losses is None:
-                    outcome = _made(job, folder, asked, network.of(job), progress)
+                    outcome = _make_picture(job, folder, request, network.of(job), progress)
                 else:
                     outcome = Outcome(job, folder, "skipped", losses)
             except NetLensError as error:
@@ -111,8 +111,8 @@ class Batch:
             yield outcome
 
 
-def _made(job: Job, folder: Path, asked: dict[str, Any], flat: FlatModel, progress: bool) -> Outcome:
-    _make(folder)
+def _make_picture(job: Job, folder: Path, request: dict[str, Any], flat: FlatModel, progress: bool) -> Outcome:
+    _make_folder(folder)
     regions = None if not any(map(any, job.masks)) else list(job.masks)
     render = job.transfer(flat, job.content, list(job.styles), regions, progress=progress)
     # from here to the new config, what the folder holds is not done
@@ -121,7 +121,7 @@ def _made(job: Job, folder: Path, asked: dict[str, Any], flat: FlatModel, progre
     made_by = render.provenance
     losses = made_by.options["losses"]
     config = {
-        "asked": asked,
+        "asked": request,
         "seeds": list(render.seeds),
         "losses": losses,
         "steps": len(render.history),
@@ -132,7 +132,7 @@ def _made(job: Job, folder: Path, asked: dict[str, Any], flat: FlatModel, progre
     return Outcome(job, folder, "made", losses)
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -142,24 +142,24 @@ def _make(folder: Path) -> None:
 def _is_foreign(config: Path) -> bool:
     """Whether a config was not written by a batch; a damaged file may have been."""
     try:
-        known = json.loads(config.read_text())
+        stored = json.loads(config.read_text())
     except IsADirectoryError:
         return True
     except (OSError, ValueError, RecursionError):
         return False
-    return not isinstance(known, dict) or "asked" not in known
+    return not isinstance(stored, dict) or "asked" not in stored
 
 
-def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _finished_losses(folder: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The losses of a finished job; None if the job is not done."""
     config, result = folder / CONFIG, folder / RESULT
     if not config.is_file() or not result.is_file():
         return None
     damaged = config
     try:
-        read = json.loads(config.read_text())
-        losses = read["losses"]
-        if read["asked"] != asked:
+        stored = json.loads(config.read_text())
+        losses = stored["losses"]
+        if stored["asked"] != request:
             return None
         damaged = result
         images.load(result)

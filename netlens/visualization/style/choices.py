@@ -47,10 +47,10 @@ def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> t
         return partial(Adam, lr=0.05 if lr is None else lr), steps
     # its own tolerances are absolute, and would end the search on networks of small gradients
     count = -(-steps // ITERATIONS)
-    each = max(1, round(steps / count))
+    iterations = max(1, round(steps / count))
     rate = 1.0 if lr is None else lr
     exact = partial(LBFGS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe")
-    return partial(exact, lr=rate, max_iter=each, history_size=HISTORY), count
+    return partial(exact, lr=rate, max_iter=iterations, history_size=HISTORY), count
 
 
 def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:

@@ -41,15 +41,15 @@ def matched_moments(style: Tensor, content: Tensor) -> Tensor:
 
 def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
     """The style with the content's distribution of values in each channel; equal values stay equal."""
-    mine, other = style[0].flatten(1), content[0].flatten(1)
-    ranks = mine.argsort(dim=1, stable=True).argsort(dim=1)
-    shares = (ranks.double() + 0.5) / mine.shape[1] * other.shape[1] - 0.5
-    low = shares.floor().long().clamp(0, other.shape[1] - 1)
-    high = (low + 1).clamp(max=other.shape[1] - 1)
-    ordered = other.sort(1).values
-    part = (shares - low).clamp(0, 1).to(ordered)
-    values = ordered.gather(1, low) * (1 - part) + ordered.gather(1, high) * part
-    return torch.stack([_levelled(*one) for one in zip(values, mine, strict=True)]).view_as(style)
+    style_values, content_values = style[0].flatten(1), content[0].flatten(1)
+    ranks = style_values.argsort(dim=1, stable=True).argsort(dim=1)
+    shares = (ranks.double() + 0.5) / style_values.shape[1] * content_values.shape[1] - 0.5
+    low = shares.floor().long().clamp(0, content_values.shape[1] - 1)
+    high = (low + 1).clamp(max=content_values.shape[1] - 1)
+    ordered = content_values.sort(1).values
+    fraction = (shares - low).clamp(0, 1).to(ordered)
+    values = ordered.gather(1, low) * (1 - fraction) + ordered.gather(1, high) * fraction
+    return torch.stack([_levelled(*pair) for pair in zip(values, style_values, strict=True)]).view_as(style)
 
 
 def _levelled(values: Tensor, levels: Tensor) -> Tensor:

@@ -22,16 +22,16 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
     """Write a sheet of all pictures of a batch; their longer side has `side` pixels, or fewer where many must fit."""
     from netlens.show.tiles import Tile, arranged
 
-    there = [outcome for outcome in outcomes if outcome.what != "failed"]
-    if not there:
+    finished = [outcome for outcome in outcomes if outcome.what != "failed"]
+    if not finished:
         raise NetLensError("none of the pictures was made, so there is nothing for a contact sheet.")
     rows = []
-    pairs = list(dict.fromkeys(outcome.job.pair for outcome in there))
-    columns = list(dict.fromkeys(outcome.job.settings for outcome in there))
-    most = max(len(outcome.job.styles) for outcome in there)
+    pairs = list(dict.fromkeys(outcome.job.pair for outcome in finished))
+    columns = list(dict.fromkeys(outcome.job.settings for outcome in finished))
+    most = max(len(outcome.job.styles) for outcome in finished)
     side = _fitting(len(pairs), 1 + most + len(columns), side)
     for pair in pairs:
-        row = {outcome.job.settings: outcome for outcome in there if outcome.job.pair == pair}
+        row = {outcome.job.settings: outcome for outcome in finished if outcome.job.pair == pair}
         job = next(iter(row.values())).job
         shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
         shown += [(None, "")] * (most - len(job.styles))  # so that settings stand below each other

@@ -39,28 +39,28 @@ def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]
     if len(scales) < 3:
         style = _spread(list(fine) or list(shapes), STYLE_LAYERS)
         return style, style[len(style) // 2]
-    first = tuple(next(key for key in fine if fine[key] == scale) for scale in scales[:STYLE_LAYERS])
-    able = {
+    style_layers = tuple(next(key for key in fine if fine[key] == scale) for scale in scales[:STYLE_LAYERS])
+    candidates = {
         key: stride
         for key, (stride, channels) in shapes.items()
         if stride <= CONTENT_COARSEST and channels >= ROOM * look.shape[1] * stride**2
     }
-    if not able:
-        return first, first[0]
-    coarsest = [key for key, stride in able.items() if stride == max(able.values())]
-    return first, coarsest[min(1, len(coarsest) - 1)]
+    if not candidates:
+        return style_layers, style_layers[0]
+    coarsest = [key for key, stride in candidates.items() if stride == max(candidates.values())]
+    return style_layers, coarsest[min(1, len(coarsest) - 1)]
 
 
 def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
     """The shapes of the rectifiers' maps; of all layers with maps if there is no rectifier."""
     keys = [step.key for step in flat.program.steps if not step.hidden]
     live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
-    found = _maps(flat, look, live)
-    return found if found else _maps(flat, look, keys)
+    shapes = _maps(flat, look, live)
+    return shapes if shapes else _maps(flat, look, keys)
 
 
 def _maps(flat: FlatModel, look: Tensor, keys: Sequence[str]) -> Shapes:
-    found = {}
+    shapes = {}
     with torch.inference_mode(False), torch.no_grad():
         record = Record(flat, flat.record(torch.zeros_like(look), layers=list(keys)) if keys else {})
     for key in keys:
@@ -69,8 +69,8 @@ def _maps(flat: FlatModel, look: Tensor, keys: Sequence[str]) -> Shapes:
         except NotApplicable:
             continue
         if min(maps.shape[2:]) > 1:
-            found[key] = round(look.shape[-1] / maps.shape[-1]), maps.shape[1]
-    return found
+            shapes[key] = round(look.shape[-1] / maps.shape[-1]), maps.shape[1]
+    return shapes
 
 
 def _spread(keys: Sequence[str], n: int) -> tuple[str, ...]:

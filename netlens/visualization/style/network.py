@@ -23,16 +23,16 @@ class Network:
 
     def __init__(self, opener: Opener) -> None:
         self.opener = opener
-        self.asked: tuple[str, str | None, int] | None = None
+        self.key: tuple[str, str | None, int] | None = None
         self.flat: FlatModel | None = None
 
     def of(self, job: Job) -> FlatModel:
         """The network of a job; random weights come from the job's seed."""
-        asked = job.model, job.weights, job.transfer.seed
-        if self.flat is None or asked != self.asked:
+        key = job.model, job.weights, job.transfer.seed
+        if self.flat is None or key != self.key:
             self.flat = None  # one at a time in memory
-            self.flat = seeded(self.opener, *asked)
-            self.asked = asked
+            self.flat = seeded(self.opener, *key)
+            self.key = key
         return self.flat
 
 

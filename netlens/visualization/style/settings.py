@@ -8,7 +8,7 @@ from typing import Any
 from netlens.options import checked, known, options_of
 from netlens.visualization.style.transfer import StyleTransfer
 
-NAMES = tuple(one.name for one in options_of(StyleTransfer) if one.name != "stop")
+NAMES = tuple(o.name for o in options_of(StyleTransfer) if o.name != "stop")
 """What can be set by plain names and numbers: all options of a style transfer but `stop`."""
 
 
@@ -25,7 +25,7 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
 
 def as_settings(transfer: StyleTransfer) -> dict[str, Any]:
     """All options in words that JSON has; an object is described by its repr."""
-    plain = {one.name: getattr(transfer, one.name) for one in options_of(StyleTransfer)}
+    plain = {o.name: getattr(transfer, o.name) for o in options_of(StyleTransfer)}
     return {name: value if _plain(value) else repr(value) for name, value in plain.items()}
 
 

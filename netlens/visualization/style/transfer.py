@@ -66,7 +66,7 @@ class StyleTransfer(StyleOptions):
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
         for k, factor in enumerate(task.factors):
-            stage = task.at(factor)
+            stage = task.stage(factor)
             steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
             start = stage.start(renders[-1].images.double() if renders else None)
@@ -110,5 +110,5 @@ def stylize(
         progress: Whether to show progress in a terminal.
         options: Those of `StyleTransfer`.
     """
-    known("stylize", options, [one.name for one in options_of(StyleTransfer)])
+    known("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)

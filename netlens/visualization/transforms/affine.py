@@ -47,7 +47,7 @@ class View:
 
     def of(self, images: Tensor) -> Tensor:
         """(N, C, *size): the pictures (N, C, H, W), seen like this."""
-        shifts = self._whole_pixels(images)
+        shifts = self._pixel_shifts(images)
         if shifts is None:
             return self._resampled(images)
         height, width = images.shape[-2:]
@@ -55,7 +55,7 @@ class View:
             return images
         return self._shifted(images, shifts)
 
-    def _whole_pixels(self, images: Tensor) -> list[tuple[int, int]] | None:
+    def _pixel_shifts(self, images: Tensor) -> list[tuple[int, int]] | None:
         """How far (down, right) each window's top left corner is from its picture's, if no pixel is between pixels."""
         if not torch.equal(self.matrices[:, :2, :2], torch.eye(2, dtype=torch.float64).expand(len(images), 2, 2)):
             return None
@@ -70,10 +70,10 @@ class View:
         (height, width), (rows, columns) = images.shape[-2:], self.size
         down, right = zip(*shifts, strict=True)
         pads = (-min(right), max(right) + columns - width, -min(down), max(down) + rows - height)
-        left, after, above, below = (max(0, pad) for pad in pads)
-        around = _padded(images, (left, after, above, below), self.outside)
+        left_pad, right_pad, top_pad, bottom_pad = (max(0, pad) for pad in pads)
+        padded = _padded(images, (left_pad, right_pad, top_pad, bottom_pad), self.outside)
         windows = [
-            around[i : i + 1, :, y + above : y + above + rows, x + left : x + left + columns]
+            padded[i : i + 1, :, y + top_pad : y + top_pad + rows, x + left_pad : x + left_pad + columns]
             for i, (y, x) in enumerate(shifts)
         ]
         return windows[0] if len(windows) == 1 else torch.cat(windows)
@@ -111,24 +111,24 @@ def _padded(images: Tensor, pads: tuple[int, int, int, int], outside: Outside) -
 
 
 def _positions(length: int, before: int, after: int, outside: str, device: torch.device) -> Tensor:
-    at = torch.arange(-before, length + after, device=device)
+    positions = torch.arange(-before, length + after, device=device)
     if outside == "edge":
-        return at.clamp(0, length - 1)
-    at = at % (2 * length)
-    return torch.minimum(at, 2 * length - 1 - at)
+        return positions.clamp(0, length - 1)
+    positions = positions % (2 * length)
+    return torch.minimum(positions, 2 * length - 1 - positions)
 
 
 class Geometric(Transform):
     """Abstract: a transform that moves the view and keeps the values; several in a row resample once."""
 
     @abstractmethod
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         """The view of the original pictures through this transform and the given view."""
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
         height, width = images.shape[-2:]
-        return self.seen(View.whole(len(images), (height, width)), generators).of(images)
+        return self.view_through(View.whole(len(images), (height, width)), generators).of(images)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Jitter(Geometric):
                 f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
             )
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         pixels = round(self.pixels * min(view.size)) if 0 < self.pixels < 1 else int(self.pixels)
         matrices = View.whole(len(generators), view.size).matrices
         for axis in (0, 1):
@@ -167,7 +167,7 @@ class Scale(Geometric):
         if self.low > self.high:
             raise NetLensError(f"scales go from low to high, not from {self.low} to {self.high}.")
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         factor = uniform(generators, self.low, self.high)
         return view.moved(torch.diag_embed(torch.stack([1 / factor, 1 / factor, torch.ones_like(factor)], 1)))
 
@@ -182,7 +182,7 @@ class Rotate(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         angle = uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)
         if self.upright:
             angle = torch.where(uniform(generators, 0, 1) < self.upright, 0, angle)
@@ -202,7 +202,7 @@ class Shear(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices
         for row, column in ((0, 1), (1, 0)):
             matrices[:, row, column] = (uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)).tan()

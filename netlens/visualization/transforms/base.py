@@ -44,11 +44,11 @@ def check_batch(images: Tensor, generators: Generators) -> None:
         raise NetLensError(f"a transform takes pictures (N, C, H, W) and N generators, not {shape}, {len(generators)}.")
 
 
-def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
+def shaped(value: Any, shape: Sequence[int], name: str) -> Tensor:
     """Return what a user's function gave; raise unless it is a tensor of this shape, where -1 is any size above 0."""
-    got = tuple(value.shape) if isinstance(value, Tensor) else ()
-    if len(got) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(got, shape, strict=True)):
-        shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        wanted = ", ".join("any" if side == -1 else str(side) for side in shape)
-        raise NetLensError(f"{what} gave {shown}; it must give a tensor ({wanted}).")
+    actual = tuple(value.shape) if isinstance(value, Tensor) else ()
+    if len(actual) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(actual, shape, strict=True)):
+        shown = f"a tensor {actual}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        expected = ", ".join("any" if side == -1 else str(side) for side in shape)
+        raise NetLensError(f"{name} gave {shown}; it must give a tensor ({expected}).")
     return value

@@ -23,7 +23,7 @@ class Pad(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         height, width = view.size
         return replace(view, size=(height + 2 * self.pixels, width + 2 * self.pixels), outside=self.outside)
 
@@ -37,7 +37,7 @@ class CenterCrop(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         height, width = view.size
         if min(height, width) <= 2 * self.pixels:
             raise NetLensError(f"a picture of {height} × {width} has no {self.pixels} pixels to spare on each side.")
@@ -53,7 +53,7 @@ class RandomCrop(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         rows, columns = (self.size, self.size) if isinstance(self.size, int) else self.size
         (height, width) = view.size
         if rows > height or columns > width:
@@ -79,7 +79,7 @@ class ZoomCrop(Geometric):
         if self.low > self.high:
             raise NetLensError(f"a crop shows a share from low to high, not from {self.low} to {self.high}.")
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         share = uniform(generators, self.low, self.high)
         matrices = View.whole(len(generators), view.size).matrices
         for axis, length in ((0, view.size[1]), (1, view.size[0])):
@@ -97,7 +97,7 @@ class Fit(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         (height, width), (rows, columns) = view.size, self.size
         zoom: Tensor = torch.tensor([width / columns, height / rows, 1], dtype=torch.float64).diag()
         return replace(view.moved(zoom.expand(len(generators), 3, 3)), size=(rows, columns))

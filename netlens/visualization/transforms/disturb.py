@@ -46,8 +46,8 @@ class Blur(Transform):
         check_batch(images, generators)
         deviation = uniform(generators, self.low, self.high).clamp(min=1e-6)  # so narrow, it is the picture itself
         radius = max(1, round(3 * self.high))
-        at = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        kernels = (-(at**2) / (2 * deviation[:, None] ** 2)).exp()
+        positions = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernels = (-(positions**2) / (2 * deviation[:, None] ** 2)).exp()
         kernels = (kernels / kernels.sum(1, keepdim=True)).to(images)
         n, channels, height, width = images.shape
         kernels = kernels.repeat_interleave(channels, 0)
@@ -66,7 +66,7 @@ class Flip(Geometric):
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices
         matrices[:, 0, 0] = torch.where(uniform(generators, 0, 1) < self.probability, -1, 1)
         return view.moved(matrices)

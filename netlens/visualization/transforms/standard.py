@@ -32,10 +32,12 @@ class Chain(Transform):
         for step in self.flat():
             if isinstance(step, Geometric):
                 height, width = images.shape[-2:]
-                view = step.seen(View.whole(len(images), (height, width)) if view is None else view, generators)
+                view = step.view_through(View.whole(len(images), (height, width)) if view is None else view, generators)
             else:
-                before = images if view is None else view.of(images)
-                images = shaped(step(before, generators), (*before.shape[:2], -1, -1), f"{step!r} of the transforms")
+                pictures = images if view is None else view.of(images)
+                images = shaped(
+                    step(pictures, generators), (*pictures.shape[:2], -1, -1), f"{step!r} of the transforms"
+                )
                 view = None
         return images if view is None else view.of(images)
 
