@@ -25,7 +25,7 @@ def weights_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     """The weight and bias of a convolution or linear layer. Any other layer raises `NetLensError`."""
     if not has_weights(layer):
         raise NetLensError(
-            f"a rule that changes weights needs a convolution or a linear layer, not {type(layer).__name__}; "
+            f"a rule that changes weights needs a convolution or linear layer, not {type(layer).__name__}; "
             "use relevance.epsilon() for this layer."
         )
     return layer.weight, layer.bias  # type: ignore[return-value]

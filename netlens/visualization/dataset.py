@@ -33,25 +33,36 @@ if TYPE_CHECKING:
 Cell = tuple[int, int, int, int]
 Folder = str | PathLike[str] | Sequence[str | PathLike[str]]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SMALLEST_CROP = 16  # pixels: less shows a person nothing
-_NAMED = 3  # files in a warning
+SMALLEST_CROP = 16  # pixels; a person cannot recognize anything in a smaller crop
+_NAMED = 3  # the number of files that a warning names
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image that excites: its file, how much, and which part (top, bottom, left, right) of what the network saw."""
+    """An image with a high objective.
+
+    Attributes:
+        path: The file.
+        value: The objective.
+        image: The image, or the crop of it, (C, h, w) in [0, 1].
+        box: The place of the crop in the input of the network, in pixels: (top, bottom, left, right).
+    """
 
     path: Path
     value: float
-    image: Tensor = field(repr=False)  # (C, h, w) in [0, 1]
+    image: Tensor = field(repr=False)
     box: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Examples(Drawn, Sequence[Example]):
-    """The most exciting images, most first. skipped: files that could not be read, and why. n_read: how many could be.
+    """The images with the highest objective, in descending order.
 
-    picture: what was optimized to excite the same, shown first.
+    Attributes:
+        best: The images.
+        skipped: The files that could not be read, each with the reason.
+        n_read: The number of files that were read.
+        picture: A picture that was optimized for the same objective; `show` draws it first. None if there is none.
     """
 
     best: tuple[Example, ...]
@@ -66,7 +77,7 @@ class Examples(Drawn, Sequence[Example]):
         return len(self.best)
 
     def show(self) -> Picture:
-        """Draw them in the size of the first, after the optimized picture where there is one."""
+        """Draw the optimized picture, if there is one, and then all images, in the size of the first one."""
         from netlens.show import sheet
 
         shown = [] if self.picture is None else [self.picture.images[:1]]
@@ -82,16 +93,29 @@ class Examples(Drawn, Sequence[Example]):
 def most_exciting(
     flat: FlatModel, objective: Objective, folder: Folder, k: int = 8, crops: bool = False, batch: int = 16
 ) -> Examples:
-    """The k images of a folder (its subfolders included), or of a list of files, with the highest objective.
+    """Find the k images with the highest objective.
 
-    crops: of a channel, sort by its highest position instead of its mean, and show the part of the image that this
-    position sees. Images are prepared as the network expects; no more than `batch` and k of them are in memory at a
-    time. Of equals, the first by name. A file that cannot be read is skipped, with one warning for all.
+    Images get the preprocessing of the network. If two images have the same objective, the first one by name counts. A
+    file that cannot be read is skipped; one warning names such files.
+
+    Args:
+        flat: The network.
+        objective: The objective.
+        folder: A folder, whose subfolders count, too; or a list of files.
+        k: The number of images to find, at least 1.
+        crops: Only for a channel: sort images by the highest value of the channel instead of its mean, and show the
+            part of the image that this position depends on.
+        batch: The number of images that run together, at least 1. At most `batch` + k images are in memory.
+
+    Raises:
+        NotApplicable: The network cannot run on the images, or `crops` is True for an objective that is not a channel.
+        ImageError: There are no images, or none can be read.
+        NonFiniteError: The objective is NaN or Inf for an image.
     """
     checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
     k, batch = checked("k", k, int, least=1), checked("a batch", batch, int, least=1)
     if crops and not isinstance(objective, Channel):
-        raise NotApplicable(f"crops show where a channel is excited; {objective} is none, so leave crops out.")
+        raise NotApplicable(f"crops show where a channel is excited; {objective} is no channel, so leave crops out.")
     flat.keys_of(objective.layers)
     files = _files(folder)
     skipped: list[tuple[Path, str]] = []
@@ -100,7 +124,7 @@ def most_exciting(
     for paths, x in _batches(flat, files, batch, skipped):
         values, cells = _values_of(flat, objective, x, crops, paths, chunks)
         for path, value, cell, sample in zip(paths, values, cells, x, strict=True):
-            # the later of two equals is the lesser
+            # among equal values, an earlier file is better
             if len(heap) < k or (value, -count) > heap[0][:2]:
                 entry = (value, -count, _example(flat, objective, path, value, cell, sample))
                 (heapq.heappush if len(heap) < k else heapq.heapreplace)(heap, entry)
@@ -154,7 +178,7 @@ def _batches(
 def _values_of(
     flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
 ) -> tuple[list[float], list[Cell | None]]:
-    """Each image's value, and for crops the (row, column, height, width) of its position in the map."""
+    """The value of each image; for crops, (row, column, height, width): the highest position, and the map's size."""
 
     def work(first: int, last: int) -> tuple[list[float], list[Cell | None]]:
         return _values_of_chunk(flat, objective, x[first:last], crops, paths[first:last])
@@ -186,11 +210,11 @@ def _values_of_chunk(
 def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
     try:
         return flat.record(x, layers=objective.layers)
-    except RuntimeError as error:  # what layers raise because of a shape
+    except RuntimeError as error:  # layers raise it for a wrong shape
         if isinstance(error, NetLensError) or out_of_memory(error):
             raise
         raise NotApplicable(
-            f"{flat.name} cannot be run on images of {x.shape[2]} by {x.shape[3]} pixels "
+            f"{flat.name} cannot run on images of {x.shape[2]} by {x.shape[3]} pixels "
             f"({' '.join(str(error).split())[:160]}); give it an adapter=Adapter(preprocessing=...) with its size."
         ) from error
 
@@ -207,7 +231,10 @@ def _example(flat: FlatModel, objective: Objective, path: Path, value: float, ce
 
 
 def _box(flat: FlatModel, key: str, cell: Cell, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of an input that a position of a layer's map sees, square and within; all of it where nobody knows."""
+    """The part of an input that a position of a layer's map depends on: (top, bottom, left, right).
+
+    It has the size of the receptive field and lies within the input. If the field is unknown, it is the whole input.
+    """
     row, column, rows, columns = cell
     field = receptive_fields(flat.program).get(key)
     if field is None or field.size is None:
@@ -215,7 +242,7 @@ def _box(flat: FlatModel, key: str, cell: Cell, size: tuple[int, int]) -> tuple[
     bounds: list[int] = []
     sides = zip((row, column), (rows, columns), size, field.size, field.stride, strict=True)
     for index, count, length, reach, stride in sides:
-        # padding is alike on both sides but for less than a stride, so the middle of the map lies on the picture's
+        # the padding on both sides differs by less than a stride, so the middles of the map and of the input coincide
         side = min(length, max(SMALLEST_CROP, reach + stride - 1))
         middle = length / 2 + (index - (count - 1) / 2) * stride
         start = min(max(0, round(middle - side / 2)), length - side)

@@ -1,4 +1,4 @@
-"""DeepDream: change a picture, octave after octave, into more of what a layer sees in it."""
+"""DeepDream: change a picture so that it shows more of the patterns that a layer sees in it."""
 
 from __future__ import annotations
 
@@ -30,23 +30,21 @@ from netlens.visualization.params.invertible import resampled
 from netlens.visualization.picture import picture_for
 from netlens.visualization.tiles import LARGEST, OVERLAP, TILE, Tiled
 
-MOST_FRAMES = 10_000  # of a film
+MOST_FRAMES = 10_000  # the largest number of frames of a film
 
 
 @dataclass(frozen=True)
 class Dreaming:
     """The options of a dream.
 
-    Sizes whose shorter side would be under 32 pixels are left out.
+    Sizes whose shorter side would have less than 32 pixels are left out.
     """
 
-    octaves: int = option(4, least=1, most=MOST_OCTAVES, help="Number of sizes to dream at.")
-    scale: float = option(1.4, above=1, help="How many times as large each size is as the one before.")
+    octaves: int = option(4, least=1, most=MOST_OCTAVES, help="Number of sizes of the picture.")
+    scale: float = option(1.4, above=1, help="Factor from each size to the next.")
     steps: int = option(10, least=1, most=MOST_STEPS, help="Steps at each size.")
     jitter: int = option(32, least=0, most=MAX_PIXELS, help="Largest shift before each step, in pixels.")
-    step: float = option(
-        1.5, above=0, most=255, help="How far pixels move on average in a step, in gray levels of 255."
-    )
+    step: float = option(1.5, above=0, most=255, help="Mean change of a pixel in a step, in gray levels of 255.")
     tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
     overlap: int | None = option(None, least=0, help=OVERLAP)
     size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
@@ -58,13 +56,13 @@ class Dreaming:
 
 @dataclass(frozen=True)
 class Zooming(Dreaming):
-    """The options of a film of dreams; each frame has fewer sizes and steps than a single dream."""
+    """The options of a film of dreams. By default, a frame has fewer sizes and steps than a single dream."""
 
     octaves: int = 2
     steps: int = 4
     n_frames: int = option(48, least=1, most=MOST_FRAMES, help="Number of frames.")
-    factor: float = option(1.04, least=1, help="How much nearer each frame is than the one before.")
-    degrees: float = option(0.0, help="How far each frame is turned against the one before, in degrees.")
+    factor: float = option(1.04, least=1, help="Magnification from each frame to the next.")
+    degrees: float = option(0.0, help="Rotation from each frame to the next, in degrees.")
 
 
 def dream(
@@ -76,24 +74,31 @@ def dream(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Dream on an image: change it into more of what a layer sees in it, from coarse to fine.
+    """Dream on an image: change it so that it shows more of the patterns that a layer sees in it.
 
-    Detail is carried between octaves: each octave starts at the image of its size plus the detail of smaller ones.
+    The dream goes through several sizes (octaves), from coarse to fine. Each octave starts from the image at its size,
+    plus the detail that the smaller octaves have added.
 
     Args:
         flat: The network.
         image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
-        objective: The key of a layer, whose mean square is raised; or any objective.
-        towards: Another image of any kind. The layer's activation then moves towards what is most like it there.
-        progress: Whether to show progress in a terminal.
-        options: Those of `Dreaming`.
+        objective: The key of a layer, to maximize its mean square; or any objective to maximize.
+        towards: Another image of any kind. The dream then maximizes `objectives.guide`: it gives the image the patterns
+            of the other one.
+        progress: Whether a terminal shows the progress.
+        options: The options of `Dreaming`.
 
     Returns:
-        The picture. Its `history` holds the sum of the objective over all places, per pixel, for each step, and its
-        `frames` the picture after each octave.
+        The picture. Its `history` holds, for each step, the sum of the objective over all positions, divided by the
+        number of pixels. Its `frames` are the pictures after each octave.
 
     Raises:
-        NetLensError: A wrong option, or an objective that does not depend on the picture.
+        NetLensError: An option is wrong, or the objective does not depend on the picture.
+
+    Example:
+        >>> from netlens.zoo import open_network
+        >>> dream(open_network(), torch.rand(3, 64, 64), "stem", octaves=1, steps=1, progress=False).images.shape
+        torch.Size([1, 3, 64, 64])
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
@@ -121,7 +126,7 @@ def dream(
             frames.append(picture.float().cpu())
     if not alive:
         warnings.warn(
-            f"the gradient of {goal!r} of {flat.name} is 0 all over the picture, so the dream left it as it was; "
+            f"the gradient of {goal!r} of {flat.name} is 0 all over the picture, so the dream did not change it; "
             "choose another layer or image.",
             NetLensWarning,
             stacklevel=2,
@@ -145,15 +150,15 @@ def zoom(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Dream, magnify the picture a little, and dream again: the frames of a film, for `save_gif`.
+    """Dream, magnify the picture a little, dream again, and so on: the frames of a film, for `save_gif`.
 
     Args:
         flat: The network.
-        image: The image that the film begins with, as for `dream`.
-        objective: What to dream of, as for `dream`.
-        towards: Another image, as for `dream`.
-        progress: Whether to show progress in a terminal.
-        options: Those of `Zooming`.
+        image: The first image of the film, as in `dream`.
+        objective: The objective of each dream, as in `dream`.
+        towards: Another image, as in `dream`.
+        progress: Whether a terminal shows the progress.
+        options: The options of `Zooming`.
     """
     known("a film", options, [o.name for o in options_of(Zooming)])
     settings = Zooming(**options)
@@ -165,7 +170,7 @@ def zoom(
             picture = _magnified(renders[-1].images.to(picture), settings.factor, settings.degrees)
         options_of_frame = {**of_dream, "size": None, "seed": settings.seed + i}
         frame = dream(flat, picture[0], objective, towards=towards, progress=False, **options_of_frame)
-        renders.append(replace(frame, frames=()))  # its octaves would fill the memory
+        renders.append(replace(frame, frames=()))  # the octaves of all frames would fill the memory
     provenance = renders[0].provenance
     return Render(
         images=renders[-1].images,
@@ -180,27 +185,27 @@ def zoom(
 def _step(
     picture: Tensor, gradient: Tiled, settings: Dreaming, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The picture after a step, and the objective before it."""
+    """The picture after a step, and the objective before the step."""
     down, right = (int(shift) for shift in generator.integers(-settings.jitter, settings.jitter + 1, 2))
     value, direction = gradient(picture.roll((down, right), (2, 3)))
     moved = picture.add(normalized(direction).roll((-down, -right), (2, 3)), alpha=settings.step / 255)
-    # within bounds at each step, so that the next gradient is that of a picture which can be shown
+    # clamped in each step, because the gradient of a picture outside of [0, 1] is of no use
     return moved.clamp_(0, 1), value
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
-    checked("what is dreamed of", objective, str | Objective, hint="give the key of a layer, or an objective")
+    checked("the objective of a dream", objective, str | Objective, hint="give the key of a layer, or an objective")
     if towards is None:
         return layer(flat.key(objective)) if isinstance(objective, str) else objective
     if not isinstance(objective, str):
-        raise NetLensError("a dream towards an image is about a layer; give its key instead of an objective.")
+        raise NetLensError("a dream towards an image needs the key of a layer, not an objective.")
     source = towards if not isinstance(towards, Tensor) else FromImage(towards).pictures[0].mul(255).round().byte()
-    # read once, at the size that the network expects
+    # the network runs on it once, at the size that the network expects
     return guide(flat.key(objective), source).settled(flat, base)
 
 
 def _magnified(picture: Tensor, factor: float, degrees: float) -> Tensor:
-    """The middle of a picture (1, C, H, W), magnified and turned."""
+    """The middle of a picture (1, C, H, W), magnified and rotated."""
     angle = math.radians(degrees)
     height, width = picture.shape[2:]
     cos, sin = math.cos(angle) / factor, math.sin(angle) / factor

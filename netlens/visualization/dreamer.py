@@ -1,4 +1,4 @@
-"""NetDreamer: pictures of a network's channels, neurons, classes and layers, one call each."""
+"""NetDreamer: pictures of the channels, neurons, classes and layers of a network, with one call each."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Indices = int | Sequence[int]
 
 @dataclass(frozen=True)
 class NetDreamer:
-    """Pictures of what excites channels, neurons, classes and layers of a network, with captions.
+    """Pictures that excite channels, neurons, classes and layers of a network, with captions.
 
-    All pictures of a call share the seed, so that they differ only in what they show.
+    All pictures of a call start from the same seed, so that only their objectives differ.
 
     >>> from netlens.zoo import open_network
     >>> dreamer = NetDreamer(open_network(), size=32, steps=2, progress=False)
@@ -41,28 +41,28 @@ class NetDreamer:
 
     flat: FlatModel = option(help="The network.")
     size: Size | None = option(
-        None, least=1, help="A side in pixels, or height and width; by default what the network expects."
+        None, least=1, help="A side in pixels, or height and width; by default the size that the network expects."
     )
     steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
-    seed: int = option(0, least=0, help="Seed of the noise that pictures start from.")
-    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
+    seed: int = option(0, least=0, help="Seed of the noise from which pictures start.")
+    param: type[Sized] | Sized = option(Fourier, help="The parameterization of the picture.")
     transforms: Transform | None = option(
-        None, help="What disturbs it; by default `cropped()` for classes, else `standard()`."
+        None, help="The disturbances; by default `cropped()` for classes, else `standard()`."
     )
-    progress: bool = option(True, help="Whether to show progress in a terminal.")
-    options: Mapping[str, Any] = option(factory=dict, help="Others of `OptVis.render`, by name.")
+    progress: bool = option(True, help="Whether a terminal shows the progress.")
+    options: Mapping[str, Any] = option(factory=dict, help="Other options of `OptVis.render`, by name.")
 
     def __post_init__(self) -> None:
         check(self)
         check_options(self.options)
 
     def channel(self, key: str, index: Indices) -> Render:
-        """What excites a channel of a layer, averaged over all positions; several channels are made as one batch."""
+        """Pictures that excite a channel of a layer, averaged over all positions; or several channels, as one batch."""
         indices = _index_list(index)
         return self.render(channel(key, indices), [f"{self._caption(key)}:{i}" for i in indices])
 
     def neuron(self, key: str, index: Indices, y: int | None = None, x: int | None = None) -> Render:
-        """What excites a channel at one position of the map; by default in the middle."""
+        """Pictures that excite a channel at one position of the map; by default in the middle."""
         indices = _index_list(index)
         y, x = (None if coordinate is None else checked("a position", coordinate, int) for coordinate in (y, x))
         position = (
@@ -71,14 +71,15 @@ class NetDreamer:
         return self.render(neuron(key, indices, y, x), [f"{self._caption(key)}:{i} at {position}" for i in indices])
 
     def classes(self, target: int | str | Sequence[int | str]) -> Render:
-        """What excites a class, by index or name, or several of them: its score, and its probability.
+        """Pictures that excite a class, given by index or name; or several classes.
 
-        By the score alone, what raises every class alike may take the place of what this one is.
+        The objective is the score plus the logarithm of the probability. With the score alone, a picture may contain
+        patterns that raise the scores of all classes.
         """
         plain = target.tolist() if isinstance(target, np.ndarray | np.generic | Tensor) else target
         targets = list(plain) if isinstance(plain, Iterable) and not isinstance(plain, str) else [plain]
         if not targets:
-            raise NetLensError("no class was given; name at least one.")
+            raise NetLensError("no class was given; give at least one.")
         indices = list(classes_of(targets, self.flat, len(targets)))
         names = self.flat.classes
         captions = [
@@ -89,11 +90,11 @@ class NetDreamer:
         )
 
     def layer(self, key: str) -> Render:
-        """What excites a whole layer: the objective of DeepDream, from noise."""
+        """A picture that excites a whole layer: the objective of DeepDream, from noise."""
         return self.render(layer(key), [self._caption(key)])
 
     def negative(self, key: str, index: Indices) -> Render:
-        """What a channel is least excited by, or most inhibited; it must be read before its rectifier to show much."""
+        """Pictures that inhibit a channel most. Choose a layer before a rectifier: after it, no value is below 0."""
         indices = _index_list(index)
         return self.render(-channel(key, indices), [f"{self._caption(key)}:{i} negative" for i in indices])
 
@@ -105,8 +106,12 @@ class NetDreamer:
     def diverse(self, key: str, index: int, n: int = 4, weight: float = 1.0) -> Render:
         """A row of n different pictures that all excite one channel.
 
-        weight: how much being unlike the others at the layer counts, as a share of how strong the channel became
-        without that.
+        Args:
+            key: The layer.
+            index: The channel, from 0.
+            n: The number of pictures, from 2 to 1,000.
+            weight: The weight of the difference between the pictures (see `objectives.diversity`), relative to the
+                value that the channel reaches without it.
         """
         index, weight = checked("a channel", index, int), checked("weight", weight, float)
         n = checked("the number of different pictures", n, int, least=2, most=1000)
@@ -118,7 +123,7 @@ class NetDreamer:
         )
 
     def examples(self, key: str, index: int, folder: Folder, k: int = 8, crops: bool = True) -> Examples:
-        """The images of a folder, or crops of them, that excite a channel most, with its picture to be shown beside."""
+        """The images of a folder, or crops of them, that excite a channel most, and the picture of this channel."""
         index = checked("a channel", index, int)
         examples = most_exciting(self.flat, channel(key, index), folder, k, crops)
         return replace(examples, picture=self.channel(key, index))
@@ -134,7 +139,7 @@ class NetDreamer:
     def _rendered(
         self, objective: Objective, captions: Sequence[str], seeds: Sequence[int], default_transforms: Transform
     ) -> Render:
-        """Render an objective; `default_transforms` are the transforms to use if none were given."""
+        """Render an objective. `default_transforms` are used if the option `transforms` is None."""
         size = expected_size(self.flat) if self.size is None else self.size
         param = made_by(self.param, size=size, batch=len(captions), seed=seeds)
         vis = OptVis(self.flat, objective, default_transforms if self.transforms is None else self.transforms)
@@ -146,5 +151,5 @@ def _index_list(index: Indices) -> list[int]:
     indices = checked("a channel", index, int | Sequence[int])
     indices = [indices] if isinstance(indices, int) else list(indices)
     if not indices:
-        raise NetLensError("no channel was given; name at least one.")
+        raise NetLensError("no channel was given; give at least one.")
     return indices

@@ -67,7 +67,7 @@ class Loop:
             if step > start:
                 self._warn_of_dead(alive | ascent.alive)
             state = ascent.state(step)
-            if stage < len(self.schedule.sizes):  # all were done before the last size
+            if stage < len(self.schedule.sizes):  # all samples were finished before the last size
                 ascent = self._grown(len(self.schedule.sizes), ascent)
             self._call_callbacks("on_end", ascent, step)
             with torch.no_grad():
@@ -78,7 +78,7 @@ class Loop:
             dead = ", ".join(str(int(sample)) for sample in (~alive).nonzero())
             warnings.warn(
                 f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so the "
-                "network had no part in it; choose another layer or channel.",
+                "network did not change the picture; choose another layer or channel.",
                 NetLensWarning,
                 stacklevel=4,
             )
@@ -95,11 +95,13 @@ class Loop:
 
     def _resumed(self, stage: int, state: State) -> Ascent:
         if state.step > self.steps:
-            raise NetLensError(f"the state has {state.step} steps done already; ask for more than these in all.")
+            raise NetLensError(f"the state is {state.step} steps old already; give a larger total number of steps.")
         ascent = self._initial(stage)
         shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (ascent.parameters, state.parameters)]
         if shapes[0] != shapes[1]:
-            raise NetLensError(f"the state has tensors {shapes[1]}, but the param {shapes[0]}; give the same param.")
+            raise NetLensError(
+                f"the state has tensors {shapes[1]}, but the param has {shapes[0]}; give the same param as before."
+            )
         like = ascent.history
         like[: state.step] = state.history.to(like)
         parameters = [tensor.to(like) for tensor in state.parameters]
@@ -137,6 +139,6 @@ class Loop:
 
 
 def suited(param: Param, flat: FlatModel) -> Param:
-    """The param with the network's number of channels."""
+    """The parameterization, with as many channels as the network reads."""
     channels = channels_of(flat)
     return param if param.channels == channels else param.with_channels(channels)

@@ -215,9 +215,9 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
         (lambda: Fourier(8).start(dtype=torch.float16), "float32 or float64"),
         (lambda: Pyramid(8, levels=0), "levels is 0, but must be a whole number of at least 1 or None"),
         (lambda: CPPN(8, layers=0), "at least 1"),
-        (lambda: Maco(8, magnitude=torch.ones(8, 5)), "a magnitude is finite"),
-        (lambda: Alpha(Alpha(Pixel(8))), "alpha, once"),
-        (lambda: Shared(CPPN(8)), "CPPN cannot"),  # type: ignore[arg-type]
+        (lambda: Maco(8, magnitude=torch.ones(8, 5)), "a magnitude must be finite"),
+        (lambda: Alpha(Alpha(Pixel(8))), "added once"),
+        (lambda: Shared(CPPN(8)), "not CPPN"),  # type: ignore[arg-type]
         (lambda: Pixel(8).of_image(torch.zeros(1, 3, 8, 9)), r"\(3, 8, 9\) cannot start"),
         (lambda: Shared(Maco(8)), "Maco cannot"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.zeros(3, 8, 8), Alpha), "can start at an image"),  # type: ignore[arg-type]

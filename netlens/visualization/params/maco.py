@@ -20,18 +20,19 @@ from netlens.visualization.params.spectrum import falling, is_own_mirror, odd, o
 
 @dataclass(frozen=True, eq=False)
 class Maco(Startable):
-    """Magnitude-constrained: the magnitude of each wave is given, and its phase (N, C, H, W // 2 + 1) is optimized.
+    """Magnitude-constrained optimization: the magnitude of each wave is fixed, and its phase is optimized.
 
-    magnitude: (C, h, w // 2 + 1) of an orthonormal FFT of `values`, or one per picture (N, C, h, w // 2 + 1); the mean
-    [..., 0, 0] may be negative. At another size it is that of the pictures resized, and finer waves fall on as one over
-    the frequency. `Maco.like(photos)` measures it. None, and channels beyond C: one over the frequency, around mid
-    gray, as strong as in photographs.
+    The magnitudes are (C, h, w // 2 + 1), those of an orthonormal FFT of `values`; or (N, C, h, w // 2 + 1), one per
+    picture. The mean [..., 0, 0] may be negative. If the pictures have another size, the magnitudes are those of the
+    resized picture; the magnitudes of higher frequencies are proportional to one over the frequency.
+    `Maco.like(photos)` measures magnitudes. By default, and for further channels, they are one over the frequency, as
+    in photographs, around mid gray.
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
 
     magnitude: Tensor | None = option(
-        None, help="The magnitude of each wave; none for one over the frequency, as in photographs.", repr=False
+        None, help="Magnitude of each wave; by default one over the frequency, as in photographs.", repr=False
     )
 
     def __post_init__(self) -> None:
@@ -42,7 +43,7 @@ class Maco(Startable):
         ):
             shape = tuple(magnitude.shape)
             expected = "(C, h, w // 2 + 1), or (N, C, h, w // 2 + 1)"
-            raise NetLensError(f"a magnitude is finite and {expected}, not {shape}; see Maco.like(photos).")
+            raise NetLensError(f"a magnitude must be finite and {expected}, not {shape}; see Maco.like(photos).")
         if magnitude is not None and magnitude.ndim == 4 and len(magnitude) != self.batch:
             raise NetLensError(
                 f"{len(magnitude)} magnitudes for {self.batch} pictures; give one for each, or one for all."
@@ -50,7 +51,7 @@ class Maco(Startable):
 
     @classmethod
     def like(cls, images: Tensor, **options: Any) -> Maco:
-        """Maco with the mean magnitude and color of images (N, C, H, W) in [0, 1], at their size by default."""
+        """Maco with the mean magnitude and color of images (N, C, H, W) in [0, 1]. By default, it has their size."""
         param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
         spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
         magnitude = spectra.abs().mean(0)
@@ -68,7 +69,7 @@ class Maco(Startable):
 
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
-        # where a wave is its own mirror image, a real picture leaves its phase no choice but a sign
+        # if a wave is its own mirror image, its value in the spectrum of a real picture is real
         is_real = is_own_mirror(spectra, image.shape[-1])
         return replace(self, magnitude=torch.where(is_real, spectra.real, spectra.abs()))
 
@@ -87,7 +88,7 @@ class Maco(Startable):
         return to_picture(torch.polar(magnitude, odd(phases, width)), width)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Maco, list[Tensor]]:
-        """The same picture at another size; new fine detail is drawn from the seeds."""
+        """The same picture at another size. The phases of new high frequencies are drawn from the seeds."""
         (phases,) = parameters
         param = replace(self, size=size)
         (old_height, old_width), (height, width) = self.extent, param.extent
@@ -99,13 +100,13 @@ class Maco(Startable):
             fastest = (min(height, old_height) - 1) // 2
             rows = torch.arange(-fastest, fastest + 1, device=phases.device)[:, None]
             columns = torch.arange((min(width, old_width) - 1) // 2 + 1, device=phases.device)
-            # the corners of the pictures coincide, so the centers of their first pixels do not
+            # the corners of both pictures coincide, so the centers of their first pixels differ
             shift = rows * (1 / height - 1 / old_height) + columns * (1 / width - 1 / old_width)
             drawn[..., rows, columns] = odd_phases[..., rows, columns] + math.pi * shift
         return param, [leaf(drawn)]
 
     def _magnitude(self, like: Tensor) -> Tensor:
-        # the mixture of colors spreads a channel over red, green and blue, so one that is not mixed has less to give
+        # `mixed` spreads a channel over red, green and blue, so a channel that is not mixed has a lower strength
         mixed = 3 if self.decorrelate and self.channels in (3, 4) else 0
         strengths = [1 / 4] * mixed + [1 / (4 * math.sqrt(3))] * (self.channels - mixed)
         natural = falling(self.extent, like) * like.new_tensor(strengths)[:, None, None]
@@ -120,16 +121,16 @@ class Maco(Startable):
 
 
 def _resized_magnitude(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
-    """A magnitude at another size: that of the same picture, resized; what is finer than it knows goes on falling."""
+    """The magnitude of the resized picture. For new high frequencies, it is proportional to one over the frequency."""
     height, width = extent
     rows, columns = magnitude.shape[1:]
     if (rows, columns) == (height, width // 2 + 1):
         return magnitude
-    # a square may have an odd side; of other widths, two have as many waves
+    # two widths have the same number of waves; the picture is assumed to be a square, or else of even width
     across = rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1)
     vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
     horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
-    fastest = (rows - 1) // 2, (across - 1) // 2  # but for those of even sides, which are their own mirror images
+    fastest = (rows - 1) // 2, (across - 1) // 2  # without those of even sides, which are their own mirror images
     nearest = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
     fall = falling(extent, magnitude)
     further = fall / fall[nearest]

@@ -1,4 +1,4 @@
-"""Pictures made of a Laplacian pyramid: a coarse picture, and at each finer size what it lacks."""
+"""Pictures as a Laplacian pyramid: a coarse picture, plus the missing detail at each finer size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from netlens.visualization.params.invertible import Invertible
 
 @dataclass(frozen=True)
 class Pyramid(Invertible):
-    """Each level of a Laplacian pyramid is optimized by itself, from fine to coarse, each half the size of the last.
+    """The levels of a Laplacian pyramid are optimized. Each level has half the size of the previous, finer one.
 
     Burt and Adelson 1983, https://doi.org/10.1109/TCOM.1983.1095851
     """
 
     levels: int | None = option(
-        None, least=1, help="Number of levels; none for as many as leave the coarsest at least 4 pixels high and wide."
+        None, least=1, help="Number of levels; by default, the coarsest level is at least 4 pixels high and wide."
     )
-    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
+    sd: float = option(0.01, least=0, help="Standard deviation of the noise from which it starts.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         def draw(generator: torch.Generator) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The jobs of a batch: read from a .json or .toml file, and checked so that nothing is found wrong after hours."""
+"""The jobs of a batch. The whole file is checked first, so that a mistake raises at once, and not after hours."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ _PAIR = ("name", "content", "style", "content_mask", "style_mask")
 _USUAL = "shapes"
 
 SHEET = "contact.jpg"
-"""The name of the contact sheet; it lies beside the folders of the pairs."""
+"""The name of the contact sheet, in the folder that holds the folders of the pairs."""
 
-LARGEST = 10_000_000  # bytes of a file of pairs and settings
+LARGEST = 10_000_000  # the largest size of a file with pairs and settings, in bytes
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: files, options, the network's name and weights; in `{pair}/{settings}/` of the output."""
+    """One picture to make: its files, its options, and the name and weights of the network.
+
+    The result is in the folder `{pair}/{settings}/` of the output.
+    """
 
     pair: str
     settings: str
@@ -43,18 +46,18 @@ class Job:
 
     @property
     def start(self) -> Path | None:
-        """The picture that it starts at, or None if it starts at the content, the style or noise."""
+        """The picture at which the transfer starts. None if it starts at the content, the style or noise."""
         return None if self.transfer.start in STARTS else Path(self.transfer.start)
 
     @property
     def files(self) -> list[Path]:
-        """All pictures that it reads."""
+        """All pictures that the job reads."""
         files = [self.content, *self.styles, *(mask for pair in self.masks for mask in pair), self.start]
         return [file for file in files if file is not None]
 
     @property
     def request(self) -> dict[str, Any]:
-        """All that determines the picture: fingerprints of files, options, the network."""
+        """Everything that determines the picture: fingerprints of the files, the options, the network."""
         files: dict[str, Any] = {
             "content": _fingerprint(self.content),
             "styles": [_fingerprint(path) for path in self.styles],
@@ -66,10 +69,10 @@ class Job:
             weights = _fingerprint(file) if file.is_file() else self.weights
         if self.start is not None:
             files["start"] = _fingerprint(self.start)
-        # where it lies may be written in several ways
+        # the fingerprint replaces the path, because there may be several paths to a file
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
         request = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        return json.loads(json.dumps(request))  # as it will be read back
+        return json.loads(json.dumps(request))  # as it is after reading it from a file
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,17 @@ class _Pair:
 
 
 def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, ...]:
-    """The jobs of a file, pairs times settings; model and weights are of those whose network it does not name."""
+    """The jobs of a file: all pairs with all settings. `model` and `weights` are for settings without a network."""
     data = _parsed(path)
     known(str(path), data, (*_NETWORK, "pairs", "settings"))
     listed, settings = data.get("pairs"), data.get("settings", {"default": {}})
     if not isinstance(listed, list) or not listed or not all(isinstance(pair, dict) for pair in listed):
         raise NetLensError(f"{path} needs a list of pairs, each with a content and a style.")
     if not isinstance(settings, dict) or not settings or not all(isinstance(s, dict) for s in settings.values()):
-        raise NetLensError(f"{path}: settings are named, and each is a set of options.")
+        raise NetLensError(f"{path}: settings must be a mapping from names to options.")
     overrides = {name: value for name, value in zip(_NETWORK, (model, weights), strict=True) if value is not None}
     if overrides and all(set(_NETWORK) & set(data | options) for options in settings.values()):
-        raise NetLensError(f"{path} names the network of every picture; leave out the model and weights beside it.")
+        raise NetLensError(f"{path} names the network of every picture; leave out model and weights.")
     pairs = [_within(str(path), _pair, pair, path.parent) for pair in listed]
     jobs = []
     for name, options in settings.items():
@@ -124,9 +127,9 @@ def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
     sides = [_listed(data.get(key)) or [None] * len(styles) for key in ("content_mask", "style_mask")]
     masks = [mask for side in sides for mask in side if mask is not None]
     if not all(isinstance(file, str) for file in (content, *styles, *masks)):
-        raise NetLensError(f"pictures are given by their files: {dict(data)!r}.")
+        raise NetLensError(f"pictures must be names of files: {dict(data)!r}.")
     if any(len(side) != len(styles) for side in sides):
-        raise NetLensError(f"{len(styles)} style(s) take as many masks: {dict(data)!r}.")
+        raise NetLensError(f"{len(styles)} style(s) need {len(styles)} mask(s): {dict(data)!r}.")
     for mask in masks:
         mask_of(root / mask, str(root / mask))
     files = [root / file for file in (content, *styles)]
@@ -146,17 +149,19 @@ def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
 def _network(
     data: Mapping[str, Any], options: Mapping[str, Any], overrides: Mapping[str, Any], root: Path
 ) -> tuple[str, str | None]:
-    """That of the settings, else of the whole file, else what is given beside it: never a model of one of these with
-    weights of another, but for settings that only name other weights for the file's model.
+    """The model and weights of settings: from the settings, else from the file, else from `overrides`.
+
+    The model and the weights come from the same source. The only exception: settings may name other weights for the
+    model of the file.
     """
     of_file, of_settings = ({key: level[key] for key in _NETWORK if key in level} for level in (data, options))
     named = of_settings if "model" in of_settings else of_file | of_settings
     if named and "model" not in named:
-        raise NetLensError("weights are named without the model that they are of; name it in the file as well.")
+        raise NetLensError("the file names weights without a model; name the model, too.")
     network = named or {"model": _USUAL} | dict(overrides)
     model, weights = network["model"], network.get("weights")
     if not isinstance(model, str) or not isinstance(weights, str | None):
-        raise NetLensError(f"model and weights are given by name, not {model!r} and {weights!r}.")
+        raise NetLensError(f"model and weights must be names, not {model!r} and {weights!r}.")
     if named and weights is not None and (root / weights).is_file():
         weights = str(root / weights)
     return model, weights
@@ -184,7 +189,7 @@ def _check_folder(name: Any) -> None:
     try:
         length = len(name.encode())
     except UnicodeEncodeError as error:
-        raise NetLensError(f"{name!r} holds letters that no file can be named by; choose another name.") from error
+        raise NetLensError(f"{name!r} has characters that a file name cannot have; choose another name.") from error
     if length > LONGEST_NAME:
         raise NetLensError(f"{name[:40]!r}… is too long to name a folder; give the pair a shorter name.")
 
@@ -199,9 +204,9 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise NetLensError(f"{path} does not exist; check the path (working folder: {Path.cwd()}).")
     if not path.is_file() or path.stat().st_size > LARGEST:
-        raise NetLensError(f"{path} is no regular file of up to {LARGEST:,} bytes, as pairs and settings are.")
+        raise NetLensError(f"{path} must be a regular file of at most {LARGEST:,} bytes.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors of some systems begin a file with a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors start a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise NetLensError(f"{path} cannot be read; give a .json or .toml file with pairs and settings.") from error
     try:
@@ -211,7 +216,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise NetLensError(f"{path} is damaged: its brackets are nested too deeply.") from error
     if not isinstance(data, dict):
-        raise NetLensError(f"{path} holds no pairs and settings, but a {type(data).__name__}.")
+        raise NetLensError(f"{path} must hold a mapping with pairs and settings, not a {type(data).__name__}.")
     return data
 
 
@@ -219,7 +224,7 @@ def _once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, value in entries:
         if name in data:
-            raise ValueError(f"{name!r} is given twice in one place")
+            raise ValueError(f"the key {name!r} occurs twice in one mapping")
         data[name] = value
     return data
 

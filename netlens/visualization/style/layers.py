@@ -12,28 +12,29 @@ from netlens.flat import FlatModel
 from netlens.flat.operations import RECTIFIERS, is_kind
 from netlens.objectives import Record
 
-COARSEST = 16  # pixels per position; beyond it, maps are too small to have a texture
-CONTENT_COARSEST = 8
+COARSEST = 16  # pixels per position of a style layer; coarser maps are too small to show a texture
+CONTENT_COARSEST = 8  # pixels per position of the content layer
 STYLE_LAYERS = 5
-ROOM = 2  # numbers for each of the picture; a rectifier loses about half of them
+ROOM = 2  # values of the content layer per value of the picture; a rectifier sets about half of them to 0
 
 Shapes = dict[str, tuple[int, int]]
-"""Layers by depth: pixels per position along a side, and channels."""
+"""For each layer, from the first to the last: the pixels per position along a side, and the channels."""
 
 
 def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]:
-    """The style layers and the content layer of a network that looks at `look` (1, C, H, W), its input.
+    """The style layers and the content layer of a network, for an input `look` (1, C, H, W).
 
-    Style: the first activation at each scale, of 16 pixels per position at most: of VGG, relu1_1 to relu5_1. Content:
-    of the activations that hold twice as many numbers as the picture, and so can keep it, the second at the coarsest
-    scale, of 8 pixels per position at most: of VGG, relu4_2. A network of one or two scales (a transformer) gives five
-    activations, evenly spread over its depth, and the middle one.
+    A scale is the number of pixels per position. The style layers are the first activation at each scale, up to 16
+    pixels per position: for VGG, relu1_1 to relu5_1. The content layer must hold at least twice as many values as the
+    picture, so that it can represent the picture, and have at most 8 pixels per position. Among these layers, it is the
+    second one at the coarsest scale: for VGG, relu4_2. A network with one or two scales, such as a transformer, has
+    five style layers at equal distances over its depth; the content layer is the middle one.
 
     Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
     shapes = _shapes(flat, look)
     if not shapes:
-        raise NotApplicable(f"{flat.name} has no layers with maps over the picture, so it shows no style.")
+        raise NotApplicable(f"{flat.name} has no layers with maps over the picture, so it cannot measure a style.")
     fine = {key: stride for key, (stride, _) in shapes.items() if stride <= COARSEST}
     scales = list(dict.fromkeys(fine.values()))
     if len(scales) < 3:
@@ -52,7 +53,7 @@ def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]
 
 
 def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
-    """The shapes of the rectifiers' maps; of all layers with maps if there is no rectifier."""
+    """The shapes of the maps of all rectifiers; or of all layers if no rectifier has maps."""
     keys = [step.key for step in flat.program.steps if not step.hidden]
     live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
     shapes = _maps(flat, look, live)

@@ -1,4 +1,4 @@
-"""One style transfer: its pictures, losses and start at each size, and its result."""
+"""One style transfer: its pictures, its losses and its start at each size, and its result."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from netlens.visualization.style.losses import Look, content_loss, style_loss, v
 from netlens.visualization.style.options import Region, StyleOptions
 from netlens.visualization.style.sight import Sight, extent, mask_of, picture, style_side
 
-COARSEST = 32  # pixels: below it, a side is too short for the coarser one of several scales
+COARSEST = 32  # pixels; the smallest side of a picture at a size before the last one
 
 
 @dataclass(frozen=True)
 class Task:
-    """The pictures and layers of a style transfer, at full size and with the colors that the result shall have."""
+    """The pictures and layers of a style transfer. Pictures have the full size and the colors of the result."""
 
     options: StyleOptions
     flat: FlatModel
-    original: Tensor  # (1, 3 or 1, H, W): the content with its own colors
+    original: Tensor  # (1, 3 or 1, H, W): the content with its original colors
     content: Tensor  # (1, C, H, W), with the network's channels
     styles: tuple[Tensor, ...]
     masks: tuple[tuple[Tensor | None, Tensor | None], ...]
@@ -53,7 +53,7 @@ class Task:
         """Read and resize the pictures, and choose the layers."""
         style_sources = list(styles) if isinstance(styles, (list, tuple)) else [styles]
         if not style_sources:
-            raise NetLensError("no style was given; give one picture at least.")
+            raise NetLensError("no style was given; give at least one picture.")
         channels = channels_of(flat)
         original = picture(content, "the content")
         original = resampled(original, extent(original.shape[2:], options.size, "the content"))
@@ -77,7 +77,7 @@ class Task:
 
     @property
     def factors(self) -> list[float]:
-        """The sizes of the picture, one after the other, relative to the full size."""
+        """The sizes of the picture, in their order, relative to the full size."""
         shortest = min(side for p in (self.content, *self._sized(1.0)) for side in p.shape[-2:])
         smaller_factors = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
         return [factor for factor in smaller_factors if shortest * factor >= COARSEST] + [1.0]
@@ -109,7 +109,7 @@ class Task:
         return Stage(self, sight, content, tuple(styles), losses)
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
-        """The render of the last stage, with the content's chroma if asked for, and with its provenance."""
+        """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
         render, options = renders[-1], self.options
         images, frames = render.images, [frame for r in renders for frame in r.frames]
         if options.color == "luminance" and self.original.shape[1] == 3:
@@ -150,7 +150,7 @@ class Stage:
 
     @property
     def objective(self) -> Objective:
-        """The sum of the weighed losses."""
+        """The weighted sum of the losses."""
         options = self.task.options
         weights = {
             "content": options.content_weight,
@@ -164,7 +164,7 @@ class Stage:
         return value_at(self.task.flat, self.losses[name], self.sight(pictures))
 
     def start(self, previous: Tensor | None) -> Param:
-        """The parameterization to optimize: it starts where the stage before ended, or as the options say."""
+        """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
         base = PARAMS[options.param] if isinstance(options.param, str) else options.param
@@ -182,7 +182,7 @@ class Stage:
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:
     style = picture(source, f"style {i}")
-    most_channels = max(style.shape[1], content.shape[1])  # in color if either is, so that they can be matched
+    most_channels = max(style.shape[1], content.shape[1])  # the same number, so that colors can be matched
     return colored(recolored(colored(style, most_channels), colored(content, most_channels), color), channels)
 
 
@@ -192,7 +192,7 @@ def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], .
     is_single = isinstance(regions, tuple) and not all(isinstance(pair, (tuple, list)) for pair in regions)
     pairs = [regions] if is_single else list(regions)
     if len(pairs) != n or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-        raise NetLensError(f"{n} style(s) take {n} regions, each a mask of the content and one of the style, or None.")
+        raise NetLensError(f"{n} style(s) need {n} regions; each is a pair of masks, of the content and of the style.")
     return tuple(
         (_mask(content_mask, "content", i), _mask(style_mask, "style", i))
         for i, (content_mask, style_mask) in enumerate(pairs)

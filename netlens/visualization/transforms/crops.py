@@ -1,4 +1,4 @@
-"""Transforms that change the size of a picture: pads, crops, and the fit to the size of a network's input."""
+"""Transforms that change the size of a picture: padding, crops, and resizing to the input of a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from netlens.visualization.transforms.base import Generators, Size, one_of, unif
 
 @dataclass(frozen=True)
 class Pad(Geometric):
-    """Add `pixels` on each side; there, and beyond, lies `outside`."""
+    """Add `pixels` on each side, with values from outside of the picture."""
 
-    pixels: int = option(least=0, help="How much more on each side, in pixels.")
-    outside: Outside = option(GRAY, help="What lies outside the picture: a gray value, its mirror image, or its edge.")
+    pixels: int = option(least=0, help="Pixels to add on each side.")
+    outside: Outside = option(GRAY, help="Values outside of the picture: a gray value, its mirror image, or its edge.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -30,9 +30,9 @@ class Pad(Geometric):
 
 @dataclass(frozen=True)
 class CenterCrop(Geometric):
-    """Cut off `pixels` on each side: it removes what `Pad` added, after jitter and rotation have used it."""
+    """Remove `pixels` on each side, such as those that `Pad` has added before a jitter or a rotation."""
 
-    pixels: int = option(least=0, help="How much less on each side, in pixels.")
+    pixels: int = option(least=0, help="Pixels to remove on each side.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -46,7 +46,7 @@ class CenterCrop(Geometric):
 
 @dataclass(frozen=True)
 class RandomCrop(Geometric):
-    """Show a window of `size` at a random place inside the picture."""
+    """Show a window of `size` at a random position in the picture."""
 
     size: int | Size = option(least=1, help="The window: a side in pixels, or height and width.")
 
@@ -66,9 +66,9 @@ class RandomCrop(Geometric):
 
 @dataclass(frozen=True)
 class ZoomCrop(Geometric):
-    """Show a random window at the size of the whole picture; its sides are shares from `low` to `high`.
+    """Show a random window, magnified to the size of the picture. The share of its sides is from `low` to `high`.
 
-    Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
+    Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
 
     low: float = option(0.5, above=0, most=1, help="The smallest share of the height and width.")
@@ -77,7 +77,7 @@ class ZoomCrop(Geometric):
     def __post_init__(self) -> None:
         check(self)
         if self.low > self.high:
-            raise NetLensError(f"a crop shows a share from low to high, not from {self.low} to {self.high}.")
+            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
 
     def view_through(self, view: View, generators: Generators) -> View:
         share = uniform(generators, self.low, self.high)
@@ -90,7 +90,7 @@ class ZoomCrop(Geometric):
 
 @dataclass(frozen=True)
 class Fit(Geometric):
-    """Show the whole picture at `size`."""
+    """Resize the whole picture to `size`."""
 
     size: Size = option(least=1, help="Height and width in pixels.")
 

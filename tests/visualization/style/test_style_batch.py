@@ -183,7 +183,7 @@ def test_files_that_no_batch_made_stay(file, tmp_path, name):
     foreign = out / ("contact.jpg" if name == "contact.jpg" else "both/usual/config.json")
     foreign.parent.mkdir(parents=True)
     foreign.write_text('{"my": "settings"}')
-    with pytest.raises(NetLensError, match=f"{name} is there already and was not made by a batch"):
+    with pytest.raises(NetLensError, match=f"{name} exists already and was not made by a batch"):
         run(file, out)
     assert foreign.read_text() == '{"my": "settings"}'
     assert [path for path in out.rglob("*") if path.is_file()] == [foreign]
