@@ -162,7 +162,7 @@ def test_a_person_who_interrupts_ends_it(file, tmp_path):
 
 def test_an_output_that_cannot_be_written_to_is_told_before_the_first_job(file, tmp_path, monkeypatch):
     batch = Batch.read(file)
-    with pytest.raises(NetLensError, match="cannot be made a folder"):
+    with pytest.raises(NetLensError, match="cannot make the folder"):
         batch.run(file, opener, progress=False)
     monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs this may be allowed everything
     with pytest.raises(NetLensError, match="cannot be written to"):
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_made_fails_its_own_jobs_only(file, tmp_path):
     (tmp_path / "out" / "both").write_text("in the way")
     outcomes = run(file, tmp_path / "out")
     assert [outcome.what for outcome in outcomes] == ["made", "made", "failed", "failed"]
-    assert "cannot be made a folder" in outcomes[-1].why
+    assert "cannot make the folder" in outcomes[-1].why
 
 
 @pytest.mark.parametrize("name", ["config.json", "contact.jpg"])
