@@ -8,7 +8,7 @@ from netlens.flat.adapter import rewrite
 
 
 class EncoderLayer(nn.Module):
-    """`nn.TransformerEncoderLayer` as torch runs it with gradients, without the fused kernel, which rounds differently."""
+    """`nn.TransformerEncoderLayer` as torch runs it with gradients. Its fused kernel rounds differently."""
 
     self_attn: nn.Module
     linear1: nn.Module
@@ -47,7 +47,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`nn.TransformerEncoder` as a sequence of layers. It computes outputs at padding, which the fused kernel sets to 0."""
+    """`nn.TransformerEncoder` as a sequence of layers. The fused kernel sets outputs at padding to 0."""
 
     def __init__(self, source: nn.TransformerEncoder) -> None:
         super().__init__()
