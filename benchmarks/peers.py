@@ -91,7 +91,7 @@ def measure(case: Case, rounds: int) -> Row:
         flat = FlatModel.from_nn_Module(network)
         ours = case.ours(flat, x)
         first_seconds = time.perf_counter() - start
-        if (ours.amax((0, 2, 3)) > ours.amin((0, 2, 3))).all():  # a constant map would be no comparison
+        if (ours.amax((0, 2, 3)) > ours.amin((0, 2, 3))).all():  # a constant map cannot be compared
             break
     gaps: dict[str, float] = {}
 

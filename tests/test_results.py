@@ -241,7 +241,7 @@ def test_bad_paths_and_files_are_clear(tmp_path):
         a.save(tmp_path / "nowhere" / "a.npz")
     with pytest.raises(NetLensError, match="no file"):
         Attribution.load(tmp_path / "a.npz")
-    with pytest.raises(NetLensError, match=r"none of \.safetensors, \.npz"):
+    with pytest.raises(NetLensError, match=r"must end in \.safetensors or \.npz"):
         Attribution.load(a.save(tmp_path / "a.png"))
     for name in ("b.png", "b.npz", "b.safetensors"):
         whole = a.save(tmp_path / name).read_bytes()

@@ -101,7 +101,7 @@ def _plain_operations() -> Iterator[None]:
 def missing_derivative(flat: FlatModel, key: str, layer: nn.Module, purpose: str) -> NotApplicable:
     """The error for a layer without a derivative. `purpose` says what needs it: "FullGrad takes the derivative ..."."""
     return NotApplicable(
-        f"{purpose}, which torch does not have for layer {key!r} of {flat.name} ({_operation(layer)}); take a method "
+        f"{purpose}, which torch does not have for layer {key!r} of {flat.name} ({_operation(layer)}); choose a method "
         "of first derivatives, such as Saliency or GradCAM."
     )
 

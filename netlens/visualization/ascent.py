@@ -130,7 +130,7 @@ class Ascent:
                 images, group.parameters, gradient, allow_unused=True, materialize_grads=True
             )
             for tensor, gradient in zip(group.parameters, gradients, strict=True):
-                tensor.grad = gradient.neg().contiguous()  # as some optimizers expect it
+                tensor.grad = gradient.neg().contiguous()  # some optimizers expect contiguous gradients
             if not evaluated:
                 self._note(step, rows, values, gradients)
                 evaluated = True

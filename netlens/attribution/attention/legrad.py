@@ -39,13 +39,13 @@ class LeGrad(AttentionMethod):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         ends = block_ends(flat, attention_maps(flat, x=x))
         last = list(ends.values())[-1]
-        after = flat.program.reached([last])
-        if any(key not in after for key in flat.keys_of(objective.layers) if key != OUTPUT):
+        after_last = flat.program.reached([last])
+        if any(key not in after_last for key in flat.keys_of(objective.layers) if key != OUTPUT):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {last!r}, the output of its blocks.")
         keys = [key for key in attention_maps(flat, wrt, x) if key in ends]
         # one run records the values that all blocks need
-        wanted = [name for key in keys for name in (key, ends[key], *flat.frontier(key))]
-        activations = activations_of(flat, x, list(dict.fromkeys([*wanted, last])))
+        fetches = [name for key in keys for name in (key, ends[key], *flat.frontier(key))]
+        activations = activations_of(flat, x, list(dict.fromkeys([*fetches, last])))
         layers = []
         for key in keys:
             if activations[ends[key]].shape != activations[last].shape:
@@ -70,8 +70,8 @@ class LeGrad(AttentionMethod):
             point = activations[key].detach().requires_grad_()
             frontier = {name: activations[name] for name in flat.frontier(key)}
             tokens = flat.run(frontier | {key: point}, [end])[end]
-            answer = flat.run({last: tokens}, flat.keys_of(objective.layers))
-            value = evaluated(objective, Record(flat, answer), n)
+            outputs = flat.run({last: tokens}, flat.keys_of(objective.layers))
+            value = evaluated(objective, Record(flat, outputs), n)
             return by_head(key, differentiated(flat, objective, value, [key], [point])[0], n)
 
 
