@@ -191,7 +191,7 @@ class Combination(Objective):
         return all(term.splits for _, term in self.terms)
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
-        """The classes, from the terms that have classes. All these terms must have the same ones and positive weights."""
+        """The classes of the terms that have classes. These terms must have the same classes and positive weights."""
         by_term = [(term.targets(flat, n), weight > 0) for weight, term in self.terms]
         candidates = {(targets, is_positive) for targets, is_positive in by_term if targets is not None}
         targets, is_positive = candidates.pop() if len(candidates) == 1 else (None, False)

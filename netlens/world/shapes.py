@@ -1,8 +1,8 @@
 """Shapes as signed distances: negative inside, zero on the outline, positive outside.
 
 Each shape has its center at the origin and the area of the unit disc. So the same radius means the same number of
-pixels for each shape. y points down, as rows do. A distance is exact near the outline, where edges are smoothed. Far
-from the outline, it may be only a bound.
+pixels for each shape. The y axis points down, like the rows of an image. A distance is exact near the outline, where
+edges are smoothed. Far from the outline, it may be only a bound.
 """
 
 from __future__ import annotations

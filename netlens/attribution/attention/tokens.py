@@ -73,7 +73,7 @@ def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
 
 
 def _in_windows(flat: FlatModel, x: Tensor, cut: str) -> Tensor:
-    """The index of each position's token in windows (h, w). The layer `cut` shows it, run on a map of position numbers."""
+    """(h, w): the index of each position in the windows, from a run of the layer `cut` on a map of position numbers."""
     step = next(step for step in flat.program.steps if step.key == cut)
     _, height, width, _ = activations_of(flat, x, [step.reads[0]])[step.reads[0]].shape
     # numbers start at 1, because a window that reaches past the map is padded with 0
