@@ -76,7 +76,7 @@ def test_a_damaged_file_is_told(file, tmp_path):
 
 @pytest.mark.parametrize(
     "text, complaint",
-    [("[" * 100_000, "nested"), ('{"pairs": [], "pairs": []}', "'pairs' is given twice"), ("[]", "but a list")],
+    [("[" * 100_000, "nested"), ('{"pairs": [], "pairs": []}', "'pairs' occurs twice"), ("[]", "not a list")],
 )
 def test_a_file_of_another_kind_is_told(file, text, complaint):
     file.write_text(text)
