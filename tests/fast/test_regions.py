@@ -124,7 +124,9 @@ def test_windows_of_a_layer_and_several_layers_wanted(name):
     flat, x = network(name)
     keys = list(flat.layers)
     run = Incremental(flat.program, {"input": x}, "input", [last_of(flat)])
-    maps = [step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.channels_last]
+    maps = [
+        step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.channels_last
+    ]
     start = maps[len(maps) // 3]
     known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start, keys[0]))))
     later = [step.key for step in run.local if step.key in flat.program.reached([start])]

@@ -188,7 +188,7 @@ def test_places_where_the_layer_is_0_are_gray_and_leave_the_others_as_they_are()
 def test_errors(flat, image, monkeypatch):
     with pytest.raises(LayerNotFound):
         activation_atlas(flat, image, "22", **FAST)
-    with pytest.raises(NotApplicable, match="no places"):
+    with pytest.raises(NotApplicable, match="no positions"):
         activation_atlas(flat, image, "6", **FAST)
     with pytest.raises(NetLensError, match="1 to 6 groups"):
         activation_atlas(flat, image, "2", groups=7, **FAST)

@@ -78,32 +78,33 @@ class LeGrad(AttentionMethod):
 def block_ends(flat: FlatModel, keys: list[str]) -> dict[str, str]:
     """The key of the output of the block of each attention map, for blocks whose output can replace the last one.
 
-    The output of a block is the last value before the next attention on which alone all later layers depend. In the
-    last block, it lies as many layers behind the attention as in the block before, which has the same structure. A
-    block that ends with another type of layer, as before a merging of patches, is left out.
+    The output of a block is the last value before the next attention that is a cut of the network by itself: all later
+    layers depend on it alone. In the last block, it lies as many layers after the attention as in the previous block,
+    which has the same structure. A block that ends with another type of layer, such as one before a merging of patches,
+    is left out.
     """
     layers = list(flat.layers)
-    place = {key: i for i, key in enumerate(layers)}
+    index_of = {key: i for i, key in enumerate(layers)}
 
-    def alone(keys_between: Iterable[str]) -> str | None:
+    def first_cut(keys_between: Iterable[str]) -> str | None:
         return next((end for end in keys_between if flat.frontier(end) == (end,)), None)
 
-    ends = {key: alone(layers[place[following] - 1 : place[key] : -1]) for key, following in pairwise(keys)}
+    ends = {key: first_cut(layers[index_of[following] - 1 : index_of[key] : -1]) for key, following in pairwise(keys)}
     final = keys[-1]
-    before = ends.get(keys[-2]) if len(keys) > 1 else None
-    if before is not None:
-        end = layers[min(place[final] + place[before] - place[keys[-2]], len(layers) - 1)]
-        if flat.frontier(end) == (end,) and _same_type(flat, end, before):
-            alike = {key: other for key, other in ends.items() if other is not None and _same_type(flat, other, end)}
-            return {**alike, final: end}
-    only = alone(layers[place[final] + 1 :])
-    if only is None:
+    previous_end = ends.get(keys[-2]) if len(keys) > 1 else None
+    if previous_end is not None:
+        end = layers[min(index_of[final] + index_of[previous_end] - index_of[keys[-2]], len(layers) - 1)]
+        if flat.frontier(end) == (end,) and _same_type(flat, end, previous_end):
+            similar = {key: value for key, value in ends.items() if value is not None and _same_type(flat, value, end)}
+            return {**similar, final: end}
+    last_end = first_cut(layers[index_of[final] + 1 :])
+    if last_end is None:
         raise NotApplicable(
             f"no layer after {final!r} of {flat.name} alone determines the output, so its last block has no end; "
-            "take AttentionMap or a gradient method."
+            "choose AttentionMap or a gradient method."
         )
-    return {final: only}
+    return {final: last_end}
 
 
-def _same_type(flat: FlatModel, one: str, other: str) -> bool:
-    return type(innermost(flat.layers[one])) is type(innermost(flat.layers[other]))
+def _same_type(flat: FlatModel, first: str, second: str) -> bool:
+    return type(innermost(flat.layers[first])) is type(innermost(flat.layers[second]))
