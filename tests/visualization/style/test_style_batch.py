@@ -165,7 +165,7 @@ def test_an_output_that_cannot_be_written_to_is_told_before_the_first_job(file, 
     with pytest.raises(NetLensError, match="cannot make the folder"):
         batch.run(file, opener, progress=False)
     monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs this may be allowed everything
-    with pytest.raises(NetLensError, match="cannot be written to"):
+    with pytest.raises(NetLensError, match="cannot write to"):
         batch.run(tmp_path / "out", opener, progress=False)
 
 
@@ -195,7 +195,7 @@ def test_the_file_of_a_batch_is_not_overwritten_by_it(file, tmp_path):
     for picture in tmp_path.glob("*.png"):
         shutil.copy(picture, own.parent)
     shutil.copy(file, own)
-    with pytest.raises(NetLensError, match=r"config\.json is to be read and would be overwritten"):
+    with pytest.raises(NetLensError, match=r"config\.json is an input and would be overwritten"):
         run(own, tmp_path / "out")
     assert own.read_bytes() == file.read_bytes()
 
