@@ -37,7 +37,10 @@ def _relative_to_one(x: Tensor, r: Tensor) -> Tensor:
 
 
 def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
-    """For functions with kinks. The derivative half-way is wrong if a kink lies between the values, so few are near."""
+    """For functions with kinks. If a kink lies between two values, the derivative in the middle is wrong.
+
+    So the bound is small. At a kink, the slope jumps.
+    """
     return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
 
 
@@ -52,12 +55,11 @@ _NEAR: dict[Curve, Near] = {
 def secant(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The gradient times (f(x) - f(r)) / (x - r), for each element. If other tensors change, too, `along_path`."""
+    """The gradient times (f(x) - f(r)) / (x - r), for each element. With other changes, see `along_path`."""
     reference_tensors = tensors(reference)
     index = _changing(inputs, reference_tensors)
-    if (
-        index is None or inputs[index].shape != gradient.shape
-    ):  # another tensor changes, or is broadcast against this one
+    # another tensor changes, or is broadcast against this one
+    if index is None or inputs[index].shape != gradient.shape:
         return along_path(layer, inputs, reference, gradient)
     x, r = (wide(layer, value) for value in (inputs[index], reference_tensors[index]))
     if x.is_complex():

@@ -1,4 +1,4 @@
-"""LeGrad: the positive gradients of the attention of each layer, for the answer of that layer alone."""
+"""LeGrad: the positive gradients of the attention of each layer, for the output computed from its tokens."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class LeGrad(AttentionMethod):
     """The positive gradient of the attention maps, averaged over heads, queries and layers.
 
     `values` (N, 1, h, w) are the mean over layers, heads and queries of max(d y / d A, 0), on the grid of tokens. For
-    the map A of a layer, y is the objective of the output of its block, which skips all later blocks and enters what
-    follows the last block (norm, pooling, head). A layer is left out if the output of its block has another shape than
-    that of the last block (earlier stages of Swin). With respect to a layer, only the attention after it counts. The
-    last step of the paper, min-max, is left to the heat map.
+    the map A of a layer, y is the objective if the output of its block skips all later blocks and directly enters the
+    layers after the last block (norm, pooling, head). A layer is left out if the output of its block has another shape
+    than that of the last block (earlier stages of Swin). With respect to a layer, only the attention after it counts.
+    The last step of the paper, min-max, is left to the heat map.
 
     Bousselham et al. 2024, https://arxiv.org/abs/2404.03214
     """

@@ -43,7 +43,7 @@ class ExtremalPerturbation(Method):
     instead. Masks are smooth over `sigma` and consist of `grid_size` cells along the longer side. Both widths are
     shares of the longer side.
 
-    Each cell has a score. The cells with the highest scores make the mask, as many as the area allows. Ascent with
+    Each cell has a score. The cells with the highest scores form the mask, and the area sets their number. Ascent with
     momentum moves the score of each cell by what a bump there would add to f, by at most `learning_rate` in a step. It
     starts from the best disc of that area, among discs all over the image. It restarts several times from the best
     mask so far, and returns the best mask, so more steps never give a worse one. `diagnostics` hold the area and the

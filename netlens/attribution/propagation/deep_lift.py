@@ -177,7 +177,7 @@ def contributions(
 ) -> tuple[Tensor, Tensor]:
     """The values of DeepLIFT at `wrt` for x (n, ...) and baselines of its shape, and the completeness gap (n,).
 
-    `missed` collects the change that layers without a derivative lose.
+    `missed` collects the changes of layers that have no derivative, so their effect is lost.
     """
     n, fetches = len(x), flat.keys_of(objective.layers)
     plan = Rescale.of(flat, fetches, wrt)
