@@ -108,7 +108,7 @@ def scores_of(flat: FlatModel, output: Any) -> Scores:
 
 
 def _without(amounts: Tensor, background: int | None) -> Tensor:
-    """The amounts (N, classes), with 0 for the background in each row that has another class."""
+    """The amounts (N, classes). In each row with another class, the amount of the background becomes 0."""
     if background is None:
         return amounts
     others = amounts.clone()

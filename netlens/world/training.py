@@ -34,7 +34,7 @@ HELD_OUT: Final = 2
 SCENES: Final = 12_000
 EPOCHS: Final = 10
 GENTLE: Final = 0.4
-"""The share of epochs in which the surroundings appear. They are not adversarial, or the network would not learn."""
+"""The share of epochs, from the first, in which the images get no adversarial change, so that learning can start."""
 
 POLISH: Final = 2
 """The number of epochs at the end with low learning rates."""

@@ -1,4 +1,4 @@
-"""Guided integrated gradients: a path that first moves what matters least, and so avoids noisy gradients."""
+"""Guided integrated gradients: a path that first moves the features with the smallest gradients, which avoids noise."""
 
 from __future__ import annotations
 
