@@ -34,7 +34,10 @@ HELD_OUT: Final = 2
 SCENES: Final = 12_000
 EPOCHS: Final = 10
 GENTLE: Final = 0.4
-"""The share of epochs, from the first, in which the images get no adversarial change, so that learning can start."""
+"""The share of epochs, at the start, in which the surroundings of the objects appear.
+
+In these epochs, images get no adversarial change, because the network would not learn.
+"""
 
 POLISH: Final = 2
 """The number of epochs at the end with low learning rates."""
