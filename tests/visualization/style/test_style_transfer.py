@@ -275,15 +275,15 @@ def test_the_network_is_as_it_was(content):
         ({"content_wieght": 1}, "content_weight"),
         ({"regions": [(None, None), (None, None)]}, "1 regions"),
         ({"regions": (torch.zeros(4, 4), None)}, "above 0"),
-        ({"size": 8}, "the content would be 6 × 8, too small"),
+        ({"size": 8}, "the content would be 6 × 8, but both sides"),
         ({"size": 0}, "size is 0, but must be a whole number of at least 1"),
         ({"size": 32.0}, "size is"),
         ({"size": "32"}, "size is"),
         ({"size": (1, 2, 3)}, "size is"),
-        ({"size": 10**9}, "the content would have over"),
+        ({"size": 10**9}, "the content would have more than"),
         ({"style_scale": float("inf")}, "style_scale"),
-        ({"style_scale": 1e9}, "style 0 would have over"),
-        ({"style_scale": 1e308}, "style 0 would have over"),
+        ({"style_scale": 1e9}, "style 0 would have more than"),
+        ({"style_scale": 1e308}, "style 0 would have more than"),
         ({"style_scale": 0.1}, "style 0 would be"),
     ],
 )
@@ -303,7 +303,7 @@ def test_pictures_out_of_range_and_networks_without_maps_are_refused(flat, conte
 
 @pytest.mark.parametrize("flat", [None, nn.ReLU()])
 def test_what_is_no_flat_model_is_told(flat, content):
-    with pytest.raises(NetLensError, match="takes a FlatModel"):
+    with pytest.raises(NetLensError, match="needs a FlatModel"):
         stylize(flat, content, STYLE)
 
 
