@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from netlens.attribution._recording import Recording, recording_of
 from netlens.attribution.batch import are_copies, batch_activations, repeated, with_rows
-from netlens.attribution.recording import Recording, recording_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.fast import arranged, fast

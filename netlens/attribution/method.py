@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from netlens.attribution._recording import recording_of
 from netlens.attribution.batch import are_copies, owned
 from netlens.attribution.engine import all_finite, check_finite, first_bad
-from netlens.attribution.recording import recording_of
 from netlens.attribution.samples import count_together, mixing, whole_or_singly
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.fast.chunks import sized

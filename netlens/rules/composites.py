@@ -18,11 +18,11 @@ from netlens.flat.rules import Rule, Rules
 from netlens.flat.running import Step
 from netlens.memo import Memo
 from netlens.rules import relevance
-from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.dependence import carrying, is_level
+from netlens.rules._attention_relevance import numerator, softmax, uniform
+from netlens.rules._dependence import carrying, is_level
+from netlens.rules._relevance_norms import centered_norm
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.relevance_norms import centered_norm
 
 ATTENTION = ("attn_lrp", "constant")
 GATES = ("constant", "uniform")

@@ -14,8 +14,8 @@ from netlens.flat.operations import Trait, innermost, is_product, name_of, opera
 from netlens.flat.rules import Rule
 from netlens.flat.running import Step
 from netlens.rules import relevance
+from netlens.rules._excited import by_gradient, exciting, of_the_same_sign, product
 from netlens.rules.composites import Composite
-from netlens.rules.excited import by_gradient, exciting, of_the_same_sign, product
 
 _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear")
 """The modes of `interpolate` whose coefficients are not negative."""

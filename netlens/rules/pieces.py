@@ -18,8 +18,8 @@ from netlens.flat.memory import meters, unmetered
 from netlens.flat.operations import innermost
 from netlens.flat.rules import Rule, Rules, vjp
 from netlens.memo import Memo
-from netlens.rules import recurrent
-from netlens.rules.calls import tensors
+from netlens.rules import _recurrent as recurrent
+from netlens.rules._calls import tensors
 
 KEPT = 8
 """The number of sequence lengths whose networks of pieces stay in memory, for each layer."""

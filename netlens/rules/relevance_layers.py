@@ -8,8 +8,8 @@ from torch import nn
 
 from netlens.flat.layers import Function, Piece
 from netlens.flat.operations import UNKNOWN, Relevance, innermost, is_view, operation_of
+from netlens.rules._relevance_weights import has_weights
 from netlens.rules.pieces import has_pieces
-from netlens.rules.relevance_weights import has_weights
 
 
 def role_of(layer: nn.Module) -> Relevance:

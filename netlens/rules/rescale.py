@@ -26,16 +26,16 @@ from netlens.flat.operations import innermost, is_linear, is_product, name_of, o
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
 from netlens.flat.running import Step
 from netlens.memo import Memo
-from netlens.rules.calls import Propagate, tensors
-from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
-from netlens.rules.norms import NAMES, NORMS, norm
-from netlens.rules.path import Estimated, along_path
+from netlens.rules._calls import Propagate, tensors
+from netlens.rules._dependence import Dependence, carrying, is_discrete, slots, uses
+from netlens.rules._norms import NAMES, NORMS, norm
+from netlens.rules._path import Estimated, along_path
+from netlens.rules._pooling import POOLS, largest, max_pool
+from netlens.rules._products import chosen, larger, product, quotient
+from netlens.rules._secant import exponential, secant
+from netlens.rules._softmax import SOFTMAXES, log_sum, softmax
 from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
-from netlens.rules.pooling import POOLS, largest, max_pool
-from netlens.rules.products import chosen, larger, product, quotient
-from netlens.rules.secant import exponential, secant
 from netlens.rules.selections import SELECTIONS, selection
-from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 Missed = Callable[[str, Tensor | None], None]
 """A function that gets the key of a layer whose multipliers miss a part of its change, and that part if it is known."""

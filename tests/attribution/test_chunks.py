@@ -18,9 +18,9 @@ from netlens.attribution import (
     IntegratedGradients,
     Occlusion,
     ShapleyCAM,
+    chunks_of,
     engine,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation import randomized

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, Attribution, Method
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import METHODS, Attribution, Method, chunks_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit, neuron

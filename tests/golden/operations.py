@@ -17,9 +17,10 @@ import torchvision
 from torch import Tensor, nn
 
 from netlens.attribution import samples
-from netlens.attribution.attention import channels, maps
-from netlens.attribution.cam import head
-from netlens.attribution.cam import layer as cam_layer
+from netlens.attribution.attention import _channels as channels
+from netlens.attribution.attention import _maps as maps
+from netlens.attribution.cam import _head as head
+from netlens.attribution.cam import _layer as cam_layer
 from netlens.fast.regions._local import (
     Layouts,
 )
@@ -41,7 +42,11 @@ from netlens.flat.receptive import receptive_fields
 from netlens.flat.running import Step, is_misread
 from netlens.flat.tracing import _canonical as canonical
 from netlens.rules import rescale
-from netlens.rules.dependence import has_indices, is_discrete, is_level
+from netlens.rules._dependence import (
+    has_indices,
+    is_discrete,
+    is_level,
+)
 from netlens.rules.excitation import Excitation
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of

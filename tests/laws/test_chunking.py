@@ -22,8 +22,8 @@ from netlens.attribution import (
     LayerConductance,
     Method,
     SmoothGradient,
+    chunks_of,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
