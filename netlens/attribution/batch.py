@@ -12,9 +12,9 @@ from torch.utils import _pytree as pytree
 from netlens.attribution.samples import joined, known_to_take_one, pair_like, whole_or_singly
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.memo import Memo
-from netlens.flat.model import OUTPUT
-from netlens.flat.taps import tapped_visit
+from netlens.flat.keys import OUTPUT
+from netlens.flat.running import tapped_visit
+from netlens.memo import Memo
 
 
 def are_copies(x: Tensor) -> bool:

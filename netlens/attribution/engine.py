@@ -9,19 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from netlens.attribution._recording import Recording, recording_of
 from netlens.attribution.batch import are_copies, batch_activations, repeated, with_rows
-from netlens.attribution.recording import Recording, recording_of
 from netlens.attribution.samples import mixing
 from netlens.errors import NonFiniteError, NotApplicable
+from netlens.fast import arranged, fast
 from netlens.fast.chunks import fitting, in_chunks
-from netlens.fast.folded import fast
-from netlens.fast.layout import arranged
 from netlens.flat import FlatModel, Rules
-from netlens.flat.memo import Memo
-from netlens.flat.meter import metered
-from netlens.flat.modes import differentiating
+from netlens.flat.memory import metered
 from netlens.flat.rules import Ruled
-from netlens.flat.taps import Tap, tapped, tapped_visit
+from netlens.flat.running import Tap, differentiating, tapped, tapped_visit
+from netlens.memo import Memo
 from netlens.objectives import Objective, Record
 
 

@@ -12,17 +12,17 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from netlens.attribution._recording import recording_of
 from netlens.attribution.batch import are_copies, owned
 from netlens.attribution.engine import all_finite, check_finite, first_bad
-from netlens.attribution.recording import recording_of
 from netlens.attribution.samples import count_together, mixing, whole_or_singly
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
 from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.intake import weight_of
-from netlens.flat.source import unchanged
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
+from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import check, known, named, options_of, parse

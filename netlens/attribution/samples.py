@@ -17,12 +17,11 @@ from torch.utils import _pytree as pytree
 from netlens.errors import NetLensWarning, NonFiniteError
 from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel
-from netlens.flat.memo import Memo
-from netlens.flat.meter import unmetered
-from netlens.flat.model import OUTPUT
-from netlens.flat.operations import has_known_forward, innermost, operation_of
-from netlens.flat.taps import Tap, tapped, untapped
-from netlens.flat.traits import Trait
+from netlens.flat.keys import OUTPUT
+from netlens.flat.memory import unmetered
+from netlens.flat.operations import Trait, has_known_forward, innermost, operation_of
+from netlens.flat.running import Tap, tapped, untapped
+from netlens.memo import Memo
 from netlens.objectives import Objective, Record
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ import torch
 from tqdm import tqdm
 
 from netlens.errors import NetLensError
-from netlens.flat.allocator import LARGEST
-from netlens.flat.meter import Meter, metered
+from netlens.flat.memory import LARGEST, Meter, metered
 
 # each thread (and asyncio task) has its own context variable
 _SIZED: ContextVar[Callable[[], int | None] | None] = ContextVar("netlens_chunk_size", default=None)

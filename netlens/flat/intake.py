@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from netlens.flat.unrolled import Unrolled
+from netlens.flat._unrolled import Unrolled
 
 
 def weight_of(network: nn.Module, otherwise: Tensor) -> Tensor:

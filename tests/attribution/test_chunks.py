@@ -21,12 +21,11 @@ from netlens.attribution import (
 )
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.fast import chunks
 from netlens.fast.chunks import fitting, in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.allocator import LARGEST
-from netlens.flat.meter import Meter, metered
+from netlens.flat.memory import LARGEST, Meter, metered
 from netlens.objectives import logit, output
 
 

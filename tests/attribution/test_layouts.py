@@ -22,10 +22,10 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     SmoothGradient,
+    chunks_of,
     full_gradients,
 )
 from netlens.attribution.batch import batch_activations, with_rows
-from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit

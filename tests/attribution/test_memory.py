@@ -21,7 +21,7 @@ from netlens.attribution import (
     method,
 )
 from netlens.attribution.engine import all_finite
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

@@ -25,9 +25,20 @@ from netlens.cli import main
 from netlens.errors import NetLensError
 from netlens.lens import NetLens
 from netlens.options import Option, check, checked, option, options_of, parse, read, spelled, split, table
-from netlens.visualization import Caricaturing, Dreaming, Inverting, LaplacianSmoothing, NetDreamer, Zooming, transforms
+from netlens.visualization import (
+    Caricaturing,
+    Cosine,
+    Dreaming,
+    Inverting,
+    LaplacianSmoothing,
+    NetDreamer,
+    Plateau,
+    Schedule,
+    Steps,
+    Zooming,
+    transforms,
+)
 from netlens.visualization.params import PARAMS, FromImage, Shared
-from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.style import StyleTransfer
 
 DOCS = Path(__file__).parents[2] / "docs"

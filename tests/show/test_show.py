@@ -10,7 +10,10 @@ import torch
 from netlens.errors import NetLensError
 from netlens.results import Attribution, Provenance
 from netlens.show import Look, overlay, panel
-from netlens.show.overlay import LARGEST, photograph
+from netlens.show._overlay import (
+    LARGEST,
+    photograph,
+)
 
 SIZE = (40, 100)  # drawn four times as large
 STYLES = ("heat_map", "blended_heat_map", "masked_image", "alpha_scaling")

@@ -16,11 +16,14 @@ from netlens.attribution import (
     KernelShap,
     Lime,
     ShapleyValueSampling,
+    chunks_of,
     patches,
     superpixels,
 )
-from netlens.attribution.chunk import chunks_of
-from netlens.attribution.perturbation.masks import default_mask, numbered
+from netlens.attribution.perturbation._masks import (
+    default_mask,
+    numbered,
+)
 from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
