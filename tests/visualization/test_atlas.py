@@ -132,8 +132,8 @@ def test_each_map_of_a_group_is_tinted_where_its_group_is():
     assert laid[:, :4].max() == 0 and laid[:, 12:].max() == 0 and laid[4, 5] == 0 and laid[4, 10] == 1
     assert fitted_into(half * 0.25, (8, 16), 0.0).max() == 0.25
     image, colors = torch.full((3, 8, 16), 0.5), distinct_colors(2)
-    tinted = tinted(image, laid, colors[0])
-    assert tinted[0, 4, 10] > tinted[1, 4, 10] and tinted[0, 4, 5] == tinted[1, 4, 5]
+    colored = tinted(image, laid, colors[0])
+    assert colored[0, 4, 10] > colored[1, 4, 10] and colored[0, 4, 5] == colored[1, 4, 5]
     both = tinted_by_strongest(image, torch.stack([laid, 1 - laid]), colors)
     assert both[0, 4, 10] > both[1, 4, 10] and both[1, 4, 5] > both[0, 4, 5]
 
