@@ -106,12 +106,12 @@ def _operation(layer: nn.Module) -> str:
     return name_of(inner) or type(module).__name__
 
 
-def without_second(flat: FlatModel, known: Mapping[str, Any], wanted: Sequence[str]) -> tuple[str, nn.Module] | None:
-    """The first layer between `known` and `wanted` that has no second derivatives. None if all layers have them."""
+def without_second(flat: FlatModel, feeds: Mapping[str, Any], wanted: Sequence[str]) -> tuple[str, nn.Module] | None:
+    """The first layer between `feeds` and `wanted` that has no second derivatives. None if all layers have them."""
     keys = [name for key in wanted for name in (flat.program.outputs if key == OUTPUT else (key,))]
-    steps = [step for step, _ in flat.program.schedule(known, keys)]
+    steps = [step for step, _ in flat.program.schedule(feeds, keys)]
     with torch.no_grad():
-        values = {**known, **flat.run(known, [step.key for step in steps])}
+        values = {**feeds, **flat.run(feeds, [step.key for step in steps])}
     for step in steps:
         try:
             with_derivatives(partial(_second, step.layer, [values[key] for key in step.reads]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.copies import digests
-from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
 from netlens.fast.regions import Incremental, Patch, Work
 from netlens.flat.model import OUTPUT
@@ -33,13 +33,13 @@ class Windows:
     @classmethod
     def of(cls, suffix: Suffix) -> Windows | None:
         """The variants of a suffix. None if its activation does not have the two dimensions of windows."""
-        value = suffix.known[suffix.wrt]
+        value = suffix.feeds[suffix.wrt]
         return cls(suffix) if value.ndim == 4 and len(value) == suffix.n else None
 
     def unchanged(self, sample: int) -> Tensor:
         """(): the objective of the sample without a change."""
         if tapped_visit(self.suffix.flat) is not None:
-            return self.suffix.value([sample], self.suffix.at[[sample]])[0]
+            return self.suffix.value([sample], self.suffix.activation[[sample]])[0]
         return evaluated(self.suffix.objective.take([sample]), self._record(self._of(sample).result), 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
@@ -69,11 +69,11 @@ class Windows:
     def _of(self, sample: int) -> Incremental:
         sample = sample if self.suffix.copies is None else 0
         if self._run is None or self._sample != sample:
-            flat, runner, known = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
+            flat, runner, feeds = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
             keys = flat.keys_of(self.suffix.objective.layers)
             wanted = [key for key in keys if key != OUTPUT or key in flat.layers]
             wanted += runner.program.outputs if len(wanted) < len(keys) else ()
-            self._sample, self._run = sample, Incremental(runner.program, known, self.suffix.wrt, wanted)
+            self._sample, self._run = sample, Incremental(runner.program, feeds, self.suffix.wrt, wanted)
             self._work[sample] = self._work.get(sample, Work()) + self._run.work
         return self._run
 
@@ -93,7 +93,7 @@ class Windows:
         return Record(flat, values)
 
     def _whole(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
-        variants = self.suffix.at[[sample] * len(windows)]
+        variants = self.suffix.activation[[sample] * len(windows)]
         for row, (y, x) in enumerate(windows):
             variants[row, :, y, x] = new[row]
         return self.suffix.value([sample] * len(windows), variants)

@@ -42,9 +42,7 @@ class Judge:
         cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size, others: Sequence[Size] = ()
     ) -> Judge:
         """The network looks at pictures at their own size if it can, otherwise as it expects or at one of others."""
-        if len(flat.inputs) != 1:
-            names = ", ".join(flat.inputs)
-            raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
+        intake.check_one_input(flat)
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
         sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *others]))

@@ -21,7 +21,7 @@ from netlens.attribution import (
     engine,
 )
 from netlens.attribution.chunk import chunks_of
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation.randomized import randomized
 from netlens.fast import chunks

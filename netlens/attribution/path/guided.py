@@ -46,15 +46,15 @@ class GuidedIntegratedGradients(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt)
-        end, n = suffix.at, len(x)
-        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
+        end, n = suffix.activation, len(x)
+        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).activation
         way = precise(end - start)
         progress = torch.zeros_like(way)  # the share of its way that each feature has covered, from 0 to 1
         values = torch.zeros_like(way)
 
         def gradients(first: int, last: int) -> Tensor:
-            at = start[first:last] + progress[first:last] * way[first:last]
-            return precise(suffix.gradient(range(first, last), at.to(end.dtype)))
+            activation = start[first:last] + progress[first:last] * way[first:last]
+            return precise(suffix.gradient(range(first, last), activation.to(end.dtype)))
 
         chunks = Chunks(chunk_size())
         for step in range(1, self.n_steps + 1):

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.baseline import BASELINES, baseline_like
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.engine import evaluated, forward_and_backward, per_sample
+from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
+from netlens.attribution.rows import per_sample
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -186,8 +188,8 @@ def contributions(
     run = forward_and_backward(plan.view(flat, reference, note), x, objective, [wrt])
     multipliers = run.gradients[wrt]
     values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
-    assert run.value is not None
-    change = run.value - evaluated(objective, Record(flat, reference), n)
+    assert run.values is not None
+    change = run.values - evaluated(objective, Record(flat, reference), n)
     if missed is not None:
         missed.change += float(change.abs().sum())
     return (values if multiply else multipliers), values.flatten(1).sum(1) - change
