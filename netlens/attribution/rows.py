@@ -47,6 +47,8 @@ def check_rows(flat: FlatModel, x: Tensor, values: Mapping[str, Any]) -> None:
     if tapped_visit(flat) is not None:
         return
     in_rows = [key for key, value in values.items() if any(_has_rows(leaf, x) for leaf in pytree.tree_leaves(value))]
+    if not in_rows:
+        return
     others = flat.program.reached(flat.inputs) - with_rows(flat, x, in_rows, least=1) - set(flat.inputs)
     for key in in_rows:
         if key in others:

@@ -93,7 +93,7 @@ def _of_function(layer: Function, reads: Sequence[State]) -> State:
     if name in _FUNCTIONS:
         try:
             return _FUNCTIONS[name](*args, **kwargs)
-        except TypeError:  # the call has arguments that the rule does not expect
+        except (TypeError, IndexError):  # the call has arguments that the rule does not expect
             return _UNKNOWN
     if any(isinstance(argument, tuple | list) for argument in args):  # `+` joins shapes
         return args[0] + args[1] if name == "add" and all(isinstance(part, tuple) for part in args) else _UNKNOWN

@@ -108,7 +108,7 @@ class Suffix:
         return self._with([sample], self.activation[[sample]])
 
     def _with(self, rows: Sequence[int], activation: Tensor) -> dict[str, Any]:
-        values = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.feeds.items()}
+        values = {key: value if key in self.shared else self._rows_at(key, rows) for key, value in self.feeds.items()}
         return values | {self.wrt: activation.reshape(-1, *self.feeds[self.wrt].shape[1:])}
 
     def gradient(self, rows: Sequence[int], activation: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Suffix:
             value = self.value(rows, point)
             return value.detach(), differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
 
-    def _taken(self, key: str, rows: Sequence[int]) -> Any:
+    def _rows_at(self, key: str, rows: Sequence[int]) -> Any:
         def take(value: Tensor) -> Tensor:
             chosen = per_sample(key, value, self.n)[list(rows)]
             return chosen if len(value) == self.n else chosen.flatten(0, 1)

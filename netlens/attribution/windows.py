@@ -62,9 +62,9 @@ class Windows:
         if not self._work:
             return {}
         work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
-        done, full = torch.tensor([[count.done, count.full] for count in work], dtype=torch.float64).T
+        computed, full = torch.tensor([[count.done, count.full] for count in work], dtype=torch.float64).T
         full = full if self.suffix.copies is None else full[0].expand(len(full))
-        return {"macs": done, "macs_saved": full - done}
+        return {"macs": computed, "macs_saved": full - computed}
 
     def _of(self, sample: int) -> Incremental:
         sample = sample if self.suffix.copies is None else 0
