@@ -158,7 +158,7 @@ def _along(ndim: int, dims: Any) -> State:
     return Rows(ndim) if dims and all(_dim(dim, ndim) > 0 for dim in dims) else _UNKNOWN
 
 
-def _kept(x: Any, *args: Any, **kwargs: Any) -> State:
+def _copied(x: Any, *args: Any, **kwargs: Any) -> State:
     """A copy of the value, perhaps of another type."""
     return x if isinstance(x, Rows) and _are_same(args) and _are_same(kwargs) else _UNKNOWN
 
@@ -261,12 +261,12 @@ def _attended(query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p
 
 
 def _resized(x: Any, *args: Any, **kwargs: Any) -> State:
-    return _kept(x, *args, **kwargs) if isinstance(x, Rows) and x.ndim > 2 else _UNKNOWN
+    return _copied(x, *args, **kwargs) if isinstance(x, Rows) and x.ndim > 2 else _UNKNOWN
 
 
 def _padded(x: Any, pad: Any, mode: Any = "constant", value: Any = None) -> State:
     inner = isinstance(x, Rows) and isinstance(pad, tuple | list) and len(pad) // 2 < x.ndim
-    return _kept(x, pad, value) if inner else _UNKNOWN
+    return _copied(x, pad, value) if inner else _UNKNOWN
 
 
 def _normalized(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5) -> State:
@@ -294,7 +294,7 @@ def _attribute(x: Any, name: Any) -> State:
 
 
 _FUNCTIONS: dict[str, Callable[..., State]] = {
-    **dict.fromkeys(("contiguous", "clone", "detach", "to", "float", "double", "half", "bfloat16"), _kept),
+    **dict.fromkeys(("contiguous", "clone", "detach", "to", "float", "double", "half", "bfloat16"), _copied),
     **dict.fromkeys(("mean", "sum", "amax", "amin"), _reduced),
     **dict.fromkeys(("view", "reshape"), _reshaped),
     **dict.fromkeys(("chunk", "split", "tensor_split"), _cut),

@@ -69,12 +69,12 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
                 maps = grid_of(flat, key, part)
             except NotApplicable:  # a part without places, such as the classifier's bias, counts but is not drawn
                 continue
-            cam = cam + _drawn(maps, x.shape[-2:])
+            cam = cam + _as_map(maps, x.shape[-2:])
         record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
         return cam, total - evaluated(objective, record, len(x))
 
 
-def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
+def _as_map(maps: Tensor, size: torch.Size) -> Tensor:
     """(N, 1, H, W): the sum over channels of the magnitudes, each scaled to the range from 0 to 1, resized."""
     magnitudes = maps.abs()
     scaled = rescale(magnitudes, magnitudes.amin((2, 3), keepdim=True), magnitudes.amax((2, 3), keepdim=True))

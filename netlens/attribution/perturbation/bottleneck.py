@@ -156,7 +156,7 @@ class _Noisy:
 
         def work(first: int, last: int) -> Tensor:
             rows = [row % n for row in range(first, last)]
-            draws = {draw: self._drawn(step, draw) for draw in range(first // n, (last - 1) // n + 1)}
+            draws = {draw: self._draw(step, draw) for draw in range(first // n, (last - 1) // n + 1)}
             drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(self.activation)
             noise = _rows(self.mean, rows) + _rows(self.deviation, rows) * drawn
             mixed = share[rows] * self.activation[rows] + (1 - share[rows]) * noise
@@ -166,7 +166,7 @@ class _Noisy:
         assert isinstance(total, Tensor)
         return total / self.n_samples
 
-    def _drawn(self, step: int, draw: int) -> Tensor:
+    def _draw(self, step: int, draw: int) -> Tensor:
         # all samples share the noise, so a batch gives the same values as its samples one by one
         return torch.randn(self.activation.shape[1:], generator=stream(self.seed, step, draw), dtype=torch.float64)
 

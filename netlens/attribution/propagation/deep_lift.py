@@ -99,7 +99,7 @@ class DeepLiftShap(Method):
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             rows, draws = rows_of(first, last, n)
-            baseline = self._drawn(x[rows], draws)
+            baseline = self._baselines_of(x[rows], draws)
             values, gap = contributions(flat, x[rows], baseline, objective.take(rows), wrt, self.multiply, missed)
             return summed(values, rows, n), summed(gap, rows, n)
 
@@ -119,7 +119,7 @@ class DeepLiftShap(Method):
             raise NetLensError(f"baselines {kind} are no distribution of inputs; give a tensor (m, {sizes}).")
         return len(baselines)
 
-    def _drawn(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
+    def _baselines_of(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
         """For each row of inputs, the baseline of its draw."""
         if self.baselines is not None:
             return self.baselines.to(rows)[draws]
