@@ -64,8 +64,18 @@ class Memo(Generic[K, V]):
         """Drop all answers about an object."""
         self._answers.pop(owner, None)
 
+    def clear(self) -> None:
+        """Drop all answers about all objects."""
+        self._answers.clear()
+
 
 def forget(owner: object) -> None:
     """Drop the answers about this object from all memos."""
     for memo in list(_MEMOS):
         memo.forget(owner)
+
+
+def forget_all() -> None:
+    """Drop all answers of all memos, because a fact that any of them may rest on has changed."""
+    for memo in list(_MEMOS):
+        memo.clear()

@@ -23,6 +23,7 @@ from torch import nn
 from netlens.errors import NetLensError
 from netlens.flat import layers
 from netlens.flat.layers import Function, Opaque, Wrapper
+from netlens.flat.memo import forget_all
 from netlens.flat.traits import NO_TRAITS, Curve, Operation, Reach, Relevance, Trait
 from netlens.flat.written import LogSumExp, OfUnitSize, Standardized
 
@@ -135,11 +136,12 @@ def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
         raise NetLensError(
             f"like={name!r} is no operation of the table; give a module type of torch or the name of a torch function."
         )
+    if not isinstance(operation, str) and not (isinstance(operation, type) and issubclass(operation, nn.Module)):
+        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
+    forget_all()
     if isinstance(operation, str):
         _ADDED[operation] = row
         return
-    if not (isinstance(operation, type) and issubclass(operation, nn.Module)):
-        raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
     _BY_TYPE[operation] = row
     _LIKE[operation] = like if isinstance(like, type) else next(iter(row.types), operation)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
+from netlens.flat.memo import Memo
 from netlens.flat.model import FlatModel
 from netlens.flat.operations import innermost
 from netlens.flat.rules import Rule, Rules
@@ -70,7 +71,8 @@ class Composite(ABC):
 
         `reads_input` says whether the network reads the input, so that it has first layers.
         """
-        takers, first = self._takers(flat), first_layers(flat) if reads_input else set()
+        takers = _TAKERS.of(flat, (self.gates, self.attention), lambda: self._takers(flat))
+        first = first_layers(flat) if reads_input else set()
         rules: dict[LayerKey | tuple[type[nn.Module], ...], Rule] = {}
         for step in flat.program.steps:
             rule = self._rule(flat, step, takers[step.key], step.key in first) if any(takers[step.key]) else None
@@ -221,6 +223,9 @@ class EpsilonGammaBox(Composite):
         edges = ((self.low, -mean / std), (self.high, (1 - mean) / std))
         return [default if value is None else torch.tensor(value, dtype=torch.float64) for value, default in edges]
 
+
+# the answer depends on the graph alone, and each call of LRP asks for it
+_TAKERS: Memo[FlatModel, dict[str, tuple[bool, ...]]] = Memo()
 
 COMPOSITES: dict[str, type[Composite]] = {
     "epsilon": Epsilon,
