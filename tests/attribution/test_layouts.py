@@ -25,7 +25,10 @@ from netlens.attribution import (
     chunks_of,
     full_gradients,
 )
-from netlens.attribution.batch import batch_activations, with_rows
+from netlens.attribution._rows import (
+    with_rows,
+)
+from netlens.attribution.activations import batch_activations
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit

@@ -39,7 +39,7 @@ def broken_in(method: Method, case: Case) -> dict[str, str]:
 
 
 def _reads_a_layer(method: Method, case: Case) -> bool:
-    return hasattr(method, "layer") or method.at(case.flat, "input") != "input"
+    return hasattr(method, "layer") or method.at(case.flat, case.x, "input") != "input"
 
 
 @ON_EVERY_FAMILY

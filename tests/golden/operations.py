@@ -16,7 +16,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from netlens.attribution import samples
+from netlens.attribution._sample_rules import (
+    Rows,
+    over_batch,
+    state_after,
+)
 from netlens.attribution.attention import _channels as channels
 from netlens.attribution.attention import _maps as maps
 from netlens.attribution.cam import _head as head
@@ -30,6 +34,8 @@ from netlens.flat.operations import (
     RECTIFIERS,
     Trait,
     exact_operation_of,
+    has_known_forward,
+    innermost,
     is_foreign,
     is_kind,
     is_linear,
@@ -162,8 +168,8 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "passes attention": maps._passes(layer),
         "softmax": maps._is_softmax(layer),
         "moves channels": channels._moves(layer),
-        "by sample": samples._is_apart(layer),
-        "over the batch": samples._over_batch(layer),
+        "by sample": _by_sample(layer),
+        "over the batch": over_batch(layer),
         "of a formula": _Joins.joins(step),
         "ends a formula": canonical.may_end(layer),
         "foreign": is_foreign(layer),
@@ -189,6 +195,14 @@ def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> s
 def _near(layer: nn.Module) -> str | None:
     curve = operation_of(layer).curve
     return None if curve is None else curve.name
+
+
+def _by_sample(layer: nn.Module) -> bool:
+    """Whether the row of a layer says that samples stay apart. A flatten has a rule."""
+    inner = innermost(layer)
+    if isinstance(inner, nn.Flatten):
+        return inner.start_dim > 0 and isinstance(state_after(inner, [Rows(4)]), Rows)
+    return operation_of(layer).has(Trait.BY_SAMPLE) and has_known_forward(layer)
 
 
 def _overwrites(layer: nn.Module) -> str | bool:

@@ -25,7 +25,7 @@ from netlens.attribution import (
     SmoothGradient,
     chunks_of,
 )
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks

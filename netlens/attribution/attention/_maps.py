@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from netlens.attribution._rows import per_sample, real_tensor
 from netlens.attribution.attention._channels import weighing_channels
-from netlens.attribution.engine import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot

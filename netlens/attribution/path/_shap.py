@@ -10,7 +10,8 @@ from torch import Tensor
 
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._noise import normal, spans
-from netlens.attribution.engine import gradient_of, per_sample
+from netlens.attribution._rows import per_sample
+from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.errors import NetLensError

@@ -20,11 +20,11 @@ from netlens.attribution import (
     patches,
     superpixels,
 )
+from netlens.attribution.mixing import mixing
 from netlens.attribution.perturbation._masks import (
     default_mask,
     numbered,
 )
-from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, FeatureAblation, Occlusion, chunks_of, patches
+from netlens.attribution import (
+    METHODS,
+    FeatureAblation,
+    Occlusion,
+    chunks_of,
+    patches,
+)
 from netlens.attribution import _suffix as suffix_module
 from netlens.attribution import _windows as windows_module
 from netlens.attribution._suffix import (
@@ -16,11 +22,11 @@ from netlens.attribution._suffix import (
 from netlens.attribution._windows import (
     Windows,
 )
+from netlens.attribution.mixing import mixing
 from netlens.attribution.perturbation._boxes import (
     Box,
     boxes,
 )
-from netlens.attribution.samples import mixing
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import channel, logit
 from netlens.results import Attribution
