@@ -322,7 +322,9 @@ def test_references_are_read_once_and_no_step_runs_beyond_the_deepest_layer(flat
 def test_the_references_are_of_pictures_as_they_are_whatever_disturbs_what_is_made(flat, content):
     def references(transforms):
         how = StyleTransfer(**PLAIN | {"transforms": transforms}, style_layers=LAYERS)
-        return [term.prepared_tensors for _, term in Task.of(how, flat, content, STYLE, None).stage(1.0).objective.terms]
+        return [
+            term.prepared_tensors for _, term in Task.of(how, flat, content, STYLE, None).stage(1.0).objective.terms
+        ]
 
     still, moving = (pytree.tree_leaves(references(transforms)) for transforms in ("none", "jitter"))
     assert still and all(torch.equal(one, other) for one, other in zip(still, moving, strict=True))
