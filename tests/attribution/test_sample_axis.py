@@ -18,7 +18,7 @@ from netlens.attribution._sample_axis import (
 )
 from netlens.attribution.mixing import mixing_by_runs
 from netlens.flat import FlatModel
-from tests import local_networks, networks
+from tests.networks import local, odd
 
 CLASSES = 5
 
@@ -74,8 +74,8 @@ def test_few_networks_of_torchvision_need_a_probe():
 
 
 ODD = {
-    **{name: (lambda make=make: make()) for name, make in networks.NETWORKS.items()},
-    **{name: (lambda make=make: (make(), (torch.randn(2, 3, 14, 17),))) for name, make in local_networks.PARTS.items()},
+    **{name: (lambda make=make: make()) for name, make in odd.NETWORKS.items()},
+    **{name: (lambda make=make: (make(), (torch.randn(2, 3, 14, 17),))) for name, make in local.PARTS.items()},
 }
 
 
