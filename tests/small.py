@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from netlens.attribution import METHODS, Method
@@ -19,8 +19,12 @@ SMALL: dict[str, Any] = {
 }
 
 
+def small_options(name: str) -> dict[str, Any]:
+    """A small value of each option of the registered method that has one."""
+    options = {field.name for field in fields(METHODS[name])}
+    return {option: value for option, value in SMALL.items() if option in options}
+
+
 def small(name: str) -> Method:
-    """The registered method, with a small value of each option that has one."""
-    method = METHODS[name]()
-    options = {field.name for field in fields(method)}
-    return replace(method, **{option: value for option, value in SMALL.items() if option in options})
+    """The registered method with its small options."""
+    return METHODS[name](**small_options(name))
