@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import click
 
 from netlens.options import Option, options_of, read, spelled
+from netlens.options.forms import Listed, Mapped, alternatives, form_of
 
 Flags = Callable[[], Iterable[click.Parameter]]
 
@@ -28,8 +29,8 @@ class Generated(click.Command):
         own = super().get_params(ctx)
         if self.made is None:
             self.made = [param for param in self.flags() if param.name not in {one.name for one in own}]
-        # arguments first, then what the class says, then what the command adds
-        first = [param for param in own if isinstance(param, click.Argument)]
+        # what must be given comes first, then what the class says, then what else the command adds
+        first = [param for param in own if isinstance(param, click.Argument) or param.required]
         return [*first, *self.made, *(param for param in own if param not in first)]
 
 
@@ -66,14 +67,14 @@ def _flag(one: Option, default: str | None) -> click.Option:
 
 
 def _metavar(one: Option) -> str:
-    kinds = [kind for kind in (get_args(one.kind) or (one.kind,)) if kind is not type(None)]
+    kinds = [kind for kind in alternatives(one.kind) if kind is not type(None)]
+    forms = [form_of(kind) for kind in kinds]
     if one.choices:
         return "|".join(one.choices)
-    origins = [get_origin(kind) for kind in kinds]
-    if Mapping in origins:
+    if any(isinstance(form, Mapped) for form in forms):
         return "A,B:WEIGHT,..."
     if kinds[0] is int and len(kinds) > 1:
         return "SIDE|HxW"
-    if Sequence in origins:
+    if any(isinstance(form, Listed) for form in forms):
         return "A,B,..."
     return {int: "N", float: "NUMBER"}.get(kinds[0], "NAME")
