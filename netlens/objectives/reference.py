@@ -160,7 +160,8 @@ def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
         batch = as_batch(image, None if is_preprocessed else flat.adapter.preprocessing, channels)
     weights = weight_of(flat, batch)
     # a copy: layer "input" keeps the picture itself, and its owner may change it later
-    return batch.detach().to(weights, copy=True)
+    copy: Tensor = batch.detach().to(weights, copy=True)
+    return copy
 
 
 def _rows(kept: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:

@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 from netlens.errors import NetLensError
 from netlens.flat.operations import is_linear
 from netlens.flat.rules import Rule, vjp
+from netlens.options import checked
 from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
 
 STABILIZER = 1e-6
@@ -121,8 +122,9 @@ def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZER) -> Rule:
     """α-β: positive contributions share `alpha` times the relevance, and negative ones share -`beta` times it."""
-    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
-        raise NetLensError(f"alpha - beta must be 1 and neither below 0, not alpha={alpha}, beta={beta}.")
+    alpha, beta = checked("alpha", alpha, float, least=0), checked("beta", beta, float, least=0)
+    if abs(alpha - beta - 1) > 1e-9:
+        raise NetLensError(f"alpha - beta must be 1, not {alpha:g} - {beta:g}.")
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         own = parts(inputs[0])

@@ -80,20 +80,17 @@ class Tiled:
     read. With several layers, a layer may count a few per cent more or less, because sizes of maps are rounded. An
     objective that is not local, such as a logit, is evaluated on each tile by itself.
 
-    Args:
-        flat: The network.
-        objective: What to differentiate.
-        tile: Side of what runs at once, in pixels, from 32 to 8,192; None runs the whole picture at once.
-        overlap: How far tiles see beyond the part that counts, in pixels; None takes the receptive field where it is at
-            most an eighth of the tile, and otherwise an eighth.
-        picture: A size that the network may take, for a network of one unknown size.
+    Without an `overlap`, it is the receptive field where that is at most an eighth of the tile, and otherwise an
+    eighth.
     """
 
-    flat: FlatModel
-    objective: Objective
+    flat: FlatModel = option(help="The network.")
+    objective: Objective = option(help="What to differentiate.")
     tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
     overlap: int | None = option(None, least=0, help=OVERLAP)
-    picture: Size | None = None
+    picture: Size | None = option(
+        None, least=1, help="A size that the network may take, for a network of one unknown size."
+    )
 
     def __post_init__(self) -> None:
         check(self)
