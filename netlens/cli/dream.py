@@ -20,7 +20,7 @@ def _flags() -> list[click.Option]:
 
     film = {one.name: one for one in options_of(Zooming)}
     usual = {
-        one.name: f"{spelled(one.default)}; {spelled(film[one.name].default)} in a film"
+        one.name: f"{spelled(one.default)}, {spelled(film[one.name].default)} in a film"
         for one in options_of(Dreaming)
         if one.default != film[one.name].default
     }

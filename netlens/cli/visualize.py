@@ -36,7 +36,7 @@ def _flags() -> list[click.Option]:
 @click.option("--diverse", type=click.IntRange(min=2), metavar="N", help="A row of N different pictures.")
 @click.option("--images", metavar="FOLDER", help="Show the crops of these images that excite the channel most, too.")
 @click.option("--whole", is_flag=True, help="Whole images instead of crops.")
-@click.option("-k", type=click.IntRange(min=1), help="How many of these images.  [default: 5]")
+@click.option("-k", type=click.IntRange(min=1), metavar="N", help="How many of these images.  [default: 5]")
 @click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film of the steps.")
 def visualize(
     model: str,
@@ -52,7 +52,9 @@ def visualize(
     output: str | None,
     **values: Any,
 ) -> None:
-    """Draw what excites a layer, a channel or a class most: one picture as it is, several with captions.
+    """Draw what excites a layer, a channel or a class most.
+
+    One picture stays as it is, and several have captions.
 
     \b
     netlens visualize shapes trunk_output.block2:0,1,2

@@ -16,15 +16,15 @@ from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.modes import differentiating
 from netlens.objectives import Record, direction, layer
-from netlens.options import checked
+from netlens.options import checked, option
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.silence import silenced
 from netlens.visualization.caption import called
 from netlens.visualization.drawn import Drawn
-from netlens.visualization.optvis import OptVis, check_options
-from netlens.visualization.params import Fourier
-from netlens.visualization.params.base import Sized, made_by
+from netlens.visualization.from_noise import FromNoise, taken
+from netlens.visualization.optvis import OptVis
+from netlens.visualization.params.base import made_by
 from netlens.visualization.picture import picture_for, seen_by
 
 if TYPE_CHECKING:
@@ -71,49 +71,52 @@ class Atlas(Drawn):
         return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
 
 
+@dataclass(frozen=True)
+class Charting(FromNoise):
+    """The options of an atlas.
+
+    Without `groups`, there is a picture of each place, gray where the layer is 0. Maps with more places than `cells`
+    are averaged. With `groups`, the part of the activation above 0 is factorized into so many non-negative factors.
+    """
+
+    steps: int = 128
+    groups: int | None = option(
+        None, least=1, help="So many kinds of place instead of a grid of all places; needs scikit-learn."
+    )
+    cells: int = option(7, least=1, help="Places along the longer side of the grid, at most.")
+    cell_size: int = option(96, least=1, help="Side of each picture, in pixels.")
+    cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
+    chunk: int = option(16, least=1, help="How many pictures are made at a time.")
+
+
 @differentiating()
-def activation_atlas(
-    flat: FlatModel,
-    image: Any,
-    key: str,
-    *,
-    groups: int | None = None,
-    cells: int = 7,
-    cell_size: int = 96,
-    size: int | None = None,
-    steps: int = 128,
-    cosine_power: float = 1,
-    param: type[Sized] | Sized = Fourier,
-    seed: int = 0,
-    chunk: int = 16,
-    progress: bool = True,
-    **options: Any,
-) -> Atlas:
+def activation_atlas(flat: FlatModel, image: Any, key: str, *, progress: bool = True, **options: Any) -> Atlas:
     """What a layer sees at each place of an image; or in how many kinds of place, by factorizing its activation.
 
-    groups: None for a picture of each place, of which there are at most `cells` along the longer side (finer maps are
-    averaged), gray where the layer is 0; a number for so many groups, found by non-negative matrix factorization of
-    what of the activation is above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer
-    side, if not its own. cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of
-    `OptVis.render`.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        key: A layer with maps.
+        progress: Whether to show progress in a terminal.
+        options: Those of `Charting`, and those of `OptVis.render`.
+
+    Raises:
+        NotApplicable: The layer has no places, or is 0 all over the image.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    cells, chunk = checked("cells", cells, int, least=1), checked("chunk", chunk, int, least=1)
-    seed = checked("a seed", seed, int, least=0)
-    cosine_power = checked("cosine_power", cosine_power, float, least=0)
-    check_options(options)
-    base = picture_for(flat, image, size)
+    how, options = taken(Charting, options)
+    base = picture_for(flat, image, how.size)
     name, key = key, flat.key(key)
-    maps = _maps(flat, key, base)
+    maps, groups = _maps(flat, key, base), how.groups
     if groups is None:
-        maps = _pooled(maps, cells)
+        maps = _pooled(maps, how.cells)
         height, width = maps.shape[1:]
         directions = maps.flatten(1).T
         weights = torch.eye(height * width, dtype=maps.dtype).view(-1, height, width)
         error, captions = 0.0, [f"{y},{x}" for y in range(height) for x in range(width)]
     else:
-        weights, directions, error = factorized(maps, groups, seed)
+        weights, directions, error = factorized(maps, groups, how.seed)
         captions = [f"group {i + 1}" for i in range(groups)]
     alive = (directions != 0).any(1).nonzero().flatten().tolist()
     if not alive:
@@ -121,11 +124,11 @@ def activation_atlas(
     # of length one, so that a faint place is drawn as clearly as a bright one
     units = F.normalize(directions[alive], dim=1)
     parts = []
-    for start in range(0, len(units), chunk):
-        own = units[start : start + chunk]
-        about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
-        vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
-        parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
+    for start in range(0, len(units), how.chunk):
+        own = units[start : start + how.chunk]
+        about: dict[str, Any] = {"size": how.cell_size, "batch": len(own), "seed": (how.seed,) * len(own)}
+        vis = OptVis(flat, direction(key, own, cosine_power=how.cosine_power))
+        parts.append(vis.render(made_by(how.param, **about), steps=how.steps, progress=progress, **options))
     return Atlas(
         called(flat, name),
         base[0].float().cpu(),

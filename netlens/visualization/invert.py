@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, alpha_norm, content, layer, total_variation
 from netlens.objectives import caricature as caricature_of
 from netlens.objectives.reference import names_of
-from netlens.options import check, checked, option, options_of
+from netlens.options import checked, option
 from netlens.results.render import Render
 from netlens.results.row import row
-from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
-from netlens.visualization.params import Fourier, Param, Pixel
+from netlens.visualization.from_noise import FromNoise, taken
+from netlens.visualization.optvis import OptVis
+from netlens.visualization.params import Param, Pixel
 from netlens.visualization.params.base import Sized, made_by
 from netlens.visualization.picture import picture_for, seen_by
 from netlens.visualization.transforms import Transform
@@ -26,24 +27,9 @@ from netlens.visualization.transforms.standard import Chain
 
 HEAVIEST = 10**12  # a weight beyond it leaves nothing of the distance
 
-H = TypeVar("H", bound="FromNoise")
-
 # alpha and variation. Pixels need the paper's weights (of its deeper layers, here on means over pixels in [0, 1]);
 # waves are a prior already, and only a trace of variation keeps them from checkers
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
-
-
-@dataclass(frozen=True)
-class FromNoise:
-    """Abstract: the options of a picture that starts from noise."""
-
-    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
-    size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
-    steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
-    seed: int = option(0, least=0, help="Seed of the noise that it starts from.")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -92,7 +78,7 @@ def invert(
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    how, options = _taken(Inverting, options)
+    how, options = taken(Inverting, options)
     base = picture_for(flat, image, how.size)
     names = _names(flat, layers)
     start = _param(how.param, base, how.seed)
@@ -133,7 +119,7 @@ def caricature(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    how, options = _taken(Caricaturing, options)
+    how, options = taken(Caricaturing, options)
     base = picture_for(flat, image, how.size)
     names = _names(flat, layers)
     made = []
@@ -145,14 +131,6 @@ def caricature(
         )
         made.append(replace(render, captions=(key,)))
     return made[0] if len(made) == 1 else row(*made)
-
-
-def _taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
-    """Make an instance of a class from its options; return it with the options of the renderer."""
-    own = [one.name for one in options_of(cls)]
-    rest = {name: value for name, value in options.items() if name not in own}
-    check_options(rest)
-    return cls(**{name: value for name, value in options.items() if name in own}), rest
 
 
 def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
