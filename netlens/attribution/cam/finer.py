@@ -12,6 +12,7 @@ from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.grad_cam import GradCAM
 from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, register
+from netlens.attribution.wrapping import Wrapping
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.heatmaps import Reduction
@@ -21,7 +22,7 @@ from netlens.options import option
 
 @register
 @dataclass(frozen=True)
-class FinerCAM(Method):
+class FinerCAM(Wrapping):
     """The map of a class without what similar classes share with it.
 
     `method` explains the objective y - alpha * (mean score of the similar classes), and its values are the `values`.
@@ -40,15 +41,6 @@ class FinerCAM(Method):
     @property
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
-
-    def look(self, flat: FlatModel, x: Tensor) -> None:
-        self.method.look(flat, x)
-
-    def at(self, flat: FlatModel, wrt: str) -> str:
-        return self.method.at(flat, wrt)
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return self.method.maps(flat, key, values)
 
     def attribute(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str

@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.options import known, options_of
+from netlens.options import checked, known, options_of
 from netlens.results import Render
 from netlens.visualization.callbacks import Callback
 from netlens.visualization.optvis import OptVis
@@ -59,9 +58,7 @@ class StyleTransfer(StyleOptions):
         Raises:
             NotApplicable: No layer of the network has maps over the picture.
         """
-        if not isinstance(flat, FlatModel):
-            kind = type(flat).__name__
-            raise NetLensError(f"a style transfer takes a FlatModel, made by FlatModel.from_nn_Module, not a {kind}.")
+        checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         task = Task.of(self, flat, content, styles, regions)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
@@ -99,15 +96,10 @@ def stylize(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Paint a content in the style of one picture or several.
+    """Paint a content in the style of one picture or several: `StyleTransfer(**options)(flat, content, styles, ...)`.
 
     Args:
-        flat: The network.
-        content: A picture of any kind that `images.load` takes, or a tensor (C, H, W) in [0, 1].
-        styles: One picture, or a list of pictures.
-        regions: For each style, the part of the content that gets it, and the part of the style that shows it.
-        callbacks: Watch the optimization.
-        progress: Whether to show progress in a terminal.
+        flat, content, styles, regions, callbacks, progress: As for a call of `StyleTransfer`.
         options: Those of `StyleTransfer`.
     """
     known("stylize", options, [one.name for one in options_of(StyleTransfer)])

@@ -15,7 +15,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
 from netlens.options import check, option
-from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, one_of, uniform
+from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, check_range, one_of, uniform
 
 Outside = float | Literal["reflect", "edge"]
 """What lies outside a picture, without end: a gray value, its mirror image, or the pixels of its edge."""
@@ -164,8 +164,7 @@ class Scale(Geometric):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.low > self.high:
-            raise NetLensError(f"scales go from low to high, not from {self.low} to {self.high}.")
+        check_range(self, self.low, self.high)
 
     def seen(self, view: View, generators: Generators) -> View:
         factor = uniform(generators, self.low, self.high)

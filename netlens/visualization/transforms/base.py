@@ -37,6 +37,12 @@ def one_of(generators: Generators, n: int) -> list[int]:
     return [int(torch.randint(n, (), generator=generator)) for generator in generators]
 
 
+def check_range(transform: Transform, low: float, high: float) -> None:
+    """Raise unless the range that a transform draws from goes from low to high."""
+    if low > high:
+        raise NetLensError(f"{type(transform).__name__}: low is {low}, but must be at most high, which is {high}.")
+
+
 def check_batch(images: Tensor, generators: Generators) -> None:
     """Raise unless these are pictures with a generator each."""
     if images.ndim != 4 or len(images) != len(generators):
@@ -51,4 +57,5 @@ def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
         shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         wanted = ", ".join("any" if side == -1 else str(side) for side in shape)
         raise NetLensError(f"{what} gave {shown}; it must give a tensor ({wanted}).")
-    return value
+    tensor: Tensor = value
+    return tensor
