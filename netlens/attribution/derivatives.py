@@ -31,7 +31,8 @@ def along(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: 
         RuntimeError: An operation has neither; `lacking` names it.
     """
     try:
-        return with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
+        derivative: Tensor = with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
+        return derivative
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:

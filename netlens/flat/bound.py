@@ -36,7 +36,8 @@ class Bound(Wrapper):
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
-        return pytree.tree_unflatten(leaves, self.structure)
+        values: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.structure)
+        return values
 
     def forward(self, *tensors: Tensor) -> Any:
         return self.layer(*self.reads(tensors))

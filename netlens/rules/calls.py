@@ -32,7 +32,8 @@ def call(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> An
 def substituted(reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:
     """The values that a layer read, with `others` in place of the tensors."""
     given = iter(others)
-    return pytree.tree_map_only(Tensor, lambda _: next(given), list(reads))
+    values: list[Any] = pytree.tree_map_only(Tensor, lambda _: next(given), list(reads))
+    return values
 
 
 def reads_of(layer: nn.Module, reads: Sequence[Any], others: Sequence[Tensor]) -> list[Any]:

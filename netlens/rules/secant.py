@@ -25,19 +25,25 @@ def _never(x: Tensor, r: Tensor) -> Tensor:
     return torch.zeros_like(x)
 
 
+def _cube_root(x: Tensor) -> float:
+    """The cube root of the rounding of the type of x."""
+    return float(torch.finfo(x.dtype).eps ** (1 / 3))
+
+
 def _by_own_size(x: Tensor, r: Tensor) -> Tensor:
     """For functions that are smooth except at 0, such as powers. Values on both sides of 0 are never near."""
-    return torch.finfo(x.dtype).eps ** (1 / 3) * (x.abs() + r.abs()) / 2
+    return _cube_root(x) * (x.abs() + r.abs()) / 2
 
 
 def _by_one(x: Tensor, r: Tensor) -> Tensor:
     """For smooth functions that bend around 1, such as a sigmoid."""
-    return torch.finfo(x.dtype).eps ** (1 / 3) * ((x + r).abs() / 2).clamp(min=1)
+    return _cube_root(x) * ((x + r).abs() / 2).clamp(min=1)
 
 
 def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
     """For functions with kinks, where the derivative half-way across a kink means little."""
-    return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
+    root: float = torch.finfo(x.dtype).eps ** (1 / 2)
+    return root * ((x + r).abs() / 2).clamp(min=1)
 
 
 _NEAR: dict[Curve, Near] = {
@@ -61,7 +67,8 @@ def secant(
         return _of_complex(layer, inputs, reference, gradient)
 
     def value(at: Tensor) -> Tensor:
-        return call(layer, reference, [*inputs[:turn], at, *inputs[turn + 1 :]])
+        output: Tensor = call(layer, reference, [*inputs[:turn], at, *inputs[turn + 1 :]])
+        return output
 
     change = x - r
     curve = operation_of(layer).curve

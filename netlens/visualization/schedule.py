@@ -90,4 +90,5 @@ class Plateau:
         if len(history) < 2 * self.patience:
             return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
         before, now = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
-        return now <= before + self.gain * before.abs()
+        done: Tensor = now <= before + self.gain * before.abs()
+        return done

@@ -135,6 +135,7 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
 
 def _free(places: Field, radius: float, taken: list[Thing]) -> Field | None:
     """The first of the places (n, 2) at which an object of this radius is clear of all others, or None."""
+    place: Field
     for place in places:
         if all(math.dist(place, other.place) > 1.3 * (radius + other.radius) for other in taken):
             return place

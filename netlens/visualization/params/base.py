@@ -132,7 +132,8 @@ def made_by(param: Any, **about: Any) -> Sized:
         return replace(param, **about)
     if isinstance(param, Param):
         raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
-    return checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
+    sized: Sized = checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
+    return sized
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:

@@ -78,7 +78,7 @@ class CPPN(Startable):
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
                 signal = _activated(_mixed(signal, weight, bias))
-            made = _mixed(signal, *last).mT.unflatten(2, self.extent)
+            made: Tensor = _mixed(signal, *last).mT.unflatten(2, self.extent)
         return made if self.ground is None else made + self._ground(made)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:

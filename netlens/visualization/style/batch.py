@@ -158,7 +158,7 @@ def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     damaged = config
     try:
         read = json.loads(config.read_text())
-        losses = read["losses"]
+        losses: Mapping[str, Any] = read["losses"]
         if read["asked"] != asked:
             return None
         damaged = result

@@ -69,7 +69,8 @@ class Job:
         # where it lies may be written in several ways
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
         asked = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        return json.loads(json.dumps(asked))  # as it will be read back
+        plain: dict[str, Any] = json.loads(json.dumps(asked))  # as it will be read back
+        return plain
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def _toml(text: str) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError as error:
         raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
-    return tomllib.loads(text)
+    given: dict[str, Any] = tomllib.loads(text)
+    return given
 
 
 def _fingerprint(path: Path) -> str:
