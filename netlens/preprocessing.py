@@ -30,7 +30,7 @@ class Preprocessing:
     grayscale.
 
     Raises:
-        ImageError: an option is out of bounds.
+        ImageError: An option is out of bounds.
 
     Example:
         >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
@@ -75,10 +75,10 @@ class Preprocessing:
         """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.
 
         Args:
-            image: any form that `images.load` takes.
+            image: Any form that `images.load` takes.
 
         Raises:
-            ImageError: a picture cannot be read, or the pictures have different sizes after preprocessing.
+            ImageError: A picture cannot be read, or the pictures have different sizes after preprocessing.
         """
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
@@ -150,15 +150,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
     """A batch (N,C,H,W) of images in any form.
 
     Args:
-        x: a float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
+        x: A float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
             uint8 tensor of these shapes, a path, bytes, a PIL image, an array (four dimensions are a batch), or a list
             or tuple of any of these.
-        preprocessing: how the network wants its pictures; None is enough for float tensors.
-        channels: the number of channels that the network takes; None for that of `preprocessing`.
+        preprocessing: How the network wants its pictures; None is enough for float tensors.
+        channels: The number of channels that the network takes; None for that of `preprocessing`.
 
     Raises:
-        ImageError: a picture cannot be read, has the wrong number of channels, or has another shape than the others.
-        NonFiniteError: a tensor holds NaN or Inf; the message names the sample.
+        ImageError: A picture cannot be read, has the wrong number of channels, or has another shape than the others.
+        NonFiniteError: A tensor holds NaN or Inf; the message names the sample.
 
     Example:
         >>> as_batch(torch.zeros(3, 8, 8), None).shape

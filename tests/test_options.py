@@ -141,7 +141,7 @@ def test_what_is_out_of_bounds_is_refused_by_name(cls: type, one: Option) -> Non
 def test_another_type_is_refused_by_name(cls: type, one: Option) -> None:
     if one.kind is Any:
         pytest.skip("it may be anything")
-    with pytest.raises(NetLensError, match=f"{one.name}|an image|can share parts"):
+    with pytest.raises(NetLensError, match=f"{one.name}|an image|Shared needs"):
         _given(cls, one, object())
 
 

@@ -1,4 +1,4 @@
-"""`netlens atlas`: what a layer sees at each place of one image, as small pictures."""
+"""`netlens atlas`: small pictures of what a layer sees at each position of an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from netlens.cli.generated import Generated, flags_of, given
+from netlens.cli.generated import Generated, flags_of, read_options
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, opened, weights_option
 from netlens.cli.outputs import output_path
@@ -40,7 +40,7 @@ def atlas(image: str, layer: str, model: str, weights: str | None, output: str |
         from netlens.visualization.picture import expected_size
 
         path = output_path(output, f"{Path(image).stem}-atlas.png", [image])
-        options = given(visualization.Charting, values)
+        options = read_options(visualization.Charting, values)
         if "cells" in options and "groups" in options:
             raise NetLensError("--groups are of all places, so --cells would change nothing; give one of them.")
         visualization.Charting(**options)  # what is wrong with an option is told before the network is opened

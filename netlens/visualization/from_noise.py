@@ -27,7 +27,7 @@ class FromNoise:
         check(self)
 
 
-def taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
+def split_options(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
     """Make an instance of a class from its options; return it with the options of the renderer."""
     own = [one.name for one in options_of(cls)]
     rest = {name: value for name, value in options.items() if name not in own}

@@ -85,7 +85,7 @@ def test_vectors_have_no_picture(cases):
     case = cases["vectors"]
     result = Saliency()(case.flat, case.x, logit(0))
     assert result.image is None and len(result) == 3 and result[1].values.shape == (1, 9)
-    with pytest.raises(NotApplicable, match="no place in the image"):
+    with pytest.raises(NotApplicable, match="no layout over the image"):
         result.heatmap()
     with pytest.raises(NotApplicable, match="no image"):
         result.show()

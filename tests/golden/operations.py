@@ -39,7 +39,7 @@ from netlens.flat.receptive import receptive_fields
 from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.rules import rescale
-from netlens.rules.dependence import has_indices, is_discrete, is_level
+from netlens.rules.dependence import has_indices, is_discrete, is_stepwise
 from netlens.rules.excitation import Excitation
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of
@@ -138,7 +138,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "linear": is_linear(layer),
         "product": is_product(layer),
         "discrete": is_discrete(layer),
-        "level": is_level(layer),
+        "level": is_stepwise(layer),
         "indices": has_indices(layer),
         "role": role_of(layer).name,
         "near": _near(inner),
@@ -170,11 +170,11 @@ _Joins = canonical._Graph((), (), ())
 def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> str | None:
     """How a step would run on patches, were the maps that it reads with their channels first or last."""
     layouts = Layouts()
-    layouts.last = set(step.reads) if last else set()
+    layouts.channels_last = set(step.reads) if last else set()
     if not layouts.local(step, ready.intersection(step.reads), shapes):
         return None
     form = layouts.forms[step.key]
-    return "turned" if form.turned else str(form.sliding) if form.sliding else "alike"
+    return "turned" if form.moves_channels else str(form.sliding) if form.sliding else "alike"
 
 
 def _near(layer: nn.Module) -> str | None:

@@ -143,7 +143,7 @@ def test_a_film_shows_each_step_and_rests_on_the_last(tmp_path):
 
 
 def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(ResultError, match="No steps were recorded"):
+    with pytest.raises(ResultError, match="no steps were recorded"):
         render().save_gif(tmp_path / "film.gif")
     with pytest.raises(ResultError, match=r"\.png"):
         render().save(tmp_path / "r.pt")

@@ -46,6 +46,6 @@ def chained(flat: FlatModel, keys: list[str], maps: list[Tensor]) -> list[Tensor
     if len(shapes) > 1 or maps[0].shape[1] > 1:
         raise NotApplicable(
             f"a rollout follows tokens from attention to attention, but those of {flat.name} are regrouped between "
-            f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); take AttentionMap or LeGrad."
+            f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); choose AttentionMap or LeGrad."
         )
     return [attention[:, 0] for attention in maps]

@@ -27,7 +27,7 @@ class AttentionMap(AttentionMethod):
     of one query to all tokens sums to 1.
 
     `layer` is the place of an attention map among all (the last by default), or its key, glob or path (of several, the
-    last). `head` is one head; None is the mean over heads. The maps themselves, (N, heads, T, T), are layers:
+    last). `head` is one head; None means the mean over heads. The maps themselves, (N, heads, T, T), are layers:
     `flat.record(x, layers="*softmax*")`.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762

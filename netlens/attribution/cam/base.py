@@ -29,8 +29,8 @@ LAYER = "A layer with maps, by name or index, or several layers; none for the la
 class ActivationMaps(Method):
     """Abstract: a method that makes one map (N, 1, h, w) per layer, at the resolution of that layer.
 
-    `layer` is any layer with maps, by name or index, or several layers. None is the last maps of the network. If `wrt`
-    is a layer, the method explains that layer. With `relu`, negative values become 0.
+    `layer` is any layer with maps, by name or index, or several layers. None means the last maps of the network. If
+    `wrt` is a layer, the method explains that layer. With `relu`, negative values become 0.
 
     `fusion` says how the maps of several layers become one map, at the finest of their resolutions. Each map is divided
     by its largest value. The result is the mean, the maximum or the product at each place.

@@ -52,8 +52,8 @@ class FinerCAM(Wrapping):
                 f"Finer-CAM compares a class with similar ones, but {objective} is no class; give logit(...)."
             )
         similar = self._similar(flat, x, objective, targets)
-        for others in similar:
-            objective = objective - self.alpha / len(similar) * logit(others)
+        for classes in similar:
+            objective = objective - self.alpha / len(similar) * logit(classes)
         return self.method.attribute(flat, x, objective, wrt)
 
     def _similar(

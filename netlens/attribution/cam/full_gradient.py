@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.attribution.cam.live import Live, live_values
-from netlens.attribution.derivatives import along, lacking
+from netlens.attribution.derivatives import directional_derivative, missing_derivative
 from netlens.attribution.engine import activations_of, gradients_of
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Slot
@@ -99,9 +99,11 @@ def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: 
 
     primals = [inputs[key] for key in sources]
     try:
-        return along(run, primals, primals)
+        return directional_derivative(run, primals, primals)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         layers = (step, *live.producers(step))
-        raise lacking(flat, step.key, layers[-1].layer, "FullGrad takes the derivative along a direction") from error
+        raise missing_derivative(
+            flat, step.key, layers[-1].layer, "FullGrad takes the derivative along a direction"
+        ) from error

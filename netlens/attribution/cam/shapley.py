@@ -11,7 +11,12 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.derivatives import check_differentiable, lacking, with_derivatives, without_second
+from netlens.attribution.derivatives import (
+    check_differentiable,
+    layer_without_second_derivative,
+    missing_derivative,
+    with_derivatives,
+)
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
@@ -75,7 +80,7 @@ def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, T
 def _refused(suffix: Suffix) -> NotApplicable:
     """The error that names the layer which lacks second derivatives."""
     purpose = "Shapley-CAM takes second derivatives"
-    layer = without_second(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
+    layer = layer_without_second_derivative(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
     if layer is None:
         return NotApplicable(f"{purpose}, which {suffix.objective} of {suffix.flat.name} does not have; take GradCAM.")
-    return lacking(suffix.flat, *layer, purpose)
+    return missing_derivative(suffix.flat, *layer, purpose)

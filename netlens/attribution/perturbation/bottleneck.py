@@ -178,8 +178,10 @@ def information(share: Tensor, surprise: Tensor) -> Tensor:
         share: The share of R in Z, in [0, 1].
         surprise: ((R - mean) / deviation)^2, with the mean and deviation of the noise.
     """
-    rest = (1 - share).clamp(min=torch.finfo(share.dtype).eps)  # a share of 1 would let infinitely many bits pass
-    return (rest.square() + share.square() * surprise - 1) / 2 - rest.log()
+    noise_share = (1 - share).clamp(
+        min=torch.finfo(share.dtype).eps
+    )  # a share of 1 would let infinitely many bits pass
+    return (noise_share.square() + share.square() * surprise - 1) / 2 - noise_share.log()
 
 
 def bottleneck_layer(flat: FlatModel) -> str:

@@ -26,15 +26,15 @@ class Climb:
 
     @property
     def best(self) -> Tensor:
-        """(rows, ...): the best place of each row, among the places from which steps were made."""
+        """(rows, ...): the best point of each row, among the points from which steps were made."""
         return self._best.candidate[:, 0]
 
     def step(self, value: Tensor, slope: Tensor) -> None:
         """Make one step, with the value (rows,) and the slope (rows, ...) at `at`."""
         self._best.offer(value, torch.stack([self.at, slope], 1))
         self._speed = _MOMENTUM * self._speed + slope
-        phase, within = divmod(self._steps, _PHASE)
-        if phase > 0 and within == 0:
+        phase, step_in_phase = divmod(self._steps, _PHASE)
+        if phase > 0 and step_in_phase == 0:
             self.at, self._speed = self._best.candidate.unbind(1)
         self.at = self.at + self.rate * _share(phase) * self._speed
         self._steps += 1
@@ -43,7 +43,7 @@ class Climb:
 def _share(phase: int) -> float:
     """The factor of the rate in a phase: a different one in each phase, spread over the range from 0.1 to 10.
 
-    Steps of equal size from the same place would lead along the same path again.
+    Steps of equal size from the same point would repeat the same path.
 
     >>> [round(_share(phase), 2) for phase in range(5)]
     [1.0, 0.17, 2.97, 0.51, 8.8]

@@ -41,7 +41,7 @@ class Masked:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which numbers are added up: at least single precision, whatever that of the activation."""
+        """The type in which numbers are added up: at least single precision, whatever the type of the activation."""
         return torch.promote_types(self.at.dtype, torch.float32)
 
     def values(self, mask: Callable[[int], Tensor], total: int) -> Iterator[tuple[list[int], Tensor, Tensor]]:
@@ -55,9 +55,9 @@ class Masked:
             rows = [row % n for row in range(first, last)]
             drawn = {index: mask(index) for index in range(first // n, (last - 1) // n + 1)}
             masks = torch.stack([drawn[row // n] for row in range(first, last)]).to(self.at.device, self.dtype)
-            kept = self.spread(masks).to(self.at)
+            mask_values = self.spread(masks).to(self.at)
             # no lerp, because it would take the baseline in another dtype than that of the activation
-            masked = kept * self.at[rows] + (1 - kept) * self.baseline[rows]
+            masked = mask_values * self.at[rows] + (1 - mask_values) * self.baseline[rows]
             return rows, masks, self.suffix.value(rows, masked).to(self.dtype)
 
         return in_chunks(total * n, work)

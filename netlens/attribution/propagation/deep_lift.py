@@ -149,21 +149,21 @@ class Missed:
     def warn(self, name: str) -> None:
         """Warn with the names of the layers, and the share of the change of the objective that each loses."""
         large = {key: gap for key, gap in self.by_layer.items() if gap > MISSED * self.change}
-        parts = [
+        descriptions = [
             f"{key!r} ({_share(gap, self.change)})" for key, gap in sorted(large.items(), key=lambda item: -item[1])
         ]
-        parts += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
-        if parts:
+        descriptions += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
+        if descriptions:
             warnings.warn(
-                f"DeepLIFT of {name} misses what changes in jumps without slope: {', '.join(parts)}, each beside the "
-                "whole change of the objective.",
+                f"DeepLIFT of {name} loses the effect of layers that change in jumps and have no slope: "
+                f"{', '.join(descriptions)}. Percentages are of the change of the objective.",
                 NetLensWarning,
                 stacklevel=2,
             )
 
 
 def _share(gap: float, change: float) -> str:
-    return f"{gap / change:.2%}" if change > 0 else f"{gap:.2g} beside no change"
+    return f"{gap / change:.2%}" if change > 0 else f"{gap:.2g}; the objective does not change"
 
 
 def contributions(
@@ -177,13 +177,13 @@ def contributions(
 ) -> tuple[Tensor, Tensor]:
     """The values of DeepLIFT at `wrt` for x (n, ...) and baselines of its shape, and the completeness gap (n,).
 
-    `missed` collects the change that layers without a derivative lose.
+    `missed` collects the changes of layers that have no derivative, so their effect is lost.
     """
-    n, wanted = len(x), flat.keys_of(objective.layers)
-    plan = Rescale.of(flat, wanted, wrt)
-    reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *wanted, wrt))))
-    note = None if missed is None else (lambda key, gap: missed.of_layer(key, gap, n))
-    run = forward_and_backward(plan.view(flat, reference, note), x, objective, [wrt])
+    n, fetches = len(x), flat.keys_of(objective.layers)
+    plan = Rescale.of(flat, fetches, wrt)
+    reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *fetches, wrt))))
+    record_gap = None if missed is None else (lambda key, gap: missed.of_layer(key, gap, n))
+    run = forward_and_backward(plan.view(flat, reference, record_gap), x, objective, [wrt])
     multipliers = run.gradients[wrt]
     values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
     assert run.value is not None
@@ -198,5 +198,5 @@ def _diagnostics(flat: FlatModel, objective: Objective, wrt: str, gap: Tensor) -
     after = flat.program.reached([wrt])
     if not after.isdisjoint(flat.program.outputs):
         after.add(OUTPUT)
-    alone = set(flat.frontier(wrt)) <= {wrt} and after.issuperset(flat.keys_of(objective.layers))
-    return {"completeness_gap": gap} if alone else {}
+    is_cut = set(flat.frontier(wrt)) <= {wrt} and after.issuperset(flat.keys_of(objective.layers))
+    return {"completeness_gap": gap} if is_cut else {}
