@@ -306,7 +306,7 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
         ({"gradient": 5}, "gradient is"),
         ({"gradient": lambda gradient: gradient[:, :1]}, "gradient transform gave"),
         ({"gradient": lambda gradient: None}, "gradient transform gave"),
-        ({"stop": 5}, "stop must be"),
+        ({"stop": 5}, "stop is"),
         ({"stop": lambda history: True}, "stop gave"),
         ({"transforms": lambda images, generators: None}, "of the transforms gave"),
         ({"transforms": lambda images, generators: images[:, :1]}, "of the transforms gave"),
