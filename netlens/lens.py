@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
-from netlens.attribution.batch import output_of, owned
+from netlens.attribution.activations import output_of
+from netlens.attribution.batch import without_graph
 from netlens.attribution.method import configured, picture
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
@@ -210,7 +211,7 @@ class NetLens(Methods):
         """The scores of the images, from one forward pass without gradients."""
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return scores_of(self.flat, output_of(self.flat, owned(self.x)))
+                return scores_of(self.flat, output_of(self.flat, without_graph(self.x)))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:

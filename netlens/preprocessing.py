@@ -14,6 +14,7 @@ from torch import Tensor
 
 from netlens import images
 from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.finite import all_finite, first_bad
 from netlens.options import check, option
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -174,11 +175,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
         raise ImageError(
             f"expected {expected} channels, found {batch.shape[1]} in {tuple(batch.shape)} (N,C,H,W){hint}."
         )
-    finite = batch.isfinite().flatten(1).all(1)
-    if not finite.all():
-        index = int(finite.logical_not().nonzero()[0])
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
+    check_finite(batch)
     return batch
+
+
+def check_finite(batch: Tensor) -> None:
+    """Raise `NonFiniteError` if the batch (N, ...) holds NaN or Inf. The error names the sample."""
+    if not all_finite(batch):
+        index = first_bad(batch, len(batch))
+        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
 
 
 def _batches(x: Any, preprocessing: Preprocessing | None) -> list[Tensor]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.batch import are_copies
-from netlens.attribution.engine import evaluated
 from netlens.objectives import Objective, Record
 
 

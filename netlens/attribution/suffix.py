@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.attribution.activations import activations_of
+from netlens.attribution.backward import differentiated, evaluated
 from netlens.attribution.copies import Copies, digests
-from netlens.attribution.engine import (
-    activations_of,
-    check_rows,
-    differentiated,
-    evaluated,
-    per_sample,
-    real_tensor,
-)
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
+from netlens.attribution.rows import check_rows, per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.fast.folded import fast
@@ -78,49 +73,51 @@ class Suffix:
         return cls(flat, objective, wrt, feeds, shared, len(x), runner, Copies.of(x, objective))
 
     @property
-    def at(self) -> Tensor:
+    def activation(self) -> Tensor:
         """(n, ...): the activation at `wrt`."""
         return per_sample(self.wrt, self.feeds[self.wrt], self.n)
 
-    def value(self, rows: Sequence[int], at: Tensor) -> Tensor:
-        """(rows,): the objective of these samples with the activations `at` (rows, ...)."""
+    def value(self, rows: Sequence[int], activation: Tensor) -> Tensor:
+        """(rows,): the objective of these samples with the activations `activation` (rows, ...)."""
         if self.copies is not None and not torch.is_grad_enabled() and tapped_visit(self.flat) is None:
-            run = lambda chosen: self._record([rows[index] for index in chosen], at[chosen])  # noqa: E731
-            return self.copies.value(rows, list(digests(at)), run)
-        return evaluated(self.objective.take(rows), self._record(rows, at), len(rows))
+            run = lambda chosen: self._record([rows[index] for index in chosen], activation[chosen])  # noqa: E731
+            return self.copies.value(rows, list(digests(activation)), run)
+        return evaluated(self.objective.take(rows), self._record(rows, activation), len(rows))
 
-    def values(self, at: Tensor) -> Tensor:
-        """(n,): the objective of all samples with the activations `at` (n, ...), in chunks that fit."""
-        return self._each(self.value, at)
+    def values(self, activation: Tensor) -> Tensor:
+        """(n,): the objective of all samples with the activations `activation` (n, ...), in chunks that fit."""
+        return self._each(self.value, activation)
 
-    def gradients(self, at: Tensor) -> Tensor:
-        """(n, ...): the gradient of the objective of all samples at `at` (n, ...), in chunks that fit."""
-        return self._each(self.gradient, at)
+    def gradients(self, activation: Tensor) -> Tensor:
+        """(n, ...): the gradient of the objective of all samples at `activation` (n, ...), in chunks that fit."""
+        return self._each(self.gradient, activation)
 
-    def _each(self, work: Callable[[Sequence[int], Tensor], Tensor], at: Tensor) -> Tensor:
+    def _each(self, work: Callable[[Sequence[int], Tensor], Tensor], activation: Tensor) -> Tensor:
         size = None if self.objective.splits else self.n
-        return torch.cat(list(in_chunks(self.n, size, lambda first, last: work(range(first, last), at[first:last]))))
+        return torch.cat(
+            list(in_chunks(self.n, size, lambda first, last: work(range(first, last), activation[first:last])))
+        )
 
-    def _record(self, rows: Sequence[int], at: Tensor) -> Record:
-        values = self._with(rows, at)
+    def _record(self, rows: Sequence[int], activation: Tensor) -> Record:
+        values = self._with(rows, activation)
         return Record(self.flat, {**values, **self.runner.run(values, self.flat.keys_of(self.objective.layers))})
 
     def one(self, sample: int) -> dict[str, Any]:
         """The values of one sample that the runner starts from, by key."""
-        return self._with([sample], self.at[[sample]])
+        return self._with([sample], self.activation[[sample]])
 
-    def _with(self, rows: Sequence[int], at: Tensor) -> dict[str, Any]:
+    def _with(self, rows: Sequence[int], activation: Tensor) -> dict[str, Any]:
         values = {key: value if key in self.shared else self._rows_of(key, rows) for key, value in self.feeds.items()}
-        return values | {self.wrt: at.reshape(-1, *self.feeds[self.wrt].shape[1:])}
+        return values | {self.wrt: activation.reshape(-1, *self.feeds[self.wrt].shape[1:])}
 
-    def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
-        """(rows, ...): the gradient of `value` at `at`."""
-        return self.slope(rows, at)[1]
+    def gradient(self, rows: Sequence[int], activation: Tensor) -> Tensor:
+        """(rows, ...): the gradient of `value` at `activation`."""
+        return self.slope(rows, activation)[1]
 
-    def slope(self, rows: Sequence[int], at: Tensor) -> tuple[Tensor, Tensor]:
-        """`value` (rows,) and its gradient (rows, ...) at `at`, from one run."""
+    def slope(self, rows: Sequence[int], activation: Tensor) -> tuple[Tensor, Tensor]:
+        """`value` (rows,) and its gradient (rows, ...) at `activation`, from one run."""
         with differentiating():
-            point = at.detach().requires_grad_()
+            point = activation.detach().requires_grad_()
             value = self.value(rows, point)
             return value.detach(), differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
 

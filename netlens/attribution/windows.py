@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.copies import digests
-from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
 from netlens.fast.regions import Incremental, Patch, Work
 from netlens.flat.model import OUTPUT
@@ -39,7 +39,7 @@ class Windows:
     def unchanged(self, sample: int) -> Tensor:
         """(): the objective of the sample without a change."""
         if tapped_visit(self.suffix.flat) is not None:
-            return self.suffix.value([sample], self.suffix.at[[sample]])[0]
+            return self.suffix.value([sample], self.suffix.activation[[sample]])[0]
         return evaluated(self.suffix.objective.take([sample]), self._record(self._of(sample).result), 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class Windows:
         return Record(flat, values)
 
     def _full_runs(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
-        variants = self.suffix.at[[sample] * len(windows)]
+        variants = self.suffix.activation[[sample] * len(windows)]
         for row, (y, x) in enumerate(windows):
             variants[row, :, y, x] = new[row]
         return self.suffix.value([sample] * len(windows), variants)

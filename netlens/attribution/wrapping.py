@@ -13,11 +13,9 @@ class Wrapping(Method):
 
     method: Method
 
-    def look(self, flat: FlatModel, x: Tensor) -> None:
-        self.method.look(flat, x)
+    @property
+    def gives_maps(self) -> bool:  # type: ignore[override]
+        return self.method.gives_maps
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
-        return self.method.at(flat, wrt)
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return self.method.maps(flat, key, values)
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
+        return self.method.at(flat, x, wrt)

@@ -76,9 +76,21 @@ class Record:
 class Objective(ABC):
     """Abstract: a function from a record of activations to one number per sample.
 
-    Objectives can be added and subtracted, and multiplied or divided by a number. A subclass defines which `layers` it
-    reads, and how it computes its numbers. If the number of each sample depends on that sample alone, the class extends
-    `PerSample` instead, so that a batch can run in chunks.
+    Objectives can be added, subtracted, and multiplied or divided by a number. A subclass defines `layers` and
+    `__call__`. Of the rest, it defines what differs from the default:
+
+    | name                | says                                                             | default             |
+    |---------------------|------------------------------------------------------------------|---------------------|
+    | `layers`            | which layers it reads                                            | none                |
+    | `__call__(record)`  | its number for each sample                                       | none                |
+    | `splits`            | whether a batch can run in parts; extend `PerSample` to say so   | `False`             |
+    | `take(samples)`     | the objective for some of the samples                            | itself              |
+    | `settled(flat, x)`  | the objective with all choices made for the content of `x`       | `prepared(flat, x)` |
+    | `prepared(flat, x)` | the objective with all computed that depends on the shape of `x` | itself              |
+    | `targets(flat, n)`  | the class of each sample that it is about                        | `None`              |
+
+    Attribution calls `settled` once, and the objective is then a fixed function of the image. A renderer changes the
+    image, so it calls `prepared` only.
     """
 
     @property

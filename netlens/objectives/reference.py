@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
-from netlens.flat.intake import weight_of
+from netlens.finite import all_finite, first_bad
+from netlens.flat.intake import fitted
 from netlens.flat.keys import several
 from netlens.flat.model import FlatModel
 from netlens.flat.precision import precise
@@ -148,11 +149,10 @@ def _check_activation(record: Record, name: str, pictures: int) -> None:
             f"layer {name!r} of {record.flat.name} has an activation of {kind} for {pictures} picture(s), which has no "
             "row for each picture; choose a layer outside of windows and boxes."
         )
-    finite = torch.isfinite(value).flatten(1).all(1)
-    if not finite.all():
-        sample = int((~finite).nonzero()[0])
+    if not all_finite(value):
         raise NonFiniteError(
-            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {sample} of the objective."
+            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {first_bad(value, pictures)} of the "
+            "objective."
         )
 
 
@@ -164,10 +164,8 @@ def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
     else:
         channels = x.shape[1] if x is not None and x.ndim == 4 else None
         batch = as_batch(image, None if is_preprocessed else flat.adapter.preprocessing, channels)
-    weights = weight_of(flat, batch)
     # a copy: the layer "input" stores the picture itself, and the caller may change it later
-    copy: Tensor = batch.detach().to(weights, copy=True)
-    return copy
+    return fitted(flat, batch, copy=True)
 
 
 def _rows(tensors_by_layer: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:

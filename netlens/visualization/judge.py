@@ -54,9 +54,7 @@ class Judge:
         The network gets them at their own size if it can run on it; else at the size that it expects; else at one of
         `fallback_sizes`.
         """
-        if len(flat.inputs) != 1:
-            names = ", ".join(flat.inputs)
-            raise NotApplicable(f"pictures need a network with one input; {flat.name} has several: {names}.")
+        intake.check_one_input(flat)
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
         sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *fallback_sizes]))

@@ -72,7 +72,7 @@ def broken_in(method: Method, case) -> dict[str, str]:
 
 
 def _reads_a_layer(method: Method, case) -> bool:
-    return hasattr(method, "layer") or method.at(case.flat, "input") != "input"
+    return hasattr(method, "layer") or method.at(case.flat, case.x, "input") != "input"
 
 
 def test_a_batch_equals_its_samples(method, case):

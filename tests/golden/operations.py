@@ -16,10 +16,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from netlens.attribution import samples
 from netlens.attribution.attention import channels, maps
 from netlens.attribution.cam import head
 from netlens.attribution.cam import layer as cam_layer
+from netlens.attribution.sample_rules import Rows, over_batch, state_after
 from netlens.fast.regions.local import Layouts
 from netlens.flat import FlatModel, canonical
 from netlens.flat.guard import is_misread
@@ -27,6 +27,8 @@ from netlens.flat.layers import Constant, Wrapper
 from netlens.flat.operations import (
     RECTIFIERS,
     exact_operation_of,
+    has_known_forward,
+    innermost,
     is_foreign,
     is_kind,
     is_linear,
@@ -153,8 +155,8 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "passes attention": maps._passes(layer),
         "softmax": maps._is_softmax(layer),
         "moves channels": channels._moves(layer),
-        "by sample": samples._is_apart(layer),
-        "over the batch": samples._over_batch(layer),
+        "by sample": _by_sample(layer),
+        "over the batch": over_batch(layer),
         "of a formula": _Joins.joins(step),
         "ends a formula": canonical._may_end(layer),
         "foreign": is_foreign(layer),
@@ -180,6 +182,14 @@ def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> s
 def _near(layer: nn.Module) -> str | None:
     curve = operation_of(layer).curve
     return None if curve is None else curve.name
+
+
+def _by_sample(layer: nn.Module) -> bool:
+    """Whether the row of a layer says that samples stay apart. A flatten has a rule."""
+    inner = innermost(layer)
+    if isinstance(inner, nn.Flatten):
+        return inner.start_dim > 0 and isinstance(state_after(inner, [Rows(4)]), Rows)
+    return operation_of(layer).has(Trait.BY_SAMPLE) and has_known_forward(layer)
 
 
 def _overwrites(layer: nn.Module) -> str | bool:

@@ -9,10 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.attention.maps import attention_maps, by_head
 from netlens.attribution.attention.method import AttentionMethod
 from netlens.attribution.attention.tokens import Tokens
-from netlens.attribution.engine import activations_of, differentiated, evaluated
+from netlens.attribution.backward import differentiated, evaluated
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel

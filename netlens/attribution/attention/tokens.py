@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import activations_of
+from netlens.attribution.activations import activations_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 

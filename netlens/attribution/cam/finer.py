@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.grad_cam import GradCAM
-from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.wrapping import Wrapping
 from netlens.errors import NetLensError, NotApplicable
@@ -45,7 +45,7 @@ class FinerCAM(Wrapping):
     def attribute(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        check_after(flat, objective, self.at(flat, wrt))
+        check_after(flat, objective, self.at(flat, x, wrt))
         targets = objective.targets(flat, len(x))
         if targets is None:
             raise NotApplicable(

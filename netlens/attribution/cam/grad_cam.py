@@ -70,8 +70,8 @@ class GuidedGradCAM(Method):
     layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)
     interpolation: Interpolation = option("bilinear", help="How the map is resized.")
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
-        return GradCAM(self.layer).points(flat, flat.inputs[0])
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
+        return GradCAM(self.layer).points(flat, x, flat.inputs[0])
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         cam = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])

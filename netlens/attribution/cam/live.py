@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netlens.attribution.engine import real_tensor
+from netlens.attribution.rows import real_tensor
 from netlens.flat import FlatModel
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT

@@ -42,7 +42,7 @@ class ShapleyCAM(ActivationMaps):
         for key in keys:
             suffix = Suffix.of(flat, x, objective, key)
             importance = torch.cat(list(in_chunks(len(x), partial(_importance, suffix))))
-            yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.at))
+            yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.activation))
 
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
@@ -52,7 +52,8 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        suffix.value(range(first, last), suffix.at[first:last])  # if this fails, the derivatives are not the cause
+        # if this fails, the derivatives are not the cause
+        suffix.value(range(first, last), suffix.activation[first:last])
         raise _refused(suffix) from error
     importance = gradient if curved is None else gradient - curved / 2
     # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
@@ -63,7 +64,7 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
 def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """The values, gradients, and Hessian * activation of these samples; the last is None for a constant gradient."""
     with differentiating():
-        point = suffix.at[first:last].detach().requires_grad_()
+        point = suffix.activation[first:last].detach().requires_grad_()
         value = suffix.value(range(first, last), point)
         if not value.requires_grad:
             raise NotApplicable(

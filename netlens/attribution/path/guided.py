@@ -46,8 +46,8 @@ class GuidedIntegratedGradients(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt)
-        end, n = suffix.at, len(x)
-        start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).at
+        end, n = suffix.activation, len(x)
+        start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).activation
         displacement = precise(end - start)
         # the share of its displacement that each feature has made, from 0 to 1
         progress = torch.zeros_like(displacement)

@@ -13,14 +13,14 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Climb:
-    """Final: ascent with momentum from `at` (rows, ...), in steps of about `rate`. Rows do not affect each other.
+    """Final: ascent with momentum from `point` (rows, ...), in steps of about `rate`. Rows do not affect each other.
 
     No step depends on the number of later steps, so more steps never give a worse result.
     """
 
-    def __init__(self, at: Tensor, rate: float) -> None:
-        self.at, self.rate = at, rate
-        self._speed = torch.zeros_like(at)
+    def __init__(self, point: Tensor, rate: float) -> None:
+        self.point, self.rate = point, rate
+        self._speed = torch.zeros_like(point)
         self._best = Best()
         self._steps = 0
 
@@ -30,13 +30,13 @@ class Climb:
         return self._best.candidate[:, 0]
 
     def step(self, value: Tensor, slope: Tensor) -> None:
-        """Make one step, with the value (rows,) and the slope (rows, ...) at `at`."""
-        self._best.offer(value, torch.stack([self.at, slope], 1))
+        """Make one step, with the value (rows,) and the slope (rows, ...) at `point`."""
+        self._best.offer(value, torch.stack([self.point, slope], 1))
         self._speed = _MOMENTUM * self._speed + slope
         phase, step_in_phase = divmod(self._steps, _PHASE)
         if phase > 0 and step_in_phase == 0:
-            self.at, self._speed = self._best.candidate.unbind(1)
-        self.at = self.at + self.rate * _share(phase) * self._speed
+            self.point, self._speed = self._best.candidate.unbind(1)
+        self.point = self.point + self.rate * _share(phase) * self._speed
         self._steps += 1
 
 

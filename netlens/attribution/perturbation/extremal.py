@@ -117,17 +117,17 @@ class ExtremalPerturbation(Method):
                 start.offer(reached(scores), scores)
         climb = Climb(start.candidate, self.learning_rate)
         for _ in range(self.n_steps):
-            climb.step(*sloped(climb.at))
+            climb.step(*sloped(climb.point))
         masks = smooth.of_area(climb.best, areas)
         objective = masked.suffix.value(rows, shown(masks, self.variant == "delete"))
         return masks.reshape(-1, *masked.sizes), objective.to(areas)
 
     def _levels(self, masked: Masked, rows: list[int]) -> list[Tensor]:
         """The activations (rows, ...) in equal steps from unchanged to fully perturbed."""
-        at = masked.at[rows]
+        activation = masked.activation[rows]
         if self.baselines is not None:
-            return [at, masked.baseline[rows]]
-        maps = _as_maps(at, masked.dims)
+            return [activation, masked.baseline[rows]]
+        maps = _as_maps(activation, masked.dims)
         space = ScaleSpace(maps)
         longer = max(masked.sizes)
         samples = list(range(len(rows)))
@@ -135,7 +135,7 @@ class ExtremalPerturbation(Method):
             space.blurred(samples, torch.full((len(rows),), self.blur * longer * level / (_LEVELS - 1)).to(maps))
             for level in range(1, _LEVELS)
         ]
-        return [at, *[_from_maps(maps, masked.dims, at) for maps in blurred]]
+        return [activation, *[_from_maps(maps, masked.dims, activation) for maps in blurred]]
 
     def _areas(self) -> tuple[float, ...]:
         areas = tuple(self.areas) if isinstance(self.areas, Sequence) else (self.areas,)
@@ -168,10 +168,10 @@ def _interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
     return sum(weight.to(level) * level for weight, level in zip(weights, levels, strict=True))  # type: ignore[return-value]
 
 
-def _as_maps(at: Tensor, dims: Sequence[int]) -> Tensor:
+def _as_maps(activation: Tensor, dims: Sequence[int]) -> Tensor:
     """Activations as maps (rows, channels, h, w). A sequence becomes maps of one row."""
-    maps = at.movedim(tuple(dims), tuple(range(-len(dims), 0)))
-    return maps if len(dims) == 2 else maps.reshape(len(at), -1, 1, maps.shape[-1])
+    maps = activation.movedim(tuple(dims), tuple(range(-len(dims), 0)))
+    return maps if len(dims) == 2 else maps.reshape(len(activation), -1, 1, maps.shape[-1])
 
 
 def _from_maps(maps: Tensor, dims: Sequence[int], like: Tensor) -> Tensor:

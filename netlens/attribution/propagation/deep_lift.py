@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.engine import evaluated, forward_and_backward, per_sample
+from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
+from netlens.attribution.rows import per_sample
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -97,7 +99,7 @@ class DeepLiftShap(Method):
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             rows, draws = rows_of(first, last, n)
-            baseline = self._drawn(x[rows], draws)
+            baseline = self._baselines_of(x[rows], draws)
             values, gap = contributions(flat, x[rows], baseline, objective.take(rows), wrt, self.multiply, missed)
             return summed(values, rows, n), summed(gap, rows, n)
 
@@ -117,7 +119,7 @@ class DeepLiftShap(Method):
             raise NetLensError(f"baselines {kind} are no distribution of inputs; give a tensor (m, {sizes}).")
         return len(baselines)
 
-    def _drawn(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
+    def _baselines_of(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
         """For each row of inputs, the baseline of its draw."""
         if self.baselines is not None:
             return self.baselines.to(rows)[draws]
@@ -186,8 +188,8 @@ def contributions(
     run = forward_and_backward(plan.view(flat, reference, record_gap), x, objective, [wrt])
     multipliers = run.gradients[wrt]
     values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
-    assert run.value is not None
-    change = run.value - evaluated(objective, Record(flat, reference), n)
+    assert run.values is not None
+    change = run.values - evaluated(objective, Record(flat, reference), n)
     if missed is not None:
         missed.change += float(change.abs().sum())
     return (values if multiply else multipliers), values.flatten(1).sum(1) - change
