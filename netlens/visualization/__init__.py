@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netlens.visualization import transforms
-from netlens.visualization.atlas import Atlas, activation_atlas
+from netlens.visualization.atlas import Atlas, Charting, activation_atlas
 from netlens.visualization.callbacks import Callback, Frames, Moment
 from netlens.visualization.dataset import Examples, most_exciting
 from netlens.visualization.dream import Dreaming, Zooming, dream, zoom
@@ -34,6 +34,7 @@ __all__ = [
     "Atlas",
     "Callback",
     "Caricaturing",
+    "Charting",
     "Cosine",
     "Dreaming",
     "Examples",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import baseline_like
+from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.attribution.chunk import in_chunks
 from netlens.attribution.perturbation.masks import spatial_dims
 from netlens.attribution.suffix import Suffix
@@ -29,11 +29,12 @@ class Masked:
     dims: tuple[int, ...]
 
     @classmethod
-    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, baselines: float | Tensor) -> Masked:
+    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, baselines: Baseline) -> Masked:
         """Run the network on x up to `wrt`, once."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation = suffix.activation
-        return cls(suffix, activation, baseline_like(activation, baselines), spatial_dims(flat, wrt, activation))
+        baseline = baseline_like(flat, wrt, activation, baselines)
+        return cls(suffix, activation, baseline, spatial_dims(flat, wrt, activation))
 
     @property
     def sizes(self) -> tuple[int, ...]:
