@@ -76,7 +76,8 @@ def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
 
     def styled() -> bool:
         losses = stylize(flat, image, style_image, steps=STEPS, scales=1, progress=False).provenance.options["losses"]
-        return losses["style"]["end"] < losses["style"]["start"]
+        nearer: bool = losses["style"]["end"] < losses["style"]["start"]
+        return nearer
 
     yield "style", styled
 

@@ -32,7 +32,8 @@ def directional_derivative(
         RuntimeError: An operation supports neither. The caller turns this into `missing_derivative`.
     """
     try:
-        return with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
+        derivative: Tensor = with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
+        return derivative
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:

@@ -23,7 +23,8 @@ def per_sample(key: str, value: Tensor, n: int) -> Tensor:
     if value.ndim and len(value) == n:
         return value
     if value.ndim and len(value) % n == 0:
-        return value.unflatten(0, (n, -1))
+        rows: Tensor = value.unflatten(0, (n, -1))
+        return rows
     raise rows_of_no_sample(key, value, n)
 
 

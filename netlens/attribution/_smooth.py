@@ -12,6 +12,7 @@ from torch import Tensor
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._gradient import InputGradient
 from netlens.attribution._noise import normal, spans
+from netlens.attribution._wrapping import Wrapping
 from netlens.attribution.method import Method, register
 from netlens.flat import FlatModel
 from netlens.heatmaps import Reduction
@@ -20,7 +21,7 @@ from netlens.options import option
 
 
 @dataclass(frozen=True)
-class _Noisy(Method):
+class _Noisy(Wrapping):
     """Abstract: a statistic of the values of `method` over `n_samples` noisy copies of each input.
 
     The noise is normal. Its standard deviation is `noise_level` times the range (max - min) of the sample. All samples
@@ -40,13 +41,6 @@ class _Noisy(Method):
     @abstractmethod
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
         """The statistic of the method's values. `copies` yields the values of one noisy copy of the batch at a time."""
-
-    @property
-    def gives_maps(self) -> bool:  # type: ignore[override]
-        return self.method.gives_maps
-
-    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
-        return self.method.at(flat, x, wrt)
 
     def _copies(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
         n = len(x)

@@ -61,6 +61,8 @@ def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
         return flat.run({flat.inputs[0]: x[first:last]}, in_rows)
 
     if are_copies(x):
-        return pytree.tree_map(lambda value: repeated(value, len(x)), run(0, 1))
+        copies: dict[str, Any] = pytree.tree_map(lambda value: repeated(value, len(x)), run(0, 1))
+        return copies
     parts = list(in_chunks(len(x), None, run))
-    return pytree.tree_map(lambda *rows: torch.cat(rows), *parts)
+    joined_rows: dict[str, Any] = pytree.tree_map(lambda *rows: torch.cat(rows), *parts)
+    return joined_rows

@@ -208,7 +208,7 @@ named(Method, METHODS)
 
 
 def method_from(text: str, **values: Any) -> Method:
-    """The method that a text names, such as `integrated_gradients:n_steps=100,baselines=0.5`.
+    """The method that a text names, such as `integrated_gradients:n_steps=100,baselines=blur`.
 
     Args:
         text: A registered name, and after a colon its options as `netlens.options.parse` reads them.

@@ -20,7 +20,7 @@ def _flags() -> list[click.Option]:
 
     film = {o.name: o for o in options_of(Zooming)}
     usual = {
-        o.name: f"{spelled(o.default)}; {spelled(film[o.name].default)} in a film"
+        o.name: f"{spelled(o.default)}, {spelled(film[o.name].default)} in a film"
         for o in options_of(Dreaming)
         if o.default != film[o.name].default
     }

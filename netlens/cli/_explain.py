@@ -55,11 +55,13 @@ def explain(
     chunk: int | None,
     output: str | None,
 ) -> None:
-    """Explain pictures with several methods, side by side; one PNG file for each picture.
+    """Explain pictures with several methods side by side.
+
+    Each picture gets a PNG file of its own.
 
     \b
     netlens explain photo.jpg --method grad_cam,occlusion:window=32x16,stride=8
-    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5 --chunk 8
+    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=blur --chunk 8
     netlens explain photo.jpg --method saliency --method extremal_perturbation:areas=0.05/0.1,n_steps=100
     """
     with reported():

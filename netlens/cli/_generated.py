@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import click
 
 from netlens.options import Option, options_of, read, spelled
+from netlens.options.forms import Listed, Mapped, alternatives, form_of
 
 Flags = Callable[[], Iterable[click.Parameter]]
 
@@ -29,9 +30,9 @@ class Generated(click.Command):
         if self.generated is None:
             names = {param.name for param in declared}
             self.generated = [param for param in self.flags() if param.name not in names]
-        # first the arguments, then the options of the class, then the other options of the command
-        arguments = [param for param in declared if isinstance(param, click.Argument)]
-        return [*arguments, *self.generated, *(param for param in declared if param not in arguments)]
+        # first what must be given, then the options of the class, then the other options of the command
+        first = [param for param in declared if isinstance(param, click.Argument) or param.required]
+        return [*first, *self.generated, *(param for param in declared if param not in first)]
 
 
 def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:
@@ -67,14 +68,14 @@ def _flag(option: Option, default: str | None) -> click.Option:
 
 
 def _metavar(option: Option) -> str:
-    kinds = [kind for kind in (get_args(option.kind) or (option.kind,)) if kind is not type(None)]
+    kinds = [kind for kind in alternatives(option.kind) if kind is not type(None)]
+    forms = [form_of(kind) for kind in kinds]
     if option.choices:
         return "|".join(option.choices)
-    origins = [get_origin(kind) for kind in kinds]
-    if Mapping in origins:
+    if any(isinstance(form, Mapped) for form in forms):
         return "A,B:WEIGHT,..."
     if kinds[0] is int and len(kinds) > 1:
         return "SIDE|HxW"
-    if Sequence in origins:
+    if any(isinstance(form, Listed) for form in forms):
         return "A,B,..."
     return {int: "N", float: "NUMBER"}.get(kinds[0], "NAME")

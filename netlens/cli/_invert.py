@@ -38,7 +38,9 @@ def invert(
     output: str | None,
     **values: Any,
 ) -> None:
-    """Reconstruct an image from the activations of layers: the image, then one picture per layer.
+    """Reconstruct an image from the activations of layers.
+
+    The strip shows the image, then one picture per layer.
 
     \b
     netlens invert photo.jpg --layer stem,trunk_output.block1,trunk_output.block2

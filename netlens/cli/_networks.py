@@ -14,9 +14,12 @@ from netlens.options import Row
 @main.command()
 @click.argument("model", default="shapes")
 @weights_option
-@click.option("--size", type=int, help="Side of the input in pixels; by default that of the preprocessing.")
+@click.option("--size", type=int, metavar="N", help="Side of the input in pixels; by default that of preprocessing.")
 def layers(model: str, weights: str | None, size: int | None) -> None:
-    """List the layers of a network: key, type, shape, parameters, receptive field."""
+    """List the layers of a network.
+
+    The columns are key, type, shape, parameters and receptive field.
+    """
     with reported():
         from netlens.zoo import open_network
 
@@ -28,12 +31,12 @@ def layers(model: str, weights: str | None, size: int | None) -> None:
 @main.command()
 @click.argument("name", required=False)
 def methods(name: str | None) -> None:
-    """List the methods with one line each; or the options of the method NAME.
+    """List the methods, or the options of the method NAME.
 
     \b
     netlens methods
     netlens methods integrated_gradients
-    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5
+    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=blur
     """
     with reported():
         from netlens.attribution import METHODS, method_named

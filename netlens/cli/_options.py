@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from netlens.flat import FlatModel
 
 model_option = click.option(
-    "--model", default="shapes", show_default=True, help="A torchvision name, or a bundled one: shapes, shapes_vit."
+    "--model",
+    metavar="NAME",
+    default="shapes",
+    show_default=True,
+    help="A torchvision name, or a bundled one: shapes, shapes_vit.",
 )
 weights_option = click.option(
     "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."

@@ -45,7 +45,13 @@ def stylize(
     output: Path | None,
     **settings: Any,
 ) -> None:
-    """Paint CONTENT in the style of one picture or several."""
+    """Paint CONTENT in the style of one picture or several.
+
+    \b
+    netlens stylize photo.jpg painting.jpg --size 256
+    netlens stylize photo.jpg painting.jpg mosaic.jpg --style-weights 2,1 -o both.png
+    netlens stylize --batch jobs.json -o stylized
+    """
     source = click.get_current_context().get_parameter_source("model")
     with reported():
         from netlens.visualization.style import StyleTransfer

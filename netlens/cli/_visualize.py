@@ -36,7 +36,7 @@ def _flags() -> list[click.Option]:
 @click.option("--diverse", type=click.IntRange(min=2), metavar="N", help="A row of N different pictures.")
 @click.option("--images", metavar="FOLDER", help="Also show crops of these images that excite the channel most.")
 @click.option("--whole", is_flag=True, help="Show whole images, not crops.")
-@click.option("-k", type=click.IntRange(min=1), help="Number of these images.  [default: 5]")
+@click.option("-k", type=click.IntRange(min=1), metavar="N", help="Number of these images.  [default: 5]")
 @click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film of the steps.")
 def visualize(
     model: str,
@@ -52,7 +52,9 @@ def visualize(
     output: str | None,
     **values: Any,
 ) -> None:
-    """Draw pictures that excite a layer, a channel or a class. Several pictures get captions.
+    """Draw pictures that excite a layer, a channel or a class.
+
+    Several pictures get captions.
 
     \b
     netlens visualize shapes trunk_output.block2:0,1,2

@@ -14,6 +14,7 @@ from netlens.attribution import Attribution, Method
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, logit
+from netlens.options import checked, option
 
 
 def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
 class RandomMap(Method):
     """A control that uses neither the image nor the network: uniform noise from the seed."""
 
-    seed: int = 0
+    seed: int = option(0, least=0, help="Seed of the random numbers.")
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
@@ -97,6 +98,7 @@ def scoreboard(
         batch: The number of images that a method explains at a time.
         progress: A function that is called with each method before it runs.
     """
+    batch = checked("batch", batch, int, least=1)
     scores = []
     for method in methods:
         progress(method)

@@ -43,7 +43,8 @@ def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
     if name == "logit_scale":
         return 2 + 0.1 * noise
     if noise.ndim > 1:
-        return noise * (2 / noise[0].numel()) ** 0.5
+        weights: torch.Tensor = noise * (2 / noise[0].numel()) ** 0.5
+        return weights
     if name.endswith("weight"):
         return 1 + 0.1 * noise
     return 0.1 * noise

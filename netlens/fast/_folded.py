@@ -87,4 +87,5 @@ def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
     if weight.is_contiguous(memory_format=torch.channels_last) or layer._forward_pre_hooks:
         return layer
     bias = None if layer.bias is None else layer.bias.detach()
-    return rebuilt(layer, weight.contiguous(memory_format=torch.channels_last), bias)
+    converted: nn.Conv2d = rebuilt(layer, weight.contiguous(memory_format=torch.channels_last), bias)
+    return converted

@@ -94,7 +94,8 @@ def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
         else:
             new = weight * rows.view(-1, *[1] * (weight.ndim - 1))
         bias = shift if layer.bias is None else shift + scale * layer.bias.to(scale)
-    return rebuilt(layer, new, bias.to(weight.dtype))
+    folded: nn.Module = rebuilt(layer, new, bias.to(weight.dtype))
+    return folded
 
 
 def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:

@@ -152,7 +152,10 @@ class Objective(ABC):
         return self if isinstance(other, Real) and other == 0 else NotImplemented
 
     def __truediv__(self, divisor: float) -> Objective:
-        return self * (1 / divisor) if isinstance(divisor, Real) else NotImplemented
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        factor: float = 1 / divisor
+        return self * factor
 
     def __mul__(self, factor: float) -> Objective:
         if isinstance(factor, Objective):

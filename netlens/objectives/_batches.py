@@ -12,6 +12,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives._base import Objective, Record
+from netlens.options import checked
 
 # the largest distance in the batch over which two samples are compared
 _REACH = 4
@@ -46,8 +47,7 @@ class Alignment(Objective):
     decay: float = 2
 
     def __post_init__(self) -> None:
-        if not self.decay > 0:
-            raise NetLensError(f"decay must be above 0, not {self.decay}.")
+        checked("decay", self.decay, float, above=0)
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.objectives._base import Objective, PerSample, Record
 from netlens.objectives.layers import position_in
+from netlens.options import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,9 +130,8 @@ def cosine_weighted_product(activation: Tensor, vector: Tensor, cosine_power: fl
 
 
 def check_power(cosine_power: float) -> None:
-    """Raise if the power is below 0 or NaN."""
-    if not cosine_power >= 0:
-        raise NetLensError(f"cosine_power must be at least 0, not {cosine_power}.")
+    """Raise if the power is below 0 or not finite."""
+    checked("cosine_power", cosine_power, float, least=0)
 
 
 def power_text(cosine_power: float) -> str:

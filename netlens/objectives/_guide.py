@@ -38,7 +38,8 @@ class Guide(Reference):
             (block * references.gather(2, index)).sum(1).sum(1)
             for block, index in zip(activation.split(chunk, 2), best, strict=True)
         ]
-        return sum(products[1:], products[0]) / activation.shape[2]
+        mean: Tensor = sum(products[1:], products[0]) / activation.shape[2]
+        return mean
 
     def __repr__(self) -> str:
         return f"guide({', '.join(map(repr, self.names))})"

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NotApplicable
 from netlens.objectives._base import Objective, PerSample, Record
+from netlens.options import checked
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,8 +62,7 @@ def total_variation(beta: float = 2) -> Objective:
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    if not beta >= 1:
-        raise NetLensError(f"beta must be at least 1, not {beta}.")
+    beta = checked("beta", beta, float, least=1)
 
     def value(picture: Tensor) -> Tensor:
         dx = F.pad(picture.diff(dim=3), (0, 1, 0, 0))
@@ -70,7 +70,8 @@ def total_variation(beta: float = 2) -> Objective:
         if beta == 2:
             return (dx.square() + dy.square()).flatten(1).mean(1)
         # where both are 0, vector_norm has the gradient 0, while a square root has an infinite one
-        return torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta).flatten(1).mean(1)
+        lengths: Tensor = torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta).flatten(1).mean(1)
+        return lengths
 
     return PictureObjective(value, f"total_variation({beta:g})")
 
@@ -85,6 +86,7 @@ def l1(constant: float = 0.5) -> Objective:
         >>> l1()
         l1(0.5)
     """
+    constant = checked("constant", constant, float)
     return PictureObjective(lambda picture: (picture - constant).abs().flatten(1).mean(1), f"l1({constant:g})")
 
 
@@ -98,6 +100,7 @@ def l2(constant: float = 0.5) -> Objective:
         >>> l2(0)
         l2(0)
     """
+    constant = checked("constant", constant, float)
     return PictureObjective(lambda picture: (picture - constant).square().flatten(1).mean(1), f"l2({constant:g})")
 
 
@@ -117,8 +120,7 @@ def alpha_norm(alpha: float = 6, constant: float = 0.5) -> Objective:
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    if not alpha >= 1:
-        raise NetLensError(f"alpha must be at least 1, not {alpha}.")
+    alpha, constant = checked("alpha", alpha, float, least=1), checked("constant", constant, float)
 
     def value(picture: Tensor) -> Tensor:
         return (picture - constant).abs().pow(alpha).flatten(1).mean(1)
@@ -139,8 +141,7 @@ def blur(sigma: float = 1) -> Objective:
         >>> blur(2)
         blur(2)
     """
-    if not sigma > 0:
-        raise NetLensError(f"sigma must be above 0 pixels, not {sigma}.")
+    sigma = checked("sigma", sigma, float, above=0)
     return PictureObjective(
         lambda picture: (picture - _blurred(picture, sigma)).square().flatten(1).mean(1), f"blur({sigma:g})"
     )
@@ -160,8 +161,7 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
         >>> boundary(8)
         boundary(8, 0.5)
     """
-    if width < 1:
-        raise NetLensError(f"width must be at least 1 pixel, not {width}.")
+    width, constant = checked("width", width, int, least=1), checked("constant", constant, float)
 
     def value(picture: Tensor) -> Tensor:
         height, across = picture.shape[2:]

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NotApplicable
 from netlens.objectives._transport import sorted_values, transport
+from netlens.options import check, option
 
 
 class Statistic(ABC):
@@ -75,22 +76,14 @@ class SlicedWasserstein(Statistic):
     The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact, also if the pictures
     have different numbers of positions. With enough directions, it is 0 only for the same features, in any order.
 
-    Args:
-        n_projections: The number of directions, at least 1; None for the number of channels.
-        seed: The seed of the directions.
-
-    Raises:
-        NetLensError: `n_projections` is below 1.
-
     Heitz et al. 2021, https://arxiv.org/abs/2006.07229
     """
 
-    n_projections: int | None = None
-    seed: int = 0
+    n_projections: int | None = option(None, least=1, help="The number of directions; none for the number of channels.")
+    seed: int = option(0, least=0, help="Seed of the directions.")
 
     def __post_init__(self) -> None:
-        if self.n_projections is not None and self.n_projections < 1:
-            raise NetLensError(f"n_projections must be at least 1, not {self.n_projections}.")
+        check(self)
 
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         return sorted_values(self._directions(features) @ features, weights)
@@ -128,27 +121,17 @@ class Contextual(Statistic):
 
     CX is high if each feature of the style has a feature of the picture that is similar to it and to no other.
 
-    Args:
-        bandwidth: The parameter h of the paper, above 0. With a lower bandwidth, features must match more closely.
-        points: The number of positions of each picture, at least 2. Memory grows with its square. With weights, the
-            probability of a position is proportional to its weight.
-        seed: The seed of the positions.
-
-    Raises:
-        NetLensError: `bandwidth` is not above 0, or `points` is below 2.
+    With weights, the probability of a position is proportional to its weight.
 
     Mechrez et al. 2018, https://arxiv.org/abs/1803.02077
     """
 
-    bandwidth: float = 0.5
-    points: int = 1024
-    seed: int = 0
+    bandwidth: float = option(0.5, above=0, help="The paper's h. A lower bandwidth asks for a closer match.")
+    points: int = option(1024, least=2, help="Positions of each picture. Memory grows with the square of their number.")
+    seed: int = option(0, least=0, help="Seed of the positions.")
 
     def __post_init__(self) -> None:
-        if not self.bandwidth > 0:
-            raise NetLensError(f"bandwidth must be above 0, not {self.bandwidth}.")
-        if self.points < 2:
-            raise NetLensError(f"points must be at least 2, not {self.points}.")
+        check(self)
 
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         positions = features.shape[2]

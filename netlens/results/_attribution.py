@@ -13,9 +13,11 @@ from torch import Tensor
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import HeatMapped, Reduction, ResultError, choose
+from netlens.heatmaps import HeatMapped, Reduction, ResultError
+from netlens.options import checked
 from netlens.results import storage
 from netlens.results._provenance import Provenance
+from netlens.results._slices import slice_of
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -56,7 +58,7 @@ class Attribution(HeatMapped):
     diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choose("reduction", self.reduction, Reduction)
+        checked("reduction", self.reduction, Reduction, error=ResultError)
         if self.image is not None:
             if self.image.ndim != 4:
                 raise ResultError(f"image must be (N,C,H,W), not {tuple(self.image.shape)}.")
@@ -79,10 +81,7 @@ class Attribution(HeatMapped):
 
     def __getitem__(self, index: int | slice) -> Attribution:
         """The attribution of one sample, as a batch of one, or of a slice of the samples."""
-        if not isinstance(index, slice):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"there are {len(self)} samples, so index {index} is out of range.")
-            index = slice(index % len(self), index % len(self) + 1)
+        index = slice_of(index, len(self), "samples")
         return replace(
             self,
             **self._mapped(lambda tensor: tensor[index]),
@@ -170,12 +169,16 @@ class Attribution(HeatMapped):
         return self._with(other, "-", torch.sub) if isinstance(other, Attribution) else NotImplemented
 
     def __mul__(self, factor: float) -> Attribution:
-        return self._scaled(factor, f"{factor:g} * {{}}") if isinstance(factor, Real) else NotImplemented
+        if not isinstance(factor, Real):
+            return NotImplemented
+        return self._scaled(factor, f"{factor:g} * {{}}")
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Attribution:
-        return self._scaled(1 / divisor, f"{{}} / {divisor:g}") if isinstance(divisor, Real) else NotImplemented
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        return self._scaled(1 / divisor, f"{{}} / {divisor:g}")
 
     def __neg__(self) -> Attribution:
         return self._scaled(-1, "-{}")

@@ -16,8 +16,10 @@ from torch import Tensor
 from netlens import heatmaps
 from netlens.heatmaps import ResultError
 from netlens.images import to_pil
+from netlens.options import checked
 from netlens.results import storage
 from netlens.results._provenance import Provenance
+from netlens.results._slices import slice_of
 from netlens.results._state import State
 
 if TYPE_CHECKING:
@@ -85,10 +87,7 @@ class Render:
 
     def __getitem__(self, index: int | slice) -> Render:
         """One picture, as a batch of one; or a slice of the pictures. The state is left out: it belongs to all."""
-        if not isinstance(index, slice):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"there are {len(self)} pictures, so index {index} is out of range.")
-            index = slice(index % len(self), index % len(self) + 1)
+        index = slice_of(index, len(self), "pictures")
         return replace(
             self,
             images=self.images[index],
@@ -175,8 +174,7 @@ class Render:
             raise ResultError(f"{path} should end in .gif.")
         if not self.frames:
             raise ResultError("no steps were recorded; render with callbacks=[Frames(every=16)].")
-        if not 0 < seconds <= LONGEST_FILM:
-            raise ResultError(f"seconds must be above 0 and at most {LONGEST_FILM}, not {seconds}.")
+        seconds = checked("seconds", seconds, float, above=0, most=LONGEST_FILM, error=ResultError)
         height, width = self.images.shape[-2:]
         frames = [_grid(heatmaps.resize(frame, (height, width)), columns) for frame in self.frames]
         if max(frames[0].shape[1:]) > LARGEST_GIF:
@@ -212,8 +210,7 @@ class Render:
 def _grid(images: Tensor, columns: int | None) -> Tensor:
     images = _opaque(images.detach().float().cpu().clamp(0, 1))
     n, channels, height, width = images.shape
-    if columns is not None and columns < 1:
-        raise ResultError(f"columns must be at least 1, not {columns}.")
+    columns = checked("columns", columns, int | None, least=1, error=ResultError)
     across = min(n, columns if columns is not None else round(n**0.5 + 0.499))
     down = -(-n // across)
     grid = torch.ones(channels, down * (height + GAP) - GAP, across * (width + GAP) - GAP)

@@ -31,7 +31,8 @@ def call(layer: nn.Module, reads: Sequence[Any], inputs: Sequence[Tensor]) -> An
 def substituted(reads: Sequence[Any], inputs: Sequence[Tensor]) -> list[Any]:
     """The values that a layer read, after `inputs` replace the tensors among them."""
     remaining = iter(inputs)
-    return pytree.tree_map_only(Tensor, lambda _: next(remaining), list(reads))
+    values: list[Any] = pytree.tree_map_only(Tensor, lambda _: next(remaining), list(reads))
+    return values
 
 
 def reads_of(layer: nn.Module, reads: Sequence[Any], inputs: Sequence[Tensor]) -> list[Any]:

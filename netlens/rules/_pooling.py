@@ -42,10 +42,13 @@ def max_pool(
     kind = next(kind for kind in POOLS if isinstance(inner, kind))
 
     def pooled(value: Tensor) -> tuple[Tensor, Tensor]:
+        result: tuple[Tensor, Tensor]
         if kind in ADAPTIVE:
-            return ADAPTIVE[kind](value, inner.output_size, return_indices=True)
-        sizes = (inner.kernel_size, inner.stride, inner.padding, inner.dilation)
-        return WINDOWED[kind](value, *sizes, ceil_mode=inner.ceil_mode, return_indices=True)
+            result = ADAPTIVE[kind](value, inner.output_size, return_indices=True)
+        else:
+            sizes = (inner.kernel_size, inner.stride, inner.padding, inner.dilation)
+            result = WINDOWED[kind](value, *sizes, ceil_mode=inner.ceil_mode, return_indices=True)
+        return result
 
     flat = -_DIMENSIONS[kind]
     x, r = inputs[0], tensors(reference)[0]

@@ -38,7 +38,8 @@ def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = N
     if isinstance(layer, _TRANSPOSED):
         places: Any = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
         return _TRANSPOSE[weight.ndim - 2](x, weight, bias, *places)
-    return layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+    output: Tensor = layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+    return output
 
 
 def signed_parts(x: Tensor) -> list[Tensor]:

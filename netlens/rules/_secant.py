@@ -25,14 +25,19 @@ def _never(x: Tensor, r: Tensor) -> Tensor:
     return torch.zeros_like(x)
 
 
+def _cube_root(x: Tensor) -> float:
+    """The cube root of the rounding of the type of x."""
+    return float(torch.finfo(x.dtype).eps ** (1 / 3))
+
+
 def _relative_to_values(x: Tensor, r: Tensor) -> Tensor:
     """For functions that are smooth except at 0, such as powers. Two values with 0 between them are never near."""
-    return torch.finfo(x.dtype).eps ** (1 / 3) * (x.abs() + r.abs()) / 2
+    return _cube_root(x) * (x.abs() + r.abs()) / 2
 
 
 def _relative_to_one(x: Tensor, r: Tensor) -> Tensor:
     """For smooth functions whose curvature lies at values around 1, such as a sigmoid."""
-    return torch.finfo(x.dtype).eps ** (1 / 3) * ((x + r).abs() / 2).clamp(min=1)
+    return _cube_root(x) * ((x + r).abs() / 2).clamp(min=1)
 
 
 def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
@@ -40,7 +45,8 @@ def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
 
     So the bound is small. At a kink, the slope jumps.
     """
-    return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
+    root: float = torch.finfo(x.dtype).eps ** (1 / 2)
+    return root * ((x + r).abs() / 2).clamp(min=1)
 
 
 _NEAR: dict[Curve, Near] = {
@@ -65,7 +71,8 @@ def secant(
         return _of_complex(layer, inputs, reference, gradient)
 
     def value(point: Tensor) -> Tensor:
-        return call(layer, reference, [*inputs[:index], point, *inputs[index + 1 :]])
+        output: Tensor = call(layer, reference, [*inputs[:index], point, *inputs[index + 1 :]])
+        return output
 
     change = x - r
     curve = operation_of(layer).curve

@@ -46,7 +46,9 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
     return _NETWORKS.of(inner, (form, weights), write), values
 
 
-def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
+def through_pieces(
+    view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any
+) -> Sequence[Tensor | None]:
     """The gradients at `inputs`, by the rules of `view`, a network of pieces.
 
     `values` are the inputs of this network. They are computed from `inputs`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netlens.visualization import transforms
-from netlens.visualization._atlas import Atlas, activation_atlas
+from netlens.visualization._atlas import Atlas, Charting, activation_atlas
 from netlens.visualization._callbacks import Callback, Frames, Moment
 from netlens.visualization._dataset import Examples, most_exciting
 from netlens.visualization._dream import Dreaming, Zooming, dream, zoom
@@ -11,7 +11,6 @@ from netlens.visualization._dreamer import NetDreamer
 from netlens.visualization._gradients import LaplacianSmoothing, normalized
 from netlens.visualization._invert import Caricaturing, Inverting, caricature, invert
 from netlens.visualization._optvis import OptVis
-from netlens.visualization._schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.params import (
     CPPN,
     Alpha,
@@ -34,6 +33,7 @@ __all__ = [
     "Atlas",
     "Callback",
     "Caricaturing",
+    "Charting",
     "Cosine",
     "Dreaming",
     "Examples",

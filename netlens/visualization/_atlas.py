@@ -16,14 +16,15 @@ from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.running import differentiating
 from netlens.objectives import Record, direction, layer
-from netlens.options import checked
+from netlens.options import checked, option
 from netlens.results import Render
 from netlens.results.row import row
 from netlens.silence import silenced
 from netlens.visualization._caption import layer_caption
 from netlens.visualization._drawn import Drawn
-from netlens.visualization._optvis import OptVis, check_options
-from netlens.visualization.params import Fourier, Sized, made_by
+from netlens.visualization._from_noise import FromNoise, split_options
+from netlens.visualization._optvis import OptVis
+from netlens.visualization.params import made_by
 from netlens.visualization.picture import network_input, picture_for
 
 if TYPE_CHECKING:
@@ -80,44 +81,34 @@ class Atlas(Drawn):
         return sheet(torch.stack([m.expand(3, -1, -1) for m in rows]), texts, columns=len(maps) + 1)
 
 
+@dataclass(frozen=True)
+class Charting(FromNoise):
+    """The options of an atlas.
+
+    Without `groups`, there is a picture of each place, gray where the layer is 0. Maps with more places than `cells`
+    are averaged. With `groups`, the part of the activation above 0 is factorized into so many non-negative factors.
+    """
+
+    steps: int = 128
+    groups: int | None = option(
+        None, least=1, help="So many kinds of place instead of a grid of all places; needs scikit-learn."
+    )
+    cells: int = option(7, least=1, help="Places along the longer side of the grid, at most.")
+    cell_size: int = option(96, least=1, help="Side of each picture, in pixels.")
+    cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
+    chunk: int = option(16, least=1, help="How many pictures are made at a time.")
+
+
 @differentiating()
-def activation_atlas(
-    flat: FlatModel,
-    image: Any,
-    key: str,
-    *,
-    groups: int | None = None,
-    cells: int = 7,
-    cell_size: int = 96,
-    size: int | None = None,
-    steps: int = 128,
-    cosine_power: float = 1,
-    param: type[Sized] | Sized = Fourier,
-    seed: int = 0,
-    chunk: int = 16,
-    progress: bool = True,
-    **options: Any,
-) -> Atlas:
+def activation_atlas(flat: FlatModel, image: Any, key: str, *, progress: bool = True, **options: Any) -> Atlas:
     """Make pictures of what a layer sees at each position of an image; or of a few groups of positions.
 
     Args:
         flat: The network.
         image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
         key: The layer, by key, path, glob or index.
-        groups: None for a picture of each position; it is gray if the activation there is 0. A number for so many
-            groups, by non-negative matrix factorization of the positive part of the activation. This needs
-            scikit-learn: pip install netlens[atlas].
-        cells: The largest number of positions along the longer side, at least 1. Larger maps are averaged. It has no
-            effect on groups.
-        cell_size: The side of each picture, in pixels.
-        size: The longer side of the image, in pixels; None for that of the image.
-        steps: The number of steps of the optimization.
-        cosine_power: The power of the cosine, at least 0; see `objectives.direction`.
-        param: The parameterization of the pictures.
-        seed: The seed of the noise from which the pictures start, at least 0.
-        chunk: The number of pictures that are made together, at least 1.
         progress: Whether a terminal shows the progress.
-        options: The options of `OptVis.render`.
+        options: Those of `Charting`, and those of `OptVis.render`.
 
     Raises:
         NotApplicable: The layer has no maps over the image, or its activation is 0 on the image.
@@ -125,21 +116,18 @@ def activation_atlas(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    cells, chunk = checked("cells", cells, int, least=1), checked("chunk", chunk, int, least=1)
-    seed = checked("a seed", seed, int, least=0)
-    cosine_power = checked("cosine_power", cosine_power, float, least=0)
-    check_options(options)
-    base = picture_for(flat, image, size)
+    how, options = split_options(Charting, options)
+    base = picture_for(flat, image, how.size)
     name, key = key, flat.key(key)
-    maps = _maps(flat, key, base)
+    maps, groups = _maps(flat, key, base), how.groups
     if groups is None:
-        maps = _pooled(maps, cells)
+        maps = _pooled(maps, how.cells)
         height, width = maps.shape[1:]
         directions = maps.flatten(1).T
         weights = torch.eye(height * width, dtype=maps.dtype).view(-1, height, width)
         error, captions = 0.0, [f"{y},{x}" for y in range(height) for x in range(width)]
     else:
-        weights, directions, error = factorized(maps, groups, seed)
+        weights, directions, error = factorized(maps, groups, how.seed)
         captions = [f"group {i + 1}" for i in range(groups)]
     alive = (directions != 0).any(1).nonzero().flatten().tolist()
     if not alive:
@@ -147,15 +135,15 @@ def activation_atlas(
     # of length 1, so that positions with a weak activation get clear pictures, too
     units = F.normalize(directions[alive], dim=1)
     renders = []
-    for start in range(0, len(units), chunk):
-        chunk_of_units = units[start : start + chunk]
+    for start in range(0, len(units), how.chunk):
+        chunk_of_units = units[start : start + how.chunk]
         param_options: dict[str, Any] = {
-            "size": cell_size,
+            "size": how.cell_size,
             "batch": len(chunk_of_units),
-            "seed": (seed,) * len(chunk_of_units),
+            "seed": (how.seed,) * len(chunk_of_units),
         }
-        vis = OptVis(flat, direction(key, chunk_of_units, cosine_power=cosine_power))
-        renders.append(vis.render(made_by(param, **param_options), steps=steps, progress=progress, **options))
+        vis = OptVis(flat, direction(key, chunk_of_units, cosine_power=how.cosine_power))
+        renders.append(vis.render(made_by(how.param, **param_options), steps=how.steps, progress=progress, **options))
     return Atlas(
         layer_caption(flat, name),
         base[0].float().cpu(),

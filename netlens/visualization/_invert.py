@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,34 +14,20 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, alpha_norm, content, layer, total_variation
 from netlens.objectives import caricature as caricature_of
 from netlens.objectives.layers import names_of
-from netlens.options import check, checked, option, options_of
+from netlens.options import checked, option
 from netlens.results import Render
 from netlens.results.row import row
-from netlens.visualization._optvis import MOST_STEPS, OptVis, check_options
-from netlens.visualization.params import Fourier, Param, Pixel, Sized, made_by
+from netlens.visualization._from_noise import FromNoise, split_options
+from netlens.visualization._optvis import OptVis
+from netlens.visualization.params import Param, Pixel, Sized, made_by
 from netlens.visualization.picture import network_input, picture_for
 from netlens.visualization.transforms import Chain, Transform
 
 HEAVIEST = 10**12  # with a larger weight, the distance would be lost in rounding
 
-H = TypeVar("H", bound="FromNoise")
-
 # (alpha, variation). Pixels need the weights of the paper (for deep layers, converted to means over pixels in [0, 1]).
 # Waves are a prior already; a small weight of the variation prevents checkerboard patterns
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
-
-
-@dataclass(frozen=True)
-class FromNoise:
-    """Abstract: the options of a picture that starts from noise."""
-
-    param: type[Sized] | Sized = option(Fourier, help="The parameterization of the picture.")
-    size: int | None = option(None, least=1, help="The longer side in pixels; none for that of the image.")
-    steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
-    seed: int = option(0, least=0, help="Seed of the noise from which the picture starts.")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True)
@@ -91,7 +77,7 @@ def invert(
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    settings, options = _split_options(Inverting, options)
+    settings, options = split_options(Inverting, options)
     base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
     start = _param(settings.param, base, settings.seed)
@@ -134,7 +120,7 @@ def caricature(
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    settings, options = _split_options(Caricaturing, options)
+    settings, options = split_options(Caricaturing, options)
     base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
     renders = []
@@ -146,14 +132,6 @@ def caricature(
         )
         renders.append(replace(render, captions=(key,)))
     return renders[0] if len(renders) == 1 else row(*renders)
-
-
-def _split_options(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
-    """Split options into an instance of `cls`, made from its options, and the other options, for the renderer."""
-    names = [o.name for o in options_of(cls)]
-    renderer_options = {name: value for name, value in options.items() if name not in names}
-    check_options(renderer_options)
-    return cls(**{name: value for name, value in options.items() if name in names}), renderer_options
 
 
 def _names(flat: FlatModel, layers: Any) -> Sequence[str]:

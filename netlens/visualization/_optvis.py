@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -57,8 +57,8 @@ class OptVis:
     def __init__(self, flat: FlatModel, objective: Objective, transforms: Transform | None = None) -> None:
         checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         checked("the objective", objective, Objective, hint="give one such as channel('layer3', 12)")
-        if transforms is not None and (isinstance(transforms, type) or not callable(transforms)):
-            raise NetLensError(f"transforms are None, or a transform such as Chain(), not {transforms!r}.")
+        if isinstance(transforms, type) or not callable(transforms):  # a function may take the place of a transform
+            checked("transforms", transforms, Transform | None, hint="give one such as Chain()")
         flat.keys_of(objective.layers)  # a wrong name raises here, and not after a long run
         self.flat = flat
         self.objective = objective
@@ -106,18 +106,14 @@ class OptVis:
         checked("param", param, Param, hint="give one such as Fourier(224)")
         checked("resume", resume, Render | State | None, hint="give what an earlier run gave, or its state")
         checked("schedule", schedule, Schedule | None)
-        if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
-            raise NetLensError(f"callbacks must be a list of callbacks, such as [Frames(every=16)], not {callbacks!r}.")
-        if not (stop is None or callable(stop)):
-            raise NetLensError(f"stop must be None or a function such as Plateau(), not {stop!r}.")
-        if not callable(optimizer):
-            raise NetLensError(f"optimizer must be a function such as partial(Adam, lr=0.05), not {optimizer!r}.")
+        checked("callbacks", callbacks, Sequence[Callback], hint="give a list such as [Frames(every=16)]")
+        checked("stop", stop, Callable | None, hint="give one that says which samples are done, as Plateau() does")
+        checked("optimizer", optimizer, Callable, hint="give one such as partial(Adam, lr=0.05)")
         if isinstance(resume, Render) and resume.state is None:
             raise NetLensError("this render has no state to resume from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
         transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
-        if not all(map(callable, transforms)):
-            raise NetLensError(f"gradient must be one transform or several, such as normalized, not {gradient!r}.")
+        checked("gradient", transforms, Sequence[Callable[..., Any]], hint="give transforms such as normalized")
         param = suited(param, self.flat)
         images, state = Loop(
             *(self.flat, self.objective, self.transforms, param, steps, optimizer, schedule, transforms),

@@ -92,4 +92,5 @@ class Plateau:
         if len(history) < 2 * self.patience:
             return torch.zeros(history.shape[1], dtype=torch.bool, device=history.device)
         earlier, recent = history[-2 * self.patience :].unflatten(0, (2, -1)).mean(1)
-        return recent <= earlier + self.gain * earlier.abs()
+        done: Tensor = recent <= earlier + self.gain * earlier.abs()
+        return done

@@ -80,20 +80,16 @@ class Tiled:
     whole picture. If it reads several layers, the weight of a layer may differ by a few per cent, because sizes of maps
     are rounded. An objective that is not local, such as a logit, is evaluated on each tile by itself.
 
-    Args:
-        flat: The network.
-        objective: The objective to differentiate.
-        tile: The side of a tile, in pixels, from 32 to 8,192. None runs the whole picture at once.
-        overlap: The margin of a tile whose gradient is not used, in pixels. None takes the receptive field, but at most
-            an eighth of the tile.
-        picture: A size on which the network may run, for a network with one fixed and unknown size.
+    Without an `overlap`, it is the receptive field, but at most an eighth of the tile.
     """
 
-    flat: FlatModel
-    objective: Objective
+    flat: FlatModel = option(help="The network.")
+    objective: Objective = option(help="What to differentiate.")
     tile: int | None = option(448, least=32, most=LARGEST, help=TILE)
     overlap: int | None = option(None, least=0, help=OVERLAP)
-    picture: Size | None = None
+    picture: Size | None = option(
+        None, least=1, help="A size that the network may take, for a network of one unknown size."
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -57,7 +57,8 @@ def heart(x: Field, y: Field) -> Field:
     up = 0.55 - y / unit
     lozenge = (side + np.abs(up - 0.5) - 0.5) / math.sqrt(2)
     lobe = np.hypot(side - 0.25, up - 0.75) - math.sqrt(2) / 4
-    return np.minimum(lozenge, lobe) * unit
+    distance: Field = np.minimum(lozenge, lobe) * unit
+    return distance
 
 
 SHAPES: Final[dict[str, Shape]] = {f.__name__: f for f in (disc, square, triangle, star, heart)}

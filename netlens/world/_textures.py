@@ -36,7 +36,8 @@ def dotted(x: Field, y: Field, sharpness: float) -> Field:
     distance = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
     x, y = x - 0.5, y - height / 2
     shifted_distance = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
-    return np.clip(0.5 + (0.31 - np.minimum(distance, shifted_distance)) * sharpness, 0, 1)
+    dots: Field = np.clip(0.5 + (0.31 - np.minimum(distance, shifted_distance)) * sharpness, 0, 1)
+    return dots
 
 
 TEXTURES: Final[dict[str, Texture]] = {f.__name__: f for f in (striped, dotted, checkered)}

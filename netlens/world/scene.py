@@ -135,6 +135,7 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
 
 def _free(positions: Field, radius: float, placed: list[Thing]) -> Field | None:
     """The first of the positions (n, 2) at which an object of this radius touches no other; None if there is none."""
+    position: Field
     for position in positions:
         if all(math.dist(position, thing_.position) > 1.3 * (radius + thing_.radius) for thing_ in placed):
             return position

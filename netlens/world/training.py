@@ -113,7 +113,8 @@ def _emerging(images: Tensor, masks: Tensor, presence: float) -> Tensor:
 
 def _direction(gradient: Tensor) -> Tensor:
     """The gradient of each image (N, C, H, W), scaled to length 1."""
-    return gradient / torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    direction: Tensor = gradient / torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return direction
 
 
 class _Lesson:

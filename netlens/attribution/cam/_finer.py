@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution._wrapping import Wrapping
 from netlens.attribution.activations import activations_of
 from netlens.attribution.cam._base import check_after
 from netlens.attribution.cam._grad_cam import GradCAM
@@ -21,7 +22,7 @@ from netlens.options import option
 
 @register
 @dataclass(frozen=True)
-class FinerCAM(Method):
+class FinerCAM(Wrapping):
     """The map of a class without what similar classes share with it.
 
     `method` explains the objective y - alpha * (mean score of the similar classes), and its values are the `values`.
@@ -40,13 +41,6 @@ class FinerCAM(Method):
     @property
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
-
-    @property
-    def gives_maps(self) -> bool:  # type: ignore[override]
-        return self.method.gives_maps
-
-    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
-        return self.method.at(flat, x, wrt)
 
     def attribute(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str

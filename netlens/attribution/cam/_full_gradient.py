@@ -94,7 +94,8 @@ def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: 
     sources = live.sources(step)
 
     def run(*tensors: Tensor) -> Tensor:
-        return live.value(step, {**inputs, **dict(zip(sources, tensors, strict=True))})
+        output: Tensor = live.value(step, {**inputs, **dict(zip(sources, tensors, strict=True))})
+        return output
 
     primals = [inputs[key] for key in sources]
     try:

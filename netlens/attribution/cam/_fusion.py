@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.heatmaps import choose
+from netlens.options import checked
 
 Fusion = Literal["mean", "max", "product"]
 
@@ -21,7 +21,7 @@ def fused(cams: Sequence[Tensor], how: Fusion) -> Tensor:
     >>> [fused([coarse, fine], how).flatten().tolist() for how in ("mean", "max", "product")]
     [[0.5, 1.0], [1.0, 1.0], [0.0, 1.0]]
     """
-    choose("fusion", how, Fusion)
+    checked("fusion", how, Fusion)
     finest = max((cam.shape[-2:] for cam in cams), key=lambda size: size[0] * size[1])
     resized = torch.stack([F.interpolate(cam, finest, mode="bilinear") for cam in cams])
     if how == "mean":

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from netlens.attribution._chunk import in_chunks
+from netlens.attribution._scale_space import ScaleSpace, can_blur
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.method import Method, register
 from netlens.attribution.path._quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed
-from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.grid import grid_of
 from netlens.objectives import Objective
 from netlens.options import option
 
@@ -44,9 +43,7 @@ class BlurIntegratedGradients(Method):
         weights, places = quadrature(self.quadrature, self.n_steps)
         suffix = Suffix.of(flat, x, objective, wrt)
         activation, n = suffix.activation, len(x)
-        if activation.ndim != 4 or (
-            wrt not in flat.inputs and grid_of(flat, wrt, activation).shape != activation.shape
-        ):
+        if not can_blur(flat, wrt, activation):
             raise NotApplicable(
                 f"a blur needs images or maps (N, C, h, w); {wrt!r} gives {tuple(activation.shape)}. "
                 "Take IntegratedGradients."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.method import Method, register
@@ -34,7 +34,7 @@ class IntegratedGradients(Method):
     """
 
     n_steps: int = option(50, least=1, help="Gradients along the path.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     multiply: bool = option(
         True, help="Whether to multiply by the change from the baseline; else the values are the mean gradient."
@@ -49,7 +49,7 @@ class IntegratedGradients(Method):
         inside = bool(((places > 0) & (places < 1)).all())
         suffix = Suffix.of(flat, x, objective, wrt, many=inside)
         end = suffix.activation
-        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).activation
+        start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).activation
         n = len(x)
 
         def work(first: int, last: int) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
@@ -33,12 +33,12 @@ class LayerConductance(Method):
     """
 
     n_steps: int = option(50, least=1, help="Gradients along the path.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     reduction = "signed"
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        start, n = baseline_like(x, self.baselines), len(x)
+        start, n = baseline_like(flat, flat.inputs[0], x, self.baselines), len(x)
 
         def work(first: int, last: int) -> tuple[list[int], Tensor, Tensor]:
             rows, steps = rows_of(first, last, n)
@@ -71,14 +71,14 @@ class InternalInfluence(Method):
     """
 
     n_steps: int = option(50, least=1, help="Gradients along the path.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     quadrature: Quadrature = option("gausslegendre", help="Where on the path the gradient is read.")
     reduction = "signed"
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         weights, places = quadrature(self.quadrature, self.n_steps)
-        start, n = baseline_like(x, self.baselines), len(x)
+        start, n = baseline_like(flat, flat.inputs[0], x, self.baselines), len(x)
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)
@@ -86,4 +86,5 @@ class InternalInfluence(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * each(weights[steps], gradient), rows, n)
 
-        return sum(in_chunks(self.n_steps * n, work))
+        mean: Tensor = sum(in_chunks(self.n_steps * n, work))
+        return mean

@@ -69,7 +69,8 @@ class GradientShap(Method):
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * (at(end) - at(start)) if self.multiply else gradient, rows, n)
 
-        return sum(in_chunks(self.n_samples * n, work)) / self.n_samples
+        mean: Tensor = sum(in_chunks(self.n_samples * n, work)) / self.n_samples
+        return mean
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
         """For each draw, its place on the path in [0, 1] and the index of its baseline among m."""

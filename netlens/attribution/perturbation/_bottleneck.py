@@ -219,7 +219,8 @@ def _gaussian(size: int, sigma: float) -> Tensor:
     images = torch.cat([places + 2 * size * k for k in (-1, 0, 1)] + [2 * size * k - 1 - places for k in (0, 1)])
     weights = torch.exp(-((places[:, None] - images) ** 2) / (2 * sigma**2))
     weights = weights.unflatten(1, (-1, size)).sum(1)
-    return weights / weights.sum(1, keepdim=True)
+    shares: Tensor = weights / weights.sum(1, keepdim=True)
+    return shares
 
 
 def _blurred(share: Tensor, dims: tuple[int, ...], kernels: list[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import baseline_like
+from netlens.attribution._baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.perturbation._masks import default_mask, numbered
@@ -40,13 +40,14 @@ class Coalitions:
         wrt: str,
         feature_mask: Tensor | None = None,
         n_segments: int = 50,
-        baselines: float | Tensor = 0.0,
+        baselines: Baseline = 0.0,
     ) -> Coalitions:
         """Run the network on x up to `wrt`, once. The mask, or a default one, divides the activation into features."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation = suffix.activation
         mask = default_mask(flat, x, wrt, activation, n_segments) if feature_mask is None else feature_mask
-        return cls(suffix, activation, baseline_like(activation, baselines), *numbered(mask, activation))
+        baseline = baseline_like(flat, wrt, activation, baselines)
+        return cls(suffix, activation, baseline, *numbered(mask, activation))
 
     def value(self, rows: Sequence[int], on: Sequence[Tensor]) -> Tensor:
         """(rows,): f of these samples, each with the features of its coalition on."""

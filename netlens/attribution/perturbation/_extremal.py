@@ -12,9 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from netlens.attribution._baseline import Baseline
 from netlens.attribution._chunk import in_chunks
+from netlens.attribution._scale_space import ScaleSpace
 from netlens.attribution.method import Method, register
-from netlens.attribution.path.scale_space import ScaleSpace
 from netlens.attribution.perturbation._best import Best
 from netlens.attribution.perturbation._climb import Climb
 from netlens.attribution.perturbation._masked import Masked
@@ -61,7 +62,7 @@ class ExtremalPerturbation(Method):
     grid_size: int = option(32, least=1, help="Cells along the longer side.")
     sigma: float = option(21 / 224, above=0, help="Smoothness of a mask, as a share of the longer side.")
     blur: float = option(20 / 224, above=0, help="Deviation of the strongest blur, as a share of the longer side.")
-    baselines: float | Tensor | None = option(None, help="What stands for absence instead of a blur.")
+    baselines: Baseline | None = option(None, help="What stands for absence instead of a blur.")
     learning_rate: float = option(0.03, above=0, help="The largest change of a score in one step.")
     reduction = "cam"
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES
+from netlens.attribution._baseline import BASELINES, Baseline
 from netlens.attribution._windows import Windows
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._boxes import ablated
@@ -28,14 +28,14 @@ class OverFeatures(Method):
     grid of at most `n_segments` patches of the maps of a layer, each token, or each entry of a vector. `superpixels`
     and `patches` make masks.
 
-    `baselines` replaces a feature that is off. It is a number, or a tensor that broadcasts to `wrt`.
+    `baselines` replaces a feature that is off. It is a number, a name, or a tensor that broadcasts to `wrt`.
     """
 
     feature_mask: Tensor | None = option(
         None, help="Whole numbers that say which entries are one feature; none for superpixels."
     )
     n_segments: int = option(50, least=1, help="About how many features there are without a mask.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     reduction = "signed"
     linear = True
 

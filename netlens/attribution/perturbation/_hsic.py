@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES
+from netlens.attribution._baseline import BASELINES, Baseline
 from netlens.attribution._noise import stream
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
@@ -38,7 +38,7 @@ class HSICAttribution(Method):
 
     n_masks: int = option(1500, least=2, help="Random masks.")
     grid_size: int = option(7, least=1, help="Cells along each side.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
 

@@ -132,7 +132,8 @@ class Plan:
     def _draw(self, number: int) -> list[int]:
         rng = stream(self.seed, number)
         size = rng.choice([stratum.size for stratum in self.drawn], p=self.masses / self.masses.sum())
-        return rng.permutation(self.count)[:size].tolist()
+        drawn: list[int] = rng.permutation(self.count)[:size].tolist()
+        return drawn
 
 
 def subset(count: int, size: int, rank: int) -> Iterator[int]:

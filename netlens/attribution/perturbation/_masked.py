@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import baseline_like
+from netlens.attribution._baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.perturbation._masks import spatial_dims
@@ -29,11 +29,12 @@ class Masked:
     dims: tuple[int, ...]
 
     @classmethod
-    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, baselines: float | Tensor) -> Masked:
+    def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, baselines: Baseline) -> Masked:
         """Run the network on x up to `wrt`, once."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation = suffix.activation
-        return cls(suffix, activation, baseline_like(activation, baselines), spatial_dims(flat, wrt, activation))
+        baseline = baseline_like(flat, wrt, activation, baselines)
+        return cls(suffix, activation, baseline, spatial_dims(flat, wrt, activation))
 
     @property
     def sizes(self) -> tuple[int, ...]:

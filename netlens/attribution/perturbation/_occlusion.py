@@ -10,7 +10,7 @@ from itertools import groupby, product
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution._windows import Windows
@@ -46,7 +46,7 @@ class Occlusion(Method):
         32, least=1, help="Size of the window in pixels: one side, or height and width."
     )
     stride: int | Sequence[int] = option(16, least=1, help="Distance from one window to the next, in pixels.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     reduction = "signed"
     linear = True
 
@@ -59,7 +59,7 @@ class Occlusion(Method):
         ]
         # the largest windows come first, because they determine the size of chunks
         windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
-        baseline = baseline_like(activation, self.baselines)
+        baseline = baseline_like(flat, wrt, activation, self.baselines)
         total, cover = torch.zeros_like(activation), torch.zeros_like(activation[0])
         partial = Windows.of(suffix) if dims == (2, 3) else None
         before = suffix.values(activation) if partial is None else activation.new_zeros(n)

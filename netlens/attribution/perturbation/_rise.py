@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES
+from netlens.attribution._baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import shifted
@@ -37,7 +37,7 @@ class RISE(Method):
     grid_size: int = option(7, least=1, help="Cells along each side.")
     probability: float = option(0.5, above=0, most=1, help="The probability that a cell is visible.")
     centered: bool = option(False, help="Whether to subtract the mean of the objective, so that values have a sign.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
     linear = True

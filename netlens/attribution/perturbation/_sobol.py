@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from netlens.attribution._baseline import BASELINES
+from netlens.attribution._baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import cells_along, in_blocks
@@ -37,7 +37,7 @@ class SobolAttribution(Method):
 
     n_samples: int = option(32, least=2, help="Points of the Sobol sequence, best a power of 2.")
     grid_size: int = option(8, least=1, help="Cells along each side.")
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     seed: int = option(0, least=0, help="Seed of the random numbers.")
     reduction = "cam"
 

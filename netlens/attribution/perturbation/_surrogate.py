@@ -33,7 +33,8 @@ class Moments:
         """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; the smallest among equals."""
         features, cross, _ = self.centered()
         penalty = alpha / self.gram[0, 0] * torch.eye(len(cross), dtype=torch.float64)
-        return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ cross
+        coefficients: Tensor = torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ cross
+        return coefficients
 
     def lasso(self, alpha: float) -> Tensor:
         """The coefficients (k,) that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
@@ -67,7 +68,8 @@ class Moments:
         # the difference to equal coefficients sums to zero, so all is projected on the vectors that sum to zero
         zero_sum = torch.eye(count, dtype=torch.float64) - 1 / count
         inner = torch.linalg.pinv(zero_sum @ features @ zero_sum, rtol=1e-10, hermitian=True)
-        return equal + zero_sum @ (inner @ (zero_sum @ (cross - features @ equal)))
+        coefficients: Tensor = equal + zero_sum @ (inner @ (zero_sum @ (cross - features @ equal)))
+        return coefficients
 
     def explained(self, fit: Tensor) -> Tensor:
         """R²: the share of the weighted variance of the value that these coefficients explain, with an intercept."""

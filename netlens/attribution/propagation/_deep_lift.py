@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution._backward import evaluated
-from netlens.attribution._baseline import BASELINES, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._rows import per_sample
 from netlens.attribution.engine import forward_and_backward
@@ -50,7 +50,7 @@ class DeepLift(Method):
     Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
     """
 
-    baselines: float | Tensor = option(0.0, help=BASELINES)
+    baselines: Baseline = option(0.0, help=BASELINES)
     multiply: bool = option(
         True, help="Whether to multiply by the change from the baseline; else the values are the multipliers."
     )
@@ -58,7 +58,7 @@ class DeepLift(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        baseline, missed = baseline_like(x, self.baselines), Missed()
+        baseline, missed = baseline_like(flat, flat.inputs[0], x, self.baselines), Missed()
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             of_chunk = objective.take(range(first, last))

@@ -16,7 +16,7 @@ from netlens.fast import fast, folded
 from netlens.flat import FlatModel, Rules
 from netlens.objectives import Objective, Record
 from netlens.options import option
-from netlens.rules.composites import ATTENTION, COMPOSITES, Composite
+from netlens.rules.composites import COMPOSITES, Attention, Composite
 
 
 @register
@@ -50,8 +50,8 @@ class LRP(Method):
         "epsilon_plus", choices=COMPOSITES, help="Which layer follows which rule: a name, or a composite with options."
     )
     epsilon: float | None = option(None, least=0, help="Epsilon; none for that of the composite.")
-    attention: str | None = option(
-        None, choices=ATTENTION, help="Where the relevance of attention goes; none for that of the composite."
+    attention: Attention | None = option(
+        None, help="Where the relevance of attention goes; none for that of the composite."
     )
     rules: Any = option(None, help="Rules of chosen layers instead: a mapping from layers to rules, or Rules.")
 
@@ -131,4 +131,5 @@ class _Contribution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0] * ctx.saved_tensors[0]
+        relevance: Tensor = gradients[0] * ctx.saved_tensors[0]
+        return relevance

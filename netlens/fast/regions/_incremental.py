@@ -285,7 +285,8 @@ class Incremental:
 
     def _channels(self, key: str) -> int:
         shape = self.shapes[key]
-        return shape[3] if key in self.layouts.channels_last else shape[1]
+        channels: int = shape[3] if key in self.layouts.channels_last else shape[1]
+        return channels
 
 
 def _shape(value: Any) -> Any:

@@ -36,7 +36,8 @@ class Bound(Wrapper):
         leaves = list(self.leaves)
         for index, tensor in zip(self.indices, tensors, strict=True):
             leaves[index] = tensor
-        return pytree.tree_unflatten(leaves, self.structure)
+        values: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.structure)
+        return values
 
     def forward(self, *tensors: Tensor) -> Any:
         return self.layer(*self.reads(tensors))

@@ -76,7 +76,8 @@ class OnCopy:
         self.method = name
 
     def __call__(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return getattr(tensor.clone(), self.method)(*args, **kwargs)
+        result: Tensor = getattr(tensor.clone(), self.method)(*args, **kwargs)
+        return result
 
 
 class Extreme:
@@ -87,7 +88,8 @@ class Extreme:
         self.name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        return getattr(torch, self.name)(*args, **kwargs).values
+        values: Tensor = getattr(torch, self.name)(*args, **kwargs).values
+        return values
 
 
 def values_alone(node: fx.Node, function: Callable[..., Any]) -> Extreme | None:

@@ -133,7 +133,8 @@ def made_by(param: Any, **options: Any) -> Sized:
         return replace(param, **options)
     if isinstance(param, Param):
         raise NetLensError(f"{type(param).__name__} has a size of its own; give it to OptVis(...).render instead.")
-    return checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
+    sized: Sized = checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
+    return sized
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:

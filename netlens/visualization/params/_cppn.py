@@ -78,7 +78,7 @@ class CPPN(Startable):
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
                 signal = _activated(_mixed(signal, weight, bias))
-            colors = _mixed(signal, *output_layer).mT.unflatten(2, self.extent)
+            colors: Tensor = _mixed(signal, *output_layer).mT.unflatten(2, self.extent)
         return colors if self.ground is None else colors + self._ground(colors)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:

@@ -20,7 +20,8 @@ def falling(extent: tuple[int, int], like: Tensor) -> Tensor:
 
 def of_picture(values: Tensor) -> Tensor:
     """The spectrum (..., h, w // 2 + 1) of a real picture (..., h, w)."""
-    return torch.fft.rfft2(values, norm="ortho")
+    spectrum: Tensor = torch.fft.rfft2(values, norm="ortho")
+    return spectrum
 
 
 def to_picture(spectrum: Tensor, width: int) -> Tensor:
@@ -29,7 +30,8 @@ def to_picture(spectrum: Tensor, width: int) -> Tensor:
     # a real picture has no imaginary parts in these columns; FFT backends treat them in different ways
     counts = torch.ones(columns.shape[-2:], dtype=columns.dtype, device=columns.device)
     counts[_own_mirrors(width), 1] = 0
-    return torch.fft.irfft(torch.view_as_complex(columns * counts), n=width, dim=-1, norm="ortho")
+    picture: Tensor = torch.fft.irfft(torch.view_as_complex(columns * counts), n=width, dim=-1, norm="ortho")
+    return picture
 
 
 @lru_cache(maxsize=8)

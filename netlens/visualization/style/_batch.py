@@ -181,7 +181,7 @@ def _finished_losses(folder: Path, request: Mapping[str, Any]) -> Mapping[str, A
     damaged = config
     try:
         stored = json.loads(config.read_text())
-        losses = stored["losses"]
+        losses: Mapping[str, Any] = stored["losses"]
         if stored["asked"] != request:
             return None
         damaged = result

@@ -72,7 +72,8 @@ class Job:
         # the fingerprint replaces the path, because there may be several paths to a file
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
         request = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        return json.loads(json.dumps(request))  # as it is after reading it from a file
+        plain: dict[str, Any] = json.loads(json.dumps(request))  # as it is after reading it from a file
+        return plain
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,8 @@ def _toml(text: str) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError as error:
         raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
-    return tomllib.loads(text)
+    given: dict[str, Any] = tomllib.loads(text)
+    return given
 
 
 def _fingerprint(path: Path) -> str:

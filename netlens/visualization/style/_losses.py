@@ -100,7 +100,8 @@ class Rooted(Objective):
 
     def __call__(self, record: Record) -> Tensor:
         value = self.inner(record)
-        return ((value + _SMOOTH).sqrt() - _SMOOTH**0.5) / ((1 + _SMOOTH) ** 0.5 - _SMOOTH**0.5)
+        root: Tensor = ((value + _SMOOTH).sqrt() - _SMOOTH**0.5) / ((1 + _SMOOTH) ** 0.5 - _SMOOTH**0.5)
+        return root
 
     def __repr__(self) -> str:
         return f"root({self.inner!r})"

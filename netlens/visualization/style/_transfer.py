@@ -8,9 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.options import known, options_of
+from netlens.options import checked, known, options_of
 from netlens.results import Render
 from netlens.visualization._callbacks import Callback
 from netlens.visualization._optvis import OptVis
@@ -66,9 +65,7 @@ class StyleTransfer(StyleOptions):
             NetLensError: An argument is wrong.
             NotApplicable: No layer of the network has maps over the picture.
         """
-        if not isinstance(flat, FlatModel):
-            kind = type(flat).__name__
-            raise NetLensError(f"a style transfer needs a FlatModel, not a {kind}; use FlatModel.from_nn_Module.")
+        checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         task = Task.of(self, flat, content, styles, regions)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
@@ -111,16 +108,11 @@ def stylize(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Paint a content in the style of one picture or several: a call of `StyleTransfer` in one function.
+    """Paint a content in the style of one picture or several: `StyleTransfer(**options)(flat, content, styles, ...)`.
 
     Args:
-        flat: The network.
-        content: See `StyleTransfer.__call__`, also for the next four arguments.
-        styles: One picture, or a list of pictures.
-        regions: A pair of masks for each style.
-        callbacks: Objects that watch the optimization.
-        progress: Whether a terminal shows the progress.
-        options: The options of `StyleTransfer`.
+        flat, content, styles, regions, callbacks, progress: As for a call of `StyleTransfer`.
+        options: Those of `StyleTransfer`.
     """
     known("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)

@@ -15,7 +15,15 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
 from netlens.options import check, option
-from netlens.visualization.transforms._base import Generators, Size, Transform, check_batch, one_of, uniform
+from netlens.visualization.transforms._base import (
+    Generators,
+    Size,
+    Transform,
+    check_batch,
+    check_range,
+    one_of,
+    uniform,
+)
 
 Outside = float | Literal["reflect", "edge"]
 """The values outside of a picture: a gray value, the mirror image of the picture, or the pixels of its edge."""
@@ -167,8 +175,7 @@ class Scale(Geometric):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.low > self.high:
-            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
+        check_range(self, self.low, self.high)
 
     def view_through(self, view: View, generators: Generators) -> View:
         factor = uniform(generators, self.low, self.high)

@@ -37,6 +37,12 @@ def one_of(generators: Generators, n: int) -> list[int]:
     return [int(torch.randint(n, (), generator=generator)) for generator in generators]
 
 
+def check_range(transform: Transform, low: float, high: float) -> None:
+    """Raise unless the range that a transform draws from goes from low to high."""
+    if low > high:
+        raise NetLensError(f"{type(transform).__name__}: low is {low}, but must be at most high, which is {high}.")
+
+
 def check_batch(images: Tensor, generators: Generators) -> None:
     """Raise unless these are pictures, with one generator for each."""
     if images.ndim != 4 or len(images) != len(generators):
@@ -51,4 +57,5 @@ def shaped(value: Any, shape: Sequence[int], name: str) -> Tensor:
         shown = f"a tensor {actual}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         expected = ", ".join("any" if side == -1 else str(side) for side in shape)
         raise NetLensError(f"{name} gave {shown}; it must give a tensor ({expected}).")
-    return value
+    tensor: Tensor = value
+    return tensor

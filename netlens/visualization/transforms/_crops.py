@@ -10,7 +10,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.options import check, option
 from netlens.visualization.transforms._affine import GRAY, Geometric, Outside, View
-from netlens.visualization.transforms._base import Generators, Size, one_of, uniform
+from netlens.visualization.transforms._base import Generators, Size, check_range, one_of, uniform
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class ZoomCrop(Geometric):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.low > self.high:
-            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
+        check_range(self, self.low, self.high)
 
     def view_through(self, view: View, generators: Generators) -> View:
         share = uniform(generators, self.low, self.high)

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from netlens.errors import NetLensError
 from netlens.options import check, option
 from netlens.visualization.transforms._affine import Geometric, View
-from netlens.visualization.transforms._base import Generators, Transform, check_batch, uniform
+from netlens.visualization.transforms._base import Generators, Transform, check_batch, check_range, uniform
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Blur(Transform):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.low > self.high:
-            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
+        check_range(self, self.low, self.high)
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)

@@ -5,6 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from netlens.flat import FlatModel
+from netlens.flat.grid import grid_of
+
+
+def can_blur(flat: FlatModel, wrt: str, at: Tensor) -> bool:
+    """Whether the activation `at` of the layer `wrt` is images or maps (N, C, h, w), which a blur needs."""
+    return at.ndim == 4 and (wrt in flat.inputs or grid_of(flat, wrt, at).shape == at.shape)
+
 
 class ScaleSpace:
     """Final: images (N, C, H, W) under a Gaussian blur of standard deviation sigma pixels, mirrored at the borders.
