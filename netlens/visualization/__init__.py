@@ -11,6 +11,7 @@ from netlens.visualization._dreamer import NetDreamer
 from netlens.visualization._gradients import LaplacianSmoothing, normalized
 from netlens.visualization._invert import Caricaturing, Inverting, caricature, invert
 from netlens.visualization._optvis import OptVis
+from netlens.visualization._schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.params import (
     CPPN,
     Alpha,
