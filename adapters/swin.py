@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.layers import Piece
-from netlens.flat.model import FlatModel
 from netlens.preprocessing import IMAGENET
 
 from .attention import linear_rows, product

@@ -25,8 +25,8 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     XGradCAM,
+    together,
 )
-from netlens.attribution.together import together
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

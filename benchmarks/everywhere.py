@@ -29,8 +29,7 @@ from netlens.flat.adapter import adapter_of
 from netlens.objectives import Record, layer
 from netlens.objectives.layers import channel_maps
 from netlens.visualization import NetDreamer, dream, invert
-from netlens.visualization.style import stylize
-from netlens.visualization.style.layers import default_layers
+from netlens.visualization.style import default_layers, stylize
 from netlens.visualization.transforms import Chain
 from netlens.weights import build
 from netlens.world.scene import scene

@@ -12,18 +12,18 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from netlens.attribution._finite import check_finite
+from netlens.attribution._run import shared_run
 from netlens.attribution.batch import are_copies, without_graph
-from netlens.attribution.finite import check_finite
 from netlens.attribution.mixing import count_together, mixing
-from netlens.attribution.run import shared_run
 from netlens.attribution.singly import whole_or_singly
 from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.intake import check_fits, weight_of
-from netlens.flat.source import unchanged
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
+from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import check, known, named, options_of, parse
@@ -90,6 +90,8 @@ class Method(ABC):
     """Whether the values are maps (N, 1, h, w) over the image, whatever `wrt` is."""
     reads_objective: ClassVar[bool] = True
     """Whether the values depend on the objective. Some methods show what the network looks at, whatever the class."""
+    linear: ClassVar[bool] = False
+    """Whether the values are linear in the objective: those of 2f - g are twice those of f, less those of g."""
     distributions: ClassVar[tuple[str, ...]] = ()
     """The options that hold a distribution of inputs. Every sample uses the whole distribution, not one row of it."""
     needs: ClassVar[Needs | None] = None

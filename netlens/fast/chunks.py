@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from netlens.flat.allocator import LARGEST
-from netlens.flat.meter import Meter, metered
+from netlens.flat.memory import LARGEST, Meter, metered
 from netlens.options import checked
 
 # each thread (and asyncio task) has its own context variable

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat.model import OUTPUT
-from netlens.objectives.base import Objective, PerSample, Record
+from netlens.flat.keys import OUTPUT, several
+from netlens.objectives._base import Objective, PerSample, Record
 from netlens.objectives.classes import plain
 from netlens.options import checked
 
@@ -167,6 +167,11 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
         return result
 
     return LayerObjective(OUTPUT, value, name if name is not None else getattr(function, "__name__", "output"))
+
+
+def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of one layer or of several layers."""
+    return tuple(several(layers))  # type: ignore[arg-type]
 
 
 def channel_maps(record: Record, key: str, index: Index) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netlens import files
 from netlens.heatmaps import ResultError
-from netlens.results.provenance import Provenance
+from netlens.results._provenance import Provenance
 
 KEY = "netlens"  # the text chunk of a PNG, the metadata entry or the array that holds the header
 FORMATS = (".safetensors", ".npz")

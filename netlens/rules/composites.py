@@ -11,21 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
-from netlens.flat.memo import Memo
-from netlens.flat.model import FlatModel
-from netlens.flat.operations import innermost
+from netlens.flat.operations import Relevance, innermost
 from netlens.flat.rules import Rule, Rules
-from netlens.flat.step import Step
-from netlens.flat.traits import Relevance
+from netlens.flat.running import Step
+from netlens.memo import Memo
 from netlens.options import check, option
 from netlens.rules import relevance
-from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.dependence import carrying, is_stepwise
+from netlens.rules._attention_relevance import numerator, softmax, uniform
+from netlens.rules._dependence import carrying, is_stepwise
+from netlens.rules._relevance_norms import centered_norm
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.relevance_norms import centered_norm
 
 Attention = Literal["attn_lrp", "constant"]
 Gates = Literal["constant", "uniform"]

@@ -23,7 +23,7 @@ from netlens.errors import NetLensError
 from netlens.flat.operations import is_linear
 from netlens.flat.rules import Rule, vjp
 from netlens.options import checked
-from netlens.rules.relevance_weights import applied, of_sign, redistributed, signed_parts, weights_of
+from netlens.rules._relevance_weights import applied, of_sign, redistributed, signed_parts, weights_of
 
 STABILIZER = 1e-6
 """The number that is added to the magnitude of a total before relevance is divided by it."""

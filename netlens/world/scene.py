@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netlens.errors import ClassNotFound
-from netlens.world.backgrounds import background
-from netlens.world.shapes import SHAPES, Field
-from netlens.world.textures import TEXTURES
-from netlens.world.things import Thing, thing
+from netlens.world._backgrounds import background
+from netlens.world._shapes import SHAPES, Field
+from netlens.world._textures import TEXTURES
+from netlens.world._things import Thing, thing
 
 KINDS: Final = tuple((texture, shape) for shape in SHAPES for texture in TEXTURES)
 """The texture and the shape of each class, in the order of labels."""

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from netlens import files
-from netlens.world.augmentation import augment
+from netlens.world._augmentation import augment
 from netlens.world.network import SIZE, WEIGHTS, architecture, normalize
 from netlens.world.scene import batch
 

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, IntegratedGradients, Method, Occlusion, method_from
-from netlens.attribution.baseline import Baseline, baseline_like
+from netlens.attribution import (
+    METHODS,
+    IntegratedGradients,
+    Method,
+    Occlusion,
+    method_from,
+)
+from netlens.attribution._baseline import (
+    Baseline,
+    baseline_like,
+)
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import Adapter, FlatModel
 from netlens.objectives import logit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,27 +12,23 @@ from torch.testing import assert_close
 
 from netlens.attribution import (
     LRP,
-    METHODS,
     ExcitationBackprop,
     FullGrad,
     IntegratedGradients,
     Occlusion,
     ShapleyCAM,
-    backward,
     engine,
-    strategies,
 )
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import _backward as backward
+from netlens.attribution import _strategies as strategies
 from netlens.attribution.mixing import mixing
-from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.errors import NetLensError
+from netlens.evaluation import randomized
 from netlens.fast import chunks
 from netlens.fast.chunks import fitting, in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.allocator import LARGEST
-from netlens.flat.meter import Meter, metered
+from netlens.flat.memory import LARGEST, Meter, metered
 from netlens.objectives import logit, output
-from tests.attribution.test_promises import SMALL
 
 
 def ranges(total, size, work=None):
@@ -156,20 +152,6 @@ def test_larger_layers_and_inputs_run_in_smaller_chunks():
     assert 10 < sizes["vgg11", 224, False] / sizes["vgg11", 64, False] < 13
     for name, side in (("vgg11", 64), ("vgg11", 224), ("squeezenet1_1", 64)):
         assert sizes[name, side, True] > 2 * sizes[name, side, False]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_the_size_that_fits_gives_what_any_other_gives(name, some):
-    made = METHODS[name]()
-    has = {field.name for field in fields(made)}
-    method = replace(made, **{option: value for option, value in SMALL.items() if option in has})
-    try:
-        values = method(some.flat, some.x, logit(list(some.targets))).values
-    except NotApplicable as refusal:
-        pytest.skip(str(refusal))
-    with chunks_of(3):
-        given = method(some.flat, some.x, logit(list(some.targets))).values
-    assert_close(values, given, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(("method", "chunks"), [(IntegratedGradients(n_steps=40), [39]), (Occlusion((3, 4), 2), [62])])

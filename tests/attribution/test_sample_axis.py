@@ -8,11 +8,17 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
+from netlens.attribution._rows import (
+    rows_by_probe,
+    with_rows,
+)
+from netlens.attribution._sample_axis import (
+    rows_by_layers,
+    samples_stay_apart,
+)
 from netlens.attribution.mixing import mixing_by_runs
-from netlens.attribution.rows import rows_by_probe, with_rows
-from netlens.attribution.sample_axis import rows_by_layers, samples_stay_apart
 from netlens.flat import FlatModel
-from tests import local_networks, networks
+from tests.networks import local, odd
 
 CLASSES = 5
 
@@ -68,8 +74,8 @@ def test_few_networks_of_torchvision_need_a_probe():
 
 
 ODD = {
-    **{name: (lambda make=make: make()) for name, make in networks.NETWORKS.items()},
-    **{name: (lambda make=make: (make(), (torch.randn(2, 3, 14, 17),))) for name, make in local_networks.PARTS.items()},
+    **{name: (lambda make=make: make()) for name, make in odd.NETWORKS.items()},
+    **{name: (lambda make=make: (make(), (torch.randn(2, 3, 14, 17),))) for name, make in local.PARTS.items()},
 }
 
 

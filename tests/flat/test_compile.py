@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
-from tests.local_networks import NETWORKS
+from tests.networks.local import NETWORKS
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit"])

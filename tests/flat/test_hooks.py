@@ -8,9 +8,9 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import LayerNotFound, NetLensError, RecordError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, edits
-from tests.networks import TiedWeights
+from tests.networks.odd import TiedWeights
 
 NETWORKS = {
     "resnet": (lambda: tv.resnet.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5), "layer2"),

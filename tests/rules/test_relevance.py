@@ -11,17 +11,19 @@ from zennit.composites import LayerMapComposite
 from zennit.types import Linear
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
+from netlens.flat.operations import Relevance
 from netlens.flat.rules import Ruled
-from netlens.flat.traits import Relevance
 from netlens.rules import COMPOSITES, EpsilonGammaBox, EpsilonPlus, relevance
-from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules._attention_relevance import numerator, softmax, uniform
+from netlens.rules._relevance_norms import (
+    centered_norm,
+)
 from netlens.rules.composites import first_layers
 from netlens.rules.excitation import of_the_same_sign
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.relevance_norms import centered_norm
 
 
 def tensor(*values):

@@ -16,7 +16,7 @@ from torchvision.models import MobileNetV2, VisionTransformer
 
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
 from netlens.objectives import (
@@ -36,20 +36,24 @@ from netlens.results import State
 from netlens.visualization import (
     Alpha,
     Callback,
-    Cosine,
     Fourier,
     Frames,
     LaplacianSmoothing,
     OptVis,
     Pixel,
-    Plateau,
-    Schedule,
     Shared,
-    Steps,
-    ascent,
     normalized,
 )
-from netlens.visualization.judge import Judge
+from netlens.visualization import _ascent as ascent
+from netlens.visualization._judge import (
+    Judge,
+)
+from netlens.visualization._schedule import (
+    Cosine,
+    Plateau,
+    Schedule,
+    Steps,
+)
 from netlens.visualization.transforms import Chain
 
 PLAIN = Preprocessing(None, None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
