@@ -8,7 +8,7 @@ from netlens.flat.adapter import rewrite
 
 
 class EncoderLayer(nn.Module):
-    """`nn.TransformerEncoderLayer` as it computes with gradients. Its fused kernel rounds differently."""
+    """`nn.TransformerEncoderLayer` as torch runs it with gradients. Its fused kernel rounds differently."""
 
     self_attn: nn.Module
     linear1: nn.Module
@@ -30,24 +30,27 @@ class EncoderLayer(nn.Module):
         src: Tensor,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        is_causal: bool = False,  # a hint about src_mask that changes nothing
+        is_causal: bool = False,  # only a hint about src_mask
     ) -> Tensor:
         if self.norm_first:
             x = src + self._attended(self.norm1(src), src_mask, src_key_padding_mask)
             return x + self._fed(self.norm2(x))
         x = self.norm1(src + self._attended(src, src_mask, src_key_padding_mask))
-        return self.norm2(x + self._fed(x))
+        output: Tensor = self.norm2(x + self._fed(x))
+        return output
 
     def _attended(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         mixed, _ = self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)
-        return self.dropout1(mixed)
+        dropped: Tensor = self.dropout1(mixed)
+        return dropped
 
     def _fed(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        dropped: Tensor = self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return dropped
 
 
 class Encoder(nn.Module):
-    """`nn.TransformerEncoder` as a sequence of layers. It computes padding, which the fused kernel sets to zero."""
+    """`nn.TransformerEncoder` as a sequence of layers. The fused kernel sets outputs at padding to 0."""
 
     def __init__(self, source: nn.TransformerEncoder) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class Encoder(nn.Module):
         src: Tensor,
         mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        is_causal: bool | None = None,  # a hint about mask that changes nothing
+        is_causal: bool | None = None,  # only a hint about mask
     ) -> Tensor:
         for layer in self.layers:
             src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import torch
+from torch import Tensor
 
 
 def widest(device: torch.device) -> torch.dtype:
@@ -16,6 +17,10 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+@overload
+def precise(value: Tensor) -> Tensor: ...
+@overload
+def precise(value: Any) -> Any: ...
 def precise(value: Any) -> Any:
     """A tensor in float32 at least, because half precision is too narrow for sums over maps and for powers.
 

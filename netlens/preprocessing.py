@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from numbers import Real
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +14,8 @@ from torch import Tensor
 
 from netlens import images
 from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.finite import all_finite, first_bad
+from netlens.options import check, option
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -28,16 +27,11 @@ class Preprocessing:
     Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same
     bits as torchvision's `ImageClassification` does for a PIL image.
 
-    Args:
-        size: (height, width) of the central crop in pixels, with black where the picture is smaller; None for the
-            whole picture.
-        resize: the length of the shorter side in pixels, or (height, width); None for no resizing.
-        mean: one number per channel: three for color, one for grayscale.
-        std: one number above 0 per channel.
-        interpolation: "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box" or "hamming".
+    The central crop is black where the picture is smaller. `mean` and `std` have three numbers for color, one for
+    grayscale.
 
     Raises:
-        ImageError: an option is out of bounds.
+        ImageError: An option is out of bounds.
 
     Example:
         >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
@@ -45,34 +39,18 @@ class Preprocessing:
                   [1., 1.]]]])
     """
 
-    size: tuple[int, int] | None
-    resize: int | tuple[int, int] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
+    size: tuple[int, int] | None = option(least=1, help="The central crop, height and width in pixels; none for all.")
+    resize: int | tuple[int, int] | None = option(
+        least=1, help="The shorter side in pixels, or height and width; none for no resizing."
+    )
+    mean: tuple[float, ...] = option(help="What is subtracted from colors in [0, 1], one number per channel.")
+    std: tuple[float, ...] = option(above=0, help="By what they are then divided, one number per channel.")
+    interpolation: str = option("bilinear", choices=_INTERPOLATIONS, help="How a picture is resized.")
 
     def __post_init__(self) -> None:
-        if not _are_numbers(self.mean) or not _are_numbers(self.std):
-            raise ImageError(
-                f"mean and std must be one finite number per channel, such as (0.5,), not {self.mean!r}, {self.std!r}."
-            )
-        if self.size is not None and not isinstance(self.size, tuple):
-            raise ImageError(f"size must be (height, width) or None, not {self.size!r}.")
+        check(self, ImageError)
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ImageError(f"mean and std have {len(self.mean)} and {len(self.std)} values; give 1 or 3 of each.")
-        if not all(std > 0 for std in self.std):
-            raise ImageError(f"std must be above 0 for each channel, not {self.std}.")
-        if self.interpolation not in _INTERPOLATIONS:
-            raise ImageError(
-                f"interpolation {self.interpolation!r} is unknown; use one of {', '.join(_INTERPOLATIONS)}."
-            )
-        pairs = [pair for pair in (self.size, self.resize) if isinstance(pair, tuple)]
-        sides = [*chain(*pairs), *(() if self.resize is None or isinstance(self.resize, tuple) else (self.resize,))]
-        whole = all(isinstance(side, int | np.integer) and side >= 1 for side in sides)
-        if not whole or any(len(pair) != 2 for pair in pairs):
-            raise ImageError(
-                f"size and resize must be (height, width) of at least one pixel, not {self.size} and {self.resize}."
-            )
 
     @classmethod
     def from_transforms(cls, transforms: Any) -> Preprocessing:
@@ -98,10 +76,10 @@ class Preprocessing:
         """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.
 
         Args:
-            image: any form that `images.load` takes.
+            image: Any form that `images.load` takes.
 
         Raises:
-            ImageError: a picture cannot be read, or the pictures have different sizes after preprocessing.
+            ImageError: A picture cannot be read, or the pictures have different sizes after preprocessing.
         """
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
@@ -153,10 +131,6 @@ class Preprocessing:
         return picture.crop((left, top, left + self.size[1], top + self.size[0]))
 
 
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(isinstance(value, Real) and math.isfinite(value) for value in values)
-
-
 def _start(length: int, crop: int) -> int:
     """The start of a central crop; negative if it pads. It rounds as torchvision does, halves to even."""
     return -((crop - length) // 2) if crop > length else round((length - crop) / 2)
@@ -177,15 +151,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
     """A batch (N,C,H,W) of images in any form.
 
     Args:
-        x: a float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
+        x: A float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
             uint8 tensor of these shapes, a path, bytes, a PIL image, an array (four dimensions are a batch), or a list
             or tuple of any of these.
-        preprocessing: how the network wants its pictures; None is enough for float tensors.
-        channels: the number of channels that the network takes; None for that of `preprocessing`.
+        preprocessing: How the network wants its pictures; None is enough for float tensors.
+        channels: The number of channels that the network takes; None for that of `preprocessing`.
 
     Raises:
-        ImageError: a picture cannot be read, has the wrong number of channels, or has another shape than the others.
-        NonFiniteError: a tensor holds NaN or Inf; the message names the sample.
+        ImageError: A picture cannot be read, has the wrong number of channels, or has another shape than the others.
+        NonFiniteError: A tensor holds NaN or Inf; the message names the sample.
 
     Example:
         >>> as_batch(torch.zeros(3, 8, 8), None).shape
@@ -201,11 +175,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
         raise ImageError(
             f"expected {expected} channels, found {batch.shape[1]} in {tuple(batch.shape)} (N,C,H,W){hint}."
         )
-    finite = batch.isfinite().flatten(1).all(1)
-    if not finite.all():
-        index = int(finite.logical_not().nonzero()[0])
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
+    check_finite(batch)
     return batch
+
+
+def check_finite(batch: Tensor) -> None:
+    """Raise `NonFiniteError` if the batch (N, ...) holds NaN or Inf. The error names the sample."""
+    if not all_finite(batch):
+        index = first_bad(batch, len(batch))
+        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
 
 
 def _batches(x: Any, preprocessing: Preprocessing | None) -> list[Tensor]:

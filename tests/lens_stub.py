@@ -1,6 +1,6 @@
 """Writes `netlens/methods.pyi`, by which type checkers and editors see each method on `NetLens`.
 
-`python -m tests.lens_stub` writes it anew; `tests/test_lens_stub.py` fails while it differs from the registry.
+`python -m tests.lens_stub` writes it anew; `tests/test_methods.py` fails while it differs from the registry.
 """
 
 from __future__ import annotations

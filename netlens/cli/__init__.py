@@ -1,4 +1,4 @@
-"""The command line: one file per command, which imports what it needs when it runs."""
+"""The command line: one file for each command. A command imports other packages only when it runs."""
 
 # each of these adds its command
 from netlens.cli import _atlas, _dream, _explain, _invert, _networks, _stylize, _visualize  # noqa: F401

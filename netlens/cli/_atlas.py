@@ -1,45 +1,35 @@
-"""`netlens atlas`: what a layer sees at each place of one image, as small pictures."""
+"""`netlens atlas`: small pictures of what a layer sees at each position of an image."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from netlens.cli._generated import Generated, flags_of, read_options
 from netlens.cli._group import main, reported
 from netlens.cli._options import model_option, opened, weights_option
 from netlens.cli._outputs import output_path
 from netlens.errors import NetLensError
 
 
-@main.command()
+def _flags() -> list[click.Option]:
+    from netlens.visualization import Charting
+
+    return flags_of(Charting, defaults={"size": "what the network expects"})
+
+
+@main.command(cls=Generated, flags=_flags)
 @click.argument("image")
 @click.option("--layer", required=True, metavar="KEY", help="A layer with maps; see `netlens layers`.")
 @model_option
 @weights_option
-@click.option("--groups", type=int, metavar="N", help="So many kinds of place instead of a grid of all (scikit-learn).")
-@click.option("--cells", type=int, help="Places along the longer side of the grid.  [default: 7]")
-@click.option(
-    "--cell-size", type=click.IntRange(min=16), default=96, show_default=True, help="Of a picture, in pixels."
-)
-@click.option("--size", type=click.IntRange(min=16), help="Longer side of the image; by default what fits the network.")
-@click.option("--steps", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
-def atlas(
-    image: str,
-    layer: str,
-    model: str,
-    weights: str | None,
-    groups: int | None,
-    cells: int | None,
-    cell_size: int,
-    size: int | None,
-    steps: int,
-    seed: int,
-    output: str | None,
-) -> None:
-    """Draw what a layer sees at each place of an image; with --groups, in how many kinds of place.
+def atlas(image: str, layer: str, model: str, weights: str | None, output: str | None, **values: Any) -> None:
+    """Draw what a layer sees at each place of an image.
+
+    With --groups, it shows what the layer sees in so many kinds of place.
 
     \b
     netlens atlas photo.jpg --layer trunk_output.block2
@@ -50,19 +40,11 @@ def atlas(
         from netlens.visualization.picture import expected_size
 
         path = output_path(output, f"{Path(image).stem}-atlas.png", [image])
-        if cells is not None and groups is not None:
+        options = read_options(visualization.Charting, values)
+        if "cells" in options and "groups" in options:
             raise NetLensError("--groups are of all places, so --cells would change nothing; give one of them.")
+        visualization.Charting(**options)  # what is wrong with an option is told before the network is opened
         flat = opened(model, weights)
-        made = visualization.activation_atlas(
-            flat,
-            image,
-            layer,
-            groups=groups,
-            cells=7 if cells is None else cells,
-            cell_size=cell_size,
-            size=expected_size(flat) if size is None else size,
-            steps=steps,
-            seed=seed,
-        )
-        made.save(path)
+        size = options.pop("size", expected_size(flat))
+        visualization.activation_atlas(flat, image, layer, size=size, **options).save(path)
         click.echo(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`netlens layers` and `netlens methods`: what there is to choose from."""
+"""`netlens layers` and `netlens methods`: lists of layers, of methods, and of the options of a method."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from netlens.options import Row
 @main.command()
 @click.argument("model", default="shapes")
 @weights_option
-@click.option("--size", type=int, help="Side of the input in pixels, if not the usual one.")
+@click.option("--size", type=int, metavar="N", help="Side of the input in pixels; by default that of preprocessing.")
 def layers(model: str, weights: str | None, size: int | None) -> None:
-    """List the layers of a network: key, type, shape, parameters, receptive field."""
+    """List the layers of a network.
+
+    The columns are key, type, shape, parameters and receptive field.
+    """
     with reported():
         from netlens.zoo import open_network
 
@@ -28,12 +31,12 @@ def layers(model: str, weights: str | None, size: int | None) -> None:
 @main.command()
 @click.argument("name", required=False)
 def methods(name: str | None) -> None:
-    """List the methods with one line each; or the options of the method NAME.
+    """List the methods, or the options of the method NAME.
 
     \b
     netlens methods
     netlens methods integrated_gradients
-    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=0.5
+    netlens explain photo.jpg --method integrated_gradients:n_steps=100,baselines=blur
     """
     with reported():
         from netlens.attribution import METHODS, method_named
@@ -41,8 +44,8 @@ def methods(name: str | None) -> None:
 
         if name is None:
             width = max(map(len, METHODS))
-            for one, method in METHODS.items():
-                click.echo(f"{one.ljust(width)}  {_first_line(method.__doc__)}")
+            for method_name, method in METHODS.items():
+                click.echo(f"{method_name.ljust(width)}  {_first_line(method.__doc__)}")
             return
         method = method_named(name)
         click.echo(_first_line(method.__doc__))

@@ -1,4 +1,4 @@
-"""Twins of module trees: new modules on the same storage, so that the original never changes."""
+"""Twins: copies of module trees that share the storage of the tensors, so that the original never changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A twin of `module` alone; see `twins`."""
+    """The twin of `module`, as the first result of `twins`."""
     return twins(module)[0]
 
 
@@ -51,14 +51,15 @@ class Twins(NamedTuple):
 
 
 def twins(module: nn.Module) -> Twins:
-    """A twin of `module` in eval mode, and the twins of all its parts and tensors.
+    """A twin of `module` in eval mode, and the twins of all its modules and tensors.
 
-    A twin has the same classes and storage, but no gradients. Its parameters and buffers are detached views of the
-    original ones. So it sees an in-place change of the original's weights (an optimizer step, `load_state_dict`), while
-    changes of its modules, flags or gradients do not reach the original.
+    A twin has the classes and the storage of the original, but no gradients. Its parameters and buffers are detached
+    views of the original ones. So an in-place change of the original's weights (an optimizer step, `load_state_dict`)
+    also changes the twin. A change of the twin's modules, flags or gradients does not change the original.
 
-    A twin has no hooks of the user. It has the hooks by which torch computes a weight (`weight_norm`, `spectral_norm`,
-    pruning) and those by which the module's own library gathers outputs, because they are part of what it computes.
+    A twin does not have the hooks of the user. It has the hooks with which torch computes a weight (`weight_norm`,
+    `spectral_norm`, pruning) and those with which the module's own library gathers outputs, because the output of the
+    network depends on them.
     """
     copier = _Copier()
     return Twins(copier.module(unwrapped(module)), copier.copies, {id(new): old for new, old in copier.hooked})
@@ -76,17 +77,17 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
-    """A copy of one layer on the same parameters, without in-place operations.
+    """A copy of one layer that shares its parameters and does no in-place operation.
 
     Args:
         module: The layer.
-        share: Whether the copy has the same parameter objects. If not, it has new ones on the same storage, which
+        share: Whether the copy has the same parameter objects. If not, it has new parameters on the same storage, which
             require gradients.
     """
     pure = _Copier(keep_parameters=share, trainable=not share).module(module)
-    for part in pure.modules():
-        if works_in_place(part):
-            part.inplace = False  # type: ignore[assignment]
+    for submodule in pure.modules():
+        if works_in_place(submodule):
+            submodule.inplace = False  # type: ignore[assignment]
     return _differentiable(pure)
 
 
@@ -97,20 +98,20 @@ def works_in_place(module: nn.Module) -> bool:
 
 
 def _differentiable(module: nn.Module) -> nn.Module:
-    """The same module, whose recurrent layers now support gradients on a GPU.
+    """The same module, with recurrent layers in train mode and without dropout, so that a GPU gives their gradients.
 
-    cuDNN supports them only in train mode. Without dropout, train mode computes the same as eval mode.
+    cuDNN gives gradients only in train mode. Without dropout, the output in train mode equals that in eval mode.
     """
-    for part in module.modules():
-        if isinstance(part, nn.RNNBase):
-            part.dropout, part.training = 0.0, True
+    for submodule in module.modules():
+        if isinstance(submodule, nn.RNNBase):
+            submodule.dropout, submodule.training = 0.0, True
     return module
 
 
 def throwaway(module: nn.Module, hooks: bool = False) -> nn.Module:
-    """A copy of a module for a single run: it has the same parameters, but its own buffers, lists and counters.
+    """A copy of a module for a single run. It shares the parameters, and has new buffers, lists and counters.
 
-    So changes of state in its forward (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) reach no other module.
+    So if its forward changes state (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`), no other module changes.
 
     Args:
         module: A twin, or with `hooks` a network, which then runs in eval mode.
@@ -145,14 +146,17 @@ class _Copier:
         self.keep_state = keep_state
         self.copies: dict[int, Any] = {}
         self.hooked: list[tuple[nn.Module, nn.Module]] = []
-        self.originals: list[Any] = []  # they stay alive, because ids are unique only among living objects
+        self.originals: list[Any] = []  # keeps the originals alive, because ids are unique only among living objects
 
     def module(self, module: nn.Module) -> nn.Module:
         module = unwrapped(module)
         if id(module) in self.copies:
-            return self.copies[id(module)]
+            copy: nn.Module = self.copies[id(module)]
+            return copy
         if isinstance(module, torch.jit.ScriptModule):
-            return self.store(module, _scripted(module, self.keep_state))
+            scripted = _scripted(module, self.keep_state)
+            self.store(module, scripted)
+            return scripted
         new = object.__new__(type(module))
         if module._forward_hooks or module._forward_pre_hooks:
             self.hooked.append((new, module))
@@ -186,7 +190,7 @@ class _Copier:
             raise TraceError("the network has lazy parameters without a shape; run it once on an input first.")
         if not self.keep_state and not isinstance(tensor, nn.Parameter):
             return tensor.detach().clone()
-        # `weight.data = ...` in the forward of a throwaway copy must not change the parameter of another module
+        # a forward may set `weight.data = ...`; in a throwaway copy, this must not change the parameter of the original
         if self.keep_parameters and (self.keep_state or tensor.requires_grad):
             return tensor
         shared = tensor.detach()
@@ -198,7 +202,9 @@ class _Copier:
         """The hooks that are part of what the module computes: those of torch and those of the module's own library."""
         if self.keep_hooks and name.startswith(_FORWARD_HOOKS):
             return hooks.copy()
-        computing = ((key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module))
+        computing = (
+            (key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module)
+        )
         return type(hooks)(computing)
 
     def store(self, original: Any, new: Any) -> Any:
@@ -221,10 +227,10 @@ def is_of_network(hook: Any, module: nn.Module) -> bool:
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
-    """A copy of a scripted module. It is a deep copy, to have its own flags, and then gets the original tensors."""
+    """A copy of a scripted module: a deep copy, so that the flags are separate, that then gets the original tensors."""
     new = copy.deepcopy(module)
-    for part, original in zip(new.modules(), module.modules(), strict=True):
+    for submodule, original in zip(new.modules(), module.modules(), strict=True):
         for name, tensor in (*original._parameters.items(), *(original._buffers.items() if keep_state else ())):
             if tensor is not None:
-                part._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
+                submodule._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
     return new.eval()

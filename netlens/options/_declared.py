@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
+from netlens.errors import NetLensError
 from netlens.options._kinds import FEW, NAMED, short
 from netlens.options._limits import ANY, Limits, Number
 from netlens.options._values import fitted
+from netlens.options.forms import Words, alternatives, form_of
 
 _MARK = "netlens option"
 
@@ -39,9 +41,9 @@ class Option:
         """The names that it may be given by; none where any name is possible, or very many are."""
         if self.limits.choices:
             return self.limits.choices
-        for kind in (self.kind, *get_args(self.kind)):
-            if get_origin(kind) is Literal:
-                return tuple(get_args(kind))
+        for kind in (self.kind, *alternatives(self.kind)):
+            if isinstance(form := form_of(kind), Words):
+                return form.words
             if len(NAMED.get(kind, ())) in range(1, FEW):
                 return tuple(NAMED[kind])
         return ()
@@ -109,10 +111,14 @@ def _declared(cls: Any, name: str) -> tuple[Limits, str]:
     return ANY, ""
 
 
-def check(instance: Any) -> None:
+def check(instance: Any, error: type[NetLensError] = NetLensError) -> None:
     """Raise unless each option of a dataclass instance is of its type and within its bounds; for `__post_init__`.
 
     Numbers of NumPy and torch become numbers of Python, and lists become tuples.
+
+    Args:
+        instance: An instance of a dataclass.
+        error: The class of the error.
 
     Raises:
         NetLensError: It names the class, the option, the value, and what the value must be.
@@ -120,6 +126,6 @@ def check(instance: Any) -> None:
     cls = type(instance)
     for one in options_of(cls):
         value = getattr(instance, one.name)
-        own = fitted(f"{cls.__name__}: {one.name}", value, one.kind, one.limits)
+        own = fitted(f"{cls.__name__}: {one.name}", value, one.kind, one.limits, error=error)
         if own is not value:
             object.__setattr__(instance, one.name, own)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
 
 from netlens.options._limits import Limits
+from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Plain, Words, form_of
 
 FEW = 9  # names beyond it are too many to list
-UNIONS = (Union, UnionType)
 NAMED: dict[type, Mapping[str, type]] = {}
 """For each type that a text can name objects of, the classes by their names."""
 
@@ -22,57 +22,59 @@ def named(kind: type, names: Mapping[str, type]) -> None:
 def said(kind: Any, limits: Limits) -> str:
     """What a value must be, for an error.
 
-    >>> said(int | Sequence[int] | None, Limits(least=1))
+    >>> said(int | tuple[int, ...] | None, Limits(least=1))
     'a whole number of at least 1, None or a list, each a whole number of at least 1'
     """
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in UNIONS:
-        # a list comes last, so that what its items must be ends the sentence
-        lists: tuple[Any, ...] = (Sequence, tuple, list, Mapping)
-        kinds = sorted(inner, key=lambda one: get_origin(one) in lists)
-        *some, last = dict.fromkeys(said(one, limits) for one in kinds)
-        return f"{', '.join(some)} or {last}" if some else last
-    if origin is Literal or (kind is str and limits.choices):
-        return f"one of {', '.join(map(repr, inner if origin is Literal else limits.choices))}"
-    if origin is tuple and inner[-1] is not Ellipsis:
-        return f"a list of {len(inner)}, each {said(inner[0], limits)}"
-    if origin in (Sequence, tuple, list):
-        return f"a list, each {said(inner[0], limits)}"
-    if origin is Mapping:
-        return f"a mapping from {said(inner[0], limits)} to {said(inner[1], limits)}"
-    if origin is type:
-        return f"a class of {getattr(inner[0], '__name__', inner[0])}"
-    if origin is Callable or kind is Callable:
-        return "a function"
-    if kind in (int, float):
-        return f"a {'whole' if kind is int else 'finite'} number{limits.phrase}"
+    match form_of(kind, limits.choices):
+        case Either(kinds):
+            # a list comes last, so that what its items must be ends the sentence
+            ordered = sorted(kinds, key=lambda one: isinstance(form_of(one), Fixed | Listed | Mapped))
+            *first, last = dict.fromkeys(said(one, limits) for one in ordered)
+            return f"{', '.join(first)} or {last}" if first else last
+        case Words(words):
+            return f"{'one of ' if len(words) > 1 else ''}{', '.join(map(repr, words))}"
+        case Fixed(kinds):
+            return f"a list of {len(kinds)}, each {said(kinds[0], limits)}"
+        case Listed(item):
+            return f"a list, each {said(item, limits)}"
+        case Mapped(name, value):
+            return f"a mapping from {said(name, limits)} to {said(value, limits)}"
+        case ClassOf(base):
+            return f"a class of {_name(base)}"
+        case Function():
+            return "a function"
+        case Plain(plain) if plain in (int, float):
+            return f"a {'whole' if plain is int else 'finite'} number{limits.phrase}"
     if len(NAMED.get(kind, ())) in range(1, FEW):
-        return f"a {kind.__name__} ({', '.join(NAMED[kind])})"
-    words = {bool: "True or False", str: "a name", NoneType: "None", Any: "any object"}
-    name = str(getattr(kind, "__name__", kind))
-    return words.get(kind, f"{'an' if name[0] in 'AEIOU' else 'a'} {name}")
+        return f"a {_name(kind)} ({', '.join(NAMED[kind])})"
+    others = {bool: "True or False", str: "a name", NoneType: "None", Any: "any object"}
+    return others.get(kind, f"{'an' if _name(kind)[0] in 'AEIOU' else 'a'} {_name(kind)}")
 
 
 def short(kind: Any, limits: Limits) -> str:
     """A type in few words, for a table.
 
-    >>> short(int | Sequence[int] | None, Limits(least=1))
+    >>> short(int | tuple[int, ...] | None, Limits(least=1))
     'whole number, list of whole numbers, none'
     """
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in UNIONS:
-        return ", ".join(dict.fromkeys(short(one, limits) for one in inner))
-    if origin is Literal or (kind is str and limits.choices):
-        return ", ".join(inner if origin is Literal else limits.choices)
-    if origin is tuple and inner[-1] is not Ellipsis:
-        return f"{len(inner)} {short(inner[0], limits)}s"
-    if origin in (Sequence, tuple, list):
-        return f"list of {' or '.join(f'{one}s' for one in short(inner[0], limits).split(', '))}"
-    if origin is Mapping:
-        return f"{short(inner[0], limits)}: {short(inner[1], limits)}"
-    if origin is type:
-        return f"class of {getattr(inner[0], '__name__', inner[0])}"
-    if origin is Callable or kind is Callable:
-        return "function"
-    words = {int: "whole number", float: "number", bool: "yes, no", str: "name", NoneType: "none", Any: "any"}
-    return words.get(kind, str(getattr(kind, "__name__", kind)))
+    match form_of(kind, limits.choices):
+        case Either(kinds):
+            return ", ".join(dict.fromkeys(short(one, limits) for one in kinds))
+        case Words(words):
+            return ", ".join(words)
+        case Fixed(kinds):
+            return f"{len(kinds)} {short(kinds[0], limits)}s"
+        case Listed(item):
+            return f"list of {' or '.join(f'{one}s' for one in short(item, limits).split(', '))}"
+        case Mapped(name, value):
+            return f"{short(name, limits)}: {short(value, limits)}"
+        case ClassOf(base):
+            return f"class of {_name(base)}"
+        case Function():
+            return "function"
+    others = {int: "whole number", float: "number", bool: "yes, no", str: "name", NoneType: "none", Any: "any"}
+    return others.get(kind, _name(kind))
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", kind))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from types import NoneType
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar
 
 from netlens.errors import NetLensError
 from netlens.options._declared import Option, options_of
-from netlens.options._kinds import NAMED, UNIONS
+from netlens.options._kinds import NAMED
 from netlens.options._values import known
+from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Words, form_of
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Row(NamedTuple):
 
 
 def parse(cls: type[T], text: str, **given: Any) -> T:
-    """An instance of a class from a text such as `n_steps=100,baselines=0.5`.
+    """An instance of a class from a text such as `n_steps=100,baselines=blur`.
 
     Options are separated by commas, and the items of a list by slashes: `areas=0.05/0.1`. Whole numbers may have an x
     between them, as sizes do: `window=32x16`. Other words: `none`, `yes`, `no`.
@@ -120,13 +121,22 @@ def _read(text: str, kind: Any, between: str) -> Any:
 
 
 def _value(text: str, kind: Any, between: str) -> Any:
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in UNIONS:
-        for one in sorted(inner, key=lambda one: _turn(one, text, between)):
-            value = _value(text, one, between)
-            if value is not MISSING:
-                return value
-        return MISSING
+    match form_of(kind):
+        case Either(kinds):
+            values = (_value(text, one, between) for one in sorted(kinds, key=lambda one: _turn(one, text, between)))
+            return next((value for value in values if value is not MISSING), MISSING)
+        case Words(words):
+            return text if text in words else MISSING
+        case Fixed(kinds):
+            return _several(text, kinds[0], between)
+        case Listed(item):
+            return _several(text, item, between)
+        case Mapped(_, item):
+            return _weights(text, item, between)
+        case ClassOf(base):
+            return NAMED.get(base, {}).get(text, MISSING)
+        case Function():
+            return MISSING
     if kind in (NoneType, Any) and text.lower() == "none":
         return None
     if kind is bool:
@@ -136,27 +146,19 @@ def _value(text: str, kind: Any, between: str) -> Any:
             return kind(text) if "_" not in text else MISSING
         except ValueError:
             return MISSING
-    if origin is Mapping:
-        return _weights(text, inner[1], between)
-    if origin in (Sequence, tuple, list):
-        return _several(text, inner[0], between)
-    choice = inner[0] if origin is type else kind
-    if choice in NAMED:
-        name, _, options = text.partition(":")
-        if name not in NAMED[choice] or (origin is type and options):
-            return MISSING
-        return NAMED[choice][name] if origin is type else parse(NAMED[choice][name], options)
-    return text if kind is str or kind is Any or origin is Literal else MISSING
+    name, _, options = text.partition(":")
+    if name in NAMED.get(kind, {}):
+        return parse(NAMED[kind][name], options)
+    return text if kind is str or kind is Any else MISSING
 
 
 def _turn(kind: Any, text: str, between: str) -> int:
     """When a kind is tried: any text may be a name, so a name comes late, and a list of one item after it."""
-    if kind is str:
-        return 2
-    if get_origin(kind) in (Sequence, tuple, list):
+    form = form_of(kind)
+    if isinstance(form, Fixed | Listed):
         several = between in text or all(part.strip().isdecimal() for part in text.lower().split("x"))
         return 1 if several else 3
-    return 0 if get_origin(kind) is Mapping else 1
+    return 2 if kind is str else 0 if isinstance(form, Mapped) else 1
 
 
 def _several(text: str, item: Any, between: str) -> Any:

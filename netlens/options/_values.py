@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from netlens.errors import NetLensError, closest
-from netlens.options._kinds import UNIONS, said
+from netlens.options._kinds import said
 from netlens.options._limits import Limits, Number
+from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Words, form_of
 
 
 class MisfitError(Exception):
@@ -31,6 +32,7 @@ def checked(
     below: Number | None = None,
     choices: Iterable[str] = (),
     hint: str = "",
+    error: type[NetLensError] = NetLensError,
 ) -> Any:
     """An argument of a function, checked as an option is.
 
@@ -40,11 +42,12 @@ def checked(
         kind: Its type, such as `int` or `float | None`.
         least, most, above, below, choices: As for `option`.
         hint: What to give instead, at the end of the error.
+        error: The class of the error.
 
     >>> checked("k", np.int64(3), int, least=1)
     3
     """
-    return fitted(what, value, kind, Limits(least, most, above, below, tuple(choices)), hint)
+    return fitted(what, value, kind, Limits(least, most, above, below, tuple(choices)), hint, error)
 
 
 def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
@@ -56,44 +59,49 @@ def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
             raise NetLensError(f"{what} has no option {name!r}; its options: {', '.join(every) or 'none'}.{near}")
 
 
-def fitted(what: str, value: Any, kind: Any, limits: Limits, hint: str = "") -> Any:
+def fitted(
+    what: str, value: Any, kind: Any, limits: Limits, hint: str = "", error: type[NetLensError] = NetLensError
+) -> Any:
     try:
         return _fit(value, kind, limits)
     except MisfitError:
         tail = f"; {hint}" if hint else ""
-        raise NetLensError(f"{what} is {_shown(value)}, but must be {said(kind, limits)}{tail}.") from None
+        raise error(f"{what} is {_shown(value)}, but must be {said(kind, limits)}{tail}.") from None
 
 
 def _fit(value: Any, kind: Any, limits: Limits) -> Any:
     """The value as one of the type; raises `MisfitError` where it is none."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in UNIONS:
-        # what already is of one of the types, as a tensor may be, is not turned into a number
-        for one in sorted(inner, key=lambda one: not (isinstance(one, type) and isinstance(value, one))):
-            try:
-                return _fit(value, one, limits)
-            except MisfitError:
-                continue
-        raise MisfitError
-    if kind is Any or isinstance(kind, TypeVar):
+    match form_of(kind, limits.choices):
+        case Either(kinds):
+            # what already is of one of the types, as a tensor may be, is not turned into a number
+            for one in sorted(kinds, key=lambda one: not (isinstance(one, type) and isinstance(value, one))):
+                try:
+                    return _fit(value, one, limits)
+                except MisfitError:
+                    continue
+            raise MisfitError
+        case Words(words):
+            return _sure(value, isinstance(value, str) and value in words)
+        case Fixed(kinds):
+            items = _items(value)
+            _sure(items, len(items) == len(kinds))
+            return tuple(_fit(item, one, limits) for item, one in zip(items, kinds, strict=True))
+        case Listed(item, mutable):
+            items = [_fit(one, item, limits) for one in _items(value)]
+            return items if mutable else tuple(items)
+        case Mapped(name, number):
+            pairs = _sure(value, isinstance(value, Mapping)).items()
+            return {_fit(key, name, limits): _fit(one, number, limits) for key, one in pairs}
+        case ClassOf(base):
+            return _sure(value, isinstance(value, type) and (base is Any or issubclass(value, base)))
+        case Function():
+            return _sure(value, callable(value))
+    if kind is Any:
         return value
-    if origin is Literal:
-        return _sure(value, isinstance(value, str) and value in inner)
-    if origin in (Sequence, tuple, list):
-        return _items(value, origin, inner, limits)
-    if origin is Mapping:
-        pairs = _sure(value, isinstance(value, Mapping)).items()
-        return {_fit(name, inner[0], limits): _fit(one, inner[1], limits) for name, one in pairs}
-    if origin is type:
-        return _sure(value, isinstance(value, type) and (inner[0] is Any or issubclass(value, inner[0])))
-    if origin is Callable or kind is Callable:
-        return _sure(value, callable(value))
     if kind is bool:
         return bool(_sure(value, isinstance(value, (bool, int, np.bool_, np.integer)) and value in (0, 1)))
     if kind in (int, float):
         return _number(value, kind, limits)
-    if kind is str:
-        return _sure(value, isinstance(value, str) and (not limits.choices or value in limits.choices))
     return _sure(value, not isinstance(kind, type) or isinstance(value, kind))
 
 
@@ -118,14 +126,10 @@ def _number(value: Any, kind: type, limits: Limits) -> Number:
     return number
 
 
-def _items(value: Any, origin: Any, inner: tuple[Any, ...], limits: Limits) -> Any:
+def _items(value: Any) -> Sequence[Any]:
     several = value.tolist() if isinstance(value, (np.ndarray, Tensor)) else value
-    _sure(several, isinstance(several, Sequence) and not isinstance(several, (str, bytes)))
-    if origin is tuple and inner[-1] is not Ellipsis:
-        _sure(several, len(several) == len(inner))
-        return tuple(_fit(one, kind, limits) for one, kind in zip(several, inner, strict=True))
-    items = [_fit(one, inner[0], limits) for one in several]
-    return items if origin is list else tuple(items)
+    items: Sequence[Any] = _sure(several, isinstance(several, Sequence) and not isinstance(several, (str, bytes)))
+    return items
 
 
 def _shown(value: Any) -> str:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign, choose
+from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign
+from netlens.options import check, option
 
 Style = Literal["heat_map", "blended_heat_map", "masked_image", "alpha_scaling"]
 Pixels = NDArray[np.uint8]  # (N,H,W,4)
@@ -31,27 +32,20 @@ PIXEL_ART = 64  # images up to this size are drawn with square pixels; larger on
 class Look:
     """How to draw an attribution. Options that are None follow from its `reduction`. The names are captum's.
 
-    Args:
-        style: "heat_map", "blended_heat_map" (over the photo), "masked_image" or "alpha_scaling".
-        sign: "all", "positive", "negative" or "absolute_value"; see `heatmaps.reduce`.
-        cmap: the name of a color map of matplotlib.
-        outlier_perc: the percentage of pixels that saturate, from 0 to 100; `Attribution.heatmap` takes 100 minus it.
-        alpha: the strength of the heat map over the photo, from 0 to 1.
+    `sign` chooses values as in `heatmaps.reduce`. `Attribution.heatmap` takes 100 minus `outlier_perc`. A color map
+    itself also serves as `cmap`.
     """
 
-    style: Style | None = None
-    sign: Sign | None = None
-    cmap: str | None = None
-    outlier_perc: float | None = None
-    alpha: float = 1.0
+    style: Style | None = option(None, help="The heat map, or it over the photo, or the photo masked or faded by it.")
+    sign: Sign | None = option(None, help="Which values count: all with their sign, those of one sign, or magnitudes.")
+    cmap: str | None = option(None, help="The name of a color map of matplotlib.")
+    outlier_perc: float | None = option(None, least=0, most=100, help="The percentage of pixels that saturate.")
+    alpha: float = option(1.0, least=0, most=1, help="The strength of the heat map over the photo.")
 
     def __post_init__(self) -> None:
-        if self.style is not None:
-            choose("style", self.style, Style)
-        if self.sign is not None:
-            choose("sign", self.sign, Sign)
         object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # the name of a Colormap
-        if self.cmap is not None and (not isinstance(self.cmap, str) or self.cmap not in mpl.colormaps):
+        check(self, ResultError)
+        if self.cmap is not None and self.cmap not in mpl.colormaps:
             raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from netlens.heatmaps import HeatMapped, ResultError, choose
+from netlens.heatmaps import HeatMapped, ResultError
+from netlens.options import checked
 from netlens.show._overlay import Heat, Look, photograph, share
 from netlens.show._picture import Picture
 from netlens.show._tiles import IN_A_ROW, Tile, arranged
@@ -43,7 +44,8 @@ def panel(
         ResultError: there is no attribution, or their numbers of samples or the titles do not match.
         NotApplicable: an attribution has no place in an image.
     """
-    choose("scale", scale, Scale)
+    checked("scale", scale, Scale, error=ResultError)
+    columns = checked("columns", columns, int | None, least=1, error=ResultError)
     attributions = [attributions] if isinstance(attributions, HeatMapped) else list(attributions)
     if not attributions:
         raise ResultError("attributions is empty; give at least one attribution.")
@@ -52,8 +54,6 @@ def panel(
     names = [a.title for a in attributions] if titles is None else list(titles)
     if len(names) != len(attributions):
         raise ResultError(f"There are {len(attributions)} attributions, but {len(names)} titles.")
-    if columns is not None and columns < 1:
-        raise ResultError(f"A panel of {columns} columns shows nothing.")
 
     heats = [Heat(attribution, Look(**look)) for attribution in attributions]
     if scale == "shared":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from netlens.heatmaps import ResultError
+from netlens.options import checked
 from netlens.show._overlay import photograph
 from netlens.show._picture import Picture
 from netlens.show._tiles import IN_A_ROW, Tile, arranged
@@ -32,8 +33,7 @@ def sheet(
     for name, lines in (("captions", captions), ("subtitles", subtitles)):
         if lines is not None and len(lines) != len(images):
             raise ResultError(f"There are {len(images)} images, but {len(lines)} {name}.")
-    if columns is not None and columns < 1:
-        raise ResultError(f"A sheet of {columns} columns shows nothing.")
+    columns = checked("columns", columns, int | None, least=1, error=ResultError)
     if columns is None:
         columns = -(-len(images) // -(-len(images) // IN_A_ROW))
     blank = [""] * len(images)

@@ -1,9 +1,9 @@
-"""Feature visualization: pictures that a network is most excited by, made by one renderer."""
+"""Feature visualization: pictures that excite parts of a network most."""
 
 from __future__ import annotations
 
 from netlens.visualization import transforms
-from netlens.visualization._atlas import Atlas, activation_atlas
+from netlens.visualization._atlas import Atlas, Charting, activation_atlas
 from netlens.visualization._callbacks import Callback, Frames, Moment
 from netlens.visualization._dataset import Examples, most_exciting
 from netlens.visualization._dream import Dreaming, Zooming, dream, zoom
@@ -34,6 +34,7 @@ __all__ = [
     "Atlas",
     "Callback",
     "Caricaturing",
+    "Charting",
     "Cosine",
     "Dreaming",
     "Examples",

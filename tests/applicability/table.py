@@ -1,151 +1,91 @@
-"""Which method applies to which family of networks, and why not.
+"""Which method refuses which family of networks, and why.
 
-`python -m tests.applicability.table` writes the table to `table.json`, which is right only where a change is meant.
+`table.json` names, for each family and each question, the methods that do not apply, with their reason. Every other
+method applies. `python -m tests.applicability.table` writes the table anew. Do so only where a change is meant.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer
+import pytest
+from torch import Tensor
 
 from netlens.attribution import METHODS
 from netlens.errors import NotApplicable
-from netlens.evaluation import randomized
-from netlens.flat import FlatModel
-from netlens.objectives import logit
-from tests.generated.laws import FEW
+from netlens.objectives import Objective, channel
+from tests.networks.families import FAMILIES, HARD, Case, case_of
+from tests.small import small
 
 FILE = Path(__file__).parent / "table.json"
-APPLIES = "applies"
 
-
-class Pooled(nn.Module):
-    """Convolutions, a mean over the image, and one linear layer, as ResNets end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU())
-        self.head = nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).mean((2, 3)))
-
-
-class Flattened(nn.Module):
-    """Convolutions and a classifier of several layers on the flattened maps, as VGGs end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2))
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 7 * 7, 8), nn.ReLU(), nn.Linear(8, 4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
-
-
-class Smooth(nn.Module):
-    """Activations without a kink, and no norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Conv2d(6, 6, 3, 2), nn.Sigmoid())
-        self.head = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).mean((2, 3)))
-
-
-class Perceptron(nn.Module):
-    """Linear layers on the flattened image, without a map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), nn.ReLU(), nn.Linear(8, 4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
-
-
-class Mixing(nn.Module):
-    """A batch norm without statistics, so that samples change each other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        norm = nn.BatchNorm2d(6, track_running_stats=False)
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.ReLU())
-        self.head = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).mean((2, 3)))
-
-
-class Branching(nn.Module):
-    """Control flow that depends on the data, in one part, which stays opaque."""
-
-    class Part(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.relu() if x.sum() > 0 else 0.5 * x
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.part, self.last = nn.Conv2d(3, 6, 3), self.Part(), nn.Conv2d(6, 6, 3)
-        self.head = nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.last(self.part(self.first(x))).relu().mean((2, 3)))
-
-
-class Recurrent(nn.Module):
-    """A GRU that reads the rows of the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell, self.head = nn.GRU(3 * 16, 6, batch_first=True), nn.Linear(6, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x.transpose(1, 2).flatten(2))[0][:, -1])
-
-
-def transformer() -> nn.Module:
-    return VisionTransformer(16, 8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=4)
-
-
-FAMILIES: dict[str, Callable[[], nn.Module]] = {
-    "pooled": Pooled,
-    "flattened": Flattened,
-    "smooth": Smooth,
-    "perceptron": Perceptron,
-    "mixing": Mixing,
-    "branching": Branching,
-    "recurrent": Recurrent,
-    "transformer": transformer,
+A_CLASS = "a class, from the input"
+AT_A_LAYER = "a class, from the middle"
+AT_THE_LAST = "a class, from the last maps"
+A_CHANNEL = "a channel, from the input"
+BETWEEN_LAYERS = "a channel, from the middle"
+QUESTIONS: dict[str, Callable[[Case], tuple[Objective, str]]] = {
+    A_CLASS: lambda case: (case.objective, "input"),
+    AT_A_LAYER: lambda case: (case.objective, case.family.middle),
+    AT_THE_LAST: lambda case: (case.objective, case.family.late),
+    A_CHANNEL: lambda case: (channel(case.family.late, 0), "input"),
+    BETWEEN_LAYERS: lambda case: (channel(case.family.late, 0), case.family.middle),
 }
+Refusals = dict[str, dict[str, dict[str, str]]]  # family: question: method: reason
 
 
-def applicability(family: str) -> dict[str, str]:
-    """For each method: that it applies to a batch of two images, or why it does not."""
-    torch.manual_seed(0)
-    flat = FlatModel.from_nn_Module(randomized(FAMILIES[family]()).double())
-    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    return {name: _answer(name, flat, x) for name in METHODS}
+@cache
+def table() -> Refusals:
+    return json.loads(FILE.read_text())
 
 
-def _answer(name: str, flat: FlatModel, x: Tensor) -> str:
+def applies(name: str, family: str, question: str = A_CLASS) -> bool:
+    """Whether the table says that the method applies."""
+    return name not in table()[family].get(question, {})
+
+
+def applying(
+    *questions: str, families: Iterable[str] = FAMILIES, methods: Iterable[str] = METHODS
+) -> pytest.MarkDecorator:
+    """A test of each method, with few steps, on the case of each family where the table has an answer to a question."""
+    return pytest.mark.parametrize(
+        ("method", "case"),
+        [
+            pytest.param(small(name), family, id=f"{name}-{family}")
+            for family in families
+            for name in methods
+            if any(applies(name, family, question) for question in questions)
+        ],
+        indirect=["case"],
+    )
+
+
+def answer(name: str, case: Case, question: str) -> Tensor | str:
+    """The values that the method gives, or why it does not apply."""
+    objective, wrt = QUESTIONS[question](case)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            values = METHODS[name](**FEW.get(name, {}))(flat, x, logit(1)).values
-        except NotApplicable as error:
-            return str(error)
-    assert values.isfinite().all(), f"{name} gives NaN or Inf"
-    return APPLIES
+            return small(name)(case.flat, case.x, objective, wrt=wrt).values
+        except NotApplicable as refusal:
+            return str(refusal)
+
+
+def refusals() -> Refusals:
+    """The table as it is now."""
+    found: Refusals = {}
+    for family in (*FAMILIES, *HARD):
+        case = case_of(family)
+        for question in QUESTIONS:
+            answers = {name: answer(name, case, question) for name in METHODS}
+            reasons = {name: reason for name, reason in answers.items() if isinstance(reason, str)}
+            found.setdefault(family, {}).update({question: reasons} if reasons else {})
+    return found
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({family: applicability(family) for family in FAMILIES}, indent=1) + "\n")
+    FILE.write_text(json.dumps(refusals(), indent=1) + "\n")

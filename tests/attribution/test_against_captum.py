@@ -1,14 +1,16 @@
-"""Values in float64 against captum on torchvision's networks, each method where captum is right."""
+"""Values in float64 against captum on torchvision's families, each method where captum is right."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import captum.attr as captum
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
+import torchvision.models as tv
 from torch import Tensor, nn
 
 from netlens.attribution import (
@@ -26,36 +28,37 @@ from netlens.attribution import (
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit, neuron
+from tests.networks.local import efficientnet
+from tests.networks.narrow import NarrowMobileNet, NarrowResNet, NarrowVGG
 
-# names, the size of the input, and a module with maps in the middle that is called once
+
+@dataclass(frozen=True)
+class Kind:
+    """How a network is made, the size of its input, and a module with maps in its middle that is called once."""
+
+    make: Callable[[], nn.Module]
+    size: int
+    middle: str
+
+
 NETWORKS = {
-    "resnet18": (40, "layer2"),
-    "vgg11": (32, "features.8"),
-    "densenet121": (32, "features.transition2.conv"),
-    "mobilenet_v2": (40, "features.7"),
-    "googlenet": (48, "inception4a.branch1"),
-    "squeezenet1_1": (48, "features.7"),
-    "efficientnet_b0": (40, "features.4"),
-    "vit": (32, "encoder.layers.encoder_layer_0"),
+    "resnet": Kind(lambda: NarrowResNet(10, blocks=(2, 2, 2, 2)), 40, "layer2"),
+    "vgg": Kind(lambda: NarrowVGG(10), 32, "features.8"),
+    "densenet": Kind(lambda: tv.DenseNet(8, (2, 3, 2), 16, num_classes=10), 32, "features.transition2.conv"),
+    "mobilenet": Kind(lambda: NarrowMobileNet(10), 40, "features.2"),
+    "googlenet": Kind(
+        lambda: tv.googlenet(num_classes=10, init_weights=False, aux_logits=False), 48, "inception4a.branch1"
+    ),
+    "squeezenet1_1": Kind(lambda: tv.squeezenet1_1(num_classes=10), 48, "features.7"),
+    "efficientnet": Kind(efficientnet, 40, "features.2"),
+    "vit": Kind(
+        lambda: tv.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=10), 32, "encoder.layers.encoder_layer_0"
+    ),
 }
-WITH_FUNCTIONAL_RELU = ("densenet121", "googlenet")
+WITH_FUNCTIONAL_RELU = ("densenet", "googlenet")
+WITH_RELU_MODULES = ("resnet", "vgg", "squeezenet1_1")  # the only rectifiers that captum knows
+WITH_MAPS = [name for name in NETWORKS if name != "vit"]  # captum has no Grad-CAM of tokens
 TARGETS = [3, 0]
-
-
-def build(name: str) -> nn.Module:
-    torch.manual_seed(0)
-    if name == "vit":
-        make = torchvision.models.VisionTransformer
-        return make(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10)
-    if name == "googlenet":
-        return torchvision.models.googlenet(num_classes=10, init_weights=False, aux_logits=False)
-    if name == "vgg11":  # without its two wide layers, which are slow and hold no surprise
-        with torch.device("meta"):
-            network = torchvision.models.vgg11()
-        network.features.to_empty(device="cpu")
-        network.avgpool, network.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, 10)
-        return network
-    return torchvision.models.get_model(name, num_classes=10)
 
 
 def without_inplace(network: nn.Module) -> nn.Module:
@@ -75,8 +78,9 @@ def built() -> dict[str, tuple[nn.Module, FlatModel, Tensor]]:
 def named(request, built):
     name = request.param
     if name not in built:
-        network = without_inplace(randomized(build(name))).double()
-        size = NETWORKS[name][0]
+        torch.manual_seed(0)
+        network = without_inplace(randomized(NETWORKS[name].make())).double()
+        size = NETWORKS[name].size
         x = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         built[name] = network, FlatModel.from_nn_Module(network), x
     return name, *built[name]
@@ -105,8 +109,14 @@ def test_saliency_and_input_x_gradient(named):
     same(InputXGradient()(flat, x, logit(TARGETS)).values, theirs)
 
 
+# the network makes no difference to the quadrature
 @pytest.mark.parametrize(
-    "quadrature", ["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
+    ("named", "quadrature"),
+    [
+        *((name, "gausslegendre") for name in NETWORKS),
+        *(("vit", f"riemann_{rule}") for rule in ("left", "right", "middle", "trapezoid")),
+    ],
+    indirect=["named"],
 )
 def test_integrated_gradients(named, quadrature, double):
     _, network, flat, x = named
@@ -119,7 +129,7 @@ def test_integrated_gradients(named, quadrature, double):
 
 def test_integrated_gradients_at_a_layer(named, double):
     name, network, flat, x = named
-    middle = NETWORKS[name][1]
+    middle = NETWORKS[name].middle
     ours = IntegratedGradients(4)(flat, x, logit(TARGETS), wrt=middle)
     theirs = captum.LayerIntegratedGradients(network, network.get_submodule(middle))
     same(ours.values, theirs.attribute(x, 0 * x, TARGETS, n_steps=4))
@@ -127,7 +137,7 @@ def test_integrated_gradients_at_a_layer(named, double):
 
 def test_the_gradient_of_a_neuron(named):
     name, network, flat, x = named
-    middle = NETWORKS[name][1]
+    middle = NETWORKS[name].middle
     theirs = captum.NeuronGradient(network, network.get_submodule(middle))
     alive = flat(x, until=middle).amin(0)  # a rectified neuron that is off in a sample has no gradient there
     where = tuple(int(i) for i in (alive == alive[1:].max()).nonzero()[0])
@@ -136,41 +146,39 @@ def test_the_gradient_of_a_neuron(named):
     same(InputGradient()(flat, x, objective).values, theirs.attribute(x.clone(), where))
 
 
+@pytest.mark.parametrize("named", WITH_MAPS, indirect=True)
 def test_grad_cam(named):
     name, network, flat, x = named
-    if name == "vit":
-        pytest.skip("captum has no Grad-CAM of tokens")
-    middle = NETWORKS[name][1]
+    middle = NETWORKS[name].middle
     theirs = captum.LayerGradCam(network, network.get_submodule(middle))
     for relu in (True, False):
         ours = GradCAM(middle, relu=relu)(flat, x, logit(TARGETS))
         same(ours.values, theirs.attribute(x, TARGETS, relu_attributions=relu))
 
 
+# the network makes no difference to the windows
+@pytest.mark.parametrize("named", ["resnet", "squeezenet1_1", "vit"], indirect=True)
 @pytest.mark.parametrize(("window", "stride"), [(17, 13), ((9, 21), (8, 19)), (16, 16)])
 def test_occlusion(named, window, stride, double):
     name, network, flat, x = named
-    if name not in ("resnet18", "squeezenet1_1", "vit"):
-        pytest.skip("the network makes no difference to the windows")
-    x = x[..., :27] if name == "resnet18" else x  # not square
+    x = x[..., :27] if name == "resnet" else x  # not square
     extents, strides = ((3, *(n if isinstance(n, tuple) else (n, n))) for n in (window, stride))
     theirs = captum.Occlusion(network).attribute(x, extents, strides, baselines=0.2, target=TARGETS)
     same(Occlusion(window, stride, baselines=0.2)(flat, x, logit(TARGETS)).values, theirs)
 
 
+@pytest.mark.parametrize("named", WITH_RELU_MODULES, indirect=True)
 def test_guided_backprop_and_deconvnet_on_module_rectifiers(named):
     name, network, flat, x = named
-    if name in (*WITH_FUNCTIONAL_RELU, "mobilenet_v2", "efficientnet_b0", "vit"):
-        pytest.skip("captum knows only nn.ReLU")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         guided = captum.GuidedBackprop(network).attribute(x.clone(), TARGETS)
         deconvolved = captum.Deconvolution(network).attribute(x.clone(), TARGETS)
-        layer = network.get_submodule(NETWORKS[name][1])
+        layer = network.get_submodule(NETWORKS[name].middle)
         guided_cam = captum.GuidedGradCam(network, layer).attribute(x.clone(), TARGETS, interpolate_mode="nearest")
     same(GuidedBackprop()(flat, x, logit(TARGETS)).values, guided)
     same(Deconvolution()(flat, x, logit(TARGETS)).values, deconvolved)
-    ours = GuidedGradCAM(NETWORKS[name][1], interpolation="nearest")(flat, x, logit(TARGETS))
+    ours = GuidedGradCAM(NETWORKS[name].middle, interpolation="nearest")(flat, x, logit(TARGETS))
     same(ours.values, guided_cam)
 
 
@@ -194,11 +202,10 @@ class _Deconvolved(_Guided):
         return gradient.clamp(min=0)
 
 
+@pytest.mark.parametrize("named", WITH_FUNCTIONAL_RELU, indirect=True)
 @pytest.mark.parametrize(("method", "rectifier"), [(GuidedBackprop, _Guided), (Deconvolution, _Deconvolved)])
 def test_functional_rectifiers_follow_the_rule_too(named, method, rectifier, monkeypatch):
-    name, network, flat, x = named
-    if name not in WITH_FUNCTIONAL_RELU:
-        pytest.skip("its rectifiers are modules")
+    _, network, flat, x = named
     plain = torch.autograd.grad(network(y := x.clone().requires_grad_())[range(2), TARGETS].sum(), y)[0]
     monkeypatch.setattr(F, "relu", lambda x, inplace=False: rectifier.apply(x))
     expected = torch.autograd.grad(network(y)[range(2), TARGETS].sum(), y)[0]
@@ -206,10 +213,9 @@ def test_functional_rectifiers_follow_the_rule_too(named, method, rectifier, mon
     assert (expected - plain).abs().max() > 0.01 * plain.abs().max()
 
 
+@pytest.mark.parametrize("named", WITH_MAPS, indirect=True)
 def test_guided_grad_cam_reads_the_default_layer(named):
-    name, _, flat, x = named
-    if name == "vit":
-        pytest.skip("no rectifiers but GELU")
+    _, _, flat, x = named
     cam = GradCAM()(flat, x, logit(TARGETS))
     assert cam.provenance.layer == cam_layer(flat)
     expected = GuidedBackprop()(flat, x, logit(TARGETS)).values * F.interpolate(

@@ -23,13 +23,17 @@ from netlens.attribution import (
     ShapleyCAM,
     SobolAttribution,
 )
+from netlens.attribution._suffix import (
+    Suffix,
+)
+from netlens.attribution._windows import (
+    Windows,
+)
 from netlens.attribution.method import Method
-from netlens.attribution.suffix import Suffix
-from netlens.attribution.windows import Windows
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit
-from tests.local_networks import conv
+from tests.networks.local import conv
 
 TARGETS = [0, 3, 1]
 

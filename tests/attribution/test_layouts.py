@@ -22,14 +22,17 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     SmoothGradient,
+    chunks_of,
     full_gradients,
 )
-from netlens.attribution.batch import batch_activations, with_rows
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution._rows import (
+    with_rows,
+)
+from netlens.attribution.activations import batch_activations
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit
-from tests.local_networks import NETWORKS
+from tests.networks.local import NETWORKS
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -259,11 +262,10 @@ def test_a_batch_in_chunks_is_recorded_as_the_whole(network, n):
     x = drawn(n, 3, 32, 32)
     assert (n < 5) != bool(with_rows(flat, x, list(flat.layers)))
     for batch in (x, x[:1].expand_as(x)):
+        with torch.no_grad():
+            wanted = flat.run({"input": batch}, [*flat.layers, "output"])
         for key in (*flat.layers, "output"):
-            with torch.no_grad():
-                wanted = flat.run({"input": batch}, [key])[key]
-            found = batch_activations(flat, batch, [key])[key]
-            assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+            assert_close(batch_activations(flat, batch, [key])[key], wanted[key], rtol=1e-9, atol=1e-10)
 
 
 def test_full_gradients_of_copies_of_a_network_with_windows():

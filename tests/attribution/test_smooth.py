@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -17,15 +16,15 @@ from netlens.attribution import (
     InputGradient,
     InputXGradient,
     IntegratedGradients,
-    Method,
     SmoothGradient,
     SmoothGradientSquared,
     VarGrad,
+    chunks_of,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
+from tests.small import small
 
 
 def noises(x: Tensor, n: int, level: float, seed: int) -> list[Tensor]:
@@ -36,15 +35,6 @@ def noises(x: Tensor, n: int, level: float, seed: int) -> list[Tensor]:
     ]
     sums = [value * (i + 1) for i, value in enumerate(values)]
     return [b - a for a, b in zip([torch.zeros_like(x), *sums[:-1]], sums, strict=True)]
-
-
-# few steps: here only sums and shapes matter
-FEW = {"n_steps": 3, "n_samples": 2, "n_masks": 4, "n_segments": 4, "window": 13, "stride": 9}
-
-
-def small(name: str) -> Method:
-    has = {field.name for field in fields(METHODS[name])}
-    return replace(METHODS[name](), **{option: value for option, value in FEW.items() if option in has})
 
 
 class _HalfSquare(nn.Module):

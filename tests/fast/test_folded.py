@@ -17,7 +17,7 @@ from netlens.fast import (
     fast,
 )
 from netlens.flat import FlatModel, Hooks
-from tests.local_networks import NETWORKS, conv
+from tests.networks.local import NETWORKS, conv
 
 
 def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, FlatModel, Tensor]:

@@ -21,7 +21,7 @@ from netlens.fast.regions._cost import (
 )
 from netlens.flat import FlatModel
 from netlens.flat.memory import metered
-from tests.local_networks import NETWORKS, PARTS, conv
+from tests.networks.local import NETWORKS, PARTS, conv
 
 
 def network(name: str) -> tuple[FlatModel, Tensor]:
@@ -52,7 +52,7 @@ def windows(shape: tuple[int, int], size: tuple[int, int], channels: int = 3) ->
 
 def saved(work: Work) -> float:
     """The share of multiplications that were not needed."""
-    return 1 - work.done / work.full
+    return 1 - work.incremental / work.full
 
 
 def last_of(flat: FlatModel) -> str:
@@ -129,7 +129,9 @@ def test_windows_of_a_layer_and_several_layers_wanted(name):
     flat, x = network(name)
     keys = list(flat.layers)
     run = Incremental(flat.program, {"input": x}, "input", [last_of(flat)])
-    maps = [step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.last]
+    maps = [
+        step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.channels_last
+    ]
     start = maps[len(maps) // 3]
     known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start, keys[0]))))
     later = [step.key for step in run.local if step.key in flat.program.reached([start])]

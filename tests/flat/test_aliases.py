@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from netlens.flat import FlatModel
-from tests import inplace
-from tests.inplace import CASES
+from tests.networks import in_place as inplace
+from tests.networks.in_place import CASES
 
 
 class Doing(nn.Module):

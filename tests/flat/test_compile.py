@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
-from tests.local_networks import NETWORKS
+from tests.networks.local import NETWORKS
 
 
 @pytest.mark.parametrize("name", ["resnet", "vit"])

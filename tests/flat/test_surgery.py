@@ -10,7 +10,7 @@ from netlens.errors import LayerNotFound, NetLensError
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.objectives import logit
-from tests.networks import Branches, NestedOutput, SeveralInputs
+from tests.networks.odd import Branches, NestedOutput, SeveralInputs
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

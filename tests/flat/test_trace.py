@@ -13,7 +13,7 @@ from netlens.errors import NetLensError, TraceError
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.flat.layers import Opaque
-from tests.networks import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights
+from tests.networks.odd import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights
 
 UNPICKLABLE = ("Scripted", "Parametrised")  # torch itself pickles no such modules
 UNCONVERTIBLE = ("NestedLists", "Branches")  # what torch does not know of stays float32
@@ -56,10 +56,9 @@ class TestOddNetworks:
             assert_same(flat(*inputs), plain(network.eval(), inputs))
         assert list(flat.opaque) == (["child"] if name == "Scripted" else [])
 
+    @pytest.mark.parametrize("odd", [name for name in NETWORKS if name not in UNCONVERTIBLE], indirect=True)
     def test_in_other_precisions(self, odd):
-        name, network, inputs = odd
-        if name in UNCONVERTIBLE:
-            pytest.skip("holds tensors that .to(dtype) does not reach")
+        _, network, inputs = odd
         for dtype in (torch.float64, torch.bfloat16):
             lower = network.to(dtype).eval()
             given = [x.to(dtype) for x in inputs]

@@ -13,7 +13,7 @@ from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, Normalize, Rules
 from netlens.flat.operations import RECTIFIERS
 from netlens.rules import GUIDED
-from tests.networks import NETWORKS as ODD
+from tests.networks.odd import NETWORKS as ODD
 
 NETWORKS = {
     "resnet": (lambda: tv.resnet.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5), 32),

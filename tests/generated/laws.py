@@ -6,12 +6,12 @@ import copy
 import random
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, InputGradient, Occlusion, Saliency
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, InputGradient, Occlusion, Saliency, chunks_of
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -53,6 +53,12 @@ def close(one: Tensor, other: Tensor, rtol: float = 1e-9) -> bool:
     return one.shape == other.shape and float((one - other).abs().max()) <= rtol * scale
 
 
+@lru_cache(maxsize=2)
+def flat_of(module: Generated) -> FlatModel:
+    """The flat model of a module, which the laws share that only read it."""
+    return FlatModel.from_nn_Module(module.module())
+
+
 def values_of(method: object, flat: FlatModel, x: Tensor) -> Tensor | None:
     """The values of a method for class 1; None where it says that it does not apply, or that they are infinite."""
     try:
@@ -64,8 +70,7 @@ def values_of(method: object, flat: FlatModel, x: Tensor) -> Tensor | None:
 @law
 def the_flat_model_is_the_network(module: Generated) -> None:
     for n in (1,) if "single" in module.traits else (1, 3):
-        x = module.images(n)
-        flat = FlatModel.from_nn_Module(module.module())
+        x, flat = module.images(n), flat_of(module)
         with torch.no_grad():
             first, second, wanted = flat(x), flat(x), module.module()(x)
         same = torch.equal(first, second) if module.device == "cpu" else close(first, second, 1e-12)
@@ -96,7 +101,7 @@ def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
     if module.traits & {"detached"}:  # the gradient leaves out what differences see
         return
     x = module.images(1)
-    gradient = values_of(InputGradient(), FlatModel.from_nn_Module(module.module()), x)
+    gradient = values_of(InputGradient(), flat_of(module), x)
     if gradient is None and "root" in module.traits:  # which has no finite derivative at 0
         return
     assert gradient is not None, "saliency does not apply"
@@ -113,9 +118,8 @@ def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
 
 @law
 def deep_lift_is_complete_or_says_where_not(module: Generated) -> None:
-    x = module.images(1)
+    x, flat = module.images(1), flat_of(module)
     for baseline in (0.0, module.images(2)[1:]):
-        flat = FlatModel.from_nn_Module(module.module())
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", NetLensWarning)
             result = DeepLift(baselines=baseline)(flat, x, logit(1))
@@ -143,7 +147,7 @@ def _has_zero_vectors(flat: FlatModel, x: Tensor) -> bool:
 @law
 def occlusion_is_that_of_full_runs(module: Generated) -> None:
     x, window, stride = module.images(1), (3, 2), (2, 2)
-    values = values_of(Occlusion(window=window, stride=stride), FlatModel.from_nn_Module(module.module()), x)
+    values = values_of(Occlusion(window=window, stride=stride), flat_of(module), x)
     if values is None:
         return
     net, total, count = module.module(), torch.zeros_like(x), torch.zeros_like(x)
@@ -168,7 +172,7 @@ def occlusion_is_that_of_full_runs(module: Generated) -> None:
 
 @law
 def excitation_is_a_probability(module: Generated) -> None:
-    values = values_of(ExcitationBackprop(), FlatModel.from_nn_Module(module.module()), module.images(1))
+    values = values_of(ExcitationBackprop(), flat_of(module), module.images(1))
     if values is not None:
         assert bool((values >= 0).all()), f"a probability of {float(values.min()):.1e}"
         assert float(values.sum()) <= 1 + 1e-9, f"they sum to {float(values.sum())}"
@@ -176,7 +180,7 @@ def excitation_is_a_probability(module: Generated) -> None:
 
 @law
 def every_method_answers_or_says_why_not(module: Generated) -> None:
-    flat, draw = FlatModel.from_nn_Module(module.module()), random.Random(module.seed)
+    flat, draw = flat_of(module), random.Random(module.seed)
     for name in draw.sample(list(METHODS), 6):
         for n in (1, 2):
             try:
@@ -189,9 +193,8 @@ def every_method_answers_or_says_why_not(module: Generated) -> None:
 
 @law
 def chunks_and_batches_change_nothing(module: Generated) -> None:
-    draw, x = random.Random(module.seed), module.images(3)
+    draw, x, flat = random.Random(module.seed), module.images(3), flat_of(module)
     for name in draw.sample(sorted(METHODS), 3):
-        flat = FlatModel.from_nn_Module(module.module())
         method, found = METHODS[name](**FEW.get(name, {})), []
         for size in (None, 1, 2):
             with chunks_of(size):

@@ -16,10 +16,15 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from netlens.attribution import samples
-from netlens.attribution.attention import channels, maps
-from netlens.attribution.cam import head
-from netlens.attribution.cam import layer as cam_layer
+from netlens.attribution._sample_rules import (
+    Rows,
+    over_batch,
+    state_after,
+)
+from netlens.attribution.attention import _channels as channels
+from netlens.attribution.attention import _maps as maps
+from netlens.attribution.cam import _head as head
+from netlens.attribution.cam import _layer as cam_layer
 from netlens.fast.regions._local import (
     Layouts,
 )
@@ -29,6 +34,8 @@ from netlens.flat.operations import (
     RECTIFIERS,
     Trait,
     exact_operation_of,
+    has_known_forward,
+    innermost,
     is_foreign,
     is_kind,
     is_linear,
@@ -40,8 +47,14 @@ from netlens.flat.operations import (
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.running import Step, is_misread
 from netlens.flat.tracing import _canonical as canonical
-from netlens.rules import rescale
-from netlens.rules.dependence import has_indices, is_discrete, is_level
+from netlens.rules import (
+    rescale,
+)
+from netlens.rules._dependence import (
+    has_indices,
+    is_discrete,
+    is_stepwise,
+)
 from netlens.rules.excitation import Excitation
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of
@@ -140,7 +153,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "linear": is_linear(layer),
         "product": is_product(layer),
         "discrete": is_discrete(layer),
-        "level": is_level(layer),
+        "level": is_stepwise(layer),
         "indices": has_indices(layer),
         "role": role_of(layer).name,
         "near": _near(inner),
@@ -155,8 +168,8 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "passes attention": maps._passes(layer),
         "softmax": maps._is_softmax(layer),
         "moves channels": channels._moves(layer),
-        "by sample": samples._is_apart(layer),
-        "over the batch": samples._over_batch(layer),
+        "by sample": _by_sample(layer),
+        "over the batch": over_batch(layer),
         "of a formula": _Joins.joins(step),
         "ends a formula": canonical.may_end(layer),
         "foreign": is_foreign(layer),
@@ -172,16 +185,24 @@ _Joins = canonical.Graph((), (), ())
 def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> str | None:
     """How a step would run on patches, were the maps that it reads with their channels first or last."""
     layouts = Layouts()
-    layouts.last = set(step.reads) if last else set()
+    layouts.channels_last = set(step.reads) if last else set()
     if not layouts.local(step, ready.intersection(step.reads), shapes):
         return None
     form = layouts.forms[step.key]
-    return "turned" if form.turned else str(form.sliding) if form.sliding else "alike"
+    return "turned" if form.moves_channels else str(form.sliding) if form.sliding else "alike"
 
 
 def _near(layer: nn.Module) -> str | None:
     curve = operation_of(layer).curve
     return None if curve is None else curve.name
+
+
+def _by_sample(layer: nn.Module) -> bool:
+    """Whether the row of a layer says that samples stay apart. A flatten has a rule."""
+    inner = innermost(layer)
+    if isinstance(inner, nn.Flatten):
+        return inner.start_dim > 0 and isinstance(state_after(inner, [Rows(4)]), Rows)
+    return operation_of(layer).has(Trait.BY_SAMPLE) and has_known_forward(layer)
 
 
 def _overwrites(layer: nn.Module) -> str | bool:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.evaluation import randomized
-from tests.local_networks import Formula
+from tests.networks.local import Formula
 
 C, H, W = 4, 9, 11
 

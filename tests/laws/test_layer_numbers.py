@@ -17,6 +17,7 @@ from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.edits import zero
 from netlens.objectives import channel, content, logit
+from tests.networks.families import case_of
 
 BY_LAYER = [name for name, method in METHODS.items() if any(field.name == "layer" for field in fields(method))]
 
@@ -106,8 +107,6 @@ def test_counts_are_whole_numbers_of_numpy_too(flat, x):
 
 
 def test_attention_maps_are_counted_by_numpy_too():
-    from tests.attribution.conftest import case_of
-
     case = case_of("vit")
     expected = AttentionMap(-2)(case.flat, case.x, logit(0)).values
     assert torch.equal(AttentionMap(np.int64(-2))(case.flat, case.x, logit(0)).values, expected)

@@ -11,6 +11,7 @@ from netlens import NetLens
 from netlens.attribution import METHODS
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from tests.small import small
 
 
 class Branching(nn.Module):
@@ -152,17 +153,16 @@ def test_a_summary_changes_nothing(part):
     assert_same(before, kept(module))
 
 
-@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.filterwarnings("ignore::netlens.errors.NetLensWarning")
-def test_no_method_changes_it_and_each_gives_the_same_twice(part, name):
+def test_no_method_changes_it_and_each_gives_the_same_twice(part):
     module = network(part)
     before, lens = kept(module), NetLens(module, image(), target=1)
-    options = {"n_samples": 3} if name in ("smooth_gradient", "smooth_gradient_squared", "var_grad") else {}
-    try:
-        first, second = (lens.attribute(name, **options).values for _ in range(2))
-    except NotApplicable:
-        pass
-    else:
-        assert torch.equal(first, second)
-    assert_same(before, kept(module))
+    for name in METHODS:
+        try:
+            first, second = (lens.attribute(small(name)).values for _ in range(2))
+        except NotApplicable:
+            pass
+        else:
+            assert torch.equal(first, second), name
+        assert_same(before, kept(module))

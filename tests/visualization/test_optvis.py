@@ -36,21 +36,23 @@ from netlens.results import State
 from netlens.visualization import (
     Alpha,
     Callback,
-    Cosine,
     Fourier,
     Frames,
     LaplacianSmoothing,
     OptVis,
     Pixel,
-    Plateau,
-    Schedule,
     Shared,
-    Steps,
     normalized,
 )
 from netlens.visualization import _ascent as ascent
 from netlens.visualization._judge import (
     Judge,
+)
+from netlens.visualization._schedule import (
+    Cosine,
+    Plateau,
+    Schedule,
+    Steps,
 )
 from netlens.visualization.transforms import Chain
 
@@ -290,7 +292,7 @@ def test_small_pictures_are_magnified_without_a_frame():
     pictures = torch.rand(1, 3, 10, 14, generator=torch.Generator(), dtype=torch.float64)
     wanted = F.interpolate(pictures, (24, 24), mode="bilinear")
     assert judge.size == (24, 24)
-    assert_close(judge.seen(pictures), wanted, rtol=0, atol=1e-12)
+    assert_close(judge.plain_input(pictures), wanted, rtol=0, atol=1e-12)
 
 
 def test_a_history_that_stays_at_nothing_has_come_to_its_end():
@@ -301,10 +303,10 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
     ("options", "complaint"),
     [
         ({"steps": 10**20}, "the number of steps is 10*, but must be a whole number from 1 to 1,000,000"),
-        ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
+        ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "no others"),
         ({"optimizer": partial(torch.optim.Adam, maximize=True)}, "maximized already"),
-        ({"callbacks": None}, "callbacks are"),
-        ({"callbacks": Frames(2)}, "callbacks are"),
+        ({"callbacks": None}, "callbacks is"),
+        ({"callbacks": Frames(2)}, "callbacks is"),
         ({"gradient": 5}, "gradient is"),
         ({"gradient": lambda gradient: gradient[:, :1]}, "gradient transform gave"),
         ({"gradient": lambda gradient: None}, "gradient transform gave"),

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Slot:
-    """A placeholder in the arguments of a call: here goes input number `index` of the layer."""
+    """A placeholder in the arguments of a call. The input number `index` of the layer replaces it."""
 
     index: int
 
 
 def fill(template: Any, inputs: Sequence[Any]) -> Any:
-    """The template with its input in place of each `Slot`."""
+    """The template in which an input replaces each `Slot`."""
     if isinstance(template, Slot):
         return inputs[template.index]
     if isinstance(template, (tuple, list)):
@@ -150,7 +150,7 @@ class Constant(nn.Module):
 
 
 class Wrapper(nn.Module, ABC):
-    """Abstract: a layer that runs another one, `inner`, in its own way. A search by type sees the inner layer."""
+    """Abstract: a layer that runs another layer, `inner`, and adds something. A search by type sees the inner layer."""
 
     @property
     @abstractmethod

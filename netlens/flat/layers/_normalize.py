@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """Normalize each channel: `(x - mean) / std`. With this layer in front, a network takes images in [0, 1].
+    """Normalize each channel: `(x - mean) / std`. With this layer as the first one, a network takes images in [0, 1].
 
     Maps (N, C, H, W) keep their shape.
 

@@ -16,16 +16,16 @@ from netlens.flat.twin import throwaway
 class Opaque(nn.Module):
     """A module that could not be unrolled.
 
-    It works on clones of its inputs, so that its in-place operations change no recorded activation. Each call runs a
-    throwaway copy of the module, so that its buffers, counters and lists never change.
+    It runs on clones of its inputs, so that its in-place operations change no recorded activation. Each call runs a
+    throwaway copy of the module, so that the buffers, counters and lists of the module never change.
 
     Args:
         module: The module to call.
         args: The positional arguments of the call, with a `Slot` in place of each input.
         kwargs: The keyword arguments, likewise.
-        reason: The reason why it could not be unrolled.
-        read_later: The indices of the inputs that the network reads again after this layer. If the module changes one
-            of them in place, later layers would miss the change; so the call raises `TraceError`.
+        reason: The reason why the module could not be unrolled.
+        read_later: The indices of the inputs that the network reads again after this layer. If the module changes such
+            an input in place, the call raises `TraceError`, because later layers would read the unchanged value.
     """
 
     def __init__(

@@ -33,12 +33,12 @@ class Program:
     structure: pytree.TreeSpec
 
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str], visit: Visit | None = None) -> dict[str, Any]:
-        """Compute values by the fewest steps. A value is dropped as soon as its last reader has run.
+        """Compute values in as few steps as possible. A value is dropped as soon as its last reader has run.
 
         Args:
-            feeds: Values by key to start from: inputs, or recorded activations.
+            feeds: The values from which the run starts, by key.
             fetches: The keys of the values to compute.
-            visit: What runs in place of some layers; None for nothing.
+            visit: A function that runs in place of some layers; None to run all layers themselves.
 
         Returns:
             The values of the fetches by key.
@@ -73,12 +73,12 @@ class Program:
     def in_place(
         self, feeds: Collection[str], fetches: Sequence[str], visited: frozenset[str]
     ) -> dict[str, Callable[..., Any]]:
-        """The functions that a run may call instead of layers, by key: they overwrite inputs that nobody can see."""
+        """The functions that a run may call in place of layers, by key. They overwrite inputs without other readers."""
         question = (frozenset(feeds), tuple(fetches), visited, torch.is_grad_enabled())
         return _OVERWRITERS.of(self, question, lambda: overwriters(self.schedule(feeds, fetches), visited))
 
     def schedule(self, feeds: Collection[str], fetches: Sequence[str]) -> Schedule:
-        """The steps that lead from `feeds` to `fetches`, each with the keys of the values that no later step reads."""
+        """The steps that compute `fetches` from `feeds`. With each, the keys of the values that no later step reads."""
         question = (frozenset(feeds), tuple(fetches))
         return _SCHEDULES.of(self, question, lambda: self._schedule(feeds, set(fetches)))
 
@@ -104,7 +104,7 @@ class Program:
         return tuple((step, tuple(dead.get(step.key, ()))) for step in order)
 
     def _guard_inputs(self, guard: Step) -> tuple[set[str], set[str]]:
-        """The hidden steps that a guard needs, itself included, and the values whose sizes it checks."""
+        """The hidden steps on which a guard depends, including the guard, and the keys of the values that it checks."""
         hidden = {step.key: step for step in self.steps if step.hidden}
         sizes: set[str] = set()
         sources: set[str] = set()
@@ -119,22 +119,22 @@ class Program:
         return sizes, sources
 
     def missing(self, feeds: Collection[str], fetches: Iterable[str]) -> list[str]:
-        """The keys of the values that a run from `feeds` to `fetches` lacks."""
+        """The keys of the values that are missing for a run from `feeds` to `fetches`."""
         schedule = self.schedule(feeds, tuple(fetches))
         computed = {step.key for step, _ in schedule}
         needed = [key for step, _ in schedule for key in step.reads] + list(fetches)
         return [key for key in dict.fromkeys(needed) if key not in computed and key not in feeds]
 
     def frontier(self, key: str) -> tuple[str, ...]:
-        """A minimal cut after the step `key`: inputs and values up to it that suffice to run all later steps."""
+        """A minimal cut after the step `key`: the inputs and values up to this step that all later steps need."""
         position = next(i for i, step in enumerate(self.steps) if step.key == key)
-        before = {step.key: step for step in self.steps[: position + 1]}
+        steps_before = {step.key: step for step in self.steps[: position + 1]}
         cut = {name for step in self.steps[position + 1 :] for name in step.reads} | set(self.outputs)
-        for step in reversed(before.values()):
+        for step in reversed(steps_before.values()):
             if step.key in cut and (step.hidden or not step.reads):
                 cut.remove(step.key)
-                cut.update(step.reads)  # sizes and constants are cheap and no activations: their inputs replace them
-        return tuple(name for name in (*self.inputs, *before) if name in cut)
+                cut.update(step.reads)  # sizes and constants are no activations and cheap, so they are computed again
+        return tuple(name for name in (*self.inputs, *steps_before) if name in cut)
 
     def reached(self, keys: Iterable[str]) -> set[str]:
         """These keys, and the keys of all values that depend on them."""

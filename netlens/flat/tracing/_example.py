@@ -28,7 +28,15 @@ _FACTS = {"shape", "ndim", "dtype", "device", "layout", "is_cuda", "is_mps", "is
 _FACT_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point"}
 _FACT_METHODS |= {"is_complex", "is_contiguous", "element_size", "type", "storage_offset"}
 _SHAPED_LIKE = {"zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full"}
-_SIZED_BY_DATA = {"nonzero", "masked_select", "unique", "unique_consecutive", "argwhere", "repeat_interleave", "bincount"}
+_SIZED_BY_DATA = {
+    "nonzero",
+    "masked_select",
+    "unique",
+    "unique_consecutive",
+    "argwhere",
+    "repeat_interleave",
+    "bincount",
+}
 # the code of these packages asks what kind of object it handles, not what kind of value the network computes
 _MACHINERY = ("torch.fx", "torch.utils", "torch.overrides", "torch._", "torch.nn.parameter", "netlens")
 
@@ -52,7 +60,9 @@ class Assumption:
 
     def __call__(self, value: Any) -> None:
         if self.fact(value) != self.answer:
-            raise AssumptionError(f"the network was unrolled for another shape or type of input ({self.answer!r} there)")
+            raise AssumptionError(
+                f"the network was unrolled for another shape or type of input ({self.answer!r} there)"
+            )
 
 
 class Examples:
@@ -65,7 +75,10 @@ class Examples:
     """
 
     def __init__(
-        self, inputs: Mapping[str, Any], modules: Callable[[str], tuple[nn.Module, bool]], tensors: Callable[[str], Tensor]
+        self,
+        inputs: Mapping[str, Any],
+        modules: Callable[[str], tuple[nn.Module, bool]],
+        tensors: Callable[[str], Tensor],
     ) -> None:
         self.inputs = inputs
         self.module, self.tensor = modules, tensors
@@ -178,7 +191,7 @@ def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Ca
     def len_(value: Any) -> Any:
         return length_of(value) if issubclass(type(value), fx.Proxy) else real_len(value)
 
-    builtins.isinstance, builtins.len = isinstance_, len_  # type: ignore[assignment]
+    builtins.isinstance, builtins.len = isinstance_, len_
     try:
         yield
     finally:
@@ -200,7 +213,19 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 _FACTORIES = (
-    *("zeros", "ones", "empty", "full", "arange", "linspace", "logspace", "eye", "tensor", "as_tensor", "scalar_tensor"),
+    *(
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "arange",
+        "linspace",
+        "logspace",
+        "eye",
+        "tensor",
+        "as_tensor",
+        "scalar_tensor",
+    ),
     *("rand", "randn", "randint", "randperm", "range", "tril_indices", "triu_indices"),
 )
 

@@ -1,4 +1,7 @@
-"""Tracing: one symbolic run of a network gives its graph. The smallest parts that cannot be traced stay whole."""
+"""Tracing: one symbolic run of a network gives its graph. A part that cannot be traced stays whole.
+
+Such a part is as small as possible.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -28,7 +31,7 @@ from netlens.flat.tracing._paths import modules_of, tensors_of
 from netlens.flat.twin import Twins, is_of_network
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
-# a trace patches nn.Module for the whole process and restores it; two traces at once would not restore the original
+# a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
 _ONE_AT_A_TIME = threading.Lock()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -103,8 +106,8 @@ def trace(
 def is_leaf(module: nn.Module) -> bool:
     """Whether a trace keeps a module as one layer.
 
-    Such are the modules of torch without children, the pieces of adapters, a few modules of torchvision, and types that
-    `operations.add` lists.
+    It keeps modules of torch without children, the pieces of adapters, a few modules of torchvision, and modules of the
+    types that a person added by `operations.add`.
     """
     if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
         return True
@@ -116,6 +119,8 @@ def is_leaf(module: nn.Module) -> bool:
 
 class _Value(fx.Proxy):
     """A traced tensor. Unlike a plain proxy, it records in-place operators, because functionalization needs them."""
+
+    tracer: _Tracer
 
     def __getattr__(self, name: str) -> _Attribute:
         return _Attribute(self, name)
@@ -129,16 +134,16 @@ class _Value(fx.Proxy):
         self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
 
     def __int__(self) -> int:
-        return int(self.tracer.number(self))
+        return int(self.tracer.content(self))
 
     def __len__(self) -> int:
-        return self.tracer.fixed(self, len)
+        return self.tracer.count(self)
 
     def __index__(self) -> int:
-        return operator.index(self.tracer.number(self))
+        return operator.index(self.tracer.content(self))
 
     def __float__(self) -> float:
-        return float(self.tracer.number(self))
+        return float(self.tracer.content(self))
 
     def __contains__(self, item: Any) -> bool:
         return any(bool(item == part) for part in self)
@@ -152,7 +157,7 @@ class _Attribute(fx.proxy.Attribute, _Value):
 
 
 class _Weight(_Value):
-    """A traced parameter or buffer. Its shape is a number, so control flow may depend on the shape."""
+    """A traced parameter or buffer. Its shape consists of numbers, so control flow may depend on the shape."""
 
     def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
         super().__init__(node, tracer)
@@ -184,7 +189,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.modes = _modes()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
-        self.assumed: set[tuple[fx.Node, Any]] = set()
+        self.assumptions: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
@@ -222,7 +227,7 @@ class _Tracer(fx.Tracer):
             yield
             return
         keeps_random_numbers = torch.random.fork_rng(devices=[])
-        with keeps_random_numbers, types_of_examples(self.known, self.length), recorded_factories(self.silent):
+        with keeps_random_numbers, types_of_examples(self.example_of, self.length), recorded_factories(self.silent):
             yield
 
     def silent(self) -> bool:
@@ -230,57 +235,68 @@ class _Tracer(fx.Tracer):
         return threading.get_ident() != self.thread or (self.examples is not None and self.examples.running)
 
     def module_at(self, path: str) -> tuple[nn.Module, bool]:
+        """The module that a node names, and whether it is opaque."""
         return self.modules_by_path[path], path in self.opaque
 
-    def known(self, value: fx.Proxy) -> tuple[bool, Any]:
+    def example_of(self, value: fx.Proxy) -> tuple[bool, Any]:
         """Whether a traced value has an example, and the example."""
         if self.examples is None or value.tracer is not self:
             return False, None
         return True, self.examples.values[value.node]
 
-    def length(self, value: fx.Proxy) -> Any:
-        exists, example = self.known(value)
-        if exists and isinstance(example, Tensor):
-            return value.shape[0]
-        return self.fixed(value, len)
+    def content(self, value: fx.Proxy, read: Callable[[Any], Any] = lambda example: example) -> Any:
+        """The number or truth value that a traced value is on the example, as an assumption of the program.
 
-    def number(self, value: fx.Proxy) -> Any:
-        """The number that a traced value is on the example, which becomes an assumption."""
-        return self.fixed(value, lambda concrete: concrete)
-
-    def fixed(self, value: fx.Proxy, fact: Callable[[Any], Any]) -> Any:
-        """A fact about a traced value, which must not depend on data, as an assumption of the program."""
-        exists, example = self.known(value)
-        node = value.node
-        if not exists or (node in self.examples.on_data if fact(example) is example else node in self.examples.sized_by_data):
+        Raises:
+            fx.proxy.TraceError: It depends on data.
+        """
+        if self.examples is None or value.node in self.examples.on_data:
             raise fx.proxy.TraceError("its control flow depends on the data")
-        self.assume(value, fact(example), fact)
-        return fact(example)
+        return self.assumed(value, read)
 
-    def assume(self, value: fx.Proxy, answer: Any, fact: Callable[[Any], Any]) -> None:
-        if (value.node, answer) not in self.assumed:
-            self.assumed.add((value.node, answer))
-            self.create_proxy("call_function", Assumption(answer, fact), (value,), {})
+    def count(self, value: fx.Proxy) -> int:
+        """The length of a traced value on the example, as an assumption of the program.
+
+        Raises:
+            fx.proxy.TraceError: It depends on data.
+        """
+        if self.examples is None or value.node in self.examples.sized_by_data:
+            raise fx.proxy.TraceError("its control flow depends on the data")
+        length: int = self.assumed(value, len)
+        return length
+
+    def assumed(self, value: fx.Proxy, read: Callable[[Any], Any]) -> Any:
+        assert self.examples is not None
+        answer = read(self.examples.values[value.node])
+        if (value.node, answer) not in self.assumptions:
+            self.assumptions.add((value.node, answer))
+            self.create_proxy("call_function", Assumption(answer, read), (value,), {})
+        return answer
+
+    def length(self, value: fx.Proxy) -> Any:
+        """What `len` gives: a traced size of a tensor, so that any batch may follow, and else a number."""
+        exists, example = self.example_of(value)
+        return cast("Any", value).shape[0] if exists and isinstance(example, Tensor) else self.count(value)
 
     def hashed(self, value: fx.Proxy) -> int:
-        exists, example = self.known(value)
+        """The hash of a traced number is that of the number, so that it finds it in a dict."""
+        exists, example = self.example_of(value)
         if not exists or isinstance(example, Tensor):
             return object.__hash__(value)
         if isinstance(example, (tuple, list, dict)):
-            raise TypeError("unhashable traced value")  # a cache of the network would keep it
-        return hash(self.number(value))
+            raise TypeError("it uses a traced shape as a key")  # a cache of the network would keep it
+        return hash(self.content(value))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        exists, example = self.known(obj)
+        exists, example = self.example_of(obj)
         if not exists:
             return super().iter(obj)
         if isinstance(example, dict):
             return iter(list(example))
-        count = self.fixed(obj, len)
-        return iter([obj[i] for i in range(count)])
+        return iter([cast("Any", obj)[index] for index in range(self.count(obj))])
 
     def keys(self, obj: fx.Proxy) -> Any:
-        exists, example = self.known(obj)
+        exists, example = self.example_of(obj)
         return list(example) if exists and isinstance(example, Mapping) else super().keys(obj)
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
@@ -300,9 +316,7 @@ class _Tracer(fx.Tracer):
         while frame is not None and frame.f_globals.get("__name__") in (__name__, fx.proxy.__name__):
             frame = frame.f_back
         if frame is None or not asserts(frame):
-            if self.examples is not None:
-                return self.fixed(obj, bool) if obj.node not in self.examples.on_data else super().to_bool(obj)
-            return super().to_bool(obj)
+            return super().to_bool(obj) if self.examples is None else bool(self.content(obj, bool))
         self.create_proxy("call_function", torch._assert, (obj, f"assertion in line {frame.f_lineno}"), {})
         return True
 
@@ -414,46 +428,48 @@ class _Tracer(fx.Tracer):
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        attributes = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
-        backup = {part: dict(part.__dict__) for part in m.modules()}
+        attributes = _attributes(
+            {self.paths[id(submodule)]: submodule for submodule in m.modules() if id(submodule) in self.paths}
+        )
+        backup = {submodule: dict(submodule.__dict__) for submodule in m.modules()}
         containers = _containers((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
             if isinstance(argument, _Attribute):
-                argument.node  # noqa: B018 - creates the node now: nodes from within are erased if the part stays whole
-        last = next(iter(reversed(self.graph.nodes)))
+                argument.node  # noqa: B018 - creates the node now: nodes made in the forward may be erased below
+        last_node = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
             return forward(*args, **kwargs)
         except Exception as error:
-            erased = list(itertools.takewhile(lambda node: node is not last, reversed(self.graph.nodes)))
+            erased = list(itertools.takewhile(lambda node: node is not last_node, reversed(self.graph.nodes)))
             for node in erased:
                 self.graph.erase_node(node)
             if self.examples is not None:
                 self.examples.forget(erased)
-                self.assumed = {(node, answer) for node, answer in self.assumed if node not in set(erased)}
+                self.assumptions = {(node, answer) for node, answer in self.assumptions if node not in set(erased)}
             _restore(containers)
             self.written |= _changed(attributes)
-            for part, values in backup.items():  # the forward may have stored traced values in attributes
-                part.__dict__.clear()
-                part.__dict__.update(values)
+            for submodule, values in backup.items():  # the forward may have stored traced values in attributes
+                submodule.__dict__.clear()
+                submodule.__dict__.update(values)
             self.opaque[path] = _reason(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
             self.scopes.pop()
 
     def register(self, module: nn.Module, prefix: str) -> None:
-        """Store the paths of the modules and tensors of a tree, and the pieces that its parts are rewritten to."""
-        parts = modules_of(module, prefix)
-        self.modules_by_path = {**parts, **self.modules_by_path}
-        for name, tensor in tensors_of(parts):
+        """Store the paths of the modules and tensors of a tree, and the pieces that replace its submodules."""
+        modules = modules_of(module, prefix)
+        self.modules_by_path = {**modules, **self.modules_by_path}
+        for name, tensor in tensors_of(modules):
             self.tensor_paths.setdefault(id(tensor), name)
-        for path, part in parts.items():
-            if id(part) in self.paths:
+        for path, submodule in modules.items():
+            if id(submodule) in self.paths:
                 continue
-            self.paths[id(part)] = path
-            if not part.training:
-                self.in_eval_mode.add(id(part))
-            pieces = self.rewrite(part)  # done before the trace, because no module can be made during a trace
+            self.paths[id(submodule)] = path
+            if not submodule.training:
+                self.in_eval_mode.add(id(submodule))
+            pieces = self.rewrite(submodule)  # done before the trace, because no module can be made during a trace
             if pieces is not None:
                 self.pieces[path] = pieces
                 self.register(pieces, path)
@@ -510,11 +526,11 @@ def _ids(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _changed(before: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that are new or different now, or hold different items."""
+def _changed(earlier: Attributes) -> frozenset[tuple[str, str]]:
+    """The attributes and buffers that have changed: they are new or different, or hold different items."""
     return frozenset(
         (path, name)
-        for path, (module, ids) in before.items()
+        for path, (module, ids) in earlier.items()
         for name, value in _ids(module).items()
         if value != ids.get(name)
     )
@@ -544,7 +560,7 @@ def _reason(error: Exception) -> str:
     """The reason why the trace stopped, and the line of the network's own code at which it stopped."""
     tracing_code = ("torch/fx/", "netlens/flat/")
     frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if not any(part in f.filename.replace("\\", "/") for part in tracing_code)]
+    frames = [f for f in frames if not any(folder in f.filename.replace("\\", "/") for folder in tracing_code)]
     reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
     if isinstance(error, fx.proxy.TraceError):
         reason = "its control flow depends on the data"

@@ -14,39 +14,24 @@ from pytorch_grad_cam import ablation_cam
 from pytorch_grad_cam.utils import svd_on_activations
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
-from torchvision.models import MobileNetV2, ResNet
-from torchvision.models.resnet import BasicBlock
-from torchvision.models.vgg import make_layers
 
 from netlens import attribution
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
+from tests.networks.narrow import NarrowMobileNet, NarrowResNet, NarrowVGG
 
 torchcam_methods = pytest.importorskip("torchcam.methods", reason="torchcam needs Python 3.11")
 CLASSES = 6
 TARGETS = [4, 0]
 
 
-class VGG(nn.Module):
-    """VGG in small, whose maps pass a rectifier, and two linear layers with a rectifier between, to the classes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = make_layers([8, "M", 12, "M", 16], batch_norm=True)
-        self.pool = nn.AdaptiveAvgPool2d(2)
-        self.classifier = nn.Sequential(nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, CLASSES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(x)).flatten(1))
-
-
 # a network, a module in its middle, and the one with its last maps
 NETWORKS = {
-    "resnet": (lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES), "layer2", "layer4"),
-    "mobilenet": (lambda: MobileNetV2(CLASSES, 0.25, [[1, 8, 1, 1], [6, 12, 2, 2]]), "features.2", "features.4"),
-    "vgg": (VGG, "features.5", "features.10"),
+    "resnet": (lambda: NarrowResNet(CLASSES), "layer2", "layer4"),
+    "mobilenet": (lambda: NarrowMobileNet(CLASSES), "features.2", "features.4"),
+    "vgg": (lambda: NarrowVGG(CLASSES), "features.5", "features.10"),
 }
 
 

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
-from netlens.attribution import suffix as suffix_module
-from netlens.attribution import windows as windows_module
-from netlens.attribution.chunk import chunks_of
-from netlens.attribution.perturbation.boxes import Box, boxes
-from netlens.attribution.samples import mixing
-from netlens.attribution.suffix import Suffix
-from netlens.attribution.windows import Windows
+from netlens.attribution import (
+    METHODS,
+    FeatureAblation,
+    Occlusion,
+    chunks_of,
+    patches,
+)
+from netlens.attribution import _suffix as suffix_module
+from netlens.attribution import _windows as windows_module
+from netlens.attribution._suffix import (
+    Suffix,
+)
+from netlens.attribution._windows import (
+    Windows,
+)
+from netlens.attribution.mixing import mixing
+from netlens.attribution.perturbation._boxes import (
+    Box,
+    boxes,
+)
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import channel, logit
 from netlens.results import Attribution
+from tests.applicability.table import A_CLASS, AT_A_LAYER, applying
+from tests.networks.families import SOME, SPATIAL
 
-# those that run nothing but many forwards
-FORWARDS = (
-    *("occlusion", "feature_ablation", "shapley_value_sampling", "kernel_shap", "lime", "rise", "sobol_attribution"),
-    *("hsic_attribution", "score_cam", "sscam", "ablation_cam"),
-)
-FEW = {"n_samples": 4, "n_masks": 8, "n_segments": 6, "grid_size": 3, "n_channels": 5, "window": 9, "stride": 7}
-
-
-def few(name: str):
-    made = METHODS[name]()
-    has = {field.name for field in fields(made)}
-    return replace(made, **{option: value for option, value in FEW.items() if option in has})
+DIFFERENT = (*SOME, "mobilenet", "swin")
 
 
 def by_full_runs(monkeypatch, run) -> Attribution:
@@ -43,21 +44,23 @@ def by_full_runs(monkeypatch, run) -> Attribution:
         return run()
 
 
-@pytest.mark.parametrize("name", FORWARDS)
-def test_the_fast_way_gives_what_full_runs_of_the_plain_network_give(name, case, monkeypatch):
-    if not case.spatial and name in ("score_cam", "sscam", "ablation_cam"):
-        pytest.skip("vectors have no maps")
-    method = few(name)
-    for options in ({}, {"wrt": case.family.middle}):
-        if options and name in ("score_cam", "sscam", "ablation_cam"):
-            continue  # there, wrt is the layer of the map
+@applying(A_CLASS, families=DIFFERENT)
+def test_the_fast_way_gives_what_full_runs_of_the_plain_network_give(method, case, monkeypatch):
+    check_the_fast_way(method, case, "input", monkeypatch)
 
-        def run(options=options):
-            return method(case.flat, case.x, logit(list(case.targets)), **options).values
 
-        ours, plain = run(), by_full_runs(monkeypatch, run)
-        assert plain.abs().max() > 0
-        assert_close(ours, plain, rtol=1e-8, atol=1e-10 * float(plain.abs().max()))
+@applying(AT_A_LAYER, families=DIFFERENT)
+def test_so_it_does_at_a_layer(method, case, monkeypatch):
+    check_the_fast_way(method, case, case.family.middle, monkeypatch)
+
+
+def check_the_fast_way(method, case, wrt, monkeypatch):
+    def run():
+        return method(case.flat, case.x, case.objective, wrt=wrt).values
+
+    ours, plain = run(), by_full_runs(monkeypatch, run)
+    assert plain.abs().max() > 0
+    assert_close(ours, plain, rtol=1e-8, atol=1e-10 * float(plain.abs().max()))
 
 
 def windows_of(case) -> int:
@@ -66,11 +69,10 @@ def windows_of(case) -> int:
     return 0 if windows is None else len(windows._of(0).local)
 
 
+@pytest.mark.parametrize("case", SPATIAL, indirect=True)
 @pytest.mark.parametrize("window, stride", [(1, 5), (2, 1), ((7, 4), (3, 9)), (11, 11), (100, 3)])
 def test_occlusion_is_full_recomputation(case, window, stride, monkeypatch):
     """At borders and corners, on odd sizes, with windows larger than the stride, and larger than the image."""
-    if not case.spatial:
-        pytest.skip("vectors have no windows")
     assert windows_of(case) > 0
     x = case.x[:1, :, :19, :16] if case.name in ("plain", "branches", "gray") else case.x[:1]
     stride = stride if stride != 1 else (3, 5)
@@ -95,10 +97,9 @@ def regions(case) -> Tensor:
     return mask
 
 
+@pytest.mark.parametrize("case", SPATIAL, indirect=True)
 @pytest.mark.parametrize("per_sample", [False, True])
 def test_feature_ablation_is_full_recomputation(case, per_sample, monkeypatch):
-    if not case.spatial:
-        pytest.skip("vectors have no regions")
     mask = regions(case)[None]
     if per_sample:
         mask = torch.cat([mask, mask.flip(2), mask.roll(3, 3)])

@@ -5,7 +5,6 @@ import warnings
 
 import pytest
 import torch
-import torchvision.models as tv
 import zennit.composites as theirs
 from torch import nn
 from torch.testing import assert_close
@@ -19,6 +18,7 @@ from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, Rule, vjp
 from netlens.objectives import channel, layer, logit
 from netlens.rules import COMPOSITES, Epsilon, EpsilonGammaBox, relevance
+from tests.networks.narrow import NarrowResNet, NarrowVGG
 
 SHIFTS = ("bias", "in_proj_bias", "running_mean", "class_token", "pos_embedding", "relative_position_bias_table")
 
@@ -150,17 +150,10 @@ def test_at_epsilon_0_norms_give_the_gradient_with_their_deviation_held():
 # zennit
 
 
-def _vgg():
-    network = tv.vgg11_bn(num_classes=10)
-    network.avgpool = nn.AdaptiveAvgPool2d(2)
-    network.classifier = nn.Sequential(nn.Linear(2048, 32), nn.ReLU(True), nn.Dropout(), nn.Linear(32, 10))
-    return network
-
-
 NETWORKS = {
-    "vgg11_bn": (_vgg, SequentialMergeBatchNorm, 32),
-    "resnet18": (lambda: tv.resnet18(num_classes=10), ResNetCanonizer, 40),
-    "resnext": (lambda: tv.ResNet(Bottleneck, [1, 1, 1, 1], 10, groups=4, width_per_group=8), ResNetCanonizer, 40),
+    "vgg": (lambda: NarrowVGG(10), SequentialMergeBatchNorm, 32),
+    "resnet": (lambda: NarrowResNet(10, blocks=(2, 2, 2, 2)), ResNetCanonizer, 40),
+    "resnext": (lambda: NarrowResNet(10, Bottleneck, groups=4, width_per_group=8), ResNetCanonizer, 40),
 }
 
 

@@ -1,0 +1,84 @@
+"""The places of the tokens of an attention map in the image, and the class token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.activations import activations_of
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The places of tokens in the image, and the class token if a token has no place."""
+
+    places: Tensor  # (h, w): the token at each place; with several windows, tokens are counted through all windows
+    summary: int | None
+
+    @classmethod
+    def of(cls, flat: FlatModel, x: Tensor, key: str, windows: int, tokens: int) -> Tokens:
+        """The tokens of the attention map at `key`, which has `windows` windows per sample of `tokens` tokens each.
+
+        The adapter says where they lie. Without an adapter, the last tokens of a sequence are square patches of the
+        image in rows, and the tokens before them (class token, distillation token, registers) have no place.
+        """
+        cut = flat.adapter.windows(flat, key) if flat.adapter.windows is not None else None
+        if cut is not None:
+            places = _in_windows(flat, x, cut)
+        elif windows > 1:
+            raise NotApplicable(
+                f"{key!r} of {flat.name} attends within {windows} windows, and no adapter says where these lie; "
+                "give an Adapter(windows=...)."
+            )
+        else:
+            laid_out = _by_adapter(flat, key, tokens)
+            places = laid_out if laid_out is not None else _in_rows(flat, x, key, tokens)
+        placeless = sorted(set(range(windows * tokens)) - set(places.flatten().tolist())) if cut is None else []
+        return cls(places.to(x.device), placeless[0] if placeless else None)
+
+    def queried(self, relevance: Tensor) -> Tensor:
+        """(n, windows, T): the row of the class token in (n, windows, T, T), or the mean over all queries."""
+        return relevance.mean(-2) if self.summary is None else relevance[..., self.summary, :]
+
+    def laid_out(self, values: Tensor) -> Tensor:
+        """(n, windows, T) as maps (n, 1, h, w)."""
+        return values.flatten(1)[:, self.places][:, None]
+
+
+def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
+    """The places of tokens by the adapter: it lays out the numbers of the tokens. None if it cannot."""
+    if flat.adapter.grid is None:
+        return None
+    numbers = torch.arange(tokens, dtype=torch.float64).view(1, tokens, 1)
+    maps = flat.adapter.grid(flat, key, numbers)
+    return None if maps is None or maps.ndim != 4 else maps[0, 0].long()
+
+
+def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
+    """The places of tokens if as many as possible of the last ones are square patches that tile the image."""
+    if x.ndim == 4:
+        height, width = x.shape[-2:]
+        for patches in range(tokens, 0, -1):
+            h = round((patches * height / width) ** 0.5)
+            if h > 0 and patches % h == 0 and h * width == patches // h * height and height % h == 0:
+                return torch.arange(tokens - patches, tokens).view(h, patches // h)
+    raise NotApplicable(
+        f"the {tokens} tokens of {key!r} of {flat.name} do not tile the input {tuple(x.shape)}; "
+        "give an Adapter(grid=...) that lays tokens (N, T, C) out as maps (N, C, h, w)."
+    )
+
+
+def _in_windows(flat: FlatModel, x: Tensor, cut: str) -> Tensor:
+    """(h, w): the index of each position in the windows, from a run of the layer `cut` on a map of position numbers."""
+    step = next(step for step in flat.program.steps if step.key == cut)
+    _, height, width, _ = activations_of(flat, x, [step.reads[0]])[step.reads[0]].shape
+    # numbers start at 1, because a window that reaches past the map is padded with 0
+    numbers = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, height, width, 1)
+    source = step.layer(numbers).flatten().long()
+    places = torch.empty(height * width + 1, dtype=torch.long)
+    places[source] = torch.arange(len(source))
+    return places[1:].view(height, width)
