@@ -1,4 +1,4 @@
-"""Adapters for particular families of networks, a file for each family. Importing this package registers them.
+"""Adapters for particular families of networks, one file for each family. The import of this package registers them.
 
 Another package registers its own adapters through an entry point in the group `netlens.adapters`.
 """

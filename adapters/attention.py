@@ -14,8 +14,8 @@ def product() -> MatMul:
     return MatMul(torch.matmul, (Slot(0), Slot(1)), {})
 
 
-def part(weight: Tensor, bias: Tensor | None, start: int, stop: int) -> nn.Linear:
-    """Rows `start` to `stop` of a linear layer, as a `Linear` on the same storage."""
+def linear_rows(weight: Tensor, bias: Tensor | None, start: int, stop: int) -> nn.Linear:
+    """Rows `start` to `stop` of a linear layer, as a `Linear` that shares the storage."""
     linear = nn.Linear(weight.shape[1], stop - start, bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach()[start:stop], requires_grad=False)
     if bias is not None:
@@ -35,7 +35,7 @@ class Masked(Piece):
 
 
 class PaddingMasked(Piece):
-    """Scores (N, heads, L, S) under a mask of padding (N, S): of the keys that carry no information."""
+    """Scores (N, heads, L, S) under a mask (N, S) of the keys that are padding."""
 
     linear = True
 
@@ -45,7 +45,7 @@ class PaddingMasked(Piece):
 
 
 class BatchSwapped(Piece):
-    """Swaps batch and time: (L, N, C) becomes (N, L, C) and back. A single sequence (L, C) stays as it is."""
+    """Swaps batch and time: from (L, N, C) to (N, L, C), or back. A single sequence (L, C) stays unchanged."""
 
     linear = True
 
@@ -65,7 +65,7 @@ class Attention(nn.Module):
         else:
             weights = [source.q_proj_weight, source.k_proj_weight, source.v_proj_weight]
         biases = [bias[i * size : (i + 1) * size] if bias is not None else None for i in range(3)]
-        projections = [part(w, b, 0, size) for w, b in zip(weights, biases, strict=True)]
+        projections = [linear_rows(w, b, 0, size) for w, b in zip(weights, biases, strict=True)]
         self.query, self.key, self.value = projections
         self.scores = product()
         self.masked = Masked()
@@ -86,7 +86,7 @@ class Attention(nn.Module):
         need_weights: bool = True,
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
-        is_causal: bool = False,  # a hint about attn_mask that changes nothing
+        is_causal: bool = False,  # only a hint about attn_mask
     ) -> tuple[Tensor, Tensor | None]:
         if not self.batch_first:
             query, key, value = (self.swap(x) for x in (query, key, value))
@@ -112,7 +112,7 @@ class Attention(nn.Module):
 
 @rewrite("torch.nn.modules.activation.MultiheadAttention")
 def multihead_attention(module: nn.MultiheadAttention) -> nn.Module | None:
-    """The pieces; None, which keeps the module whole, if the module adds keys (`add_bias_kv`, `add_zero_attn`)."""
+    """The module in pieces. None, to keep it as one layer, if it adds keys (`add_bias_kv`, `add_zero_attn`)."""
     if module.bias_k is not None or module.add_zero_attn:
         return None
     return Attention(module)

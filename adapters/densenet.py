@@ -1,4 +1,4 @@
-"""DenseNet: its last map comes from a functional ReLU after the features, which is no module."""
+"""DenseNet: its last map is the output of a ReLU that is called as a function, after the module `features`."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Detection: a detector as a network that returns the scores of all candidate boxes, and that can be unrolled.
+"""Detection: detectors as networks that can be unrolled and that return the scores of all candidate boxes.
 
 A detector of torchvision takes a list of images. It returns the boxes that remain after a threshold and non-maximum
-suppression, through which no gradient passes. Netlens explains the values before these two steps: `Detections`, with
-the boxes, logits and scores of all candidates, for images (N, 3, H, W) in [0, 1] of any size.
+suppression. These steps have no gradient, so netlens explains the values before them: `Detections`, with the boxes,
+logits and scores of all candidates, for images (N, 3, H, W) in [0, 1] of any size.
 
 - One-stage detectors (RetinaNet, SSD, SSDlite, FCOS) score every anchor: `DenseDetector`.
-- Two-stage detectors (Faster, Mask and Keypoint R-CNN) score proposals that they find on the image: `BoxClassifier`,
-  with fixed boxes. `proposals` finds the boxes of a detector; a person may also give boxes.
+- Two-stage detectors (Faster, Mask and Keypoint R-CNN) score boxes that they propose for the image: `BoxClassifier`,
+  with fixed boxes. `proposals` returns the boxes that a detector proposes; a person may also choose boxes.
 
-`FlatModel.from_nn_Module(detector)` and `NetLens(detector, image)` make these networks. For a two-stage detector,
-`FlatModel.from_nn_Module(detector, images=x)` finds the proposals on the images x.
+`FlatModel.from_nn_Module(detector)` and `NetLens(detector, image)` make these networks. For a two-stage detector, give
+the images, too: `FlatModel.from_nn_Module(detector, images=x)`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TORCHVISION = "torchvision.models.detection."
 
 
 class Resize(Piece):
-    """Resizes images (N, C, H, W) to the size at which the detector sees them."""
+    """Resizes images (N, C, H, W) to the size that the detector uses."""
 
     linear = True
 
@@ -54,7 +54,7 @@ class Resize(Piece):
 
 
 class Pad(Piece):
-    """Adds zeros to the right and below, so that the sides are multiples of all strides of the network."""
+    """Adds zeros at the right and at the bottom, so that the sides are multiples of all strides of the network."""
 
     linear = True
 
@@ -63,8 +63,8 @@ class Pad(Piece):
         self.multiple = multiple
 
     def forward(self, x: Tensor) -> Tensor:
-        below, right = (math.ceil(side / self.multiple) * self.multiple - side for side in x.shape[-2:])
-        return F.pad(x, (0, right, 0, below)) if below or right else x
+        bottom, right = (math.ceil(side / self.multiple) * self.multiple - side for side in x.shape[-2:])
+        return F.pad(x, (0, right, 0, bottom)) if bottom or right else x
 
 
 class AnchorBoxes(Piece):
@@ -95,7 +95,7 @@ class RegionFeatures(Piece):
 
         super().__init__()
         self.pool = pool
-        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average features at fixed places
+        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average features at fixed positions
         self.register_buffer("boxes", boxes)
 
     def forward(self, images: Tensor, resized: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -124,7 +124,7 @@ class RegionBoxes(Piece):
 
 
 class PerImage(Piece):
-    """From rows (N * K, ...) to (N, K, ...)."""
+    """Reshapes rows (N * K, ...) to (N, K, ...)."""
 
     linear = True
 
@@ -133,7 +133,7 @@ class PerImage(Piece):
 
 
 class DenseDetector(nn.Module):
-    """A one-stage detector on the same weights: from images (N, 3, H, W) in [0, 1] to `Detections` of all anchors."""
+    """A one-stage detector on shared weights: from images (N, 3, H, W) in [0, 1] to `Detections` of all anchors."""
 
     backbone: nn.Module
     head: nn.Module
@@ -166,11 +166,11 @@ class BoxClassifier(nn.Module):
     """The second stage of a two-stage detector: from images (N, 3, H, W) in [0, 1] to `Detections` of fixed boxes.
 
     Args:
-        source: the detector.
+        source: The detector.
         boxes: (K, 4), as (x0, y0, x1, y1) in pixels of the images; the same boxes for each image of a batch.
 
     Raises:
-        NetLensError: there is no box, or a box is empty.
+        NetLensError: There is no box, or a box is empty.
     """
 
     backbone: nn.Module
@@ -221,11 +221,11 @@ rewrite(_TORCHVISION + "faster_rcnn.FastRCNNPredictor")(BoxPredictor)
 def proposals(detector: nn.Module, images: Tensor) -> Tensor:
     """(K, 4): the boxes in which a two-stage detector finds an object on any of the images, in pixels.
 
-    These are the proposals whose score of a class other than the background is above the detector's threshold; or all
-    proposals if there is none.
+    A proposal counts if its score of a class, except the background, is above the threshold of the detector. If no
+    proposal counts, the result is all proposals.
 
     Args:
-        detector: a two-stage detector of torchvision.
+        detector: A two-stage detector of torchvision.
         images: (N, 3, H, W) in [0, 1].
     """
     net: Any = twin(detector)
@@ -265,16 +265,16 @@ def unwrapped(network: Any) -> Adapter:
 
 
 def coco() -> ClassNames:
-    """The 91 classes of COCO in the order of torchvision's detectors; the background is the first."""
+    """The 91 classes of COCO, in the order of torchvision's detectors. The first one is the background."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     return ClassNames(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
 def _adapter(network: Any, count: int, background: int | None, unwrap: Any) -> Adapter:
-    parts = ("body", "features")  # the trunk of a feature pyramid, and of SSD; several maps follow it
-    trunk = next((f"backbone.{part}" for part in parts if hasattr(network.backbone, part)), "backbone")
-    # the forward of a subclass may be another function
+    names = ("body", "features")  # the trunk of a feature pyramid, or of SSD; after it, there are several maps
+    trunk = next((f"backbone.{name}" for name in names if hasattr(network.backbone, name)), "backbone")
+    # a subclass may have another forward
     is_original = type(network).forward.__module__.startswith(_TORCHVISION)
     classes = coco()
     return Adapter(
@@ -293,7 +293,7 @@ def _dense(network: nn.Module, images: Tensor | None) -> nn.Module:
 def _at_proposals(network: nn.Module, images: Tensor | None) -> nn.Module:
     if images is None:
         raise NetLensError(
-            f"{type(network).__name__} scores boxes that it finds on an image; give the image: "
+            f"{type(network).__name__} scores boxes that it proposes for an image; give the image: "
             "FlatModel.from_nn_Module(network, images=x), or NetLens(network, x)."
         )
     return BoxClassifier(network, proposals(network, images))
@@ -304,7 +304,7 @@ def _is(network: object, name: str) -> bool:
 
 
 def _scaled(boxes: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """Boxes (..., 4) in pixels of the images `source` as boxes in pixels of `target`."""
+    """Boxes (..., 4) from pixels of the images `source` to pixels of the images `target`."""
     return _rescaled(boxes, tuple(source.shape[-2:]), tuple(target.shape[-2:]))
 
 

@@ -1,4 +1,4 @@
-"""GoogLeNet and Inception v3, whose branches end in a concatenation."""
+"""GoogLeNet and Inception v3. Each of their blocks ends with a concatenation of branches."""
 
 from __future__ import annotations
 

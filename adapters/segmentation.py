@@ -1,4 +1,4 @@
-"""Segmentation: networks that return a dict with maps of scores (N, classes, H, W) under "out"."""
+"""Segmentation: networks that return a dict, whose entry "out" holds maps of scores (N, classes, H, W)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netlens.classes import ClassNames
 from netlens.flat.adapter import Adapter, register
 from netlens.preprocessing import IMAGENET
 
-# the published recipes resize the shorter side to 520; a square crop makes images of equal size
+# the published preprocessing resizes the shorter side to 520; the square crop makes all images equally large
 _PREPROCESSING = replace(IMAGENET, size=(520, 520), resize=520)
 
 
@@ -23,7 +23,7 @@ def segmentation(network: Any) -> Adapter:
     classes = voc()
     is_voc = _count(network) == len(classes)
     return Adapter(
-        cam_layer="backbone",  # the layers after it are the class scores themselves
+        cam_layer="backbone",  # the layers after it compute class scores
         preprocessing=_PREPROCESSING,
         classes=classes if is_voc else None,
         background=0 if is_voc else None,
@@ -31,13 +31,13 @@ def segmentation(network: Any) -> Adapter:
 
 
 def voc() -> ClassNames:
-    """The 21 classes of Pascal VOC in the order of torchvision's networks; the background is the first."""
+    """The 21 classes of Pascal VOC, in the order of torchvision's networks. The first one is the background."""
     from torchvision.models.segmentation import FCN_ResNet50_Weights
 
     return ClassNames(FCN_ResNet50_Weights.DEFAULT.meta["categories"])
 
 
 def _count(network: nn.Module) -> int | None:
-    """The number of classes: the output channels of the last convolution of the head; None if it has none."""
-    convolutions = [part for part in network.get_submodule("classifier").modules() if isinstance(part, nn.Conv2d)]
+    """The number of classes: the output channels of the last convolution of the head. None if there is none."""
+    convolutions = [module for module in network.get_submodule("classifier").modules() if isinstance(module, nn.Conv2d)]
     return convolutions[-1].out_channels if convolutions else None

@@ -1,4 +1,4 @@
-"""Swin transformers (v1 and v2): window attention in pieces, and maps with their channels last."""
+"""Swin transformers (v1 and v2): window attention in pieces, and maps with channels last."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from netlens.flat.layers import Piece
 from netlens.flat.model import FlatModel
 from netlens.preprocessing import IMAGENET
 
-from .attention import part, product
+from .attention import linear_rows, product
 
 
 class _Windows(Piece):
-    """Abstract: a layer that cuts maps (N, H, W, C) into windows, or joins them. The map sets the sizes."""
+    """Abstract: a layer that cuts maps (N, H, W, C) into windows, or joins windows. Sizes follow from the map."""
 
     linear = True
 
@@ -32,13 +32,13 @@ class _Windows(Piece):
         return tuple(math.ceil(size / w) * w for size, w in zip(x.shape[1:3], self.window, strict=True))  # type: ignore[return-value]
 
     def shifts(self, x: Tensor) -> tuple[int, int]:
-        """The shift along each side; 0 where a single window covers the side."""
+        """The shift along each side. It is 0 if a single window covers the side."""
         sides = zip(self.padded(x), self.window, self.shift, strict=True)
         return tuple(0 if w >= size else s for size, w, s in sides)  # type: ignore[return-value]
 
 
 class Partition(_Windows):
-    """From a map (N, H, W, C) to windows (N * windows, tokens, C), padded and shifted."""
+    """Pads and shifts a map (N, H, W, C), and cuts it into windows (N * windows, tokens, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -52,7 +52,7 @@ class Partition(_Windows):
 
 
 class Reverse(_Windows):
-    """From windows back to a map of the shape of `x` (N, H, W, C)."""
+    """Joins windows to a map with the shape of `x` (N, H, W, C): the inverse of `Partition`."""
 
     def forward(self, windows: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -65,7 +65,7 @@ class Reverse(_Windows):
 
 
 class Neighbors(_Windows):
-    """Scores (N * windows, heads, tokens, tokens), minus 100 between tokens that only the shift made neighbors."""
+    """Scores (N * windows, heads, tokens, tokens), minus 100 for tokens that are in one window only by the shift."""
 
     def forward(self, scores: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window
@@ -79,8 +79,8 @@ class Neighbors(_Windows):
             for j, (left, right) in enumerate(columns):
                 regions[top:bottom, left:right] = 3 * i + j
         regions = regions.view(height // h, h, width // w, w).permute(0, 2, 1, 3).reshape(-1, h * w)
-        apart = (regions[:, None, :] != regions[:, :, None]).to(scores.dtype) * -100.0
-        by_window = scores.unflatten(0, (-1, len(regions))) + apart[None, :, None]
+        penalties = (regions[:, None, :] != regions[:, :, None]).to(scores.dtype) * -100.0
+        by_window = scores.unflatten(0, (-1, len(regions))) + penalties[None, :, None]
         return by_window.flatten(0, 1)
 
 
@@ -92,16 +92,16 @@ class WindowAttention(nn.Module):
 
     def __init__(self, source: Any, cosine: bool) -> None:
         super().__init__()
-        # the weights keep their names, because get_relative_position_bias of the source reads them here
+        # the weights keep their names, because get_relative_position_bias reads them by name
         self._parameters, self._buffers = source._parameters, source._buffers
         self._modules.update({name: child for name, child in source._modules.items() if name != "qkv"})
         self.window_size, self.num_heads = source.window_size, source.num_heads
         qkv = source.qkv
         size = qkv.weight.shape[1]
-        self.query = part(qkv.weight, qkv.bias, 0, size)
-        # v2 ignores the bias of the keys in its weights
-        self.key = part(qkv.weight, None if cosine else qkv.bias, size, 2 * size)
-        self.value = part(qkv.weight, qkv.bias, 2 * size, 3 * size)
+        self.query = linear_rows(qkv.weight, qkv.bias, 0, size)
+        # v2 ignores the bias of the keys
+        self.key = linear_rows(qkv.weight, None if cosine else qkv.bias, size, 2 * size)
+        self.value = linear_rows(qkv.weight, qkv.bias, 2 * size, 3 * size)
         window, shift = source.window_size, source.shift_size
         self.partition = Partition(window, shift)
         self.scores = product()
@@ -140,7 +140,7 @@ def window_attention_v2(module: nn.Module) -> nn.Module:
 
 
 def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Maps have their channels last between the first and the last permutation; windows have no grid."""
+    """Maps (N, C, h, w). Channels are last between the first and the last permutation. Windows have no grid (None)."""
     if key in ("features.0.0", "permute", "permute.permute", "avgpool", *flat.inputs):
         return activation
     is_window = ".attn." in key and not key.endswith(".reverse")

@@ -8,7 +8,7 @@ from netlens.flat.adapter import rewrite
 
 
 class EncoderLayer(nn.Module):
-    """`nn.TransformerEncoderLayer` as it computes with gradients. Its fused kernel rounds differently."""
+    """`nn.TransformerEncoderLayer` as torch runs it with gradients. Its fused kernel rounds differently."""
 
     self_attn: nn.Module
     linear1: nn.Module
@@ -30,7 +30,7 @@ class EncoderLayer(nn.Module):
         src: Tensor,
         src_mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        is_causal: bool = False,  # a hint about src_mask that changes nothing
+        is_causal: bool = False,  # only a hint about src_mask
     ) -> Tensor:
         if self.norm_first:
             x = src + self._attended(self.norm1(src), src_mask, src_key_padding_mask)
@@ -47,7 +47,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`nn.TransformerEncoder` as a sequence of layers. It computes padding, which the fused kernel sets to zero."""
+    """`nn.TransformerEncoder` as a sequence of layers. The fused kernel sets outputs at padding to 0."""
 
     def __init__(self, source: nn.TransformerEncoder) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         src: Tensor,
         mask: Tensor | None = None,
         src_key_padding_mask: Tensor | None = None,
-        is_causal: bool | None = None,  # a hint about mask that changes nothing
+        is_causal: bool | None = None,  # only a hint about mask
     ) -> Tensor:
         for layer in self.layers:
             src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask)

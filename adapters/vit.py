@@ -1,4 +1,4 @@
-"""ViT, whose tokens are a class token and then patches in rows, and MaxViT, whose tokens lie in windows."""
+"""ViT, whose tokens are a class token and the patches, row by row; and MaxViT, whose tokens lie in windows."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def vit(network: nn.Module) -> Adapter:
     size = int(network.image_size)  # type: ignore[arg-type]
     preprocessing = replace(IMAGENET, size=(size, size), resize=size if size > 224 else round(size * 256 / 224))
     blocks = len(network.encoder.layers)  # type: ignore[union-attr, arg-type]
-    # behind this layer, only the class token reaches the output
-    last = f"encoder.layers.encoder_layer_{blocks - 1}.ln_1"
-    return Adapter(cam_layer=last, preprocessing=preprocessing, grid=_vit_grid)
+    # after this layer, only the class token influences the output
+    last_layer = f"encoder.layers.encoder_layer_{blocks - 1}.ln_1"
+    return Adapter(cam_layer=last_layer, preprocessing=preprocessing, grid=_vit_grid)
 
 
 def _maxvit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Between partition and departition, activations are windows, which have no grid."""
+    """Maps (N, C, h, w). Between partition and departition, activations are windows, which have no grid (None)."""
     is_window = "_attention." in key and not key.split("_attention.")[1].startswith("departition_op")
     return None if is_window or activation.ndim != 4 else activation
 

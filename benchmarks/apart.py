@@ -1,6 +1,7 @@
-"""A peer in a process of its own, so that it runs as it does for people who use it without netlens.
+"""A peer in a separate process, so that it runs as it does without netlens.
 
-Flattening a network teaches the C library to keep freed memory, from which whatever runs in the same process gains.
+When a network is flattened, the C library starts to keep freed memory. This would make a peer in the same process
+faster, too.
 """
 
 from __future__ import annotations
@@ -14,50 +15,52 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SETTLING = 0.02  # seconds, in which the threads of the process that ran before stop waiting for more
+SETTLING = 0.02  # seconds; after a run, the threads of a process wait actively for a short time
 
 
 class Apart:
-    """A work that another process makes and runs, one run for each call; a context manager that ends the process.
+    """A work that another process makes and runs, one run for each call. At the end of the block, the process ends.
 
-    make: gives the work; it and its arguments can be pickled. The answer comes with the first run only.
+    Args:
+        make: A function that makes the work. It and its arguments must be picklable.
+        *arguments: Its arguments.
     """
 
     def __init__(self, make: Callable[..., Callable[[], Tensor]], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
-        self.here, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+        self.connection, child_connection = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child_connection, make, arguments), daemon=True)
         self.process.start()
-        there.close()
+        child_connection.close()
 
     def __enter__(self) -> Apart:
-        self.here.recv()  # until it is made, so that nothing is timed beside that
+        self.connection.recv()  # waits until the work is made, so that this does not disturb timings
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.here.close()
+        self.connection.close()
         self.process.join()
 
     def timed(self) -> tuple[float, Tensor | None]:
-        """The seconds that a run took there, and what it gave."""
+        """The seconds of a run in the other process, and its result (only in the first run; then None)."""
         time.sleep(SETTLING)
-        self.here.send(None)
-        seconds, answer = self.here.recv()
+        self.connection.send(None)
+        seconds, answer = self.connection.recv()
         time.sleep(SETTLING)
         return seconds, None if answer is None else torch.from_numpy(answer)
 
 
-def _serve(there: Connection, make: Callable[..., Callable[[], Tensor]], arguments: tuple[Any, ...]) -> None:
+def _serve(connection: Connection, make: Callable[..., Callable[[], Tensor]], arguments: tuple[Any, ...]) -> None:
     work = make(*arguments)
-    there.send(None)
-    first = True
+    connection.send(None)
+    is_first = True
     while True:
         try:
-            there.recv()
+            connection.recv()
         except EOFError:
             return
         start = time.perf_counter()
         answer = work()
         seconds = time.perf_counter() - start
-        there.send((seconds, answer.numpy() if first else None))
-        first = False
+        connection.send((seconds, answer.numpy() if is_first else None))
+        is_first = False

@@ -1,4 +1,4 @@
-"""Statistics of batch norm as a network has them that has seen pictures; with random ones, gates jump or saturate."""
+"""Realistic statistics of batch norms, measured on a batch. With random statistics, gates jump or saturate."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 
-def calibrated(network: nn.Module, seen: Tensor) -> nn.Module:
+def calibrated(network: nn.Module, batch: Tensor) -> nn.Module:
     """The network in eval mode, with batch norm statistics measured on a batch."""
-    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    for part in norms:
-        part.reset_running_stats()
-        part.momentum = None  # the plain mean
-        part.train()
+    norms = [norm for norm in network.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean
+        norm.train()
     if norms:
         with torch.no_grad():
-            network(seen)
+            network(batch)
     return network.eval()

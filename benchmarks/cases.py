@@ -1,4 +1,4 @@
-"""The cases of `make benchmark`: an explanation by netlens, by a peer, and by the least work there is."""
+"""The cases of `make benchmark`: an explanation by netlens, by a peer, and by the least possible work."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from netlens.flat import FlatModel
 from netlens.objectives import logit
 
 TARGET = 7
-DRAWN = 224  # pixels of maps that are compared as drawn
-# in densenet121, what follows the last layer overwrites it, and the peer would read that
+DRAWN = 224  # the side of drawn maps, in pixels
+# in densenet121, the next layer overwrites the output of the last layer, and the peer would read the wrong values
 LAYERS = {
     "resnet50": "layer4",
     "vgg16": "features.30",
     "densenet121": "features.transition3.pool",
     "mobilenet_v2": "features.18",
 }
-# the same layers as a prepared network, whose blocks are dissolved, knows them
+# the names of the same layers in a prepared network, which has no blocks
 LEAVES = {**LAYERS, "resnet50": "layer4.2.relu", "mobilenet_v2": "features.18.2"}
 VARIANTS = (GradCAM, GradCAMPlusPlus, XGradCAM, HiResCAM, LayerCAM)
 
@@ -49,11 +49,20 @@ Theirs = Callable[[nn.Module, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed. tolerance: of the differences from the peer and the least work, relative to the largest value.
+    """One timing.
 
-    exact: they are compared in float64, because in float32 rounding grows on the way back. drawn: the peer draws maps
-    from 0 to 1, at the size of the image, and so they are compared. scores: values are falls of a score, so that
-    differences are relative to the range of the scores.
+    Args:
+        name: The name of the case.
+        network: The name of the network.
+        ours: The explanation by netlens.
+        peer: The explanation by a peer; None if no peer has it.
+        least: The least work; None if it is not written.
+        tolerance: The largest allowed difference from the peer and the least work, relative to the largest value.
+        exact: Whether results are compared in float64, because rounding grows in the backward run in float32.
+        drawn: Whether the peer returns drawn maps, from 0 to 1 so that drawn maps are compared.
+        scores: Whether the values are decreases of a score, so that differences are relative to the range of scores.
+        batch: The number of images.
+        goal: The goals of the ratios, such as "peer ≥ 3".
     """
 
     name: str
@@ -68,15 +77,15 @@ class Case:
     batch: int = 1
     goal: str = ""
 
-    def difference(self, ours: Tensor, theirs: Tensor, scores: Tensor) -> float:
+    def difference(self, ours: Tensor, peer: Tensor, scores: Tensor) -> float:
         """The largest difference, as a share of the largest value or of the range of the scores."""
-        if self.drawn and theirs.shape[2:] == ours.shape[2:]:  # the least work draws as little as netlens
-            theirs = as_grad_cam_draws(theirs, (DRAWN, DRAWN))
+        if self.drawn and peer.shape[2:] == ours.shape[2:]:  # the least work, like netlens, does not draw maps
+            peer = as_grad_cam_draws(peer, (DRAWN, DRAWN))
         if self.drawn:
-            ours = as_grad_cam_draws(ours, theirs.shape[2:])
-        ours = ours[:, : theirs.shape[1]]  # of several maps at once, the first is the peer's
-        scale = scores.max() - scores.min() if self.scores else theirs.abs().max()
-        return ((ours - theirs).abs().max() / scale).item()
+            ours = as_grad_cam_draws(ours, peer.shape[2:])
+        ours = ours[:, : peer.shape[1]]  # if there are several maps, the first is that of the peer
+        scale = scores.max() - scores.min() if self.scores else peer.abs().max()
+        return ((ours - peer).abs().max() / scale).item()
 
 
 def of_captum(name: str, **options: object) -> Theirs:
@@ -119,7 +128,7 @@ def of_zennit(network: nn.Module, x: Tensor) -> Tensor:
     canonizer = ResNetCanonizer() if type(network).__name__ == "ResNet" else VGGCanonizer()
 
     def start(scores: Tensor) -> Tensor:
-        """What relevance starts from: the score of the target."""
+        """The relevance at the output: the score of the target."""
         return scores * F.one_hot(torch.tensor(TARGET), scores.shape[1])
 
     with Gradient(network, EpsilonPlus(canonizers=[canonizer])) as attributor:
@@ -141,7 +150,7 @@ def all_at_once(layer: str) -> Ours:
 
 
 def as_grad_cam_draws(values: Tensor, size: Sequence[int]) -> Tensor:
-    """From 0 to 1, at the size of the image: what pytorch-grad-cam returns."""
+    """Maps from 0 to 1 at the size of the image, as pytorch-grad-cam returns them."""
     drawn = F.interpolate(values, tuple(size), mode="bilinear")
     low, high = (function(drawn, (1, 2, 3), keepdim=True) for function in (torch.amin, torch.amax))
     return (drawn - low) / (high - low)
@@ -154,7 +163,7 @@ def one_of_them(layer: str) -> Theirs:
 
 
 def cases() -> Iterator[Case]:
-    """All of them, the quick ones first."""
+    """All cases, the fast ones first."""
     yield from gradients()
     yield from together_and_batches()
     for name in ("vgg16", "resnet50"):
@@ -234,7 +243,7 @@ def perturbations() -> Iterator[Case]:
 
 def in_sixteens(least_work: Theirs) -> Theirs:
     """The least work of a batch, sixteen samples at a time."""
-    return lambda network, x: torch.cat([least_work(network, part) for part in x.split(16)])
+    return lambda network, x: torch.cat([least_work(network, chunk) for chunk in x.split(16)])
 
 
 def together_and_batches() -> Iterator[Case]:

@@ -1,13 +1,13 @@
 """`make completeness`: whether DeepLIFT accounts for the whole change of the output, on torchvision's networks.
 
-Every network gets random weights and explains a scene against zeros, noise, and another scene. What the values miss of
-f(x) - f(baseline) is given relative to that change, for the class that changes most. Exits non-zero if it is more than
-1e-6 in float64, or 1e-3 in float32.
+Each network has random weights and explains a scene, with zeros, noise and another scene as baselines. The gap is the
+part of f(x) - f(baseline) that the values miss, relative to this change, for the class that changes most. The exit code
+is not 0 if a gap is above 1e-6 in float64, or above 1e-3 in float32.
 
-Batch norm divides by what it measures on scenes and on noise: as in a trained network, what it sees is what it knows.
-With random statistics the gates of deep networks jump between 0 and 1, and not even the output is determined: that of
-efficientnet_v2_s differs by 14% between float32 and float64. With those of scenes alone, noise makes efficientnet_b7
-give 66,000 where scenes give 3.
+The statistics of batch norms are measured on scenes and on noise, so that they fit the inputs, as in a trained network.
+With random statistics, the gates of deep networks jump between 0 and 1, and the output is not determined: the output of
+efficientnet_v2_s differs by 14% between float32 and float64. With statistics of scenes alone, the output of
+efficientnet_b7 is 66,000 on noise and 3 on scenes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FIXED = ("vit", "maxvit")  # networks that take images of one size only
 
 @dataclass(frozen=True)
 class Row:
-    """One network's relative gap for each baseline."""
+    """The relative gaps of one network, one for each baseline."""
 
     network: str
     dtype: str
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        # a gap that is NaN is not below anything
+        # `not gap > tolerance` would be True for NaN
         return not self.error and all(gap <= TOLERANCES[self.dtype] for gap in self.gaps)
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Row:
 
 
 def picture(seed: int, height: int, width: int) -> Tensor:
-    """A scene (1, 3, height, width), as networks take it."""
+    """A scene (1, 3, height, width) as the input of a network."""
     pixels = torch.from_numpy(scene(seed, max(height, width)).image.copy()).permute(2, 0, 1)
     return (pixels[None, :, :height, :width] / 255 - 0.45) / 0.225
 
@@ -71,8 +71,8 @@ def noise(seed: int, height: int, width: int) -> Tensor:
 
 def pictures(height: int, width: int) -> tuple[Tensor, dict[str, Tensor]]:
     """The explained scene and its baselines."""
-    image, other = picture(0, height, width), picture(1, height, width)
-    return image, {"zero": torch.zeros_like(image), "noise": noise(0, height, width), "image": other}
+    image, other_image = picture(0, height, width), picture(1, height, width)
+    return image, {"zero": torch.zeros_like(image), "noise": noise(0, height, width), "image": other_image}
 
 
 def gap(flat: FlatModel, x: Tensor, output: Tensor, baseline: Tensor) -> float:
@@ -92,8 +92,8 @@ def measure(name: str, dtype: str, size: int | None = None) -> Row:
     height, width = expected if size is None or name.startswith(FIXED) else (size, size)
     start = time.perf_counter()
     try:
-        seen = torch.cat([see(seed, height, width) for see in (picture, noise) for seed in range(2, 6)])
-        flat = FlatModel.from_nn_Module(calibrated(network, seen).to(kind))
+        batch = torch.cat([see(seed, height, width) for see in (picture, noise) for seed in range(2, 6)])
+        flat = FlatModel.from_nn_Module(calibrated(network, batch).to(kind))
         image, baselines = pictures(height, width)
         x = image.to(kind)
         with torch.inference_mode():

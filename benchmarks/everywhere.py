@@ -2,9 +2,9 @@
 
     python -m benchmarks.everywhere [NETWORK ...] [--only KIND ...]
 
-Every network gets random weights, and batch norm divides by what it measures on scenes. A few steps must raise what is
-wanted: what excites a channel of the deepest style layer, and the class; what that layer sees; and lower the distance
-of features at the first style layer, and of style and content. Exits non-zero if anything fails.
+Each network has random weights, and batch norms with statistics of scenes. A few steps must improve each objective: a
+channel of the deepest style layer, a class, a dream on this layer, an inversion of the first style layer, and a style
+transfer. The exit code is not 0 if one of them fails.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def pixels(seed: int, size: int) -> Tensor:
 
 
 def strongest(flat: FlatModel, key: str, look: Tensor) -> int:
-    """Which of the first channels of a layer a picture excites most, as one of random weights may be dead."""
+    """Which of the first four channels of a layer a picture excites most. Random ones may be dead."""
     with torch.no_grad():
         record = Record(flat, flat.record(look, layers=[key]))
     maps = torch.stack([channel_maps(record, key, i)[0] for i in range(4)])
@@ -53,17 +53,17 @@ def strongest(flat: FlatModel, key: str, look: Tensor) -> int:
 
 
 def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
-    """Each kind of picture, and a work that says whether it came nearer to what is wanted."""
+    """Each kind of picture, with a function that makes it and says whether the objective has improved."""
     network = randomize_(build(name))
     height, width = adapter_of(network).preprocessing.size or (224, 224)
     flat = FlatModel.from_nn_Module(
         calibrated(network, torch.stack([pixels(seed, max(height, width)) for seed in range(4)]))
     )
-    image, other = pixels(0, SIZE), pixels(1, SIZE)
+    image, style_image = pixels(0, SIZE), pixels(1, SIZE)
     look = flat.adapter.preprocessing.normalize(pixels(0, max(height, width))[None, :, :height, :width])
     style, _ = default_layers(flat, look)
-    # undisturbed, as after so few steps it matters more which crop is looked at; in small steps, as deep networks of
-    # random weights are rough: with steps of the usual size, regnet_y_400mf goes from -3 to -700
+    # without disturbances, because after few steps their effect is larger than the improvement; with small steps,
+    # because the objective of a deep random network is rough: with usual steps, regnet_y_400mf goes from -3 to -700
     gentle = {"optimizer": partial(Adam, lr=0.001)}
     dreamer = NetDreamer(flat, SIZE, STEPS, transforms=Chain(), progress=False, options=gentle)
 
@@ -76,7 +76,7 @@ def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "inversion", lambda: rises(invert(flat, image, style[0], steps=STEPS, progress=False).history)
 
     def styled() -> bool:
-        losses = stylize(flat, image, other, steps=STEPS, scales=1, progress=False).provenance.options["losses"]
+        losses = stylize(flat, image, style_image, steps=STEPS, scales=1, progress=False).provenance.options["losses"]
         return losses["style"]["end"] < losses["style"]["start"]
 
     yield "style", styled
@@ -84,7 +84,7 @@ def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
 
 def tried(work: Callable[[], bool]) -> str:
     try:
-        return "✓" if work() else "no nearer"
+        return "✓" if work() else "no better"
     except Exception as error:  # one failing picture must not hide the others
         return f"{type(error).__name__}: {error}".split("\n")[0]
 
@@ -101,11 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in tqdm(names, disable=None):
         gc.collect()
         start = time.perf_counter()
-        found = {kind: tried(work) for kind, work in gains(name) if kind in kinds}
-        failed += [f"{name} ({kind})" for kind, what in found.items() if what != "✓"]
-        print(f"| {name} | {' | '.join(found.values())} | {time.perf_counter() - start:.0f} |", flush=True)
+        verdicts = {kind: tried(work) for kind, work in gains(name) if kind in kinds}
+        failed += [f"{name} ({kind})" for kind, verdict in verdicts.items() if verdict != "✓"]
+        print(f"| {name} | {' | '.join(verdicts.values())} | {time.perf_counter() - start:.0f} |", flush=True)
     total = len(names) * len(kinds)
-    print(f"\n{total - len(failed)} of {total} pictures came nearer to what was wanted")
+    print(f"\n{total - len(failed)} of {total} objectives improved")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

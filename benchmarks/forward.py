@@ -21,8 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=31)
     pairs = parser.parse_args().pairs
-    about = f"{torch.get_num_threads()} threads, {pairs} pairs, torch {torch.__version__}"
-    lines = [f"Batch 1, 224 x 224, float32, inference mode, {about}:", ""]
+    conditions = f"{torch.get_num_threads()} threads, {pairs} pairs, torch {torch.__version__}"
+    lines = [f"Batch 1, 224 x 224, float32, inference mode, {conditions}:", ""]
     lines += ["| network | plain, ms | flat / plain | compiled flat / plain | compiling, s |", "|---|---|---|---|---|"]
     print("\n".join(lines))
     for name in NETWORKS:

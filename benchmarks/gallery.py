@@ -1,6 +1,7 @@
-"""`make gallery`: what a network sees, in unpicked sheets, for the README and docs/visualization.md.
+"""`make gallery`: sheets of visualizations for the README and docs/visualization.md.
 
-With `--weights` (of mobilenet_v2) and `--photos` (a folder). Channels are drawn by lot; nothing is chosen by its looks.
+It needs `--weights` (of mobilenet_v2) and `--photos` (a folder). Channels are chosen at random, and no result is
+selected by its looks.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def write(render: Render, name: str, columns: int | None = None) -> None:
 
 
 def original(picture: Path | Image.Image, like: Render, caption: str = "the photo") -> Render:
-    """What a picture was made from, in its size."""
+    """The original of a picture, in the size of the picture."""
     height, width = like.images.shape[2:]
     fitted = ImageOps.fit(load(picture), (width, height), Image.Resampling.LANCZOS)
     return photograph(TF.to_tensor(fitted), caption, like)
@@ -64,18 +65,18 @@ def classes(flat: FlatModel, photos: Path) -> None:
 def dreams(flat: FlatModel, photos: Path) -> None:
     photo = photos / "sunflower.jpg"
     keys = ("features.7", "features.14")
-    made = [dream(flat, photo, key, size=448) for key in keys]
-    write(row(original(photo, made[0]), *made, captions=("the photo", *keys)), "dream", 3)
+    renders = [dream(flat, photo, key, size=448) for key in keys]
+    write(row(original(photo, renders[0]), *renders, captions=("the photo", *keys)), "dream", 3)
 
 
 def inversion(flat: FlatModel, photos: Path) -> None:
-    made = invert(flat, photos / "macaw.jpg", DEPTHS, size=224)
-    write(row(photograph(picture_for(flat, photos / "macaw.jpg", 224)[0], "the photo", made), made), "inversion", 7)
+    render = invert(flat, photos / "macaw.jpg", DEPTHS, size=224)
+    write(row(photograph(picture_for(flat, photos / "macaw.jpg", 224)[0], "the photo", render), render), "inversion", 7)
 
 
 def atlas(flat: FlatModel, photos: Path) -> None:
-    made = activation_atlas(flat, photos / "egyptian_cat.jpg", "features.14", size=224)
-    on_page(Image.fromarray(made.show().rgba()[..., :3]), "atlas")
+    result = activation_atlas(flat, photos / "egyptian_cat.jpg", "features.14", size=224)
+    on_page(Image.fromarray(result.show().rgba()[..., :3]), "atlas")
 
 
 def styles(flat: FlatModel, photos: Path) -> None:
@@ -83,17 +84,19 @@ def styles(flat: FlatModel, photos: Path) -> None:
     pictures = (photos / "macaw.jpg", photos / "sunflower.jpg", Path("images/scene.png"))
     rows = []
     for content in contents:
-        square = ImageOps.fit(Image.open(content), (256, 256), bleed=0.07)  # without the black bars of one of them
-        made = [replace(stylize(flat, square, style, size=256), captions=(f"as {style.stem}",)) for style in pictures]
-        rows += [original(square, made[0], content.stem), *made]
+        square = ImageOps.fit(Image.open(content), (256, 256), bleed=0.07)  # one photo has black bars
+        renders = [
+            replace(stylize(flat, square, style, size=256), captions=(f"as {style.stem}",)) for style in pictures
+        ]
+        rows += [original(square, renders[0], content.stem), *renders]
     corner = photograph(torch.ones(3, 256, 256), "", rows[0])
     squares = [ImageOps.fit(Image.open(style), (256, 256)) for style in pictures]
     head = [original(square, rows[0], style.stem) for square, style in zip(squares, pictures, strict=True)]
     write(row(corner, *head, *rows), "styles", 4)
 
 
-PARTS: dict[str, Callable[[FlatModel, Path], None]] = {
-    part.__name__: part for part in (channels, classes, dreams, inversion, atlas, styles)
+SHEETS: dict[str, Callable[[FlatModel, Path], None]] = {
+    sheet.__name__: sheet for sheet in (channels, classes, dreams, inversion, atlas, styles)
 }
 
 
@@ -101,13 +104,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True, help="ImageNet weights of mobilenet_v2")
     parser.add_argument("--photos", required=True, type=Path, help="a folder with macaw.jpg, samoyed.jpg, …")
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
+    parser.add_argument("--only", choices=SHEETS, nargs="+", default=list(SHEETS))
     options = parser.parse_args()
     flat = open_network("mobilenet_v2", options.weights)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for part in options.only:
-        PARTS[part](flat, options.photos)
-        print(part, flush=True)
+    for sheet in options.only:
+        SHEETS[sheet](flat, options.photos)
+        print(sheet, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`make guide`: one picture per method on the same photo, and the gallery of docs/methods.md that shows them.
+"""`make guide`: one picture per method, all of the same photo, and the gallery of them in docs/methods.md.
 
-With `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene with the bundled
-transformer instead. Methods of layers explain a late one.
+It needs `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene and the bundled
+transformer. Methods of layers explain a late layer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLUMNS = 4
 
 
 def write(attribution: Attribution, name: str) -> Path:
-    """The overlay alone, at the size of the photo, as a JPEG."""
+    """Write the overlay alone, at the size of the photo, as a JPEG."""
     picture = Image.fromarray(panel(attribution, titles=[""], original=False).rgba()[..., :3])
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     save(picture, PICTURES / f"{name}.jpg")
@@ -37,7 +37,7 @@ def write(attribution: Attribution, name: str) -> Path:
 
 
 def caption(method: type[Method]) -> str:
-    """The class, what it shows, and its paper, which the last paragraph of the docstring that cites any names first."""
+    """The name of the class, the first paragraph of its docstring, and the paper that the docstring cites."""
     paragraphs = [" ".join(text.split()) for text in (method.__doc__ or "").split("\n\n")]
     author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;)]+)"
     paper = next(filter(None, (re.search(author, text) for text in reversed(paragraphs))), None)
@@ -46,7 +46,7 @@ def caption(method: type[Method]) -> str:
 
 
 def gallery(names: list[str]) -> str:
-    """An HTML table of pictures with captions, which Markdown shows as it is."""
+    """An HTML table of pictures with captions, for a Markdown page."""
     cells = [
         f'<td width="25%" valign="top"><img src="../{PICTURES}/{name}.jpg" width="200" alt="{name}"><br>'
         f"{caption(METHODS[name])}</td>"
@@ -57,9 +57,9 @@ def gallery(names: list[str]) -> str:
 
 
 def family(method: type[Method]) -> str:
-    """The part of `netlens.attribution` that a method lives in."""
-    parts = method.__module__.split(".")
-    return parts[2] if len(parts) > 3 else "gradient"
+    """The package within `netlens.attribution` that holds a method."""
+    names = method.__module__.split(".")
+    return names[2] if len(names) > 3 else "gradient"
 
 
 def main() -> None:

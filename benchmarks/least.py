@@ -1,7 +1,7 @@
-"""The least work that an exact method has to do, written straight in torch: what netlens is measured against.
+"""The least possible work of exact methods, written in plain torch. Netlens is compared with it.
 
-Weights are frozen, batch norm is folded by torch.fx, convolutions have channels last, and nothing runs that the result
-does not need. Each function takes a network that `prepared` has made.
+Weights are frozen, batch norms are folded by torch.fx, convolutions have channels last, and only what the result needs
+runs. Each function takes a network that `prepared` has made.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.fx.experimental.optimization import fuse
 
 
 def prepared(network: nn.Module) -> nn.Module:
-    """A copy that computes the same to rounding, in less time."""
+    """A faster copy of the network. Its output is the same up to rounding."""
     return fuse(copy.deepcopy(network).eval()).to(memory_format=torch.channels_last).requires_grad_(False)
 
 
@@ -59,13 +59,13 @@ class _Guided(nn.Module):
 
 
 def guided(network: nn.Module) -> nn.Module:
-    """A prepared network whose rectifiers are guided, made once."""
+    """A prepared network with guided rectifiers. It is made once."""
     if network not in _GUIDED:
-        _GUIDED[network] = made = copy.deepcopy(network)
-        for name, part in list(made.named_modules()):
-            if isinstance(part, (nn.ReLU, nn.ReLU6)):
-                owner = made.get_submodule(name.rpartition(".")[0])
-                setattr(owner, name.rpartition(".")[2], _Guided(6.0 if isinstance(part, nn.ReLU6) else float("inf")))
+        _GUIDED[network] = copy_ = copy.deepcopy(network)
+        for name, module in list(copy_.named_modules()):
+            if isinstance(module, (nn.ReLU, nn.ReLU6)):
+                owner = copy_.get_submodule(name.rpartition(".")[0])
+                setattr(owner, name.rpartition(".")[2], _Guided(6.0 if isinstance(module, nn.ReLU6) else float("inf")))
     return _GUIDED[network]
 
 
@@ -77,44 +77,44 @@ def integrated_gradients(network: nn.Module, x: Tensor, target: int, n_steps: in
     alphas = torch.tensor((nodes + 1) / 2, dtype=x.dtype).view(-1, 1, 1, 1)
     weights = torch.tensor(sizes / 2, dtype=x.dtype).view(-1, 1, 1, 1)
     total = torch.zeros_like(x)
-    for some, own in zip(alphas.split(chunk), weights.split(chunk), strict=True):
-        along = (some * x).contiguous(memory_format=torch.channels_last).requires_grad_()
-        (gradient,) = torch.autograd.grad(network(along)[:, target].sum(), along)
-        total += (own * gradient).sum(0, keepdim=True)
+    for alpha, weight in zip(alphas.split(chunk), weights.split(chunk), strict=True):
+        points = (alpha * x).contiguous(memory_format=torch.channels_last).requires_grad_()
+        (gradient,) = torch.autograd.grad(network(points)[:, target].sum(), points)
+        total += (weight * gradient).sum(0, keepdim=True)
     return total * x
 
 
 def _to_layer(network: nn.Module, x: Tensor, layer: str, target: int) -> tuple[Tensor, Tensor, Tensor]:
     """The scores, the activation of a layer and the gradient there; no graph exists before the layer."""
-    held = []
+    activations = []
 
     def start(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
-        held.append(output.detach().requires_grad_())
-        return held[-1]
+        activations.append(output.detach().requires_grad_())
+        return activations[-1]
 
     handle = network.get_submodule(layer).register_forward_hook(start)
     try:
         scores = network(x.contiguous(memory_format=torch.channels_last))[:, target]
     finally:
         handle.remove()
-    return scores.detach(), held[-1], torch.autograd.grad(scores.sum(), held[-1])[0]
+    return scores.detach(), activations[-1], torch.autograd.grad(scores.sum(), activations[-1])[0]
 
 
 def grad_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
-    _, at, gradient = _to_layer(network, x, layer, target)
-    return (gradient.mean((2, 3), keepdim=True) * at).sum(1, keepdim=True).clamp(min=0).detach()
+    _, activation, gradient = _to_layer(network, x, layer, target)
+    return (gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True).clamp(min=0).detach()
 
 
 def ablation_cam(network: nn.Module, x: Tensor, layer: str, target: int) -> Tensor:
-    """Where a mean and a linear layer follow: the fall of the score, as a share of it, is weight times mean."""
-    scores, at, gradient = _to_layer(network, x, layer, target)
-    falls = (gradient * at).sum((2, 3), keepdim=True) / scores.view(-1, 1, 1, 1)
+    """For a layer before a mean and a linear layer: the relative decrease of the score is weight times mean."""
+    scores, activation, gradient = _to_layer(network, x, layer, target)
+    falls = (gradient * activation).sum((2, 3), keepdim=True) / scores.view(-1, 1, 1, 1)
     with torch.no_grad():
-        return (falls * at).sum(1, keepdim=True).clamp(min=0)
+        return (falls * activation).sum(1, keepdim=True).clamp(min=0)
 
 
 def covered(network: nn.Module, x: Tensor, target: int, window: int, stride: int, chunk: int = 16) -> Tensor:
-    """One full forward for each window: the least work without regions, and the same for any masks."""
+    """One full forward for each window: the least work without incremental runs."""
     tops, lefts = (range(0, size - window + stride, stride) for size in x.shape[2:])
     windows = [(top, left) for top in tops for left in lefts]
     with torch.inference_mode():

@@ -29,7 +29,7 @@ HEAD = "| network | layers | opaque | output | seconds to flatten |\n|---|---|--
 
 @dataclass(frozen=True)
 class Row:
-    """One network's result; `difference` is relative to the largest output, and 0 only where outputs are equal."""
+    """The result for one network. `difference` is relative to the largest output; it is 0 only if outputs are equal."""
 
     network: str
     family: str
@@ -57,7 +57,7 @@ def measure(name: str) -> Row:
     network = randomize_(build(name))
     family = type(network).__name__
     try:
-        gc.collect()  # or a collection of the last network's leftovers would be timed
+        gc.collect()  # otherwise, the timing may include the collection of the previous network
         start = time.perf_counter()
         flat = FlatModel.from_nn_Module(network)
         seconds = time.perf_counter() - start
@@ -65,12 +65,12 @@ def measure(name: str) -> Row:
         assert size is not None
         x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            expected, found = network(x), flat(x)
+            expected, actual = network(x), flat(x)
     except Exception as error:  # one failing network must not hide the other 79
         return Row(name, family, 0, 0, float("inf"), 0.0, f"{type(error).__name__}: {error}".split("\n")[0])
     difference = 0.0
-    if not torch.equal(expected, found):
-        difference = ((expected - found).abs().max() / expected.abs().max()).item()
+    if not torch.equal(expected, actual):
+        difference = ((expected - actual).abs().max() / expected.abs().max()).item()
     return Row(name, family, len(flat.layers), len(flat.opaque), difference, seconds)
 
 

@@ -1,7 +1,7 @@
 """`make benchmark`: peak memory against the number of steps, samples, windows, masks, coalitions and classes.
 
-Each figure is of a process of its own: the peak of its resident memory beyond that of one saliency map and the result
-itself, in MiB, on mobilenet_v2 at 224 x 224.
+Each number is the peak of the resident memory of a separate process, minus the peak of one saliency map and the memory
+of the result, in MiB, on mobilenet_v2 at 224 x 224.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def measured(name: str, unit: str, n: int) -> float:
     flat = FlatModel.from_nn_Module(build("mobilenet_v2"))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     Saliency()(flat, x, logit(0))
-    before = peak()
+    peak_before = peak()
     copies, objective = (x.expand(n, -1, -1, -1), logit(list(range(n)))) if unit == "classes" else (x, logit(0))
-    found = CASES[name, unit](n)(flat, copies, objective)
-    return peak() - before - found.values.nbytes / 2**20
+    result = CASES[name, unit](n)(flat, copies, objective)
+    return peak() - peak_before - result.values.nbytes / 2**20
 
 
 def main() -> None:
@@ -68,11 +68,11 @@ def main() -> None:
     lines = [f"| method | of | {' | '.join(map(str, COUNTS))} |", "|---" * (len(COUNTS) + 2) + "|"]
     print("\n".join(lines))
     for name, unit in CASES:
-        found = []
+        values = []
         for n in COUNTS:
             command = [sys.executable, "-m", "benchmarks.memory", "--one", name, unit, str(n)]
-            found.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-        lines.append(f"| {name} | {unit} | {' | '.join(f'{value:.0f}' for value in found)} |")
+            values.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        lines.append(f"| {name} | {unit} | {' | '.join(f'{value:.0f}' for value in values)} |")
         print(lines[-1], flush=True)
     write_between(PAGE, "memory", "\n".join(lines))
 

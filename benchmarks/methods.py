@@ -1,8 +1,8 @@
-"""`make matrix METHODS=all`: every method on one network of each family: what applies, what does not, and why.
+"""`make matrix METHODS=all`: every method on one network of each family: whether it applies, and why not.
 
-Networks have random weights, and batch norm divides by what it measures on noise. Methods explain the predicted class
-with few steps, samples and channels: what is asked is whether the answer exists, is finite and differs from place to
-place, not whether it is good.
+Networks have random weights, and batch norms with statistics of noise. Methods explain the predicted class with few
+steps, samples and channels. This checks whether the values exist, are finite and are not constant; it does not check
+whether they are good.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ FAMILIES = (
 FIXED = ("vit_b_32", "maxvit_t")  # networks that take images of one size only
 SIZE = 128
 FEW = {"n_steps": 3, "n_samples": 4, "n_masks": 8, "n_segments": 8, "window": 64, "stride": 64}
-# and what a random network has against a class is kept
+# negative contributions stay, because a random network may have no positive ones
 FEW |= {"n_channels": 16, "grid_size": 4, "relu": False}
 MARK = "methods"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one method gave on one network: nothing wrong, `refusal` where it has no meaning, `error` where it broke."""
+    """The result of one method on one network: a `refusal`, an `error`, or neither if it applies."""
 
     method: str
     network: str
@@ -58,8 +58,8 @@ class Cell:
 def few(name: str) -> Method:
     """The method with few steps, samples and masks."""
     method = method_named(name)()
-    has = {field.name for field in fields(method)}
-    return replace(method, **{option: value for option, value in FEW.items() if option in has})
+    names = {field.name for field in fields(method)}
+    return replace(method, **{option: value for option, value in FEW.items() if option in names})
 
 
 def measure(name: str, network: str, flat: FlatModel, x: Tensor, target: int) -> Cell:
@@ -77,17 +77,23 @@ def measure(name: str, network: str, flat: FlatModel, x: Tensor, target: int) ->
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """One row per method, one column per network, and below it why a method has no meaning somewhere."""
+    """A table with a row per method and a column per network. The reasons of refusals and errors are below it."""
     networks = list(dict.fromkeys(cell.network for cell in cells))
     methods = list(dict.fromkeys(cell.method for cell in cells))
-    found = {(cell.method, cell.network): cell for cell in cells}
+    by_name = {(cell.method, cell.network): cell for cell in cells}
     lines = [f"| method | {' | '.join(networks)} |", f"|---|{'---|' * len(networks)}"]
-    lines += [f"| {method} | {' | '.join(str(found[method, n]) for n in networks)} |" for method in methods]
+    lines += [f"| {method} | {' | '.join(str(by_name[method, n]) for n in networks)} |" for method in methods]
     reasons: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.refusal or cell.error:
             reasons.setdefault((cell.method, cell.refusal or cell.error), []).append(cell.network)
-    lines += ["", *(f"- {method}, {', '.join(on)}: {why}" for (method, why), on in reasons.items())]
+    lines += [
+        "",
+        *(
+            f"- {method}, {', '.join(networks_of_reason)}: {why}"
+            for (method, why), networks_of_reason in reasons.items()
+        ),
+    ]
     return "\n".join(lines)
 
 
@@ -103,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = randomize_(build(network))
         size = adapter_of(module).preprocessing.size if network in FIXED else (SIZE, SIZE)
         assert size is not None
-        x, *seen = torch.randn(9, 1, 3, *size, generator=torch.Generator().manual_seed(0))
-        flat = FlatModel.from_nn_Module(calibrated(module, torch.cat(seen)), name=network)
+        x, *noise = torch.randn(9, 1, 3, *size, generator=torch.Generator().manual_seed(0))
+        flat = FlatModel.from_nn_Module(calibrated(module, torch.cat(noise)), name=network)
         with torch.inference_mode():
             target = int(flat.logits(flat(x)).argmax())
         row = [measure(name, network, flat, x, target) for name in names]

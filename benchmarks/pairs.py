@@ -1,4 +1,4 @@
-"""Works that are timed side by side: in turn, in one run, so that what slows the machine slows them all."""
+"""Timings of several works in turn, so that a disturbance of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -32,17 +32,20 @@ def in_turn(
     budget: float = math.inf,
     check: Callable[[Mapping[str, Any]], None] = lambda answers: None,
 ) -> dict[str, list[float]]:
-    """The seconds of each work in each round, after one that does not count; each round starts with another work.
+    """The seconds of each work in each round. A first round does not count. Each round starts with another work.
 
-    budget: seconds, in which as many rounds are made as fit. Where not even one does, the first counts.
-    check: is given what each work returned the first time, before the others are timed.
+    Args:
+        works: The works by name.
+        rounds: The largest number of rounds.
+        budget: The seconds for all rounds. If not even one round fits, the first round counts.
+        check: A function that gets the results of the first round.
     """
-    runs = {name: timed(work) for name, work in works.items()}
-    check({name: answer for name, (_, answer) in runs.items()})
-    first = {name: [time] for name, (time, _) in runs.items()}
-    rounds = int(min(rounds, budget / sum(times[0] for times in first.values())))
+    first_answers = {name: timed(work) for name, work in works.items()}
+    check({name: answer for name, (_, answer) in first_answers.items()})
+    first_times = {name: [time] for name, (time, _) in first_answers.items()}
+    rounds = int(min(rounds, budget / sum(times[0] for times in first_times.values())))
     if rounds < 1:
-        return first
+        return first_times
     names = list(works)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
@@ -51,6 +54,6 @@ def in_turn(
     return times
 
 
-def ratio(ones: list[float], others: list[float]) -> float:
-    """How many times as long the first took: the median over rounds of the ratio within a round."""
-    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
+def ratio(a: list[float], b: list[float]) -> float:
+    """The median over rounds of the ratio a / b."""
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))

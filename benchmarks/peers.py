@@ -1,8 +1,8 @@
-"""`make benchmark`: explanations by netlens, by its peers, and by the least work there is, in paired runs in turn.
+"""`make benchmark`: explanations by netlens, by its peers, and by the least possible work, in paired runs in turn.
 
-Peers are timed in a process of their own, all else in one. Answers are compared before that. `peer` and `least` say
-how many times as long as netlens they took; `forwards` is what netlens took in plain forwards of the user's network;
-`once` is what flattening and the first call cost beyond that, and `first` is `peer` with it, for a user with one image.
+A peer is timed in a separate process. Results are compared first. `peer` and `least` are their times, divided by the
+time of netlens. `forwards` is the time of netlens, divided by that of a forward of the original network. `once` is the
+additional time of flattening and of the first call. `first` is `peer` with this time, for a user with one image.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from netlens.flat import FlatModel
 from netlens.weights import build
 
 PAGE, FILE, PLOT = Path("docs/speed.md"), Path("docs/speed.json"), Path("images/speed.png")
-WARM = 64  # pixels of an image, on which a peer runs before it is timed
-SMALL, FEW = 112, 20  # pixels of an image, and images, where float64 takes long
+WARM = 64  # the side of the image of a first, untimed run of a peer, in pixels
+SMALL, FEW = 112, 20  # the side of images, and the number of images, in float64
 RIVALS = {"peer", "least"}
-BUDGET = 20.0  # seconds for the rounds of a case; there is always one round
+BUDGET = 20.0  # seconds for all rounds of a case; there is at least one round
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured; times in seconds, ratios as the module says."""
+    """The results of a case: times in seconds, and the ratios that the module's docstring explains."""
 
     case: str
     network: str
@@ -67,14 +67,14 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
     def missed(self) -> list[str]:
-        """The parts of the goal that are not reached, such as "peer ≥ 3"."""
-        found = []
-        for part in filter(None, self.goal.split(", ")):
-            name, sign, limit = part.split()
+        """The goals that are not reached, such as "peer ≥ 3"."""
+        missed = []
+        for goal in filter(None, self.goal.split(", ")):
+            name, sign, limit = goal.split()
             value = self.forward if name == "forwards" else getattr(self, name)
             if not (value >= float(limit) if sign == "≥" else value <= float(limit)):
-                found.append(part)
-        return found
+                missed.append(goal)
+        return missed
 
 
 HEADER = (
@@ -90,8 +90,8 @@ def measure(case: Case, rounds: int) -> Row:
         start = time.perf_counter()
         flat = FlatModel.from_nn_Module(network)
         ours = case.ours(flat, x)
-        first = time.perf_counter() - start
-        if (ours.amax((0, 2, 3)) > ours.amin((0, 2, 3))).all():  # a map that is 0 all over would compare nothing
+        first_seconds = time.perf_counter() - start
+        if (ours.amax((0, 2, 3)) > ours.amin((0, 2, 3))).all():  # a constant map cannot be compared
             break
     gaps: dict[str, float] = {}
 
@@ -106,14 +106,14 @@ def measure(case: Case, rounds: int) -> Row:
             bare, leanest = least.prepared(network), case.least
             works["least"] = lambda: leanest(bare, x)
         times = in_turn(works, rounds, BUDGET, check)
-    once = max(0.0, first - statistics.median(times["ours"]))
+    once = max(0.0, first_seconds - statistics.median(times["ours"]))
     return Row(
         *(case.name, case.network, statistics.median(times["ours"])),
         ratio(times["peer"], times["ours"]) if case.peer else None,
         ratio(times["least"], times["ours"]) if case.least else None,
         ratio(times["ours"], times["forward"]),
         once,
-        statistics.median(times["peer"]) / first if case.peer else None,
+        statistics.median(times["peer"]) / first_seconds if case.peer else None,
         gaps.get("peer"),
         case.goal,
     )
@@ -124,40 +124,42 @@ def images(case: Case) -> Tensor:
 
 
 def by_peer(name: str, network: str, seed: int) -> Callable[[], Tensor]:
-    """A peer's explanation of the same network and images, made anew from names in a process of its own."""
+    """The explanation of a peer, for the same network and images. The other process makes them again from names."""
     (case,) = (case for case in cases() if (case.name, case.network) == (name, network))
     module, x = random_network(network, seed), images(case)
     assert case.peer is not None
-    case.peer(module, x[..., :WARM, :WARM])  # imports what it needs, which nobody has to wait for twice
+    case.peer(module, x[..., :WARM, :WARM])  # a first run, which imports packages
     return lambda: case.peer(module, x)  # type: ignore[misc]
 
 
 def differences(case: Case, answers: Mapping[str, Tensor]) -> dict[str, float]:
-    """How far netlens is from its peer and from the least work; refused where that is more than rounding."""
-    found = {who: case.difference(answers["ours"], answers[who], answers["forward"]) for who in RIVALS & answers.keys()}
-    for who, gap in found.items():
+    """The differences of netlens from its peer and from the least work. Raise if they are above the tolerance."""
+    gaps = {
+        rival: case.difference(answers["ours"], answers[rival], answers["forward"]) for rival in RIVALS & answers.keys()
+    }
+    for rival, gap in gaps.items():
         if not gap <= case.tolerance:
-            raise ValueError(f"{case.name} on {case.network}: netlens and {who} differ by {gap:.1e}.")
-    return found
+            raise ValueError(f"{case.name} on {case.network}: netlens and {rival} differ by {gap:.1e}.")
+    return gaps
 
 
 def in_float64(case: Case, network: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """All answers on a part of a few images that does not take long."""
-    exact, some = copy.deepcopy(network).double(), x[:FEW, :, :SMALL, :SMALL].double()
-    answers = {"ours": case.ours(FlatModel.from_nn_Module(exact), some), "forward": plain(exact, some)}
+    """All results in float64, on parts of a few images."""
+    exact, small_x = copy.deepcopy(network).double(), x[:FEW, :, :SMALL, :SMALL].double()
+    answers = {"ours": case.ours(FlatModel.from_nn_Module(exact), small_x), "forward": plain(exact, small_x)}
     if case.peer is not None:
-        answers["peer"] = case.peer(exact, some)
+        answers["peer"] = case.peer(exact, small_x)
     if case.least is not None:
-        answers["least"] = case.least(least.prepared(exact), some)
+        answers["least"] = case.least(least.prepared(exact), small_x)
     return answers
 
 
 def random_network(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     network = calibrated(randomize_(build(name), seed), torch.randn(8, 3, 224, 224))
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eps = 0.0  # which zennit leaves out
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 0.0  # because zennit ignores eps
     return network
 
 
@@ -189,20 +191,20 @@ def main() -> None:
                 print(rows[-1], flush=True)
             except ValueError as error:
                 failures.append(str(error))
-    publish(rows, known() if options.only else [])
+    publish(rows, earlier_rows() if options.only else [])
     if failures:
         raise SystemExit("\n".join(failures))
 
 
-def known() -> list[Row]:
-    """What was measured before."""
+def earlier_rows() -> list[Row]:
+    """The results of earlier runs."""
     return [Row(**row) for row in json.loads(FILE.read_text())["rows"]] if FILE.exists() else []
 
 
-def publish(rows: list[Row], others: list[Row]) -> None:
-    """Write the table, the file and the plot; others: rows that stay as they were unless they were measured anew."""
-    found = {(row.case, row.network): row for row in (*others, *rows)}
-    rows = [found[key] for case in cases() if (key := (case.name, case.network)) in found]
+def publish(rows: list[Row], earlier: list[Row]) -> None:
+    """Write the table, the file and the plot. A row of `earlier` stays if its case was not measured again."""
+    by_case = {(row.case, row.network): row for row in (*earlier, *rows)}
+    rows = [by_case[key] for case in cases() if (key := (case.name, case.network)) in by_case]
     FILE.write_text(json.dumps({"versions": versions(), "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     write_between(PAGE, "peers", "\n".join([f"{versions()}.", "", HEADER, *map(str, rows)]))
     bars([(f"{row.case}, {row.network}", row.peer, row.least, not row.missed()) for row in rows], PLOT)

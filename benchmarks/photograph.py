@@ -1,6 +1,6 @@
-"""The share of positive attribution inside a photographed object.
+"""The share of positive attribution inside an object on a photo.
 
-Its mask is an image of the same size: 0 on the object, 1 around it, 2 where that is undecided.
+The mask is an image of the same size: 0 on the object, 1 around it, 2 for undecided pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ METHODS = ("grad_cam", "guided_grad_cam", "guided_backprop", "occlusion", "salie
 
 
 def cropped(mask: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """(1, H, W): a boolean mask, resized and cropped as the network's images are."""
+    """(1, H, W): a boolean mask, resized and cropped by the preprocessing of the network."""
     plain = replace(preprocessing, mean=(0.0,), std=(1.0,), interpolation="nearest")
     return plain(Image.fromarray(mask.astype(np.uint8) * 255))[:, 0] > 0.5
 

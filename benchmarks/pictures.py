@@ -1,7 +1,7 @@
 """`make pictures`: the pictures in images/ that the README and the docs show.
 
-Without arguments, those of the bundled network. With `--weights` (of mobilenet_v2) and `--photos` (a folder), also the
-panel of photographs.
+Without arguments, it makes the pictures of the bundled network. With `--weights` (of mobilenet_v2) and `--photos` (a
+folder), it also makes the panel of photographs.
 """
 
 from __future__ import annotations

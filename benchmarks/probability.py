@@ -1,8 +1,8 @@
-"""`python -m benchmarks.probability`: where excitation backprop's probability ends, on torchvision's families.
+"""`python -m benchmarks.probability`: where the probability of excitation backprop ends, on torchvision's families.
 
-Every network gets random weights and explains a scene. Of the probability of its class, some ends at values above 0
-that no input raises (a bias alone made them so; a token of padding is one, too), and some at constants, such as a class
-token. Exits non-zero if any other layer keeps something. `--write` puts the table into docs/rules.md.
+Each network has random weights and explains a scene. A part of the probability ends at outputs above 0 that no input
+excites, because only their bias is positive (such as the tokens of padding). Another part ends at constants, such as a
+class token. The exit code is not 0 if any other layer loses probability. `--write` puts the table into docs/rules.md.
 """
 
 from __future__ import annotations
@@ -43,31 +43,33 @@ NETWORKS = {
 """Networks of each family, and the size of their image."""
 
 Look = Callable[[Step, nn.Module, Sequence[Tensor], Any, Any, float], None]
-"""Told of a layer on the way back: step, layer, inputs, output, relevance there, and how much of it the layer keeps."""
+"""A function of (step, layer, inputs, output, relevance of the output, relevance that the layer loses)."""
 
 
 def watched(flat: FlatModel, x: Tensor, objective: Objective, look: Look) -> Tensor:
-    """The probabilities at the input, while `look` sees what each layer keeps."""
+    """The probabilities at the input. The backward run calls `look` for each layer."""
     ruled = flat.with_rules(Excitation()(flat))
     reached = flat.program.reached(flat.inputs)
 
     def step_of(step: Step) -> Step:
-        known = step.layer if isinstance(step.layer, Ruled) else None
-        inner = step.layer if known is None else known.layer
+        ruled_layer = step.layer if isinstance(step.layer, Ruled) else None
+        inner = step.layer if ruled_layer is None else ruled_layer.layer
 
         def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Any, relevance: Any) -> Any:
-            found = (
+            propagated = (
                 vjp(output, inputs, relevance)
-                if known is None
-                else known.rule.backward(layer, inputs, output, relevance)
+                if ruled_layer is None
+                else ruled_layer.rule.backward(layer, inputs, output, relevance)
             )
-            had = sum(float(part.sum()) for part in pytree.tree_leaves(relevance) if part is not None)
-            takers = zip(found, inputs, strict=True)
-            handed = sum(float(part.sum()) for part, value in takers if part is not None and value.requires_grad)
-            look(step, layer, inputs, output, relevance, had - handed)
-            return found
+            received = sum(float(tensor.sum()) for tensor in pytree.tree_leaves(relevance) if tensor is not None)
+            takers = zip(propagated, inputs, strict=True)
+            passed_on = sum(
+                float(tensor.sum()) for tensor, value in takers if tensor is not None and value.requires_grad
+            )
+            look(step, layer, inputs, output, relevance, received - passed_on)
+            return propagated
 
-        rule = Rule(backward, graph=known is None or known.rule.graph, several=True)
+        rule = Rule(backward, graph=ruled_layer is None or ruled_layer.rule.graph, several=True)
         return replace(step, layer=Ruled(inner, rule)) if step.key in reached and not step.hidden else step
 
     view = flat.edited(replace(ruled.program, steps=tuple(map(step_of, ruled.program.steps))))
@@ -76,22 +78,22 @@ def watched(flat: FlatModel, x: Tensor, objective: Objective, look: Look) -> Ten
 
 @dataclass(frozen=True)
 class Row:
-    """Of one network's probability, what reaches the image, and what ends where."""
+    """The parts of the probability of one network: at the image, at outputs that nothing excites, at constants, ..."""
 
     network: str
     size: int
     total: float
     unexcited: float
     constants: float
-    others: float
+    elsewhere: float
 
     @property
     def passed(self) -> bool:
-        return abs(self.others) < 1e-9 and abs(self.total + self.unexcited + self.constants - 1) < 1e-9
+        return abs(self.elsewhere) < 1e-9 and abs(self.total + self.unexcited + self.constants - 1) < 1e-9
 
     def __str__(self) -> str:
-        parts = (self.total, self.unexcited, self.constants)
-        return f"| {self.network} | {self.size} | {' | '.join(f'{abs(part):.3f}' for part in parts)} |"
+        shares = (self.total, self.unexcited, self.constants)
+        return f"| {self.network} | {self.size} | {' | '.join(f'{abs(share):.3f}' for share in shares)} |"
 
 
 def row(name: str, size: int) -> Row:
@@ -99,16 +101,18 @@ def row(name: str, size: int) -> Row:
     torch.manual_seed(0)
     flat = folded(FlatModel.from_nn_Module(randomize_(build(name)).double()))
     pixels = torch.from_numpy(scene(0, size).image.copy()).permute(2, 0, 1)[None].double()
-    kept: dict[str, float] = defaultdict(float)
+    lost_by_cause: dict[str, float] = defaultdict(float)
 
     def look(step: Step, layer: nn.Module, inputs: Any, output: Any, relevance: Any, lost: float) -> None:
         role = role_of(layer)
-        where = "unexcited" if role is Relevance.WEIGHTS else "constants" if role is Relevance.ARRANGES else "others"
-        kept[where] += lost
+        cause = "unexcited" if role is Relevance.WEIGHTS else "constants" if role is Relevance.ARRANGES else "others"
+        lost_by_cause[cause] += lost
 
     values = watched(flat, (pixels / 255 - 0.45) / 0.225, logit(3), look)
     assert values.min() >= 0
-    return Row(name, size, float(values.sum()), kept["unexcited"], kept["constants"], kept["others"])
+    return Row(
+        name, size, float(values.sum()), lost_by_cause["unexcited"], lost_by_cause["constants"], lost_by_cause["others"]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "| network | image | reaches it | ends where nothing excites | ends at constants |\n|---|---|---|---|---|\n"
         )
         write_between(Path("docs/rules.md"), "probability", head + "\n".join(map(str, rows)))
-    return 0 if all(one.passed for one in rows) else 1
+    return 0 if all(r.passed for r in rows) else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`make rendering`: the time of a step of optimization, by netlens, by lucent, and of a forward and backward alone.
+"""`make rendering`: the time of an optimization step of netlens and of lucent, and of a plain forward and backward.
 
 Steps are timed in turn in one process, 64 of them at a time, at 224 x 224, with standard transforms. `peer` and `least`
-say how many times as long as netlens they took. The least work is one forward to the layer and back to the picture, on
-frozen, folded, channels-last weights, without parameterization, transforms or optimizer. `batch` is how many times as
-long 16 steps of 16 channels take one by one as in one batch.
+are their times, divided by the time of netlens. The least work is one forward to the layer and one backward to the
+picture, with frozen, folded, channels-last weights, without parameterization, transforms or optimizer. `batch` is the
+time of 16 steps of 16 channels one by one, divided by their time in one batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LAYERS = {
     "vgg16": ("features.15", "features.29"),
 }
 STEPS, SIZE, CHANNEL, BUDGET = 64, 224, 3, 60.0
-MANY, FEW = 16, 16  # channels, and steps of each of them, of which one by one are long
+MANY, FEW = 16, 16  # the number of channels of a batch, and the number of their steps
 HEADER = "| network | layer | ms a step | peer | least | batch |\n|---|---|---|---|---|---|"
 
 
@@ -41,14 +41,14 @@ def ours(flat: FlatModel, key: str, channels: list[int], steps: int = STEPS) -> 
 
 
 def bare(network: nn.Module, key: str) -> None:
-    """The least work, as often as there are steps."""
-    held: list[Tensor] = []
+    """The least work of all steps."""
+    activations: list[Tensor] = []
 
     class Reached(Exception):
         pass
 
     def stop(module: nn.Module, inputs: object, output: Tensor) -> None:
-        held.append(output)
+        activations.append(output)
         raise Reached
 
     handle = network.get_submodule(key).register_forward_hook(stop)
@@ -58,39 +58,39 @@ def bare(network: nn.Module, key: str) -> None:
             try:
                 network(x)
             except Reached:
-                torch.autograd.grad(held.pop()[:, CHANNEL].mean(), x)
+                torch.autograd.grad(activations.pop()[:, CHANNEL].mean(), x)
     finally:
         handle.remove()
 
 
 def measure(name: str, key: str, rounds: int) -> str:
     network = calibrated(randomize_(build(name)), torch.randn(8, 3, SIZE, SIZE))
-    flat, prepared, theirs = FlatModel.from_nn_Module(network), least.prepared(network), copy.deepcopy(network)
-    # its blocks are dissolved by folding, so that the last part of one stands for it
+    flat, prepared, peer_network = FlatModel.from_nn_Module(network), least.prepared(network), copy.deepcopy(network)
+    # folding dissolves blocks, so the last layer of a block replaces it
     inner = next(
-        part for part, _ in reversed(list(prepared.named_modules())) if part == key or part.startswith(f"{key}.")
+        layer for layer, _ in reversed(list(prepared.named_modules())) if layer == key or layer.startswith(f"{key}.")
     )
     times = in_turn(
         {
             "ours": lambda: ours(flat, key, [CHANNEL]),
-            "peer": lambda: lucent.pictures(theirs, key, CHANNEL, SIZE, [STEPS]),
+            "peer": lambda: lucent.pictures(peer_network, key, CHANNEL, SIZE, [STEPS]),
             "least": lambda: bare(prepared, inner),
         },
         rounds,
         BUDGET,
     )
-    several = list(range(MANY))
+    channels = list(range(MANY))
     batches = in_turn(
         {
-            "batch": lambda: ours(flat, key, several, FEW),
-            "alone": lambda: [ours(flat, key, [one], FEW) for one in several],
+            "batch": lambda: ours(flat, key, channels, FEW),
+            "alone": lambda: [ours(flat, key, [c], FEW) for c in channels],
         },
         rounds,
         BUDGET,
     )
     cells = (
         f"{statistics.median(times['ours']) * 1000 / STEPS:.0f}",
-        *(f"{ratio(times[other], times['ours']):.2f}" for other in ("peer", "least")),
+        *(f"{ratio(times[rival], times['ours']):.2f}" for rival in ("peer", "least")),
         f"{ratio(batches['alone'], batches['batch']):.2f}",
     )
     return f"| {name} | {key} | {' | '.join(cells)} |"
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="networks whose name contains this")
     options = parser.parse_args()
-    about = f"torch {torch.__version__}, {torch.get_num_threads()} threads, up to {options.rounds} rounds."
-    lines = [about, "", *HEADER.split("\n")]
+    conditions = f"torch {torch.__version__}, {torch.get_num_threads()} threads, up to {options.rounds} rounds."
+    lines = [conditions, "", *HEADER.split("\n")]
     print("\n".join(lines), flush=True)
     for name, keys in LAYERS.items():
         for key in keys if options.only in name else ():

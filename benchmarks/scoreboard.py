@@ -1,7 +1,7 @@
-"""`make scoreboard`: the share of positive attribution inside the true object, per method, on the little world.
+"""`make scoreboard`: for each method, the share of positive attribution inside the true object, on the little world.
 
-For the bundled network, and for the bundled transformer, which methods that read attention need. Each method explains
-as many of the scenes as it can in the seconds of `--patience`. The tables go into docs/scoreboard.md.
+The networks are the bundled one and, for methods that read attention, the bundled transformer. Each method explains as
+many scenes as it can in `--patience` seconds. The tables go into docs/scoreboard.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTROLS = (EdgeDetector, RandomMap)
 
 
 def judge(flat: FlatModel, method: Method, x: Tensor, labels: list[int], masks: Tensor, patience: float) -> Score:
-    """The score on as many scenes as the method can explain in the time that each has, to judge by the first few."""
+    """The score on as many scenes as the method can explain in time. The time of the first few gives this number."""
     start = time.perf_counter()
     (score,) = scoreboard(flat, x[:FEW], labels[:FEW], masks[:FEW], [method])
     n = min(len(x), int(patience * FEW / (time.perf_counter() - start)))
@@ -42,8 +42,8 @@ def table(scores: list[Score]) -> str:
         name = f"*{score.method} (control)*" if score.method in controls else score.method
         lines.append(f"| {name} | {score.mean:.3f} | {score.error:.3f} | {score.n} |")
     best = max(score.mean for score in scores if score.method in controls)
-    below = [score.method for score in scores if score.method not in controls and score.mean <= best]
-    return "\n".join([*lines, "", f"Not above the better control: {', '.join(below) or 'none'}."])
+    worse = [score.method for score in scores if score.method not in controls and score.mean <= best]
+    return "\n".join([*lines, "", f"Not above the better control: {', '.join(worse) or 'none'}."])
 
 
 def main() -> None:

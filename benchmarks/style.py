@@ -1,12 +1,11 @@
-"""Style transfer, judged by another network than the one that it was optimized on.
+"""Style transfer, judged by another network than the one of the optimization.
 
     python -m benchmarks.style CONTENT STYLE... [--model mobilenet_v2 --weights FILE] [--judge vgg11] [--size 192]
 
-For every style: the style and content losses of the finished 8-bit picture, on the network itself and on the judge, in
-units of `StyleTransfer`: the style loss is 1 at the content picture, the content loss 1 at a plain picture of the
-content's mean color. The content is looked at in gray of the same mean and contrast, for the colors are those of the
-style. Besides the default it runs both optimizers, all parameterizations and statistics, other scales.
-A judge with random weights (seeded) knows nothing of what the optimized network likes.
+For each style, it prints the style and content losses of the finished 8-bit picture, by the network itself and by the
+judge. They are normalized as in `StyleTransfer`. The content loss is computed in gray with equal mean and contrast,
+because the colors are those of the style. The variants are the default, both optimizers, all parameterizations and
+statistics, and other scales. A judge with random weights (from a seed) is independent of the network.
 """
 
 from __future__ import annotations
@@ -58,18 +57,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--variants", help="some of them, by name, with commas between")
-    given = parser.parse_args()
+    options = parser.parse_args()
     flat, judge = (
         seeded(open_network, name, weights, 0)
-        for name, weights in ((given.model, given.weights), (given.judge, given.judge_weights))
+        for name, weights in ((options.model, options.weights), (options.judge, options.judge_weights))
     )
-    names = given.variants.split(",") if given.variants else list(VARIANTS)
-    print(f"{flat.name}, judged by {judge.name}; {Path(given.content).name}, {given.size} px, {given.steps} steps\n")
+    names = options.variants.split(",") if options.variants else list(VARIANTS)
+    print(
+        f"{flat.name}, judged by {judge.name}; {Path(options.content).name}, {options.size} px, {options.steps} steps\n"
+    )
     print("| variant | style | style loss | content loss | its style loss | its content loss | s |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
-        rows = [row(flat, judge, name, given.content, style, given.size, given.steps) for style in given.styles]
-        for style, numbers in zip(given.styles, rows, strict=True):
+        rows = [row(flat, judge, name, options.content, style, options.size, options.steps) for style in options.styles]
+        for style, numbers in zip(options.styles, rows, strict=True):
             line(name, Path(style).stem, numbers)
         if len(rows) > 1:
             line(name, "**mean**", [sum(column) / len(rows) for column in zip(*rows, strict=True)])
@@ -83,7 +84,7 @@ def line(variant: str, style: str, numbers: list[float]) -> None:
 def row(
     flat: FlatModel, judge: FlatModel, variant: str, content: str, style: str, size: int, steps: int
 ) -> list[float]:
-    """Both losses by the network itself and by the judge, and the seconds that it took."""
+    """Both losses by the network itself, both by the judge, and the seconds of the transfer."""
     transfer = StyleTransfer(size=size, steps=steps, **VARIANTS[variant])
     begin = time.perf_counter()
     images = transfer(flat, content, style, progress=False).images
@@ -92,13 +93,13 @@ def row(
 
 
 def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int) -> list[float]:
-    """The style (Gram) loss of a finished picture, as it is saved, and the content loss of its luminance."""
+    """The style (Gram) loss of a saved picture, and the content loss of its luminance."""
     picture = FromImage(load(to_pil(images[0]))).pictures
-    whole = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).at(1.0)
-    light = Task.of(StyleTransfer(size=size, color="luminance", loss="squared"), flat, content, style, None)
-    alike = matched_moments(gray(picture), gray(light.original)).clamp(0, 1)
-    kept = light.at(1.0).value("content", colored(alike, light.content.shape[1]))
-    return [whole.value("style", picture), kept]
+    in_color = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).stage(1.0)
+    in_gray = Task.of(StyleTransfer(size=size, color="luminance", loss="squared"), flat, content, style, None)
+    matched = matched_moments(gray(picture), gray(in_gray.original)).clamp(0, 1)
+    content_loss = in_gray.stage(1.0).value("content", colored(matched, in_gray.content.shape[1]))
+    return [in_color.value("style", picture), content_loss]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""`make visual`: how good pictures are, beside lucent's, judged on the finished 8-bit pictures.
+"""`make visual`: how good pictures are, in comparison with lucent. The finished 8-bit pictures are judged.
 
     python -m benchmarks.visual --weights FILE --photo PHOTO
 
-Channels are drawn by lot, four at each of six depths of mobilenet_v2. `reached` is the channel's activation on the
-undisturbed picture, as a share of the best that anybody reached for it. A picture is gray whose values' standard
-deviation is below 0.05. `kept` is the share of the activation that is left after disturbances which no optimization
-has seen: of the middle of the picture, which shifts and turns leave whole, and of all of it, where gray comes in at the
-edges.
+Channels are chosen at random, four at each of six depths of mobilenet_v2. `reached` is the activation of the channel on
+the undisturbed picture, divided by the highest activation of both programs. A picture counts as gray if the standard
+deviation of its values is below 0.05. `kept` is the activation after disturbances that no optimization used, divided by
+that before them: for the middle of the picture, which shifts and rotations do not cut, and for the whole picture, which
+gets gray edges.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from netlens.zoo import open_network
 PAGE, FILE = Path("docs/visualization.md"), Path("docs/visualization.json")
 DEPTHS = ("features.4", "features.7", "features.11", "features.14", "features.17", "features.18")
 CHANNELS, STEPS, SIZE, SEED, GRAY = 4, (64, 128, 256, 512), 224, 0, 0.05
-MIDDLE = 176  # pixels, all of which are seen in a picture turned by 15°
+MIDDLE = 176  # pixels; a rotation by 15° does not cut this part
 CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
 
 def saved(picture: Tensor) -> Image.Image:
-    """As it lies in a file: 8 bits a value."""
+    """The picture as in a file: with 8 bits per value."""
     return to_pil(picture[0])
 
 
@@ -67,7 +67,7 @@ def middle(picture: Image.Image) -> Image.Image:
     return TF.center_crop(picture, [MIDDLE, MIDDLE])
 
 
-def whole(picture: Image.Image) -> Image.Image:
+def unchanged(picture: Image.Image) -> Image.Image:
     return picture
 
 
@@ -84,7 +84,7 @@ DISTURBANCES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG 75": as_jpeg,
     "blurred": blurred,
 }
-PARTS: dict[str, Callable[[Image.Image], Image.Image]] = {"the middle": middle, "all of it": whole}
+PARTS: dict[str, Callable[[Image.Image], Image.Image]] = {"the middle": middle, "all of it": unchanged}
 
 
 def lots(flat: FlatModel) -> Iterator[tuple[str, list[int]]]:
@@ -95,65 +95,65 @@ def lots(flat: FlatModel) -> Iterator[tuple[str, list[int]]]:
 
 
 def ours(flat: FlatModel, key: str, channels: list[int]) -> dict[int, list[Image.Image]]:
-    """For each channel the pictures after each of STEPS."""
+    """For each channel, the pictures after each number of steps in STEPS."""
     frames = Frames(every=STEPS[0])
     dreamer = NetDreamer(flat, size=SIZE, steps=STEPS[-1], seed=SEED, options={"callbacks": [frames]})
     dreamer.channel(key, channels)
-    at = [frames.images[steps // STEPS[0]] for steps in STEPS]
-    return {index: [saved(images[i : i + 1]) for images in at] for i, index in enumerate(channels)}
+    images_by_steps = [frames.images[steps // STEPS[0]] for steps in STEPS]
+    return {index: [saved(images[i : i + 1]) for images in images_by_steps] for i, index in enumerate(channels)}
 
 
 def shares(flat: FlatModel, key: str, index: int, picture: Image.Image) -> dict[str, dict[str, float]]:
-    """How much of the activation is kept, by part of the picture and disturbance."""
+    """The share of the activation that remains, by part of the picture and disturbance."""
     return {
         name: {
-            kind: activation(flat, key, index, part(disturb(picture))) / activation(flat, key, index, part(picture))
+            kind: activation(flat, key, index, cut(disturb(picture))) / activation(flat, key, index, cut(picture))
             for kind, disturb in DISTURBANCES.items()
         }
-        for name, part in PARTS.items()
+        for name, cut in PARTS.items()
     }
 
 
 def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
-    """Reached, gray and kept, for both; rows of channels in the order of the lots."""
+    """`reached`, `spread` and `kept` for both programs, with a row per channel."""
     reached: dict[str, list[list[float]]] = {"netlens": [], "lucent": []}
     spread: dict[str, list[float]] = {"netlens": [], "lucent": []}
     kept: dict[str, list[dict[str, dict[str, float]]]] = {"netlens": [], "lucent": []}
     names = []
     for key, indices in lots(flat):
-        made = ours(flat, key, indices)
+        ours_by_channel = ours(flat, key, indices)
         for index in indices:
             names.append(f"{key}:{index}")
-            theirs = [saved(picture) for picture in lucent.pictures(network, key, index, SIZE, STEPS)]
-            for who, pictures in (("netlens", made[index]), ("lucent", theirs)):
+            peer_pictures = [saved(picture) for picture in lucent.pictures(network, key, index, SIZE, STEPS)]
+            for maker, pictures in (("netlens", ours_by_channel[index]), ("lucent", peer_pictures)):
                 values = [activation(flat, key, index, picture) for picture in pictures]
-                reached[who].append(values)
-                spread[who].append(float(TF.to_tensor(pictures[-1]).std()))
+                reached[maker].append(values)
+                spread[maker].append(float(TF.to_tensor(pictures[-1]).std()))
                 if values[-1] > 0:
-                    kept[who].append(shares(flat, key, index, pictures[-1]))
-            print(names[-1], *(f"{who} {rows[-1]}" for who, rows in reached.items()), flush=True)
+                    kept[maker].append(shares(flat, key, index, pictures[-1]))
+            print(names[-1], *(f"{maker} {rows[-1]}" for maker, rows in reached.items()), flush=True)
     return {"channels": names, "reached": reached, "spread": spread, "kept": kept}
 
 
-def table_of_channels(found: dict[str, Any]) -> list[str]:
-    best = [max(max(one), max(other)) for one, other in zip(*found["reached"].values(), strict=True)]
+def table_of_channels(results: dict[str, Any]) -> list[str]:
+    best = [max(max(a), max(b)) for a, b in zip(*results["reached"].values(), strict=True)]
     lines = [f"| | {' | '.join(f'{steps} steps' for steps in STEPS)} | gray |", "|---" * (len(STEPS) + 2) + "|"]
-    for who, rows in found["reached"].items():
+    for maker, rows in results["reached"].items():
         cells = [spread_of([row[i] / top for row, top in zip(rows, best, strict=True)]) for i in range(len(STEPS))]
-        spreads = found["spread"][who]
+        spreads = results["spread"][maker]
         cells.append(f"{sum(value < GRAY for value in spreads)} of {len(spreads)}")
-        lines.append(f"| {who} | {' | '.join(cells)} |")
-    pairs = list(zip(*found["reached"].values(), strict=True))
-    ahead = [sum(one[i] >= other[i] for one, other in pairs) for i in range(len(STEPS))]
+        lines.append(f"| {maker} | {' | '.join(cells)} |")
+    pairs = list(zip(*results["reached"].values(), strict=True))
+    ahead = [sum(a[i] >= b[i] for a, b in pairs) for i in range(len(STEPS))]
     return [*lines, "", f"netlens reaches as much as lucent or more for {ahead} of {len(best)} channels."]
 
 
-def table_of_kept(found: dict[str, Any]) -> list[str]:
+def table_of_kept(results: dict[str, Any]) -> list[str]:
     lines = [f"| kept | by | {' | '.join(DISTURBANCES)} |", "|---" * (len(DISTURBANCES) + 2) + "|"]
     for part in PARTS:
-        for who, rows in found["kept"].items():
+        for maker, rows in results["kept"].items():
             cells = [spread_of([row[part][name] for row in rows]) for name in DISTURBANCES]
-            lines.append(f"| {part} | {who} | {' | '.join(cells)} |")
+            lines.append(f"| {part} | {maker} | {' | '.join(cells)} |")
     return lines
 
 
@@ -162,7 +162,7 @@ def spread_of(values: Sequence[float]) -> str:
 
 
 def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float]:
-    """The place of a class among the predictions, 1 the first, and its probability."""
+    """The rank of a class among the predictions, from 1, and its probability."""
     image = picture.resize(flat.adapter.preprocessing.size[::-1]) if flat.adapter.preprocessing.size else picture
     x = flat.adapter.preprocessing.normalize(TF.to_tensor(image)[None])
     with torch.no_grad():
@@ -171,37 +171,37 @@ def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float
 
 
 def classes(flat: FlatModel) -> list[str]:
-    """The own network's rank of ImageNet classes; and the bundled ones', each of pictures that the other made."""
+    """The ranks of classes: by the network itself, and by the bundled networks, also for pictures of the other one."""
     assert flat.classes is not None
     lines = ["| pictures by | judged by | rank 1 | least probability |", "|---|---|---|---|"]
-    indices = [next(i for i, name in enumerate(flat.classes) if name.startswith(wanted)) for wanted in CLASSES]
-    made = NetDreamer(flat, size=SIZE, steps=256).classes(indices).images
-    lines.append(judged(flat, flat, indices, made))
+    indices = [next(i for i, name in enumerate(flat.classes) if name.startswith(name_)) for name_ in CLASSES]
+    images = NetDreamer(flat, size=SIZE, steps=256).classes(indices).images
+    lines.append(judged(flat, flat, indices, images))
     bundled = [open_network("shapes"), open_network("shapes_vit")]
     for maker, judge in zip(bundled, reversed(bundled), strict=True):
         assert maker.classes is not None
-        every = list(range(len(maker.classes)))
-        made = NetDreamer(maker, steps=256).classes(every).images
-        lines += [judged(maker, maker, every, made), judged(maker, judge, every, made)]
+        all_classes = list(range(len(maker.classes)))
+        images = NetDreamer(maker, steps=256).classes(all_classes).images
+        lines += [judged(maker, maker, all_classes, images), judged(maker, judge, all_classes, images)]
     return lines
 
 
-def judged(maker: FlatModel, judge: FlatModel, targets: list[int], made: Tensor) -> str:
-    places = [rank(judge, target, saved(made[i : i + 1])) for i, target in enumerate(targets)]
-    first = sum(place == 1 for place, _ in places)
-    least = min(probability for _, probability in places)
-    return f"| {maker.name} | {judge.name} | {first} of {len(places)} | {least:.2f} |"
+def judged(maker: FlatModel, judge: FlatModel, targets: list[int], images: Tensor) -> str:
+    ranks = [rank(judge, target, saved(images[i : i + 1])) for i, target in enumerate(targets)]
+    hits = sum(r == 1 for r, _ in ranks)
+    least = min(probability for _, probability in ranks)
+    return f"| {maker.name} | {judge.name} | {hits} of {len(ranks)} | {least:.2f} |"
 
 
 def inversion(flat: FlatModel, photo: Path) -> list[str]:
-    """Distance of features and PSNR, by depth."""
-    made = invert(flat, photo, DEPTHS, size=SIZE)
+    """The distance of features and the PSNR, by depth."""
+    render = invert(flat, photo, DEPTHS, size=SIZE)
     original = picture_for(flat, photo, SIZE)
     lines = ["| layer | distance | PSNR, dB |", "|---|---|---|"]
-    assert made.captions is not None
-    for i, caption in enumerate(made.captions):
+    assert render.captions is not None
+    for i, caption in enumerate(render.captions):
         key, distance = caption.split(" · ")
-        picture = TF.to_tensor(saved(made.images[i : i + 1]))[None]
+        picture = TF.to_tensor(saved(render.images[i : i + 1]))[None]
         error = (picture - original.to(picture)).square().mean()
         lines.append(f"| {key} | {distance} | {-10 * error.log10():.1f} |")
     return lines
@@ -217,9 +217,9 @@ def main() -> None:
     flat = open_network("mobilenet_v2", options.weights)
     only = options.only or ("channels", "classes", "inversion")
     if "channels" in only:
-        found = channels(flat, build("mobilenet_v2", options.weights))
-        FILE.write_text(json.dumps({"steps": STEPS, **found}, indent=1) + "\n")
-        publish("channels", [*table_of_channels(found), "", *table_of_kept(found)])
+        results = channels(flat, build("mobilenet_v2", options.weights))
+        FILE.write_text(json.dumps({"steps": STEPS, **results}, indent=1) + "\n")
+        publish("channels", [*table_of_channels(results), "", *table_of_kept(results)])
     if "classes" in only:
         publish("recognized", classes(flat))
     if "inversion" in only:

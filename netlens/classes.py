@@ -17,10 +17,10 @@ class ClassNames(Sequence[str]):
     """The names of a network's classes, in the order of its outputs.
 
     Args:
-        names: one text per class.
+        names: One text per class.
 
     Raises:
-        NetLensError: a name is no text.
+        NetLensError: A name is no text.
 
     Example:
         >>> names = ClassNames(["tench", "great grey owl", "bald eagle"])
@@ -64,11 +64,11 @@ class ClassNames(Sequence[str]):
         not matter, and underscores count as spaces.
 
         Args:
-            name: a text; or an index as an integer, as a text or as a tensor of no dimensions.
+            name: A text; or an index as an integer, as a text or as a tensor of no dimensions.
 
         Raises:
-            ClassNotFound: no class fits, or the index is out of range.
-            AmbiguousClass: the first of these comparisons that fits a class fits several.
+            ClassNotFound: No class fits, or the index is out of range.
+            AmbiguousClass: The first of these comparisons that fits a class fits several.
         """
         if not isinstance(name, str):
             return self._checked(name)

@@ -17,14 +17,14 @@ def write(path: str | os.PathLike[str], data: bytes) -> Path:
     A link stays a link, and its target is replaced. The file keeps its permissions.
 
     Args:
-        path: the file.
-        data: its content.
+        path: The file.
+        data: Its content.
 
     Returns:
         The path.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     target = Path(os.path.realpath(path))
     # the new file lies beside the old one, for a rename is atomic only within a file system

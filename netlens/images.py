@@ -45,12 +45,12 @@ def load(source: Source) -> Image.Image:
     The size is checked before decoding. 16 bits are scaled to 8, not clipped. An animation gives its first frame.
 
     Args:
-        source: a path, the bytes of a file, a PIL image, or an array (H,W), (H,W,C) or (C,H,W) with 1, 3 or 4
+        source: A path, the bytes of a file, a PIL image, or an array (H,W), (H,W,C) or (C,H,W) with 1, 3 or 4
             channels, of 8 or 16 bits or of floats in [0,1].
 
     Raises:
-        ImageError: the image cannot be read, or is too large; the message names the file.
-        NonFiniteError: an array holds NaN or Inf.
+        ImageError: The image cannot be read, or is too large; the message names the file.
+        NonFiniteError: An array holds NaN or Inf.
 
     Example:
         >>> load(np.full((2, 3), 0.2)).getpixel((0, 0))
@@ -164,8 +164,8 @@ def from_array(array: np.ndarray) -> Image.Image:
         array: (H,W), (H,W,C) or (C,H,W), of 8 or 16 bits or of floats in [0,1].
 
     Raises:
-        ImageError: the shape or the values do not fit.
-        NonFiniteError: the array holds NaN or Inf.
+        ImageError: The shape or the values do not fit.
+        NonFiniteError: The array holds NaN or Inf.
 
     Example:
         >>> from_array(np.zeros((3, 5, 7), dtype=np.uint8)).size
@@ -221,8 +221,8 @@ def to_array(image: Tensor) -> np.ndarray:
         image: (C,H,W) in [0,1] or of uint8, with C = 1, 3 or 4.
 
     Raises:
-        ImageError: the shape or the values do not fit.
-        NonFiniteError: the tensor holds NaN or Inf.
+        ImageError: The shape or the values do not fit.
+        NonFiniteError: The tensor holds NaN or Inf.
 
     Example:
         >>> import torch
@@ -248,14 +248,14 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
     If the format has no transparency, the picture is laid on white; 16 bits are scaled to 8.
 
     Args:
-        image: a PIL image, an array as for `from_array`, or a tensor as for `to_pil`.
-        path: the file; its suffix chooses the format.
+        image: A PIL image, an array as for `from_array`, or a tensor as for `to_pil`.
+        path: The file; its suffix chooses the format.
 
     Returns:
         The path.
 
     Raises:
-        ImageError: the suffix is unknown, or the file cannot be written.
+        ImageError: The suffix is unknown, or the file cannot be written.
     """
     path, file_format = Path(path), format_of(path)
     if isinstance(image, Tensor):

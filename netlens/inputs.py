@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netlens.attribution.method import check_matches
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
-from netlens.flat.intake import channels_of, weight_of
+from netlens.flat.intake import channels_of, check_fits, fitted
 from netlens.flat.twin import unwrapped
 from netlens.preprocessing import Preprocessing, as_batch
 
@@ -49,6 +48,7 @@ class Input:
         Raises:
             ImageError: an image cannot be read, or has the wrong number of channels.
             NetLensError: the input has another type, or lies on another device, than the weights.
+            NotApplicable: the network has several inputs.
             NonFiniteError: the input holds NaN or Inf.
 
         Example:
@@ -60,7 +60,7 @@ class Input:
             raise NetLensError(f"preprocessing must be a Preprocessing, not a {type(preprocessing).__name__}.")
         flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         batch = _batch(x, flat)
-        check_matches(flat, batch)
+        check_fits(flat, batch)
         return cls(flat, batch)
 
 
@@ -71,7 +71,7 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
     adapter = adapter_of(unwrapped(network))
     if adapter.unwrap is None:
         return FlatModel.from_nn_Module(network)
-    images = _fitted(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
+    images = _images(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
     return FlatModel.from_nn_Module(network, images=images)
 
 
@@ -91,13 +91,12 @@ def _with_knowledge(
 def _batch(x: Any, flat: FlatModel) -> Tensor:
     if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
         return x.detach()
-    return _fitted(x, flat, flat.adapter.preprocessing, channels_of(flat))
+    return _images(x, flat, flat.adapter.preprocessing, channels_of(flat))
 
 
-def _fitted(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
+def _images(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
     """The images as a batch of the network's type on its device; a float tensor keeps its own."""
     batch = as_batch(x, preprocessing, channels)
     if isinstance(x, Tensor) and x.is_floating_point():
         return batch.detach()
-    weights = weight_of(network, batch)
-    return batch.to(device=weights.device, dtype=weights.dtype)
+    return fitted(network, batch)

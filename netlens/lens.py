@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
-from netlens.attribution.batch import output_of, owned
+from netlens.attribution.activations import output_of
+from netlens.attribution.batch import without_graph
 from netlens.attribution.method import configured, picture
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
@@ -34,24 +35,24 @@ class NetLens(Methods):
     Each takes its own options, an `objective` and a layer `wrt`, all by keyword. `dir(lens)` lists the methods.
 
     Args:
-        network: a `FlatModel`, or any module. A module is flattened, and never changed.
-        x: a PIL image, a path, bytes, an array, a uint8 tensor, or a list of these: netlens preprocesses them as the
+        network: A `FlatModel`, or any module. A module is flattened, and never changed.
+        x: A PIL image, a path, bytes, an array, a uint8 tensor, or a list of these: netlens preprocesses them as the
             network expects. Or a float tensor (C, H, W) or (N, C, H, W): netlens takes it as preprocessed already.
-        target: the class to explain, by index or name; a list has one class per image. A list of several classes for
+        target: The class to explain, by index or name; a list has one class per image. A list of several classes for
             a single image explains each of them; methods that perturb the image then run once for all classes. None
             explains the class that the network predicts. For maps of scores (segmentation) the objective is the mean
             score over the positions at which the network predicts the class; for boxes (detection) it is the score of
             the box with the highest score.
-        preprocessing: how the network wants its images; None for what its adapter says.
-        classes: the names of the network's classes; None for what its adapter says.
+        preprocessing: How the network wants its images; None for what its adapter says.
+        classes: The names of the network's classes; None for what its adapter says.
         precision: "bf16" computes products in bfloat16, which is faster on some processors and less exact (see
             docs/speed.md); None computes in the network's own type.
 
     Raises:
-        ImageError: an image cannot be read, or has the wrong number of channels.
-        ClassNotFound: the network has no such class.
-        NetLensError: the input does not fit the network, or the class names do not fit its output.
-        NonFiniteError: the input or the output holds NaN or Inf.
+        ImageError: An image cannot be read, or has the wrong number of channels.
+        ClassNotFound: The network has no such class.
+        NetLensError: The input does not fit the network, or the class names do not fit its output.
+        NonFiniteError: The input or the output holds NaN or Inf.
 
     Example:
         >>> from netlens.zoo import open_network
@@ -113,7 +114,7 @@ class NetLens(Methods):
         mean over positions; for boxes it is the highest score of all boxes.
 
         Args:
-            k: how many classes, at least 1.
+            k: How many classes, at least 1.
         """
         if not isinstance(k, int) or k < 1:
             raise NetLensError(f"k must be a whole number of at least 1, not {k!r}.")
@@ -154,17 +155,17 @@ class NetLens(Methods):
         """Explain by one method, or by several.
 
         Args:
-            method: an instance of a method, its class or its name; or a list of these. The methods of a list share
+            method: An instance of a method, its class or its name; or a list of these. The methods of a list share
                 the runs of the network that they have in common.
-            objective: what to explain; None for the score of the target.
-            wrt: the input, or the layer whose contributions are wanted.
-            options: the options of the method. An instance has its own, and takes none here.
+            objective: What to explain; None for the score of the target.
+            wrt: The input, or the layer whose contributions are computed.
+            options: The options of the method. A method instance holds its own options, so none may follow it.
 
         Returns:
             The attribution; a list of attributions for a list of methods.
 
         Raises:
-            NotApplicable: the method has no meaning for this network or layer.
+            NotApplicable: The method has no meaning for this network or layer.
             NonFiniteError: NaN or Inf arises on the way; the message names the layer and the sample.
         """
         explained = self.objective if objective is None else objective
@@ -190,8 +191,8 @@ class NetLens(Methods):
         """Draw the attributions of several methods side by side.
 
         Args:
-            methods: the methods; by default saliency, integrated gradients, Grad-CAM and occlusion.
-            look: the options of `netlens.show.panel`.
+            methods: The methods; by default saliency, integrated gradients, Grad-CAM and occlusion.
+            look: The options of `netlens.show.panel`.
         """
         from netlens.show import panel
 
@@ -212,7 +213,7 @@ class NetLens(Methods):
         """The scores of the images, from one forward pass without gradients."""
         try:
             with torch.inference_mode(False), torch.no_grad():
-                return scores_of(self.flat, output_of(self.flat, owned(self.x)))
+                return scores_of(self.flat, output_of(self.flat, without_graph(self.x)))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:

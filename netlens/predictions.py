@@ -20,10 +20,10 @@ class Prediction:
     """A class that a network predicts.
 
     Args:
-        index: the index of the class.
-        name: the name of the class.
-        probability: from 0 to 1, after the softmax.
-        logit: the score before the softmax.
+        index: The index of the class.
+        name: The name of the class.
+        probability: From 0 to 1, after the softmax.
+        logit: The score before the softmax.
     """
 
     index: int
@@ -62,7 +62,7 @@ class Scores:
         target: (N,), the class to explain if nobody names one.
         predicted: (N, classes), whether the network predicts the class: for the image, a position or a box.
         positions: (N, h, w), the class at each position, if the output is maps.
-        boxes: whether the output is boxes.
+        boxes: Whether the output is boxes.
     """
 
     logits: Tensor
@@ -108,7 +108,7 @@ def scores_of(flat: FlatModel, output: Any) -> Scores:
 
 
 def _without(amounts: Tensor, background: int | None) -> Tensor:
-    """The amounts (N, classes), with 0 for the background in each row that has another class."""
+    """The amounts (N, classes). In each row with another class, the amount of the background becomes 0."""
     if background is None:
         return amounts
     others = amounts.clone()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from netlens import images
 from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.finite import all_finite, first_bad
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -31,13 +32,13 @@ class Preprocessing:
     Args:
         size: (height, width) of the central crop in pixels, with black where the picture is smaller; None for the
             whole picture.
-        resize: the length of the shorter side in pixels, or (height, width); None for no resizing.
-        mean: one number per channel: three for color, one for grayscale.
-        std: one number above 0 per channel.
+        resize: The length of the shorter side in pixels, or (height, width); None for no resizing.
+        mean: One number per channel: three for color, one for grayscale.
+        std: One number above 0 per channel.
         interpolation: "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box" or "hamming".
 
     Raises:
-        ImageError: an option is out of bounds.
+        ImageError: An option is out of bounds.
 
     Example:
         >>> Preprocessing(size=(2, 2), resize=2, mean=(0.5,), std=(0.5,))(Image.new("RGB", (1, 1), "white"))
@@ -98,10 +99,10 @@ class Preprocessing:
         """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.
 
         Args:
-            image: any form that `images.load` takes.
+            image: Any form that `images.load` takes.
 
         Raises:
-            ImageError: a picture cannot be read, or the pictures have different sizes after preprocessing.
+            ImageError: A picture cannot be read, or the pictures have different sizes after preprocessing.
         """
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
@@ -177,15 +178,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
     """A batch (N,C,H,W) of images in any form.
 
     Args:
-        x: a float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
+        x: A float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
             uint8 tensor of these shapes, a path, bytes, a PIL image, an array (four dimensions are a batch), or a list
             or tuple of any of these.
-        preprocessing: how the network wants its pictures; None is enough for float tensors.
-        channels: the number of channels that the network takes; None for that of `preprocessing`.
+        preprocessing: How the network wants its pictures; None is enough for float tensors.
+        channels: The number of channels that the network takes; None for that of `preprocessing`.
 
     Raises:
-        ImageError: a picture cannot be read, has the wrong number of channels, or has another shape than the others.
-        NonFiniteError: a tensor holds NaN or Inf; the message names the sample.
+        ImageError: A picture cannot be read, has the wrong number of channels, or has another shape than the others.
+        NonFiniteError: A tensor holds NaN or Inf; the message names the sample.
 
     Example:
         >>> as_batch(torch.zeros(3, 8, 8), None).shape
@@ -201,11 +202,15 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
         raise ImageError(
             f"expected {expected} channels, found {batch.shape[1]} in {tuple(batch.shape)} (N,C,H,W){hint}."
         )
-    finite = batch.isfinite().flatten(1).all(1)
-    if not finite.all():
-        index = int(finite.logical_not().nonzero()[0])
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
+    check_finite(batch)
     return batch
+
+
+def check_finite(batch: Tensor) -> None:
+    """Raise `NonFiniteError` if the batch (N, ...) holds NaN or Inf. The error names the sample."""
+    if not all_finite(batch):
+        index = first_bad(batch, len(batch))
+        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
 
 
 def _batches(x: Any, preprocessing: Preprocessing | None) -> list[Tensor]:

@@ -37,13 +37,13 @@ def build(name: str, weights: str | os.PathLike[str] | None = None, **options: A
     published weights, as in torchvision.
 
     Args:
-        name: a name in `torchvision.models.list_models()`.
+        name: A name in `torchvision.models.list_models()`.
         weights: None for random weights; "default" or another name of torchvision's, which is downloaded if it is not
             cached; or the path of a file for `load_weights`.
-        options: the options of torchvision's builder, such as `num_classes=10` for a fine-tuned network.
+        options: The options of torchvision's builder, such as `num_classes=10` for a fine-tuned network.
 
     Raises:
-        WeightsError: torchvision has no such network, or the weights cannot be read or do not fit.
+        WeightsError: Torchvision has no such network, or the weights cannot be read or do not fit.
 
     Example:
         >>> build("mobilenet_v2").training
@@ -73,8 +73,8 @@ def metadata(
     torchvision's first recipe, which most files follow: for classifiers usually a resize to 256 and a crop of 224.
 
     Args:
-        name: a name in `torchvision.models.list_models()`.
-        weights: as for `build`.
+        name: A name in `torchvision.models.list_models()`.
+        weights: As for `build`.
     """
     name = _checked(name)
     chosen = _published(name, weights) if weights is not None else None
@@ -95,11 +95,11 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     torch.compile. Auxiliary heads may be missing or extra.
 
     Args:
-        module: the network. After an error it is as it was before.
-        path: a `.safetensors` file, or a `.pth` or `.pt` file that holds tensors only.
+        module: The network. After an error it is as it was before.
+        path: A `.safetensors` file, or a `.pth` or `.pt` file that holds tensors only.
 
     Raises:
-        WeightsError: the file cannot be read, holds more than tensors, or does not fit the module.
+        WeightsError: The file cannot be read, holds more than tensors, or does not fit the module.
     """
     path = _existing(path, type(module).__name__)
     state = _fitted(_state_dict(_read(path), path), module)

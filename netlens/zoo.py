@@ -19,13 +19,13 @@ def open_network(name: str = SHAPES, weights: str | os.PathLike[str] | None = No
     """A flat model by name, with its preprocessing and the names of its classes.
 
     Args:
-        name: a name in `torchvision.models.list_models()`; or a bundled network, "shapes" or "shapes_vit" (a
+        name: A name in `torchvision.models.list_models()`; or a bundled network, "shapes" or "shapes_vit" (a
             transformer).
         weights: None for random weights; "default" for torchvision's own, from its cache or downloaded; or the path of
             a `.safetensors` or `.pth` file. A bundled network has its own weights, and takes none.
 
     Raises:
-        WeightsError: torchvision has no such network, or the weights cannot be read or do not fit.
+        WeightsError: Torchvision has no such network, or the weights cannot be read or do not fit.
 
     Example:
         >>> open_network().classes[0]

@@ -1,4 +1,4 @@
-"""How many samples a method runs together: as many as fit in memory, or at most as many as a person says."""
+"""How many samples a method runs together: as many as fit in memory, or at most a size that the caller sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from netlens.fast import chunks
 from netlens.options import checked
 
-# a context variable is per thread, as is the method that runs there
+# each thread has its own value of a context variable
 _CHUNK_SIZE: ContextVar[int | None] = ContextVar("netlens_samples_together", default=None)
 
 
@@ -18,8 +18,9 @@ _CHUNK_SIZE: ContextVar[int | None] = ContextVar("netlens_samples_together", def
 def chunks_of(size: int | None) -> Iterator[None]:
     """Within the block, every method runs at most `size` samples together.
 
-    Memory grows with the size, and the values stay the same. Without a size, the first sample shows how many others
-    fit, and a chunk is halved when memory runs out. So a size is useful only where other programs need the device too.
+    Memory grows with the size, and the values stay the same. Without a size, the memory that the first sample
+    uses shows how many samples fit, and a chunk is halved when memory runs out. So a size is useful only if other
+    programs use the device too.
 
     Args:
         size: The number of samples in one run, at least 1; None for as many as fit.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.batch import are_copies
-from netlens.attribution.engine import evaluated
 from netlens.objectives import Objective, Record
 
 
@@ -31,8 +31,8 @@ class Copies:
         return cls(objective, len(x)) if are_copies(x) and objective.splits else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
-        """(rows,): the objective of these copies, each for its variant. `run` runs the variants at these places."""
-        new = {variant: place for place, variant in enumerate(variants) if variant not in self._values}
+        """(rows,): the objective of these copies, each for its variant. `run` runs the variants with these indices."""
+        new = {variant: index for index, variant in enumerate(variants) if variant not in self._values}
         if new:
             record, count = run(list(new.values())), len(new)
             for_all = [evaluated(self.objective.take([copy] * count), record, count) for copy in range(self.n)]

@@ -1,4 +1,4 @@
-"""Directional and second derivatives, which some operations of torch lack. An error names the layer that lacks one."""
+"""Directional and second derivatives. Some operations of torch do not have them; an error then names the layer."""
 
 from __future__ import annotations
 
@@ -22,33 +22,39 @@ from netlens.flat.operations import innermost, name_of
 T = TypeVar("T")
 
 
-def along(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
-    """The derivative of a function of real tensors along `tangents`, in the shape of its value.
+def directional_derivative(
+    function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]
+) -> Tensor:
+    """The derivative of a function of real tensors at `primals`, in the direction `tangents`.
 
-    Forward mode computes it. If an operation has no forward mode, reverse mode computes it in two passes.
+    Forward-mode differentiation computes it. If an operation does not support it, two passes of reverse mode do.
 
     Raises:
-        RuntimeError: An operation has neither; `lacking` names it.
+        RuntimeError: An operation supports neither. The caller turns this into `missing_derivative`.
     """
     try:
         return with_derivatives(lambda: torch.func.jvp(function, tuple(primals), tuple(tangents))[1])
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:
-        return with_derivatives(lambda: _twice(function, primals, tangents))
+        return with_derivatives(lambda: _double_backward(function, primals, tangents))
 
 
-def _twice(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
-    """`along` by reverse mode: the input gradient is linear in the output gradient, and this is its transpose."""
+def _double_backward(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Tensor:
+    """`directional_derivative` by reverse mode, twice.
+
+    The first pass gives the gradient at the inputs, which is a linear function of the gradient at the output. The
+    second pass differentiates this function.
+    """
     with differentiating():
         points = [value.detach().requires_grad_() for value in primals]
         output = guarded(function, *points)
         if not output.requires_grad:
             return torch.zeros_like(output)
         weights = torch.zeros_like(output).requires_grad_()
-        pulled = torch.autograd.grad(output, points, weights, create_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(output, points, weights, create_graph=True, allow_unused=True)
         pairs = [
-            (gradient, tangent) for gradient, tangent in zip(pulled, tangents, strict=True) if gradient is not None
+            (gradient, tangent) for gradient, tangent in zip(gradients, tangents, strict=True) if gradient is not None
         ]
         if not pairs:
             return torch.zeros_like(output)
@@ -58,24 +64,24 @@ def _twice(function: Callable[..., Tensor], primals: Sequence[Tensor], tangents:
 
 
 def check_differentiable(gradients: Sequence[Tensor]) -> None:
-    """Raise `RuntimeError` if gradients come from a function that cannot be differentiated again.
+    """Raise `RuntimeError` if the gradients cannot be differentiated again.
 
-    Such a function is `once_differentiable`, or it leaves torch. Without an error, torch treats its gradient as a
-    constant.
+    This is so if an operation is `once_differentiable`, or if its backward uses code outside of torch. Torch itself
+    raises no error, but treats such a gradient as a constant.
     """
     nodes = [gradient.grad_fn for gradient in gradients]
-    seen: set[Any] = set()
+    visited: set[Any] = set()
     while nodes:
         node = nodes.pop()
         if node is None or node.name().endswith("Error"):
-            raise RuntimeError("a gradient is no differentiable function of what it was computed from")
-        new = {behind for behind, _ in node.next_functions if behind is not None} - seen
-        seen |= new
+            raise RuntimeError("a gradient cannot be differentiated again")
+        new = {next_node for next_node, _ in node.next_functions if next_node is not None} - visited
+        visited |= new
         nodes += new
 
 
 def with_derivatives(run: Callable[[], T]) -> T:
-    """The result of `run`. If an operation lacks a derivative, a slower implementation of it replaces the fast one."""
+    """The result of `run`. If an operation has no derivative, `run` is repeated with slower implementations."""
     try:
         return run()
     except torch.OutOfMemoryError:
@@ -87,15 +93,15 @@ def with_derivatives(run: Callable[[], T]) -> T:
 
 @contextmanager
 def _plain_operations() -> Iterator[None]:
-    """Within the block, attention and recurrent layers consist of operations that have all derivatives."""
+    """Within the block, attention and recurrent layers use implementations that have all derivatives."""
     with sdpa_kernel(SDPBackend.MATH), cudnn.flags(enabled=False):
         yield
 
 
-def lacking(flat: FlatModel, key: str, layer: nn.Module, purpose: str) -> NotApplicable:
-    """The error for a layer that lacks the derivatives of a `purpose`."""
+def missing_derivative(flat: FlatModel, key: str, layer: nn.Module, purpose: str) -> NotApplicable:
+    """The error for a layer without a derivative. `purpose` says what needs it: "FullGrad takes the derivative ..."."""
     return NotApplicable(
-        f"{purpose}, which torch does not have for layer {key!r} of {flat.name} ({_operation(layer)}); take a method "
+        f"{purpose}, which torch does not have for layer {key!r} of {flat.name} ({_operation(layer)}); choose a method "
         "of first derivatives, such as Saliency or GradCAM."
     )
 
@@ -106,22 +112,24 @@ def _operation(layer: nn.Module) -> str:
     return name_of(inner) or type(module).__name__
 
 
-def without_second(flat: FlatModel, known: Mapping[str, Any], wanted: Sequence[str]) -> tuple[str, nn.Module] | None:
-    """The first layer between `known` and `wanted` that has no second derivatives. None if all layers have them."""
-    keys = [name for key in wanted for name in (flat.program.outputs if key == OUTPUT else (key,))]
-    steps = [step for step, _ in flat.program.schedule(known, keys)]
+def layer_without_second_derivative(
+    flat: FlatModel, feeds: Mapping[str, Any], fetches: Sequence[str]
+) -> tuple[str, nn.Module] | None:
+    """The key and layer of the first step between feeds and fetches without second derivatives; None if all have."""
+    keys = [name for key in fetches for name in (flat.program.outputs if key == OUTPUT else (key,))]
+    steps = [step for step, _ in flat.program.schedule(feeds, keys)]
     with torch.no_grad():
-        values = {**known, **flat.run(known, [step.key for step in steps])}
+        values = {**feeds, **flat.run(feeds, [step.key for step in steps])}
     for step in steps:
         try:
-            with_derivatives(partial(_second, step.layer, [values[key] for key in step.reads]))
+            with_derivatives(partial(_compute_second_derivatives, step.layer, [values[key] for key in step.reads]))
         except RuntimeError:
             return step.key, step.layer
     return None
 
 
-def _second(layer: nn.Module, reads: Sequence[Any]) -> None:
-    """Compute the second derivatives of a layer at the values that it reads."""
+def _compute_second_derivatives(layer: nn.Module, reads: Sequence[Any]) -> None:
+    """Compute the second derivatives of a layer. Raise `RuntimeError` if it has none."""
     with differentiating():
         inputs = [
             value.detach().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -132,7 +140,9 @@ def _second(layer: nn.Module, reads: Sequence[Any]) -> None:
         if not points or not isinstance(output, Tensor) or not output.requires_grad:
             return
         gradients = torch.autograd.grad(output.square().sum(), points, create_graph=True, allow_unused=True)
-        first = [gradient for gradient in gradients if gradient is not None]
-        if first:
-            check_differentiable(first)
-            torch.autograd.grad(torch.stack([gradient.sum() for gradient in first]).sum(), points, allow_unused=True)
+        first_derivatives = [gradient for gradient in gradients if gradient is not None]
+        if first_derivatives:
+            check_differentiable(first_derivatives)
+            torch.autograd.grad(
+                torch.stack([gradient.sum() for gradient in first_derivatives]).sum(), points, allow_unused=True
+            )

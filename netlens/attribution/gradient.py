@@ -31,7 +31,7 @@ class Saliency(Method):
     Simonyan et al. 2013, https://arxiv.org/abs/1312.6034
     """
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -50,7 +50,7 @@ class InputGradient(Method):
 
     linear = True
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
@@ -71,7 +71,7 @@ class InputXGradient(Method):
     reduction = "signed"
     linear = True
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         return (wrt,)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:

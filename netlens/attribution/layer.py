@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.engine import activations_of, check_rows, per_sample, real_tensor
+from netlens.attribution.activations import activations_of
 from netlens.attribution.method import Method, register
+from netlens.attribution.rows import check_rows, per_sample, real_tensor
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 

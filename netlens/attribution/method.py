@@ -10,17 +10,18 @@ from functools import cache, partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from netlens.attribution.batch import are_copies, owned
-from netlens.attribution.engine import all_finite, check_finite, first_bad
-from netlens.attribution.recording import recording_of
-from netlens.attribution.samples import count_together, mixing, whole_or_singly
-from netlens.errors import NetLensError, NonFiniteError, NotApplicable, closest
+from netlens.attribution.batch import are_copies, without_graph
+from netlens.attribution.finite import check_finite
+from netlens.attribution.mixing import count_together, mixing
+from netlens.attribution.run import shared_run
+from netlens.attribution.singly import whole_or_singly
+from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.flat.intake import weight_of
+from netlens.flat.intake import check_fits, weight_of
 from netlens.flat.source import unchanged
 from netlens.flat.taps import tapped_visit
 from netlens.heatmaps import Reduction
@@ -63,10 +64,30 @@ def method_named(name: str) -> type[Method]:
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """Abstract: an attribution method. Its fields are its options, and `attribute` is its whole algorithm."""
+    """Abstract: an attribution method. Its fields are its options, and `attribute` is its whole algorithm.
+
+    A method defines `attribute`. Of the rest, it defines what differs from the default:
+
+    | name                | says                                                                    | default       |
+    |---------------------|-------------------------------------------------------------------------|---------------|
+    | `attribute(...)`    | the values, and numbers that show how good they are                     | none          |
+    | `points(...)`       | the layers whose plain gradient it reads; methods can share that run    | no layers     |
+    | `at(...)`           | the layer whose values it gives                                         | `wrt`         |
+    | `reduction`         | how a heat map makes one number per place of the values                 | `"magnitude"` |
+    | `gives_maps`        | whether the values are maps over the image, whatever `wrt` is           | `False`       |
+    | `reads_objective`   | whether the values depend on the objective                              | `True`        |
+    | `needs`             | what a network must have                                                | `None`        |
+    | `distributions`     | the options that hold inputs for all samples, not one row per sample    | `()`          |
+    | `in_parts`          | whether a large batch runs in parts although the method has no `points` | `False`       |
+
+    `attribute` takes (flat, x, objective, wrt); `points` and `at` take (flat, x, wrt). The batch x fits the network.
+    `wrt` is the exact key of a layer or of the input. A call checks the arguments before, and the values after.
+    """
 
     reduction: ClassVar[Reduction] = "magnitude"
     """How a heat map makes one number per place of the values."""
+    gives_maps: ClassVar[bool] = False
+    """Whether the values are maps (N, 1, h, w) over the image, whatever `wrt` is."""
     reads_objective: ClassVar[bool] = True
     """Whether the values depend on the objective. Some methods show what the network looks at, whatever the class."""
     linear: ClassVar[bool] = False
@@ -76,6 +97,9 @@ class Method(ABC):
     needs: ClassVar[Needs | None] = None
     """What a network must have so that the method applies: attention; attention among all tokens (not in windows); or
     maps whose mean over space a linear classifier reads."""
+    in_parts: ClassVar[bool] = False
+    """Whether a large batch is explained in parts because the method makes no chunks itself. Methods with `points`
+    always are."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -96,12 +120,11 @@ class Method(ABC):
         _check_arguments(flat, x, objective)
         flat.follow()
         wrt = flat.key(wrt)
-        self.look(flat, x)
-        key = self.at(flat, wrt)
+        key = self.at(flat, x, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
         with torch.inference_mode(False), torch.no_grad(), unchanged():
             # the type differs from that of the weights only under autocast, where the type of the weights is as good
-            x = owned(x).to(weight_of(flat, x).dtype)
+            x = without_graph(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)
             values, diagnostics = whole_or_singly(
                 flat,
@@ -112,8 +135,8 @@ class Method(ABC):
             return Attribution(
                 values=values,
                 image=picture(flat, x),
-                provenance=self.provenance(flat, objective, key, len(x)),
-                maps=self.maps(flat, key, values),
+                provenance=_provenance(self, flat, objective, key, len(x)),
+                maps=None if self.gives_maps else _maps(flat, key, values),
                 reduction=self.reduction,
                 diagnostics=diagnostics,
             )
@@ -121,10 +144,14 @@ class Method(ABC):
     def _whole(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The values and diagnostics of a batch, in chunks in which no sample changes the values of another sample."""
         with sized(cache(partial(count_together, flat, x, objective))):
-            one_run = tapped_visit(flat) is not None or recording_of(flat, x) is not None
-            divisible = len(x) > _PART and objective.splits and not one_run and self.plain(flat, wrt)
-            size = _PART if divisible and not mixing(flat, x) else len(x)
+            size = _PART if len(x) > _PART and self._divides(flat, x, objective, wrt) else len(x)
             return self._in_parts(flat, x, objective, wrt, size)
+
+    def _divides(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> bool:
+        """Whether the batch is explained in parts: nothing needs it whole, and the method makes no chunks itself."""
+        if tapped_visit(flat) is not None or shared_run(flat, x) is not None or not objective.splits:
+            return False
+        return (self.in_parts or bool(self.points(flat, x, wrt))) and not mixing(flat, x)
 
     def _singly(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
@@ -152,7 +179,7 @@ class Method(ABC):
                 return whole
             part, objective_of_part = x[start : rows.stop], objective.take(rows)
             values_of_part, diagnostics = _with_diagnostics(
-                self.of(rows, len(x)).attribute(flat, part, objective_of_part, wrt)
+                _of_samples(self, rows, len(x)).attribute(flat, part, objective_of_part, wrt)
             )
             check_finite(flat, part, objective_of_part, values_of_part, start)
             values = values_of_part.new_empty(len(x), *values_of_part.shape[1:]) if values is None else values
@@ -168,54 +195,13 @@ class Method(ABC):
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The values (N, ...), and optionally diagnostics (N,) by name."""
 
-    def look(self, flat: FlatModel, x: Tensor) -> None:  # noqa: B027 - most methods have nothing to learn
-        """Run the network on a batch if `points` and `at` need to know more than its layers say."""
-
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         """The layers whose gradient the method reads in a plain run, so that several methods can share that run."""
         return ()
 
-    def of(self, samples: range, n: int) -> Method:
-        """The method for some of n samples. Of an option that holds one row per sample, it keeps the rows of these."""
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Method):
-                changed[field.name] = value.of(samples, n)
-            elif isinstance(value, Tensor) and value.shape[:1] == (n,) and field.name not in self.distributions:
-                changed[field.name] = value[samples.start : samples.stop]
-        return replace(self, **changed) if changed else self
-
-    def plain(self, flat: FlatModel, wrt: str) -> bool:
-        """Whether the method makes no chunks itself, so that a large batch is explained in parts."""
-        return bool(self.points(flat, wrt))
-
-    def at(self, flat: FlatModel, wrt: str) -> str:
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         """The key of the layer whose values the method gives when it is called with `wrt`."""
         return wrt
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        """The values as maps over the image. None where the values already have that shape, or have no places."""
-        if key in flat.inputs:
-            return None
-        try:
-            maps = grid_of(flat, key, values)
-        except NotApplicable:
-            return None
-        return None if maps is values else maps
-
-    def provenance(self, flat: FlatModel, objective: Objective, key: str, n: int) -> Provenance:
-        """How the values of n samples at `key` were made."""
-        targets, names = objective.named_targets(flat, n)
-        return Provenance(
-            method=type(self).__name__,
-            network=flat.name,
-            objective=repr(objective),
-            layer=key,
-            targets=targets,
-            target_names=names,
-            options=dict(_options(self)),
-        )
 
 
 named(Method, METHODS)
@@ -268,6 +254,43 @@ def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
     return (image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)
 
 
+def _of_samples(method: Method, samples: range, n: int) -> Method:
+    """The method for some of n samples. Of an option that holds one row per sample, it keeps the rows of these."""
+    changed: dict[str, Any] = {}
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if isinstance(value, Method):
+            changed[field.name] = _of_samples(value, samples, n)
+        elif isinstance(value, Tensor) and value.shape[:1] == (n,) and field.name not in method.distributions:
+            changed[field.name] = value[samples.start : samples.stop]
+    return replace(method, **changed) if changed else method
+
+
+def _maps(flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+    """The values as maps over the image. None where the values already have that shape, or have no places."""
+    if key in flat.inputs:
+        return None
+    try:
+        maps = grid_of(flat, key, values)
+    except NotApplicable:
+        return None
+    return None if maps is values else maps
+
+
+def _provenance(method: Method, flat: FlatModel, objective: Objective, key: str, n: int) -> Provenance:
+    """How the values of n samples at `key` were made."""
+    targets, names = objective.named_targets(flat, n)
+    return Provenance(
+        method=type(method).__name__,
+        network=flat.name,
+        objective=repr(objective),
+        layer=key,
+        targets=targets,
+        target_names=names,
+        options=dict(_options(method)),
+    )
+
+
 def _options(method: Method) -> Iterator[tuple[str, Any]]:
     for field in fields(method):
         value = getattr(method, field.name)
@@ -281,31 +304,7 @@ def _check_arguments(flat: FlatModel, x: Tensor, objective: Objective) -> None:
         )
     if not isinstance(objective, Objective):
         raise NetLensError(f"a method explains an objective such as logit(207), not {_kind(objective)}.")
-    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 1 or not x.is_floating_point():
-        kind = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else _kind(x)
-        raise NetLensError(f"a method explains a batch (N, ...) of real numbers, not {kind}.")
-    if len(flat.inputs) != 1:
-        raise NotApplicable(f"a method explains a network of one input; {flat.name} has {', '.join(flat.inputs)}.")
-    check_matches(flat, x)
-    # torch takes (C, H, W) as one image without an error, and later code would take its channels for samples
-    if x.ndim == 3 and nn.Conv2d in (type(step.layer) for step in flat.program.steps if flat.inputs[0] in step.reads):
-        raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
-    if not all_finite(x):
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {first_bad(x, len(x))}.")
-
-
-def check_matches(flat: FlatModel, x: Tensor) -> None:
-    """Raise if the type or the device of `x` does not fit the network. The error of torch is less clear."""
-    weights = weight_of(flat, x)
-    if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
-        raise NetLensError(
-            f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
-            "bring one to the other with .to(...)."
-        )
-    if weights is not x and weights.is_inference():
-        raise NetLensError(
-            f"{flat.name} was made under torch.inference_mode(), so it has no gradients; make it outside of that mode."
-        )
+    check_fits(flat, x)
 
 
 def _kind(value: object) -> str:

@@ -41,14 +41,12 @@ class _Noisy(Method):
     def reduce(self, copies: Iterator[Tensor]) -> Tensor:
         """The statistic of the method's values. `copies` yields the values of one noisy copy of the batch at a time."""
 
-    def look(self, flat: FlatModel, x: Tensor) -> None:
-        self.method.look(flat, x)
+    @property
+    def gives_maps(self) -> bool:  # type: ignore[override]
+        return self.method.gives_maps
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
-        return self.method.at(flat, wrt)
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return self.method.maps(flat, key, values)
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
+        return self.method.at(flat, x, wrt)
 
     def _copies(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
         n = len(x)

@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.attribution.activations import activations_of
+from netlens.attribution.backward import differentiated, evaluated
 from netlens.attribution.copies import Copies, digests
-from netlens.attribution.engine import (
-    activations_of,
-    check_rows,
-    differentiated,
-    evaluated,
-    per_sample,
-    real_tensor,
-)
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
+from netlens.attribution.rows import check_rows, per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.fast.folded import fast
@@ -32,32 +27,30 @@ from netlens.objectives import Objective, Record
 
 @dataclass(frozen=True)
 class Suffix:
-    """The objective as a function of the activation at `wrt`. All else that it reads stays as it was on n samples.
+    """The objective as a function of the activation at `wrt`. Its other inputs keep their values on the n samples.
 
-    A row is a sample of the original batch. Rows come in any order and number, so many variants of a few samples run in
+    A row is the index of a sample of the original batch. An index may repeat, so many variants of a few samples run in
     chunks.
     """
 
     flat: FlatModel
     objective: Objective
     wrt: str
-    known: Mapping[
-        str, Any
-    ]  # the values at a cut of the network after `wrt`, and earlier ones that the objective reads
-    shared: frozenset[str]  # those of the known keys that depend on weights alone, so they have no rows of samples
+    feeds: Mapping[str, Any]  # the values at a cut of the network after `wrt`, and earlier values of the objective
+    shared: frozenset[str]  # the keys of feeds that depend on weights alone, so they have no rows of samples
     n: int
-    runner: FlatModel  # computes the part after `wrt`: the network, or its fast twin
+    runner: FlatModel  # computes the part after `wrt`: the network, or its fast version
     copies: Copies | None  # set if the samples are copies of one image
 
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, many: bool = False) -> Suffix:
-        """Run the network on x (n, ...) up to `wrt`, once. For `many` later runs, the suffix uses a fast twin."""
-        wanted = flat.keys_of(objective.layers)
+        """Run the network on x (n, ...) up to `wrt`, once. For `many` later runs, the suffix uses the fast version."""
+        fetches = flat.keys_of(objective.layers)
         after = flat.program.reached([wrt])
         if not after.isdisjoint(flat.program.outputs):
             after.add(OUTPUT)
-        earlier = [key for key in wanted if key not in after]
-        if len(earlier) == len(wanted):
+        earlier = [key for key in fetches if key not in after]
+        if len(earlier) == len(fetches):
             raise NotApplicable(f"{objective} of {flat.name} does not come after {wrt!r}, so it does not depend on it.")
         if wrt not in flat.program.reached(flat.inputs):
             raise NotApplicable(
@@ -65,71 +58,73 @@ class Suffix:
                 "could change one by one; choose a layer that does."
             )
         with torch.no_grad():
-            known = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
-        real_tensor(wrt, known[wrt])
+            feeds = activations_of(flat, x, list(dict.fromkeys((*flat.frontier(wrt), wrt, *earlier))))
+        real_tensor(wrt, feeds[wrt])
         mixed = [key for key in mixing(flat, x) if key in after and key != wrt]
         if mixed:
             raise NotApplicable(
                 f"{mixed[0]!r} of {flat.name} normalizes over the batch, or mixes its samples in another way, so "
-                "variants that run together would change each other; give a norm running statistics, or take a method "
-                "of one run, such as Saliency."
+                "variants that run together would change each other; give a norm running statistics, or choose a "
+                "method of one run, such as Saliency."
             )
-        shared = frozenset(known) - flat.program.reached(flat.inputs)
-        check_rows(flat, x, known)
-        runner = fast(flat, keep=(*known, *wanted)) if many else flat
-        return cls(flat, objective, wrt, known, shared, len(x), runner, Copies.of(x, objective))
+        shared = frozenset(feeds) - flat.program.reached(flat.inputs)
+        check_rows(flat, x, feeds)
+        runner = fast(flat, keep=(*feeds, *fetches)) if many else flat
+        return cls(flat, objective, wrt, feeds, shared, len(x), runner, Copies.of(x, objective))
 
     @property
-    def at(self) -> Tensor:
+    def activation(self) -> Tensor:
         """(n, ...): the activation at `wrt`."""
-        return per_sample(self.wrt, self.known[self.wrt], self.n)
+        return per_sample(self.wrt, self.feeds[self.wrt], self.n)
 
-    def value(self, rows: Sequence[int], at: Tensor) -> Tensor:
-        """(rows,): the objective of these samples with the activations `at` (rows, ...)."""
+    def value(self, rows: Sequence[int], activation: Tensor) -> Tensor:
+        """(rows,): the objective of these samples with the activations `activation` (rows, ...)."""
         if self.copies is not None and not torch.is_grad_enabled() and tapped_visit(self.flat) is None:
-            run = lambda places: self._record([rows[place] for place in places], at[places])  # noqa: E731
-            return self.copies.value(rows, list(digests(at)), run)
-        return evaluated(self.objective.take(rows), self._record(rows, at), len(rows))
+            run = lambda chosen: self._record([rows[index] for index in chosen], activation[chosen])  # noqa: E731
+            return self.copies.value(rows, list(digests(activation)), run)
+        return evaluated(self.objective.take(rows), self._record(rows, activation), len(rows))
 
-    def values(self, at: Tensor) -> Tensor:
-        """(n,): the objective of all samples with the activations `at` (n, ...), in chunks that fit."""
-        return self._each(self.value, at)
+    def values(self, activation: Tensor) -> Tensor:
+        """(n,): the objective of all samples with the activations `activation` (n, ...), in chunks that fit."""
+        return self._each(self.value, activation)
 
-    def gradients(self, at: Tensor) -> Tensor:
-        """(n, ...): the gradient of the objective of all samples at `at` (n, ...), in chunks that fit."""
-        return self._each(self.gradient, at)
+    def gradients(self, activation: Tensor) -> Tensor:
+        """(n, ...): the gradient of the objective of all samples at `activation` (n, ...), in chunks that fit."""
+        return self._each(self.gradient, activation)
 
-    def _each(self, work: Callable[[Sequence[int], Tensor], Tensor], at: Tensor) -> Tensor:
+    def _each(self, work: Callable[[Sequence[int], Tensor], Tensor], activation: Tensor) -> Tensor:
         size = None if self.objective.splits else self.n
-        return torch.cat(list(in_chunks(self.n, size, lambda first, last: work(range(first, last), at[first:last]))))
+        return torch.cat(
+            list(in_chunks(self.n, size, lambda first, last: work(range(first, last), activation[first:last])))
+        )
 
-    def _record(self, rows: Sequence[int], at: Tensor) -> Record:
-        values = self._with(rows, at)
+    def _record(self, rows: Sequence[int], activation: Tensor) -> Record:
+        values = self._with(rows, activation)
         return Record(self.flat, {**values, **self.runner.run(values, self.flat.keys_of(self.objective.layers))})
 
     def one(self, sample: int) -> dict[str, Any]:
-        """The known values of one sample, by key."""
-        return self._with([sample], self.at[[sample]])
+        """The values of one sample that the runner starts from, by key."""
+        return self._with([sample], self.activation[[sample]])
 
-    def _with(self, rows: Sequence[int], at: Tensor) -> dict[str, Any]:
-        values = {key: value if key in self.shared else self._taken(key, rows) for key, value in self.known.items()}
-        return values | {self.wrt: at.reshape(-1, *self.known[self.wrt].shape[1:])}
+    def _with(self, rows: Sequence[int], activation: Tensor) -> dict[str, Any]:
+        values = {key: value if key in self.shared else self._rows_of(key, rows) for key, value in self.feeds.items()}
+        return values | {self.wrt: activation.reshape(-1, *self.feeds[self.wrt].shape[1:])}
 
-    def gradient(self, rows: Sequence[int], at: Tensor) -> Tensor:
-        """(rows, ...): the gradient of `value` at `at`."""
-        return self.slope(rows, at)[1]
+    def gradient(self, rows: Sequence[int], activation: Tensor) -> Tensor:
+        """(rows, ...): the gradient of `value` at `activation`."""
+        return self.slope(rows, activation)[1]
 
-    def slope(self, rows: Sequence[int], at: Tensor) -> tuple[Tensor, Tensor]:
-        """`value` (rows,) and its gradient (rows, ...) at `at`, from one run."""
+    def slope(self, rows: Sequence[int], activation: Tensor) -> tuple[Tensor, Tensor]:
+        """`value` (rows,) and its gradient (rows, ...) at `activation`, from one run."""
         with differentiating():
-            point = at.detach().requires_grad_()
+            point = activation.detach().requires_grad_()
             value = self.value(rows, point)
             return value.detach(), differentiated(self.flat, self.objective, value, [self.wrt], [point])[0]
 
-    def _taken(self, key: str, rows: Sequence[int]) -> Any:
+    def _rows_of(self, key: str, rows: Sequence[int]) -> Any:
         def take(value: Tensor) -> Tensor:
             chosen = per_sample(key, value, self.n)[list(rows)]
             return chosen if len(value) == self.n else chosen.flatten(0, 1)
 
         # the caller replaces the activation at `wrt` itself
-        return None if key == self.wrt else pytree.tree_map_only(Tensor, take, self.known[key])
+        return None if key == self.wrt else pytree.tree_map_only(Tensor, take, self.feeds[key])

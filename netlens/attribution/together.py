@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor
 
-from netlens.attribution.batch import owned
+from netlens.attribution.batch import without_graph
 from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method
-from netlens.attribution.recording import Recording, playing
-from netlens.attribution.samples import whole_or_singly
+from netlens.attribution.run import Run, sharing
+from netlens.attribution.singly import whole_or_singly
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -37,28 +37,25 @@ def together(
     """
     flat.follow()
     with torch.inference_mode(False), torch.no_grad(), unchanged():
-        for method in methods:
-            with suppress(NotApplicable):  # the method raises the error itself when it is called
-                method.look(flat, x)
-        batch = owned(x)
-        points = _points(methods, flat, objective, wrt)
-        recording = empty = Recording(flat, batch, objective)
+        batch = without_graph(x)
+        points = _points(methods, flat, batch, objective, wrt)
+        run = empty = Run(flat, batch, objective)
         if points:
             # if a layer has no gradient, the method that reads it raises the error, and the other methods run alone
             with suppress(NotApplicable):
                 shared = lambda: forward_and_backward(flat, batch, objective, points)  # noqa: E731
                 # samples that run one by one share nothing
-                recording = whole_or_singly(flat, batch, shared, shared if len(batch) == 1 else lambda: empty)
-    with playing(recording):
+                run = whole_or_singly(flat, batch, shared, shared if len(batch) == 1 else lambda: empty)
+    with sharing(run):
         yield batch
 
 
-def _points(methods: Sequence[Method], flat: FlatModel, objective: Objective, wrt: str) -> list[str]:
+def _points(methods: Sequence[Method], flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> list[str]:
     """The layers where at least one of the methods reads the gradient, in the order of the network."""
     wanted: set[str] = set()
     for method in methods:
         try:
-            wanted.update(method.points(flat, flat.key(wrt)))
+            wanted.update(method.points(flat, x, flat.key(wrt)))
         except NotApplicable:  # the method raises the error itself when it is called
             continue
     read = set(flat.keys_of(objective.layers))

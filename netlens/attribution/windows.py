@@ -1,4 +1,4 @@
-"""The objective of a sample with one changed window. Only what the window can change is computed again."""
+"""The objective of a sample with one changed window. Only the values that the window can change are computed again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.copies import digests
-from netlens.attribution.engine import evaluated
 from netlens.attribution.suffix import Suffix
 from netlens.fast.regions import Incremental, Patch, Work
 from netlens.flat.model import OUTPUT
@@ -21,8 +21,8 @@ from netlens.objectives import Record
 class Windows:
     """Variants of the samples of a suffix. Each variant differs from its sample in one window of the maps (n, C, H, W).
 
-    The object keeps what the variants of the last sample share, so callers process one sample after the other. While
-    hooks listen, every variant is a full run.
+    The object keeps the values that the variants of the last sample share, so callers process one sample after the
+    other. While hooks are registered, every variant is a full run.
     """
 
     suffix: Suffix
@@ -33,19 +33,19 @@ class Windows:
     @classmethod
     def of(cls, suffix: Suffix) -> Windows | None:
         """The variants of a suffix. None if its activation does not have the two dimensions of windows."""
-        value = suffix.known[suffix.wrt]
+        value = suffix.feeds[suffix.wrt]
         return cls(suffix) if value.ndim == 4 and len(value) == suffix.n else None
 
     def unchanged(self, sample: int) -> Tensor:
         """(): the objective of the sample without a change."""
         if tapped_visit(self.suffix.flat) is not None:
-            return self.suffix.value([sample], self.suffix.at[[sample]])[0]
+            return self.suffix.value([sample], self.suffix.activation[[sample]])[0]
         return evaluated(self.suffix.objective.take([sample]), self._record(self._of(sample).result), 1)[0]
 
     def value(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
         """(rows,): the objective of the sample with `new` (rows, C, h, w) in these windows, which have one size."""
         if tapped_visit(self.suffix.flat) is not None:
-            return self._whole(sample, windows, new)
+            return self._full_runs(sample, windows, new)
         rows, copies = [sample] * len(windows), self.suffix.copies
         if copies is None:
             return evaluated(self.suffix.objective.take(rows), self._run_with(sample, windows, new), len(rows))
@@ -62,28 +62,28 @@ class Windows:
         if not self._work:
             return {}
         work = [self._work.get(sample, Work()) for sample in range(self.suffix.n)]
-        done, full = torch.tensor([[count.done, count.full] for count in work], dtype=torch.float64).T
+        computed, full = torch.tensor([[count.incremental, count.full] for count in work], dtype=torch.float64).T
         full = full if self.suffix.copies is None else full[0].expand(len(full))
-        return {"macs": done, "macs_saved": full - done}
+        return {"macs": computed, "macs_saved": full - computed}
 
     def _of(self, sample: int) -> Incremental:
         sample = sample if self.suffix.copies is None else 0
         if self._run is None or self._sample != sample:
-            flat, runner, known = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
+            flat, runner, feeds = self.suffix.flat, self.suffix.runner, self.suffix.one(sample)
             keys = flat.keys_of(self.suffix.objective.layers)
-            wanted = [key for key in keys if key != OUTPUT or key in flat.layers]
-            wanted += runner.program.outputs if len(wanted) < len(keys) else ()
-            self._sample, self._run = sample, Incremental(runner.program, known, self.suffix.wrt, wanted)
+            fetches = [key for key in keys if key != OUTPUT or key in flat.layers]
+            fetches += runner.program.outputs if len(fetches) < len(keys) else ()
+            self._sample, self._run = sample, Incremental(runner.program, feeds, self.suffix.wrt, fetches)
             self._work[sample] = self._work.get(sample, Work()) + self._run.work
         return self._run
 
     def _run_with(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Record:
         run = self._of(sample)
         assert self._sample is not None
-        before = run.work
-        place = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
-        values = run.run(Patch(new, *place))
-        self._work[self._sample] += run.work - before
+        work_before = run.work
+        corners = (tuple(rows.start for rows, _ in windows), tuple(columns.start for _, columns in windows))
+        values = run.run(Patch(new, *corners))
+        self._work[self._sample] += run.work - work_before
         return self._record(values)
 
     def _record(self, values: dict[str, Tensor]) -> Record:
@@ -92,8 +92,8 @@ class Windows:
             values = {**values, OUTPUT: flat.program.assemble(values)}
         return Record(flat, values)
 
-    def _whole(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
-        variants = self.suffix.at[[sample] * len(windows)]
+    def _full_runs(self, sample: int, windows: Sequence[tuple[slice, slice]], new: Tensor) -> Tensor:
+        variants = self.suffix.activation[[sample] * len(windows)]
         for row, (y, x) in enumerate(windows):
             variants[row, :, y, x] = new[row]
         return self.suffix.value([sample] * len(windows), variants)

@@ -1,4 +1,4 @@
-"""The command line: one file per command, which imports what it needs when it runs."""
+"""The command line: one file for each command. A command imports other packages only when it runs."""
 
 from netlens.cli import atlas, dream, explain, invert, networks, stylize, visualize
 from netlens.cli.group import main

@@ -1,4 +1,4 @@
-"""`netlens atlas`: what a layer sees at each place of one image, as small pictures."""
+"""`netlens atlas`: small pictures of what a layer sees at each position of an image."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from netlens.errors import NetLensError
 @click.option("--layer", required=True, metavar="KEY", help="A layer with maps; see `netlens layers`.")
 @model_option
 @weights_option
-@click.option("--groups", type=int, metavar="N", help="So many kinds of place instead of a grid of all (scikit-learn).")
-@click.option("--cells", type=int, help="Places along the longer side of the grid.  [default: 7]")
+@click.option("--groups", type=int, metavar="N", help="N groups of positions in place of a grid (needs scikit-learn).")
+@click.option("--cells", type=int, help="Positions along the longer side of the grid.  [default: 7]")
 @click.option(
-    "--cell-size", type=click.IntRange(min=16), default=96, show_default=True, help="Of a picture, in pixels."
+    "--cell-size", type=click.IntRange(min=16), default=96, show_default=True, help="Side of a picture, in pixels."
 )
-@click.option("--size", type=click.IntRange(min=16), help="Longer side of the image; by default what fits the network.")
+@click.option("--size", type=click.IntRange(min=16), help="Longer side of the image; by default that of the network.")
 @click.option("--steps", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
@@ -39,7 +39,7 @@ def atlas(
     seed: int,
     output: str | None,
 ) -> None:
-    """Draw what a layer sees at each place of an image; with --groups, in how many kinds of place.
+    """Draw what a layer sees at each position of an image; or, with --groups, in each group of positions.
 
     \b
     netlens atlas photo.jpg --layer trunk_output.block2
@@ -51,9 +51,9 @@ def atlas(
 
         path = output_path(output, f"{Path(image).stem}-atlas.png", [image])
         if cells is not None and groups is not None:
-            raise NetLensError("--groups are of all places, so --cells would change nothing; give one of them.")
+            raise NetLensError("--cells has no effect on --groups; give one of them.")
         flat = opened(model, weights)
-        made = visualization.activation_atlas(
+        result = visualization.activation_atlas(
             flat,
             image,
             layer,
@@ -64,5 +64,5 @@ def atlas(
             steps=steps,
             seed=seed,
         )
-        made.save(path)
+        result.save(path)
         click.echo(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`netlens explain`: pictures explained with several methods side by side."""
+"""`netlens explain`: explanations of pictures by several methods, side by side."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
     default=[DEFAULT_METHODS],
     multiple=True,
     metavar="A,B:OPTION=VALUE,...|all",
-    help="What to explain with; may be given several times. Options follow a colon, slashes separate items of a list; "
-    "`netlens methods NAME` lists them.",
+    help="The methods; the option may be repeated. Options of a method follow a colon, and slashes separate the items "
+    "of a list. `netlens methods NAME` lists the options.",
 )
 @click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
 @click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
@@ -42,7 +42,7 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
     "--chunk",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many variants of an image run together at most; by default as many as fit in memory.",
+    help="The largest number of variants of an image that run together; by default as many as fit in memory.",
 )
 @click.option("-o", "--output", metavar="OUT", help="A .png file; for several images, a folder.")
 def explain(
@@ -55,7 +55,7 @@ def explain(
     chunk: int | None,
     output: str | None,
 ) -> None:
-    """Explain pictures with several methods side by side, one PNG each.
+    """Explain pictures with several methods, side by side; one PNG file for each picture.
 
     \b
     netlens explain photo.jpg --method grad_cam,occlusion:window=32x16,stride=8
@@ -66,19 +66,17 @@ def explain(
         from netlens.attribution import chunks_of
 
         chosen = _methods(methods)
-        _made(chosen, None)  # what is wrong with an option is told before anything is read
+        _make_methods(chosen, None)  # a wrong option raises here, before files are read
         outputs = _outputs(images, output)
         flat = opened(model, weights)
         if layer is not None:
             layer = flat.key(layer)
         if layer is not None and not any(_reads_layer(text) for text in chosen):
-            raise NetLensError(
-                f"none of {', '.join(chosen)} reads a layer, so --layer would change nothing; leave it out."
-            )
-        made = _made(chosen, layer)
+            raise NetLensError(f"none of {', '.join(chosen)} reads a layer, so --layer has no effect; leave it out.")
+        methods_by_text = _make_methods(chosen, layer)
         with chunks_of(chunk):
             for image, out in zip(images, outputs, strict=True):
-                _explain_one(flat, image, out, made, target)
+                _explain_one(flat, image, out, methods_by_text, target)
 
 
 def _explain_one(flat: FlatModel, image: str, out: Path, methods: Mapping[str, Method], target: str | None) -> None:
@@ -98,13 +96,13 @@ def _explain_one(flat: FlatModel, image: str, out: Path, methods: Mapping[str, M
 
 
 def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attribution]:
-    """Yield each method's result and print its time; a method that does not apply is left out, and a line says why."""
+    """Yield the result of each method, and print its time. If a method does not apply, print the reason instead."""
     from netlens.attribution import together
 
     start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
         seconds = time.perf_counter() - start
-        if seconds >= 0.005:  # else nothing is shared
+        if seconds >= 0.005:  # otherwise, methods share no run
             click.echo(f"  the run that methods share: {seconds:.2f} s")
         for name, method in methods.items():
             start = time.perf_counter()
@@ -117,8 +115,8 @@ def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attr
             yield result
 
 
-def _made(texts: Sequence[str], layer: str | None) -> dict[str, Method]:
-    """Make the methods that texts such as `occlusion:window=32` name; those that read a layer get it."""
+def _make_methods(texts: Sequence[str], layer: str | None) -> dict[str, Method]:
+    """Make methods from texts such as `occlusion:window=32`. Methods that read a layer get `layer`."""
     from netlens.attribution import method_from
 
     return {
@@ -134,21 +132,21 @@ def _reads_layer(text: str) -> bool:
     return any(option.name == "layer" for option in options_of(method_named(text.partition(":")[0])))
 
 
-def _methods(given: Sequence[str]) -> list[str]:
-    """List the texts of all methods, each a name and perhaps options; raise for an unknown name."""
+def _methods(texts: Sequence[str]) -> list[str]:
+    """The texts of single methods, each a name with or without options. An unknown name raises."""
     from netlens.attribution import METHODS, method_named
     from netlens.options import split
 
-    found = [part for text in given for part in ([(name, "") for name in METHODS] if text == "all" else split(text))]
-    for name, _ in found:
+    pairs = [pair for text in texts for pair in ([(name, "") for name in METHODS] if text == "all" else split(text))]
+    for name, _ in pairs:
         method_named(name)
-    if not found:
+    if not pairs:
         raise NetLensError("--method names no method; `netlens methods` lists them.")
-    return list(dict.fromkeys(f"{name}:{options}" if options else name for name, options in found))
+    return list(dict.fromkeys(f"{name}:{options}" if options else name for name, options in pairs))
 
 
 def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
-    """Choose the output file of each image; its folder exists before any work begins, and no image is overwritten."""
+    """Choose the output file of each image. Make its folder, and check that no image is overwritten."""
     if output is not None and Path(output).suffix.lower() in (
         ".jpg",
         ".jpeg",
@@ -172,7 +170,7 @@ def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ImageError(f"{folder} cannot be made a folder: {error.strerror}; choose another -o.") from error
+            raise ImageError(f"cannot make the folder {folder}: {error.strerror}; choose another -o.") from error
     if output is not None and folder is None:
         outputs = [Path(output)]
     else:

@@ -13,24 +13,25 @@ Flags = Callable[[], Iterable[click.Parameter]]
 
 
 class Generated(click.Command):
-    """A command with further options, made by `flags` only when they are needed: classes load torch.
+    """A command with further options. They are made only when they are needed, because their classes load torch.
 
     Args:
-        flags: Gives these options.
+        flags: A function that returns these options.
     """
 
-    def __init__(self, *arguments: Any, flags: Flags, **rest: Any) -> None:
-        super().__init__(*arguments, **rest)
+    def __init__(self, *arguments: Any, flags: Flags, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self.flags = flags
-        self.made: list[click.Parameter] | None = None
+        self.generated: list[click.Parameter] | None = None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        own = super().get_params(ctx)
-        if self.made is None:
-            self.made = [param for param in self.flags() if param.name not in {one.name for one in own}]
-        # arguments first, then what the class says, then what the command adds
-        first = [param for param in own if isinstance(param, click.Argument)]
-        return [*first, *self.made, *(param for param in own if param not in first)]
+        declared = super().get_params(ctx)
+        if self.generated is None:
+            names = {param.name for param in declared}
+            self.generated = [param for param in self.flags() if param.name not in names]
+        # first the arguments, then the options of the class, then the other options of the command
+        arguments = [param for param in declared if isinstance(param, click.Argument)]
+        return [*arguments, *self.generated, *(param for param in declared if param not in arguments)]
 
 
 def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, str] | None = None) -> list[click.Option]:
@@ -38,16 +39,16 @@ def flags_of(cls: type, leave_out: Iterable[str] = (), defaults: Mapping[str, st
 
     Args:
         cls: A dataclass whose fields are declared by `netlens.options.option`.
-        leave_out: The names of those that the command gives itself.
-        defaults: What to say of a default instead of the value.
+        leave_out: The names of options that get no option of the command line.
+        defaults: Texts by name, which the help shows in place of the default value.
     """
-    told = {} if defaults is None else defaults
-    return [_flag(one, told.get(one.name)) for one in options_of(cls) if one.help and one.name not in set(leave_out)]
+    texts = {} if defaults is None else defaults
+    return [_flag(o, texts.get(o.name)) for o in options_of(cls) if o.help and o.name not in set(leave_out)]
 
 
-def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the options of a class from what the command line gave; options that were not given are left out."""
-    by_name = {one.name: one for one in options_of(cls)}
+def read_options(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a class, from the values on the command line. Options without a value are left out."""
+    by_name = {o.name: o for o in options_of(cls)}
     return {
         name: read(by_name[name], value, between=",") if isinstance(value, str) else value
         for name, value in values.items()
@@ -55,20 +56,20 @@ def given(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flag(one: Option, default: str | None) -> click.Option:
-    flag = f"--{one.name.replace('_', '-')}"
-    usual = spelled(one.default, ",") if default is None else default
+def _flag(option: Option, default: str | None) -> click.Option:
+    flag = f"--{option.name.replace('_', '-')}"
+    usual = spelled(option.default, ",") if default is None else default
     tail = "" if usual == "none" else f"  [default: {usual}]"
-    about: dict[str, Any] = {"help": f"{one.help}{tail}", "default": None}
-    if one.kind is bool:
-        return click.Option([f"{flag}/--no-{flag[2:]}", one.name], **about)
-    return click.Option([flag, one.name], metavar=_metavar(one), **about)
+    attributes: dict[str, Any] = {"help": f"{option.help}{tail}", "default": None}
+    if option.kind is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}", option.name], **attributes)
+    return click.Option([flag, option.name], metavar=_metavar(option), **attributes)
 
 
-def _metavar(one: Option) -> str:
-    kinds = [kind for kind in (get_args(one.kind) or (one.kind,)) if kind is not type(None)]
-    if one.choices:
-        return "|".join(one.choices)
+def _metavar(option: Option) -> str:
+    kinds = [kind for kind in (get_args(option.kind) or (option.kind,)) if kind is not type(None)]
+    if option.choices:
+        return "|".join(option.choices)
     origins = [get_origin(kind) for kind in kinds]
     if Mapping in origins:
         return "A,B:WEIGHT,..."

@@ -1,4 +1,4 @@
-"""The top command, and how it reports errors: one line, exit code 2."""
+"""The main command, and its error messages: one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlens.version import __version__
 
 
 class Failure(click.ClickException):
-    """An error that the user can mend: one line, exit code 2."""
+    """An error that the user can correct: one line, exit code 2."""
 
     exit_code = 2
 
@@ -29,10 +29,10 @@ def reported() -> Iterator[None]:
         warnings.simplefilter("always", NetLensWarning)
         try:
             yield
-        except (NetLensError, OSError) as error:  # the latter of a file or folder that may not be looked at
+        except (NetLensError, OSError) as error:  # OSError: no permission to read a file or folder
             raise Failure(" ".join(str(error).split())) from error
         except (MemoryError, RuntimeError) as error:
-            from netlens.fast.chunks import out_of_memory  # with torch, which other errors do not wait for
+            from netlens.fast.chunks import out_of_memory  # imported here, because it loads torch, which takes long
 
             if not out_of_memory(error):
                 raise
@@ -41,7 +41,7 @@ def reported() -> Iterator[None]:
             advice = "choose a smaller --size" if sized else "give a smaller picture, or fewer at a time"
             raise Failure(f"there is not enough memory; {advice}.") from error
         finally:
-            # the frames of a film all say the same
+            # each frame of a film gives the same warnings
             for message in dict.fromkeys(str(warning.message) for warning in caught):
                 click.echo(f"note: {message}", err=True)
 

@@ -1,4 +1,4 @@
-"""`netlens invert`: what each of some layers still knows of an image, as a strip of pictures."""
+"""`netlens invert`: reconstructions of an image from layers, as a strip of pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from netlens.cli.generated import Generated, flags_of, given
+from netlens.cli.generated import Generated, flags_of, read_options
 from netlens.cli.group import main, reported
 from netlens.cli.options import model_option, names, opened, weights_option
 from netlens.cli.outputs import output_path
@@ -17,17 +17,17 @@ def _flags() -> list[click.Option]:
     from netlens.options import options_of
     from netlens.visualization import Caricaturing, Inverting
 
-    both = [one.name for one in options_of(Inverting)]
-    whole = {"size": "what the network expects"}
-    return [*flags_of(Inverting, defaults=whole), *flags_of(Caricaturing, leave_out=both)]
+    inverting = [o.name for o in options_of(Inverting)]
+    defaults = {"size": "what the network expects"}
+    return [*flags_of(Inverting, defaults=defaults), *flags_of(Caricaturing, leave_out=inverting)]
 
 
 @main.command(cls=Generated, flags=_flags)
 @click.argument("image")
-@click.option("--layer", "layers", required=True, metavar="A,B,...", help="The layers, shallow to deep.")
+@click.option("--layer", "layers", required=True, metavar="A,B,...", help="The layers, from the first to the last.")
 @model_option
 @weights_option
-@click.option("--caricature", is_flag=True, help="Exaggerate what the layers see instead.")
+@click.option("--caricature", is_flag=True, help="Exaggerate what the layers see, in place of a reconstruction.")
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
 def invert(
     image: str,
@@ -53,17 +53,17 @@ def invert(
         path = output_path(output, f"{Path(image).stem}-{'caricature' if caricature else 'inverted'}.png", [image])
         keys = names(layers, "--layer")
         kind = visualization.Caricaturing if caricature else visualization.Inverting
-        options = given(visualization.Inverting, values) | given(visualization.Caricaturing, values)
-        other = [name for name in options if name not in {one.name for one in options_of(kind)}]
-        if other:
-            of = "an inversion" if caricature else "a caricature"
-            raise NetLensError(f"--{other[0].replace('_', '-')} is about {of}; leave it out.")
-        kind(**options)  # what is wrong with an option is told before the network is opened
+        options = read_options(visualization.Inverting, values) | read_options(visualization.Caricaturing, values)
+        foreign = [name for name in options if name not in {o.name for o in options_of(kind)}]
+        if foreign:
+            command = "an inversion" if caricature else "a caricature"
+            raise NetLensError(f"--{foreign[0].replace('_', '-')} is an option of {command}; leave it out.")
+        kind(**options)  # a wrong option raises here, before the network is opened
         flat = opened(model, weights)
         side = options.pop("size", expected_size(flat))
         base = picture_for(flat, image, side)
         make = visualization.caricature if caricature else visualization.invert
-        made = make(flat, base[0], keys, **options)
-        strip = row(photograph(base[0], "image", made), made)
+        render = make(flat, base[0], keys, **options)
+        strip = row(photograph(base[0], "image", render), render)
         strip.save(path, captions=strip.captions, columns=min(len(strip), 8))
         click.echo(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`netlens layers` and `netlens methods`: what there is to choose from."""
+"""`netlens layers` and `netlens methods`: lists of layers, of methods, and of the options of a method."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlens.options import Row
 @main.command()
 @click.argument("model", default="shapes")
 @weights_option
-@click.option("--size", type=int, help="Side of the input in pixels, if not the usual one.")
+@click.option("--size", type=int, help="Side of the input in pixels; by default that of the preprocessing.")
 def layers(model: str, weights: str | None, size: int | None) -> None:
     """List the layers of a network: key, type, shape, parameters, receptive field."""
     with reported():
@@ -41,8 +41,8 @@ def methods(name: str | None) -> None:
 
         if name is None:
             width = max(map(len, METHODS))
-            for one, method in METHODS.items():
-                click.echo(f"{one.ljust(width)}  {_first_line(method.__doc__)}")
+            for method_name, method in METHODS.items():
+                click.echo(f"{method_name.ljust(width)}  {_first_line(method.__doc__)}")
             return
         method = method_named(name)
         click.echo(_first_line(method.__doc__))

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the network that they open."""
+"""Options that several commands share, and the network that they open."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ weights_option = click.option(
 
 
 def opened(model: str, weights: str | None) -> FlatModel:
-    """Open the network that `--model` and `--weights` name; a note says when its weights are random."""
+    """Open the network that `--model` and `--weights` name. If its weights are random, print a note."""
     import torch
 
     from netlens.zoo import BUNDLED, open_network
 
     with torch.random.fork_rng(devices=[]):
-        # the same random weights each time, so that --seed says all that is random
+        # random weights are the same in each run; only --seed changes random numbers
         torch.random.default_generator.manual_seed(0)
         flat = open_network(model, weights)
     if model not in BUNDLED and weights is None:
@@ -34,18 +34,18 @@ def opened(model: str, weights: str | None) -> FlatModel:
     return flat
 
 
-def whole_numbers(text: str, what: str, between: str = ",") -> list[int]:
-    """Whole numbers, 0 or more, of at most 18 digits, separated by commas."""
-    parts = [part.strip() for part in text.split(between)]
-    if not all(part.isdecimal() and part.isascii() and len(part) <= 18 for part in parts):
-        separated = "commas" if between == "," else f"an {between}"
-        raise NetLensError(f"{what} are whole numbers separated by {separated}, not {text[:80]!r}.")
-    return [int(part) for part in parts]
+def whole_numbers(text: str, name: str, separator: str = ",") -> list[int]:
+    """Whole numbers of at least 0, with at most 18 digits, separated by commas. `name` is for errors."""
+    items = [item.strip() for item in text.split(separator)]
+    if not all(item.isdecimal() and item.isascii() and len(item) <= 18 for item in items):
+        separated = "commas" if separator == "," else f"an {separator}"
+        raise NetLensError(f"{name} must be whole numbers separated by {separated}, not {text[:80]!r}.")
+    return [int(item) for item in items]
 
 
-def names(text: str, what: str) -> list[str]:
+def names(text: str, name: str) -> list[str]:
     """Names separated by commas."""
-    found = [part.strip() for part in text.split(",") if part.strip()]
-    if not found:
-        raise NetLensError(f"{what} names nothing.")
-    return found
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise NetLensError(f"{name} names nothing.")
+    return items

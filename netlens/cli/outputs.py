@@ -1,4 +1,4 @@
-"""Output files: their folder exists before any work begins, and they never overwrite an input."""
+"""Output files. They are checked before a command starts its work, and they never overwrite an input."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from netlens.files import LONGEST_NAME
 
 
 def output_path(output: str | None, default: str, inputs: Sequence[str] = (), suffix: str = ".png") -> Path:
-    """The file to write, by `-o` or its default name in the working folder; checked."""
+    """The file to write: that of `-o`, or the default name in the working folder. It is checked."""
     path = Path(default if output is None else output)
     if path.is_dir():
         path = path / default
     if path.suffix.lower() != suffix:
-        raise ImageError(f"the picture is written as {suffix[1:].upper()}, not as {path}; give a {suffix} file.")
+        raise ImageError(f"the picture is written as {suffix[1:].upper()}, so {path} must end in {suffix}.")
     check_output(path, inputs)
     return path
 
 
 def check_output(path: Path, inputs: Sequence[str]) -> None:
-    """Raise if a file cannot be written, or if it is one of the inputs or lies in a folder of inputs."""
+    """Raise if a file cannot be written, or if it is one of the inputs or in a folder of inputs."""
     if not all(inputs):
         raise ImageError("the name of an image is empty; give its path.")
     folder = path.absolute().parent
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise ImageError(f"the name {path.name[:40]}… is too long for a file; choose a shorter -o.")
     if not folder.is_dir():
-        raise ImageError(f"there is no folder {path.parent} to write {path.name} into; make it, or choose another -o.")
+        raise ImageError(f"there is no folder {path.parent} for {path.name}; make it, or choose another -o.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ImageError(f"the folder {path.parent} does not let {path.name} be written into it; choose another -o.")
-    own = Path(os.path.realpath(path))  # `Path.resolve` raises where links lead in a circle
-    for one in (Path(os.path.realpath(name)) for name in inputs):
-        if one == own or (path.exists() and one.is_dir() and own.is_relative_to(one)):
-            raise ImageError(f"{path} is one of the images to read and would be overwritten; choose another -o.")
+        raise ImageError(f"cannot write {path.name} into the folder {path.parent}; choose another -o.")
+    target = Path(os.path.realpath(path))  # `Path.resolve` raises for links that form a circle
+    for source in (Path(os.path.realpath(name)) for name in inputs):
+        if source == target or (path.exists() and source.is_dir() and target.is_relative_to(source)):
+            raise ImageError(f"{path} is an input image and would be overwritten; choose another -o.")
 
 
 def file_name(text: str) -> str:
-    """Text as part of a file name."""
+    """The text in a form that a file name can have."""
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text).strip("-")[:80]

@@ -1,4 +1,4 @@
-"""`netlens stylize`: one picture in the style of others; or many, from a file."""
+"""`netlens stylize`: one picture in the style of others; or many pictures, from a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from netlens.cli.generated import Generated, flags_of, given
+from netlens.cli.generated import Generated, flags_of, read_options
 from netlens.cli.group import Failure, main, reported
 from netlens.cli.options import model_option, opened, weights_option
 from netlens.cli.outputs import check_output
@@ -25,14 +25,14 @@ def _flags() -> list[click.Option]:
 @click.argument("pictures", nargs=-1, metavar="CONTENT STYLE...")
 @model_option
 @weights_option
-@click.option("--content-mask", multiple=True, metavar="FILE", help="The part of the content for each style: white.")
-@click.option("--style-mask", multiple=True, metavar="FILE", help="The part of each style that is shown: white.")
+@click.option("--content-mask", multiple=True, metavar="FILE", help="For each style, a mask of the content (white).")
+@click.option("--style-mask", multiple=True, metavar="FILE", help="For each style, a mask of the style (white).")
 @click.option(
     "--batch",
     type=Path,
     metavar="FILE",
-    help="A .json or .toml of pairs and settings, instead of pictures; --model and --weights are for those settings "
-    "for which it names neither.",
+    help="A .json or .toml file with pairs and settings, in place of pictures. --model and --weights are for settings "
+    "without a network.",
 )
 @click.option("-o", "--output", type=Path, metavar="OUT", help="A picture file; for --batch, a folder.")
 def stylize(
@@ -50,22 +50,22 @@ def stylize(
     with reported():
         from netlens.visualization.style import StyleTransfer
 
-        options = given(StyleTransfer, settings)
+        options = read_options(StyleTransfer, settings)
         if batch is not None:
             if pictures or options or content_mask or style_mask:
-                raise NetLensError("pictures, masks and settings of a batch stand in its file; leave them out.")
-            asked = None if source is ParameterSource.DEFAULT else model
-            _batch(batch, Path("stylized") if output is None else output, asked, weights)
+                raise NetLensError("pictures, masks and settings of a batch are in its file; leave them out.")
+            chosen_model = None if source is ParameterSource.DEFAULT else model
+            _batch(batch, Path("stylized") if output is None else output, chosen_model, weights)
             return
         if len(pictures) < 2:
             raise NetLensError("give a content picture and a style, or --batch FILE.")
         default = Path(f"{Path(pictures[0]).stem}-stylized.jpg")
         out = default if output is None else output / default if output.is_dir() else output
         masks = *content_mask, *style_mask
-        _one(pictures, masks, model, weights, _regions(pictures[1:], content_mask, style_mask), out, options)
+        _single(pictures, masks, model, weights, _regions(pictures[1:], content_mask, style_mask), out, options)
 
 
-def _one(
+def _single(
     pictures: tuple[str, ...],
     masks: tuple[str, ...],
     model: str,
@@ -102,9 +102,9 @@ def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> Non
     for network in batch.networks:
         _check_network(*network)
     work = batch.run(out, open_network)
-    for name, known in batch.networks:
-        if known is None and name not in BUNDLED:
-            click.echo(f"note: {name} has random weights, by the seed of its settings; name weights.", err=True)
+    for name, weights_ in batch.networks:
+        if weights_ is None and name not in BUNDLED:
+            click.echo(f"note: {name} has random weights (by the seed of its settings); name weights.", err=True)
     for outcome in work:
         outcomes.append(outcome)
         text = f": {outcome.why}" if outcome.why else ""
@@ -112,11 +112,11 @@ def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> Non
     click.echo(f"wrote {contact_sheet(outcomes, out / SHEET)}")
     failed = sum(outcome.what == "failed" for outcome in outcomes)
     if failed:
-        raise Failure(f"{failed} of {len(outcomes)} pictures failed; the same command tries these again.")
+        raise Failure(f"{failed} of {len(outcomes)} pictures failed; repeat the command to try them again.")
 
 
 def _check_network(model: str, weights: str | None) -> None:
-    """Raise if the network or its weights do not exist; only a bundled network, which is small, is built."""
+    """Raise if the network or its weights do not exist. Only a bundled network is built, because it is small."""
     from torchvision.models import get_model_weights
 
     from netlens.weights import metadata
@@ -136,6 +136,6 @@ def _regions(styles: tuple[str, ...], content_masks: tuple[str, ...], style_mask
         return None
     for name, masks in (("--content-mask", content_masks), ("--style-mask", style_masks)):
         if masks and len(masks) != len(styles):
-            raise NetLensError(f"{len(styles)} style(s) take as many of {name}, not {len(masks)}.")
+            raise NetLensError(f"{len(styles)} style(s) need {len(styles)} of {name}, not {len(masks)}.")
     blank = (None,) * len(styles)
     return list(zip(content_masks or blank, style_masks or blank, strict=True))

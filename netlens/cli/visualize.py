@@ -1,4 +1,4 @@
-"""`netlens visualize`: pictures of what excites channels, neurons, classes and layers."""
+"""`netlens visualize`: pictures that excite channels, neurons, classes and layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from netlens.cli.generated import Generated, flags_of, given
+from netlens.cli.generated import Generated, flags_of, read_options
 from netlens.cli.group import main, reported
 from netlens.cli.options import names, opened, weights_option, whole_numbers
 from netlens.cli.outputs import file_name, output_path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from netlens.results import Render
     from netlens.visualization import NetDreamer
 
-FRAMES = 32  # of a film at most, beside the first
+FRAMES = 32  # the largest number of frames of a film, without the first
 
 
 def _flags() -> list[click.Option]:
@@ -31,12 +31,12 @@ def _flags() -> list[click.Option]:
 @click.argument("target", metavar="LAYER[:CHANNEL,...]|class:NAME,...")
 @weights_option
 @click.option("--at", metavar="middle|Y,X", help="One neuron of the channel, at this position of its map.")
-@click.option("--negative", is_flag=True, help="What excites the channel least.")
-@click.option("--both", is_flag=True, help="The negative and the positive picture side by side.")
+@click.option("--negative", is_flag=True, help="A picture that inhibits the channel.")
+@click.option("--both", is_flag=True, help="The negative and the positive picture, side by side.")
 @click.option("--diverse", type=click.IntRange(min=2), metavar="N", help="A row of N different pictures.")
-@click.option("--images", metavar="FOLDER", help="Show the crops of these images that excite the channel most, too.")
-@click.option("--whole", is_flag=True, help="Whole images instead of crops.")
-@click.option("-k", type=click.IntRange(min=1), help="How many of these images.  [default: 5]")
+@click.option("--images", metavar="FOLDER", help="Also show crops of these images that excite the channel most.")
+@click.option("--whole", is_flag=True, help="Show whole images, not crops.")
+@click.option("-k", type=click.IntRange(min=1), help="Number of these images.  [default: 5]")
 @click.option("-o", "--output", metavar="FILE", help="A .png file, or a .gif for a film of the steps.")
 def visualize(
     model: str,
@@ -52,7 +52,7 @@ def visualize(
     output: str | None,
     **values: Any,
 ) -> None:
-    """Draw what excites a layer, a channel or a class most: one picture as it is, several with captions.
+    """Draw pictures that excite a layer, a channel or a class. Several pictures get captions.
 
     \b
     netlens visualize shapes trunk_output.block2:0,1,2
@@ -67,38 +67,38 @@ def visualize(
         path = output_path(output, name, [] if images is None else [images], ".gif" if film else ".png")
         chosen = {"--at": at is not None, "--negative": negative, "--both": both, "--diverse": diverse is not None}
         chosen["--images"] = images is not None
-        asked = [name for name, there in chosen.items() if there]
-        if len(asked) > 1:
-            raise NetLensError(f"{' and '.join(asked)} ask for different pictures; give one of them.")
+        used = [name for name, is_used in chosen.items() if is_used]
+        if len(used) > 1:
+            raise NetLensError(f"{' and '.join(used)} ask for different pictures; give one of them.")
         if film and (both or images is not None):
-            raise NetLensError(f"{asked[0]} puts pictures beside others, which make no film; give a .png file.")
+            raise NetLensError(f"{used[0]} draws several pictures, which make no film; give a .png file.")
         if images is None and (whole or k is not None):
-            raise NetLensError("-k and --whole say how --images are shown; give these, too.")
-        what, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
-        if asked and (what == "class" or not channels):
-            raise NetLensError(f"{asked[0]} is about a channel; name one, as in LAYER:0.")
+            raise NetLensError("-k and --whole are options of --images; give --images, too.")
+        subject, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
+        if used and (subject == "class" or not channels):
+            raise NetLensError(f"{used[0]} needs a channel, as in LAYER:0.")
         flat = opened(model, weights)
-        dreamer = visualization.NetDreamer(flat, **given(visualization.NetDreamer, values))
+        dreamer = visualization.NetDreamer(flat, **read_options(visualization.NetDreamer, values))
         if film:
             frames = visualization.Frames(-(-dreamer.steps // FRAMES))
             dreamer = replace(dreamer, options={"callbacks": [frames]})
-        if what == "class":
-            made = dreamer.classes([*names(channels, "class:")])
+        if subject == "class":
+            render = dreamer.classes([*names(channels, "class:")])
         elif not channels:
-            made = dreamer.layer(what)
+            render = dreamer.layer(subject)
         else:
             indices = whole_numbers(channels, "channels")
             if (diverse or images) and len(indices) > 1:
-                raise NetLensError(f"{asked[0]} is about one channel, not {len(indices)}.")
+                raise NetLensError(f"{used[0]} needs one channel, not {len(indices)}.")
             if images is not None:
-                dreamer.examples(what, indices[0], images, 5 if k is None else k, crops=not whole).save(path)
+                dreamer.examples(subject, indices[0], images, 5 if k is None else k, crops=not whole).save(path)
                 click.echo(f"wrote {path}")
                 return
-            made = _of_channels(dreamer, what, indices, at, negative, both, diverse)
+            render = _of_channels(dreamer, subject, indices, at, negative, both, diverse)
         if film:
-            made.save_gif(path)
+            render.save_gif(path)
         else:
-            made.save(path, captions=made.captions if len(made) > 1 else None)
+            render.save(path, captions=render.captions if len(render) > 1 else None)
         click.echo(f"wrote {path}")
 
 
@@ -112,10 +112,10 @@ def _of_channels(
     diverse: int | None,
 ) -> Render:
     if at is not None:
-        place = [] if at == "middle" else whole_numbers(at, "positions")
-        if len(place) not in (0, 2):
-            raise NetLensError(f"--at is middle, or a row and a column such as 3,4, not {at!r}.")
-        return dreamer.neuron(layer, indices, *place)
+        position = [] if at == "middle" else whole_numbers(at, "positions")
+        if len(position) not in (0, 2):
+            raise NetLensError(f"--at must be middle, or a row and a column such as 3,4, not {at!r}.")
+        return dreamer.neuron(layer, indices, *position)
     if negative:
         return dreamer.negative(layer, indices)
     if both:

@@ -19,16 +19,16 @@ from netlens.objectives import Objective, logit
 def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
     """(N,): the share of positive attribution inside the masks: Σ inside max(0, v) / Σ max(0, v).
 
-    The sums run over channels and positions, at the size of the masks. It is 0 if no attribution is positive. A random
-    map gets the share of the image that the object covers.
+    The sums are over channels and positions, at the size of the masks. The share is 0 if no attribution is positive.
+    The share of a random map is the share of the image that the object covers.
 
     Args:
-        attribution: attributions of N samples that have a place in the image.
+        attribution: The attributions of N samples, with a layout over the image.
         masks: (N, H, W), True on the object.
 
     Raises:
-        NetLensError: the numbers of masks and samples differ.
-        NotApplicable: the attribution has no place in the image.
+        NetLensError: The numbers of masks and samples differ.
+        NotApplicable: The attribution has no layout over the image.
     """
     heat = heatmaps.resize(heatmaps.reduce(attribution.spatial, "positive"), (masks.shape[-2], masks.shape[-1]))[:, 0]
     if len(heat) != len(masks):
@@ -40,7 +40,7 @@ def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomMap(Method):
-    """A control without any knowledge: uniform noise from the seed."""
+    """A control that uses neither the image nor the network: uniform noise from the seed."""
 
     seed: int = 0
 
@@ -51,7 +51,7 @@ class RandomMap(Method):
 
 @dataclass(frozen=True)
 class EdgeDetector(Method):
-    """A control that sees the image but not the network: the magnitude of the Sobel gradient of each channel."""
+    """A control that uses the image, but not the network: the magnitude of the Sobel gradient of each channel."""
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(x)
@@ -65,10 +65,10 @@ class Score:
     """The score of a method over several images.
 
     Args:
-        method: the class name of the method.
-        mean: the mean of `share_inside`, from 0 to 1.
-        error: the standard error of the mean.
-        n: the number of images.
+        method: The class name of the method.
+        mean: The mean of `share_inside`, from 0 to 1.
+        error: The standard error of the mean.
+        n: The number of images.
     """
 
     method: str
@@ -89,13 +89,13 @@ def scoreboard(
     """The scores of several methods that explain the true labels of images, the best score first.
 
     Args:
-        flat: the network.
-        x: (N, C, H, W), the images as the network takes them.
+        flat: The network.
+        x: (N, C, H, W), the input of the network.
         labels: (N,), the true classes.
         masks: (N, H, W), True on the objects that caused the labels.
-        methods: the methods.
-        batch: the number of images that a method explains at a time.
-        progress: a function that is called with each method before it runs.
+        methods: The methods.
+        batch: The number of images that a method explains at a time.
+        progress: A function that is called with each method before it runs.
     """
     scores = []
     for method in methods:

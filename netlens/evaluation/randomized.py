@@ -1,4 +1,4 @@
-"""Networks with random weights, none of them 0 or 1, because mistakes hide behind zeros and ones."""
+"""Networks with random weights, for tests. No weight is 0 or 1, because a 0 or 1 can hide a mistake."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
     means are not 0, and scales and running variances are not 1. The same seed gives the same network.
 
     Args:
-        network: the network, which changes.
-        seed: the seed of the random numbers.
+        network: The network, which changes.
+        seed: The seed of the random numbers.
 
     Returns:
         The same network.
@@ -37,7 +37,7 @@ def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
-    """Normal noise, moved and scaled as suits a tensor of this name."""
+    """The noise, shifted and scaled for a tensor with this name."""
     if name == "running_var":
         return 0.5 + noise.abs()
     if name == "logit_scale":

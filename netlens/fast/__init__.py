@@ -1,4 +1,4 @@
 """Fast runs of a flat model: folded weights, memory layouts, chunks that fit, and incremental runs on parts of maps.
 
-These rooms change the result of a network only by rounding. A flat model works without them.
+The code in this package changes the output of a network only by rounding. A flat model also works without it.
 """

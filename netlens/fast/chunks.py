@@ -1,4 +1,4 @@
-"""Chunks: how many samples run together. The memory that the layers take decides; less memory means smaller chunks."""
+"""Chunks: how many samples run together. The number depends on the memory that the activations of a sample take."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _SIZED: ContextVar[Callable[[], int | None] | None] = ContextVar("netlens_chunk_
 
 
 @contextmanager
-def sized(by: Callable[[], int | None]) -> Iterator[None]:
-    """Within the block, `by` gives the size of chunks in this thread: for samples that must run together, or alone.
+def sized(choose_size: Callable[[], int | None]) -> Iterator[None]:
+    """Within the block, `choose_size` sets the size of chunks in this thread.
+
+    Use it if samples must run together, or must run alone.
 
     Args:
-        by: A function that returns a size, at least 1, or None to leave the size to `Chunks`. It is called if there is
-            more than one sample to run.
+        choose_size: A function that returns a size, at least 1; or None, so that `Chunks` chooses the size. It is
+            called if there is more than one sample to run.
     """
-    token = _SIZED.set(by)
+    token = _SIZED.set(choose_size)
     try:
         yield
     finally:
@@ -39,8 +41,8 @@ class Chunks:
     """The size of the chunks of repeated work. It is halved when memory runs out.
 
     Args:
-        size: The number of samples that run together, at least 1. With None, the first sample runs alone, and the
-            memory that its layers take gives the size of all further chunks (`fitting`).
+        size: The number of samples that run together, at least 1. If None, the first sample runs alone, and the memory
+            that its activations take determines the size of all other chunks (see `fitting`).
 
     Raises:
         NetLensError: `size` is below 1.
@@ -54,15 +56,15 @@ class Chunks:
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
-            raise NetLensError(f"chunk must be at least 1, or None for as many as fit, not {self.size}.")
+            raise NetLensError(f"chunk must be at least 1, or None for as many samples as fit, not {self.size}.")
 
     def over(self, total: int, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
         """Yield `work(start, stop)` for each chunk of `range(total)`. If memory runs out, chunks are halved.
 
         Args:
             total: The number of samples.
-            work: A function of the first index of a chunk and the index after its last.
-            progress: Whether to show a progress bar in a terminal, from the first second on.
+            work: A function of (start, stop): a chunk holds the samples from start to stop - 1.
+            progress: Whether a terminal shows a progress bar, if the work takes more than a second.
         """
         start, chosen_size = 0, _SIZED.get()
         fixed = None if chosen_size is None or total < 2 else chosen_size()
@@ -88,17 +90,17 @@ class Chunks:
 
 
 def in_chunks(total: int, size: int | None, work: Callable[[int, int], Any]) -> Iterator[Any]:
-    """Yield `work(start, stop)` for chunks of `range(total)`. The size None stands for a size that fits."""
+    """Yield `work(start, stop)` for chunks of `range(total)`. If `size` is None, `Chunks` chooses a size that fits."""
     return Chunks(size).over(total, work)
 
 
 def fitting(meter: Meter) -> int:
-    """The number of samples in a chunk, from the measured run of one sample: 1 to 256.
+    """The number of samples in a chunk, from 1 to 256. `meter` has measured the run of one sample.
 
-    On a CPU, small chunks are the fastest: the input of the next layer is then still in the cache, and runs reuse freed
-    memory, while the system clears the pages of very large tensors in each run. On a GPU, a few samples leave most of
-    the cores idle, so a chunk takes an eighth of its total memory. The size does not depend on free memory, so that the
-    same image always runs in the same chunks.
+    On a CPU, small chunks are the fastest. The input of the next layer is then still in the cache, and tensors reuse
+    freed memory; for very large tensors, the system clears new pages in each run. On a GPU, small chunks leave most of
+    the cores idle, so a chunk takes an eighth of the GPU's memory. The size does not depend on the free memory, so that
+    the same image always runs in the same chunks.
     """
     live, memory, largest = 2**26, 2**30, LARGEST
     if meter.device.type == "cuda":
@@ -106,11 +108,11 @@ def fitting(meter: Meter) -> int:
     elif meter.device.type == "mps":
         live = memory = largest = torch.mps.recommended_max_memory() // 8
     pairs = ((live, meter.live), (memory, meter.bytes), (largest, meter.largest))
-    return max(1, min(256, *(limit // max(1, each) for limit, each in pairs)))
+    return max(1, min(256, *(limit // max(1, used) for limit, used in pairs)))
 
 
 def out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory ran out."""
-    # CPUs, Apple's GPUs and some libraries of CUDA have no error class for it
+    # CPUs, Apple's GPUs and some libraries of CUDA raise a plain RuntimeError
     messages = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Storage size calculation overflowed")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in messages)

@@ -1,6 +1,6 @@
 """The fast version of a flat model: batch norms are folded, and convolutions have channels last.
 
-It serves runs that need no gradients at weights.
+It is for runs that need no gradients of weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _Fast(NamedTuple):
 
     Attributes:
         flat: The fast version.
-        keep: The foldable layers that it does not fold.
+        keep: The keys of the foldable layers that are not folded.
         foldable: The keys of the layers into which a batch norm can be folded.
         watched: The weights of the original layers that differ in the fast version. All others are shared.
     """
@@ -41,25 +41,25 @@ _FAST: Memo[FlatModel, _Fast] = Memo()
 
 
 def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
-    """A flat model that computes the same, up to rounding, in less time.
+    """The fast version of a flat model. Its output is the same up to rounding.
 
-    It is `flat` itself while taps are active, and if layers follow rules, because rules may read weights. Apply rules
-    to the fast version instead.
+    If taps are active, or if layers follow rules, the result is `flat` itself: a rule may read weights. So make the
+    fast version first, and then apply rules to it.
 
-    The fast version has weights of its own. It is kept as long as the flat model, and made again when the weights of
-    the network have changed.
+    The fast version holds copies of some weights. It is stored as long as the flat model lives, and is made again if
+    the weights of the network have changed.
 
     Args:
         flat: The flat model.
-        keep: The keys whose activations the caller reads. A convolution among them is not folded, because its key
-            would then hold the output of the batch norm.
+        keep: The keys whose activations the caller reads. A convolution among them is not folded. After folding, its
+            key would hold the output of the batch norm.
     """
     flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
     version = _FAST.known(flat)
     foldable_keys = foldable(flat.program) if version is None else version.foldable
-    kept_keys = frozenset(keep) & foldable_keys  # most keys do not prevent folding, so one version serves most callers
+    kept_keys = frozenset(keep) & foldable_keys  # few keys can be folded, so most callers get the same version
     if version is None or version.keep != kept_keys or version.watched.changed():
         version = _fast_version(flat, kept_keys, foldable_keys)
         _FAST.note(flat, None, version)
@@ -77,7 +77,7 @@ def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozense
         if layer is not step.layer:
             replaced.append(step.layer)
         steps.append(replace(step, layer=layer))
-    # detached, because `fast` itself makes a new version when the network changes
+    # detached: if the network changes, `fast` makes a new version
     view = flat.edited(replace(flat.program, steps=tuple(steps))).detached()
     return _Fast(view, keep, foldable_keys, Watched(replaced))
 

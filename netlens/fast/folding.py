@@ -1,4 +1,4 @@
-"""Folding: the convolution or linear layer before a batch norm takes over its scale and shift (in eval mode)."""
+"""Folding: the scale and shift of a batch norm (in eval mode) become part of the layer before it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
-    """Fold each batch norm into the convolution or linear layer that it reads, if no other layer reads that layer.
+    """Fold each batch norm into the convolution or linear layer before it, if no other layer reads that layer.
 
-    The result is the same up to rounding, and each folded batch norm saves one pass over the activations. Keys stay:
-    that of the convolution now holds the output of the batch norm, and the batch norm becomes an `Identity`. Folded
-    layers have new weights, made from the present ones; all other layers stay shared. Hooks that edit activations also
-    work on the folded model, and see the same values.
+    The output is the same up to rounding. Each folded batch norm saves one pass over the activations. All keys remain:
+    the key of the convolution now holds the output of the batch norm, and the batch norm becomes an `Identity`. Folded
+    layers have new weights, computed from the current ones. All other layers share their weights. Hooks that edit
+    activations also work on the folded model, and see the same values.
 
     Args:
         flat: The flat model.
@@ -82,7 +82,7 @@ def _foldable(layer: Any, norm: nn.Module) -> bool:
 
 
 def fold(layer: Any, norm: _BatchNorm) -> nn.Module:
-    """A new layer, with its own weights, that computes `norm(layer(x))` in eval mode, up to rounding.
+    """A new layer with new weights that computes `norm(layer(x))` in eval mode, up to rounding.
 
     With the scale s and the shift t of the batch norm, the weight W becomes s W and the bias b becomes s b + t.
     """
@@ -114,7 +114,7 @@ def affine(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def rebuilt(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
-    """A layer with the settings of another one, and a new weight and bias."""
+    """A layer with the settings of `layer`, and with this weight and bias."""
     if isinstance(layer, nn.Linear):
         return _with_weights(_Rows(layer.in_features, layer.out_features, device="meta"), weight, bias)
     options = {"output_padding": layer.output_padding} if isinstance(layer, _TRANSPOSED) else {}
@@ -137,7 +137,7 @@ def _with_weights(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
 
 
 class _Rows(nn.Linear):
-    """A linear layer that takes rows (N, C) only: a batch norm after (N, L, C) would have its channels along L."""
+    """A linear layer for inputs (N, C) only. On (N, L, C), a batch norm after it would normalize the dimension L."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 2:

@@ -1,4 +1,4 @@
-"""Memory layouts: maps have channels last, where convolutions are the fastest, unless a layer could notice."""
+"""Memory layouts: maps have channels last, which is the fastest for convolutions, unless a layer depends on it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from netlens.flat.program import Program
 def layout(program: Program) -> torch.memory_format:
     """The memory format in which the layers of a program may get maps.
 
-    It is contiguous if a layer could notice another format: the user's own modules and functions may need views that
-    exist only in contiguous memory, and the format decides whether a write into a view reaches its base.
+    It is contiguous if the output of a layer may depend on the format. This is so for modules and functions of the
+    user, which may need views that exist only in contiguous memory. It is also so for writes into views, because the
+    format decides whether an operation makes a view or a copy.
     """
     noticeable = any(_may_notice(step.layer) for step in program.steps)
     return torch.contiguous_format if noticeable else torch.channels_last

@@ -1,4 +1,4 @@
-"""Watched weights: whether weights have changed since copies of them were made."""
+"""Watched weights: have weights changed since a copy of them was made?"""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FEW = 2**12
 class Watched:
     """The parameters and buffers of some layers, with a fingerprint of their values.
 
-    Torch counts in-place changes, but not changes through `weight.data`. Sums of the values, with a coefficient for
-    each position, also show such changes, and values that change places. They miss changes that are smaller than
-    the rounding of a sum. They take one pass over the weights.
+    Torch counts in-place changes of a tensor, but not changes through `weight.data`. So the fingerprint also holds
+    weighted sums of the values. Each position has its own coefficient, so that a swap of two values changes the sum. A
+    change below the rounding error of a sum remains unnoticed. The sums take one pass over the weights.
 
     Args:
         layers: The layers.
@@ -35,47 +35,47 @@ class Watched:
         self.countable = not any(tensor.is_inference() for tensor in self.tensors)
         if self.countable:
             self.versions = self._versions()
-            self.parts = [_Parts(group) for group in _groups(self.tensors)]
-            self.sums = [parts.sums() for parts in self.parts]
+            self.groups = [_SummedGroup(group) for group in _groups(self.tensors)]
+            self.sums = [group.sums() for group in self.groups]
 
     def changed(self) -> bool:
-        """Whether a tensor is another one or has other values. It is True if this cannot be known."""
+        """Whether a tensor was replaced or has other values. It is also True if torch cannot count the changes."""
         if not self.countable or any(new is not old for new, old in zip_longest(_tensors(self.layers), self.tensors)):
             return True
         if self._versions() != self.versions:
             return True
-        return not all(torch.equal(parts.sums(), sums) for parts, sums in zip(self.parts, self.sums, strict=True))
+        return not all(torch.equal(group.sums(), sums) for group, sums in zip(self.groups, self.sums, strict=True))
 
     def _versions(self) -> list[tuple[int, int]]:
         return [(tensor.data_ptr(), tensor._version) for tensor in self.tensors]
 
 
-class _Parts:
-    """Tensors of one type on one device, cut into parts for one sum each. The parts are views, so they see changes."""
+class _SummedGroup:
+    """Tensors of one type on one device, divided into blocks with one sum each. The blocks are views of the tensors."""
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.rows: list[Tensor] = []  # (n, BLOCK)
-        self.single: list[Tensor] = []  # (n,)
-        self.few: list[Tensor] = []
+        self.tails: list[Tensor] = []  # (n,)
+        self.small: list[Tensor] = []
         for tensor in tensors:
             real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
             values = _flat_view(real)
             if values is None or len(values) < FEW:
-                self.few.append(real)
+                self.small.append(real)
                 continue
             end_of_rows = len(values) // BLOCK * BLOCK
             if end_of_rows:
                 self.rows.append(values[:end_of_rows].view(-1, BLOCK))
             if end_of_rows < len(values):
-                self.single.append(values[end_of_rows:])
+                self.tails.append(values[end_of_rows:])
 
     @torch.no_grad()
     def sums(self) -> Tensor:
-        """The sums, (n,). A change of a value changes a sum, unless the change is below the rounding of the sum."""
-        few = [torch.cat([values.reshape(-1) for values in self.few])] if self.few else []
-        with torch.autocast((few or self.rows or self.single)[0].device.type, enabled=False):
+        """The sums (n,) of all blocks."""
+        small = [torch.cat([values.reshape(-1) for values in self.small])] if self.small else []
+        with torch.autocast((small or self.rows or self.tails)[0].device.type, enabled=False):
             # `map` is lazy: only one wide copy of a tensor in half precision exists at a time
-            sums = [torch.dot(values, _coefficients(values)) for values in map(_widened, (*self.single, *few))]
+            sums = [torch.dot(values, _coefficients(values)) for values in map(_widened, (*self.tails, *small))]
             row_sums = [values @ _coefficients(values) for values in map(_widened, self.rows)]
         return torch.cat([*row_sums, torch.stack(sums)] if sums else row_sums)
 

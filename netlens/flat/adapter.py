@@ -1,4 +1,4 @@
-"""Adapters: knowledge about families of networks that the code does not show. The class of a network finds them."""
+"""Adapters: facts about families of networks that their code does not show. The class of a network selects one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netlens.preprocessing import IMAGENET, Preprocessing
 
 @dataclass(frozen=True)
 class Adapter:
-    """Knowledge about a family of networks that the code does not show. The defaults suit a plain CNN.
+    """Facts about a family of networks that their code does not show. The defaults suit a plain CNN.
 
     Args:
         cam_layer: The key or path of the layer that class activation maps read; None for the automatic choice.
@@ -29,11 +29,11 @@ class Adapter:
         grid: A function from (flat, layer key, activation) to maps (N, C, h, w), or to None if the positions of the
             layer do not lie on the image.
         windows: A function from (flat, key of an attention map) to the key of the layer that cuts a map (N, h, w, C)
-            into the windows within which the tokens attend, or to None if each token attends to all tokens.
-        classes: The names of the classes, if the family has usual ones.
-        background: The index of the class that means "nothing of interest". Only an explicit target explains it.
-        unwrap: A function from the network (a twin on its weights) and the images to be explained (or None) to the
-            module that is unrolled in its place. Networks need it whose forward is no function of a batch of images.
+            into windows, if tokens attend only within their window; or to None if each token attends to all tokens.
+        classes: The names of the classes that networks of this family usually predict.
+        background: The index of the class that means "nothing of interest". It is never the default target.
+        unwrap: A function from the network (a twin) and the images to be explained (or None) to the module that is
+            unrolled in its place. It is needed if the forward of the network is not a function of a batch of images.
 
     Example:
         >>> Adapter(cam_layer="stages.3").cam_layer
@@ -51,10 +51,10 @@ class Adapter:
 
 
 class Detections(NamedTuple):
-    """The predictions of a detector for each of A candidate boxes, before it drops most of them.
+    """The predictions of a detector for all A candidate boxes, before it drops most of them.
 
     Attributes:
-        boxes: (N, A, 4) as (x0, y0, x1, y1) in pixels of the input; or (N, A, classes, 4), one box for each class.
+        boxes: (N, A, 4), each (x0, y0, x1, y1) in pixels of the input; or (N, A, classes, 4), one box for each class.
         logits: (N, A, classes), before the softmax or sigmoid.
         scores: (N, A, classes), as the detector reports them.
     """
@@ -73,12 +73,12 @@ _DISCOVERY = threading.RLock()  # a second thread waits until all adapters are l
 def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callable[[nn.Module], Adapter]]:
     """Register a function from a network to its `Adapter`.
 
-    Your package makes its adapters known by an entry point in the group `netlens.adapters` that names the module to
-    import.
+    If your package holds adapters, it declares an entry point in the group `netlens.adapters`. The entry point names
+    the module that registers them.
 
     Args:
-        *classes: Qualified names of network classes; subclasses count, too. They are strings, so that an adapter for a
-            library does not import that library.
+        *classes: Qualified names of network classes. Subclasses count, too. The names are strings, so that an adapter
+            for a library does not import that library.
 
     Returns:
         A decorator for the function.
@@ -98,17 +98,17 @@ def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callab
 
 
 def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Callable[[Any], nn.Module | None]]:
-    """Register a function that rewrites a submodule in pure pieces, in networks of all families.
+    """Register a function that rewrites submodules of a class into pure pieces, in networks of all families.
 
-    So attention becomes layers: torch computes it in one fused call, and the rewritten module computes queries, keys,
-    values, scores and their softmax one after the other.
+    For example, torch computes attention in one fused call. The rewritten module computes queries, keys, values, scores
+    and their softmax one after the other, so that each of them becomes a layer.
 
     Args:
         *classes: Qualified names of module classes. Subclasses do not count, because they may compute something else.
 
     Returns:
         A decorator for the function. The function takes a submodule and returns a module that computes the same, or
-        None to leave the submodule as it is.
+        None if the submodule stays unchanged.
 
     Example:
         >>> @rewrite("mypackage.models.MyAttention")
@@ -125,7 +125,7 @@ def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Call
 
 
 def rewritten(module: nn.Module) -> nn.Module | None:
-    """The module rewritten in pure pieces on the same weights; None if no rewrite is registered for its class."""
+    """The module, rewritten into pure pieces that share its weights. None if no rewrite exists for its class."""
     _discover()
     cls = type(module)
     make = _REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
@@ -146,12 +146,12 @@ def logits_of(output: Any) -> Tensor:
     """Read class scores from an output of one of the usual structures.
 
     Args:
-        output: A tensor; an object with `.logits`; a dict, whose entry "logits" or "out" or else first value counts; a
-            tuple or list, whose first tensor counts; or `Detections`.
+        output: One of these: a tensor; an object with the attribute `logits`; a dict (its entry "logits", else "out",
+            else its first value); a tuple or list (its first tensor); `Detections`.
 
     Returns:
-        Scores (N, classes), or maps of them (N, classes, h, w). Scores (N,) of a network with one logit become (N, 1).
-        For detections, the score of a class is its highest logit over all boxes.
+        Scores (N, classes), or maps of scores (N, classes, h, w). If the network has a single logit, scores (N,) become
+        (N, 1). For detections, the score of a class is its highest logit over all boxes.
 
     Raises:
         NotApplicable: The output holds no tensor.
@@ -173,7 +173,7 @@ def logits_of(output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise NotApplicable(
             f"the network's output ({type(output).__name__}) holds no class scores that netlens recognizes; "
-            "give an Adapter(logits=...) that takes it to a tensor (N, classes)."
+            "give an Adapter(logits=...) with a function from the output to a tensor (N, classes)."
         )
     return output[:, None] if output.ndim == 1 else output
 
@@ -183,7 +183,9 @@ def _discover() -> None:
     with _DISCOVERY:
         if _discovered:
             return
-        importlib.import_module("netlens.adapters")  # the adapters of netlens; entry points name all others
+        importlib.import_module(
+            "netlens.adapters"
+        )  # the adapters of netlens; entry points name those of other packages
         for point in entry_points(group="netlens.adapters"):
             try:
                 point.load()

@@ -1,4 +1,4 @@
-"""A layer that is bound to its inputs other than tensors, so that a rule can call it with tensors alone."""
+"""A layer that stores all inputs that are not tensors, so that a rule can call it with tensors only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netlens.flat.layers import Wrapper
 
 
 class Bound(Wrapper):
-    """A layer that is bound to its other inputs (sizes, indices, tuples), so that it takes tensors alone.
+    """A layer that stores all inputs that are not tensors (sizes, indices, tuples) and is called with tensors only.
 
     Args:
         layer: The layer.
@@ -24,7 +24,7 @@ class Bound(Wrapper):
         super().__init__()
         self.layer = layer
         self.leaves = [None if isinstance(value, Tensor) else value for value in leaves]
-        self.places = [i for i, value in enumerate(leaves) if isinstance(value, Tensor)]
+        self.indices = [i for i, value in enumerate(leaves) if isinstance(value, Tensor)]
         self.structure = structure
 
     @property
@@ -32,10 +32,10 @@ class Bound(Wrapper):
         return self.layer
 
     def reads(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-        """All inputs of the layer in their structure, with these tensors in their places."""
+        """All inputs of the layer in their structure: the stored ones and these tensors."""
         leaves = list(self.leaves)
-        for place, tensor in zip(self.places, tensors, strict=True):
-            leaves[place] = tensor
+        for index, tensor in zip(self.indices, tensors, strict=True):
+            leaves[index] = tensor
         return pytree.tree_unflatten(leaves, self.structure)
 
     def forward(self, *tensors: Tensor) -> Any:

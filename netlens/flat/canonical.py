@@ -1,8 +1,8 @@
 """Canonicalization: an operation that a network writes out in several steps becomes one layer of the usual type.
 
-From a last step, the search goes backwards and collects steps until they all depend on one activation only. Probes
-compare the function of these steps with the usual layers, so that no spelling needs a list. A learned parameter never
-counts as a number of a formula, because training would change the function.
+The search starts at the last step of a formula. It goes backwards and collects steps until all of them depend on a
+single activation. Then it compares the function of these steps with the usual layers at probe inputs. So every spelling
+of an operation is recognized. A learned parameter is never a number of a formula, because training would change it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netlens.flat.step import Step
 from netlens.flat.written import Written
 
 MAX_STEPS = 32
-"""The most steps of one formula."""
+"""The largest number of steps in one formula."""
 
 # by the names of their functions
 _AFFINE = "add sub rsub subtract mul multiply truediv div divide true_divide neg negative"
@@ -55,9 +55,9 @@ _MODULES = frozenset((*_ACTIVATIONS, *_SOFTMAXES, nn.Identity, nn.Dropout))
 
 
 def canonical(steps: Sequence[Step], outputs: Collection[str], numbers: Collection[str] = ()) -> tuple[Step, ...]:
-    """Canonicalize a program: each written-out operation becomes one layer, at the key of its last step.
+    """Canonicalize a program: each written-out operation becomes one layer, with the key of its last step.
 
-    The inner values of a formula disappear. So a formula stays as it is if another step reads one of them.
+    The inner values of the formula disappear. So if another step reads one of them, the formula stays unchanged.
 
     Args:
         steps: The steps of the program.
@@ -81,12 +81,12 @@ def canonical(steps: Sequence[Step], outputs: Collection[str], numbers: Collecti
 
 @dataclass(frozen=True)
 class _Region:
-    """Steps, in order, that compute a value from a single other value.
+    """Steps that compute a value from one other value, the root.
 
     Args:
-        root: The key of the value from which they start.
-        steps: The steps.
-        reductions: How many of the steps are reductions.
+        root: The key of the root.
+        steps: The steps, in their order.
+        reductions: The number of steps that are reductions.
     """
 
     root: str
@@ -95,18 +95,18 @@ class _Region:
 
     def equivalent(self) -> nn.Module | None:
         """The usual layer that computes the same as these steps; None if there is none."""
-        with torch.inference_mode(False):  # the caller may be in inference mode, and derivatives are compared
+        with torch.inference_mode(False):  # the comparison needs derivatives, but the caller may be in inference mode
             if not self.reductions:
                 return formulas.elementwise(self.run)
             numbers = [number for step in self.steps for number in _numbers(step.layer)]
             return formulas.reduction(self.run, dict.fromkeys(_dims(self.steps)), numbers)
 
     def contains(self, layer: nn.Module) -> bool:
-        """Whether a layer of this type is one of the steps, as in `1.0 * relu(x)`: then there is nothing to replace."""
+        """Whether a layer of this type is one of the steps, as in `1.0 * relu(x)`. Then a replacement is useless."""
         return any(isinstance(step.layer, type(layer)) for step in self.steps)
 
     def run(self, x: Tensor) -> Tensor | None:
-        """The value for x, computed in the type of x; None if these steps do not take a tensor of this shape."""
+        """The value of these steps for x, in the type of x; None if they cannot run on a tensor of this shape."""
         values: dict[str, Any] = {self.root: x}
         try:
             for step in self.steps:
@@ -131,8 +131,8 @@ class _Graph:
     def formula(self, end: Step) -> tuple[Step, set[str]] | None:
         """The step that replaces the formula that ends with `end`, and the keys of the activations that disappear.
 
-        Several regions may match: the one with the most reductions counts, or else the shortest. For instance, a
-        softmax without the subtraction of its maximum is a softmax, too.
+        If several regions match, the one with the most reductions counts; among equal ones, the shortest. For example,
+        a softmax that first subtracts the maximum contains a shorter region that is a softmax, too.
         """
         best: _Region | None = None
         equivalent: nn.Module | None = None
@@ -168,19 +168,19 @@ class _Graph:
             if not frontier:
                 return
             latest = max(frontier, key=lambda key: frontier[key])
-            before = self.steps.get(latest)
-            is_number = before is not None and (before.hidden or isinstance(before.layer, Constant))
+            source_step = self.steps.get(latest)
+            is_number = source_step is not None and (source_step.hidden or isinstance(source_step.layer, Constant))
             # a single step is a layer already, and a reshape at the start of a region changes nothing
             redundant = len(region) == 1 or (single and _name(step.layer) in _RESHAPES)
             single = len(frontier) == 1
             if nonlinear and single and not (is_number or redundant):
                 yield _Region(latest, tuple(sorted(region, key=lambda step: self.positions[step.key])), reductions)
-            if before is None or not self.joins(before) or len(region) > MAX_STEPS:
+            if source_step is None or not self.joins(source_step) or len(region) > MAX_STEPS:
                 return
-            if _activates(before) and self.readers[latest] > readers_inside[latest]:
+            if _activates(source_step) and self.readers[latest] > readers_inside[latest]:
                 return  # a step outside reads this inner value
             del frontier[latest]
-            step = before
+            step = source_step
 
     def joins(self, step: Step) -> bool:
         """Whether a step may be part of a formula."""
@@ -196,12 +196,12 @@ def _name(layer: nn.Module) -> str:
 
 
 def _may_end(layer: nn.Module) -> bool:
-    """Whether a formula may end with a layer. It never ends with a module of the network, which is a layer already."""
+    """Whether this layer may be the last step of a formula. A module of the network may not; it is a layer already."""
     return _name(layer) in _ENDS or isinstance(layer, (layers.Clamp, layers.ClampFromZero))
 
 
 def _activates(step: Step) -> bool:
-    """Whether a step computes an activation, and no size or constant."""
+    """Whether a step computes an activation, and not a size or a constant."""
     return bool(step.reads) and not step.hidden and _name(step.layer) not in _MAKERS
 
 
@@ -224,7 +224,7 @@ def _dims(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
 
 
 def _numbers(layer: nn.Module) -> Iterator[float]:
-    """The numbers of a step: candidates for an epsilon."""
+    """The numbers in the call of a layer. One of them may be the epsilon of a formula."""
     if isinstance(layer, Constant):
         yield float(layer.value)
     elif isinstance(layer, Function):

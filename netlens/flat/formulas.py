@@ -1,4 +1,4 @@
-"""Formulas: which usual layer a function equals. Its values and gradients at probes decide, not its spelling."""
+"""Formulas: recognize the usual layer that a function equals, by values and gradients at probe inputs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from netlens.flat.written import LogSumExp, OfUnitSize, QuickGELU, Standardized
 
 Run = Callable[[Tensor], Tensor | None]
-"""A function of one tensor. It returns None if it does not take a tensor of this shape."""
+"""A function of one tensor. It returns None if it cannot run on a tensor of this shape."""
 
 TOLERANCE = 1e-7
-"""The relative tolerance. Networks write constants in float32 or with ten digits; layer types differ by more."""
+"""The relative tolerance. It allows for constants in float32 or with ten digits; two layer types differ by more."""
 
 _FIXED: tuple[Callable[[], nn.Module], ...] = (
     *(nn.ReLU, nn.ReLU6, nn.GELU, lambda: nn.GELU("tanh"), nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid),
@@ -28,8 +28,9 @@ _FAR = 1e4  # the last two probes are -_FAR and _FAR
 
 @lru_cache(maxsize=1)
 def _probes() -> Tensor:
-    """64 numbers of both signs, as (4, 4, 2, 2): small, near the usual kinks, and large. No probe is at a kink, so that
-    derivatives are unique.
+    """Probe inputs (4, 4, 2, 2): numbers of both signs, some small, some near the usual kinks, some large.
+
+    No probe is at a kink, so that derivatives are unique.
     """
     near = [0.0137 + 0.3041 * i for i in range(27)] + [1e-4, 1.0, 12.7, 25.3]
     numbers = [*near, *(-number for number in near), -_FAR, _FAR]
@@ -44,7 +45,7 @@ def _values() -> Tensor:
 
 
 def elementwise(run: Run) -> nn.Module | None:
-    """The usual elementwise layer that has the values and derivatives of a function; None if there is none."""
+    """The usual elementwise layer with the same values and derivatives as a function; None if there is none."""
     pairs = ((x, _value(run, x)) for x in _shapes(_probes()))
     x, value = next((pair for pair in pairs if pair[1] is not None), (_probes(), None))
     if value is None or value.shape != x.shape or not value.is_floating_point():
@@ -52,22 +53,22 @@ def elementwise(run: Run) -> nn.Module | None:
     outputs, inputs = value.flatten(), x.flatten()
     if outputs[:-2].isfinite().all():
         for layer in chain(_fixed(outputs), _parametric(outputs, inputs)):
-            if _same(layer(x), value) and _same_gradient(layer, run, x):
+            if _agree(layer(x), value) and _gradients_agree(layer, run, x):
                 return layer
     return None
 
 
 def _fixed(outputs: Tensor) -> Iterator[nn.Module]:
-    """The layers without a parameter that have these outputs at the probes."""
+    """The layers without parameters whose outputs at the probes are `outputs`."""
     differs = (_values() - outputs).abs() > TOLERANCE * (1 + _values().abs())
     refuted = (differs & outputs.isfinite()).any(1).tolist()
     return (make() for make, wrong in zip(_FIXED, refuted, strict=True) if not wrong)
 
 
 def _parametric(outputs: Tensor, inputs: Tensor) -> Iterator[nn.Module]:
-    """The layers with a parameter: a single probe gives the only value that the parameter can have."""
-    one, minus_one = (int((inputs == sign).nonzero()[0]) for sign in (1, -1))
-    at_one, at_minus_one, low, high = (float(outputs[i]) for i in (one, minus_one, -2, -1))
+    """The layers with one parameter. The output at a single probe shows which value the parameter must have."""
+    index_of_one, index_of_minus_one = (int((inputs == sign).nonzero()[0]) for sign in (1, -1))
+    at_one, at_minus_one, low, high = (float(outputs[i]) for i in (index_of_one, index_of_minus_one, -2, -1))
     keeps_one = abs(at_one - 1) < TOLERANCE
     if keeps_one and 0 < -at_minus_one < 1:
         yield nn.LeakyReLU(-at_minus_one)
@@ -84,7 +85,7 @@ def _parametric(outputs: Tensor, inputs: Tensor) -> Iterator[nn.Module]:
 
 
 def _softplus(at_minus_one: float) -> Iterator[nn.Module]:
-    """The softplus with this value at -1. The value decreases with beta, so Newton's method finds beta."""
+    """The softplus whose output at -1 is this value. The output decreases with beta, so Newton's method finds beta."""
     beta = 1.0
     for _ in range(50):
         value = math.log1p(math.exp(-beta)) / beta
@@ -95,8 +96,8 @@ def _softplus(at_minus_one: float) -> Iterator[nn.Module]:
     yield nn.Softplus(beta)
 
 
-def _same_gradient(layer: nn.Module, run: Run, x: Tensor) -> bool:
-    """Whether the gradients agree. `x + (f(x) - x).detach()` has the values of f, but another gradient."""
+def _gradients_agree(layer: nn.Module, run: Run, x: Tensor) -> bool:
+    """Whether the gradients are equal: `x + (f(x) - x).detach()` has the values of f, but not the gradient."""
     gradients = []
     for function in (layer, run):
         with torch.enable_grad():
@@ -106,7 +107,7 @@ def _same_gradient(layer: nn.Module, run: Run, x: Tensor) -> bool:
             return False
         weights = torch.arange(1, value.numel() + 1, dtype=value.dtype).cos().view(value.shape)
         gradients.append(torch.autograd.grad(value, point, weights)[0])
-    return _same(gradients[0], gradients[1])
+    return _agree(gradients[0], gradients[1])
 
 
 def reduction(run: Run, dims: Collection[tuple[int, ...]], numbers: Collection[float]) -> nn.Module | None:
@@ -125,7 +126,7 @@ def reduction(run: Run, dims: Collection[tuple[int, ...]], numbers: Collection[f
         if all(-x.ndim <= dim < x.ndim for x, _ in samples for dim in candidate):
             for layer in _reductions(candidate, epsilons):
                 equal = all(_has_value(layer, x, value) for x, value in samples)
-                if equal and _same_gradient(layer, run, samples[0][0]):
+                if equal and _gradients_agree(layer, run, samples[0][0]):
                     return layer
     return None
 
@@ -139,12 +140,12 @@ def _reductions(dims: tuple[int, ...], epsilons: Sequence[float]) -> Iterator[nn
 
 def _has_value(layer: nn.Module, x: Tensor, value: Tensor) -> bool:
     output = layer(x)
-    return output.shape == value.shape and _same(output, value)
+    return output.shape == value.shape and _agree(output, value)
 
 
 @lru_cache(maxsize=1)
 def _samples() -> tuple[Tensor, ...]:
-    """Random tensors of 4, 3 and 2 dimensions: an epsilon matters for the small ones only."""
+    """Random tensors with 4, 3 and 2 dimensions. Some have small values, so that an epsilon changes the output."""
     generator = torch.Generator("cpu").manual_seed(0)
     shapes = ((2, 3, 4, 5), (2, 3, 4), (2, 6))
     options: Any = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
@@ -162,9 +163,9 @@ def _value(run: Run, x: Tensor) -> Tensor | None:
         return run(x)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors agree where both are finite. A formula may overflow at up to 10 % of the probes."""
-    finite = one.isfinite() & other.isfinite()
-    if finite.sum() < 0.9 * finite.numel():  # such as a square root of numbers of both signs: no evidence
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors agree where both are finite. Up to 10 % of the values may be infinite or NaN."""
+    finite = a.isfinite() & b.isfinite()
+    if finite.sum() < 0.9 * finite.numel():  # too few values to compare, as for a square root of negative probes
         return False
-    return bool(((one - other).abs() <= TOLERANCE * (1 + one.abs())).logical_or_(~finite).all())
+    return bool(((a - b).abs() <= TOLERANCE * (1 + a.abs())).logical_or_(~finite).all())

@@ -9,7 +9,7 @@ from netlens.flat.model import FlatModel
 
 
 def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
-    """Lay an activation out as maps over the image.
+    """Lay out an activation as maps over the image.
 
     Args:
         flat: The flat model. The `grid` of its adapter makes the maps; without one, an activation of 4 dimensions
@@ -32,5 +32,5 @@ def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
         kind = f"shape {tuple(activation.shape)}"
     raise NotApplicable(
         f"layer {key!r} of {flat.name} has activations of {kind}, which no adapter lays out over the image; "
-        "choose a layer with maps (N, C, h, w), or give an Adapter(grid=...)."
+        "choose a layer whose activations are maps (N, C, h, w), or give an Adapter(grid=...)."
     )

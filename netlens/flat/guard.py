@@ -1,11 +1,10 @@
-"""A guard against wrong gradients: it runs some operations in memory layouts in which torch differentiates them right.
+"""A guard against wrong gradients: it runs some operations in memory layouts for which torch gives correct gradients.
 
 On the CPU (torch 2.14.1), some norms read a gradient in the wrong order, without an error, if the strides of the
-gradient differ from the strides of the norm's output: batch norms on maps or volumes in a batch of one, and instance
-norms on maps or volumes in any batch. A gradient with the strides of the output is always read right; a contiguous one
-is not, if the output is not contiguous. On GPUs (torch 2.11), an average pool with overlapping windows is wrong on maps
-with channels last. Layer, group and RMS norms, norms of rows and sequences, and all other layers that were tested are
-right in every layout.
+gradient differ from those of the norm's output. This holds for batch norms on maps or volumes in a batch of one, and
+for instance norms on maps or volumes in any batch. A gradient with the strides of the output is always read correctly.
+On GPUs (torch 2.11), the gradient of an average pool with overlapping windows is wrong on maps with channels last.
+Layer, group and RMS norms, norms of rows and sequences, and all other tested layers are correct in every layout.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ T = TypeVar("T")
 
 
 def guarded(run: Callable[..., T], *args: Any) -> T:
-    """The result of `run(*args)`. All such operations within it, at any depth, have right gradients.
+    """The result of `run(*args)`. The operations named above have correct gradients in this call, at any depth.
 
     The guard does not see operations within TorchScript.
     """
@@ -45,8 +44,8 @@ class _Guard(TorchFunctionMode):
     ) -> Any:
         kwargs = {} if kwargs is None else dict(kwargs)
         if func in _POOLS:
-            x, *others = args if args else (kwargs.pop("input"),)
-            args = (x.contiguous() if x.is_cuda else x, *others)
+            x, *other_args = args if args else (kwargs.pop("input"),)
+            args = (x.contiguous() if x.is_cuda else x, *other_args)
         value = func(*args, **kwargs)
         if func in _NORMS:
             output = value[0] if isinstance(value, tuple) else value
@@ -63,7 +62,7 @@ def _with_strides(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor |
 
 
 def is_misread(layer: nn.Module) -> bool:
-    """Whether a layer is such an operation or may call one. Opaque parts and the user's own code may call one."""
+    """Whether a layer is one of these operations or may call one, as opaque layers and the user's code may."""
     layer = innermost(layer)
     return _MISREAD.of(layer, None, lambda: _may_be_misread(layer))
 
@@ -73,4 +72,6 @@ _MISREAD: Memo[nn.Module, bool] = Memo()
 
 def _may_be_misread(layer: nn.Module) -> bool:
     is_call = isinstance(layer, Function) and layer.function in _NORMS | _POOLS
-    return is_call or any(isinstance(part, (_NormBase, nn.AvgPool2d)) or is_foreign(part) for part in layer.modules())
+    return is_call or any(
+        isinstance(submodule, (_NormBase, nn.AvgPool2d)) or is_foreign(submodule) for submodule in layer.modules()
+    )

@@ -22,12 +22,13 @@ Edit = Callable[[Tensor], Tensor]
 
 @dataclass
 class Reading:
-    """What `Hooks` read at one layer: the activation and, after a backward, the gradients.
+    """The values that `Hooks` read at one layer: the activation and, after a backward, the gradients.
 
     Args:
         key: The exact key of the layer.
         wants_gradient: Whether the hooks read the gradient, too.
-        layer: The layer on parameters of its own, if the hooks read the gradients of its parameters; else None.
+        layer: If the hooks read the gradients of parameters, a copy of the layer with new parameters on the same
+            storage; else None.
     """
 
     key: str
@@ -50,7 +51,7 @@ class Reading:
         if not self.wants_gradient:
             raise RecordError(f"the gradient at layer {self.key!r} was not recorded: pass gradients=True to Hooks.")
         if not isinstance(activation, Tensor) or not activation.is_floating_point():
-            raise RecordError(f"layer {self.key!r} gives no tensor of real numbers, so it has no gradient.")
+            raise RecordError(f"layer {self.key!r} gives no tensor of real numbers, so there is no gradient.")
         if self._gradient is None:
             raise RecordError(
                 f"no gradient has reached {self.key!r} yet: call .backward() on something computed from it, "
@@ -74,22 +75,23 @@ class Reading:
 
 
 class Hooks(Tap):
-    """Read and edit the activations and gradients of layers within a `with` block.
+    """Read the activations and gradients of layers, and edit activations, within a `with` block.
 
-    The end of the block removes the hooks, also after an exception. The readings stay readable.
+    The end of the block removes the hooks, also after an exception. The values that were read stay available.
 
     Args:
-        flat: The flat model to listen to, in this thread only.
+        flat: The flat model whose runs are read. Only runs in this thread count.
         layers: Keys, paths, globs or types of layers, and "input".
-        gradients: Whether to read gradients, too. The block then records gradients, also under `torch.no_grad()`.
-        parameters: Whether to read the gradients of the layers' weights and biases, too. The `.grad` of the network's
-            own parameters never changes.
-        edit: A function from an activation to another of the same shape, for all `layers`; or a mapping from names of
+        gradients: Whether to read gradients, too. Runs in the block then record gradients, also under
+            `torch.no_grad()`.
+        parameters: Whether to read the gradients of weights and biases, too. The `.grad` of the network's parameters
+            never changes.
+        edit: A function from an activation to a tensor of the same shape, for all `layers`; or a mapping from names of
             layers to such functions.
 
     Raises:
         LayerNotFound: The network has no layer of such a name.
-        NetLensError: `layers` names "output"; or, during the run, an edit returns a value of another shape.
+        NetLensError: `layers` names "output". During a run: an edit returns a value of another shape.
 
     Example:
         >>> import torch
@@ -111,7 +113,7 @@ class Hooks(Tap):
         flat.follow()
         keys = flat.keys_of(layers)
         if OUTPUT in keys and OUTPUT not in flat.layers:
-            raise NetLensError('"output" is what flat(x) returns; name a layer, such as the last one: -1.')
+            raise NetLensError('"output" is the return value of flat(x); name a layer, such as the last one: -1.')
         self.inputs = flat.inputs
         self.gradients = gradients or parameters
         self.edits = self._edits(flat, keys, edit)
@@ -127,7 +129,7 @@ class Hooks(Tap):
 
     def __enter__(self) -> Hooks:
         if self._open:
-            raise RecordError("these Hooks are open already; make another Hooks for a block inside.")
+            raise RecordError("these Hooks are open already; make another Hooks for the inner block.")
         with ExitStack() as stack:
             if self.gradients:
                 stack.enter_context(differentiating())
@@ -150,7 +152,7 @@ class Hooks(Tap):
 
         Raises:
             LayerNotFound: The network has no layer of such a name.
-            RecordError: The hooks do not listen to this layer.
+            RecordError: The hooks do not read this layer.
         """
         key = self._names.get(name) if isinstance(name, str) else None
         if key is None:
@@ -183,7 +185,7 @@ class Hooks(Tap):
         if self.gradients and isinstance(value, Tensor) and value.is_floating_point():
             value = _differentiable(value)
             if key in self.inputs:
-                value = value.view_as(value)  # otherwise the hook below would stay on the caller's own tensor
+                value = value.view_as(value)  # otherwise, the hook below would stay on the tensor of the caller
             reading._gradient = None
             if reading.wants_gradient:
                 value.register_hook(lambda gradient: setattr(reading, "_gradient", gradient.detach()))
@@ -191,7 +193,7 @@ class Hooks(Tap):
         return value
 
     def _edited(self, key: str, edit: Edit, value: Any) -> Tensor:
-        # the edit gets a clone: an edit that works in place must not change activations that were read earlier
+        # the edit gets a clone, because an edit in place must not change activations that were read earlier
         result = edit(value.clone() if isinstance(value, Tensor) else value)
         if not isinstance(result, Tensor) or result.shape != value.shape:
             actual = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
@@ -213,7 +215,7 @@ class Hooks(Tap):
 
 
 def _differentiable(value: Tensor) -> Tensor:
-    """The value with `requires_grad`: itself, or the start of a new graph if no layer before needs gradients."""
+    """The value with `requires_grad`. If no earlier layer requires gradients, it is the start of a new graph."""
     if value.is_inference():
         value = value.clone()
     return value if value.requires_grad else value.detach().requires_grad_()

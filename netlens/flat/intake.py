@@ -1,10 +1,15 @@
-"""The inputs that a network takes: their type, device and number of channels."""
+"""What a network takes, and whether a tensor fits it: one input, of its type, on its device, with finite numbers."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.unrolled import Unrolled
+from netlens.preprocessing import check_finite
 
 
 def weight_of(network: nn.Module, otherwise: Tensor) -> Tensor:
@@ -16,3 +21,48 @@ def channels_of(flat: Unrolled) -> int | None:
     """The number of input channels of the first convolution that reads an input; None if no convolution reads one."""
     readers = (step.layer for step in flat.program.steps if not set(step.reads).isdisjoint(flat.inputs))
     return next((layer.in_channels for layer in readers if isinstance(layer, nn.Conv2d)), None)
+
+
+def fitted(network: nn.Module, x: Tensor, copy: bool = False) -> Tensor:
+    """The tensor with the type and on the device of the network. With `copy`, in memory of its own."""
+    weights = weight_of(network, x)
+    return x.detach().to(device=weights.device, dtype=weights.dtype, copy=copy)
+
+
+def check_fits(flat: Unrolled, x: Any) -> None:
+    """Raise if `x` is no input of the network.
+
+    Raises:
+        NetLensError: x is no batch (N, ...) of real numbers, or has another type or device than the weights.
+        NotApplicable: The network has several inputs.
+        NonFiniteError: x holds NaN or Inf.
+    """
+    if not isinstance(x, Tensor) or x.ndim < 2 or len(x) < 1 or not x.is_floating_point():
+        kind = f"a tensor {tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+        raise NetLensError(f"{flat.name} takes a batch (N, ...) of real numbers, not {kind}.")
+    check_one_input(flat)
+    _check_type(flat, x)
+    # torch takes (C, H, W) as one image without an error, and later code would take its channels for samples
+    if x.ndim == 3 and channels_of(flat) is not None:
+        raise NetLensError(f"{flat.name} takes images (N, C, H, W), not {tuple(x.shape)}; for one image pass x[None].")
+    check_finite(x)
+
+
+def check_one_input(flat: Unrolled) -> None:
+    """Raise `NotApplicable` if the network has several inputs."""
+    if len(flat.inputs) != 1:
+        raise NotApplicable(f"this takes a network of one input; {flat.name} has {', '.join(flat.inputs)}.")
+
+
+def _check_type(flat: Unrolled, x: Tensor) -> None:
+    """Raise if the type or the device of `x` does not fit the network. The error of torch is less clear."""
+    weights = weight_of(flat, x)
+    if weights.device != x.device or (weights.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type)):
+        raise NetLensError(
+            f"the input is {x.dtype} on {x.device}, but {flat.name} is {weights.dtype} on {weights.device}; "
+            "bring one to the other with .to(...)."
+        )
+    if weights is not x and weights.is_inference():
+        raise NetLensError(
+            f"{flat.name} was made under torch.inference_mode(), so it has no gradients; make it outside of that mode."
+        )

@@ -1,4 +1,4 @@
-"""The layers of a network by key, and the ways in which a person names a layer."""
+"""The layers of a network by key, and the names by which a person selects layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LayerKey = str | int | type[nn.Module]
 
 
 def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
-    """One name of layers, or several, as a list.
+    """A list of names, also if only one name is given.
 
     Example:
         >>> several("conv1"), several(-1), several([0, nn.ReLU])
@@ -27,8 +27,8 @@ def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
 class Layers(Mapping[str, nn.Module]):
     """Layers by key, in the order in which they run.
 
-    A name of a layer is its exact key, a path (`"layer3"`: the last layer under it), a glob (`"layer3.*.relu*"`), a
-    type (`nn.Conv2d`) or an index (`-1`: the last layer).
+    A name of a layer is its exact key, a path (`"layer3"`: the last layer whose key starts with `layer3.`), a glob
+    (`"layer3.*.relu*"`), a type (`nn.Conv2d`) or an index (`-1`: the last layer).
 
     Args:
         layers: The layers by key, in their order.
@@ -106,8 +106,8 @@ class Layers(Mapping[str, nn.Module]):
 
     def _paths(self) -> list[str]:
         """Every key, and every path above a key."""
-        parts = (key.split(".") for key in self._layers)
-        return list(dict.fromkeys(".".join(p[: i + 1]) for p in parts for i in range(len(p))))
+        names = (key.split(".") for key in self._layers)
+        return list(dict.fromkeys(".".join(p[: i + 1]) for p in names for i in range(len(p))))
 
     def __repr__(self) -> str:
         return "\n".join(f"{key}: {layer}" for key, layer in self._layers.items())

@@ -1,4 +1,4 @@
-"""The layers of a program that are no modules of the network: pure modules for its calls of functions."""
+"""Layers of a program that are not modules of the network: a pure module for each call of a function."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from netlens.flat.twin import throwaway
 
 @dataclass(frozen=True)
 class Slot:
-    """A placeholder in the arguments of a call: here goes input number `index` of the layer."""
+    """A placeholder in the arguments of a call. The input number `index` of the layer replaces it."""
 
     index: int
 
 
 def fill(template: Any, inputs: Sequence[Any]) -> Any:
-    """The template with its input in place of each `Slot`."""
+    """The template in which an input replaces each `Slot`."""
     if isinstance(template, Slot):
         return inputs[template.index]
     if isinstance(template, (tuple, list)):
@@ -153,7 +153,7 @@ class Constant(nn.Module):
 
 
 class Wrapper(nn.Module, ABC):
-    """Abstract: a layer that runs another one, `inner`, in its own way. A search by type sees the inner layer."""
+    """Abstract: a layer that runs another layer, `inner`, and adds something. A search by type sees the inner layer."""
 
     @property
     @abstractmethod
@@ -187,16 +187,16 @@ class Call(Wrapper):
 class Opaque(nn.Module):
     """A module that could not be unrolled.
 
-    It works on clones of its inputs, so that its in-place operations change no recorded activation. Each call runs a
-    throwaway copy of the module, so that its buffers, counters and lists never change.
+    It runs on clones of its inputs, so that its in-place operations change no recorded activation. Each call runs a
+    throwaway copy of the module, so that the buffers, counters and lists of the module never change.
 
     Args:
         module: The module to call.
         args: The positional arguments of the call, with a `Slot` in place of each input.
         kwargs: The keyword arguments, likewise.
-        reason: The reason why it could not be unrolled.
-        read_later: The indices of the inputs that the network reads again after this layer. If the module changes one
-            of them in place, later layers would miss the change; so the call raises `TraceError`.
+        reason: The reason why the module could not be unrolled.
+        read_later: The indices of the inputs that the network reads again after this layer. If the module changes such
+            an input in place, the call raises `TraceError`, because later layers would read the unchanged value.
     """
 
     def __init__(
@@ -234,10 +234,11 @@ class Opaque(nn.Module):
 
 
 class Scatter(nn.Module):
-    """A copy of a base tensor (or of a tuple of tensors) in which the part behind a view holds a new value.
+    """A copy of a base tensor (or of a tuple of tensors) in which the values of a view are replaced.
 
-    An in-place operation on a view changes the tensor behind the view. This layer is that change as a pure function.
-    If `view` makes a copy, the base keeps its values. Inputs: the base, the new value, then the other inputs of `view`.
+    An in-place operation on a view also changes the base of the view. This layer computes the new base as a pure
+    function. If `view` makes a copy instead of a view, the base keeps its values. Inputs: the base, the new values of
+    the view, then the other inputs of `view`.
 
     Args:
         view: The layer that makes the view.
@@ -247,33 +248,33 @@ class Scatter(nn.Module):
         super().__init__()
         self.view = view
 
-    def forward(self, base: Any, value: Any, *others: Any) -> Any:
-        clone = base.clone() if isinstance(base, Tensor) else tuple(part.clone() for part in base)
-        view = self.view(clone, *others)
+    def forward(self, base: Any, value: Any, *other_inputs: Any) -> Any:
+        clone = base.clone() if isinstance(base, Tensor) else tuple(tensor.clone() for tensor in base)
+        view = self.view(clone, *other_inputs)
         if isinstance(view, Tensor):
             view.copy_(value)
         else:
-            for part, new_part in zip(view, value, strict=True):
-                (_single_view(clone, part) if isinstance(clone, Tensor) else part).copy_(new_part)
+            for tensor, new_tensor in zip(view, value, strict=True):
+                (_single_view(clone, tensor) if isinstance(clone, Tensor) else tensor).copy_(new_tensor)
         return clone
 
 
-def _single_view(base: Tensor, part: Tensor) -> Tensor:
-    """A view of `base` at the place of `part`, one of several views from one call.
+def _single_view(base: Tensor, view: Tensor) -> Tensor:
+    """A new view of `base` on the same values as `view`, which is one of several views from one call.
 
-    Autograd allows in-place operations on such a view, but not on one of several views from one call. If `part` is a
-    copy, the result is a copy, too, so that writing into it leaves the base as it is.
+    Autograd allows in-place operations on the new view, but not on one of several views from one call. If `view` is a
+    copy and not a view, the result is a copy, too, so that a change of it does not change the base.
     """
-    if not _storages(part) & _storages(base):
-        return part.detach().clone()
-    return base.as_strided(part.shape, part.stride(), part.storage_offset())
+    if not _storages(view) & _storages(base):
+        return view.detach().clone()
+    return base.as_strided(view.shape, view.stride(), view.storage_offset())
 
 
 class Again(nn.Module):
     """A view that is taken again after its base has changed.
 
-    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some inputs and a copy of others. A copy
-    keeps its earlier value. Inputs: the earlier value, then the inputs of `view`, its base first.
+    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some tensors and a copy of others. If it is
+    a copy, the output is the earlier value. Inputs: the earlier value, then the inputs of `view`, the base first.
 
     Args:
         view: The layer that makes the view.
@@ -283,19 +284,19 @@ class Again(nn.Module):
         super().__init__()
         self.view = view
 
-    def forward(self, value: Any, base: Any, *others: Any) -> Any:
-        view = self.view(base, *others)
+    def forward(self, value: Any, base: Any, *other_inputs: Any) -> Any:
+        view = self.view(base, *other_inputs)
         return view if _storages(view) & _storages(base) else value
 
 
 def _storages(value: Any) -> set[int]:
     """The addresses of the storages of a tensor, or of all tensors in a tuple."""
-    tensors = [value] if isinstance(value, Tensor) else [part for part in value if isinstance(part, Tensor)]
+    tensors = [value] if isinstance(value, Tensor) else [item for item in value if isinstance(item, Tensor)]
     return {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
 
 class Normalize(nn.Module):
-    """Normalize each channel: `(x - mean) / std`. With this layer in front, a network takes images in [0, 1].
+    """Normalize each channel: `(x - mean) / std`. With this layer as the first one, a network takes images in [0, 1].
 
     Maps (N, C, H, W) keep their shape.
 

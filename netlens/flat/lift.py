@@ -1,4 +1,4 @@
-"""Lifting: the spellings of an operation (function, method, operator, in place or not) become one layer type."""
+"""Lifting: one operation has many spellings (function, method, operator, in place); all become one layer type."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Lifted = tuple[nn.Module, list[int]]
 def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], inputs: int) -> Lifted:
     """The layer for a call of a function, and the indices of the inputs that the layer reads, in order.
 
-    A call with a counterpart among torch's modules (`F.relu`, `torch.softmax`, `x.flatten(1)`) becomes that module, so
-    that rules and searches by type find it in every spelling. Any other call becomes a `Function` layer.
+    If torch has a module for the call (`F.relu`, `torch.softmax`, `x.flatten(1)`), the layer is this module, so that
+    rules and searches by type find the operation in every spelling. Otherwise, it is a `Function` layer.
 
     Args:
         function: The function.
@@ -32,12 +32,12 @@ def lift(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     module = _MODULES.get(function)
     if module is not None:
         try:
-            lifted, first = module(*args, **kwargs)
+            module_, input_slot = module(*args, **kwargs)
         except TypeError:  # an argument is an input, so the module cannot store it
             pass
         else:
-            if isinstance(first, Slot) and inputs == 1:
-                return lifted.eval(), [first.index]
+            if isinstance(input_slot, Slot) and inputs == 1:
+                return module_.eval(), [input_slot.index]
     if function in _WITHOUT_CUDNN:
         function, args = _WITHOUT_CUDNN[function], args[:5]
         kwargs = {name: value for name, value in kwargs.items() if not name.startswith("cudnn_enable")}
@@ -64,7 +64,7 @@ def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
 
 
 def reshapes(function: Callable[..., Any]) -> bool:
-    """Whether an in-place method changes the shape or strides of its tensor, and not its values."""
+    """Whether an in-place method changes the shape or the strides of its tensor, but no values."""
     return function in _RESHAPES
 
 
@@ -91,14 +91,16 @@ class Extreme:
 
 
 def values_alone(node: fx.Node, function: Callable[..., Any]) -> Extreme | None:
-    """The function for a call of `max` or `min` along a dimension without use of its indices; None for other calls."""
+    """The function for a call of `max` or `min` along a dimension whose indices are not used; None for other calls."""
     dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     if function not in (torch.max, Tensor.max, torch.min, Tensor.min) or not isinstance(dim, int):
         return None
-    parts = ((operator.getitem, 0), (getattr, "values"))
-    # `values, _ = x.max(1)` takes the indices, too, but does not read them
-    read = [user for user in node.users if user.users or user.target is not operator.getitem]
-    return Extreme(function.__name__) if all((user.target, *user.args[1:]) in parts for user in read) else None
+    selections = ((operator.getitem, 0), (getattr, "values"))
+    # `values, _ = x.max(1)` also selects the indices, but uses only the values
+    effective = [user for user in node.users if user.users or user.target is not operator.getitem]
+    return (
+        Extreme(function.__name__) if all((user.target, *user.args[1:]) in selections for user in effective) else None
+    )
 
 
 def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[bool, Any]:
@@ -115,7 +117,7 @@ def without_inplace(function: Callable[..., Any], args: Sequence[Any], kwargs: M
 
 
 class Named:
-    """A function of `torch.nn.functional` that is looked up by name, because some functions cannot be pickled."""
+    """A function of `torch.nn.functional`, by name. Some of these functions cannot be pickled, but this object can."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name
@@ -128,7 +130,10 @@ _DISPATCHED = {f: name for name, f in vars(F).items() if "<locals>" in getattr(f
 
 
 def _module(make: Callable[..., nn.Module]) -> Callable[..., tuple[nn.Module, Any]]:
-    """A function from the arguments of a call to the module for the call and the first argument."""
+    """A function that turns the arguments of a call into the module for the call, and returns the first argument, too.
+
+    It raises `TypeError` if another argument is a `Slot`, because a module cannot store an input.
+    """
 
     def build(input: Any, *args: Any, **kwargs: Any) -> tuple[nn.Module, Any]:
         if any(isinstance(value, Slot) for value in (*args, *kwargs.values())):
@@ -173,7 +178,7 @@ def _max_pool(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
-    """The layer of a clamp from below at 0, or of a clamp on both sides. At its bounds, gradients pass."""
+    """The layer of `clamp(min=0)`, or of a clamp with both bounds. At the bounds, gradients pass."""
     if min is None or (max is None and min != 0):
         raise TypeError
     return layers.ClampFromZero() if max is None else layers.Clamp(min, max)
@@ -219,17 +224,17 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
 }
 
-# the same function without the last argument, which concerns speed only
+# the same functions, without the last argument, which changes only the speed
 _WITHOUT_CUDNN: dict[Any, Callable[..., Any]] = {torch.layer_norm: F.layer_norm, torch.group_norm: F.group_norm}
 
-# the argument that makes a norm use the statistics of the batch; it then only updates the running statistics
+# the argument that makes a norm use the statistics of the batch; the running statistics are then updated, but not used
 _STATISTICS: dict[Any, str] = {F.batch_norm: "training", F.instance_norm: "use_input_stats"}
 
 
 def _without_statistics(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a norm, without running statistics if it uses those of the batch and would only update them."""
+    """The arguments of a norm. Without running statistics, if it uses those of the batch and would only update them."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     if bound.arguments[_STATISTICS[function]] is not True:
@@ -238,7 +243,7 @@ def _without_statistics(
     return bound.args, bound.kwargs
 
 
-# tensors may have other strides here than in the original, so that a view may be impossible
+# in a flat model, tensors may have other strides than in the original network, so that a view may be impossible
 _OF_ANY_STRIDES: dict[Any, Callable[..., Any]] = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}
 
 _TYPES: dict[Any, type[layers.Function]] = {

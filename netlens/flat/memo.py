@@ -19,7 +19,7 @@ class Memo(Generic[K, V]):
     An answer that refers to its object keeps the object alive.
 
     Args:
-        most: The number of answers to keep for one object, at least 1. The least recently used answer goes first.
+        most: The number of answers to keep for one object, at least 1. The least recently used answer is dropped first.
 
     Example:
         >>> class Thing: pass
@@ -41,7 +41,7 @@ class Memo(Generic[K, V]):
         try:
             answers.move_to_end(question)
             return answers[question]
-        except KeyError:  # the question is new, or another thread has dropped the answer
+        except KeyError:  # the memo holds no answer, or another thread has dropped it
             answer = answers[question] = make()
             while len(answers) > self.most:
                 answers.popitem(last=False)
@@ -76,6 +76,6 @@ def forget(owner: object) -> None:
 
 
 def forget_all() -> None:
-    """Drop all answers of all memos, because a fact that any of them may rest on has changed."""
+    """Drop all answers of all memos, because a setting that any of them may depend on has changed."""
     for memo in list(_MEMOS):
         memo.clear()

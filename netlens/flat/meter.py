@@ -18,9 +18,9 @@ class Meter:
     """The memory that the activations of flat models take.
 
     Attributes:
-        live: The most bytes, at any time, of activations that later layers still read.
-        bytes: The same with the activations that an autograd graph keeps until the end.
-        largest: The bytes of the largest activation.
+        live: The largest number of bytes, at any time, of activations that later layers still read.
+        bytes: The same number, with the activations that an autograd graph keeps until the backward run.
+        largest: The number of bytes of the largest activation.
         device: The device of the activations.
     """
 
@@ -28,16 +28,16 @@ class Meter:
     bytes: int = 0
     largest: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _kept: int = 0
+    _graph_bytes: int = 0
 
-    def note(self, value: Any, held: Iterable[Any]) -> None:
-        """Count the value of a step, beside the other values that are in memory (`held`)."""
-        before, new = _storages(held), _storages([value])
+    def note(self, value: Any, live_values: Iterable[Any]) -> None:
+        """Count the value of a step. `live_values` are the other values that are in memory at this time."""
+        live_storages, new_storages = _storages(live_values), _storages([value])
         if torch.is_grad_enabled():
-            self._kept += sum(new[address] for address in new.keys() - before.keys())
-        self.live = max(self.live, sum({**before, **new}.values()))
-        self.bytes = max(self.bytes, self._kept, self.live)
-        self.largest = max(self.largest, *new.values(), 0)
+            self._graph_bytes += sum(new_storages[address] for address in new_storages.keys() - live_storages.keys())
+        self.live = max(self.live, sum({**live_storages, **new_storages}.values()))
+        self.bytes = max(self.bytes, self._graph_bytes, self.live)
+        self.largest = max(self.largest, *new_storages.values(), 0)
         if isinstance(value, Tensor):
             self.device = value.device
 
@@ -59,7 +59,7 @@ def meters() -> tuple[Meter, ...]:
 
 @contextmanager
 def unmetered() -> Iterator[None]:
-    """Within the block, this thread measures no run: for runs that all chunks share."""
+    """Within the block, no run in this thread is measured. Use it for runs that all chunks share."""
     token = _METERS.set(())
     try:
         yield

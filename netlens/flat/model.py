@@ -40,9 +40,9 @@ class FlatModel(Unrolled):
 
     Args:
         program: The steps of the network.
-        name: What messages and results call the network.
+        name: The name of the network in messages and results.
         opaque: The reason for each layer that could not be unrolled, by key.
-        adapter: What is known about the family of the network; by default the plain adapter.
+        adapter: The adapter of the network's family; by default the plain adapter.
         classes: The names of the classes.
 
     Example:
@@ -70,9 +70,9 @@ class FlatModel(Unrolled):
         self.name = name
         self.adapter = adapter if adapter is not None else Adapter()
         self.classes = classes
-        self.origin = object()  # views that differ only in rules or adapter share it, so that hooks reach them too
+        self.origin = object()  # views with other rules or another adapter have the same origin, so that hooks see them
         self.training = False
-        self._source: Source | None = None  # the network that this model, or the model it was edited from, follows
+        self._source: Source | None = None  # the network that this model follows; a view follows that of its original
         self._source_program: Program | None = None  # the program of the network when this model was made
         self._set_program(program, opaque if opaque is not None else {})
 
@@ -80,7 +80,7 @@ class FlatModel(Unrolled):
         self.program, self.opaque = program, dict(opaque)
         layers = {step.key: step.layer for step in program.steps if not step.hidden}
         self.layers = Layers(layers, self.name)
-        # add_module refuses keys with dots; set directly, they give parameters the names that the original gives them
+        # add_module refuses keys with dots; this way, parameters have the same names as in the original network
         self._modules.clear()
         self._modules.update(layers)
 
@@ -94,31 +94,31 @@ class FlatModel(Unrolled):
         name: str | None = None,
         images: Tensor | None = None,
     ) -> FlatModel:
-        """Unroll a network. The flat model shares its weights; the network itself never changes.
+        """Unroll a network. The flat model shares the weights of the network, and the network never changes.
 
         A submodule that cannot be traced stays whole, and `flat.opaque` says why.
 
         Args:
             module: The network.
             inputs: The arguments of its forward that are inputs; by default those without a default value.
-            adapter: What is known about its family; by default the adapter that is registered for its class.
-            classes: The names of its classes; by default those of the adapter.
-            name: What messages and results call it; by default the name of its class, in lower case.
-            images: The batch (N, C, H, W) to be explained. Two-stage detectors need it: their layers depend on the
-                boxes that they find.
+            adapter: The adapter of its family; by default the adapter that is registered for the class of the network.
+            classes: The names of the classes that it predicts; by default those of the adapter.
+            name: The name of the network in messages and results; by default the name of its class, in lower case.
+            images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
+                depend on the boxes that they propose.
 
         Returns:
             A flat model in eval mode.
 
         Raises:
-            NetLensError: `module` is no `torch.nn.Module`, or a flat model is given with `inputs`.
-            TraceError: The forward of the network itself cannot be traced, or the network is a scripted one.
+            NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
+            TraceError: The forward of the network itself cannot be traced, or the network is scripted.
         """
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
         network = unwrapped(module)
         if isinstance(network, ScriptModule):
-            raise TraceError("a scripted network has no Python code to unroll; give the network that it was made from.")
+            raise TraceError("a scripted network has no Python code to unroll; give the network before scripting.")
         if isinstance(network, FlatModel):
             if inputs is not None:
                 raise NetLensError("a flat model's inputs are fixed; flatten the original with inputs=... instead.")
@@ -140,12 +140,13 @@ class FlatModel(Unrolled):
         return flat
 
     def follow(self) -> None:
-        """Take over changes of the network since it was unrolled: of an attribute, a parameter or a submodule.
+        """Unroll the network again if an attribute, a parameter or a submodule of it has changed.
 
         Every call of the flat model does this, and so do methods and hooks.
 
         Raises:
-            NetLensError: The network has changed, and this is a view that was edited or has rules. Make it again.
+            NetLensError: The network has changed, and this flat model is an edited view or a view with rules. Make the
+                view again.
         """
         if torch.compiler.is_compiling():  # compiled code keeps the network as it was
             return
@@ -154,31 +155,31 @@ class FlatModel(Unrolled):
             return
         if self.program is not self._source_program:
             raise NetLensError(
-                f"the network behind this view of {self.name} has changed (an attribute, a parameter or a submodule is "
-                "another one); make the view again from the flat model."
+                f"the network behind this view of {self.name} has changed (an attribute, a parameter or a submodule); "
+                "make the view again from the flat model."
             )
         forget(self)
         self._source_program = unrolling.program
         self._set_program(unrolling.program, unrolling.opaque)
 
     def detached(self) -> FlatModel:
-        """This same flat model, which from now on ignores changes of its network."""
+        """Return this flat model itself. It no longer follows changes of its network."""
         self._source = self._source_program = None
         return self
 
     def _following(self, other: FlatModel) -> FlatModel:
-        """This same flat model, which from now on follows the network of another one."""
+        """Return this flat model itself. It now follows the network of `other`."""
         self._source, self._source_program = other._source, other._source_program
         return self
 
     def _apply(self, *args: Any, **kwargs: Any) -> FlatModel:
-        # `.double()` or `.to(device)` may copy the weights; the network does not change the copies
+        # `.double()` or `.to(device)` may copy the weights; later changes of the network do not reach the copies
         addresses = [parameter.data_ptr() for parameter in self.parameters()]
         super()._apply(*args, **kwargs)
         return self if addresses == [parameter.data_ptr() for parameter in self.parameters()] else self.detached()
 
     def __getstate__(self) -> dict[str, Any]:
-        # a copy has its own weights; the network does not change them
+        # a copy has separate weights; later changes of the network do not reach them
         return {**self.__dict__, "_source": None, "_source_program": None}
 
     def forward(self, *inputs: Any, until: LayerKey | None = None) -> Any:
@@ -213,7 +214,8 @@ class FlatModel(Unrolled):
         """Compute the output, or the activation of `until`, from recorded activations.
 
         Args:
-            activations: Values by exact key. They must cut the network: `flat.frontier(key)` lists such keys.
+            activations: Values by exact key. They must suffice to compute all later layers; `flat.frontier(key)` lists
+                keys that do.
             until: The layer to stop at.
 
         Returns:
@@ -228,33 +230,33 @@ class FlatModel(Unrolled):
         missing = self.program.missing(feeds, fetches)
         if missing:
             raise RecordError(
-                f"these activations do not suffice to go on; also needed: {', '.join(map(repr, missing))}. "
-                "flat.frontier(key) lists what to record."
+                f"these activations do not suffice to resume the run; add {', '.join(map(repr, missing))}. "
+                "flat.frontier(key) lists the layers to record."
             )
         values = self.program.run(feeds, fetches, tapped_visit(self))
         return self.program.assemble(values) if until is None else values[fetches[0]]
 
     def frontier(self, key: LayerKey) -> tuple[str, ...]:
-        """The keys of the activations and inputs that `resume` needs to go on after layer `key`: a minimal cut."""
+        """The keys of the activations and inputs that `resume` needs to continue after layer `key`: a minimal cut."""
         exact = self.key(key)
         return self.inputs if exact in self.inputs else self.program.frontier(exact)
 
-    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
+        """Compute the values at `fetches` (exact keys, or "output") from `feeds` (values by exact key)."""
         visit = tapped_visit(self)
-        if OUTPUT not in wanted or OUTPUT in self.layers:
-            return self.program.run(known, wanted, visit)
-        keys = list(dict.fromkeys([key for key in wanted if key != OUTPUT] + list(self.program.outputs)))
-        values = self.program.run(known, keys, visit)
+        if OUTPUT not in fetches or OUTPUT in self.layers:
+            return self.program.run(feeds, fetches, visit)
+        keys = list(dict.fromkeys([key for key in fetches if key != OUTPUT] + list(self.program.outputs)))
+        values = self.program.run(feeds, keys, visit)
         values[OUTPUT] = self.program.assemble(values)
-        return {key: values[key] for key in wanted}
+        return {key: values[key] for key in fetches}
 
     def key(self, name: LayerKey) -> str:
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
         return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
-        """Exact keys for names of layers, "input" and "output" included."""
+        """The exact keys of the layers with these names. "input" and "output" are names, too."""
         listed = several(names)
         ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and n not in self.layers]
         return ends + self.layers.find_all([n for n in listed if n not in ends])
@@ -264,16 +266,17 @@ class FlatModel(Unrolled):
         return (self.adapter.logits if self.adapter.logits is not None else logits_of)(output)
 
     def with_rules(self, rules: Rules) -> FlatModel:
-        """A view of the same weights in which the layers that `rules` choose propagate backwards by them."""
+        """A view on the same weights. The layers that `rules` choose propagate backwards by these rules."""
         self.follow()
         view = self.edited(rules.program_of(self))
         view.origin = self.origin
         return view
 
     def prepend(self, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model in which `layer`, at the key `name`, stands between the first input and its readers.
+        """A flat model with a new first `layer` with the key `name`. It reads the first input.
 
-        With a `Normalize` the network takes images in [0, 1], and the preprocessing of its adapter says so.
+        If the layer is a `Normalize`, the flat model takes images in [0, 1], and the preprocessing of its adapter no
+        longer normalizes.
         """
         flat = self.insert_after(self.inputs[0], name, layer)
         if isinstance(layer, Normalize):
@@ -293,24 +296,24 @@ class FlatModel(Unrolled):
         return self.edited(surgery.insert_before(self.program, self.layers.key(key), name, layer))
 
     def replace(self, key: LayerKey, layer: nn.Module) -> FlatModel:
-        """A flat model with `layer` in the place of `key`."""
+        """A flat model in which `layer` replaces the layer `key`."""
         self.follow()
         return self.edited(surgery.substitute(self.program, self.layers.key(key), layer))
 
     def remove(self, key: LayerKey) -> FlatModel:
-        """A flat model without `key`. The readers of `key` read its one input instead."""
+        """A flat model without the layer `key`, which must have one input. Its readers read this input instead."""
         self.follow()
         return self.edited(surgery.remove(self.program, self.layers.key(key)))
 
     def cut(self, key: LayerKey) -> FlatModel:
-        """A flat model that ends after `key`: its output is the activation there."""
+        """A flat model that ends after the layer `key`. Its output is the activation of this layer."""
         self.follow()
         return self.edited(surgery.cut(self.program, self.layers.key(key)))
 
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
-        """A view with another adapter, other class names or another name. None keeps those of this flat model."""
+        """A view with another adapter, other class names or another name. With None, the view has those of this one."""
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
@@ -335,7 +338,7 @@ class FlatModel(Unrolled):
         return self
 
     def get_submodule(self, target: str) -> nn.Module:
-        """The layer at `target`; keys have dots but are no nested modules."""
+        """The layer with the key `target`. A key has dots, but it does not name nested modules."""
         return self if target == "" else self.layers[target]
 
     def _feeds(self, inputs: Sequence[Any]) -> dict[str, Any]:
@@ -349,7 +352,7 @@ class FlatModel(Unrolled):
     def _exact_key(self, key: str) -> str:
         if key in self.inputs or key in self.layers:
             return key
-        raise LayerNotFound(f"{self.name} has no layer {key!r}; activations are given by exact key.")
+        raise LayerNotFound(f"{self.name} has no layer {key!r}; resume needs activations by exact key.")
 
     def summary(self, *sizes: tuple[int, ...]) -> Summary:
         """List the key, type, shape, parameters and receptive field of every layer.

@@ -1,7 +1,7 @@
 """Operations: one table of the properties of module types and functions.
 
-A row names module types and functions that are alike, and says what they do to values. Rules, receptive fields,
-incremental occlusion and class activation maps ask `operation_of`. One line adds your own operation:
+A row lists module types and functions that do the same to values, and their properties. Rules, receptive fields,
+incremental occlusion and class activation maps call `operation_of`. One line adds your own operation:
 
 >>> class Swoosh(nn.Module):
 ...     def forward(self, x):
@@ -40,21 +40,21 @@ _PACKAGES = ("torch", "torchvision", "_operator", "operator", "builtins", "math"
 
 
 def innermost(layer: nn.Module) -> nn.Module:
-    """The layer without the wrappers that run it in another way."""
+    """The layer without its wrappers (see `Wrapper`)."""
     while isinstance(layer, Wrapper):
         layer = layer.inner
     return layer
 
 
 def name_of(layer: nn.Module) -> str:
-    """The name of the function that a layer calls; empty for a module, because the table lists modules by type."""
+    """The name of the function that a layer calls. It is empty for a module: the table lists modules by type."""
     return getattr(layer.function, "__name__", "") if isinstance(layer, Function) else ""
 
 
 def operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer, without its wrappers; `UNKNOWN` if the table has no row for it.
+    """The row of a layer without its wrappers; `UNKNOWN` if the table has no row for it.
 
-    A user's function has the row of its name only if `add` listed it: it may share a name with a function of torch.
+    A user's function may have the same name as a function of torch. So it has a row only if the user calls `add`.
     """
     inner = innermost(layer)
     if isinstance(inner, Function):
@@ -69,7 +69,7 @@ def operation_of(layer: nn.Module) -> Operation:
 
 
 def exact_operation_of(layer: nn.Module) -> Operation:
-    """The row of a layer without wrappers whose own type has a row; `UNKNOWN` if only a base class has one."""
+    """The row of the layer's exact type; `UNKNOWN` if only a base class has a row, or if the layer is a wrapper."""
     row = _BY_TYPE.get(type(layer), UNKNOWN)
     return row if type(layer) in row.types else UNKNOWN
 
@@ -89,7 +89,7 @@ def is_foreign(layer: nn.Module) -> bool:
 
 
 def has_known_forward(layer: nn.Module) -> bool:
-    """Whether a layer computes what its row says: its forward belongs to torch or netlens, or `add` listed its type."""
+    """Whether the row of a layer is right: its forward is that of torch or netlens, or `add` listed its type."""
     inner = innermost(layer)
     if isinstance(inner, Function):
         return operation_of(inner) is not UNKNOWN
@@ -98,7 +98,7 @@ def has_known_forward(layer: nn.Module) -> bool:
 
 
 def is_kind(layer: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
-    """Whether a layer, without its wrappers, is of one of these types, or `add` listed its type as like one of them."""
+    """Whether a layer without its wrappers has one of these types, or `add` listed its type as like one of them."""
     inner = innermost(layer)
     return isinstance(inner, kinds) or issubclass(_LIKE.get(type(inner), type(inner)), kinds)
 
@@ -114,11 +114,11 @@ def types_with(traits: Trait) -> tuple[type[nn.Module], ...]:
 
 
 def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
-    """Add your own operation to the table, with the row of an operation that it is like.
+    """Add your own operation to the table, with the row of a similar operation.
 
     A module of this type then stays one layer. DeepLIFT, relevance propagation, receptive fields, guided
-    backpropagation and incremental occlusion treat it as they treat the other operation. So it must have the properties
-    of the other operation: if `like` is an elementwise activation, each output depends only on the value at its place.
+    backpropagation and incremental occlusion treat it as they treat `like`. So it must have the properties of `like`.
+    For example, if `like` is an elementwise activation function, each output must depend on one input value only.
 
     Args:
         operation: Your module type, or the name of your function.
@@ -134,7 +134,7 @@ def add(operation: type[nn.Module] | str, like: type[nn.Module] | str) -> None:
     if row is None:
         name = like if isinstance(like, str) else like.__name__
         raise NetLensError(
-            f"like={name!r} is no operation of the table; give a module type of torch or the name of a torch function."
+            f"like={name!r} is not in the table of operations; give a module type or the name of a function of torch."
         )
     if not isinstance(operation, str) and not (isinstance(operation, type) and issubclass(operation, nn.Module)):
         raise NetLensError(f"an operation must be a module type or the name of a function, not {operation!r}.")
@@ -156,7 +156,7 @@ def is_view(layer: nn.Module) -> bool:
 def is_linear(layer: nn.Module) -> bool:
     """Whether a layer is linear, up to a constant, in all its inputs together, so that its gradient is constant."""
     inner = innermost(layer)
-    if isinstance(inner, layers.Piece) and inner.linear:  # the author of a piece declares it
+    if isinstance(inner, layers.Piece) and inner.linear:  # the adapter that writes the piece says so
         return True
     # a norm that divides by recorded statistics is linear, too
     return operation_of(inner).has(Trait.LINEAR) or getattr(inner, "running_mean", None) is not None

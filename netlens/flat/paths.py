@@ -16,13 +16,13 @@ def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
         prefix: The path of the root.
     """
     modules: dict[str, nn.Module] = {}
-    seen: set[int] = set()
+    visited: set[int] = set()
 
     def visit(value: Any, path: str) -> None:
         if isinstance(value, nn.Module):
-            if id(value) in seen:
+            if id(value) in visited:
                 return
-            seen.add(id(value))
+            visited.add(id(value))
             modules[path] = value
             if isinstance(value, torch.jit.ScriptModule):
                 return

@@ -22,7 +22,7 @@ class Field:
     Args:
         size: The height and width, in pixels, of the part of the input on which one value depends; None for the whole
             input.
-        stride: The distance, in pixels, between the fields of neighboring values, down and to the right.
+        stride: The distance, in pixels, between the fields of neighboring values: vertical and horizontal.
 
     Example:
         >>> print(Field((7, 7), (2, 2)))
@@ -43,9 +43,10 @@ WHOLE = Field(None)
 def receptive_fields(program: Program) -> dict[str, Field | None]:
     """Compute the receptive field of each input and layer.
 
-    A layer that flattens or pools to a vector, and all later layers, see the whole input. The rules of Araujo, Norris
-    and Sim give the rest: "Computing receptive fields of convolutional neural networks", Distill 2019,
-    https://distill.pub/2019/computing-receptive-fields
+    A layer that flattens maps or pools them to a vector sees the whole input, and so do all later layers. For all other
+    layers, the field follows from the fields of their inputs.
+
+    Araujo et al. 2019, https://distill.pub/2019/computing-receptive-fields
 
     Returns:
         The fields by key; None for a layer without a general rule, such as attention within windows.
@@ -72,7 +73,7 @@ def _field(step: Step, input_fields: list[Field | None]) -> Field | None:
     if reach is Reach.WINDOW:
         return _through_window(joint, joint.size, layer)
     if reach is Reach.ROW:
-        return joint if joint.size != (1, 1) else WHOLE  # on the input itself: the inputs are vectors
+        return joint if joint.size != (1, 1) else WHOLE  # the layer reads the input itself, which is a vector
     if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
         return WHOLE
     if isinstance(layer, (Standardized, OfUnitSize)) and len(layer.dims) > 1:
@@ -93,11 +94,11 @@ def _flattens(layer: nn.Module) -> bool:
 def _moves(layer: Select) -> bool:
     """Whether a selection shifts or drops positions, as `x[:, :, ::2]` does. A choice of channels does not."""
     index = layer.args[1] if len(layer.args) > 1 else None
-    return isinstance(index, tuple) and any(part not in (slice(None), Ellipsis) for part in index[2:])
+    return isinstance(index, tuple) and any(entry not in (slice(None), Ellipsis) for entry in index[2:])
 
 
 def _joint(fields: list[Field]) -> Field:
-    """The field of a value that depends on several values at one place."""
+    """The field of a value that depends on one value of each of several layers, at the same position."""
     if any(field.size is None for field in fields):
         return WHOLE
     sizes = [field.size for field in fields if field.size is not None]

@@ -15,15 +15,15 @@ from netlens.flat.step import Schedule
 from netlens.flat.traits import Trait
 
 
-def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable[..., Any]]:
-    """The functions that a run may call in place of layers to save memory. They compute the same numbers.
+def overwriters(schedule: Schedule, protected: Collection[str]) -> dict[str, Callable[..., Any]]:
+    """The functions that a run may call in place of layers. They overwrite their inputs and compute the same numbers.
 
     Args:
         schedule: The steps of the run.
         held: The keys of the values that must not be overwritten.
 
     Returns:
-        For the key of each step that may overwrite its input: the function to call instead of its layer.
+        Functions by the key of the step. Only steps that may overwrite their input have one.
     """
     recording = torch.is_grad_enabled()
     readers = Counter(key for step, _ in schedule for key in step.reads)
@@ -32,8 +32,8 @@ def overwriters(schedule: Schedule, held: Collection[str]) -> dict[str, Callable
     dropped: set[str] = set()
 
     def unseen(keys: set[str]) -> bool:
-        # another reader may give a view of the value, return the value itself, or keep it for a gradient
-        return keys <= dropped and keys.isdisjoint(held) and all(readers[key] == 1 for key in keys)
+        # a second reader may return a view of the value or the value itself, or keep the value for a gradient
+        return keys <= dropped and keys.isdisjoint(protected) and all(readers[key] == 1 for key in keys)
 
     for step, dead in schedule:
         kind, source = type(step.layer), step.reads[0] if len(step.reads) == 1 else ""

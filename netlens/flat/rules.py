@@ -1,4 +1,4 @@
-"""Rules: some layers of a view propagate backwards by a rule instead of the true gradient."""
+"""Rules: in a view with rules, some layers propagate backwards by a rule instead of the true gradient."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ class Rule:
 
     Args:
         backward: A function `backward(layer, inputs, output, gradient)` that returns one gradient, or None, per input.
-            `inputs` are the layer's input tensors and `output` is its output, in a small graph of their own;
-            `gradient` is the gradient at the output. `layer(*inputs)` computes the layer at these inputs: other values
-            that the layer reads, such as sizes, are bound to it. `vjp` returns the true gradients.
-        graph: Whether the rule differentiates the small graph. A rule that does not saves the memory of the graph, and
-            it also serves layers without a true gradient, such as `x.detach()`.
+            `inputs` are the input tensors of the layer and `output` is its output; both lie in a small graph that holds
+            only this layer. `gradient` is the gradient at the output. `layer(*inputs)` runs the layer on these tensors;
+            all other values that the layer reads, such as sizes, stay the same. `vjp` returns the true gradients.
+        graph: Whether the rule differentiates the small graph. If not, the graph takes no memory, and the rule also
+            works for layers without a true gradient, such as `x.detach()`.
         name: The name in messages and in `repr`.
-        splits: Whether the gradients of a sample depend on that sample alone, so that a batch may run in parts.
-        several: Whether the rule also serves layers with several outputs. Their output and gradient then have the
-            layer's own structure (a tuple, a named tuple). The gradient is None for a part that is no real or complex
-            tensor, and for a part that no layer reads. With False, such layers keep their true gradient.
+        splits: Whether the gradients of a sample depend on that sample alone, so that a batch may run in chunks.
+        several: Whether the rule also applies to layers with several outputs. Then `output` and `gradient` have the
+            structure of the layer's output (a tuple, a named tuple). The gradient is None for an output that is not a
+            real or complex tensor, and for an output that no layer reads. If False, such layers keep their true
+            gradient.
 
     Example:
         >>> halved = Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient / 2), name="halved")
@@ -60,17 +61,17 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """A set of rules: which layers follow which rule.
+    """A set of rules: it says which layers follow which rule.
 
-    Do not change the mapping after its first use: each flat model keeps the program that it made from these rules.
+    Do not change the mapping after its first use, because each flat model keeps the program that it made from it.
 
     Args:
-        rules: Rules by layer: a module type, a tuple of types, a key, a path, a glob or an index. If several match a
-            layer, the last one counts.
+        rules: Rules by layer. A layer is given by a module type, a tuple of types, a key, a path, a glob or an index.
+            If several entries match a layer, the last one counts.
         name: The name in messages.
 
     Raises:
-        NetLensError: `rules` is no mapping, or one of its values is no `Rule`.
+        NetLensError: `rules` is not a mapping, or one of its values is not a `Rule`.
 
     Example:
         >>> from netlens.flat import FlatModel
@@ -87,7 +88,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         if not isinstance(self.rules, Mapping):
-            raise NetLensError(f"rules are a mapping of layers to Rule, not a {type(self.rules).__name__}.")
+            raise NetLensError(f"rules must be a mapping from layers to Rule, not a {type(self.rules).__name__}.")
         for which, rule in self.rules.items():
             if not isinstance(rule, Rule):
                 raise NetLensError(f"the rule of {which!r} is a {type(rule).__name__}, but must be a Rule; wrap it.")
@@ -111,10 +112,8 @@ class Rules:
         if not rule_by_key:
             kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
             opaque = ", ".join(map(repr, flat.opaque))
-            hint = f" It may lie inside what no rule reaches, the opaque {opaque}: see flat.opaque." if opaque else ""
-            raise NotApplicable(
-                f"{self.name}: {flat.name} has no layer it changes; its types: {', '.join(kinds)}.{hint}"
-            )
+            hint = f" No rule reaches a layer inside an opaque one ({opaque}): see flat.opaque." if opaque else ""
+            raise NotApplicable(f"{self.name}: no layer of {flat.name} matches; its types: {', '.join(kinds)}.{hint}")
         steps = tuple(
             replace(step, layer=Ruled(step.layer, rule_by_key[step.key])) if step.key in rule_by_key else step
             for step in flat.program.steps
@@ -128,12 +127,12 @@ class Rules:
         return flat.find(which)
 
 
-# without this, a method that runs many times on one network would make and schedule the same program each time
+# a method may run many times on one network; the memo saves the time to make and schedule the same program again
 _PROGRAMS: Memo[Unrolled, WeakKeyDictionary[Rules, Program]] = Memo()
 
 
 class Ruled(Wrapper):
-    """A layer that runs forwards as it is, and backwards by a rule. A new rule replaces an earlier one."""
+    """A layer whose forward is unchanged and whose backward follows a rule. A new rule replaces an earlier one."""
 
     def __init__(self, layer: nn.Module, rule: Rule) -> None:
         super().__init__()
@@ -154,14 +153,14 @@ class Ruled(Wrapper):
             layer = Bound(self.layer, leaves, structure)
         if not any(value.requires_grad for value in inputs):
             return self.layer(*reads)
-        # the layer's small graph is kept, so that a rule can use the true derivative without running the layer again
+        # the small graph stays in memory, so that a rule can use the true derivative without a second run of the layer
         leaf_inputs = [value.detach().requires_grad_(value.requires_grad) for value in inputs]
         with torch.set_grad_enabled(self.rule.graph):
             output = layer(*leaf_inputs)
         if isinstance(output, PackedSequence):
             raise NotApplicable(
-                f"a layer of type {type(self.inner).__name__} gives a packed sequence, which has no rule; give the "
-                "network sequences of one length, or choose a method that needs only gradients."
+                f"the output of a layer of type {type(self.inner).__name__} is a packed sequence, which has no rule; "
+                "give the network sequences of one length, or choose a method that needs only gradients."
             )
         if isinstance(output, Tensor):
             return (
@@ -170,21 +169,21 @@ class Ruled(Wrapper):
                 else _constant(output)
             )
         if not self.rule.several:
-            return self.layer(*reads)  # several outputs have several gradients, and such a rule takes only one
-        parts, structure = pytree.tree_flatten(output)
-        indices = [i for i, part in enumerate(parts) if self._serves(part)]
+            return self.layer(*reads)  # such a rule takes one gradient, but several outputs have several gradients
+        outputs, structure = pytree.tree_flatten(output)
+        indices = [i for i, tensor in enumerate(outputs) if self._serves(tensor)]
         if indices:
-            by_rule = _ByRule.apply(self.rule, layer, leaf_inputs, output, indices, *inputs)
-            for i, part in zip(indices, by_rule, strict=True):
-                parts[i] = part
+            ruled_outputs = _ByRule.apply(self.rule, layer, leaf_inputs, output, indices, *inputs)
+            for i, tensor in zip(indices, ruled_outputs, strict=True):
+                outputs[i] = tensor
         return pytree.tree_unflatten(
-            [part if i in indices else _constant(part) for i, part in enumerate(parts)],
+            [tensor if i in indices else _constant(tensor) for i, tensor in enumerate(outputs)],
             structure,
         )
 
-    def _serves(self, part: Any) -> bool:
-        """Whether the rule takes the gradient of a part of the output."""
-        return is_differentiable(part) and (part.requires_grad or not self.rule.graph)
+    def _serves(self, output: Any) -> bool:
+        """Whether the rule applies to this output of the layer."""
+        return is_differentiable(output) and (output.requires_grad or not self.rule.graph)
 
 
 class _ByRule(torch.autograd.Function):
@@ -198,31 +197,31 @@ class _ByRule(torch.autograd.Function):
         indices: list[int] | None,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Hand on the parts of `output` that have a gradient, at `indices`; None if the output is one tensor."""
+        """Return the outputs that have a gradient: the leaves of `output` at `indices`. None if it is one tensor."""
         ctx.rule, ctx.layer, ctx.leaf_inputs, ctx.output, ctx.indices = rule, layer, leaf_inputs, output, indices
         ctx.set_materialize_grads(False)
         if indices is None:
             return (output.detach(),)
-        parts = pytree.tree_leaves(output)
-        return tuple(parts[index].detach() for index in indices)
+        leaves = pytree.tree_leaves(output)
+        return tuple(leaves[index].detach() for index in indices)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        if all(gradient is None for gradient in gradients):  # the rule of a later layer passes nothing to this one
+        if all(gradient is None for gradient in gradients):  # the rule of a later layer gives this layer no gradient
             return (None,) * len(ctx.needs_input_grad)
         gradient = gradients[0]
         if ctx.indices is not None:
-            parts, structure = pytree.tree_flatten(ctx.output)
+            leaves, structure = pytree.tree_flatten(ctx.output)
             by_index = dict(zip(ctx.indices, gradients, strict=True))
-            gradient = pytree.tree_unflatten([by_index.get(i) for i in range(len(parts))], structure)
+            gradient = pytree.tree_unflatten([by_index.get(i) for i in range(len(leaves))], structure)
         arguments = ctx.layer, ctx.leaf_inputs, ctx.output, gradient
-        # a rule may call its layer again
+        # a rule may call its layer again, so it needs the guard, too
         propagated = guarded(ctx.rule.backward, *arguments) if is_misread(ctx.layer) else ctx.rule.backward(*arguments)
         return None, None, None, None, None, *propagated
 
 
 def is_differentiable(value: Any) -> bool:
-    """Whether a value can have a gradient: whether it is a tensor of real or complex numbers."""
+    """Whether a value can have a gradient, because it is a tensor of real or complex numbers."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
@@ -234,13 +233,13 @@ def vjp(output: Any, inputs: Sequence[Tensor], gradient: Any) -> tuple[Tensor | 
     """The true gradients at the inputs of a layer: the vector-Jacobian product.
 
     Args:
-        output: The output of the layer, with its graph: a tensor, or several in the layer's own structure.
+        output: The output of the layer, with its graph: a tensor, or several tensors in a tuple or another structure.
         inputs: The input tensors.
         gradient: The gradient at the output, in the structure and shapes of `output`.
 
     Returns:
-        One gradient per input, in the shape of the input. It is None for an input that requires no gradient, and for
-        one on which the output does not depend.
+        One gradient per input, in the shape of the input. It is None if the input requires no gradient, or if the
+        output does not depend on it.
 
     Example:
         >>> x = torch.tensor([1.0, 3.0], requires_grad=True)
@@ -250,10 +249,12 @@ def vjp(output: Any, inputs: Sequence[Tensor], gradient: Any) -> tuple[Tensor | 
     pairs = [(output, gradient)]
     if not isinstance(output, Tensor):
         pairs = list(zip(pytree.tree_leaves(output), pytree.tree_leaves(gradient), strict=True))
-    pairs = [(part, g) for part, g in pairs if g is not None and isinstance(part, Tensor) and part.requires_grad]
+    pairs = [
+        (tensor, g) for tensor, g in pairs if g is not None and isinstance(tensor, Tensor) and tensor.requires_grad
+    ]
     leaves = [value for value in inputs if value.requires_grad]
     if not pairs or not leaves:
         return (None,) * len(inputs)
-    parts, part_gradients = zip(*pairs, strict=True)
-    propagated = iter(torch.autograd.grad(parts, leaves, part_gradients, retain_graph=True, allow_unused=True))
+    outputs, output_gradients = zip(*pairs, strict=True)
+    propagated = iter(torch.autograd.grad(outputs, leaves, output_gradients, retain_graph=True, allow_unused=True))
     return tuple(next(propagated) if value.requires_grad else None for value in inputs)

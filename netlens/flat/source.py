@@ -1,4 +1,4 @@
-"""The network behind a flat model: its fingerprint tells whether it has changed, so that it is unrolled again."""
+"""The network behind a flat model. A fingerprint shows whether it has changed; then it is unrolled again."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Unrolling(NamedTuple):
 class Source:
     """A network and its unrolling. `refresh` unrolls the network again when it has changed.
 
-    A change in place (an optimizer step, `load_state_dict`) is no change here, because the program shares the weights.
-    These are changes: a new value of an attribute (`norm.eps = 0.1`), another parameter, weights that moved
-    (`network.half()`), another submodule.
+    These changes count: a new value of an attribute (`norm.eps = 0.1`), another parameter, another submodule, and
+    weights that have moved in memory (`network.half()`). A change of weights in place (an optimizer step,
+    `load_state_dict`) does not count, because the program shares the weights.
 
     Args:
         network: The network to follow.
-        unroll: A function that unrolls the network as it is at the time of the call.
+        unroll: A function that unrolls the network in its current state.
     """
 
     def __init__(self, network: nn.Module, unroll: Callable[[], Unrolling]) -> None:
@@ -98,7 +98,7 @@ class Fingerprint:
             values = self._values()
         except LookupError:  # an attribute is gone
             return True
-        if not all(map(is_, values, self.values)) and not all(map(_same, values, self.values)):
+        if not all(map(is_, values, self.values)) and not all(map(_equal, values, self.values)):
             return True
         return list(map(_address, self.tensors)) != self.addresses
 
@@ -110,7 +110,7 @@ class Fingerprint:
         # torch's own hooks compute a weight anew in each run (`weight_norm`, pruning)
         hooks = module._forward_pre_hooks.values()
         ignored |= {str(getattr(hook, "name", getattr(hook, "_tensor_name", ""))) for hook in hooks}
-        # attributes may be added: no unrolled layer reads a new one, such as an activation that a hook stores
+        # a new attribute is no change: no unrolled layer reads it (for example, an activation that a hook stores)
         self._add_table(attributes, [name for name in attributes if name not in ignored], may_grow=True)
         for table in (module._parameters, module._buffers, module._modules):
             self._add_table(table, [name for name in table if name not in ignored])
@@ -120,7 +120,7 @@ class Fingerprint:
 
     def _add_table(self, container: Any, names: Sequence[Any], may_grow: bool = False) -> None:
         if names:
-            # the first name is given twice, because a getter of a single name returns no tuple
+            # the first name is there twice, because an itemgetter with one name does not return a tuple
             getter = itemgetter(*names, names[0])
             self.tables.append(_Table(container, None if may_grow else len(container), getter))
 
@@ -133,17 +133,17 @@ class _Table(NamedTuple):
     values: Callable[[Any], tuple[Any, ...]]
 
 
-def _same(one: Any, other: Any) -> bool:
-    if one is other:
+def _equal(a: Any, b: Any) -> bool:
+    if a is b:
         return True
-    if type(one) is not type(other):
+    if type(a) is not type(b):
         return False
-    if isinstance(one, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return isinstance(one, _NUMBERS) and one == other
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return isinstance(a, _NUMBERS) and a == b
 
 
 def _address(tensor: Tensor) -> tuple[int, torch.dtype]:
-    """The address and type of a tensor's values; `tensor.data = other` changes them."""
+    """The address and type of the values of a tensor. Both may change by `tensor.data = other`."""
     # a sparse tensor has several addresses
     return (tensor.data_ptr() if tensor.layout is torch.strided else 0), tensor.dtype

@@ -11,13 +11,13 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Step:
-    """One layer in its place in a program.
+    """One layer of a program, with the values that it reads.
 
     Args:
         key: The key of the layer and of its value.
         layer: The layer.
-        reads: The keys of the values that the layer takes, in order.
-        hidden: Whether the step is shape arithmetic: it runs, but it is no layer.
+        reads: The keys of the values that the layer reads, in order.
+        hidden: Whether the step is shape arithmetic. It runs, but it does not count as a layer.
         guard: Whether the step is hidden and only checks an assertion.
     """
 
@@ -33,7 +33,7 @@ Schedule = tuple[tuple[Step, tuple[str, ...]], ...]
 
 @dataclass(frozen=True)
 class Visit:
-    """A function that runs in place of some layers, and may keep their values.
+    """A function that runs in place of some layers, and may record or change their values.
 
     Args:
         run: A function from (step, inputs of the step) to the value of the step.

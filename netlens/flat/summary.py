@@ -107,7 +107,9 @@ def _shapes(flat: Unrolled, expected: Preprocessing, sizes: tuple[tuple[int, ...
     """The shape of each layer's output by key, from a run that computes only shapes."""
     if not sizes:
         if expected.size is None:
-            raise NetLensError(f"{flat.name} takes images of any size; give one: flat.summary((1, 3, height, width)).")
+            raise NetLensError(
+                f"{flat.name} takes images of any size; give a size: flat.summary((1, 3, height, width))."
+            )
         sizes = ((1, len(expected.mean), *expected.size),)
     if len(sizes) != len(flat.inputs):
         raise NetLensError(
@@ -125,10 +127,10 @@ def _shapes(flat: Unrolled, expected: Preprocessing, sizes: tuple[tuple[int, ...
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             return run()
-    except Exception as failure:  # some layers need numbers, such as opaque ones, and recurrent ones on a GPU
+    except Exception as failure:  # some layers need real values, such as opaque ones, and recurrent ones on a GPU
         try:
             return run()
-        except Exception as error:  # a layer may raise any error for a size that it does not take
+        except Exception as error:  # a layer may raise any error for a size that it does not support
             reason = str(error).split("\n")[0]
             raise NetLensError(
                 f"the shapes of {flat.name} are unknown for input {', '.join(map(str, sizes))}: {reason}; "

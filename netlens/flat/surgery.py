@@ -1,6 +1,6 @@
-"""Surgery on programs. Each function returns a new program that shares the layers, and so the weights.
+"""Surgery on programs. Each function returns a new program that shares layers and weights with the old program.
 
-A new layer becomes pure like all others: the program holds a copy on the same weights, in eval mode, never in place.
+The program holds a copy of a new layer. The copy shares the weights, is in eval mode and does no in-place operation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netlens.flat.twin import pure_copy
 
 
 def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Program:
-    """Insert `layer`, at the key `name`, after `key` (a layer or an input). All readers of `key` read it instead."""
+    """Insert `layer`, with the key `name`, after `key` (a layer or an input). All readers of `key` read `layer`."""
     _check_name(program, name)
     rewired = [_rewired(step, {key: name}) for step in program.steps]
     position = next((i + 1 for i, step in enumerate(program.steps) if step.key == key), 0)
@@ -27,7 +27,7 @@ def insert_after(program: Program, key: str, name: str, layer: nn.Module) -> Pro
 
 
 def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Program:
-    """Insert `layer` between the layer `key` and the first value that `key` reads. Other layers read what they did."""
+    """Insert `layer` between the layer `key` and the first value that it reads. All other layers stay unchanged."""
     _check_name(program, name)
     step = _step(program, key)
     if not step.reads:
@@ -44,7 +44,7 @@ def insert_before(program: Program, key: str, name: str, layer: nn.Module) -> Pr
 
 
 def substitute(program: Program, key: str, layer: nn.Module) -> Program:
-    """Put `layer` in the place of the layer `key`, with the same key, inputs and readers."""
+    """Replace the layer `key` by `layer`, which has the same key, inputs and readers."""
     step = _step(program, key)
     pure = pure_copy(layer)
     steps = tuple(replace(s, layer=pure) if s is step else s for s in program.steps)
@@ -60,15 +60,15 @@ def remove(program: Program, key: str) -> Program:
             "replace it instead."
         )
     names = {key: step.reads[0]}
-    steps = tuple(_rewired(other, names) for other in program.steps if other is not step)
+    steps = tuple(_rewired(s, names) for s in program.steps if s is not step)
     return replace(program, steps=steps, outputs=_renamed(program.outputs, names))
 
 
 def cut(program: Program, key: str) -> Program:
-    """Keep the steps that lead to the layer `key`. Its activation becomes the output."""
-    kept = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
+    """Keep only the steps that the layer `key` needs. Its activation becomes the output."""
+    steps = tuple(step for step, _ in program.schedule(program.inputs, (key,)))
     one_tensor = pytree.tree_flatten(0)[1]
-    return replace(program, steps=kept, outputs=(key,), structure=one_tensor)
+    return replace(program, steps=steps, outputs=(key,), structure=one_tensor)
 
 
 def _step(program: Program, key: str) -> Step:

@@ -1,4 +1,4 @@
-"""Taps: interceptors of the runs of a flat model in this thread. They see values, and may change them."""
+"""Taps: interceptors of runs of a flat model. A tap sees values of runs in its thread, and may change them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Tap(ABC):
 
     Args:
         flat: The flat model.
-        keys: The keys of the inputs and layers whose values it sees; None for all. A run may overwrite the memory of
-            all other values.
+        keys: The keys of the inputs and layers whose values the tap sees; None for all. A run may overwrite the memory
+            of other values.
     """
 
     def __init__(self, flat: nn.Module, keys: Collection[str] | None = None) -> None:
@@ -41,7 +41,7 @@ class Tap(ABC):
 
     @abstractmethod
     def value(self, key: str, value: Any) -> Any:
-        """See the value at `key` (a layer or an input), and return the value that later layers read instead."""
+        """Get the value at `key` (a layer or an input), and return the value that later layers read in its place."""
 
 
 # each thread (and asyncio task) has its own context variable, so taps in one thread never see the run of another
@@ -53,7 +53,10 @@ T = TypeVar("T", bound=Tap)
 
 @contextmanager
 def tapped(tap: T) -> Iterator[T]:
-    """Within the block, `tap` sees the runs of its flat model in this thread. It sees each value after earlier taps."""
+    """Within the block, `tap` sees the runs of its flat model in this thread.
+
+    If several taps are active, each sees the value that the tap before it returned.
+    """
     token = _TAPS.set((*_TAPS.get(), tap))
     try:
         yield tap
@@ -63,7 +66,7 @@ def tapped(tap: T) -> Iterator[T]:
 
 @contextmanager
 def untapped() -> Iterator[None]:
-    """Within the block, no tap is active in this thread: for runs that probe how a network behaves."""
+    """Within the block, no tap is active in this thread. Use it for runs that test how a network behaves."""
     token = _TAPS.set(())
     try:
         yield
@@ -72,7 +75,7 @@ def untapped() -> Iterator[None]:
 
 
 def tapped_inputs(flat: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs after the taps that are active for `flat` have seen and changed them."""
+    """The inputs, as the taps that are active for `flat` change them."""
     for tap in _active(flat):
         inputs = {key: tap.value(key, value) if tap.sees(key) else value for key, value in inputs.items()}
     return inputs

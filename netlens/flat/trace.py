@@ -1,4 +1,7 @@
-"""Tracing: one symbolic run of a network gives its graph. The smallest parts that cannot be traced stay whole."""
+"""Tracing: one symbolic run of a network gives its graph. A part that cannot be traced stays whole.
+
+Such a part is as small as possible.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from netlens.flat.operations import is_added
 from netlens.flat.paths import modules_of, tensors_of
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
-# a trace patches nn.Module for the whole process and restores it; two traces at once would not restore the original
+# a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
 _ONE_AT_A_TIME = threading.Lock()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -96,8 +99,8 @@ def trace(
 def is_leaf(module: nn.Module) -> bool:
     """Whether a trace keeps a module as one layer.
 
-    Such are the modules of torch without children, the pieces of adapters, a few modules of torchvision, and types that
-    `operations.add` lists.
+    It keeps modules of torch without children, the pieces of adapters, a few modules of torchvision, and modules of the
+    types that a person added by `operations.add`.
     """
     if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
         return True
@@ -127,7 +130,7 @@ class _Attribute(fx.proxy.Attribute, _Value):
 
 
 class _Weight(_Value):
-    """A traced parameter or buffer. Its shape is a number, so control flow may depend on the shape."""
+    """A traced parameter or buffer. Its shape consists of numbers, so control flow may depend on the shape."""
 
     def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
         super().__init__(node, tracer)
@@ -248,42 +251,44 @@ class _Tracer(fx.Tracer):
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        attributes = _attributes({self.paths[id(part)]: part for part in m.modules() if id(part) in self.paths})
-        backup = {part: dict(part.__dict__) for part in m.modules()}
+        attributes = _attributes(
+            {self.paths[id(submodule)]: submodule for submodule in m.modules() if id(submodule) in self.paths}
+        )
+        backup = {submodule: dict(submodule.__dict__) for submodule in m.modules()}
         for argument in pytree.tree_leaves((args, kwargs)):
             if isinstance(argument, _Attribute):
-                argument.node  # noqa: B018 - creates the node now: nodes from within are erased if the part stays whole
-        last = next(iter(reversed(self.graph.nodes)))
+                argument.node  # noqa: B018 - creates the node now: nodes made in the forward may be erased below
+        last_node = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
             return forward(*args, **kwargs)
         except Exception as error:
             for node in list(reversed(self.graph.nodes)):
-                if node is last:
+                if node is last_node:
                     break
                 self.graph.erase_node(node)
             self.written |= _changed(attributes)
-            for part, values in backup.items():  # the forward may have stored traced values in attributes
-                part.__dict__.clear()
-                part.__dict__.update(values)
+            for submodule, values in backup.items():  # the forward may have stored traced values in attributes
+                submodule.__dict__.clear()
+                submodule.__dict__.update(values)
             self.opaque[path] = _reason(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
             self.scopes.pop()
 
     def register(self, module: nn.Module, prefix: str) -> None:
-        """Store the paths of the modules and tensors of a tree, and the pieces that its parts are rewritten to."""
-        parts = modules_of(module, prefix)
-        self.modules_by_path = {**parts, **self.modules_by_path}
-        for name, tensor in tensors_of(parts):
+        """Store the paths of the modules and tensors of a tree, and the pieces that replace its submodules."""
+        modules = modules_of(module, prefix)
+        self.modules_by_path = {**modules, **self.modules_by_path}
+        for name, tensor in tensors_of(modules):
             self.tensor_paths.setdefault(id(tensor), name)
-        for path, part in parts.items():
-            if id(part) in self.paths:
+        for path, submodule in modules.items():
+            if id(submodule) in self.paths:
                 continue
-            self.paths[id(part)] = path
-            if not part.training:
-                self.in_eval_mode.add(id(part))
-            pieces = self.rewrite(part)  # done before the trace, because no module can be made during a trace
+            self.paths[id(submodule)] = path
+            if not submodule.training:
+                self.in_eval_mode.add(id(submodule))
+            pieces = self.rewrite(submodule)  # done before the trace, because no module can be made during a trace
             if pieces is not None:
                 self.pieces[path] = pieces
                 self.register(pieces, path)
@@ -320,11 +325,11 @@ def _ids(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def _changed(before: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that are new or different now, or hold different items."""
+def _changed(earlier: Attributes) -> frozenset[tuple[str, str]]:
+    """The attributes and buffers that have changed: they are new or different, or hold different items."""
     return frozenset(
         (path, name)
-        for path, (module, ids) in before.items()
+        for path, (module, ids) in earlier.items()
         for name, value in _ids(module).items()
         if value != ids.get(name)
     )
@@ -354,7 +359,7 @@ def _reason(error: Exception) -> str:
     """The reason why the trace stopped, and the line of the network's own code at which it stopped."""
     tracing_code = ("torch/fx/", "netlens/flat/")
     frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if not any(part in f.filename.replace("\\", "/") for part in tracing_code)]
+    frames = [f for f in frames if not any(folder in f.filename.replace("\\", "/") for folder in tracing_code)]
     reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
     if isinstance(error, fx.proxy.TraceError):
         reason = "its control flow depends on the data"

@@ -23,7 +23,7 @@ class Trait(Flag):
     RECTIFIER = auto()
     """The operation is an activation function that lets large values pass."""
     MORTAL = auto()
-    """The function is constant beyond a bound, so that no gradient passes there."""
+    """The function is constant above or below a bound, so that no gradient passes there."""
     HOMOGENEOUS = auto()
     """f(t x) = t f(x) for t > 0: the function has no bias."""
     KEEPS = auto()
@@ -33,15 +33,15 @@ class Trait(Flag):
     LINEAR = auto()
     """The function is linear, up to a constant, in all tensors together."""
     MULTILINEAR = auto()
-    """The function is linear in each tensor while the others are constant."""
+    """The function is linear in each tensor if the other tensors are constant."""
     POSITIVE = auto()
     """The function is linear, and no coefficient is negative."""
     MEETS = auto()
-    """The operation is arithmetic on two tensors, place by place."""
+    """The operation is arithmetic on two tensors, element by element."""
     PER_CHANNEL = auto()
-    """Each channel, along dimension 1, has its own numbers."""
+    """The operation treats each channel (dimension 1) by separate numbers, such as a weight for each channel."""
     BY_SAMPLE = auto()
-    """Each output sample depends on its input sample alone, whichever dimension holds the samples."""
+    """Each output sample depends on one input sample alone, for every dimension that may hold the samples."""
     NORM = auto()
     """The operation divides by a size that it measures or has recorded."""
     SOFTMAX = auto()
@@ -76,7 +76,7 @@ class Reach(Enum):
     WINDOW = "the values in a sliding window"
     ROW = "all values along the last dimension"
     WHOLE = "all values"
-    UNKNOWN = "this depends on more than the operation"
+    UNKNOWN = "unknown from the type of the operation alone"
 
 
 class Curve(Enum):
@@ -134,5 +134,5 @@ class Operation:
 
     def has(self, traits: Trait) -> bool:
         """Whether the operation has at least one of these traits."""
-        # runs ask this often, so no new flag is made for an answer
+        # runs call this often, so it creates no new flag object
         return bool(self.traits.value & traits.value)

@@ -1,4 +1,4 @@
-"""Twins of module trees: new modules on the same storage, so that the original never changes."""
+"""Twins: copies of module trees that share the storage of the tensors, so that the original never changes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A twin of `module` alone; see `twins`."""
+    """The twin of `module`, as the first result of `twins`."""
     return twins(module)[0]
 
 
 def twins(module: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
-    """A twin of `module` in eval mode, and the twins of all its parts and tensors by the `id` of the original.
+    """A twin of `module` in eval mode, and the twins of all its modules and tensors by the `id` of the original.
 
-    A twin has the same classes and storage, but no gradients. Its parameters and buffers are detached views of the
-    original ones. So it sees an in-place change of the original's weights (an optimizer step, `load_state_dict`), while
-    changes of its modules, flags or gradients do not reach the original.
+    A twin has the classes and the storage of the original, but no gradients. Its parameters and buffers are detached
+    views of the original ones. So an in-place change of the original's weights (an optimizer step, `load_state_dict`)
+    also changes the twin. A change of the twin's modules, flags or gradients does not change the original.
 
-    A twin has no hooks of the user. It has the hooks by which torch computes a weight (`weight_norm`, `spectral_norm`,
-    pruning), because they are part of what the layer computes.
+    A twin does not have the hooks of the user. It has the hooks with which torch computes a weight (`weight_norm`,
+    `spectral_norm`, pruning), because the output of the layer depends on them.
     """
     copier = _Copier()
     return copier.module(unwrapped(module)), copier.copies
@@ -60,35 +60,35 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
-    """A copy of one layer on the same parameters, without in-place operations.
+    """A copy of one layer that shares its parameters and does no in-place operation.
 
     Args:
         module: The layer.
-        share: Whether the copy has the same parameter objects. If not, it has new ones on the same storage, which
+        share: Whether the copy has the same parameter objects. If not, it has new parameters on the same storage, which
             require gradients.
     """
     pure = _Copier(keep_parameters=share, trainable=not share).module(module)
-    for part in pure.modules():
-        if getattr(part, "inplace", False) is True:
-            part.inplace = False  # type: ignore[assignment]
+    for submodule in pure.modules():
+        if getattr(submodule, "inplace", False) is True:
+            submodule.inplace = False  # type: ignore[assignment]
     return _differentiable(pure)
 
 
 def _differentiable(module: nn.Module) -> nn.Module:
-    """The same module, whose recurrent layers now support gradients on a GPU.
+    """The same module, with recurrent layers in train mode and without dropout, so that a GPU gives their gradients.
 
-    cuDNN supports them only in train mode. Without dropout, train mode computes the same as eval mode.
+    cuDNN gives gradients only in train mode. Without dropout, the output in train mode equals that in eval mode.
     """
-    for part in module.modules():
-        if isinstance(part, nn.RNNBase):
-            part.dropout, part.training = 0.0, True
+    for submodule in module.modules():
+        if isinstance(submodule, nn.RNNBase):
+            submodule.dropout, submodule.training = 0.0, True
     return module
 
 
 def throwaway(module: nn.Module) -> nn.Module:
-    """A copy of a twin for a single run: it has the same parameters, but its own buffers, lists and counters.
+    """A copy of a twin for a single run. It shares the parameters, and has new buffers, lists and counters.
 
-    So changes of state in its forward (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`) reach no other module.
+    So if its forward changes state (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`), no other module changes.
     """
     return _differentiable(_Copier(keep_parameters=True, keep_state=False).module(module))
 
@@ -107,7 +107,7 @@ class _Copier:
         self.trainable = trainable
         self.keep_state = keep_state
         self.copies: dict[int, Any] = {}
-        self.originals: list[Any] = []  # they stay alive, because ids are unique only among living objects
+        self.originals: list[Any] = []  # keeps the originals alive, because ids are unique only among living objects
 
     def module(self, module: nn.Module) -> nn.Module:
         module = unwrapped(module)
@@ -146,7 +146,7 @@ class _Copier:
             raise TraceError("the network has lazy parameters without a shape; run it once on an input first.")
         if not self.keep_state and not isinstance(tensor, nn.Parameter):
             return tensor.detach().clone()
-        # `weight.data = ...` in the forward of a throwaway copy must not change the parameter of another module
+        # a forward may set `weight.data = ...`; in a throwaway copy, this must not change the parameter of the original
         if self.keep_parameters and (self.keep_state or tensor.requires_grad):
             return tensor
         shared = tensor.detach()
@@ -167,10 +167,10 @@ class _Copier:
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
-    """A copy of a scripted module. It is a deep copy, to have its own flags, and then gets the original tensors."""
+    """A copy of a scripted module: a deep copy, so that the flags are separate, that then gets the original tensors."""
     new = copy.deepcopy(module)
-    for part, original in zip(new.modules(), module.modules(), strict=True):
+    for submodule, original in zip(new.modules(), module.modules(), strict=True):
         for name, tensor in (*original._parameters.items(), *(original._buffers.items() if keep_state else ())):
             if tensor is not None:
-                part._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
+                submodule._c.setattr(name, tensor.detach())  # type: ignore[union-attr, operator]
     return new.eval()

@@ -44,7 +44,7 @@ class _Unroll:
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # the key of a module is its path, so the call of a function must not take that key first
         self.reserved = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
-        # these name the input and output of the network, so a layer of such a name gets a number: "output_1"
+        # these keys mean the input and output of the network; a layer of such a name gets a number: "output_1"
         self.used: set[str] = {*self.inputs, "output"}
 
     def program(self) -> tuple[Program, dict[str, str]]:
@@ -70,7 +70,7 @@ class _Unroll:
         assert isinstance(node.target, str)
         if node.target not in self.trace.tensors:
             raise TraceError(
-                f"the tensor {node.target!r} is packed, for instance by quantization; give the network before packing."
+                f"the tensor {node.target!r} is packed, for example by quantization; give the network before packing."
             )
         key = self.name(node.target)
         self.append(Step(key, Constant(self.trace.tensors[node.target]), ()))
@@ -97,8 +97,14 @@ class _Unroll:
 
     def read_later(self, node: fx.Node, reads: list[fx.Node]) -> list[int]:
         """The indices of the `reads` whose memory the network reads again after `node`, perhaps through a view."""
-        later = {read for user in _after(node) for read in user.all_input_nodes if read in self.aliases.values}
-        return [i for i, read in enumerate(reads) if any(self.aliases.share(read, other) for other in later)]
+        later = {
+            source for user in _later_nodes(node) for source in user.all_input_nodes if source in self.aliases.values
+        }
+        return [
+            i
+            for i, source in enumerate(reads)
+            if any(self.aliases.share(source, later_source) for later_source in later)
+        ]
 
     def call(self, node: fx.Node) -> None:
         function: Any = node.target
@@ -109,11 +115,11 @@ class _Unroll:
                 f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor; use the result."
             )
         if node.op == "call_method" and node.target in _GRADIENT_METHODS and isinstance(node.args[0], fx.Node):
-            self.aliases.same(node, node.args[0])
+            self.aliases.alias(node, node.args[0])
             return
         source = node.args[0] if node.args else None
-        if isinstance(source, fx.Node) and source in self.extremes:  # this node takes the values, which are the source
-            self.aliases.same(node, source)
+        if isinstance(source, fx.Node) and source in self.extremes:  # it selects the values, which the source returns
+            self.aliases.alias(node, source)
             return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
         counterpart = pure(function)
@@ -128,7 +134,7 @@ class _Unroll:
         key = self.name(f"{node.meta['scope']}.{_label(counterpart or function, args)}".lstrip("."))
         reads = [nodes[i] for i in indices]
         if reshapes(function):
-            self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
+            self.append(Step(key, layer, tuple(self.aliases.key(read_node) for read_node in reads)))
             self.aliases.reshape(node, key, layer, reads)
             return
         if counterpart is not None and isinstance(layer, Function):
@@ -136,19 +142,19 @@ class _Unroll:
         self.append_layer(node, key, layer, reads, in_place=in_place or counterpart is not None)
 
     def append_layer(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
-        """Append the step of a layer, and record the key of the node's value and the memory that changes with it."""
-        self.append(Step(key, layer, tuple(self.aliases.key(read) for read in reads)))
+        """Append the step of a layer. Record the key of the node's value, and which other values it overwrites."""
+        self.append(Step(key, layer, tuple(self.aliases.key(source) for source in reads)))
         target = node.args[0] if node.args else node.kwargs.get("input")
         if in_place and reads and reads[0] is target:
             self.aliases.overwrite(reads[0], key)
-            self.aliases.same(node, reads[0])
+            self.aliases.alias(node, reads[0])
         else:
             self.aliases.define(node, key, layer, reads)
 
     def size(self, node: fx.Node, function: Callable[..., Any]) -> None:
         nodes, args, kwargs = _slots(node.args, node.kwargs)
         key = f"~{node.name}"
-        reads = tuple(self.aliases.key(read) for read in nodes)
+        reads = tuple(self.aliases.key(source) for source in nodes)
         self.append(Step(key, Apply(function, args, kwargs), reads, hidden=True, guard=function in _ASSERTIONS))
         self.sizes.add(node)
         self.aliases.define(node, key)
@@ -198,13 +204,13 @@ class _Returns:
         return self.value
 
 
-def _after(node: fx.Node) -> Iterator[fx.Node]:
+def _later_nodes(node: fx.Node) -> Iterator[fx.Node]:
     while (node := node.next).op != "root":
         yield node
 
 
 def _positional(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The arguments of a module's call, by position as far as possible, so that `conv(input=x)` is the layer `conv`."""
+    """The arguments of a module's call, by position where possible. So `conv(input=x)` gives the layer of `conv(x)`."""
     kwargs = dict(kwargs)
     for name in list(inspect.signature(module.forward).parameters)[len(args) :] if kwargs else ():
         if name not in kwargs:
@@ -243,9 +249,9 @@ def _label(function: Callable[..., Any], args: tuple[Any, ...] = ()) -> str:
 
 
 def _makes_tensors(function: Callable[..., Any]) -> bool:
-    """Whether a function that takes only numbers makes a tensor, as `torch.arange` and `torch.zeros` do.
+    """Whether a function whose arguments are numbers returns a tensor, as `torch.arange` and `torch.zeros` do.
 
-    Functions of Python and of the user make numbers.
+    Functions of Python and of the user are assumed to return numbers.
     """
     if function is operator.getitem:
         return False
@@ -255,7 +261,7 @@ def _makes_tensors(function: Callable[..., Any]) -> bool:
 
 
 def _needed(steps: Any, outputs: tuple[str, ...]) -> Iterator[Step]:
-    """The steps on which an output or a guard depends. All others have no effect."""
+    """The steps on which an output or a guard depends. All other steps have no effect."""
     steps = list(steps)
     needed = {*outputs, *(step.key for step in steps if step.guard)}
     for step in reversed(steps):

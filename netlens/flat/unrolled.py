@@ -16,7 +16,7 @@ class Unrolled(nn.Module, ABC):
     """Abstract: a network as a program of named layers. `FlatModel` is the only subclass."""
 
     name: str
-    """What messages and results call the network."""
+    """The name of the network in messages and results."""
     program: Program
     layers: Layers
     opaque: dict[str, str]
@@ -28,8 +28,8 @@ class Unrolled(nn.Module, ABC):
         return self.program.inputs
 
     @abstractmethod
-    def run(self, known: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        """Compute the `wanted` values (fetches: exact keys, or "output") from the `known` ones (feeds)."""
+    def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
+        """Compute the values at `fetches` (exact keys, or "output") from `feeds` (values by exact key)."""
 
     def find(self, name: LayerKey) -> list[str]:
         """The keys of all layers that `name` names."""

@@ -13,12 +13,12 @@ from netlens.flat.meter import meters
 
 
 class Written(Wrapper):
-    """A layer that its network writes out in several steps. It runs the steps; a search by type sees the usual layer.
+    """A layer that its network writes out in several steps. It runs these steps; a search by type sees the usual layer.
 
     Args:
         equivalent: The usual layer, which computes the same up to rounding.
         parts: The layers of the steps, in order.
-        reads: For each part, the indices of the values that it reads: 0 is the input, i + 1 is the output of part i.
+        reads: For each step, the indices of the values that it reads: 0 is the input, i + 1 is the output of step i.
     """
 
     def __init__(self, equivalent: nn.Module, parts: Sequence[nn.Module], reads: Sequence[Sequence[int]]) -> None:
@@ -34,9 +34,9 @@ class Written(Wrapper):
     def forward(self, input: Any) -> Any:
         values = [input]
         active_meters = meters()
-        for part, indices in zip(self.parts, self.reads, strict=True):
-            values.append(part(*(values[index] for index in indices)))
-            if len(values) <= len(self.parts):  # the caller of this layer notes the last value
+        for layer, indices in zip(self.parts, self.reads, strict=True):
+            values.append(layer(*(values[index] for index in indices)))
+            if len(values) <= len(self.parts):  # the run of the program notes the last value
                 for meter in active_meters:
                     meter.note(values[-1], values[:-1])
         return values[-1]
@@ -46,7 +46,7 @@ class Written(Wrapper):
 
 
 class QuickGELU(nn.SiLU):
-    """`x * sigmoid(beta * x)`: a SiLU of another steepness. CLIP uses it in place of GELU.
+    """`x * sigmoid(beta * x)`: a SiLU with another slope. CLIP uses it in place of GELU.
 
     Example:
         >>> QuickGELU(1.702)(torch.zeros(1))
@@ -105,7 +105,7 @@ class OfUnitSize(Piece):
 
 
 def to_rows(value: Tensor, dims: Sequence[int]) -> Tensor:
-    """Move some dimensions to the end and flatten them to one: the result has the shape (..., D).
+    """Move the dimensions `dims` to the end and flatten them to one. The result has the shape (..., D).
 
     Example:
         >>> to_rows(torch.zeros(2, 3, 4, 5), (1, 3)).shape
@@ -115,7 +115,7 @@ def to_rows(value: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def from_rows(rows: Tensor, like: Tensor, dims: Sequence[int]) -> Tensor:
-    """Undo `to_rows`: give the rows the shape of `like`."""
+    """The inverse of `to_rows`: a tensor with the shape of `like`."""
     shape = like.movedim(tuple(dims), _last_dims(dims)).shape
     return rows.reshape(shape).movedim(_last_dims(dims), tuple(dims))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.objectives.base import Objective, Record
-from netlens.objectives.directions import along, check_power, power_text
+from netlens.objectives.directions import check_power, cosine_weighted_product, power_text
 from netlens.objectives.reference import Reference, check_alive, names_of, resized, weights_of
 
 
@@ -22,24 +22,24 @@ class Content(Reference):
     mask: Any = None
     normalized: bool = True
 
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
         activation = record[name]
         if self.normalized:
             weights = None if self.mask is None else weights_of(self.mask, record.maps(name), name)
             check_alive(activation if weights is None else record.maps(name) * weights, record, name)
         return (activation,)
 
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        mine, other = _alike(record, name, theirs[0], self.mask is not None)
-        weights = None if self.mask is None else weights_of(self.mask, mine, name)
-        distance, unit = (mine - other).square(), other.square()
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
+        activation, reference_activation = _same_shape(record, name, reference[0], self.mask is not None)
+        weights = None if self.mask is None else weights_of(self.mask, activation, name)
+        distance, unit = (activation - reference_activation).square(), reference_activation.square()
         if weights is None:
             distance, unit = distance.flatten(1), unit.flatten(1)
             return distance.sum(1) / unit.sum(1) if self.normalized else distance.mean(1)
         distance, unit = ((values * weights).sum((1, 2, 3)) for values in (distance, unit))
-        return distance / unit if self.normalized else distance / (mine.shape[1] * weights.sum())
+        return distance / unit if self.normalized else distance / (activation.shape[1] * weights.sum())
 
-    def sized(self, batch: Tensor, x: Tensor) -> Tensor:
+    def resized_reference(self, batch: Tensor, x: Tensor) -> Tensor:
         return resized(batch, x)
 
     def __repr__(self) -> str:
@@ -56,15 +56,18 @@ class Caricature(Reference):
         super().__post_init__()
         check_power(self.cosine_power)
 
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
         return (record[name],)
 
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        mine, other = _alike(record, name, theirs[0], False)
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
+        activation, reference_activation = _same_shape(record, name, reference[0], False)
         positions = record.maps(name)[0, 0].numel()
-        return along(mine.flatten(1), other.flatten(1), self.cosine_power) / positions
+        return (
+            cosine_weighted_product(activation.flatten(1), reference_activation.flatten(1), self.cosine_power)
+            / positions
+        )
 
-    def sized(self, batch: Tensor, x: Tensor) -> Tensor:
+    def resized_reference(self, batch: Tensor, x: Tensor) -> Tensor:
         return resized(batch, x)
 
     def __repr__(self) -> str:
@@ -77,13 +80,13 @@ class ActivationGrid(Reference):
 
     cosine_power: float = 0
     positions: Sequence[tuple[int, int]] | None = None
-    several: ClassVar[str] = "positions"
+    plural: ClassVar[str] = "positions"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_power(self.cosine_power)
 
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
         maps = record.maps(name)
         if len(maps) != 1:
             raise NetLensError(f"image must be one picture for an activation grid, not {len(maps)}.")
@@ -96,9 +99,9 @@ class ActivationGrid(Reference):
                 raise NetLensError(f"there is no position ({y}, {x}); the map of {name!r} is {height} by {width}.")
         return (vectors[[y * width + x for y, x in self.positions]],)
 
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
         maps = record.maps(name)
-        return along(maps, theirs[0][:, :, None, None], self.cosine_power).flatten(1).mean(1)
+        return cosine_weighted_product(maps, reference[0][:, :, None, None], self.cosine_power).flatten(1).mean(1)
 
     def __repr__(self) -> str:
         return f"activation_grid({self.names[0]!r}{power_text(self.cosine_power)})"
@@ -110,14 +113,14 @@ def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normal
     Φ is the activation of the layer, Φ0 that of `image`. It is a penalty: subtract it to approach the picture.
 
     Args:
-        layers: one layer or several; of several layers, the objective is the mean.
-        image: a picture, or a batch of pictures with one per sample. Netlens resizes it to the size of the input. If
-            the input grows later (a schedule from low to high resolution), netlens resizes Φ0.
-        mask: (H, W), the weights of the parts of the picture, of any size.
-        normalized: False for the mean of (Φ − Φ0)² instead.
+        layers: One layer or several layers. For several layers, the objective is the mean.
+        image: A picture, or a batch of pictures with one per sample. It is resized to the size of the input. If the
+            input grows later (a schedule from low to high resolution), Φ0 is resized.
+        mask: (H, W), a weight for each part of the picture, of any size.
+        normalized: If False, the objective is the mean of (Φ − Φ0)² instead.
 
     Raises:
-        NotApplicable: when the objective is prepared, if Φ0 is all 0 and `normalized`.
+        NotApplicable: When the objective is prepared: all values of Φ0 are 0, and `normalized` is True.
 
     Example:
         >>> import torch
@@ -132,13 +135,13 @@ def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normal
 def caricature(layers: str | Sequence[str], image: Any, *, cosine_power: float = 1) -> Objective:
     """The dot product of the activation Φ with that of another picture: Φ · Φ0 · cos(Φ, Φ0)^cosine_power / positions.
 
-    Maximized, it exaggerates what the network sees in the picture. Φ and Φ0 are vectors of all positions and channels.
-    A cosine below 0.1 counts as 0.1.
+    A picture that maximizes it exaggerates what the network sees in `image`. Φ and Φ0 are vectors of the values at all
+    positions and channels. A cosine below 0.1 counts as 0.1.
 
     Args:
-        layers: one layer or several; of several layers, the objective is the mean.
-        image: a picture, or a batch of pictures with one per sample; resized as for `content`.
-        cosine_power: at least 0.
+        layers: One layer or several layers. For several layers, the objective is the mean.
+        image: A picture, or a batch of pictures with one per sample. It is resized as in `content`.
+        cosine_power: The power of the cosine, at least 0.
 
     Example:
         >>> import torch
@@ -153,16 +156,16 @@ def caricature(layers: str | Sequence[str], image: Any, *, cosine_power: float =
 def activation_grid(
     layer: str, image: Any, *, positions: Sequence[tuple[int, int]] | None = None, cosine_power: float = 0
 ) -> Objective:
-    """The direction of the activation of `image` at position i of the layer's map, for sample i.
+    """For sample i, the direction of the activation of `image` at position i of the layer's map.
 
-    It is `direction(layer, vectors)` for the vectors at the positions. Each sample of the batch shows what the network
-    sees at one position of the picture.
+    It is `direction(layer, vectors)`, where the vectors are the activations at these positions. So each sample of the
+    batch shows what the network sees at one position of the picture.
 
     Args:
-        layer: a layer with maps.
-        image: one picture.
-        positions: (y, x) of each sample; None for all positions of the map, row by row.
-        cosine_power: at least 0.
+        layer: A layer with maps.
+        image: One picture.
+        positions: (y, x) for each sample. None for all positions of the map, row by row.
+        cosine_power: The power of the cosine, at least 0.
 
     Example:
         >>> import torch
@@ -175,11 +178,11 @@ def activation_grid(
     return ActivationGrid((layer,), image, cosine_power, pairs)
 
 
-def _alike(record: Record, name: str, theirs: Tensor, as_maps: bool) -> tuple[Tensor, Tensor]:
-    """The activation and that of the reference in one shape: as they are, or as maps of the same size."""
-    mine = record[name]
-    if mine.shape[1:] != theirs.shape[1:] or as_maps:
-        mine, theirs = record.maps(name), Record(record.flat, {record.flat.key(name): theirs}).maps(name)
-    if mine.shape[2:] != theirs.shape[2:]:
-        theirs = F.interpolate(theirs, mine.shape[2:], mode="bilinear", antialias=True)
-    return mine, theirs
+def _same_shape(record: Record, name: str, reference: Tensor, as_maps: bool) -> tuple[Tensor, Tensor]:
+    """The activation and the reference in the same shape: unchanged if they have it, else as maps of one size."""
+    activation = record[name]
+    if activation.shape[1:] != reference.shape[1:] or as_maps:
+        activation, reference = record.maps(name), Record(record.flat, {record.flat.key(name): reference}).maps(name)
+    if activation.shape[2:] != reference.shape[2:]:
+        reference = F.interpolate(reference, activation.shape[2:], mode="bilinear", antialias=True)
+    return activation, reference

@@ -1,4 +1,4 @@
-"""The record of a run, what an objective is, and how objectives are added and scaled."""
+"""Records of a run, objectives, and sums of objectives."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Record:
     """The activations of one run by key, and the flat model that ran.
 
     Args:
-        flat: the network.
-        values: what each recorded layer returned, by key; see `FlatModel.record`.
+        flat: The network.
+        values: The output of each recorded layer, by key; see `FlatModel.record`.
 
     Example:
         >>> from netlens.zoo import open_network
@@ -39,8 +39,8 @@ class Record:
         """The activation of a layer, by any name of the layer.
 
         Raises:
-            LayerNotFound: no layer has this name.
-            NotApplicable: the layer returns something else than a tensor; `raw` gives that.
+            LayerNotFound: No layer has this name.
+            NotApplicable: The output of the layer is not a tensor. `raw` returns it.
         """
         value = self.raw(layer)
         if not isinstance(value, Tensor):
@@ -51,7 +51,7 @@ class Record:
         return value
 
     def raw(self, layer: str) -> Any:
-        """What a layer returned, in its own structure: a tensor, a tuple, a dict, `Detections`, ..."""
+        """The output of a layer, in its own structure: a tensor, a tuple, a dict, `Detections`, ..."""
         return self.values[self._key(layer)]
 
     @property
@@ -63,7 +63,7 @@ class Record:
         """The activation of a layer as maps (N, C, h, w). A vector of features (N, C) becomes maps of one position.
 
         Raises:
-            NotApplicable: the activation has no place in the image, such as windows of attention.
+            NotApplicable: The activation has no layout over the image, such as windows of attention.
         """
         value = self.raw(layer)
         is_vector = isinstance(value, Tensor) and value.ndim == 2
@@ -76,9 +76,21 @@ class Record:
 class Objective(ABC):
     """Abstract: a function from a record of activations to one number per sample.
 
-    Objectives can be added, subtracted, and multiplied or divided by a number. A subclass says which `layers` it reads
-    and how to compute its number. An objective whose number for a sample depends on that sample alone extends
-    `PerSample` instead, so that a batch can run in parts.
+    Objectives can be added, subtracted, and multiplied or divided by a number. A subclass defines `layers` and
+    `__call__`. Of the rest, it defines what differs from the default:
+
+    | name                | says                                                             | default             |
+    |---------------------|------------------------------------------------------------------|---------------------|
+    | `layers`            | which layers it reads                                            | none                |
+    | `__call__(record)`  | its number for each sample                                       | none                |
+    | `splits`            | whether a batch can run in parts; extend `PerSample` to say so   | `False`             |
+    | `take(samples)`     | the objective for some of the samples                            | itself              |
+    | `settled(flat, x)`  | the objective with all choices made for the content of `x`       | `prepared(flat, x)` |
+    | `prepared(flat, x)` | the objective with all computed that depends on the shape of `x` | itself              |
+    | `targets(flat, n)`  | the class of each sample that it is about                        | `None`              |
+
+    Attribution calls `settled` once, and the objective is then a fixed function of the image. A renderer changes the
+    image, so it calls `prepared` only.
     """
 
     @property
@@ -92,34 +104,34 @@ class Objective(ABC):
 
     @property
     def splits(self) -> bool:
-        """Whether a batch can run in parts: the number of each sample depends on that sample alone.
+        """Whether the number of each sample depends on that sample alone, so that a batch can run in chunks.
 
-        False here: an objective that does not say so runs on whole batches only. `PerSample` says so.
+        By default False: the objective is computed on whole batches only. `PerSample` returns True.
         """
         return False
 
     def take(self, samples: Sequence[int]) -> Objective:
-        """The objective for a smaller batch: the given samples of the original batch, in the given order."""
+        """The objective for a smaller batch that consists of these samples of the original batch, in this order."""
         return self
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        """The objective with every choice made that depends on the content of `x` (N, ...).
+        """The objective after all choices that depend on the content of `x` (N, ...).
 
-        Examples are the region in which the network predicts a class, and the box of a detected object. After that
-        the objective is one fixed function of the image, even when the image is perturbed.
+        A choice is, for example, the region in which the network predicts a class, or the box of a detected object.
+        The result is a fixed function of the image: it does not choose again for a perturbed image.
         """
         return self.prepared(flat, x)
 
     def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
-        """The objective with everything computed that depends on the shape of `x` (N, ...), but not on its content."""
+        """The objective after all computations that depend on the shape of `x` (N, ...), but not on its content."""
         return self
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
-        """The class that the objective is about, for each of n samples; None if there is no class, or several."""
+        """The class of the objective for each of n samples. None if the objective has no class, or several classes."""
         return None
 
     def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
-        """The `targets` and their names; None instead of names if the network's classes have no names."""
+        """The `targets` and the names of these classes. The names are None if the network has no class names."""
         targets = self.targets(flat, n)
         if targets is None or flat.classes is None or max(targets, default=0) >= len(flat.classes):
             return targets, None
@@ -135,7 +147,7 @@ class Objective(ABC):
         return self * -1
 
     def __radd__(self, other: object) -> Objective:
-        # so that the built-in sum(), which starts from 0, adds objectives
+        # the built-in sum() starts with 0 + objective
         return self if isinstance(other, Real) and other == 0 else NotImplemented
 
     def __truediv__(self, divisor: float) -> Objective:
@@ -152,10 +164,10 @@ class Objective(ABC):
 
 
 class PerSample(Objective):
-    """Abstract: an objective whose number for a sample depends on that sample alone, so that a batch can run in parts.
+    """Abstract: an objective whose number for a sample depends on that sample alone, so that a batch can run in chunks.
 
-    A subclass says in `take` what it becomes for some of the samples: it returns itself if all samples share its
-    options, otherwise a copy with the options of these samples.
+    A subclass defines `take`, the objective for some of the samples. If all samples have the same options, it returns
+    the objective itself; otherwise a copy with the options of these samples.
     """
 
     @property
@@ -172,7 +184,7 @@ def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
 
 @dataclass(frozen=True, repr=False)
 class Combination(Objective):
-    """A weighted sum of objectives, which `+`, `-`, `*` and `/` create."""
+    """A weighted sum of objectives: the result of `+`, `-`, `*` and `/`."""
 
     terms: tuple[tuple[float, Objective], ...]
 
@@ -191,7 +203,7 @@ class Combination(Objective):
         return all(term.splits for _, term in self.terms)
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
-        """The class that all terms about a class share, if their weights are positive."""
+        """The classes of the terms that have classes. These terms must have the same classes and positive weights."""
         by_term = [(term.targets(flat, n), weight > 0) for weight, term in self.terms]
         candidates = {(targets, is_positive) for targets, is_positive in by_term if targets is not None}
         targets, is_positive = candidates.pop() if len(candidates) == 1 else (None, False)
@@ -205,7 +217,7 @@ class Combination(Objective):
 
     def _with(self, terms: Sequence[Objective]) -> Combination:
         if all(new is old for new, (_, old) in zip(terms, self.terms, strict=True)):
-            return self  # runs are shared between methods that are given the same object
+            return self  # two methods share a run only if their objectives are the same object
         return Combination(tuple((weight, new) for (weight, _), new in zip(self.terms, terms, strict=True)))
 
     def __repr__(self) -> str:

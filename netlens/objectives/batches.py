@@ -1,4 +1,4 @@
-"""Objectives of a batch as a whole: they compare its samples, and give each sample its share."""
+"""Objectives of a whole batch: they compare its samples. Each sample gets a part of the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REACH = 4
 
 @dataclass(frozen=True, repr=False)
 class Diversity(Objective):
-    """The similarity of each sample to the others of the batch; see `diversity`."""
+    """The similarity of each sample to the other samples of the batch; see `diversity`."""
 
     layer: str
 
@@ -69,11 +69,11 @@ class Alignment(Objective):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Interpolation(Objective):
-    """One objective at the first sample, another at the last, and mixtures in between; see `interpolation`."""
+    """One objective for the first sample, another for the last, and mixtures in between; see `interpolation`."""
 
     first: Objective
     last: Objective
-    shares: Tensor | None = field(default=None, kw_only=True)  # (N,), the share of the last, once the batch is known
+    shares: Tensor | None = field(default=None, kw_only=True)  # (N,), the share of `last`; None before it is prepared
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -84,17 +84,17 @@ class Interpolation(Objective):
         shares = _steps(len(first)) if self.shares is None else self.shares
         if len(shares) != len(first):
             raise NetLensError(
-                f"{self} is settled on {len(shares)} samples, so it cannot be computed for {len(first)}."
+                f"{self} was settled on {len(shares)} samples, so it cannot be computed for {len(first)} samples."
             )
         return torch.lerp(first, last, shares.to(first))
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
-        return self._between(self.first.settled(flat, x), self.last.settled(flat, x), len(x))
+        return self._with_ends(self.first.settled(flat, x), self.last.settled(flat, x), len(x))
 
     def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
-        return self._between(self.first.prepared(flat, x), self.last.prepared(flat, x), len(x))
+        return self._with_ends(self.first.prepared(flat, x), self.last.prepared(flat, x), len(x))
 
-    def _between(self, first: Objective, last: Objective, n: int) -> Interpolation:
+    def _with_ends(self, first: Objective, last: Objective, n: int) -> Interpolation:
         if self.shares is None:
             return Interpolation(first, last, shares=_steps(n))
         return self if first is self.first and last is self.last else replace(self, first=first, last=last)
@@ -116,13 +116,13 @@ class Interpolation(Objective):
 
 
 def diversity(layer: str) -> Objective:
-    """The similarity of a sample to the others of the batch. It is a penalty: subtract it to make the samples differ.
+    """The similarity of a sample to the other samples of the batch. It is a penalty: subtract it for diverse samples.
 
-    The mean over the other samples j of cos(G_i, G_j), from -1 to 1, where G is the Gram matrix of channels (C, C), as
-    a vector. Gram matrices compare textures wherever they are. It is 0 for a batch of one.
+    It is the mean of cos(G_i, G_j) over the other samples j, from -1 to 1. G is the Gram matrix of the channels (C, C),
+    as a vector. It describes textures without their positions. For a batch of one sample, the similarity is 0.
 
     Args:
-        layer: the layer, by key, path, glob or index.
+        layer: The layer, by key, path, glob or index.
 
     Example:
         >>> from netlens.objectives import channel
@@ -138,8 +138,8 @@ def interpolation(first: Objective, last: Objective) -> Objective:
     """A mixture of two objectives that changes along the batch: (1 − t) · first + t · last, with t = i / (N − 1).
 
     Args:
-        first: the objective of the first sample, i = 0.
-        last: the objective of the last sample, i = N − 1.
+        first: The objective of the first sample, i = 0.
+        last: The objective of the last sample, i = N − 1.
 
     Example:
         >>> from netlens.objectives import channel
@@ -154,11 +154,11 @@ def interpolation(first: Objective, last: Objective) -> Objective:
 def alignment(layer: str, decay: float = 2) -> Objective:
     """The difference of a sample from its neighbors in the batch. It is a penalty: subtract it to align the pictures.
 
-    The sum over the samples j up to 4 places away of mean((a_i − a_j)²) / (2 · decay^|i − j|).
+    It is the sum of mean((a_i − a_j)²) / (2 · decay^|i − j|) over the samples j with 1 ≤ |i − j| ≤ 4.
 
     Args:
-        layer: the layer, by key, path, glob or index.
-        decay: how much less each further neighbor counts, above 0.
+        layer: The layer, by key, path, glob or index.
+        decay: The factor by which the weight decreases from one neighbor to the next, above 0.
 
     Raises:
         NetLensError: `decay` is not above 0.

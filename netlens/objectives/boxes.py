@@ -18,7 +18,7 @@ from netlens.objectives.classes import check_known, classes_of, plain, target_of
 if TYPE_CHECKING:
     from netlens.objectives.classes import Target
 
-# among candidates whose overlap with the box is at least this share of the best overlap, the score decides
+# a candidate counts if its overlap with the box is at least this share of the best overlap
 _NEARLY = 0.9
 
 
@@ -31,7 +31,7 @@ class Box(PerSample):
     probability: bool = False
     chosen: Tensor | None = field(
         default=None, kw_only=True
-    )  # (N,), the candidate of each sample, once the objective is settled
+    )  # (N,), the index of the candidate of each sample; None before the objective is settled
 
     def __post_init__(self) -> None:
         if self.box is None:
@@ -51,7 +51,9 @@ class Box(PerSample):
         classes = self._classes(record.flat, detections)
         chosen = self.chosen if self.chosen is not None else self._choice(record.flat, detections)
         if len(chosen) != n:
-            raise NetLensError(f"{self} is settled on {len(chosen)} samples, so it cannot be computed for {n}.")
+            raise NetLensError(
+                f"{self} was settled on {len(chosen)} samples, so it cannot be computed for {n} samples."
+            )
         values = detections.scores if self.probability else detections.logits
         return values[torch.arange(n), chosen.cpu(), torch.tensor(classes)]
 
@@ -68,7 +70,7 @@ class Box(PerSample):
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         if self.chosen is not None:
             return self
-        # a tensor that is made under inference_mode can take no part in gradients later
+        # autograd cannot use tensors that are made under inference_mode
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone() if x.is_inference() else x
             detections = _detections(Record(flat, flat.record(x, layers=self.layers)))
@@ -102,28 +104,28 @@ class Box(PerSample):
         return scores.masked_fill(overlap < _NEARLY * best, -torch.inf).argmax(1)
 
     def __repr__(self) -> str:
-        parts = [repr(plain(self.target))]
+        arguments = [repr(plain(self.target))]
         if self.box is not None:
             box = torch.as_tensor(self.box)
-            parts.append(
+            arguments.append(
                 f"{len(box)} boxes" if box.ndim == 2 else f"({', '.join(f'{edge:g}' for edge in box.tolist())})"
             )
-        return f"box({', '.join(parts + ['probability=True'] * self.probability)})"
+        return f"box({', '.join(arguments + ['probability=True'] * self.probability)})"
 
 
 def box(target: Target, box: Any = None, *, probability: bool = False) -> Objective:
     """The score of a class at one of a detector's candidate boxes, before the softmax or sigmoid.
 
     Args:
-        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample.
-        box: (x0, y0, x1, y1) in pixels of the input, or (N, 4) with one box per sample. Among the candidates whose
-            overlap with the box (intersection over union) is at least 0.9 of the best overlap, the objective takes the
-            one with the highest score. For a box that the detector reports, this is the reported candidate. None takes
-            the candidate with the highest score of the class.
-        probability: whether to take the score as the detector reports it, after the softmax or sigmoid.
+        target: A class by index or name, for all samples; or a list or tensor of classes, one per sample.
+        box: (x0, y0, x1, y1) in pixels of the input, or (N, 4) with one box per sample. The candidates that count have
+            at least 0.9 of the best overlap with the box (intersection over union). The one with the highest score is
+            chosen. For a box that the detector reports, this is the reported candidate. If None, the candidate with the
+            highest score of the class is chosen.
+        probability: Whether to return the score that the detector reports, after the softmax or sigmoid.
 
     Raises:
-        NotApplicable: when the objective is computed, if the network is no detector or no candidate overlaps the box.
+        NotApplicable: When the objective is computed: the network is not a detector, or no candidate overlaps the box.
 
     Example:
         >>> box("dog", (10, 20, 90, 80))
@@ -136,7 +138,7 @@ def _detections(record: Record) -> Detections:
     output = record.raw(OUTPUT)
     if not isinstance(output, Detections):
         raise NotApplicable(
-            f"{record.flat.name} is no detector that netlens knows: its output is {type(output).__name__}, "
+            f"{record.flat.name} is no detector that netlens supports: its output is {type(output).__name__}, "
             "not Detections(boxes, logits, scores)."
         )
     return output
@@ -154,11 +156,11 @@ def _checked(box: Any, n: int) -> Tensor:
 
 
 def _overlap(box: Tensor, boxes: Tensor) -> Tensor:
-    """(N, A): intersection over union of the box (1 or N, 4) with each of the boxes (N, A, 4)."""
-    one = box[:, None]
-    low, high = torch.maximum(one[..., :2], boxes[..., :2]), torch.minimum(one[..., 2:], boxes[..., 2:])
-    both = (high - low).clamp(min=0).prod(-1)
-    return both / (_area(one) + _area(boxes) - both)
+    """(N, A): the intersection over union of the box (1 or N, 4) with each of the boxes (N, A, 4)."""
+    box_ = box[:, None]
+    low, high = torch.maximum(box_[..., :2], boxes[..., :2]), torch.minimum(box_[..., 2:], boxes[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    return intersection / (_area(box_) + _area(boxes) - intersection)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The score and the probability of a class, and the ways in which a person names a class."""
+"""The score and the probability of a class. A person names a class by its index or its name."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class OfClass(PerSample):
-    """Abstract: a number that the network's output has for each class; of maps, the mean over positions.
+    """Abstract: a number of the network's output for a class. If the output is a map, the mean over all positions.
 
     Args:
-        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
-            an index into the dimensions of the output after the first, so that it names one number of the output.
+        target: A class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
+            an index into all dimensions of the output except the first, so that it selects one number.
     """
 
     target: Target
@@ -37,9 +37,9 @@ class OfClass(PerSample):
         return (OUTPUT,)
 
     def __call__(self, record: Record) -> Tensor:
-        values = self.read(record)
+        values = self.scores(record)
         if isinstance(self.target, tuple):
-            return self._at(values, self.target)
+            return self._entry(values, self.target)
         values = values.flatten(2).mean(2) if values.ndim > 2 else values
         classes = classes_of(self.target, record.flat, len(values))
         check_known(classes, record.flat, values.shape[1])
@@ -47,7 +47,7 @@ class OfClass(PerSample):
 
     @staticmethod
     @abstractmethod
-    def read(record: Record) -> Tensor:
+    def scores(record: Record) -> Tensor:
         """(N, classes): the number of each class; or (N, classes, h, w): maps of these numbers."""
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ class OfClass(PerSample):
         return replace(self, target=target_of(self.target, samples))
 
     @staticmethod
-    def _at(values: Tensor, index: tuple[int, ...]) -> Tensor:
+    def _entry(values: Tensor, index: tuple[int, ...]) -> Tensor:
         if len(index) != values.ndim - 1 or any(not 0 <= i < n for i, n in zip(index, values.shape[1:], strict=True)):
             raise ClassNotFound(f"there is no output at {index}; the output of a sample is {tuple(values.shape[1:])}.")
         everywhere: list[Any] = [slice(None)]
@@ -70,7 +70,7 @@ class Logit(OfClass):
     """The score of a class before the softmax; see `logit`."""
 
     @staticmethod
-    def read(record: Record) -> Tensor:
+    def scores(record: Record) -> Tensor:
         return record.logits
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class LogProbability(OfClass):
     """The logarithm of the probability of a class; see `log_probability`."""
 
     @staticmethod
-    def read(record: Record) -> Tensor:
+    def scores(record: Record) -> Tensor:
         output = record.raw(OUTPUT)
         if isinstance(output, Detections):
             highest = output.scores.amax(1)
@@ -97,11 +97,11 @@ def logit(target: Target) -> Objective:
     """The score of a class before the softmax.
 
     Args:
-        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
-            an index into the dimensions of the output after the first.
+        target: A class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
+            an index into all dimensions of the output except the first, so that it selects one number.
 
     Raises:
-        ClassNotFound: when the objective is computed, if the network has no such class.
+        ClassNotFound: When the objective is computed: the network has no such class.
 
     Example:
         >>> logit(207) - logit(208)
@@ -113,12 +113,12 @@ def logit(target: Target) -> Objective:
 def log_probability(target: Target) -> Objective:
     """The logarithm of the probability of a class: log softmax(scores)[target].
 
-    The probability is the sigmoid of a single score. For boxes it is the highest score of the class over all boxes. A
-    change that raises the scores of all classes equally does not change this objective. Its gradient is close to 0
-    where the network is sure of the class.
+    If the network has a single score, the probability is its sigmoid. For a detector, it is the highest score of the
+    class over all boxes. If the scores of all classes rise by the same amount, the probability does not change. If the
+    network is sure of the class, the gradient is close to 0.
 
     Args:
-        target: the class, as for `logit`.
+        target: The class, as for `logit`.
 
     Example:
         >>> import torch
@@ -159,7 +159,7 @@ def target_of(target: Target, samples: Sequence[int]) -> Target:
 
 
 def plain(target: Any) -> Any:
-    """A number, array or tensor of any library as Python's own numbers and lists; all else as it is."""
+    """An array, tensor or number of any library as Python's numbers and lists. Other values stay unchanged."""
     return target.tolist() if hasattr(target, "tolist") else target
 
 

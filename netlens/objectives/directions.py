@@ -17,7 +17,7 @@ from netlens.objectives.layers import position_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# without this floor, an activation that points away would have no gradient for cosine_power > 0
+# without this lower bound, an activation with a negative cosine would have no gradient if cosine_power > 0
 _LEAST_COSINE = 0.1
 
 
@@ -26,22 +26,22 @@ class Direction(PerSample):
     """The dot product of an activation with a direction; see `direction` and `direction_at`.
 
     Args:
-        layer: the layer, by any name.
+        layer: The layer, by any name.
         vector: (C,), or (N, C) with one direction per sample.
-        cosine_power: the power of the cosine by which the dot product is multiplied, at least 0.
-        where: from the map of dot products (N, h, w) to one number per sample (N,).
-        name: how the objective prints.
+        cosine_power: The dot product is multiplied by the cosine to this power, at least 0.
+        reduce: A function from the map of dot products (N, h, w) to one number per sample (N,).
+        name: The text of `repr`.
     """
 
     layer: str
     vector: Tensor
     cosine_power: float
-    where: Callable[[Tensor], Tensor]
+    reduce: Callable[[Tensor], Tensor]
     name: str
 
     def __post_init__(self) -> None:
         check_power(self.cosine_power)
-        # a vector that was made under inference_mode could take no part in gradients
+        # autograd cannot use tensors that are made under inference_mode
         with torch.inference_mode(False):
             object.__setattr__(self, "vector", torch.as_tensor(self.vector).detach().clone())
 
@@ -56,7 +56,9 @@ class Direction(PerSample):
         if tuple(vector.shape) not in ((channels,), (n, channels)):
             needed = f"({channels},)" + (f" or ({n}, {channels})" if vector.ndim == 2 else "")
             raise NetLensError(f"vector has shape {tuple(vector.shape)}, but layer {self.layer!r} needs {needed}.")
-        return self.where(along(maps, vector.expand(n, channels)[:, :, None, None], self.cosine_power))
+        return self.reduce(
+            cosine_weighted_product(maps, vector.expand(n, channels)[:, :, None, None], self.cosine_power)
+        )
 
     def take(self, samples: Sequence[int]) -> Objective:
         return replace(self, vector=self.vector[list(samples)]) if self.vector.ndim == 2 else self
@@ -68,16 +70,16 @@ class Direction(PerSample):
 def direction(key: str, vector: Tensor, *, cosine_power: float = 0) -> Objective:
     """The mean over positions of a · v · cos(a, v)^cosine_power, where a is the activation at a position.
 
-    A long activation has a large dot product with many directions. A cosine power above 0 favors activations that
-    point in the direction itself. A cosine below 0.1 counts as 0.1.
+    An activation of large length has a large dot product with many directions. With a cosine power above 0, activations
+    that point in the direction v count more. A cosine below 0.1 counts as 0.1.
 
     Args:
-        key: the layer, by key, path, glob or index.
+        key: The layer, by key, path, glob or index.
         vector: v, one number per channel (C,); or (N, C) with one direction per sample. A tensor or an array.
-        cosine_power: at least 0; 0 is the plain dot product.
+        cosine_power: At least 0; 0 is the plain dot product.
 
     Raises:
-        NetLensError: when the objective is computed, if the layer has another number of channels.
+        NetLensError: When the objective is computed: the layer has another number of channels.
 
     Example:
         >>> direction("layer3", torch.ones(256), cosine_power=2)
@@ -99,11 +101,11 @@ def direction_at(
     """The same as `direction`, at one position of the map instead of the mean over all positions.
 
     Args:
-        key: the layer, by key, path, glob or index.
-        vector: one number per channel (C,); or (N, C) with one direction per sample.
-        y: the row of the map, from 0; None for the middle row.
-        x: the column of the map, from 0; None for the middle column.
-        cosine_power: at least 0; 0 is the plain dot product.
+        key: The layer, by key, path, glob or index.
+        vector: One number per channel (C,); or (N, C) with one direction per sample.
+        y: The row of the map, from 0; None for the middle row.
+        x: The column of the map, from 0; None for the middle column.
+        cosine_power: At least 0; 0 is the plain dot product.
 
     Example:
         >>> direction_at("layer3", torch.ones(256), y=0, x=3)
@@ -118,8 +120,8 @@ def direction_at(
     return Direction(key, vector, cosine_power, at_position, name)
 
 
-def along(activation: Tensor, vector: Tensor, cosine_power: float) -> Tensor:
-    """(N, ...): the dot product of an activation (N, C, ...) with `vector` over C, times cosine^cosine_power."""
+def cosine_weighted_product(activation: Tensor, vector: Tensor, cosine_power: float) -> Tensor:
+    """(N, ...): the dot product of an activation (N, C, ...) with `vector`, times their cosine to the cosine_power."""
     product = (activation * vector).sum(1)
     if cosine_power == 0:
         return product
@@ -133,5 +135,5 @@ def check_power(cosine_power: float) -> None:
 
 
 def power_text(cosine_power: float) -> str:
-    """The power as an argument in print; nothing for the default, 0."""
+    """The power as an argument in the text of `repr`. For the default, 0, the text is empty."""
     return f", cosine_power={cosine_power:g}" if cosine_power != 0 else ""

@@ -1,4 +1,4 @@
-"""The objective of guided dreams, which compares each position with the most similar position of another picture."""
+"""The objective of guided dreams: it compares each position with the most similar position of another picture."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from torch import Tensor
 from netlens.objectives.base import Objective, Record
 from netlens.objectives.reference import Reference, names_of
 
-_PRODUCTS = 1 << 24  # the most products of positions in memory at a time
+_PRODUCTS = 1 << 24  # the largest number of products of two positions that are in memory at a time
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Guide(Reference):
     """The highest dot product of each position with any position of the other picture; see `guide`."""
 
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
         return (record.maps(name),)
 
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        activation, other = record.maps(name).flatten(2), theirs[0].flatten(2)
-        # the choice of the most similar position has no gradient, only the product with it
-        chunk = max(1, _PRODUCTS // (len(activation) * other.shape[2]))
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
+        activation, reference_positions = record.maps(name).flatten(2), reference[0].flatten(2)
+        # the choice of the most similar position has no gradient; the product with it has one
+        chunk = max(1, _PRODUCTS // (len(activation) * reference_positions.shape[2]))
         best = [
-            (part.detach().transpose(1, 2) @ other).argmax(2).unsqueeze(1).expand(-1, activation.shape[1], -1)
-            for part in activation.split(chunk, 2)
+            (block.detach().transpose(1, 2) @ reference_positions)
+            .argmax(2)
+            .unsqueeze(1)
+            .expand(-1, activation.shape[1], -1)
+            for block in activation.split(chunk, 2)
         ]
-        others = other.expand(len(activation), -1, -1)
+        references = reference_positions.expand(len(activation), -1, -1)
         products = [
-            (part * others.gather(2, index)).sum(1).sum(1)
-            for part, index in zip(activation.split(chunk, 2), best, strict=True)
+            (block * references.gather(2, index)).sum(1).sum(1)
+            for block, index in zip(activation.split(chunk, 2), best, strict=True)
         ]
         return sum(products[1:], products[0]) / activation.shape[2]
 
@@ -43,12 +46,12 @@ class Guide(Reference):
 def guide(layers: str | Sequence[str], image: Any) -> Objective:
     """The mean over positions p of the highest dot product with any position q of another picture: max_q a_p · b_q.
 
-    a and b are the activations of the two pictures, which may differ in size. A dream with this objective turns what
-    is in the picture into what `image` shows.
+    a and b are the activations of the two pictures, which may have different sizes. A dream with this objective gives
+    the picture the patterns of `image`.
 
     Args:
-        layers: one layer or several; of several layers, the objective is the mean.
-        image: a picture, or a batch of pictures with one per sample.
+        layers: One layer or several layers. For several layers, the objective is the mean.
+        image: A picture, or a batch of pictures with one per sample.
 
     Example:
         >>> import torch

@@ -1,7 +1,7 @@
-"""Objectives of the picture itself, which measure its roughness, its contrast or its frame. Subtract these penalties.
+"""Objectives of the picture itself: its roughness, its contrast or its frame. They are penalties: subtract them.
 
-They read the layer "input", which is in the network's units, and undo the preprocessing, so that they see a picture in
-[0, 1]. Each is a mean over pixels and colors, so that its weight suits pictures of every size.
+They read the layer "input" and undo the preprocessing, so that they measure a picture in [0, 1]. Each is a mean over
+pixels and colors, so that one weight fits pictures of every size.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from netlens.objectives.base import Objective, PerSample, Record
 
 @dataclass(frozen=True, repr=False)
 class PictureObjective(PerSample):
-    """One number per sample from the picture; the functions below make it.
+    """One number per sample that is computed from the picture. The functions in this file return such objectives.
 
     Args:
-        function: from pictures (N, C, H, W) in [0, 1] to numbers (N,).
-        name: how the objective prints.
+        function: A function from pictures (N, C, H, W) in [0, 1] to numbers (N,).
+        name: The text of `repr`.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -50,7 +50,7 @@ def total_variation(beta: float = 2) -> Objective:
     dx and dy are the differences to the next pixel along rows and columns; they are 0 at the last pixel.
 
     Args:
-        beta: at least 1. An edge costs its height for 1, and the square of its height for 2.
+        beta: The power, at least 1. An edge counts by its height if beta is 1, and by its squared height if it is 2.
 
     Raises:
         NetLensError: `beta` is below 1.
@@ -69,7 +69,7 @@ def total_variation(beta: float = 2) -> Objective:
         dy = F.pad(picture.diff(dim=2), (0, 0, 0, 1))
         if beta == 2:
             return (dx.square() + dy.square()).flatten(1).mean(1)
-        # where both are 0, the norm has a gradient of 0, but a square root has none
+        # where both are 0, vector_norm has the gradient 0, while a square root has an infinite one
         return torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta).flatten(1).mean(1)
 
     return PictureObjective(value, f"total_variation({beta:g})")
@@ -79,7 +79,7 @@ def l1(constant: float = 0.5) -> Objective:
     """The mean distance of the values from a constant: mean(|x − constant|).
 
     Args:
-        constant: a gray level in [0, 1].
+        constant: A gray level in [0, 1].
 
     Example:
         >>> l1()
@@ -92,7 +92,7 @@ def l2(constant: float = 0.5) -> Objective:
     """The mean squared distance of the values from a constant: mean((x − constant)²).
 
     Args:
-        constant: a gray level in [0, 1].
+        constant: A gray level in [0, 1].
 
     Example:
         >>> l2(0)
@@ -102,11 +102,11 @@ def l2(constant: float = 0.5) -> Objective:
 
 
 def alpha_norm(alpha: float = 6, constant: float = 0.5) -> Objective:
-    """The mean power of the distance from a constant: mean(|x − constant|^alpha). A high alpha limits the extremes.
+    """The mean power of the distance from a constant: mean(|x − constant|^alpha). A high alpha penalizes extremes most.
 
     Args:
-        alpha: the power, at least 1.
-        constant: a gray level in [0, 1].
+        alpha: The power, at least 1.
+        constant: A gray level in [0, 1].
 
     Raises:
         NetLensError: `alpha` is below 1.
@@ -130,7 +130,7 @@ def blur(sigma: float = 1) -> Objective:
     """The mean squared difference between the picture and its blurred copy: mean((x − blurred x)²).
 
     Args:
-        sigma: the standard deviation of the Gaussian in pixels, above 0.
+        sigma: The standard deviation of the Gaussian in pixels, above 0.
 
     Raises:
         NetLensError: `sigma` is not above 0.
@@ -150,8 +150,8 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
     """The mean squared distance of the frame of the picture from a constant: mean((x − constant)²) over the frame.
 
     Args:
-        width: the width of the frame along each edge in pixels, at least 1.
-        constant: a gray level in [0, 1].
+        width: The width of the frame along each edge in pixels, at least 1.
+        constant: A gray level in [0, 1].
 
     Raises:
         NetLensError: `width` is below 1.
@@ -173,10 +173,10 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
 
 
 def picture_of(record: Record) -> Tensor:
-    """(N, C, H, W): the network's input without its normalization, in [0, 1] if it is made of a picture.
+    """(N, C, H, W): the network's input without the normalization. The input of a picture is in [0, 1].
 
-    Values are not clipped, so that values outside of [0, 1] have a gradient. A gray input of a network whose
-    preprocessing has three colors is normalized by their average.
+    Values are not clipped, so that values outside of [0, 1] have a gradient. If the input is gray and the preprocessing
+    has three colors, the averages of the three means and deviations are used.
     """
     flat = record.flat
     x = record[flat.inputs[0]]
@@ -194,7 +194,7 @@ def picture_of(record: Record) -> Tensor:
 
 
 def _blurred(picture: Tensor, sigma: float) -> Tensor:
-    """The picture, convolved with a Gaussian. Outside of the picture, its edge pixels continue."""
+    """The picture, convolved with a Gaussian. Outside of the picture, the pixels at its edge are repeated."""
     radius = math.ceil(3 * sigma)
     steps = torch.arange(-radius, radius + 1, dtype=picture.dtype, device=picture.device)
     kernel = torch.exp(-0.5 * (steps / sigma).square())

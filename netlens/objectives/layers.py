@@ -1,4 +1,4 @@
-"""Objectives of the activation of one layer, of a channel or of a neuron, and any function of the output."""
+"""Objectives of the activation of a layer, of a channel or of a neuron; and any function of the output."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class LayerObjective(Objective):
     """One number per sample from the activation of one layer.
 
     Args:
-        layer: the layer, by any name.
-        function: from a record to the numbers (N,).
-        name: how the objective prints.
-        splits: whether the number of each sample depends on that sample alone.
+        layer: The layer, by any name.
+        function: A function from a record to the numbers (N,).
+        name: The text of `repr`.
+        splits: Whether the number of each sample depends on that sample alone.
     """
 
     layer: str
@@ -96,7 +96,7 @@ def layer(key: str) -> Objective:
     """The mean square of a layer's activation, which DeepDream maximizes: mean(activation²).
 
     Args:
-        key: the layer, by key, path, glob or index.
+        key: The layer, by key, path, glob or index.
 
     Example:
         >>> layer("layer3")
@@ -111,11 +111,11 @@ def channel(key: str, index: Index) -> Objective:
     """The mean of one channel over all positions of the layer's map.
 
     Args:
-        key: the layer, by key, path, glob or index.
-        index: the channel, from 0; or a list or tensor of channels, one per sample.
+        key: The layer, by key, path, glob or index.
+        index: The channel, from 0; or a list or tensor of channels, one per sample.
 
     Raises:
-        NetLensError: when the objective is computed, if the layer has no such channel.
+        NetLensError: When the objective is computed: the layer has no such channel.
 
     Example:
         >>> channel("layer3", [0, 7])
@@ -128,13 +128,13 @@ def neuron(key: str, index: Index, y: int | None = None, x: int | None = None) -
     """One channel at one position of the layer's map.
 
     Args:
-        key: the layer, by key, path, glob or index.
-        index: the channel, from 0; or a list or tensor of channels, one per sample.
-        y: the row of the map, from 0; None for the middle row.
-        x: the column of the map, from 0; None for the middle column.
+        key: The layer, by key, path, glob or index.
+        index: The channel, from 0; or a list or tensor of channels, one per sample.
+        y: The row of the map, from 0; None for the middle row.
+        x: The column of the map, from 0; None for the middle column.
 
     Raises:
-        NetLensError: when the objective is computed, if the layer has no such channel or position.
+        NetLensError: When the objective is computed: the layer has no such channel or position.
 
     Example:
         >>> neuron("layer3", 12, y=0, x=3)
@@ -147,11 +147,11 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
     """Any function of the network's output that returns one number per sample.
 
     Args:
-        function: takes the output in the network's own structure, and returns a tensor (N,).
-        name: how the objective prints; None for the name of the function.
+        function: A function from the output, in the network's own structure, to a tensor (N,).
+        name: The text of `repr`; None for the name of the function.
 
     Raises:
-        NotApplicable: when the objective is computed, if the function returns something else than a tensor (N,).
+        NotApplicable: When the objective is computed: the function does not return a tensor (N,).
 
     Example:
         >>> output(lambda scores: scores[:, 0] - scores[:, 1], name="margin")
@@ -163,8 +163,8 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
     def value(record: Record) -> Tensor:
         result = function(record.raw(OUTPUT))
         if not isinstance(result, Tensor) or result.ndim != 1:
-            got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise NotApplicable(f"the function of the output must return one number per sample (N,), not {got}.")
+            actual = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise NotApplicable(f"the function of the output must return one number per sample (N,), not {actual}.")
         return result
 
     return LayerObjective(OUTPUT, value, name if name is not None else getattr(function, "__name__", "output"))
@@ -179,7 +179,7 @@ def channel_maps(record: Record, key: str, index: Index) -> Tensor:
         raise NetLensError(
             f"index has {len(indices)} channels for {len(maps)} samples; give one channel, or one for each sample."
         )
-    channels = [_whole(number) for number in indices] if is_per_sample else [_whole(indices)]
+    channels = [_channel_number(number) for number in indices] if is_per_sample else [_channel_number(indices)]
     for number in channels:
         if not 0 <= number < maps.shape[1]:
             raise NetLensError(f"layer {key!r} has no channel {number}; its channels are 0 to {maps.shape[1] - 1}.")
@@ -187,7 +187,7 @@ def channel_maps(record: Record, key: str, index: Index) -> Tensor:
 
 
 def position_in(maps: Tensor, key: str, y: int | None, x: int | None) -> tuple[int, int]:
-    """The row and column in maps (..., h, w); the middle for None. Raises if the maps have no such position."""
+    """The row and column in maps (..., h, w). None means the middle. Raise if the maps have no such position."""
     height, width = maps.shape[-2:]
     row, column = height // 2 if y is None else y, width // 2 if x is None else x
     if not (0 <= row < height and 0 <= column < width):
@@ -195,7 +195,7 @@ def position_in(maps: Tensor, key: str, y: int | None, x: int | None) -> tuple[i
     return row, column
 
 
-def _whole(index: Any) -> int:
+def _channel_number(index: Any) -> int:
     try:
         return whole_number(index)
     except TypeError:

@@ -1,4 +1,4 @@
-"""What objectives share that compare activations with those of another picture, which the network reads once."""
+"""The base of objectives that compare activations with those of another picture, the reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
-from netlens.flat.intake import weight_of
+from netlens.finite import all_finite, first_bad
+from netlens.flat.intake import fitted
 from netlens.flat.keys import several
 from netlens.flat.model import FlatModel
 from netlens.flat.precision import precise
@@ -24,22 +25,22 @@ from netlens.preprocessing import as_batch
 class Reference(PerSample):
     """Abstract: compares activations with those that the same network has on another picture, the reference.
 
-    `prepared` runs the network on the reference once and keeps what the comparison needs. An objective that is not
-    prepared runs the network at every call.
+    `prepared` runs the network on the reference once, and stores the tensors that the comparison needs. An objective
+    that is not prepared runs the network on the reference in every call.
 
     Args:
-        names: the layers to compare; the objective is the mean over them.
-        image: the reference, or a batch of references with one per sample; whatever `as_batch` takes. A float tensor
-            counts as preprocessed; all else is preprocessed as the network wants it.
+        names: The layers to compare. The objective is the mean over them.
+        image: The reference, or a batch of references with one per sample, in a form that `as_batch` takes. A float
+            tensor is preprocessed already. Anything else gets the preprocessing of the network.
     """
 
     names: tuple[str, ...]
     image: Any
-    kept: tuple[tuple[Tensor, ...], ...] | None = field(
+    prepared_tensors: tuple[tuple[Tensor, ...], ...] | None = field(
         default=None, kw_only=True
-    )  # of each layer, once the objective is prepared
-    rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before that
-    several: ClassVar[str] = "pictures"  # what there is one of for each sample, in error messages
+    )  # for each layer; None before the objective is prepared
+    rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before
+    plural: ClassVar[str] = "pictures"  # the name, in error messages, of the things of which each sample has one
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -50,51 +51,57 @@ class Reference(PerSample):
         return self.names
 
     def __call__(self, record: Record) -> Tensor:
-        kept = self.kept if self.kept is not None else self._read(record.flat, None)
+        reference_tensors = (
+            self.prepared_tensors if self.prepared_tensors is not None else self._run_on_reference(record.flat, None)
+        )
         values = []
-        for name, theirs in zip(self.names, kept, strict=True):
-            activation, count = record[name], len(theirs[0])
+        for name, reference in zip(self.names, reference_tensors, strict=True):
+            activation, count = record[name], len(reference[0])
             if count not in (1, len(activation)):
                 raise NetLensError(
-                    f"{self} has {count} {self.several} for {len(activation)} samples; there must be one, or one for "
+                    f"{self} has {count} {self.plural} for {len(activation)} samples; there must be one, or one for "
                     "each sample."
                 )
-            values.append(self.compared(record, name, *(tensor.to(activation.device) for tensor in theirs)))
+            values.append(self.compare(record, name, *(tensor.to(activation.device) for tensor in reference)))
         return torch.stack(values).mean(0)
 
     def take(self, samples: Sequence[int]) -> Objective:
         rows = tuple(samples)
-        if self.kept is not None:
-            return replace(self, kept=_rows(self.kept, rows))
+        if self.prepared_tensors is not None:
+            return replace(self, prepared_tensors=_rows(self.prepared_tensors, rows))
         return replace(self, rows=rows if self.rows is None else tuple(self.rows[row] for row in rows))
 
     def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
-        return self if self.kept is not None else replace(self, kept=self._read(flat, x))
+        return (
+            self
+            if self.prepared_tensors is not None
+            else replace(self, prepared_tensors=self._run_on_reference(flat, x))
+        )
 
     @abstractmethod
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
-        """What the comparison needs of a layer's activation on the M references: tensors (M, ...)."""
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
+        """The tensors (M, ...) of a layer on M references that `compare` needs."""
 
     @abstractmethod
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        """(N,): the activation of a layer, compared with the tensors of `keep`, which are (1, ...) or (N, ...)."""
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
+        """(N,): compare the activation of a layer with its `reference_tensors`, each (1, ...) or (N, ...)."""
 
-    def sized(self, batch: Tensor, x: Tensor) -> Tensor:
-        """The references at the size at which the network looks at them, given the input x; by default their own."""
+    def resized_reference(self, batch: Tensor, x: Tensor) -> Tensor:
+        """The references, resized for a comparison with the input x. By default, they keep their size."""
         return batch
 
-    def _read(self, flat: FlatModel, x: Tensor | None) -> tuple[tuple[Tensor, ...], ...]:
-        # a tensor that is made under inference_mode can take no part in gradients later
+    def _run_on_reference(self, flat: FlatModel, x: Tensor | None) -> tuple[tuple[Tensor, ...], ...]:
+        # autograd cannot use tensors that are made under inference_mode
         with torch.inference_mode(False), torch.no_grad():
             batch = _batch(self.image, flat, x)
             if x is not None:
-                batch = self.sized(batch.to(x), x)
-            read = flat.record(batch, layers=self.names)
-            record = Record(flat, {key: precise(value) for key, value in read.items()})
+                batch = self.resized_reference(batch.to(x), x)
+            activations = flat.record(batch, layers=self.names)
+            record = Record(flat, {key: precise(value) for key, value in activations.items()})
             for name in self.names:
-                _check_read(record, name, len(batch))
-            kept = tuple(self.keep(record, name) for name in self.names)
-            return kept if self.rows is None else _rows(kept, self.rows)
+                _check_activation(record, name, len(batch))
+            tensors = tuple(self.reference_tensors(record, name) for name in self.names)
+            return tensors if self.rows is None else _rows(tensors, self.rows)
 
 
 def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def resized(batch: Tensor, x: Tensor) -> Tensor:
-    """Pictures (M, C, H, W), resized to the height and width of x; inputs that are no images stay as they are."""
+    """Pictures (M, C, H, W), resized to the height and width of x. Inputs that are not images stay unchanged."""
     if batch.ndim != 4 or x.ndim != 4 or batch.shape[2:] == x.shape[2:]:
         return batch
     return F.interpolate(batch, x.shape[2:], mode="bilinear", antialias=True)
@@ -114,55 +121,55 @@ def weights_of(mask: Any, maps: Tensor, key: str) -> Tensor | None:
     if mask is None:
         return None
     if maps.shape[2:] == (1, 1):
-        raise NotApplicable(f"layer {key!r} has no positions that a mask could weigh; choose a layer with maps.")
+        raise NotApplicable(f"layer {key!r} has a single position, so a mask has no effect; choose a layer with maps.")
     weights = torch.as_tensor(mask)
     if weights.ndim != 2:
         raise NetLensError(f"a mask must be (H, W), not {tuple(weights.shape)}.")
     if weights.is_complex() or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise NetLensError(
-            "a mask must hold True and False, or finite weights of at least 0, and at least one of them above 0."
+            "a mask must hold True and False, or finite weights of at least 0; at least one must be above 0."
         )
     return F.adaptive_avg_pool2d(weights.to(maps)[None, None], (maps.shape[2], maps.shape[3]))[0, 0]
 
 
 def check_alive(values: Tensor, record: Record, name: str) -> None:
-    """Raise if all values of a reference are 0, so that a distance cannot be divided by their size."""
+    """Raise if all values of a reference are 0, because a distance cannot be divided by their size."""
     if not (values != 0).flatten(1).any(1).all():
         raise NotApplicable(
-            f"layer {name!r} of {record.flat.name} is all 0 on the picture, so no distance is relative to it; "
+            f"layer {name!r} of {record.flat.name} is all 0 on the picture, so distances cannot be normalized; "
             "choose another layer, or normalized=False."
         )
 
 
-def _check_read(record: Record, name: str, pictures: int) -> None:
+def _check_activation(record: Record, name: str, pictures: int) -> None:
     value = record.raw(name)
     if not isinstance(value, Tensor) or len(value) != pictures:
-        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise NotApplicable(
-            f"layer {name!r} of {record.flat.name} has an activation of {what} for {pictures} picture(s), which has no "
+            f"layer {name!r} of {record.flat.name} has an activation of {kind} for {pictures} picture(s), which has no "
             "row for each picture; choose a layer outside of windows and boxes."
         )
-    finite = torch.isfinite(value).flatten(1).all(1)
-    if not finite.all():
-        sample = int((~finite).nonzero()[0])
+    if not all_finite(value):
         raise NonFiniteError(
-            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {sample} of the objective."
+            f"layer {name!r} of {record.flat.name} holds NaN or Inf on picture {first_bad(value, pictures)} of the "
+            "objective."
         )
 
 
 def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
-    """The references as a batch, for the input x if it is known."""
+    """The references as a batch, with as many channels as the input x (None: as the preprocessing has)."""
     is_preprocessed = isinstance(image, Tensor) and image.is_floating_point()
     if is_preprocessed and image.ndim == 2:
         batch = image  # the input of a network that takes vectors
     else:
         channels = x.shape[1] if x is not None and x.ndim == 4 else None
         batch = as_batch(image, None if is_preprocessed else flat.adapter.preprocessing, channels)
-    weights = weight_of(flat, batch)
-    # a copy: layer "input" keeps the picture itself, and its owner may change it later
-    return batch.detach().to(weights, copy=True)
+    # a copy: the layer "input" stores the picture itself, and the caller may change it later
+    return fitted(flat, batch, copy=True)
 
 
-def _rows(kept: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:
-    """The tensors of these samples; a single reference stands for all samples."""
-    return tuple(tuple(tensor[list(rows)] if len(tensor) > 1 else tensor for tensor in tensors) for tensors in kept)
+def _rows(tensors_by_layer: Sequence[Sequence[Tensor]], rows: Sequence[int]) -> tuple[tuple[Tensor, ...], ...]:
+    """The tensors of these samples. A single reference belongs to all samples."""
+    return tuple(
+        tuple(tensor[list(rows)] if len(tensor) > 1 else tensor for tensor in tensors) for tensors in tensors_by_layer
+    )

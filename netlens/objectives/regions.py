@@ -1,4 +1,4 @@
-"""The score of a class over a region of the image, for networks of segmentation, which return maps of scores."""
+"""The score of a class over a region of the image, for segmentation networks, which return maps of scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Region(PerSample):
     where: Any = None
     weights: Tensor | None = field(
         default=None, kw_only=True
-    )  # (N, h, w), the weight of each position, once the objective is settled
+    )  # (N, h, w), the weight of each position; None before the objective is settled
 
     def __post_init__(self) -> None:
         try:
@@ -39,7 +39,7 @@ class Region(PerSample):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        # boxes and masks are in pixels of the input, so its size is needed
+        # boxes and masks are in pixels of the input, so the size of the input is needed
         return (OUTPUT,) if self.weights is not None or self.where is None else (OUTPUT, "input")
 
     def __call__(self, record: Record) -> Tensor:
@@ -48,7 +48,8 @@ class Region(PerSample):
         weights = weights.to(scores)
         if weights.shape != scores.shape:
             raise NetLensError(
-                f"{self} is settled on maps {tuple(weights.shape)}, so it cannot be computed for {tuple(scores.shape)}."
+                f"{self} was settled on maps {tuple(weights.shape)}, so it cannot be computed for maps "
+                f"{tuple(scores.shape)}."
             )
         return (scores * weights).sum((1, 2)) / weights.sum((1, 2))
 
@@ -66,7 +67,7 @@ class Region(PerSample):
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         if self.weights is not None:
             return self
-        # a tensor that is made under inference_mode can take no part in gradients later
+        # autograd cannot use tensors that are made under inference_mode
         with torch.inference_mode(False), torch.no_grad():
             x = x.clone() if x.is_inference() else x
             record = Record(flat, flat.record(x, layers=self.layers))
@@ -80,7 +81,7 @@ class Region(PerSample):
         return maps[range(len(maps)), list(classes)]
 
     def _weights(self, record: Record, scores: Tensor) -> Tensor:
-        """(N, h, w): the weight of each position, with at least one above 0 in each sample."""
+        """(N, h, w): the weight of each position. In each sample, at least one weight is above 0."""
         n, size = len(scores), (scores.shape[1], scores.shape[2])
         if self.where is None:
             weights = self._predicted(record)
@@ -92,7 +93,7 @@ class Region(PerSample):
                 mask = _mask(self.where, n, image, size)
             mask = mask.to(scores)
             if mask.shape[1:] != size:
-                # the share of each coarse position that the mask covers
+                # for each position of the map, the mean of the mask over its area
                 mask = F.adaptive_avg_pool2d(mask[:, None], size)[:, 0]
             weights = mask.expand(n, *size)
         empty = (weights.sum((1, 2)) == 0).nonzero().flatten().tolist()
@@ -129,17 +130,17 @@ def region(target: Target, where: Any = None) -> Objective:
     """The score of a class before the softmax, averaged over a region of the image: Σ w · score / Σ w.
 
     Args:
-        target: a class by index or name, for all samples; or a list or tensor of classes, one per sample.
-        where: the region.
+        target: A class by index or name, for all samples; or a list or tensor of classes, one per sample.
+        where: The region.
 
             - None: the positions at which the network predicts the class.
             - A box (x0, y0, x1, y1) in pixels of the input.
             - A mask (H, W), or (N, H, W) with one per sample, of the size of the input or of the network's map. Its
-              values are the weights w, at least 0. If the map is coarser than the mask, netlens averages the mask.
+              values are the weights w, at least 0. If the map is smaller than the mask, the mask is averaged.
 
     Raises:
-        NotApplicable: when the objective is computed, if the network returns no maps, or predicts the class nowhere.
-        NetLensError: when the objective is computed, if the region is empty or the mask has another size.
+        NotApplicable: When the objective is computed: the network returns no maps, or predicts the class nowhere.
+        NetLensError: When the objective is computed: the region is empty, or the mask has another size.
 
     Example:
         >>> region("dog", (10, 20, 90, 80))
@@ -181,7 +182,7 @@ def _mask(where: Any, n: int, image: tuple[int, ...], size: tuple[int, ...]) -> 
     mask = torch.as_tensor(where)
     mask = mask[None] if mask.ndim == 2 else mask
     if mask.ndim != 3 or len(mask) not in (1, n) or tuple(mask.shape[1:]) not in (image, size):
-        sizes = " or ".join(dict.fromkeys((_by(image), _by(size))))
+        sizes = " or ".join(dict.fromkeys((_size_text(image), _size_text(size))))
         raise NetLensError(
             f"the mask is {tuple(torch.as_tensor(where).shape)}; give one of height and width {sizes}, "
             f"or one for each of {n} sample(s)."
@@ -201,10 +202,10 @@ def _box_mask(box: Any, image: tuple[int, ...]) -> Tensor:
 
 
 def _cover(low: float, high: float, count: int) -> Tensor:
-    """How much of each of `count` unit cells the interval covers."""
+    """(count,): the share of each of `count` cells of length 1 that the interval covers."""
     cells = torch.arange(count, dtype=torch.float64)
     return ((cells + 1).clamp(max=high) - cells.clamp(min=low)).clamp(min=0)
 
 
-def _by(size: Sequence[int]) -> str:
+def _size_text(size: Sequence[int]) -> str:
     return f"{size[0]}x{size[1]}"

@@ -1,4 +1,4 @@
-"""Statistics of a layer's features that do not depend on their places, and distances between two of them: styles."""
+"""Statistics of a layer's features over all positions, and distances between two statistics: they describe styles."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from netlens.objectives.transport import sorted_values, transport
 
 
 class Statistic(ABC):
-    """Abstract: a statistic of features over all positions, and the distance between two of its values.
+    """Abstract: a statistic of features over all positions, and the distance between two statistics.
 
-    A subclass is a frozen dataclass of its options. Two pictures may have different numbers of positions.
+    A subclass is a frozen dataclass whose fields are its options. Two pictures may have different numbers of positions.
     """
 
     @abstractmethod
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
-        """(N, ...): the statistic of features (N, C, P) at P positions, whose weights are (P,), or equal for None."""
+        """(N, ...): the statistic of features (N, C, P). `weights` (P,) belong to positions; None: equal ones."""
 
     @abstractmethod
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        """(N,): the distance of the statistic of each sample from that of the style, (1, ...) or (N, ...)."""
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        """(N,): the distance of each sample's statistic from the statistic of the style, (1, ...) or (N, ...)."""
 
 
 @dataclass(frozen=True)
 class Gram(Statistic):
     """The products of channels F Fᵀ / (C·H·W); the distance is the sum of squared differences.
 
-    With weights, each position counts by its weight, and H·W is the sum of the weights.
+    With weights, each position is multiplied by its weight, and H·W is the sum of the weights.
 
     Example:
         >>> Gram().of(torch.ones(1, 2, 4), None)
@@ -46,8 +46,8 @@ class Gram(Statistic):
         share = _shares(features, weights)
         return (features * share) @ features.transpose(1, 2) / features.shape[1]
 
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        return (mine - theirs).square().sum((1, 2))
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        return (statistic - style_statistic).square().sum((1, 2))
 
 
 @dataclass(frozen=True)
@@ -60,24 +60,24 @@ class MeanStd(Statistic):
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         share = _shares(features, weights)
         mean = (features * share).sum(2)
-        # where a channel is constant, the norm has a gradient of 0, but the square root of the variance has none
+        # where a channel is constant, vector_norm has the gradient 0; the root of the variance has an infinite one
         std = torch.linalg.vector_norm((features - mean[:, :, None]) * share.sqrt(), dim=2)
         return torch.stack([mean, std], 1)
 
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        return (mine - theirs).square().sum(1).mean(1)
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        return (statistic - style_statistic).square().sum(1).mean(1)
 
 
 @dataclass(frozen=True)
 class SlicedWasserstein(Statistic):
     """The distribution of features: sorted projections on random directions of length 1.
 
-    The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact for any two numbers of
-    positions. With enough directions, it is 0 only for the same features in any order.
+    The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact, also if the pictures
+    have different numbers of positions. With enough directions, it is 0 only for the same features, in any order.
 
     Args:
-        n_projections: the number of directions, at least 1; None for the number of channels.
-        seed: the seed of the directions.
+        n_projections: The number of directions, at least 1; None for the number of channels.
+        seed: The seed of the directions.
 
     Raises:
         NetLensError: `n_projections` is below 1.
@@ -95,8 +95,8 @@ class SlicedWasserstein(Statistic):
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         return sorted_values(self._directions(features) @ features, weights)
 
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        return transport(mine, theirs)
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        return transport(statistic, style_statistic)
 
     def _directions(self, features: Tensor) -> Tensor:
         """(K, C): the directions, the same on every device."""
@@ -108,9 +108,9 @@ class SlicedWasserstein(Statistic):
 
 @dataclass(frozen=True)
 class Histogram(Statistic):
-    """The distribution of each channel: sorted values, as histograms without bins.
+    """The distribution of each channel: sorted values, which are histograms without bins.
 
-    The distance is the mean squared move that gives the values the distribution of the style.
+    The distance is the mean squared change of the values that gives them the distribution of the style.
 
     Risser et al. 2017, https://arxiv.org/abs/1701.08893
     """
@@ -118,21 +118,21 @@ class Histogram(Statistic):
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
         return sorted_values(features, weights)
 
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        return transport(mine, theirs)
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        return transport(statistic, style_statistic)
 
 
 @dataclass(frozen=True)
 class Contextual(Statistic):
     """The features at random positions; the distance is -log CX, with the contextual similarity CX in (0, 1].
 
-    CX is high if each feature of the style has a feature that is similar to it alone.
+    CX is high if each feature of the style has a feature of the picture that is similar to it and to no other.
 
     Args:
-        bandwidth: h of the paper, above 0. A lower bandwidth asks for a closer match.
-        points: the number of positions of each picture, at least 2. Memory grows with its square. With weights, a
-            position is drawn in proportion to its weight.
-        seed: the seed of the positions.
+        bandwidth: The parameter h of the paper, above 0. With a lower bandwidth, features must match more closely.
+        points: The number of positions of each picture, at least 2. Memory grows with its square. With weights, the
+            probability of a position is proportional to its weight.
+        seed: The seed of the positions.
 
     Raises:
         NetLensError: `bandwidth` is not above 0, or `points` is below 2.
@@ -161,13 +161,16 @@ class Contextual(Statistic):
         drawn = torch.multinomial(weights.double(), count, generator=torch.Generator().manual_seed(self.seed))
         return features[:, :, drawn.sort().values.to(features.device)]
 
-    def distance(self, mine: Tensor, theirs: Tensor) -> Tensor:
-        center = theirs.mean(2, keepdim=True)
-        mine, theirs = F.normalize(mine - center, dim=1), F.normalize(theirs - center, dim=1)
-        apart = 1 - mine.transpose(1, 2) @ theirs  # (N, P, Q)
-        relative = apart / (apart.amin(2, keepdim=True) + 1e-5)
-        similar = ((1 - relative) / self.bandwidth).softmax(2)
-        return -similar.amax(1).mean(1).log()
+    def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
+        center = style_statistic.mean(2, keepdim=True)
+        statistic, style_statistic = (
+            F.normalize(statistic - center, dim=1),
+            F.normalize(style_statistic - center, dim=1),
+        )
+        distances = 1 - statistic.transpose(1, 2) @ style_statistic  # (N, P, Q)
+        relative = distances / (distances.amin(2, keepdim=True) + 1e-5)
+        similarities = ((1 - relative) / self.bandwidth).softmax(2)
+        return -similarities.amax(1).mean(1).log()
 
 
 def _shares(features: Tensor, weights: Tensor | None) -> Tensor:

@@ -23,7 +23,7 @@ class Style(Reference):
     image_mask: Any = None
     normalized: bool = False
 
-    def keep(self, record: Record, name: str) -> tuple[Tensor, ...]:
+    def reference_tensors(self, record: Record, name: str) -> tuple[Tensor, ...]:
         maps = precise(record.maps(name))
         weights = weights_of(self.image_mask, maps, name)
         if not self.normalized:
@@ -33,8 +33,8 @@ class Style(Reference):
         unit = squares.mean((1, 2)).sqrt()
         return self._statistic(maps / unit[:, None, None, None], weights), unit
 
-    def compared(self, record: Record, name: str, *theirs: Tensor) -> Tensor:
-        statistic, *units = theirs
+    def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
+        statistic, *units = reference
         maps = precise(record.maps(name))
         for unit in units:
             maps = maps / unit[:, None, None, None]
@@ -59,13 +59,15 @@ def style(
     """The distance of a statistic of features from that of another picture. It is a penalty: subtract it.
 
     Args:
-        layers: one layer or several; of several layers, the objective is the mean.
-        image: the picture with the style, of any size; or a batch of pictures with one per sample.
+        layers: One layer or several layers. For several layers, the objective is the mean.
+        image: The picture with the style, of any size; or a batch of pictures with one per sample.
         statistic: `Gram()`, `MeanStd()`, `SlicedWasserstein()`, `Histogram()` or `Contextual()`; None for `Gram()`.
-        mask: (H, W), of any size: the weights of the parts of the input that get the style; None for all of it.
-        image_mask: (H, W), of any size: the weights of the parts of `image` that show the style; None for all of it.
-        normalized: whether to divide features by the root mean square of the features of `image` at the layer, so
-            that layers and networks of every scale count equally.
+        mask: (H, W), of any size: a weight for each part of the input; only parts with a weight get the style. None
+            for the whole input.
+        image_mask: (H, W), of any size: a weight for each part of `image`; these parts are the style. None for the
+            whole picture.
+        normalized: Whether to divide features by the root mean square of the features of `image` in the layer, so that
+            the scale of a layer's features does not matter.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The exact distance of optimal transport between sets of numbers of any size and with any weights."""
+"""The exact optimal transport distance between two sets of numbers, of any sizes and with any weights."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from torch import Tensor
 
 
 def sorted_values(values: Tensor, weights: Tensor | None) -> Tensor:
-    """(M, 2, K, P): the numbers of K sets in order, and the share of the whole weight up to each number.
+    """(M, 2, K, P): the numbers of each set in ascending order, and the cumulative weight up to each number.
+
+    Cumulative weights are divided by the total weight, so that the last one is 1.
 
     Args:
         values: (M, K, P), K sets of P numbers for each of M samples.
-        weights: (P,), the weights of the positions in every set; None for equal weights.
+        weights: (P,), the weights of the positions, the same for all sets. None for equal weights.
     """
-    ordered, places = values.sort(-1)
+    ordered, order = values.sort(-1)
     if weights is None:
-        reach = torch.arange(1, values.shape[-1] + 1, device=values.device).to(values) / values.shape[-1]
-        reach = reach.expand_as(values)
+        shares = torch.arange(1, values.shape[-1] + 1, device=values.device).to(values) / values.shape[-1]
+        shares = shares.expand_as(values)
     else:
-        reach = weights[places].cumsum(-1)
-        reach = reach / reach[..., -1:]
-    return torch.stack([ordered, reach.detach()], 1)
+        shares = weights[order].cumsum(-1)
+        shares = shares / shares[..., -1:]
+    return torch.stack([ordered, shares.detach()], 1)
 
 
-def transport(mine: Tensor, theirs: Tensor) -> Tensor:
+def transport(a: Tensor, b: Tensor) -> Tensor:
     """(N,): the squared 2-Wasserstein distance, averaged over the K sets: ∫ (F⁻¹(u) − G⁻¹(u))² du.
 
-    The cheapest transport on a line keeps the order, so the distance is that of the quantiles F⁻¹ and G⁻¹. They are
-    constant between the shares of weight at which one of them changes, so the integral is a sum.
+    On a line, the cheapest transport keeps the order. So the distance is that of the quantile functions F⁻¹ and G⁻¹.
+    These are step functions, so the integral is a sum.
 
     Args:
-        mine: (N, 2, K, P), what `sorted_values` returns.
-        theirs: (1 or N, 2, K, Q), what `sorted_values` returns.
+        a: (N, 2, K, P), as `sorted_values` returns it.
+        b: (1 or N, 2, K, Q), as `sorted_values` returns it.
     """
-    theirs = theirs.expand(len(mine), -1, -1, -1)
-    (values, reach), (other, their_reach) = mine.unbind(1), theirs.unbind(1)
-    if torch.equal(reach, their_reach):
-        widths = reach.diff(prepend=torch.zeros_like(reach[..., :1]))
-        return ((values - other).square() * widths).sum(-1).mean(1)
-    ends = torch.cat([reach, their_reach], -1).sort(-1).values
+    b = b.expand(len(a), -1, -1, -1)
+    (a_values, a_shares), (b_values, b_shares) = a.unbind(1), b.unbind(1)
+    if torch.equal(a_shares, b_shares):
+        widths = a_shares.diff(prepend=torch.zeros_like(a_shares[..., :1]))
+        return ((a_values - b_values).square() * widths).sum(-1).mean(1)
+    ends = torch.cat([a_shares, b_shares], -1).sort(-1).values
     widths = ends.diff(prepend=torch.zeros_like(ends[..., :1]))
     middles = ends - widths / 2
-    difference = _at(values, reach, middles) - _at(other, their_reach, middles)
+    difference = _quantiles(a_values, a_shares, middles) - _quantiles(b_values, b_shares, middles)
     return (difference.square() * widths).sum(-1).mean(1)
 
 
-def _at(values: Tensor, reach: Tensor, shares: Tensor) -> Tensor:
-    """The quantiles at the shares: the first value up to which the weight reaches the share."""
-    places = torch.searchsorted(reach.contiguous(), shares.contiguous()).clamp(max=reach.shape[-1] - 1)
-    return values.gather(-1, places)
+def _quantiles(values: Tensor, cumulative: Tensor, levels: Tensor) -> Tensor:
+    """The quantiles at `levels`: for each level, the first value whose cumulative weight reaches it."""
+    indices = torch.searchsorted(cumulative.contiguous(), levels.contiguous()).clamp(max=cumulative.shape[-1] - 1)
+    return values.gather(-1, indices)

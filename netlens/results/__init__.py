@@ -1,4 +1,4 @@
-"""Frozen results: the values, the images that they are about, and the way in which they were computed."""
+"""Frozen results: the values, the explained images, and how the values were computed."""
 
 from netlens.heatmaps import Reduction
 from netlens.results.attribution import Attribution

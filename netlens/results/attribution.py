@@ -1,4 +1,4 @@
-"""Attribution: the contribution of each part of an image, with its heat map, its drawing and its file."""
+"""Attribution: the contribution of each part of an image, with a heat map, a drawing and a file format."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ class Attribution(HeatMapped):
     """The contribution of each part of an image, or of a layer, to an objective, for N samples.
 
     Args:
-        values: (N, ...), raw, in the units of the method; of the shape of the input or of the layer, or (N,1,h,w) for
-            class activation maps.
-        image: (N,C,H,W) in [0,1], the explained images; None if the input is no image.
-        provenance: the method, the network and the objective.
-        maps: (N,C,h,w), the values over the image, if `values` themselves have another layout, such as tokens.
-        reduction: how values become a heat map. "magnitude" sums |v| over channels (gradients); "signed" does the same
-            and draws the sign (integrated gradients, occlusion); "cam" goes from the minimum to the maximum.
-        diagnostics: further numbers (N, ...) by name, such as the completeness gap.
+        values: The raw values (N, ...), in the units of the method. They have the shape of the input or of the layer;
+            those of class activation maps are (N, 1, h, w).
+        image: The explained images (N, C, H, W) in [0, 1]; None if the input is not an image.
+        provenance: The method, the network and the objective.
+        maps: The values as maps over the image (N, C, h, w), if `values` have another layout, such as tokens.
+        reduction: How values become a heat map. "magnitude" sums |v| over channels (for gradients). "signed" does the
+            same and also draws the sign (for integrated gradients or occlusion). "cam" scales the sum over channels
+            from its minimum to its maximum.
+        diagnostics: Other numbers (N, ...) by name, such as the completeness gap.
 
     Raises:
-        ResultError: the parts do not have one row per sample.
+        ResultError: A tensor does not have one row per sample.
 
     Example:
         >>> origin = Provenance("Saliency", "resnet50", "logit(207)", targets=(207,), target_names=("retriever",))
@@ -61,10 +62,10 @@ class Attribution(HeatMapped):
                 raise ResultError(f"image must be (N,C,H,W), not {tuple(self.image.shape)}.")
             object.__setattr__(self, "image", self.image.detach())
         targets = {"targets": self.provenance.targets, "target_names": self.provenance.target_names}
-        parts: dict[str, Tensor | Sequence[object] | None]
-        parts = {"values": self.values, "maps": self.maps, **targets, **self.diagnostics}
-        for name, part in parts.items():
-            count = len(self) if part is None else len(torch.atleast_1d(part) if isinstance(part, Tensor) else part)
+        tensors: dict[str, Tensor | Sequence[object] | None]
+        tensors = {"values": self.values, "maps": self.maps, **targets, **self.diagnostics}
+        for name, value in tensors.items():
+            count = len(self) if value is None else len(torch.atleast_1d(value) if isinstance(value, Tensor) else value)
             if count != len(self):
                 raise ResultError(f"there are {len(self)} images, but {name} for {count}; give one per sample.")
 
@@ -84,7 +85,7 @@ class Attribution(HeatMapped):
             index = slice(index % len(self), index % len(self) + 1)
         return replace(
             self,
-            **self._each(lambda tensor: tensor[index]),
+            **self._mapped(lambda tensor: tensor[index]),
             image=None if self.image is None else self.image[index],
             provenance=self.provenance.of(index),
             diagnostics={name: tensor[index] for name, tensor in self.diagnostics.items()},
@@ -100,13 +101,13 @@ class Attribution(HeatMapped):
         """(N,C,h,w): the values over the image, at their own resolution.
 
         Raises:
-            NotApplicable: the values have no place in the image.
+            NotApplicable: The values have no layout over the image.
         """
         maps = self.values if self.maps is None else self.maps
         if maps.ndim != 4:
             raise NotApplicable(
                 f"{self.provenance.method} at {self.provenance.layer} gave values of shape {tuple(maps.shape)}, "
-                "which have no place in the image, so no heat map; read .values, or attribute to a spatial layer."
+                "which have no layout over the image, so there is no heat map; read .values, or take a layer with maps."
             )
         return maps
 
@@ -116,7 +117,7 @@ class Attribution(HeatMapped):
         return self.provenance.method
 
     def subject(self, sample: int) -> str:
-        """What was explained in a sample: the name or number of its class, or the objective."""
+        """The explained class of a sample, by name or number; or the objective if there is no class."""
         return self.provenance.subject(sample)
 
     def heatmap(self, size: int | tuple[int, int] | None = None, percentile: float | None = None) -> Tensor:
@@ -127,11 +128,11 @@ class Attribution(HeatMapped):
         Args:
             size: (height, width) in pixels, or one number for a square; None for the size of the image, or of the maps
                 if there is no image.
-            percentile: from 0 to 100; None for 99, or for 100 (the maximum) of a class activation map.
+            percentile: From 0 to 100; None for 99, or for 100 (the maximum) of a class activation map.
 
         Raises:
-            NotApplicable: the values have no place in the image.
-            NonFiniteError: the values hold NaN or Inf.
+            NotApplicable: The values have no layout over the image.
+            NonFiniteError: The values hold NaN or Inf.
         """
         cam = self.reduction == "cam"
         heat = heatmaps.reduce(self.spatial, "all" if cam else "absolute_value")
@@ -144,23 +145,23 @@ class Attribution(HeatMapped):
     @property
     def positive(self) -> Attribution:
         """The contributions that raise the objective, scaled per sample: max(0,v)/max v. It keeps the channels."""
-        return self._part("positive")
+        return self._sign_part("positive")
 
     @property
     def negative(self) -> Attribution:
         """The contributions that lower the objective, scaled per sample: max(0,-v)/max(-v). It keeps the channels."""
-        return self._part("negative")
+        return self._sign_part("negative")
 
-    def _part(self, sign: Literal["positive", "negative"]) -> Attribution:
+    def _sign_part(self, sign: Literal["positive", "negative"]) -> Attribution:
         return replace(
             self,
-            **self._each(lambda tensor: heatmaps.part(tensor, sign)),
+            **self._mapped(lambda tensor: heatmaps.part(tensor, sign)),
             provenance=self.provenance.renamed("{}." + sign),
             reduction="magnitude" if self.reduction == "signed" else self.reduction,
             diagnostics={},
         )
 
-    # arithmetic of raw values: the difference of two classes shows what speaks for one and against the other
+    # arithmetic of raw values: the difference of two classes shows what supports one class and not the other
 
     def __add__(self, other: Attribution) -> Attribution:
         return self._with(other, "+", torch.add) if isinstance(other, Attribution) else NotImplemented
@@ -182,7 +183,7 @@ class Attribution(HeatMapped):
     def _scaled(self, factor: float, form: str) -> Attribution:
         return replace(
             self,
-            **self._each(lambda tensor: tensor * factor),
+            **self._mapped(lambda tensor: tensor * factor),
             provenance=self.provenance.renamed(form),
             reduction=self.reduction if factor >= 0 else "signed",
             diagnostics={},
@@ -207,11 +208,11 @@ class Attribution(HeatMapped):
             maps=None if self.maps is None or other.maps is None else combine(self.maps, other.maps),
             provenance=self.provenance.joined(sign, other.provenance),
             reduction=self.reduction if sign == "+" and self.reduction == other.reduction else "signed",
-            diagnostics={},  # a gap or an error of the parts says nothing about the sum
+            diagnostics={},  # the gap of a sum does not follow from the gaps of its terms
         )
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """The values and the maps after the same change."""
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """The values and the maps after this change of both."""
         return {"values": change(self.values), "maps": None if self.maps is None else change(self.maps)}
 
     # pictures and files
@@ -228,11 +229,11 @@ class Attribution(HeatMapped):
         `read_provenance` reads the provenance of each of these files; a PNG holds it in a text chunk.
 
         Args:
-            path: the file; its suffix chooses the format.
-            options: the options of `show`, for a drawing.
+            path: The file; its suffix chooses the format.
+            options: The options of `show`, for a drawing.
 
         Raises:
-            ResultError: the suffix is another one, or the file cannot be written.
+            ResultError: The path has another suffix, or the file cannot be written.
         """
         suffix = Path(path).suffix
         header = {"provenance": asdict(self.provenance), "reduction": self.reduction}
@@ -250,7 +251,7 @@ class Attribution(HeatMapped):
         """Read a file that `save` wrote as .safetensors or .npz: the same bits, on the CPU.
 
         Raises:
-            ResultError: the file does not exist, is damaged, or holds no attribution.
+            ResultError: The file does not exist, is damaged, or holds no attribution.
         """
         tensors, header = storage.unpack(path)
         if "reduction" not in header:

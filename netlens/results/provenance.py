@@ -1,4 +1,4 @@
-"""Provenance: the method, the options and the versions by which a result was computed."""
+"""Provenance: the method, the options and the versions with which a result was computed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _versions() -> Mapping[str, str]:
 
 
 def _describe(option: object) -> Any:
-    """An option that JSON cannot hold: an array as its type and shape, everything else as its repr."""
+    """A description of an option that JSON cannot hold: the type and shape of an array, or else its `repr`."""
     if isinstance(option, np.generic):  # a number of numpy's
         return option.item()
     return f"{type(option).__name__}{tuple(option.shape)}" if isinstance(option, Tensor | np.ndarray) else repr(option)
@@ -33,18 +33,18 @@ def _describe(option: object) -> Any:
 class Provenance:
     """Everything that is needed to compute a result again.
 
-    It stays equal through a file: options are kept as JSON has them, with lists instead of tuples.
+    It is equal to its copy in a file, because options are stored as values of JSON: lists, and no tuples.
 
     Args:
-        method: the class name of the method, or a formula of class names.
-        network: the name of the network.
-        objective: the objective, as it prints.
-        layer: the layer whose contributions the result holds.
-        targets: (N,), the class of each sample, if the objective is about a class.
-        target_names: (N,), the names of these classes, if they have names.
-        options: the options of the method.
-        precision: the type to which products were rounded; None for the network's own type.
-        versions: the versions of netlens, torch and torchvision.
+        method: The class name of the method, or a formula of class names.
+        network: The name of the network.
+        objective: The `repr` of the objective.
+        layer: The layer whose contributions the result holds.
+        targets: (N,), the class of each sample; None if the objective has no class.
+        target_names: (N,), the names of these classes; None if they have no names.
+        options: The options of the method.
+        precision: The type to which products were rounded; None for the network's own type.
+        versions: The versions of netlens, torch and torchvision.
 
     Example:
         >>> origin = Provenance("Occlusion", "resnet50", "logit(207)", targets=(207,), options={"window": (32, 32)})
@@ -72,7 +72,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Provenance:
-        """The inverse of `asdict(provenance)`. It skips fields that only a later version has."""
+        """The inverse of `asdict(provenance)`. It ignores fields of later versions."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in saved.items() if name in names})
 
@@ -84,7 +84,7 @@ class Provenance:
         )
 
     def subject(self, sample: int) -> str:
-        """What a sample is about, in a few words: the first name of its class, its number, or the objective."""
+        """A short name for the explanation of a sample: the first name of its class, its number, or the objective."""
         if self.target_names is not None:
             return self.target_names[sample].split(",")[0]
         if self.targets is not None:
@@ -92,11 +92,11 @@ class Provenance:
         return self.objective
 
     def renamed(self, form: str) -> Provenance:
-        """The provenance with the method put into a form such as `0.5 * {}`; a formula is put in brackets."""
+        """The provenance with another method, by a form such as `0.5 * {}`. A formula gets brackets."""
         return replace(self, method=form.format(f"({self.method})" if " " in self.method else self.method))
 
     def joined(self, sign: str, other: Provenance) -> Provenance:
-        """The provenance of a sum or difference: fields that agree stay, and others become a formula.
+        """The provenance of a sum or difference. Equal fields stay; different fields become a formula.
 
         Example:
             >>> cat, dog = (Provenance("GradCAM", "vgg16", f"logit({i})", targets=(i,)) for i in (281, 207))

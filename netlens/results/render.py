@@ -1,4 +1,4 @@
-"""Render: pictures that an optimization made for an objective, with their drawing, their film and their file."""
+"""Render: pictures that an optimization made for an objective, with a drawing, a film and a file format."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colors that a GIF can have
-LARGEST_GIF = 65_535  # pixels of a side
-LONGEST_FILM = 600  # seconds; a frame of a GIF cannot rest much longer
+LARGEST_GIF = 65_535  # the longest side of a GIF, in pixels
+LONGEST_FILM = 600  # seconds; a GIF cannot show a frame much longer
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Render:
-    """N pictures that an optimization made for an objective, and the way in which it made them.
+    """N pictures that an optimization made for an objective, and how it made them.
 
     Args:
-        images: (N, C, H, W) in [0, 1]; the last of 2 or 4 channels is the opacity.
-        history: (steps, N), the objective of the disturbed pictures at each step; NaN after a sample has stopped.
+        images: (N, C, H, W) in [0, 1]. If there are 2 or 4 channels, the last one is the opacity.
+        history: (steps, N), the objective of the disturbed pictures in each step; NaN after a sample has finished.
         seeds: (N,), the seed of each picture.
-        provenance: the renderer, the network and the objective.
-        frames: the pictures (N, C, h, w) after some of the steps, if they were kept.
-        state: what is needed to continue the optimization.
-        captions: (N,), the captions of the pictures; None for captions from their classes and seeds.
+        provenance: The renderer, the network and the objective.
+        frames: The pictures (N, C, h, w) after some of the steps, if they were stored.
+        state: The state from which the optimization can continue; None if there is none.
+        captions: (N,), the captions of the pictures; None for captions with classes and seeds.
 
     Raises:
-        ResultError: the parts do not have one row per picture.
+        ResultError: The tensors do not have one row per picture.
 
     Example:
         >>> origin = Provenance("OptVis", "resnet50", "channel('layer3', 12)")
@@ -62,18 +62,18 @@ class Render:
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) < 1:
-            raise ResultError(f"Pictures are (N,C,H,W), at least one, not {tuple(self.images.shape)}.")
+            raise ResultError(f"pictures must be (N, C, H, W) with N at least 1, not {tuple(self.images.shape)}.")
         object.__setattr__(self, "seeds", tuple(self.seeds))
         object.__setattr__(self, "frames", tuple(self.frames))
         if self.history.ndim != 2 or self.history.shape[1] != len(self) or len(self.seeds) != len(self):
             counts = f"a history {tuple(self.history.shape)} and {len(self.seeds)} seeds"
-            raise ResultError(f"There are {len(self)} pictures, but {counts}; give (steps, N) and N.")
+            raise ResultError(f"there are {len(self)} pictures, but {counts}; give (steps, N) and N.")
         if any(len(frame) != len(self) for frame in self.frames):
-            raise ResultError(f"There are {len(self)} pictures, but frames of {[len(frame) for frame in self.frames]}.")
+            raise ResultError(f"there are {len(self)} pictures, but frames of {[len(frame) for frame in self.frames]}.")
         if self.captions is not None:
             object.__setattr__(self, "captions", tuple(self.captions))
             if len(self.captions) != len(self):
-                raise ResultError(f"There are {len(self)} pictures, but {len(self.captions)} captions.")
+                raise ResultError(f"there are {len(self)} pictures, but {len(self.captions)} captions.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,7 +84,7 @@ class Render:
         return f"Render({text}: {len(self)} of {height} × {width}, {len(self.history)} steps)"
 
     def __getitem__(self, index: int | slice) -> Render:
-        """One picture, as a batch of one, or a slice of the pictures. The state belongs to all and is left out."""
+        """One picture, as a batch of one; or a slice of the pictures. The state is left out: it belongs to all."""
         if not isinstance(index, slice):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"there are {len(self)} pictures, so index {index} is out of range.")
@@ -106,15 +106,15 @@ class Render:
     # pictures and files
 
     def grid(self, columns: int | None = None) -> Tensor:
-        """(C, H', W'): all pictures side by side on white, pixel for pixel."""
+        """(C, H', W'): all pictures side by side on white, with unchanged pixels."""
         return _grid(self.images, columns)
 
     def show(self, captions: Sequence[str] | None = None, columns: int | None = None) -> Picture:
         """Draw the pictures with captions.
 
         Args:
-            captions: (N,); None for the captions of the render, or for classes (or the objective) and seeds.
-            columns: the number of pictures in a row; None for rows of equal length.
+            captions: (N,); None for the captions of the render, or else for classes (or the objective) and seeds.
+            columns: The number of pictures in a row; None for rows of equal length.
         """
         from netlens.show import sheet  # matplotlib loads only when something is drawn
 
@@ -127,7 +127,7 @@ class Render:
         provenance, which `read_provenance` reads.
 
         Raises:
-            ResultError: the suffix is another one, or the file cannot be written.
+            ResultError: The path has another suffix, or the file cannot be written.
         """
         suffix = Path(path).suffix
         header: dict[str, Any] = {"provenance": asdict(self.provenance), "seeds": self.seeds, "captions": self.captions}
@@ -135,7 +135,7 @@ class Render:
             png = self._png(columns, header) if captions is None else self.show(captions, columns).png(header)
             return storage.write(path, png)
         if suffix != ".safetensors":
-            raise ResultError(f"{path} should end in .png (the pictures) or .safetensors (everything).")
+            raise ResultError(f"{path} must end in .png (the pictures) or .safetensors (everything).")
         tensors = {"images": self.images, "render.history": self.history}
         tensors |= {f"frames.{i}": frame for i, frame in enumerate(self.frames)}
         if self.state is not None:
@@ -148,7 +148,7 @@ class Render:
         """Read a file that `save` wrote as .safetensors: the same bits, on the CPU."""
         tensors, header = storage.unpack(path)
         if "seeds" not in header:
-            raise ResultError(f"{path} holds no pictures made by OptVis.")
+            raise ResultError(f"{path} holds no pictures of OptVis.")
         with storage.readable(path):
             return cls(
                 images=tensors["images"],
@@ -161,30 +161,30 @@ class Render:
             )
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:
-        """Write the kept frames as a film, whose last frame rests for a second or more. Smaller frames are enlarged.
+        """Write the stored frames as a film. The last frame is shown for at least a second. Small frames are enlarged.
 
         Args:
-            path: a file that ends in .gif.
-            seconds: the length of the film, above 0 and up to 600.
-            columns: the number of pictures in a row.
+            path: A file that ends in .gif.
+            seconds: The length of the film, above 0 and up to 600.
+            columns: The number of pictures in a row.
 
         Raises:
-            ResultError: no frames were kept, or an argument is out of bounds.
+            ResultError: No frames were kept, or an argument is out of bounds.
         """
         if Path(path).suffix.lower() != ".gif":
             raise ResultError(f"{path} should end in .gif.")
         if not self.frames:
-            raise ResultError("No steps were recorded; render with callbacks=[Frames(every=16)].")
+            raise ResultError("no steps were recorded; render with callbacks=[Frames(every=16)].")
         if not 0 < seconds <= LONGEST_FILM:
-            raise ResultError(f"A film takes more than 0 and up to {LONGEST_FILM} seconds, not {seconds}.")
+            raise ResultError(f"seconds must be above 0 and at most {LONGEST_FILM}, not {seconds}.")
         height, width = self.images.shape[-2:]
         frames = [_grid(heatmaps.resize(frame, (height, width)), columns) for frame in self.frames]
         if max(frames[0].shape[1:]) > LARGEST_GIF:
-            raise ResultError(f"A GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
+            raise ResultError(f"a GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
         film = [to_pil(frame).convert("RGB").quantize(PALETTE) for frame in frames]
-        each = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers show faster films slowly
+        duration = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers show faster films slowly
         buffer = io.BytesIO()
-        durations = [each] * (len(film) - 1) + [max(each, 1000)]
+        durations = [duration] * (len(film) - 1) + [max(duration, 1000)]
         film[0].save(buffer, "GIF", save_all=True, append_images=film[1:], duration=durations, loop=0)
         return storage.write(path, buffer.getvalue())
 
@@ -201,8 +201,8 @@ class Render:
         text.add_text(storage.KEY, json.dumps(header))
         buffer = io.BytesIO()
         # a single picture keeps its transparency
-        alone = len(self) == 1 and self.images.shape[1] == 4
-        to_pil(self.images[0] if alone else self.grid(columns)).save(buffer, "PNG", pnginfo=text)
+        is_transparent = len(self) == 1 and self.images.shape[1] == 4
+        to_pil(self.images[0] if is_transparent else self.grid(columns)).save(buffer, "PNG", pnginfo=text)
         return buffer.getvalue()
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
@@ -213,7 +213,7 @@ def _grid(images: Tensor, columns: int | None) -> Tensor:
     images = _opaque(images.detach().float().cpu().clamp(0, 1))
     n, channels, height, width = images.shape
     if columns is not None and columns < 1:
-        raise ResultError(f"A grid of {columns} columns shows nothing.")
+        raise ResultError(f"columns must be at least 1, not {columns}.")
     across = min(n, columns if columns is not None else round(n**0.5 + 0.499))
     down = -(-n // across)
     grid = torch.ones(channels, down * (height + GAP) - GAP, across * (width + GAP) - GAP)

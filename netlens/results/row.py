@@ -1,4 +1,4 @@
-"""Rows: the pictures of several renders as one render, with photographs among them."""
+"""Rows: the pictures of several renders, and photographs, as one render."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from netlens.results.render import Render
 
 
 def row(*renders: Render, captions: Sequence[str] | None = None) -> Render:
-    """One render with the pictures of several renders, resized to the size of the first.
+    """One render with the pictures of several renders, resized to the size of the first one.
 
-    Shorter histories end in NaN. If the renders differ in objective or options, the provenance lists those of each.
-    Frames are kept if all renders have the same number of frames. States are not kept.
+    Shorter histories end with NaN. If the renders have different objectives or options, the provenance lists all. The
+    row has frames if all renders have the same number of frames. It has no state.
+
+    Args:
+        renders: The renders, at least one.
+        captions: The captions of all pictures; None for those of the renders.
     """
     first = renders[0]
     size = (first.images.shape[2], first.images.shape[3])
@@ -44,7 +48,7 @@ def row(*renders: Render, captions: Sequence[str] | None = None) -> Render:
 
 
 def photograph(image: Tensor, caption: str, like: Render) -> Render:
-    """A render of one given image (C, H, W) in [0, 1], to stand in a row beside the render `like`."""
+    """A render that shows one image (C, H, W) in [0, 1], for a row with the render `like`."""
     origin = replace(like.provenance, method="image", objective=caption, targets=None, target_names=None, options={})
     return Render(image.detach().float().cpu()[None], torch.zeros(0, 1), (0,), origin, captions=(caption,))
 
@@ -54,7 +58,7 @@ def _fitted(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
 
 
 def _with_channels(images: Tensor, channels: int) -> Tensor:
-    """(N, channels, H, W): gray pictures get colors, and opaque pictures an opacity, if other pictures have them."""
+    """(N, channels, H, W): pictures with this number of channels. They get colors or an opacity if they have none."""
     if images.shape[1] == channels:
         return images
     opacity = images[:, -1:] if images.shape[1] in (2, 4) else torch.ones_like(images[:, :1])

@@ -1,4 +1,4 @@
-"""State: everything that an optimization needs to continue as if it had never stopped, and its file."""
+"""State: everything that an optimization needs to continue as without a break, and its file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _TENSOR = "tensor"
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The state of an optimization: tensors and plain numbers, no code.
+    """The state of an optimization: tensors and numbers, and no code.
 
     Args:
-        step: the number of finished steps.
-        parameters: the tensors that the optimization changes, each (N, ...).
+        step: The number of finished steps.
+        parameters: The tensors that the optimization changes, each (N, ...).
         history: (step, N), the objective at each step.
-        optimizers: the memory of each optimizer, by the position of its tensor; one for all samples, or one for each.
-        done: (N,), whether a sample has stopped early.
+        optimizers: The state of each optimizer, by the index of the tensor. There is one optimizer for all samples, or
+            one for each sample.
+        done: (N,), whether a sample has finished early.
     """
 
     step: int
@@ -34,7 +35,7 @@ class State:
     done: Tensor
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The tensors by name, and a header for everything else, which JSON can hold."""
+        """The tensors by name, and a header with everything else, as values of JSON."""
         tensors = {f"parameters.{i}": tensor for i, tensor in enumerate(self.parameters)}
         tensors |= {"history": self.history, "done": self.done}
         optimizers = [
@@ -58,9 +59,9 @@ class State:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the state as .safetensors, whole or not at all."""
+        """Write the state to a .safetensors file. If this fails, an earlier file stays unchanged."""
         if Path(path).suffix != ".safetensors":
-            raise ResultError(f"{path} should end in .safetensors, which keeps a state.")
+            raise ResultError(f"{path} must end in .safetensors.")
         tensors, header = self.packed()
         return storage.write(path, storage.pack(".safetensors", tensors, {"state": header}))
 
@@ -75,7 +76,7 @@ class State:
 
 
 def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value with the name of each tensor in place of the tensor, which goes into `tensors`."""
+    """The value in which a name replaces each tensor. The tensors are added to `tensors` by these names."""
     if isinstance(value, Tensor):
         name = f"optimizer.{len(tensors)}"
         tensors[name] = value

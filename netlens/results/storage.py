@@ -1,4 +1,4 @@
-"""Storage: tensors and a header in one file, .safetensors or .npz; no pickle, and no file that is half written."""
+"""Storage: tensors and a header in one file, .safetensors or .npz, without pickle. Files are never half written."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Header = Mapping[str, Any]
 
 
 def write(path: str | Path, data: bytes) -> Path:
-    """Write a file, whole or not at all. Raises `ResultError` if it cannot be written."""
+    """Write a file. If this fails, raise `ResultError`; an earlier file stays unchanged."""
     try:
         return files.write(path, data)
     except OSError as error:
-        raise ResultError(f"{path} can't be written: {error.strerror}.") from error
+        raise ResultError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
-    """Tensors and a JSON-able header as the bytes of a .safetensors or .npz file."""
+    """The bytes of a .safetensors or .npz file with these tensors and a header, which holds values of JSON."""
     # clones: safetensors refuses tensors that share memory, such as views
     clones = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
@@ -47,7 +47,7 @@ def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
     try:
         arrays = {name: tensor.numpy() for name, tensor in clones.items()}
     except TypeError as error:
-        raise ResultError(f"An .npz file can't hold such numbers ({error}); save as .safetensors.") from error
+        raise ResultError(f"an .npz file cannot hold such numbers ({error}); save as .safetensors.") from error
     arrays[KEY] = np.array(text)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
@@ -55,7 +55,7 @@ def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
 
 
 def unpack(path: str | Path) -> tuple[dict[str, Tensor], Header]:
-    """Read a file of `pack`: its tensors, on the CPU, and its header."""
+    """Read a file that `pack` made: its tensors, on the CPU, and its header."""
     path = _existing(path, FORMATS)
     with readable(path):
         if path.suffix == ".safetensors":
@@ -68,10 +68,10 @@ def read_provenance(path: str | Path) -> Provenance:
     """The provenance of a saved result.
 
     Args:
-        path: a file (.png, .safetensors or .npz) that `save` of a result wrote.
+        path: A file (.png, .safetensors or .npz) that `save` of a result wrote.
 
     Raises:
-        ResultError: the file does not exist, is damaged, or holds no provenance.
+        ResultError: The file does not exist, is damaged, or holds no provenance.
     """
     path = _existing(path, (".png", *FORMATS))
     with readable(path):
@@ -93,18 +93,18 @@ def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     path = Path(path)
     suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # pictures are saved under either
     if suffix not in suffixes:
-        raise ResultError(f"{path} is none of {', '.join(suffixes)}.")
+        raise ResultError(f"{path} must end in {' or '.join(suffixes)}.")
     if not path.is_file():
-        raise ResultError(f"There is no file {path}.")
+        raise ResultError(f"there is no file {path}.")
     return path
 
 
 @contextlib.contextmanager
 def readable(path: str | Path) -> Iterator[None]:
-    """Raise `ResultError` instead of any error that reading a damaged or a foreign file raises."""
+    """Within the block, errors of reading a damaged file, or a file of another program, become `ResultError`."""
     try:
         yield
     except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata, or another structure
         raise ResultError(f"{path} was not saved by netlens: its provenance is missing or incomplete.") from error
     except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
-        raise ResultError(f"{path} is damaged and can't be read ({error}); save the result again.") from error
+        raise ResultError(f"{path} is damaged and cannot be read ({error}); save the result again.") from error

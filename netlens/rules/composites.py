@@ -20,7 +20,7 @@ from netlens.flat.step import Step
 from netlens.flat.traits import Relevance
 from netlens.rules import relevance
 from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.dependence import carrying, is_level
+from netlens.rules.dependence import carrying, is_stepwise
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import role_of
 from netlens.rules.relevance_norms import centered_norm
@@ -144,7 +144,7 @@ class Composite(ABC):
                 weighing.issuperset(tensors) and still_weighs(step, role)
             ):
                 weighing.add(step.key)
-            if is_level(step.layer):
+            if is_stepwise(step.layer):
                 level.add(step.key)
             chosen = active.intersection(tensors) if step.key in active else set()
             if role is Relevance.MULTIPLIES:

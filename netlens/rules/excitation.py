@@ -24,15 +24,16 @@ _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear"
 
 @dataclass(frozen=True)
 class Excitation(Composite):
-    """z⁺ without biases in convolutions and linear layers. In a sum, the terms with its sign share the relevance.
+    """Excitation backprop: the z⁺ rule without biases in convolutions and linear layers.
 
-    For activations that are not negative, as in the paper, both are the same. Each layer passes on all that it gets,
-    except for values that nothing excites and for constants; see docs/rules.md.
+    In a sum, the terms that have the sign of the sum share the relevance. If no activation is negative, as in the
+    paper, this equals z⁺. Each layer passes all relevance on, except at outputs that no input excites and at constants;
+    see docs/rules.md.
 
     Zhang et al. 2016, https://arxiv.org/abs/1608.00507
     """
 
-    attention: str = "constant"  # weights of attention are not negative, and so they are probabilities already
+    attention: str = "constant"  # the weights of attention are probabilities already
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         return exciting()
@@ -44,12 +45,14 @@ class Excitation(Composite):
         inner = innermost(layer)
         name = name_of(inner)
         row = operation_of(inner)
-        # the magnitude of a complex number is shared by its two parts
-        alone = isinstance(inner, Function) and row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL) and name != "abs"
-        if hasattr(inner, "running_mean") or alone:
+        # `abs` may read complex numbers, whose two parts share the relevance
+        is_elementwise = (
+            isinstance(inner, Function) and row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL) and name != "abs"
+        )
+        if hasattr(inner, "running_mean") or is_elementwise:
             return relevance.passing()
         if isinstance(inner, (Add, Subtract)):
-            # a sum with a constant is a function of each value alone, as a batch norm is
+            # a sum with a constant changes each value by itself, as a batch norm does
             return (
                 relevance.passing(takers.index(True))
                 if sum(takers) == 1
@@ -72,23 +75,23 @@ class Excitation(Composite):
 
 
 def _signs(layer: Function) -> tuple[int, int]:
-    """The signs of both terms of a sum or difference."""
+    """The signs of the two terms of a sum or a difference."""
     alpha = layer.kwargs.get("alpha", 1)
     sign = -1 if isinstance(alpha, (int, float)) and alpha < 0 else 1
     return 1, -sign if isinstance(layer, Subtract) else sign
 
 
 def _bias(layer: Function) -> int | None:
-    """Which input of a convolution or linear map, called as a function, is its bias."""
+    """The index of the input that is the bias of a convolution or linear map; the layer calls a function."""
     if not name_of(layer).startswith(("linear", "bilinear", "conv")):
         return None
-    place = 3 if name_of(layer) == "bilinear" else 2
-    bias: Any = layer.kwargs.get("bias", layer.args[place] if len(layer.args) > place else None)
+    index = 3 if name_of(layer) == "bilinear" else 2
+    bias: Any = layer.kwargs.get("bias", layer.args[index] if len(layer.args) > index else None)
     return getattr(bias, "index", None)
 
 
 def _is_smooth(layer: Any) -> bool:
-    """Whether a layer interpolates with coefficients that are not negative."""
+    """Whether a layer interpolates and none of its coefficients is negative."""
     if isinstance(layer, nn.Upsample):
         return layer.mode in _SMOOTH
     if name_of(layer) not in ("interpolate", "upsample"):

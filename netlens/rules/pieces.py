@@ -1,6 +1,6 @@
-"""Layers whose single call consists of many known pieces: rules run on a network of these pieces.
+"""Layers that consist of many known pieces, such as recurrent layers: rules run on a network of these pieces.
 
-The layer itself stays one layer, with its name and its numbers. Only the backward run passes through the pieces.
+In the forward run, the layer stays one layer, with its name and its output. Only the backward run uses the pieces.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from netlens.rules import recurrent
 from netlens.rules.calls import tensors
 
 KEPT = 8
-"""The number of sequence lengths whose networks of pieces stay in memory, for each layer."""
+"""The number of networks of pieces that stay in memory for each layer. Each sequence length needs a network."""
 
 
 def has_pieces(layer: nn.Module) -> bool:
-    """Whether the pieces of a layer are known."""
+    """Whether netlens knows the pieces of a layer."""
     return recurrent.is_recurrent(innermost(layer))
 
 
 def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, dict[str, Tensor]]:
-    """The network of the pieces of a layer, and the values that it reads if the layer reads these tensors.
+    """The network of the pieces of a layer, and the inputs of this network if the layer reads the tensors `inputs`.
 
-    It shares the weights of the layer, so it follows their changes.
+    The network shares the weights of the layer. So a change of the weights in place changes both.
     """
     inner, args, kwargs = _call(layer, inputs)
-    values = recurrent.given(inner, args, kwargs)
+    values = recurrent.call_tensors(inner, args, kwargs)
     weights = tuple((weight.data_ptr(), weight.dtype, weight.device) for weight in recurrent.weights_of(inner))
     form = recurrent.form(inner, values)
 
@@ -48,24 +48,27 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
 
 
 def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
-    """The gradients at `inputs`, from which `values` come, by the rules of a view of the network of pieces."""
+    """The gradients at `inputs`, by the rules of `view`, a network of pieces.
+
+    `values` are the inputs of this network. They are computed from `inputs`.
+    """
     with torch.enable_grad():
-        output = view.program.assemble(run(view, values, view.program.outputs))
+        output = view.program.assemble(run_pieces(view, values, view.program.outputs))
     return vjp(output, inputs, gradient)
 
 
-def run(network: FlatModel, values: dict[str, Tensor], wanted: Sequence[str]) -> dict[str, Any]:
-    """The values at `wanted` in a network of pieces. A meter gets all values at once, because there are many."""
-    keys = [step.key for step in network.program.steps if not step.hidden] if meters() else wanted
+def run_pieces(network: FlatModel, values: dict[str, Tensor], keys: Sequence[str]) -> dict[str, Any]:
+    """The values at `keys` in a network of pieces. Meters of memory get the values of all pieces, as one layer."""
+    recorded_keys = [step.key for step in network.program.steps if not step.hidden] if meters() else keys
     with unmetered():
-        found = network.program.run(values, list(dict.fromkeys((*keys, *wanted))))
+        values_by_key = network.program.run(values, list(dict.fromkeys((*recorded_keys, *keys))))
     for meter in meters():
-        meter.note(None, pytree.tree_leaves(found))
-    return {key: found[key] for key in wanted}
+        meter.note(None, pytree.tree_leaves(values_by_key))
+    return {key: values_by_key[key] for key in keys}
 
 
 def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule:
-    """The rule of a layer with known pieces. Each piece follows the rules that `rules` makes for their network."""
+    """The rule of a layer with known pieces. `rules` makes the rules for the network of pieces."""
 
     views: Memo[FlatModel, FlatModel] = Memo()
 
@@ -82,7 +85,7 @@ _NETWORKS: Memo[nn.Module, FlatModel] = Memo(most=KEPT)
 
 
 def _call(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, Sequence[Any], dict[str, Any]]:
-    """The innermost layer and its arguments, if the layer is called with `inputs`."""
+    """The innermost layer, and the arguments that it gets if `layer` is called with `inputs`."""
     args: Sequence[Any] = inputs
     kwargs: dict[str, Any] = {}
     while isinstance(layer, Wrapper):

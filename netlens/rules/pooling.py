@@ -1,4 +1,4 @@
-"""Max pools: the change of the largest value of each window goes to the places where that value was and is."""
+"""Max pools: the change of a maximum goes to the pixel that is the maximum in the input, or in the reference."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _DIMENSIONS = {kind: i % 3 + 1 for i, kind in enumerate(POOLS)}
 def max_pool(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a max pool: a rise goes to the place of the largest value, a fall to its former place.
+    """The multipliers of a max pool, as in `by_rank`.
 
-    Overlapping windows add up. Padding is never a maximum.
+    If the maximum of a window rises, the change goes to the maximum in the input. If it falls, the change goes to the
+    maximum in the reference. The multipliers of overlapping windows are added. Padding is never a maximum.
     """
     gradient = gradient if isinstance(gradient, Tensor) else gradient[0]
     if gradient is None:  # only the indices are read
@@ -48,24 +49,24 @@ def max_pool(
 
     flat = -_DIMENSIONS[kind]
     x, r = inputs[0], tensors(reference)[0]
-    (out, here), (before, there) = ([part.flatten(flat) for part in pooled(value)] for value in (x, r))
-    found = by_rank(x.flatten(flat), r.flatten(flat), out, before, here, there, gradient.flatten(flat))
-    return (found.view(x.shape),)
+    (x_value, x_index), (r_value, r_index) = ([tensor.flatten(flat) for tensor in pooled(value)] for value in (x, r))
+    multipliers = by_rank(x.flatten(flat), r.flatten(flat), x_value, r_value, x_index, r_index, gradient.flatten(flat))
+    return (multipliers.view(x.shape),)
 
 
 def largest(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor) -> Sequence[Tensor]:
-    """The multipliers of `amax` and `amin` over whole dimensions, as those of `max_pool`."""
+    """The multipliers of `amax` and `amin` over one or several dimensions, as in `max_pool`."""
     inner = innermost(layer)
     assert isinstance(inner, Function)
-    given = {**dict(zip(("input", "dim", "keepdim"), inner.args, strict=False)), **inner.kwargs}
-    dims = given.get("dim", ())
+    arguments = {**dict(zip(("input", "dim", "keepdim"), inner.args, strict=False)), **inner.kwargs}
+    dims = arguments.get("dim", ())
     x, r = inputs[0], tensors(reference)[0]
     sign = -1 if name_of(inner) == "amin" else 1
     dims = [dims] if isinstance(dims, int) else list(dims)
     dims = sorted(d % x.ndim for d in (dims if dims else range(x.ndim)))
     order = [d for d in range(x.ndim) if d not in dims] + dims
     rows = [sign * value.permute(order).flatten(x.ndim - len(dims)) for value in (x, r)]
-    (out, here), (before, there) = (value.max(-1, keepdim=True) for value in rows)
-    found = by_rank(rows[0], rows[1], out, before, here, there, gradient.reshape(out.shape))
-    moved = found.view([x.shape[d] for d in order])
+    (x_value, x_index), (r_value, r_index) = (value.max(-1, keepdim=True) for value in rows)
+    multipliers = by_rank(rows[0], rows[1], x_value, r_value, x_index, r_index, gradient.reshape(x_value.shape))
+    moved = multipliers.view([x.shape[d] for d in order])
     return (moved.permute([order.index(d) for d in range(x.ndim)]),)

@@ -1,7 +1,7 @@
-"""Recurrent layers written out: each step of the sequence as linear maps, sigmoids, tanhs, products and sums.
+"""Recurrent layers, written out: each step of the sequence as linear maps, sigmoids, tanhs, products and sums.
 
-A fused layer becomes a small network on its own weights, and rules know every piece of this network. The complement of
-a gate, 1 - sigmoid(a), is written as sigmoid(-a), which is a gate, too.
+A fused layer becomes a small network that shares its weights. Rules know every piece of this network. The complement of
+a gate, 1 - sigmoid(a), is written as sigmoid(-a), so that rules see a gate, too.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from torch import Tensor, nn
 RECURRENT: tuple[type[nn.Module], ...] = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 
 State = tuple[Tensor, ...]
-"""The state that one step passes to the next: hidden values (N, H), and for an LSTM the values of its cells."""
+"""The state that one step passes to the next: hidden values (N, H), and for an LSTM also cell values (N, H)."""
 
 
 def is_recurrent(layer: nn.Module) -> bool:
-    """Whether a layer is a recurrent layer of torch, with the forward of that type."""
+    """Whether a layer is a recurrent layer of torch, and its type has torch's forward."""
     kinds = (kind for kind in RECURRENT if isinstance(layer, kind))
     return any(type(layer).forward is kind.forward for kind in kinds) and not layer._forward_pre_hooks
 
 
-def given(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a call by name: the input, and the state before it. A call without a state starts at 0."""
-    found = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs).arguments
-    x, before = found["input"], found.get("hx")
-    if before is None:
-        before = _nothing(layer, x)
+def call_tensors(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a call by name: the input and the initial state. If the call has no state, the state is zeros."""
+    arguments = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs).arguments
+    x, state = arguments["input"], arguments.get("hx")
+    if state is None:
+        state = _zero_state(layer, x)
     names = ("hidden", "cell") if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else ("hidden",)
-    return {"input": x, **dict(zip(names, [before] if isinstance(before, Tensor) else before, strict=True))}
+    return {"input": x, **dict(zip(names, [state] if isinstance(state, Tensor) else state, strict=True))}
 
 
 def form(layer: Any, values: Mapping[str, Tensor]) -> tuple[int, bool] | None:
-    """The number of steps of a call, and whether it reads a batch. None for a cell, which makes one step."""
+    """The number of steps of a call, and whether the input is a batch of sequences. None for a cell (one step)."""
     x = values["input"]
     if isinstance(layer, nn.RNNCellBase):
         return None
@@ -45,7 +45,7 @@ def form(layer: Any, values: Mapping[str, Tensor]) -> tuple[int, bool] | None:
 
 
 def written(layer: nn.Module, form: tuple[int, bool] | None) -> nn.Module:
-    """A module on the weights of the layer that computes the same from the tensors of a call of this form."""
+    """A module that shares the weights of the layer and gives the same output, for calls of this form."""
     return _Cell(layer) if form is None else _Sequence(layer, *form)
 
 
@@ -60,8 +60,8 @@ def _names(layer: Any) -> list[str]:
     return [name for names in layer._all_weights for name in names]
 
 
-def _nothing(layer: Any, x: Tensor) -> Any:
-    """The state before the first step of a call without a state: zeros."""
+def _zero_state(layer: Any, x: Tensor) -> Any:
+    """The initial state of a call that passes no state: zeros."""
     if isinstance(layer, nn.RNNCellBase):
         hidden = x.new_zeros(*x.shape[:-1], layer.hidden_size)
         return (hidden, hidden) if isinstance(layer, nn.LSTMCell) else hidden
@@ -81,13 +81,13 @@ class _Step(nn.Module, ABC):
         self.project = _linear(layer, f"hr{suffix}") if getattr(layer, "proj_size", 0) else None
 
     @abstractmethod
-    def forward(self, read: Tensor, state: State) -> State:
-        """The next state. `read` (N, gates * H) is the part of the gates that comes from the input."""
+    def forward(self, input_gates: Tensor, state: State) -> State:
+        """The next state. `input_gates` (N, gates * H) is the part of the gates that comes from the input."""
 
     @staticmethod
-    def parts(gates: Tensor, count: int) -> list[Tensor]:
+    def split(gates: Tensor, count: int) -> list[Tensor]:
         """The values (N, H) of each gate."""
-        split = torch.chunk(gates, count, -1)  # one layer, so that the gradient comes back in one piece
+        split = torch.chunk(gates, count, -1)  # one layer for all gates, so that the gradient is one tensor
         return [split[i] for i in range(count)]
 
 
@@ -96,21 +96,21 @@ class _Plain(_Step):
         super().__init__(layer, suffix)
         self.activation = nn.ReLU() if layer.nonlinearity == "relu" else nn.Tanh()
 
-    def forward(self, read: Tensor, state: State) -> State:
-        return (self.activation(read + self.hidden(state[0])),)
+    def forward(self, input_gates: Tensor, state: State) -> State:
+        return (self.activation(input_gates + self.hidden(state[0])),)
 
 
 class _Long(_Step):
-    def forward(self, read: Tensor, state: State) -> State:
-        enter, forget, new, leave = self.parts(read + self.hidden(state[0]), 4)
+    def forward(self, input_gates: Tensor, state: State) -> State:
+        enter, forget, new, leave = self.split(input_gates + self.hidden(state[0]), 4)
         cell = torch.sigmoid(forget) * state[1] + torch.sigmoid(enter) * torch.tanh(new)
         hidden = torch.sigmoid(leave) * torch.tanh(cell)
         return (hidden if self.project is None else self.project(hidden)), cell
 
 
 class _Gated(_Step):
-    def forward(self, read: Tensor, state: State) -> State:
-        pairs = zip(self.parts(read, 3), self.parts(self.hidden(state[0]), 3), strict=True)
+    def forward(self, input_gates: Tensor, state: State) -> State:
+        pairs = zip(self.split(input_gates, 3), self.split(self.hidden(state[0]), 3), strict=True)
         (reset, before_reset), (keep, before_keep), (new, before_new) = pairs
         keep = keep + before_keep
         new = torch.tanh(new + torch.sigmoid(reset + before_reset) * before_new)
@@ -134,55 +134,57 @@ class _Cell(nn.Module):
 
     def forward(self, input: Tensor, hidden: Tensor, cell: Tensor | None = None) -> Any:
         state = (hidden,) if cell is None else (hidden, cell)
-        after = self.step(self.step.input(input), state)
-        return after[0] if cell is None else after
+        new_state = self.step(self.step.input(input), state)
+        return new_state[0] if cell is None else new_state
 
 
 class _Sequence(nn.Module):
-    """All steps of all layers in all directions, for sequences of one length.
+    """All steps of all layers in all directions, for sequences of the length L.
 
-    `batched` says that sequences come as (L, N, C) or (N, L, C), as the layer says, and not as one sequence (L, C).
+    If `batched`, the input is (N, L, C) for a layer with `batch_first`, and (L, N, C) for any other. Else it is one
+    sequence (L, C).
     """
 
     def __init__(self, layer: Any, length: int, batched: bool) -> None:
         super().__init__()
-        self.length, self.batched, self.first = length, batched, layer.batch_first and batched
-        ways = ("", "_reverse") if layer.bidirectional else ("",)
+        self.length, self.batched, self.batch_first = length, batched, layer.batch_first and batched
+        suffixes = ("", "_reverse") if layer.bidirectional else ("",)
         self.steps = nn.ModuleList(
-            nn.ModuleList(_step(layer, f"_l{depth}{way}") for way in ways) for depth in range(layer.num_layers)
+            nn.ModuleList(_step(layer, f"_l{depth}{suffix}") for suffix in suffixes)
+            for depth in range(layer.num_layers)
         )
 
     def forward(self, input: Tensor, hidden: Tensor, cell: Tensor | None = None) -> Any:
-        x = input.transpose(0, 1) if self.first else input
-        before = [value if self.batched else value.unsqueeze(1) for value in (hidden, cell) if value is not None]
+        x = input.transpose(0, 1) if self.batch_first else input
+        initial = [value if self.batched else value.unsqueeze(1) for value in (hidden, cell) if value is not None]
         x = x if self.batched else x.unsqueeze(1)
-        last: list[State] = []
-        for ways in self.steps:
-            seen = []
-            for step, backwards in zip(ways, (False, True), strict=False):  # type: ignore[call-overload]
-                start = tuple(value[len(last)] for value in before)
-                outputs, state = self._along(step, x, start, backwards)
-                seen.append(outputs)
-                last.append(state)
-            x = seen[0] if len(seen) == 1 else torch.cat(seen, -1)
-        after = [torch.stack(values) for values in zip(*last, strict=True)]
+        final: list[State] = []
+        for directions in self.steps:
+            outputs_by_direction = []
+            for step, backwards in zip(directions, (False, True), strict=False):  # type: ignore[call-overload]
+                start = tuple(value[len(final)] for value in initial)
+                outputs, state = self._run(step, x, start, backwards)
+                outputs_by_direction.append(outputs)
+                final.append(state)
+            x = outputs_by_direction[0] if len(outputs_by_direction) == 1 else torch.cat(outputs_by_direction, -1)
+        stacked = [torch.stack(values) for values in zip(*final, strict=True)]
         if not self.batched:
-            x, after = x.squeeze(1), [value.squeeze(1) for value in after]
-        output = x.transpose(0, 1) if self.first else x
-        return output, (after[0] if len(after) == 1 else tuple(after))
+            x, stacked = x.squeeze(1), [value.squeeze(1) for value in stacked]
+        output = x.transpose(0, 1) if self.batch_first else x
+        return output, (stacked[0] if len(stacked) == 1 else tuple(stacked))
 
-    def _along(self, step: _Step, x: Tensor, state: State, backwards: bool) -> tuple[Tensor, State]:
-        read: Sequence[Tensor] = torch.unbind(step.input(x))
+    def _run(self, step: _Step, x: Tensor, state: State, backwards: bool) -> tuple[Tensor, State]:
+        input_gates: Sequence[Tensor] = torch.unbind(step.input(x))
         outputs = []
-        places = range(self.length)
-        for place in reversed(places) if backwards else places:
-            state = step(read[place], state)
+        positions = range(self.length)
+        for position in reversed(positions) if backwards else positions:
+            state = step(input_gates[position], state)
             outputs.append(state[0])
         return torch.stack(outputs[::-1] if backwards else outputs), state
 
 
 def _linear(layer: Any, name: str) -> nn.Linear:
-    """A linear map on the memory of the weights with this name in a layer."""
+    """A linear map that shares the weight and the bias with this name in a recurrent layer."""
     weight, bias = getattr(layer, f"weight_{name}"), getattr(layer, f"bias_{name}", None)
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach(), requires_grad=False)

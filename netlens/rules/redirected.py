@@ -1,4 +1,4 @@
-"""Redirected rectifiers: if a whole sample is dead, the gradients that would revive it still pass."""
+"""Redirected rectifiers: if a rectifier blocks the whole gradient of a sample, a part of it passes nevertheless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netlens.flat.traits import Trait
 
 
 def live_range(layer: nn.Module) -> tuple[float, float]:
-    """The range of inputs in which a rectifier has a derivative. Outside this range it is constant."""
+    """The range of inputs in which a rectifier is not constant: its lower and its upper end."""
     layer = innermost(layer)
     if isinstance(layer, nn.Hardtanh):  # and ReLU6, which is one
         return layer.min_val, layer.max_val
@@ -33,7 +33,7 @@ def _redirected(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, grad
         return (true,)
     low, high = live_range(layer)
     x = inputs[0]
-    # a gradient that pushes the unit further out of its live range is useless, and Adam would remember it
+    # a gradient that points away from the live range is of no use, and Adam's moments would keep it
     inwards = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
     return (torch.where(inwards & dead, gradient, true),)
 
@@ -46,33 +46,33 @@ def _straight(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, gradie
 
 
 def _dead(gradient: Tensor) -> Tensor:
-    """Whether the gradient of each sample is 0 everywhere, in a shape that broadcasts."""
+    """For each sample, whether its gradient is 0 everywhere. The mask broadcasts to the gradient."""
     if gradient.ndim == 1:
         return gradient == 0
     dims = tuple(range(1, gradient.ndim))
-    # extremes are read at the speed of memory, whatever its format; `any` takes twenty times as long
+    # `amax` and `amin` are fast in every memory format; `any` takes twenty times as long
     return (gradient.amax(dims, keepdim=True) == 0) & (gradient.amin(dims, keepdim=True) == 0)
 
 
 MORTAL: tuple[type[nn.Module], ...] = types_with(Trait.MORTAL)
-"""Rectifiers that are constant beyond an end, so that no gradient passes there."""
+"""Rectifiers that are constant above or below a bound, so that no gradient passes there."""
 
 STRAIGHT = Rule(_straight, name="straight through")
-"""If a rectifier blocks the whole gradient of a sample, all of it passes.
+"""If a rectifier blocks the whole gradient of a sample, the whole gradient passes nevertheless.
 
-This is for the rectifiers that an objective reads. Their units then grow safely beyond an upper end, or fall below a
-lower end if the objective wants that. With the true derivative, they would stop at the first picture that reaches it.
+This rule is for the rectifiers that an objective reads. Their inputs can then grow above the upper end of a ReLU6, or
+fall below 0 if the objective asks for that. With the true derivative, the optimization would stop at this end.
 """
 
 REDIRECTED = Rules(
     {MORTAL: Rule(_redirected, name="redirected")},
     name="redirected rectifiers",
 )
-"""If a rectifier blocks the whole gradient of a sample, the part that points into its live range passes: upwards below
-zero and, for ReLU6 and its relatives, downwards above the upper end. All other samples keep the true derivative.
+"""If a rectifier blocks the whole gradient of a sample, the part that points into its live range passes nevertheless.
 
-This is for the gradient of an objective that is maximized. A unit that starts dead would otherwise stay dead, and its
-picture gray.
+Below the lower end, this is a gradient that increases the input. Above the upper end (ReLU6, for example), it is one
+that decreases the input. All other samples keep the true derivative. The rule is for the gradient of an objective that
+is maximized. Without it, a unit that starts dead would stay dead, and its picture gray.
 
 Olah et al. 2017, https://distill.pub/2017/feature-visualization
 """

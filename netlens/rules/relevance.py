@@ -22,20 +22,22 @@ from torch.utils import _pytree as pytree
 from netlens.errors import NetLensError
 from netlens.flat.operations import is_linear
 from netlens.flat.rules import Rule, vjp
-from netlens.rules.relevance_weights import applied, of_sign, parts, redistributed, weights_of
+from netlens.rules.relevance_weights import applied, of_sign, redistributed, signed_parts, weights_of
 
 STABILIZER = 1e-6
 """The number that is added to the magnitude of a total before relevance is divided by it."""
 
 
 def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> Tensor:
-    """Relevance per unit of the total, whose magnitude grows by epsilon. With an epsilon of 0, a total of 0 gives 0.
+    """Relevance divided by the total, after epsilon is added to the magnitude of the total.
+
+    If epsilon is 0, a total of 0 gives 0.
 
     >>> quotient(torch.tensor([6.0, 6.0, 6.0]), torch.tensor([2.0, -2.0, 0.0]), epsilon=1).tolist()
     [2.0, -2.0, 6.0]
     """
     if total.is_complex():
-        return by_parts(lambda share, whole: quotient(share, whole, epsilon), relevance, total)
+        return by_parts(lambda part, part_total: quotient(part, part_total, epsilon), relevance, total)
     if epsilon == 0:
         return torch.where(total == 0, 0, relevance / total)
     total = total.detach()
@@ -43,20 +45,23 @@ def quotient(relevance: Tensor, total: Tensor, epsilon: float = STABILIZER) -> T
     return torch.div(relevance, raised, out=raised)  # in place, because new memory takes longer than the arithmetic
 
 
-def by_parts(function: Callable[[Tensor, Tensor], Tensor], one: Tensor, other: Tensor) -> Tensor:
-    """A function of real tensors, applied to complex ones. Each of both parts of a complex number has its relevance."""
-    return torch.view_as_complex(function(*(torch.view_as_real(value.resolve_conj()) for value in (one, other))))
+def by_parts(function: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """A function of real tensors, applied to complex tensors: the real and the imaginary part have a relevance each."""
+    return torch.view_as_complex(function(*(torch.view_as_real(value.resolve_conj()) for value in (a, b))))
 
 
 def contribution(value: Tensor, gradient: Tensor, finite: bool = False) -> Tensor:
-    """A value times its gradient. A value of 0 gives 0, even if the gradient is infinite, as that of a root."""
+    """A value times its gradient. A value of 0 gives 0, even if the gradient is infinite, as the gradient of a root.
+
+    `finite` says that all gradients are finite, which saves the check.
+    """
     if value.is_complex():
         return by_parts(contribution, value, gradient)
     return value * gradient if finite else torch.where(value == 0, 0, value * gradient)
 
 
 def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
-    """Relevance per unit of a total that includes epsilon already. The result overwrites the values of the total."""
+    """Relevance divided by `raised`, a total that already includes epsilon. The result overwrites `raised`."""
     if epsilon == 0:
         return quotient(relevance, raised, 0)
     raised = raised.detach()
@@ -64,7 +69,7 @@ def per_unit(relevance: Tensor, raised: Tensor, epsilon: float) -> Tensor:
 
 
 def passing(to: int = 0) -> Rule:
-    """All relevance passes unchanged to one input, whatever the layer computes: for activations and norms."""
+    """All relevance passes unchanged to the input with the index `to`. For activation functions and norms."""
 
     def backward(
         layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor
@@ -77,13 +82,14 @@ def passing(to: int = 0) -> Rule:
 def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -> Rule:
     """LRP-ε: the share of an input is its contribution to the output, `a_i * w_i / (Σ a * w + b)`.
 
-    A bias keeps its share. The rule fits every layer that is linear in its inputs (sums, means and affine norms too).
-    For other layers it is gradient times input. With epsilon=0 it is LRP-0.
+    The bias keeps its share of the relevance. The rule fits every layer that is linear in its inputs, such as sums,
+    means and affine norms. For any other layer, the share is the gradient times the input. With epsilon=0, the rule is
+    LRP-0.
 
     Args:
-        epsilon: What is added to the magnitude of the output, at least 0.
-        active: Which inputs take a share. If the output is a product of several of them, each takes an equal part (the
-            product rule of AttnLRP, https://arxiv.org/abs/2402.05602). None: all inputs, as terms of a sum.
+        epsilon: The number that is added to the magnitude of the output, at least 0.
+        active: Whether each input takes relevance. The output is a product of these inputs, and each takes an equal
+            part (the product rule of AttnLRP, https://arxiv.org/abs/2402.05602). None if all inputs are terms of a sum.
     """
 
     def backward(
@@ -95,87 +101,98 @@ def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -
             return None if of_part is None else quotient(of_part, factors * part, epsilon)
 
         gradients = vjp(output, inputs, pytree.tree_map(unit, output, relevance))
-        takes = [True] * len(inputs) if active is None else active
+        active_inputs = [True] * len(inputs) if active is None else active
         finite = is_linear(layer)
         return [
-            contribution(value, gradient, finite) if gradient is not None and take else None
-            for value, gradient, take in zip(inputs, gradients, takes, strict=True)
+            contribution(value, gradient, finite) if gradient is not None and is_active else None
+            for value, gradient, is_active in zip(inputs, gradients, active_inputs, strict=True)
         ]
 
     return Rule(backward, name=f"epsilon({epsilon:g})", several=True)
 
 
 def z_plus(epsilon: float = STABILIZER, bias: bool = True) -> Rule:
-    """z⁺: only positive contributions count, also those of negative inputs with negative weights (α-β with 1 and 0).
+    """z⁺: only positive contributions take relevance. It is α-β with alpha=1 and beta=0.
 
-    `bias` says whether a positive bias keeps its share. Without it, the rule is that of excitation backprop.
+    A negative input times a negative weight is a positive contribution, too. If `bias` is True, a positive bias keeps
+    its share. If it is False, the rule is the one of excitation backprop.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
-        own = parts(inputs[0])
-        total = of_sign(layer, own, 1, bias, epsilon)
-        return [redistributed(own, total, per_unit(relevance, total, epsilon))]
+        x_parts = signed_parts(inputs[0])
+        total = of_sign(layer, x_parts, 1, bias, epsilon)
+        return [redistributed(x_parts, total, per_unit(relevance, total, epsilon))]
 
     return Rule(backward, graph=False, name=f"z_plus({epsilon:g})")
 
 
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZER) -> Rule:
-    """α-β: positive contributions share `alpha` times the relevance, and negative ones share -`beta` times it."""
+    """α-β: positive contributions get `alpha` times the relevance, and negative contributions get -`beta` times it.
+
+    Raises:
+        NetLensError: If alpha - beta is not 1, or one of them is below 0.
+    """
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
-        raise NetLensError(f"alpha - beta must be 1 and neither below 0, not alpha={alpha}, beta={beta}.")
+        raise NetLensError(f"alpha - beta must be 1, and both must be at least 0; alpha is {alpha} and beta is {beta}.")
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
-        own = parts(inputs[0])
+        x_parts = signed_parts(inputs[0])
         shares = []
         for factor, sign in ((alpha, 1), (-beta, -1)):
             if factor != 0:
-                total = of_sign(layer, own, sign, epsilon=epsilon)
-                shares.append(redistributed(own, total, factor * per_unit(relevance, total, epsilon)))
+                total = of_sign(layer, x_parts, sign, epsilon=epsilon)
+                shares.append(redistributed(x_parts, total, factor * per_unit(relevance, total, epsilon)))
         return [shares[0] + shares[1] if len(shares) == 2 else shares[0]]
 
     return Rule(backward, graph=False, name=f"alpha_beta({alpha:g}, {beta:g}, {epsilon:g})")
 
 
 def gamma(gamma: float = 0.25, epsilon: float = STABILIZER) -> Rule:
-    """LRP-γ: contributions with the sign of the output count `1 + gamma` times, for inputs of either sign."""
+    """LRP-γ: contributions with the sign of the output are multiplied by `1 + gamma`. Inputs may have either sign."""
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
-        own = parts(inputs[0])
-        positive = of_sign(layer, own, 1)
-        # the negative part is the output less its positive part, so it needs no pass of its own
+        x_parts = signed_parts(inputs[0])
+        positive = of_sign(layer, x_parts, 1)
+        # the negative contributions are the output minus the positive contributions, which saves a run of the layer
         up, down = output + gamma * positive, output + gamma * (output - positive)
         up = torch.where(output > 0, quotient(relevance, up, epsilon), 0)
         down = torch.where(output < 0, quotient(relevance, down, epsilon), 0)
         (gradient,) = vjp(output, inputs[:1], up + (1 + gamma) * down)
         assert gradient is not None
-        return [inputs[0] * gradient + redistributed(own, positive, gamma * (up - down))]
+        return [inputs[0] * gradient + redistributed(x_parts, positive, gamma * (up - down))]
 
     return Rule(backward, name=f"gamma({gamma:g}, {epsilon:g})")
 
 
 def z_box(low: Tensor | float, high: Tensor | float, epsilon: float = STABILIZER) -> Rule:
-    """zB, for pixels between `low` and `high`: numbers, or tensors that broadcast to the input of the layer."""
+    """zB, for inputs between two bounds, such as pixels.
+
+    `low` and `high` are numbers, or tensors that broadcast to the input of the layer.
+    """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         weight, _ = weights_of(layer)
         with torch.enable_grad():
             x = inputs[0].detach()
-            edges = [torch.as_tensor(edge).to(x).expand_as(x) for edge in (low, high)]
-            own = [value.clone().requires_grad_() for value in (x, *edges)]
-            total = applied(layer, own[0], weight)
-            total = total - applied(layer, own[1], weight.clamp(min=0)) - applied(layer, own[2], weight.clamp(max=0))
-        return [redistributed(own, total, quotient(relevance, total, epsilon))]
+            box = [torch.as_tensor(bound).to(x).expand_as(x) for bound in (low, high)]
+            x, lowest, highest = (value.clone().requires_grad_() for value in (x, *box))
+            total = applied(layer, x, weight)
+            total = total - applied(layer, lowest, weight.clamp(min=0)) - applied(layer, highest, weight.clamp(max=0))
+        return [redistributed((x, lowest, highest), total, quotient(relevance, total, epsilon))]
 
     return Rule(backward, graph=False, name=f"z_box({epsilon:g})")
 
 
 def flat(epsilon: float = STABILIZER) -> Rule:
-    """Flat: every input that reaches an output gets the same share, whatever its value and weight."""
+    """Flat: all inputs of an output get equal shares, whatever their values and weights."""
     return _of_weights(torch.ones_like, False, epsilon, f"flat({epsilon:g})")
 
 
 def w_square(epsilon: float = STABILIZER) -> Rule:
-    """w²: an input gets a share by the square of its weight, whatever its value. A bias keeps its share."""
+    """w²: the share of an input is proportional to the square of its weight. Its value does not count.
+
+    The bias keeps its share.
+    """
     return _of_weights(torch.square, True, epsilon, f"w_square({epsilon:g})")
 
 

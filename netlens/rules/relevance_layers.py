@@ -14,16 +14,16 @@ from netlens.rules.relevance_weights import has_weights
 
 
 def role_of(layer: nn.Module) -> Relevance:
-    """The role of a layer for relevance, by its type or, for calls, by the name of its function.
+    """The role of a layer for relevance, by its type. For a call of a function, by the name of the function.
 
-    Pieces that adapters write (windows, masks) only arrange. An unknown module mixes.
+    The `Piece` modules of adapters (windows, masks) only arrange values. An unknown module mixes them.
     """
     inner: Any = innermost(layer)
-    if has_weights(layer):  # a layer that is called with more than its input cannot run with other weights
+    if has_weights(layer):  # `layer`, not `inner`: a layer that reads further arguments cannot run with other weights
         return Relevance.WEIGHTS
     if has_pieces(inner):
         return Relevance.COMPOSED
-    if getattr(inner, "running_mean", None) is not None:  # a layer of any type with its own mean and deviation
+    if getattr(inner, "running_mean", None) is not None:  # any type that has recorded statistics, such as a batch norm
         return Relevance.MIXES
     if isinstance(inner, Function) and inner.function is getattr and inner.args[1] == "data":
         return Relevance.COPIES

@@ -1,4 +1,4 @@
-"""Linear layers run with other weights, for the rules of relevance that change weights."""
+"""Linear layers that run with changed weights, for the rules of relevance that change weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 def has_weights(layer: nn.Module) -> bool:
-    """Whether a layer is linear or a (transposed) convolution of torch, with the forward of that type."""
+    """Whether a layer is a linear layer or a (transposed) convolution of torch, and its type has torch's forward."""
     return type(layer).forward in _FORWARDS
 
 
@@ -26,7 +26,7 @@ def weights_of(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
     if not has_weights(layer):
         raise NetLensError(
             f"a rule that changes weights needs a convolution or linear layer, not {type(layer).__name__}; "
-            "give this layer relevance.epsilon()."
+            "use relevance.epsilon() for this layer."
         )
     return layer.weight, layer.bias  # type: ignore[return-value]
 
@@ -41,17 +41,20 @@ def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = N
     return layer._conv_forward(x, weight, bias)  # type: ignore[operator]
 
 
-def parts(x: Tensor) -> list[Tensor]:
-    """The positive and the negative part of an input, which require gradients; the first alone if it is everything."""
-    if bool(x.amin() >= 0):  # after a rectifier, for example: this saves one pass and gives the same
+def signed_parts(x: Tensor) -> list[Tensor]:
+    """The positive and the negative part of an input. Both require gradients.
+
+    If no value is negative, the list holds the positive part only.
+    """
+    if bool(x.amin() >= 0):  # for example after a rectifier; the result is the same, and one run of the layer is saved
         return [x.detach().requires_grad_()]
     return [x.detach().clamp(min=0).requires_grad_(), x.detach().clamp(max=0).requires_grad_()]
 
 
-def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = True, epsilon: float = 0.0) -> Tensor:
-    """The sum of the positive (sign 1) or negative (-1) contributions of the `parts` of an input and of the bias.
+def of_sign(layer: nn.Module, x_parts: Sequence[Tensor], sign: int, bias: bool = True, epsilon: float = 0.0) -> Tensor:
+    """The sum of all contributions of one sign (1 or -1): of an input, given by its `signed_parts`, and of the bias.
 
-    Its magnitude grows by epsilon. The bias brings this epsilon, so it costs no pass over the sums.
+    Epsilon is added to the magnitude of the sum. It is added to the bias, which is faster than to add it to the sum.
     """
     weight, shift = weights_of(layer)
     offset = _half(shift, sign) if bias and shift is not None else None
@@ -59,15 +62,18 @@ def of_sign(layer: nn.Module, own: Sequence[Tensor], sign: int, bias: bool = Tru
         offset = weight.new_zeros(_outputs(layer)) if offset is None else offset
         offset = offset + sign * epsilon
     with torch.enable_grad():
-        total = applied(layer, own[0], _half(weight, sign), offset)
-        return total + applied(layer, own[1], _half(weight, -sign)) if len(own) == 2 else total
+        total = applied(layer, x_parts[0], _half(weight, sign), offset)
+        return total + applied(layer, x_parts[1], _half(weight, -sign)) if len(x_parts) == 2 else total
 
 
-def redistributed(own: Sequence[Tensor], total: Tensor, per_unit: Tensor) -> Tensor:
-    """The relevance of the inputs from which a total was computed, from the relevance per unit of the total."""
-    gradients = torch.autograd.grad(total, list(own), per_unit, retain_graph=True)
-    # nothing else reads the gradients of a convolution or linear layer, so they are overwritten
-    shares = [gradient.mul_(value.detach()) for value, gradient in zip(own, gradients, strict=True)]
+def redistributed(inputs: Sequence[Tensor], total: Tensor, per_unit: Tensor) -> Tensor:
+    """The relevance of an input: its value times the gradient of `total`, where `per_unit` is the gradient at `total`.
+
+    `inputs` are the tensors from which `total` was computed. Their shares are added.
+    """
+    gradients = torch.autograd.grad(total, list(inputs), per_unit, retain_graph=True)
+    # nothing else reads the gradients of a convolution or linear layer, so they may be overwritten
+    shares = [gradient.mul_(value.detach()) for value, gradient in zip(inputs, gradients, strict=True)]
     for share in shares[1:]:
         shares[0] += share
     return shares[0]

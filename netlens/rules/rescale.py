@@ -1,9 +1,9 @@
-"""The rescale rule of DeepLIFT for every layer: multipliers that turn the change of inputs into that of the output.
+"""The rescale rule of DeepLIFT for every layer: multipliers, which explain the change of the output by its inputs.
 
-One run on the baseline records what the layers that are not linear read. Their rules then turn the gradient of any run
-into multipliers. For each layer, the sum of multiplier * change over its inputs equals the sum over its outputs,
-whatever the size of the change. So the multipliers of a whole network are exact, too. `missed` gets the change that a
-layer without a derivative loses.
+One run on the baseline records the values that the nonlinear layers read. With their rules, a backward run computes
+multipliers in place of gradients. For each layer, the sum of multiplier * change over its inputs equals the sum over
+its outputs, however large the change is. So the same holds for the whole network. A layer without a derivative may
+miss a part of the change; the function `missed` is told how much.
 
 Shrikumar et al. 2017, https://arxiv.org/abs/1704.02685
 """
@@ -30,7 +30,7 @@ from netlens.rules.calls import Propagate, tensors
 from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
 from netlens.rules.norms import NAMES, NORMS, norm
 from netlens.rules.path import Estimated, along_path
-from netlens.rules.pieces import has_pieces, pieces_of, run, through_pieces
+from netlens.rules.pieces import has_pieces, pieces_of, run_pieces, through_pieces
 from netlens.rules.pooling import POOLS, largest, max_pool
 from netlens.rules.products import chosen, larger, product, quotient
 from netlens.rules.secant import exponential, secant
@@ -38,18 +38,18 @@ from netlens.rules.selections import SELECTIONS, selection
 from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 Missed = Callable[[str, Tensor | None], None]
-"""A function that gets the key of a layer whose multipliers miss a part of its change, and that part if it is known."""
+"""A function that gets the key of a layer, and the change that its multipliers miss, by row (None: unknown)."""
 
 
 def copied(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Sequence[Tensor]:
-    """The multipliers of a copy without a gradient, such as `x.detach()`, which changes as its input does."""
+    """The multipliers of a copy that stops gradients, such as `x.detach()`. It changes as its input does."""
     return (gradient.to(inputs[0].dtype),)
 
 
 def extreme(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of `max` and `min`, of two tensors or within one."""
+    """The multipliers of `max` and `min`, of two tensors or among the values of one tensor."""
     return (larger if len(inputs) == 2 else selection)(layer, inputs, reference, gradient)
 
 
@@ -73,11 +73,11 @@ _NAMES: dict[str, Propagate] = {
 _BY_INDEX = frozenset(
     ["getitem", "gather", "index_select", "take_along_dim", "take", "select", "narrow", "repeat_interleave"]
 )
-"""Functions that select a part of a tensor. No gradient shows the effect of an index that depends on the input."""
+"""Functions that select a part of a tensor by index. No gradient shows the effect of an index."""
 
 
 def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,)) -> Rules:
-    """The rules that explain a batch against `baseline`, of the same shape. The run on it ends at `until`."""
+    """The rules that compare a batch with `baseline`, of the same shape. The run on the baseline ends at `until`."""
     plan = Rescale.of(flat, flat.keys_of(until))
     with torch.no_grad():
         return plan.rules(flat.run({flat.inputs[0]: baseline}, plan.reads))
@@ -87,31 +87,36 @@ def rescale(flat: FlatModel, baseline: Tensor, until: Sequence[str] = (OUTPUT,))
 class Planned:
     """The step of a layer, and how it propagates.
 
-    `propagate` is None for the true gradient. `whole` are the keys that it reads whose values may be integers or
-    booleans that depend on the input. `masks` says whether its rule handles masks. If all values that it reads from the
-    input may be integers or booleans, `anchor` is the key of the real values from which they were computed.
+    Args:
+        step: The step.
+        propagate: The multipliers of the layer; None if its true gradient is right.
+        maybe_discrete: The keys that the step reads whose values may be integers or booleans that depend on the input.
+        handles_masks: Whether `propagate` is right for masks.
+        anchor: The key of the real values from which the integers or booleans are computed, if the step reads no other
+            values that depend on the input. Else None.
     """
 
     step: Step
     propagate: Propagate | None
-    whole: frozenset[str]
-    masks: bool
+    maybe_discrete: frozenset[str]
+    handles_masks: bool
     anchor: str | None
 
     @property
     def reads(self) -> tuple[str, ...]:
+        """The keys whose values on the baseline the rule needs."""
         return self.step.reads if self.anchor is None else (*self.step.reads, self.anchor)
 
-    def on(self, reference: Mapping[str, Any]) -> Propagate | None:
-        """How the layer propagates, for these values on the baseline."""
-        return self.propagate if self.masks or all(self._real(reference)) else along_path
+    def propagation(self, reference: Mapping[str, Any]) -> Propagate | None:
+        """How the layer propagates, given the values of `reads` on the baseline."""
+        return self.propagate if self.handles_masks or all(self._is_real(reference)) else along_path
 
     def is_blind(self, reference: Mapping[str, Any]) -> bool:
-        """Whether the layer reads no real numbers that depend on the input."""
-        return self.anchor is not None and not any(self._real(reference))
+        """Whether the layer reads integers or booleans only, so that no gradient reaches the input through it."""
+        return self.anchor is not None and not any(self._is_real(reference))
 
-    def _real(self, reference: Mapping[str, Any]) -> list[bool]:
-        return [is_differentiable(leaf) for key in self.whole for leaf in pytree.tree_leaves(reference[key])]
+    def _is_real(self, reference: Mapping[str, Any]) -> list[bool]:
+        return [is_differentiable(leaf) for key in self.maybe_discrete for leaf in pytree.tree_leaves(reference[key])]
 
 
 @dataclass(frozen=True)
@@ -122,24 +127,26 @@ class Rescale:
 
     @classmethod
     def of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None = None) -> Rescale:
-        """The plan for the layers between `wrt` (by default all inputs) and the exact keys `until`, made once."""
-        return _PLANS.of(flat, (tuple(until), wrt), lambda: cls._of(flat, until, wrt))
+        """The plan for the layers between `wrt` (None: all inputs) and the exact keys `until`. It is made once."""
+        return _PLANS.of(flat, (tuple(until), wrt), lambda: cls._plan(flat, until, wrt))
 
     @classmethod
-    def _of(cls, flat: FlatModel, until: Sequence[str], wrt: str | None) -> Rescale:
-        wanted = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
-        after = flat.program.reached(flat.inputs if wrt is None else [wrt])
-        active, steps = Dependence(flat.inputs, after), {}  # sizes do not change with the input
+    def _plan(cls, flat: FlatModel, until: Sequence[str], wrt: str | None) -> Rescale:
+        keys = [key for name in until for key in (flat.program.outputs if name == OUTPUT else (name,))]
+        reached = flat.program.reached(flat.inputs if wrt is None else [wrt])
+        active, steps = Dependence(flat.inputs, reached), {}  # sizes do not change with the input
         live = carrying(flat.program, flat.inputs)
-        for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)):
-            if not active.takes(step) or step.hidden or step.key not in after or step.key == wrt:
+        for step, _ in flat.program.schedule(flat.inputs, tuple(keys)):
+            if not active.follow(step) or step.hidden or step.key not in reached or step.key == wrt:
                 continue
-            propagate, whole = _propagation(step, active.keys, active.keys - live), active.whole(step)
-            if propagate is not None or (whole and not is_discrete(step.layer)):
-                masks = getattr(propagate, "func", propagate) is chosen or (
+            propagate, maybe_discrete = _propagation(step, active.keys, active.keys - live), active.maybe_discrete(step)
+            if propagate is not None or (maybe_discrete and not is_discrete(step.layer)):
+                handles_masks = getattr(propagate, "func", propagate) is chosen or (
                     propagate is not None and isinstance(innermost(step.layer), Multiply)
                 )
-                steps[step.key] = Planned(step, propagate, whole, masks, active.anchor(step) if whole else None)
+                steps[step.key] = Planned(
+                    step, propagate, maybe_discrete, handles_masks, active.anchor(step) if maybe_discrete else None
+                )
         return cls(steps)
 
     @property
@@ -148,7 +155,7 @@ class Rescale:
         return list(dict.fromkeys(key for planned in self.steps.values() for key in planned.reads))
 
     def view(self, flat: FlatModel, reference: Mapping[str, Any], missed: Missed | None = None) -> FlatModel:
-        """`flat` with these rules. A linear network needs none."""
+        """`flat` with these rules. If no layer needs a rule, it is `flat` itself."""
         rules = self.rules(reference, missed)
         if not rules.rules:
             return flat
@@ -163,10 +170,10 @@ class Rescale:
         return flat.with_rules(rules)
 
     def rules(self, reference: Mapping[str, Any], missed: Missed | None = None) -> Rules:
-        """The rules for these values of `reads` on the baseline. The backward run calls `missed`."""
+        """The rules for these values of `reads` on the baseline. The backward run calls `missed` for some layers."""
         rules: dict[Any, Rule] = {}
         for key, planned in self.steps.items():
-            propagate = planned.on(reference)
+            propagate = planned.propagation(reference)
             reads = planned.reads if planned.is_blind(reference) else planned.step.reads
             if propagate is not None:
                 rules[key] = _rule(key, propagate, [reference[name] for name in reads], missed)
@@ -177,7 +184,7 @@ _PLANS: Memo[FlatModel, Rescale] = Memo()
 
 
 class _Anchored(Wrapper):
-    """A layer of masks and indices only. It also reads the values behind them, so that a gradient reaches it."""
+    """A layer that reads only masks and indices. It also gets the real values behind them, which have a gradient."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -192,25 +199,25 @@ class _Anchored(Wrapper):
 
 
 def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Propagate | None:
-    """How a layer propagates if its `active` inputs change. None if its true gradient is right.
+    """How a layer propagates if its inputs with the keys `active` change. None if its true gradient is right.
 
-    `jumping` are those active inputs that have no derivative, such as a mask.
+    `jumping` are the active keys whose values change only in jumps, such as a mask. They have no derivative.
     """
     layer = innermost(step.layer)
     name = name_of(layer)
-    taken = uses(step, active)
+    count = uses(step, active)
     if isinstance(layer, Function) and name == "setitem" and _changes(layer.args[1], step, active):
-        return chosen  # a mask gives the places, and it depends on the input
+        return chosen  # the index is a mask that depends on the input
     if isinstance(layer, Function) and name in _BY_INDEX and _changes(layer.args[1:], step, active):
         return along_path
     if name == "detach" or (name == "getattr" and isinstance(layer, Function) and layer.args[1] == "data"):
         return copied
-    if taken == 0 or is_linear(layer) or is_discrete(layer):
+    if count == 0 or is_linear(layer) or is_discrete(layer):
         return None
-    if isinstance(layer, Multiply) and taken > 1 and not jumping.isdisjoint(step.reads):  # x * (x > 0).float()
-        return partial(chosen, numbers=[place for place, key in enumerate(step.reads) if key in jumping])
+    if isinstance(layer, Multiply) and count > 1 and not jumping.isdisjoint(step.reads):  # x * (x > 0).float()
+        return partial(chosen, numbers=[index for index, key in enumerate(step.reads) if key in jumping])
     if is_product(layer) or name in ("where", "masked_fill"):
-        return None if taken == 1 else product(taken) if is_product(layer) else chosen
+        return None if count == 1 else product(count) if is_product(layer) else chosen
     if isinstance(layer, Divide) and layer.args[1:] and not _changes(layer.args[1], step, active):
         return None
     if has_pieces(layer):
@@ -228,12 +235,12 @@ def _changes(argument: Any, step: Step, active: Collection[str]) -> bool:
 def by_pieces(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a layer whose pieces are known: those of the network of its pieces."""
+    """The multipliers of a layer whose pieces netlens knows, from the network of these pieces."""
     network, values = pieces_of(layer, inputs)
-    _, before = pieces_of(layer, tensors(reference))
+    _, reference_values = pieces_of(layer, tensors(reference))
     plan = Rescale.of(network, (OUTPUT,))
     with torch.no_grad():
-        recorded = run(network, before, plan.reads)
+        recorded = run_pieces(network, reference_values, plan.reads)
     return through_pieces(plan.view(network, recorded), values, inputs, gradient)
 
 
@@ -251,5 +258,5 @@ def _rule(key: str, propagate: Propagate, reference: Sequence[Any], missed: Miss
             missed(key, multipliers.gap)
         return multipliers
 
-    # the reference holds the rows of one batch, so the rule does not fit a part of it
+    # the reference holds all rows of a batch, so the rule does not fit a part of the batch
     return Rule(backward, graph=False, splits=False, several=True)

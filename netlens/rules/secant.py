@@ -1,7 +1,8 @@
 """Elementwise layers by finite differences: the slope between the reference and the input replaces the derivative.
 
-If both are so near that their difference has too few digits, the derivative half-way between them is used. The function
-decides what is near: the rounding error of the slope is then no larger than the error of that derivative.
+If the two values are near each other, their difference has too few correct digits. The derivative half-way between them
+then replaces the slope. The shape of the function says which values are near: those for which the rounding error of the
+slope would be larger than the error of this derivative.
 """
 
 from __future__ import annotations
@@ -21,29 +22,32 @@ Near = Callable[[Tensor, Tensor], Tensor]
 
 
 def _never(x: Tensor, r: Tensor) -> Tensor:
-    """For functions that copy their input or are constant: even small differences are exact."""
+    """No values are near, for functions that copy their input or are constant: even small differences are exact."""
     return torch.zeros_like(x)
 
 
-def _by_own_size(x: Tensor, r: Tensor) -> Tensor:
-    """For functions that are smooth except at 0, such as powers. Values on both sides of 0 are never near."""
+def _relative_to_values(x: Tensor, r: Tensor) -> Tensor:
+    """For functions that are smooth except at 0, such as powers. Two values with 0 between them are never near."""
     return torch.finfo(x.dtype).eps ** (1 / 3) * (x.abs() + r.abs()) / 2
 
 
-def _by_one(x: Tensor, r: Tensor) -> Tensor:
-    """For smooth functions that bend around 1, such as a sigmoid."""
+def _relative_to_one(x: Tensor, r: Tensor) -> Tensor:
+    """For smooth functions whose curvature lies at values around 1, such as a sigmoid."""
     return torch.finfo(x.dtype).eps ** (1 / 3) * ((x + r).abs() / 2).clamp(min=1)
 
 
 def _between_kinks(x: Tensor, r: Tensor) -> Tensor:
-    """For functions with kinks, where the derivative half-way across a kink means little."""
+    """For functions with kinks. If a kink lies between two values, the derivative in the middle is wrong.
+
+    So the bound is small. At a kink, the slope jumps.
+    """
     return torch.finfo(x.dtype).eps ** (1 / 2) * ((x + r).abs() / 2).clamp(min=1)
 
 
 _NEAR: dict[Curve, Near] = {
     Curve.COPY: _never,
-    Curve.SCALED: _by_own_size,
-    Curve.UNIT: _by_one,
+    Curve.SCALED: _relative_to_values,
+    Curve.UNIT: _relative_to_one,
     Curve.KINKED: _between_kinks,
 }
 
@@ -51,17 +55,18 @@ _NEAR: dict[Curve, Near] = {
 def secant(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The gradient times (f(x) - f(r)) / (x - r) for each element. Other tensors, such as weights, are constant."""
-    others = tensors(reference)
-    turn = _changing(inputs, others)
-    if turn is None or inputs[turn].shape != gradient.shape:  # another tensor changes, or is broadcast against this one
+    """The gradient times (f(x) - f(r)) / (x - r), for each element. With other changes, see `along_path`."""
+    reference_tensors = tensors(reference)
+    index = _changing(inputs, reference_tensors)
+    # another tensor changes, or is broadcast against this one
+    if index is None or inputs[index].shape != gradient.shape:
         return along_path(layer, inputs, reference, gradient)
-    x, r = (wide(layer, value) for value in (inputs[turn], others[turn]))
+    x, r = (wide(layer, value) for value in (inputs[index], reference_tensors[index]))
     if x.is_complex():
         return _of_complex(layer, inputs, reference, gradient)
 
-    def value(at: Tensor) -> Tensor:
-        return call(layer, reference, [*inputs[:turn], at, *inputs[turn + 1 :]])
+    def value(point: Tensor) -> Tensor:
+        return call(layer, reference, [*inputs[:index], point, *inputs[index + 1 :]])
 
     change = x - r
     curve = operation_of(layer).curve
@@ -72,43 +77,47 @@ def secant(
         middle = torch.where(near, torch.where(x == r, x, (x + r) / 2), x)
         slope = torch.where(near, _derivative(value, middle), slope)
         if not slope.sum().isfinite():
-            # an element that does not change may lack a slope, as a root at 0 does
+            # if an element does not change, its derivative may be infinite (a root at 0) and counts as 0
             slope = torch.where((x == r) & ~slope.isfinite(), 0, slope)
-    found: list[Tensor | None] = [None] * len(inputs)
-    found[turn] = (gradient * slope).to(inputs[turn].dtype)
-    return found
+    multipliers: list[Tensor | None] = [None] * len(inputs)
+    multipliers[index] = (gradient * slope).to(inputs[index].dtype)
+    return multipliers
 
 
-def _changing(inputs: Sequence[Tensor], others: Sequence[Tensor]) -> int | None:
-    """The index of the tensor that changes. None if several change."""
-    wanted = [i for i, value in enumerate(inputs) if value.requires_grad]
-    same = (torch.equal(x, r) for i, (x, r) in enumerate(zip(inputs, others, strict=True)) if i not in wanted)
-    return wanted[0] if len(wanted) == 1 and all(same) else None
+def _changing(inputs: Sequence[Tensor], reference_tensors: Sequence[Tensor]) -> int | None:
+    """The index of the tensor that requires a gradient. None if several do, or if another tensor changes."""
+    differentiated = [i for i, value in enumerate(inputs) if value.requires_grad]
+    unchanged = (
+        torch.equal(x, r)
+        for i, (x, r) in enumerate(zip(inputs, reference_tensors, strict=True))
+        if i not in differentiated
+    )
+    return differentiated[0] if len(differentiated) == 1 and all(unchanged) else None
 
 
 def _of_complex(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """|z| changes by the real part of (z + z')* dz / (|z| + |z'|). Other functions use `along_path`."""
+    """Complex inputs: |z| changes by the real part of (z + r)* dz / (|z| + |r|). Other functions use `along_path`."""
     if name_of(innermost(layer)) != "abs":
         return along_path(layer, inputs, reference, gradient)
-    z, before = inputs[0], tensors(reference)[0]
-    size = z.abs() + before.abs()
-    return [gradient * torch.where(size == 0, 0, (z + before) / size)]
+    z, z_reference = inputs[0], tensors(reference)[0]
+    size = z.abs() + z_reference.abs()
+    return [gradient * torch.where(size == 0, 0, (z + z_reference) / size)]
 
 
-def _derivative(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+def _derivative(function: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
     with torch.enable_grad():
-        point = at.detach().requires_grad_()
+        point = point.detach().requires_grad_()
         value = function(point)
-        return torch.autograd.grad(value.sum(), point)[0] if value.requires_grad else torch.zeros_like(at)
+        return torch.autograd.grad(value.sum(), point)[0] if value.requires_grad else torch.zeros_like(point)
 
 
 def log_mean(a: Tensor, b: Tensor) -> Tensor:
-    """The slope of the exponential, (e^a - e^b) / (a - b), to the last digit: the logarithmic mean of e^a and e^b."""
+    """The logarithmic mean of e^a and e^b: the slope (e^a - e^b) / (a - b), without a loss of digits."""
     gap = (a - b).abs()
     rise = -torch.expm1(-gap) / gap
-    return torch.maximum(a, b).exp() * torch.where(a == b, 1, rise)  # both -inf under a mask: e^-inf is 0
+    return torch.maximum(a, b).exp() * torch.where(a == b, 1, rise)  # a mask makes both -inf: e^-inf is 0
 
 
 def exponential(

@@ -1,4 +1,4 @@
-"""Selections: layers whose outputs are some of their inputs, chosen by rank, from a maximum to a complete sort."""
+"""Selections: layers that select some of their input values by rank, from a maximum to a complete sort."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from netlens.rules.calls import call, tensors
 from netlens.rules.path import along_path
 
 _DIM = {"sort": 1, "msort": 1, "topk": 2, "kthvalue": 2, "median": 1, "max": 1, "min": 1}
-"""The place of the argument that is the dimension."""
+"""The index of the argument that is the dimension."""
 SELECTIONS = tuple(_DIM)
 _PAIRS = 2**24
-"""The number of pairs of an output and an input that are compared together."""
+"""The number of pairs of an output and an input that are compared at a time, which bounds the memory."""
 
 
 def selection(
@@ -30,72 +30,88 @@ def selection(
     if gradient is None:  # only the indices are read
         return [None]
     x, r, dim = inputs[0], tensors(reference)[0], _dim(layer)
-    if dim is None:  # of all values at once
-        whole = x.shape
+    if dim is None:  # over all values
+        shape = x.shape
         x, r, dim = x.flatten(), r.flatten(), 0
-        (out, here), (before, there) = (_of_all(layer, value) for value in (x, r))
-        return [by_rank(x, r, out, before, here, there, gradient.view(1)).view(whole)]
-    bare = name_of(innermost(layer)) == "msort"
-    after, then = (value.sort(0) if bare else call(layer, reference, [value]) for value in (x, r))
-    parts = (after[0], then[0], after[1], then[1], gradient)
-    last = [part.movedim(dim, -1) if part.ndim == x.ndim else part.unsqueeze(-1) for part in parts]
-    return [by_rank(x.movedim(dim, -1), r.movedim(dim, -1), *last).movedim(-1, dim)]
+        (x_value, x_index), (r_value, r_index) = (_of_all(layer, value) for value in (x, r))
+        return [by_rank(x, r, x_value, r_value, x_index, r_index, gradient.view(1)).view(shape)]
+    values_only = name_of(innermost(layer)) == "msort"
+    x_selected, r_selected = (value.sort(0) if values_only else call(layer, reference, [value]) for value in (x, r))
+    tensors_ = (x_selected[0], r_selected[0], x_selected[1], r_selected[1], gradient)
+    moved = [tensor.movedim(dim, -1) if tensor.ndim == x.ndim else tensor.unsqueeze(-1) for tensor in tensors_]
+    return [by_rank(x.movedim(dim, -1), r.movedim(dim, -1), *moved).movedim(-1, dim)]
 
 
 def _dim(layer: nn.Module) -> int | None:
-    """The dimension along which a selection works. None for all values together."""
+    """The dimension along which a function selects. None if it selects from all values together."""
     inner = innermost(layer)
     assert isinstance(inner, Function)
     name = name_of(inner)
-    place = _DIM[name]
+    position = _DIM[name]
     if name == "msort":
         return 0
-    if name == "sort" and len(inner.args) > 2:  # sort(x, stable, dim) has its keywords by position, too
-        place = next(i for i, arg in enumerate(inner.args) if i and not isinstance(arg, bool))
-    given = inner.args[place] if len(inner.args) > place and not isinstance(inner.args[place], bool) else None
+    if name == "sort" and len(inner.args) > 2:  # sort(x, dim, descending) or sort(x, stable, dim, descending)
+        position = next(i for i, arg in enumerate(inner.args) if i and not isinstance(arg, bool))
+    dim = inner.args[position] if len(inner.args) > position and not isinstance(inner.args[position], bool) else None
     for keyword in ("dim", "axis"):
-        given = inner.kwargs.get(keyword, given)
-    return given if given is not None or name in ("median", "max", "min") else -1
+        dim = inner.kwargs.get(keyword, dim)
+    return dim if dim is not None or name in ("median", "max", "min") else -1
 
 
 def _of_all(layer: nn.Module, values: Tensor) -> tuple[Tensor, Tensor]:
     name = name_of(innermost(layer))
-    found: Any = getattr(torch, name)(values, 0, keepdim=True)
-    return found.values, found.indices
+    selected: Any = getattr(torch, name)(values, 0, keepdim=True)
+    return selected.values, selected.indices
 
 
-def by_rank(x: Tensor, r: Tensor, out: Tensor, before: Tensor, here: Tensor, there: Tensor, gradient: Tensor) -> Tensor:
-    """The multipliers at x (..., places), from values of one rank each (..., k) and their places in x and in r.
+def by_rank(
+    x: Tensor, r: Tensor, x_value: Tensor, r_value: Tensor, x_index: Tensor, r_index: Tensor, gradient: Tensor
+) -> Tensor:
+    """The multipliers of a selection along the last dimension.
 
-    A place crosses if its value goes from at most `before` in r to at least `out` in x. A rise goes to the place `here`
-    if that crosses; else to `there` if that crosses; else in equal parts to all places that cross. By counting ranks,
-    at least one place crosses. A fall goes the other way round, first to `there`. So no multiplier exceeds the
-    gradient.
+    An element crosses the rank if its value in r is at most `r_value`, and its value in x is at least `x_value`. If the
+    selected value rises, the whole rise goes to the element at `x_index` if that element crosses; else to the element
+    at `r_index` if that one crosses; else in equal parts to all elements that cross. At least one element crosses,
+    because the ranks are the same. If the selected value falls, all signs are reversed, and `r_index` comes first. So
+    no multiplier is larger than the gradient.
+
+    Args:
+        x: The input (..., n).
+        r: The reference (..., n).
+        x_value: The values selected from x (..., k), each by its rank.
+        r_value: The values of the same ranks in r (..., k).
+        x_index: The indices of `x_value` in x (..., k).
+        r_index: The indices of `r_value` in r (..., k).
+        gradient: The gradient at the selected values (..., k).
     """
-    found = torch.zeros_like(x, dtype=gradient.dtype)
-    rise = torch.where(out == before, 0, out - before)  # of infinities
-    up, left = rise > 0, rise != 0
-    for place, mine in ((here, up), (there, ~up), (there, up), (here, ~up)):
-        new, old = x.gather(-1, place), r.gather(-1, place)
-        crosses = left & mine & _crosses(new, old, out, before, up)
-        found.scatter_add_(-1, place, gradient * torch.where(crosses, rise / (new - old), 0))
-        left = left & ~crosses
-    # if neither the value nor its place changes, the derivative is the multiplier
-    still = (out == before) & (x.gather(-1, here) == r.gather(-1, here))
-    found.scatter_add_(-1, here, gradient * still)
-    if left.any():
+    multipliers = torch.zeros_like(x, dtype=gradient.dtype)
+    rise = torch.where(x_value == r_value, 0, x_value - r_value)  # the difference of equal infinities is NaN
+    rises, remaining = rise > 0, rise != 0
+    for index, direction in ((x_index, rises), (r_index, ~rises), (r_index, rises), (x_index, ~rises)):
+        new, old = x.gather(-1, index), r.gather(-1, index)
+        crosses = remaining & direction & _crosses(new, old, x_value, r_value, rises)
+        multipliers.scatter_add_(-1, index, gradient * torch.where(crosses, rise / (new - old), 0))
+        remaining = remaining & ~crosses
+    # if neither the selected value nor the element at its index changes, the derivative is the multiplier
+    unchanged = (x_value == r_value) & (x.gather(-1, x_index) == r.gather(-1, x_index))
+    multipliers.scatter_add_(-1, x_index, gradient * unchanged)
+    if remaining.any():
         size = max(1, _PAIRS // x.numel())
-        for column in torch.where(left.reshape(-1, left.shape[-1]).any(0))[0].split(size):
-            own = (part[..., column].unsqueeze(-1) for part in (out, before, up, left, gradient * rise))
-            found += _among_all(x.unsqueeze(-2), r.unsqueeze(-2), *own).sum(-2)
-    return found
+        for column in torch.where(remaining.reshape(-1, remaining.shape[-1]).any(0))[0].split(size):
+            columns = (
+                tensor[..., column].unsqueeze(-1) for tensor in (x_value, r_value, rises, remaining, gradient * rise)
+            )
+            multipliers += _among_all(x.unsqueeze(-2), r.unsqueeze(-2), *columns).sum(-2)
+    return multipliers
 
 
-def _crosses(new: Tensor, old: Tensor, out: Tensor, before: Tensor, up: Tensor) -> Tensor:
-    """Whether a value passes both selected values in the direction of their change."""
-    return torch.where(up, (old <= before) & (new >= out), (old >= before) & (new <= out))
+def _crosses(new: Tensor, old: Tensor, x_value: Tensor, r_value: Tensor, rises: Tensor) -> Tensor:
+    """Whether an element crosses the rank: it changes from `old` to `new`, past both selected values."""
+    return torch.where(rises, (old <= r_value) & (new >= x_value), (old >= r_value) & (new <= x_value))
 
 
-def _among_all(x: Tensor, r: Tensor, out: Tensor, before: Tensor, up: Tensor, left: Tensor, share: Tensor) -> Tensor:
-    crosses = left & _crosses(x, r, out, before, up)
+def _among_all(
+    x: Tensor, r: Tensor, x_value: Tensor, r_value: Tensor, rises: Tensor, remaining: Tensor, share: Tensor
+) -> Tensor:
+    crosses = remaining & _crosses(x, r, x_value, r_value, rises)
     return torch.where(crosses, share / (crosses.sum(-1, keepdim=True) * (x - r)), 0)

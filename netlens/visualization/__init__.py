@@ -1,4 +1,4 @@
-"""Feature visualization: pictures that a network is most excited by, made by one renderer."""
+"""Feature visualization: pictures that excite parts of a network most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage of an optimization: each step moves a batch of pictures, and no picture depends on another."""
+"""One stage of an optimization, with pictures of one size: each step improves a batch of independent pictures."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from netlens.visualization.transforms.base import shaped
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 """Takes the tensors to optimize and returns an optimizer of torch: its class, or `partial(Adam, lr=0.1)`."""
 
-# each number by itself, so that samples of one batch move as if each were alone
+# optimizers that move each number independently, so that samples do not depend on their batch
 _ELEMENTWISE = {
     *(torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax, torch.optim.SGD),
     *(torch.optim.ASGD, torch.optim.Adagrad, torch.optim.Adadelta, torch.optim.RMSprop, torch.optim.Rprop),
 }
-_CHECK_EVERY = 16  # steps, where to look at a number means to wait for the device
+_CHECK_EVERY = 16  # steps between two checks on a GPU, because a check waits for the device
 
 
 @dataclass
 class Group:
-    """Samples that share an optimizer: all samples, or one sample where the optimizer mixes all numbers."""
+    """Samples that share an optimizer: all samples; or a single one, if the optimizer is not elementwise."""
 
     rows: range
     param: Param
@@ -44,10 +44,10 @@ class Group:
 
 
 class Ascent:
-    """One stage of an optimization: a batch of pictures of one size, its judge and its optimizers.
+    """One stage of an optimization: a batch of pictures of one size, with its judge and its optimizers.
 
-    A sample that `stop` has found to be done keeps its picture, however long the others of the batch go on. Pictures
-    that are made of each other's tensors are done when all of them are.
+    After `stop` says that a sample is finished, its picture no longer changes, while the other samples continue. If
+    pictures share tensors, they finish only together.
     """
 
     def __init__(
@@ -55,40 +55,43 @@ class Ascent:
         judge: Judge,
         param: Param,
         parameters: Sequence[Tensor],
-        make: MakeOptimizer,
+        make_optimizer: MakeOptimizer,
         gradient: Sequence[GradientTransform],
-        history: Tensor,  # (steps, N), to be filled; rows from earlier stages are there already
+        history: Tensor,  # (steps, N); the steps fill it, and earlier stages have filled their rows
         done: Tensor,  # (N,)
     ) -> None:
         self.judge, self.param, self.gradient, self.history = judge, param, gradient, history
-        self.groups = self._groups(parameters, make)
+        self.groups = self._groups(parameters, make_optimizer)
         self.rates = [[entry["lr"] for entry in group.optimizer.param_groups] for group in self.groups]
         self.done = done
-        self.alive = done.clone()  # those that the network has moved, or that nothing has to move any more
-        self.kept = self.parameters
+        self.alive = done.clone()  # (N,), whether a sample is finished or has had a gradient that is not 0
+        self.finished_parameters = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
-        self.chunks = Chunks()  # how many pictures the network looks at together; known after the first step
+        self.chunks = Chunks()  # how many pictures run together; the first step measures it
 
-    def _groups(self, parameters: Sequence[Tensor], make: MakeOptimizer) -> list[Group]:
-        together = [leaf(tensor) for tensor in parameters]
-        optimizer = make(together)
+    def _groups(self, parameters: Sequence[Tensor], make_optimizer: MakeOptimizer) -> list[Group]:
+        leaves = [leaf(tensor) for tensor in parameters]
+        optimizer = make_optimizer(leaves)
         if not isinstance(optimizer, Optimizer):
             kind = type(optimizer).__name__
-            raise NetLensError(f"optimizer makes an optimizer of torch, such as partial(Adam, lr=0.05), not a {kind}.")
-        if {id(one) for group in optimizer.param_groups for one in group["params"]} != set(map(id, together)):
-            raise NetLensError("optimizer makes one of all the tensors that it is given, and of no others.")
+            raise NetLensError(f"optimizer must return an optimizer of torch, such as partial(Adam), not a {kind}.")
+        if {id(tensor) for group in optimizer.param_groups for tensor in group["params"]} != set(map(id, leaves)):
+            raise NetLensError("the optimizer must optimize all tensors that it is given, and no others.")
         if any(group.get("maximize") for group in optimizer.param_groups):
             raise NetLensError("the objective is maximized already; leave maximize=True out of the optimizer.")
         n = len(self.param.seeds)
-        if type(optimizer) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(together):
-            return [Group(range(n), self.param, together, optimizer)]
+        if type(optimizer) in _ELEMENTWISE or n == 1 or self.param.shared or self._entangled(leaves):
+            return [Group(range(n), self.param, leaves, optimizer)]
         rows = [range(i, i + 1) for i in range(n)]
-        alone = [[leaf(tensor[own.start : own.stop]) for tensor in parameters] for own in rows]
-        return [Group(own, self.param.take(own), parts, make(parts)) for own, parts in zip(rows, alone, strict=True)]
+        leaves_by_row = [[leaf(tensor[row.start : row.stop]) for tensor in parameters] for row in rows]
+        return [
+            Group(row, self.param.take(row), row_leaves, make_optimizer(row_leaves))
+            for row, row_leaves in zip(rows, leaves_by_row, strict=True)
+        ]
 
     def _entangled(self, parameters: list[Tensor]) -> bool:
-        """Whether a sample's objective depends on the others (diversity)."""
+        """Whether the objective of a sample depends on the other samples, as `diversity` does."""
         generators = [_generator(seed, 0) for seed in self.param.seeds]
         values, _ = self.judge(self.param.image(parameters), generators, redirect=True)
         gradients = torch.autograd.grad(values[0], parameters, allow_unused=True, materialize_grads=True)
@@ -96,18 +99,20 @@ class Ascent:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """The parameters of all samples, as they are now."""
-        parts = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
-        return [one[0].clone() if len(one) == 1 else torch.cat(one) for one in zip(*parts, strict=True)]
+        """The current parameters of all samples."""
+        by_group = [[tensor.detach() for tensor in group.parameters] for group in self.groups]
+        return [
+            tensors[0].clone() if len(tensors) == 1 else torch.cat(tensors) for tensors in zip(*by_group, strict=True)
+        ]
 
     def step(self, step: int, redirect: bool, rate: float) -> None:
-        """Improve all pictures that are not done."""
+        """Improve all pictures that are not finished."""
         for group, rates in zip(self.groups, self.rates, strict=True):
             if len(self.groups) > 1 and self.done[group.rows.start]:
                 self.history[step, group.rows.start : group.rows.stop] = torch.nan
                 continue
-            for entry, own in zip(group.optimizer.param_groups, rates, strict=True):
-                entry["lr"] = own * rate
+            for entry, base_rate in zip(group.optimizer.param_groups, rates, strict=True):
+                entry["lr"] = base_rate * rate
             self._step(group, step, redirect)
 
     def _step(self, group: Group, step: int, redirect: bool) -> None:
@@ -125,7 +130,7 @@ class Ascent:
                 images, group.parameters, gradient, allow_unused=True, materialize_grads=True
             )
             for tensor, gradient in zip(group.parameters, gradients, strict=True):
-                tensor.grad = gradient.neg().contiguous()  # as some optimizers expect it
+                tensor.grad = gradient.neg().contiguous()  # some optimizers expect contiguous gradients
             if not evaluated:
                 self._note(step, rows, values, gradients)
                 evaluated = True
@@ -134,39 +139,39 @@ class Ascent:
         group.optimizer.step(closure)  # type: ignore[arg-type]
 
     def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """The objective of each picture (n,), its gradient (n, C, H, W), and whether the network had a part in it."""
+        """The objective of each picture (n,), its gradient (n, C, H, W), and whether it passes the network (n,)."""
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
             values, gradient, reached = self._differentiated(images[first:last], rows[first:last], step)
             if redirect and not reached.all():
-                _, woken, again = self._differentiated(images[first:last], rows[first:last], step, redirect)
-                gradient, reached = _chosen(reached, gradient, woken), reached | again
+                _, woken, reached_again = self._differentiated(images[first:last], rows[first:last], step, redirect)
+                gradient, reached = _chosen(reached, gradient, woken), reached | reached_again
             return values, gradient, reached
 
         if len(images) == 1 or not self.judge.objective.splits:
             return work(0, len(images))
-        if self.chunks.size is None:  # measured apart, so that a resumed run has the chunks of one in one go
+        if self.chunks.size is None:  # measured here, so that a resumed run has the same chunks as an uninterrupted one
             with metered() as meter:
                 work(0, 1)
             self.chunks.size = fitting(meter)
-        parts = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
-        values, gradients, reached = (torch.cat(part) for part in parts)
+        results = zip(*self.chunks.over(len(images), work, progress=False), strict=True)
+        values, gradients, reached = (torch.cat(result) for result in results)
         return values, gradients, reached
 
     def _differentiated(
         self, images: Tensor, rows: range, step: int, redirect: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         point = images.detach().requires_grad_()
-        # whoever asks several times within a step sees the same disturbance each time
+        # if an optimizer evaluates the objective several times in a step, each evaluation has the same disturbance
         generators = [_generator(self.param.seeds[row], step) for row in rows]
-        whole = len(rows) == len(self.param.seeds)
-        values, shown = self.judge(point, generators, None if whole else rows, redirect)
+        is_whole_batch = len(rows) == len(self.param.seeds)
+        values, shown = self.judge(point, generators, None if is_whole_batch else rows, redirect)
         if not values.requires_grad:
             raise NetLensError(f"{self.judge.objective} does not depend on the picture, so it cannot be optimized.")
-        # the sum's gradient holds each sample's own, because no sample looks at another
+        # samples are independent, so the gradient of the sum holds the gradient of each sample
         total = values.sum()
         gradient, through = torch.autograd.grad(total, (point, shown), allow_unused=True, materialize_grads=True)
-        # a penalty on the picture itself gives a gradient, too, where the network is dead
+        # `through` is the gradient that passes the network; a penalty on the picture has a gradient without it
         return values.detach(), gradient, through.flatten(1).any(1)
 
     def _note(self, step: int, rows: slice, values: Tensor, gradients: Sequence[Tensor]) -> None:
@@ -178,29 +183,33 @@ class Ascent:
         self.health[step, rows] = health.to(self.health.dtype)
 
     def check(self, steps: int, now: bool) -> None:
-        """Raise `NonFiniteError` if NaN or Inf arose in the first `steps` steps; a GPU is asked rarely, or if `now`."""
+        """Raise `NonFiniteError` if a value or gradient of the first `steps` steps is NaN or Inf.
+
+        On a GPU, this is checked only every 16 steps, and if `now` is True.
+        """
         if self.history.device.type != "cpu" and steps % _CHECK_EVERY and not now:
             return
         self.checked, start = steps, self.checked
-        bad = (self.health[start:steps] != 0) & ~self.done  # NaN differs from everything
+        bad = (self.health[start:steps] != 0) & ~self.done  # health is 0, or NaN
         if bad.any():
-            at, sample = (int(i) for i in bad.nonzero()[0])
+            step, sample = (int(i) for i in bad.nonzero()[0])
             raise NonFiniteError(
-                f"step {start + at}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is NaN or Inf "
-                f"for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate, or smaller weights."
+                f"step {start + step}: {self.judge.objective} of {self.judge.flat.name}, or its gradient, is "
+                f"NaN or Inf for sample {sample} (seed {self.param.seeds[sample]}); try a lower learning rate or "
+                "smaller weights."
             )
 
     def retire(self, steps: int, stop: Stop) -> None:
-        """Keep the pictures of samples that are done, and find the samples that are done after `steps` steps."""
+        """Restore the pictures of finished samples, and find the samples that are finished after `steps` steps."""
         self.history[steps - 1].masked_fill_(self.done, torch.nan)
         if len(self.groups) == 1 and self.done.any():
-            # put back, for the others of the batch may look at them
+            # restored at once, because the objective of other samples may depend on them
             with torch.no_grad():
-                for now, kept in zip(self.groups[0].parameters, self.kept, strict=True):
-                    now.copy_(_chosen(self.done, kept, now))
+                for current, finished in zip(self.groups[0].parameters, self.finished_parameters, strict=True):
+                    current.copy_(_chosen(self.done, finished, current))
         newly = shaped(stop(self.history[:steps]), self.done.shape, "stop").to(self.done) & ~self.done
         if newly.any() and (newly.all() or not self.param.shared):
-            self.kept = self.parameters
+            self.finished_parameters = self.parameters
             self.done = self.done | newly
 
     def state(self, step: int) -> State:
@@ -218,10 +227,10 @@ class Ascent:
     def remember(self, state: State) -> None:
         """Load the state of the optimizers."""
         if len(state.optimizers) != len(self.groups):
-            raise NetLensError("the state to resume from is of another optimizer; give the one that it was made with.")
+            raise NetLensError("the state belongs to another optimizer; resume with the optimizer of the earlier run.")
         for group, memory in zip(self.groups, state.optimizers, strict=True):
             options = group.optimizer.state_dict()["param_groups"]
-            # an optimizer goes on writing into the tensors that it is given
+            # a copy, because the optimizer writes into these tensors
             group.optimizer.load_state_dict({"state": tree_map(_copied, dict(memory)), "param_groups": options})
 
 
@@ -234,6 +243,6 @@ def _chosen(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 
 
 def _generator(seed: int, step: int) -> torch.Generator:
-    # one for each step, so that a resumed run needs to know no more than its step
+    # one generator for each step, so that a resumed run needs no other state than the number of the step
     state = np.random.SeedSequence(seed, spawn_key=(1, step)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

@@ -1,4 +1,4 @@
-"""Atlas: what a network sees at each place of one image, as pictures of the directions of a layer's activation."""
+"""Atlas: what a network sees at each position of an image, as pictures of the activation vectors of a layer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from netlens.options import checked
 from netlens.results.render import Render
 from netlens.results.row import row
 from netlens.silence import silenced
-from netlens.visualization.caption import called
+from netlens.visualization.caption import layer_caption
 from netlens.visualization.drawn import Drawn
 from netlens.visualization.optvis import OptVis, check_options
 from netlens.visualization.params import Fourier
 from netlens.visualization.params.base import Sized, made_by
-from netlens.visualization.picture import picture_for, seen_by
+from netlens.visualization.picture import network_input, picture_for
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Atlas(Drawn):
-    """Directions that a layer's activation has over one image, and a picture of each.
+    """Directions in the activation of a layer on one image, and a picture of each direction.
 
-    layer: its name. image: (C, H, W) in [0, 1]. directions: (N, C'). weights: (N, h, w), how much of each direction is
-    at each position. pictures: N of them. error: the share of the activation's norm that the directions leave out.
-    grouped: whether they are groups, rather than one for each place.
+    Attributes:
+        layer: The name of the layer.
+        image: The image (C, H, W) in [0, 1].
+        directions: The directions (N, C'), each a vector of C' channels.
+        weights: The weight of each direction at each position (N, h, w).
+        pictures: N pictures, one of each direction.
+        error: The norm of the part of the activation that the directions do not explain, divided by its whole norm.
+        grouped: Whether the directions are those of groups. If not, there is one for each position.
     """
 
     layer: str
@@ -49,26 +54,31 @@ class Atlas(Drawn):
     grouped: bool
 
     def show(self) -> Picture:
-        """Draw the image and small multiples: the grid of pictures as the places lie; or each group above its map."""
+        """Draw the image and the pictures: in a grid of positions; or, for groups, each picture above its map."""
         from netlens.show import sheet
 
         if not self.grouped:
             mosaic = self.pictures.grid(self.weights.shape[2])
             height, width = mosaic.shape[1:]
-            # in the proportions of the grid, so that each place lies where its picture does
+            # the image gets the proportions of the grid, so that each picture is at the same place as its position
             shown = [heatmaps.resize(self.image[None], (height, width))[0].clamp(0, 1), mosaic]
-            return sheet(torch.stack([one.expand(3, -1, -1) for one in shown]), ["image", self.layer])
+            return sheet(torch.stack([m.expand(3, -1, -1) for m in shown]), ["image", self.layer])
         height, width = self.pictures.images.shape[2:]
-        whole = _laid(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
-        # a network of one size saw the image squeezed, so its map may have other proportions
+        image = _fitted_into(self.image, (height, width)).clamp(0, 1).expand(3, -1, -1)
+        # a network with one fixed size has seen a distorted image, so its map may have other proportions
         spread = heatmaps.resize(self.weights[:, None].float(), (self.image.shape[1], self.image.shape[2]))
-        maps = torch.stack([_laid(one, (height, width), 0.0)[0] for one in spread]).clamp(min=0)
+        maps = torch.stack([_fitted_into(m, (height, width), 0.0)[0] for m in spread]).clamp(min=0)
         maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
         colors = _colors(len(maps))
-        where = [_tinted(whole, one, color) for one, color in zip(maps, colors, strict=True)]
-        rows = [whole, *self.pictures.images, _strongest(whole, maps, colors), *where]
-        texts = ["image", *(self.pictures.captions or ()), "strongest", *(f"group {i + 1}" for i in range(len(where)))]
-        return sheet(torch.stack([one.expand(3, -1, -1) for one in rows]), texts, columns=len(maps) + 1)
+        tinted_maps = [_tinted(image, m, color) for m, color in zip(maps, colors, strict=True)]
+        rows = [image, *self.pictures.images, _strongest(image, maps, colors), *tinted_maps]
+        texts = [
+            "image",
+            *(self.pictures.captions or ()),
+            "strongest",
+            *(f"group {i + 1}" for i in range(len(tinted_maps))),
+        ]
+        return sheet(torch.stack([m.expand(3, -1, -1) for m in rows]), texts, columns=len(maps) + 1)
 
 
 @differentiating()
@@ -89,13 +99,30 @@ def activation_atlas(
     progress: bool = True,
     **options: Any,
 ) -> Atlas:
-    """What a layer sees at each place of an image; or in how many kinds of place, by factorizing its activation.
+    """Make pictures of what a layer sees at each position of an image; or of a few groups of positions.
 
-    groups: None for a picture of each place, of which there are at most `cells` along the longer side (finer maps are
-    averaged), gray where the layer is 0; a number for so many groups, found by non-negative matrix factorization of
-    what of the activation is above 0, which needs scikit-learn: pip install netlens[atlas]. size: of the image's longer
-    side, if not its own. cell_size: of each picture, in pixels. chunk: how many are made at a time. options: those of
-    `OptVis.render`.
+    Args:
+        flat: The network.
+        image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
+        key: The layer, by key, path, glob or index.
+        groups: None for a picture of each position; it is gray if the activation there is 0. A number for so many
+            groups, by non-negative matrix factorization of the positive part of the activation. This needs
+            scikit-learn: pip install netlens[atlas].
+        cells: The largest number of positions along the longer side, at least 1. Larger maps are averaged. It has no
+            effect on groups.
+        cell_size: The side of each picture, in pixels.
+        size: The longer side of the image, in pixels; None for that of the image.
+        steps: The number of steps of the optimization.
+        cosine_power: The power of the cosine, at least 0; see `objectives.direction`.
+        param: The parameterization of the pictures.
+        seed: The seed of the noise from which the pictures start, at least 0.
+        chunk: The number of pictures that are made together, at least 1.
+        progress: Whether a terminal shows the progress.
+        options: The options of `OptVis.render`.
+
+    Raises:
+        NotApplicable: The layer has no maps over the image, or its activation is 0 on the image.
+        NonFiniteError: The activation holds NaN or Inf.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
@@ -118,29 +145,34 @@ def activation_atlas(
     alive = (directions != 0).any(1).nonzero().flatten().tolist()
     if not alive:
         raise NotApplicable(f"layer {key!r} of {flat.name} is 0 all over the image; choose another layer.")
-    # of length one, so that a faint place is drawn as clearly as a bright one
+    # of length 1, so that positions with a weak activation get clear pictures, too
     units = F.normalize(directions[alive], dim=1)
-    parts = []
+    renders = []
     for start in range(0, len(units), chunk):
-        own = units[start : start + chunk]
-        about: dict[str, Any] = {"size": cell_size, "batch": len(own), "seed": (seed,) * len(own)}
-        vis = OptVis(flat, direction(key, own, cosine_power=cosine_power))
-        parts.append(vis.render(made_by(param, **about), steps=steps, progress=progress, **options))
+        chunk_of_units = units[start : start + chunk]
+        param_options: dict[str, Any] = {
+            "size": cell_size,
+            "batch": len(chunk_of_units),
+            "seed": (seed,) * len(chunk_of_units),
+        }
+        vis = OptVis(flat, direction(key, chunk_of_units, cosine_power=cosine_power))
+        renders.append(vis.render(made_by(param, **param_options), steps=steps, progress=progress, **options))
     return Atlas(
-        called(flat, name),
+        layer_caption(flat, name),
         base[0].float().cpu(),
         directions,
         weights,
-        _together(parts, alive, captions),
+        _joined(renders, alive, captions),
         error,
         groups is not None,
     )
 
 
 def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor, float]:
-    """Maps (C, h, w) as so many weights (groups, h, w) times directions (groups, C), neither below 0.
+    """Factorize the positive part of maps (C, h, w) into weights (groups, h, w) times directions (groups, C).
 
-    Also the share of the norm of the maps above 0 that is left out. The first group weighs most.
+    Both factors are at least 0. The groups are in the order of their strength, the strongest first. The third result is
+    the norm of the residual, divided by the norm of the positive part.
     """
     try:
         from sklearn.decomposition import NMF
@@ -152,17 +184,17 @@ def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
         raise NetLensError(f"a map of {channels} channels, {height} by {width}, has 1 to {limit} groups, not {groups}.")
     values = maps.detach().cpu().double().clamp(min=0).flatten(1).T
     if not values.any():
-        raise NotApplicable("nothing of the activation is above 0, so it has no groups; choose another layer.")
+        raise NotApplicable("no value of the activation is above 0, so it has no groups; choose another layer.")
     model = NMF(groups, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-4)
-    weights, directions = (torch.from_numpy(part).to(maps.dtype) for part in _fitted(model, values.numpy()))
-    left = values.to(maps.dtype) - weights @ directions
+    weights, directions = (torch.from_numpy(factor).to(maps.dtype) for factor in _fit(model, values.numpy()))
+    residual = values.to(maps.dtype) - weights @ directions
     strength = weights.sum(0) * directions.norm(dim=1)
     order = strength.argsort(descending=True, stable=True)
     shown = weights.T[order].reshape(groups, height, width)
-    return shown, directions[order], float(left.norm() / values.norm())
+    return shown, directions[order], float(residual.norm() / values.norm())
 
 
-def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
+def _fit(model: Any, values: Any) -> tuple[Any, Any]:
     from sklearn.exceptions import ConvergenceWarning
 
     with silenced(ConvergenceWarning):  # `error` says how well it converged
@@ -172,9 +204,9 @@ def _fitted(model: Any, values: Any) -> tuple[Any, Any]:
 def _maps(flat: FlatModel, key: str, base: Tensor) -> Tensor:
     """The layer's activation over the image, (C, h, w)."""
     with torch.no_grad():
-        maps = Record(flat, flat.record(seen_by(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
+        maps = Record(flat, flat.record(network_input(flat, layer(key), base), layers=key)).maps(key)[0].cpu()
     if maps.shape[1:] == (1, 1):
-        raise NotApplicable(f"layer {key!r} of {flat.name} has no places in the image; choose one with maps.")
+        raise NotApplicable(f"layer {key!r} of {flat.name} has no positions in the image; choose a layer with maps.")
     if not maps.isfinite().all():
         raise NonFiniteError(f"layer {key!r} of {flat.name} holds NaN or Inf for the image.")
     return maps
@@ -187,23 +219,23 @@ def _pooled(maps: Tensor, cells: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, size)
 
 
-def _together(parts: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
-    """The pictures of what is alive, in their places; gray where the layer sees nothing."""
-    made = row(*parts)
-    images = made.images.new_full((len(captions), *made.images.shape[1:]), 0.5)
-    values = made.history.new_full((len(made.history), len(captions)), torch.nan)
-    images[alive], values[:, alive] = made.images, made.history
+def _joined(renders: Sequence[Render], alive: Sequence[int], captions: Sequence[str]) -> Render:
+    """The pictures at the indices `alive`; gray pictures at all other indices, where the activation is 0."""
+    joined = row(*renders)
+    images = joined.images.new_full((len(captions), *joined.images.shape[1:]), 0.5)
+    values = joined.history.new_full((len(joined.history), len(captions)), torch.nan)
+    images[alive], values[:, alive] = joined.images, joined.history
     return Render(
         images=images,
         history=values,
-        seeds=parts[0].seeds[:1] * len(captions),
-        provenance=parts[0].provenance,
+        seeds=renders[0].seeds[:1] * len(captions),
+        provenance=renders[0].provenance,
         captions=tuple(captions),
     )
 
 
-def _laid(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
-    """An image (C, h, w) as large as fits into `size` without a change of proportions, white outside."""
+def _fitted_into(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
+    """An image (C, h, w), resized in its proportions to fit into `size`; the free space has the value `outside`."""
     channels, height, width = image.shape
     share = min(size[0] / height, size[1] / width)
     inner = (max(1, round(height * share)), max(1, round(width * share)))
@@ -214,14 +246,14 @@ def _laid(image: Tensor, size: tuple[int, int], outside: float = 1.0) -> Tensor:
 
 
 def _colors(n: int) -> Tensor:
-    """(n, 3, 1, 1): as unlike each other as n hues are."""
+    """(n, 3, 1, 1): n colors with equal distances between their hues."""
     return torch.tensor([colorsys.hsv_to_rgb(i / n, 0.85, 0.95) for i in range(n)])[:, :, None, None]
 
 
 def _strongest(image: Tensor, maps: Tensor, colors: Tensor) -> Tensor:
-    """The image in gray, tinted in the color of the strongest group at each place."""
-    which = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
-    return _tinted(image, maps.amax(0), (which * colors).sum(0))
+    """The image in gray, tinted at each pixel in the color of its strongest group."""
+    masks = F.one_hot(maps.argmax(0), len(maps)).permute(2, 0, 1)[:, None]
+    return _tinted(image, maps.amax(0), (masks * colors).sum(0))
 
 
 def _tinted(image: Tensor, strength: Tensor, color: Tensor) -> Tensor:

@@ -15,10 +15,14 @@ from netlens.results.state import State
 
 @dataclass(frozen=True)
 class Moment:
-    """An optimization between two of its steps. It is only true until the next one.
+    """The state of an optimization between two steps. It is valid until the next step.
 
-    step: how many steps are done. values: (N,), the objective in the last of them, of the disturbed pictures that it
-    started from; None before the first. draw and capture: how its pictures and its state are made on demand.
+    Args:
+        step: The number of finished steps.
+        steps: The total number of steps.
+        values: (N,), the objective of the disturbed pictures in the last finished step; None before the first step.
+        draw: A function that returns the current pictures.
+        capture: A function that returns the current state.
     """
 
     step: int
@@ -29,18 +33,21 @@ class Moment:
 
     @property
     def images(self) -> Tensor:
-        """(N, C, H, W) in [0, 1]: the pictures as they are now, undisturbed."""
+        """(N, C, H, W) in [0, 1]: the current pictures, without disturbance."""
         with torch.no_grad():
             return self.draw()
 
     @property
     def state(self) -> State:
-        """What it takes to go on from here, with `render(..., resume=state)`."""
+        """The state from which `render(..., resume=state)` continues."""
         return self.capture()
 
 
 class Callback(ABC):  # noqa: B024 - none of its methods is a must
-    """Abstract: a subclass overrides the events that it needs. An exception ends the optimization."""
+    """Abstract: an object that watches an optimization. A subclass overrides the events that it needs.
+
+    An exception ends the optimization.
+    """
 
     def on_start(self, moment: Moment) -> None:  # noqa: B027 - each is optional
         """Before the first step."""
@@ -53,7 +60,13 @@ class Callback(ABC):  # noqa: B024 - none of its methods is a must
 
 
 class Frames(Callback):
-    """Keeps the pictures of every `every` steps, and the first and last ones; `Render.save_gif` shows them."""
+    """A callback that stores the first pictures, the last ones, and those after every `every` steps.
+
+    `Render.save_gif` shows them.
+
+    Args:
+        every: The number of steps between two stored pictures, at least 1.
+    """
 
     def __init__(self, every: int = 16) -> None:
         self.every = checked("Frames: every", every, int, least=1)

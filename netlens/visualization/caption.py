@@ -1,4 +1,4 @@
-"""What to call a layer in a caption."""
+"""The name of a layer in a caption."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 from netlens.flat import FlatModel
 
 
-def called(flat: FlatModel, name: Any) -> str:
-    """Return what a caption calls a layer: the name as given if it is no pattern, otherwise the layer's key."""
+def layer_caption(flat: FlatModel, name: Any) -> str:
+    """The name of a layer in a caption: `name` if it is a string without wildcards, else the key of the layer."""
     return name if isinstance(name, str) and not set(name) & set("*?[") else flat.key(name)

@@ -1,4 +1,4 @@
-"""Objects that draw themselves in a notebook and into a file."""
+"""Objects that draw themselves, in a notebook and into a file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Drawn(ABC):
 
     @abstractmethod
     def show(self) -> Picture:
-        """Draw it."""
+        """Draw the object."""
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the drawing of `show` as .png, whole or not at all."""
+        """Write the drawing of `show` to a .png file. If this fails, an earlier file stays unchanged."""
         from netlens.results import storage
 
         if Path(path).suffix.lower() != ".png":
-            raise ImageError(f"{path} should end in .png.")
+            raise ImageError(f"{path} must end in .png.")
         return storage.write(Path(path), self.show().png())
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:

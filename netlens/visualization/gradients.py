@@ -11,19 +11,19 @@ from torch import Tensor
 from netlens.options import check, option
 
 GradientTransform = Callable[[Tensor], Tensor]
-"""Takes the gradient at the pictures (N, C, H, W) and returns another one; samples do not mix."""
+"""A function from the gradient at the pictures (N, C, H, W) to a new gradient. Samples must stay independent."""
 
 _EPS = 1e-12
 
 
 def normalized(gradient: Tensor) -> Tensor:
-    """Divide each sample's gradient by its mean absolute value, so that all objectives take steps of one length."""
+    """Divide the gradient of each sample by its mean absolute value, so that all objectives take equal steps."""
     return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=_EPS)
 
 
 @dataclass(frozen=True)
 class LaplacianSmoothing:
-    """Bring all octaves of the gradient to the same strength, so that long waves count as much as short ones.
+    """Scale all octaves of the gradient to the same strength, so that coarse structure counts as much as fine detail.
 
     Mordvintsev et al. 2015, https://github.com/google/deepdream
     """

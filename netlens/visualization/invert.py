@@ -1,4 +1,4 @@
-"""Inversion: the picture that a layer's activation still knows; and its caricature."""
+"""Inversion: a picture that gives a layer the same activation as an image. And caricatures of an image."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from netlens.results.row import row
 from netlens.visualization.optvis import MOST_STEPS, OptVis, check_options
 from netlens.visualization.params import Fourier, Param, Pixel
 from netlens.visualization.params.base import Sized, made_by
-from netlens.visualization.picture import picture_for, seen_by
+from netlens.visualization.picture import network_input, picture_for
 from netlens.visualization.transforms import Transform
 from netlens.visualization.transforms.standard import Chain
 
-HEAVIEST = 10**12  # a weight beyond it leaves nothing of the distance
+HEAVIEST = 10**12  # with a larger weight, the distance would be lost in rounding
 
 H = TypeVar("H", bound="FromNoise")
 
-# alpha and variation. Pixels need the paper's weights (of its deeper layers, here on means over pixels in [0, 1]);
-# waves are a prior already, and only a trace of variation keeps them from checkers
+# (alpha, variation). Pixels need the weights of the paper (for deep layers, converted to means over pixels in [0, 1]).
+# Waves are a prior already; a small weight of the variation prevents checkerboard patterns
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
 
 
@@ -37,10 +37,10 @@ _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
 class FromNoise:
     """Abstract: the options of a picture that starts from noise."""
 
-    param: type[Sized] | Sized = option(Fourier, help="What makes the picture.")
-    size: int | None = option(None, least=1, help="The longer side in pixels; none for the image's own.")
+    param: type[Sized] | Sized = option(Fourier, help="The parameterization of the picture.")
+    size: int | None = option(None, least=1, help="The longer side in pixels; none for that of the image.")
     steps: int = option(256, least=1, most=MOST_STEPS, help="Steps of the optimization.")
-    seed: int = option(0, least=0, help="Seed of the noise that it starts from.")
+    seed: int = option(0, least=0, help="Seed of the noise from which the picture starts.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -62,7 +62,7 @@ class Inverting(FromNoise):
 class Caricaturing(FromNoise):
     """The options of a caricature."""
 
-    cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
+    cosine_power: float = option(1.0, least=0, help="Power of the cosine; a higher power favors the direction.")
 
 
 def invert(
@@ -74,42 +74,43 @@ def invert(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Find, from noise, a picture that a layer cannot tell from `image`; one picture for each layer.
+    """Find, from noise, a picture whose activation in a layer is that of `image`; one picture for each layer.
 
-    It minimizes ‖Φ − Φ0‖² / ‖Φ0‖² for activations Φ, plus `alpha` times the mean 6th power of the picture's distance
-    from gray, plus `variation` times its total variation (β = 2).
+    It minimizes ‖Φ − Φ0‖² / ‖Φ0‖², plus `alpha` times the mean 6th power of the picture's distance from gray, plus
+    `variation` times the total variation of the picture (β = 2). Φ and Φ0 are the activations of the picture and of
+    `image`.
 
     Args:
         flat: The network.
         image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
         layers: The key of a layer, or a list of keys.
-        transforms: What disturbs the picture; by default nothing.
-        progress: Whether to show progress in a terminal.
-        options: Those of `Inverting`, and those of `OptVis.render`.
+        transforms: The disturbances of the picture; by default none.
+        progress: Whether a terminal shows the progress.
+        options: The options of `Inverting` and of `OptVis.render`.
 
     Returns:
-        The pictures. Their `captions` say the layer and the distance that is left; their `history` is the negated loss.
+        The pictures. A caption holds the layer and the final distance. The `history` is minus the loss.
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
-    how, options = _taken(Inverting, options)
-    base = picture_for(flat, image, how.size)
+    settings, options = _split_options(Inverting, options)
+    base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
-    start = _param(how.param, base, how.seed)
+    start = _param(settings.param, base, settings.seed)
     defaults = _OF_PIXELS if isinstance(start, Pixel) else _OF_OTHERS
-    norm = defaults[0] if how.alpha is None else how.alpha
-    rough = defaults[1] if how.variation is None else how.variation
-    made = []
+    norm = defaults[0] if settings.alpha is None else settings.alpha
+    rough = defaults[1] if settings.variation is None else settings.variation
+    renders = []
     for key in names:
-        distance = _settled(flat, content(key, seen_by(flat, layer(key), base)), base)
+        distance = _settled(flat, content(key, network_input(flat, layer(key), base)), base)
         objective = -distance
         for weight, penalty in ((norm, alpha_norm()), (rough, total_variation())):
             objective = objective - weight * penalty if weight else objective
         vis = OptVis(flat, objective, Chain() if transforms is None else transforms)
-        render = vis.render(start, steps=how.steps, progress=progress, **options)
-        left = float(_value(flat, distance, render.images))
-        made.append(replace(render, captions=(f"{key} · {left:.3f}",)))
-    return made[0] if len(made) == 1 else row(*made)
+        render = vis.render(start, steps=settings.steps, progress=progress, **options)
+        distance_left = float(_value(flat, distance, render.images))
+        renders.append(replace(render, captions=(f"{key} · {distance_left:.3f}",)))
+    return renders[0] if len(renders) == 1 else row(*renders)
 
 
 def caricature(
@@ -123,36 +124,38 @@ def caricature(
 ) -> Render:
     """Make pictures that exaggerate what a layer sees in `image`; one picture for each layer.
 
+    The objective is `objectives.caricature`.
+
     Args:
         flat: The network.
         image: A path, a PIL image, an array, or a tensor (C, H, W) in [0, 1].
         layers: The key of a layer, or a list of keys.
-        transforms: What disturbs the picture; by default `standard()`.
-        progress: Whether to show progress in a terminal.
-        options: Those of `Caricaturing`, and those of `OptVis.render`.
+        transforms: The disturbances of the picture; by default `standard()`.
+        progress: Whether a terminal shows the progress.
+        options: The options of `Caricaturing` and of `OptVis.render`.
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
-    how, options = _taken(Caricaturing, options)
-    base = picture_for(flat, image, how.size)
+    settings, options = _split_options(Caricaturing, options)
+    base = picture_for(flat, image, settings.size)
     names = _names(flat, layers)
-    made = []
+    renders = []
     for key in names:
-        source = seen_by(flat, layer(key), base)
-        objective = _settled(flat, caricature_of(key, source, cosine_power=how.cosine_power), base)
+        source = network_input(flat, layer(key), base)
+        objective = _settled(flat, caricature_of(key, source, cosine_power=settings.cosine_power), base)
         render = OptVis(flat, objective, transforms).render(
-            _param(how.param, base, how.seed), steps=how.steps, progress=progress, **options
+            _param(settings.param, base, settings.seed), steps=settings.steps, progress=progress, **options
         )
-        made.append(replace(render, captions=(key,)))
-    return made[0] if len(made) == 1 else row(*made)
+        renders.append(replace(render, captions=(key,)))
+    return renders[0] if len(renders) == 1 else row(*renders)
 
 
-def _taken(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
-    """Make an instance of a class from its options; return it with the options of the renderer."""
-    own = [one.name for one in options_of(cls)]
-    rest = {name: value for name, value in options.items() if name not in own}
-    check_options(rest)
-    return cls(**{name: value for name, value in options.items() if name in own}), rest
+def _split_options(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
+    """Split options into an instance of `cls`, made from its options, and the other options, for the renderer."""
+    names = [o.name for o in options_of(cls)]
+    renderer_options = {name: value for name, value in options.items() if name not in names}
+    check_options(renderer_options)
+    return cls(**{name: value for name, value in options.items() if name in names}), renderer_options
 
 
 def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
@@ -160,23 +163,23 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
     names = names_of(layers)
     if not names:
         raise NetLensError("no layer was given; name at least one.")
-    flat.keys_of(names)  # a wrong name raises before anybody waits
+    flat.keys_of(names)  # a wrong name raises here, and not after a long run
     return names
 
 
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
-    """The parameterization, with its options, for one picture of the image's size."""
+    """The parameterization for one picture of the image's size. Its other options stay."""
     _, channels, *extent = base.shape
-    about = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
-    return made_by(param, **about)
+    options = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
+    return made_by(param, **options)
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
-    """The objective with the image's activation read now, and not at each step."""
-    return objective.settled(flat, seen_by(flat, objective, base))
+    """The settled objective: it has read the activation of the image once, and does not read it in each step."""
+    return objective.settled(flat, network_input(flat, objective, base))
 
 
 def _value(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
     with torch.no_grad():
-        x = seen_by(flat, objective, pictures)
+        x = network_input(flat, objective, pictures)
         return objective(Record(flat, flat.record(x, layers=objective.layers)))[0]

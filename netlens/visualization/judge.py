@@ -1,4 +1,4 @@
-"""What judges pictures: a network, run no further than the objective reads, on pictures disturbed and normalized."""
+"""The judge of pictures: it disturbs and normalizes them, runs the network on them, and computes the objective."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from netlens.visualization.transforms.standard import Chain
 
 @dataclass(frozen=True)
 class Judge:
-    """An objective as a function of pictures in [0, 1]; the network sees them at `size`."""
+    """An objective as a function of pictures in [0, 1]. The network gets them at the size `size`.
+
+    The network runs no further than the layers that the objective reads.
+    """
 
     flat: FlatModel
     objective: Objective
@@ -39,15 +42,22 @@ class Judge:
 
     @classmethod
     def of(
-        cls, flat: FlatModel, objective: Objective, transforms: Transform, extent: Size, others: Sequence[Size] = ()
+        cls,
+        flat: FlatModel,
+        objective: Objective,
+        transforms: Transform,
+        extent: Size,
+        fallback_sizes: Sequence[Size] = (),
     ) -> Judge:
-        """The network looks at pictures at their own size if it can, otherwise as it expects or at one of others."""
-        if len(flat.inputs) != 1:
-            names = ", ".join(flat.inputs)
-            raise NotApplicable(f"pictures are made for networks of one input; {flat.name} has {names}.")
+        """The judge for pictures of the size `extent`.
+
+        The network gets them at their own size if it can run on it; else at the size that it expects; else at one of
+        `fallback_sizes`.
+        """
+        intake.check_one_input(flat)
         judge = cls(flat, objective, transforms, extent)
         expected = flat.adapter.preprocessing.size
-        sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *others]))
+        sizes = list(dict.fromkeys([extent, *([] if expected is None else [expected]), *fallback_sizes]))
         if not judge._layers:
             return judge
         for size in sizes:
@@ -57,31 +67,36 @@ class Judge:
                 return judge
             except NetLensError:
                 raise
-            except Exception as error:  # whatever a layer makes of a size that it cannot take, or of all
+            except Exception as error:  # layers raise different errors for a size that they cannot run on
                 if out_of_memory(error):
                     raise
                 failure = error
-        if not isinstance(failure, RuntimeError | AssertionError):  # what layers raise because of a shape
+        if not isinstance(failure, RuntimeError | AssertionError):  # a wrong shape raises one of these
             raise failure
         tried = " or ".join(f"{height} by {width}" for height, width in sizes)
         why = " ".join(str(failure).split())[:160]
         raise NotApplicable(
-            f"{flat.name} cannot be run on pictures of {tried} pixels ({why}); give the size "
+            f"{flat.name} cannot run on pictures of {tried} pixels ({why}); give the size "
             "that it takes, or an adapter=Adapter(preprocessing=...) with that size."
         ) from failure
 
     def __call__(
         self, images: Tensor, generators: Generators, rows: Sequence[int] | None = None, redirect: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(n,): the objective of each picture (n, C, H, W), and what the network was shown of it (n, C, h, w).
+        """The objective of each picture (n,), and the disturbed pictures that the network gets (n, C, h, w).
 
-        rows: the pictures' places in the batch, if they are not all of it. "input" is, for the objective, the picture
-        itself: undisturbed and at its own size, in the network's units. A channel more than the network takes is the
-        pictures' opacity, and each is laid on a background of its own.
+        For the objective, the layer "input" is the picture itself: normalized, but not disturbed and not resized.
+
+        Args:
+            images: Pictures (n, C, H, W) in [0, 1]. If they have one more channel than the network reads, the last
+                channel is their opacity, and each is laid on a random background.
+            generators: A generator for each picture.
+            rows: The indices of the pictures in the batch; None if they are the whole batch.
+            redirect: Whether dead rectifiers let gradients pass; see `REDIRECTED`.
         """
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
-        # also where nothing disturbs them, another tensor than `images`, with a gradient of its own
+        # a new tensor, even if nothing disturbs the pictures, so that the gradient through the network is separate
         shown = self._disturbed(images.view_as(images), generators) if self._layers else images
         record = self._run(shown, redirect) if self._layers else {}
         if len(self._layers) < len(self._keys):
@@ -89,23 +104,23 @@ class Judge:
         objective = self.objective if rows is None else self.objective.take(rows)
         values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
         if not isinstance(values, Tensor) or values.shape != (len(images),):
-            got = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-            raise NotApplicable(f"{objective} gives {got} for {len(images)} samples; it must give one number each.")
+            actual = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise NotApplicable(f"{objective} gives {actual} for {len(images)} samples; it must give one number each.")
         return values, shown
 
-    def seen(self, images: Tensor) -> Tensor:
-        """What the network gets of pictures (n, C, H, W) in [0, 1], undisturbed, in its size and its units."""
+    def plain_input(self, images: Tensor) -> Tensor:
+        """The network's input for pictures (n, C, H, W) in [0, 1] without disturbance: resized and normalized."""
         plain = replace(self, transforms=Chain())
         return self._input(plain._disturbed(images, [torch.Generator()] * len(images)))
 
     def prepared(self, images: Tensor) -> Judge:
-        """The same, with the objective `prepared` for pictures like these."""
+        """The same judge, with its objective `prepared` for pictures of this shape."""
         colors = images.detach()[:, : channels_of(self.flat)]
-        return replace(self, objective=self.objective.prepared(self.flat, self.seen(colors)))
+        return replace(self, objective=self.objective.prepared(self.flat, self.plain_input(colors)))
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         if images.shape[2:] != self.size:
-            # not by `Fit`, which would skip pixels of large pictures, and see beyond the edges of small ones
+            # not by `Fit`, which skips pixels of large pictures and reads beyond the edges of small ones
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
         return Chain((self.transforms, Fit(self.size)))(images, generators)
 
@@ -136,7 +151,7 @@ class Judge:
 
     @cached_property
     def _plain(self) -> FlatModel:
-        # its weights have no gradients, and those of the pictures are the same to rounding
+        # this run needs no gradients of weights; the gradients of the pictures are the same up to rounding
         return fast(self.flat, keep=self._layers)
 
     @cached_property
@@ -151,43 +166,46 @@ class Judge:
     def _redirected(self) -> FlatModel:
         try:
             return self._plain.with_rules(Rules({**REDIRECTED.rules, **self._straight}, REDIRECTED.name))
-        except NotApplicable:  # without rectifiers that die, there is none to wake
+        except NotApplicable:  # the network has no rectifiers that can be dead
             return self._plain
 
     @cached_property
     def _units(self) -> tuple[Tensor, Tensor]:
-        """What to subtract from pictures, and to multiply them by; a gray network may be known by colors only."""
-        known = preprocessing_of(self.flat)
+        """The mean to subtract from pictures, and the factor to multiply them by: (C, 1, 1) each."""
+        preprocessing = preprocessing_of(self.flat)
         channels = channels_of(self.flat)
-        if len(known.mean) not in (1, channels):
+        if len(preprocessing.mean) not in (1, channels):
             raise NotApplicable(
                 f"{self.flat.name} takes {channels} channels, but its preprocessing has a mean and std of "
-                f"{len(known.mean)}; give it an adapter=Adapter(preprocessing=...) whose mean and std are one number "
-                "for all channels."
+                f"{len(preprocessing.mean)}; give it an adapter=Adapter(preprocessing=...) whose mean and std are one "
+                "number for all channels."
             )
         device = self._weights.device
-        mean, std = (torch.tensor(column, dtype=torch.float64).view(-1, 1, 1) for column in (known.mean, known.std))
+        mean, std = (
+            torch.tensor(column, dtype=torch.float64).view(-1, 1, 1)
+            for column in (preprocessing.mean, preprocessing.std)
+        )
         return mean.to(device, widest(device)), (1 / std).to(device, widest(device))
 
 
 def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
-    """The rectifiers at or before `keys` with no weights in between: those whose ends an objective on `keys` meets."""
+    """The rectifiers at `keys`, and those before `keys` if no layer with weights lies in between."""
     program = flat.program
     pending = {*keys, *(program.outputs if OUTPUT in keys else ())}
-    found = []
+    rectifiers = []
     for step in reversed(program.steps):
         if step.key in pending:
             if is_kind(step.layer, MORTAL):
-                found.append(step.key)
+                rectifiers.append(step.key)
             elif next(step.layer.parameters(), None) is None:
                 pending.update(step.reads)
-    return found
+    return rectifiers
 
 
 def preprocessing_of(flat: FlatModel) -> Preprocessing:
-    """How pictures become what a network takes; in gray, where a network of one channel is known by colors only."""
-    known = flat.adapter.preprocessing
-    return known.in_gray() if channels_of(flat) == 1 else known
+    """The preprocessing of a network. For a network with one input channel, it is that of gray pictures."""
+    preprocessing = flat.adapter.preprocessing
+    return preprocessing.in_gray() if channels_of(flat) == 1 else preprocessing
 
 
 def channels_of(flat: FlatModel) -> int:

@@ -47,9 +47,9 @@ class Loop:
         with differentiating():
             step = start = 0 if resume is None else resume.step
             stage = self.schedule.stage(max(0, step - 1), self.steps)
-            ascent = self._first(stage) if resume is None else self._resumed(stage, resume)
+            ascent = self._initial(stage) if resume is None else self._resumed(stage, resume)
             alive = ascent.alive.clone()
-            self._tell("on_start", ascent, step)
+            self._call_callbacks("on_start", ascent, step)
             quiet = None if self.progress else True
             with tqdm(total=self.steps, initial=step, delay=1, disable=quiet, leave=False) as bar:
                 while step < self.steps and not (self.stop is not None and ascent.done.all()):
@@ -62,14 +62,14 @@ class Loop:
                     ascent.check(step, now=step == self.steps or bool(self.callbacks))
                     if self.stop is not None:
                         ascent.retire(step, self.stop)
-                    self._tell("on_step", ascent, step)
+                    self._call_callbacks("on_step", ascent, step)
                     bar.update()
             if step > start:
                 self._warn_of_dead(alive | ascent.alive)
             state = ascent.state(step)
-            if stage < len(self.schedule.sizes):  # all were done before the last size
+            if stage < len(self.schedule.sizes):  # all samples were finished before the last size
                 ascent = self._grown(len(self.schedule.sizes), ascent)
-            self._tell("on_end", ascent, step)
+            self._call_callbacks("on_end", ascent, step)
             with torch.no_grad():
                 return ascent.param.image(ascent.parameters), state
 
@@ -78,12 +78,12 @@ class Loop:
             dead = ", ".join(str(int(sample)) for sample in (~alive).nonzero())
             warnings.warn(
                 f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so the "
-                "network had no part in it; choose another layer or channel.",
+                "network did not change the picture; choose another layer or channel.",
                 NetLensWarning,
                 stacklevel=4,
             )
 
-    def _first(self, stage: int) -> Ascent:
+    def _initial(self, stage: int) -> Ascent:
         weights = weight_of(self.flat, torch.empty(0))
         dtype = weights.dtype if weights.dtype == torch.float64 else torch.float32
         parameters = self.param.start(weights.device, dtype)
@@ -95,17 +95,19 @@ class Loop:
 
     def _resumed(self, stage: int, state: State) -> Ascent:
         if state.step > self.steps:
-            raise NetLensError(f"the state has {state.step} steps done already; ask for more than these in all.")
-        ascent = self._first(stage)
-        shapes = [[tuple(tensor.shape) for tensor in some] for some in (ascent.parameters, state.parameters)]
+            raise NetLensError(f"the state is {state.step} steps old already; give a larger total number of steps.")
+        ascent = self._initial(stage)
+        shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (ascent.parameters, state.parameters)]
         if shapes[0] != shapes[1]:
-            raise NetLensError(f"the state has tensors {shapes[1]}, but the param {shapes[0]}; give the same param.")
+            raise NetLensError(
+                f"the state has tensors {shapes[1]}, but the param has {shapes[0]}; give the same param as before."
+            )
         like = ascent.history
         like[: state.step] = state.history.to(like)
-        own = [tensor.to(like) for tensor in state.parameters]
-        again = self._ascent(ascent.param, own, like, state.done.to(like.device))
-        again.remember(state)
-        return again
+        parameters = [tensor.to(like) for tensor in state.parameters]
+        resumed = self._ascent(ascent.param, parameters, like, state.done.to(like.device))
+        resumed.remember(state)
+        return resumed
 
     def _grown(self, stage: int, ascent: Ascent) -> Ascent:
         param, parameters = self._sized(stage, ascent.param, ascent.parameters)
@@ -123,7 +125,7 @@ class Loop:
             judge = judge.prepared(param.image(parameters))
         return Ascent(judge, param, parameters, self.optimizer, self.gradient, history, done)
 
-    def _tell(self, event: str, ascent: Ascent, step: int) -> None:
+    def _call_callbacks(self, event: str, ascent: Ascent, step: int) -> None:
         if self.callbacks:
             moment = Moment(
                 step=step,
@@ -137,6 +139,6 @@ class Loop:
 
 
 def suited(param: Param, flat: FlatModel) -> Param:
-    """The param with the network's number of channels."""
+    """The parameterization, with as many channels as the network reads."""
     channels = channels_of(flat)
     return param if param.channels == channels else param.with_channels(channels)

@@ -1,4 +1,4 @@
-"""Octaves: the sizes of a picture, small to large, at which a dream looks at it."""
+"""Octaves: the sizes of a picture in a dream, from small to large."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ MOST = 100
 
 
 def octave_sizes(size: tuple[int, int], octaves: int = 4, scale: float = 1.4) -> list[tuple[int, int]]:
-    """(height, width) of each octave, the last that of the picture, each `scale` times as large as the one before.
+    """(height, width) of each octave. The last one has the size of the picture; each is `scale` times the previous one.
 
-    Octaves whose shorter side would be under 32 pixels are left out, but for the last.
+    Octaves whose shorter side would have less than 32 pixels are left out, except for the last one.
 
     >>> octave_sizes((224, 280))
     [(82, 102), (114, 143), (160, 200), (224, 280)]
@@ -17,4 +17,4 @@ def octave_sizes(size: tuple[int, int], octaves: int = 4, scale: float = 1.4) ->
     height, width = size
     factors = [scale**-i for i in reversed(range(octaves))]
     sizes = [(round(height * factor), round(width * factor)) for factor in factors]
-    return [one for one in sizes[:-1] if min(one) >= SMALLEST] + [size]
+    return [octave for octave in sizes[:-1] if min(octave) >= SMALLEST] + [size]

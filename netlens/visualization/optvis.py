@@ -1,4 +1,4 @@
-"""OptVis: the renderer, which makes pictures that maximize an objective."""
+"""OptVis: the renderer. It makes pictures that maximize an objective."""
 
 from __future__ import annotations
 
@@ -25,16 +25,33 @@ from netlens.visualization.params.base import Param
 from netlens.visualization.schedule import Schedule, Stop
 from netlens.visualization.transforms import Transform, standard
 
-MOST_STEPS = 1_000_000  # of an optimization: what is beyond is a mistake, and its history would fill the memory
+MOST_STEPS = 1_000_000  # a larger number is a mistake, and the history would fill the memory
 
 ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.05)
 
 
 class OptVis:
-    """Makes pictures that maximize an objective, as the network sees them through small disturbances.
+    """Makes pictures that maximize an objective, also after small disturbances of the pictures.
 
-    transforms: by default `standard()`; `Chain()` disturbs nothing. Colors are in [0, 1]; the network gets them as its
-    adapter's preprocessing says, at the pictures' size if it can take that, else at the size that it expects.
+    Pictures are in [0, 1]. The network gets them after the preprocessing of its adapter. It gets them at their own size
+    if it can run on this size, else at the size that the preprocessing names.
+
+    Args:
+        flat: The network.
+        objective: The objective to maximize.
+        transforms: The disturbances; None for `standard()`. `Chain()` disturbs nothing.
+
+    Raises:
+        NetLensError: An argument has the wrong type.
+        LayerNotFound: The network has no layer that the objective reads.
+
+    Example:
+        >>> from netlens.objectives import channel
+        >>> from netlens.visualization import Fourier
+        >>> from netlens.zoo import open_network
+        >>> vis = OptVis(open_network(), channel("stem", 3))
+        >>> vis.render(Fourier(32), steps=2, progress=False).images.shape
+        torch.Size([1, 3, 32, 32])
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
@@ -44,7 +61,7 @@ class OptVis:
         checked("the objective", objective, Objective, hint="give one such as channel('layer3', 12)")
         if transforms is not None and (isinstance(transforms, type) or not callable(transforms)):
             raise NetLensError(f"transforms are None, or a transform such as Chain(), not {transforms!r}.")
-        flat.keys_of(objective.layers)  # a wrong name raises here, before anybody waits
+        flat.keys_of(objective.layers)  # a wrong name raises here, and not after a long run
         self.flat = flat
         self.objective = objective
         self.transforms = standard() if transforms is None else transforms
@@ -62,23 +79,28 @@ class OptVis:
         progress: bool = True,
         resume: Render | State | None = None,
     ) -> Render:
-        """Optimize the pictures that `param` makes; no sample of the batch depends on another.
+        """Optimize the pictures that `param` makes. Each sample of the batch is optimized independently.
 
         Args:
-            param: Makes the pictures.
-            steps: Steps in all, including those done before `resume`; from 1 to 1,000,000.
-            optimizer: Takes the tensors and returns an optimizer of torch. One that is not elementwise, such as LBFGS,
-                gets each sample by itself.
-            schedule: Learning rates and sizes over the steps.
-            gradient: One transform of the gradient at the picture, or several, applied in their order.
-            redirect: Number of first steps in which rectifiers let gradients pass to samples that would get none.
-            callbacks: Watch the optimization.
-            stop: Says which samples are done, see `Plateau`.
-            progress: Whether to show progress in a terminal.
+            param: The parameterization, which makes the pictures.
+            steps: The total number of steps, including those before `resume`; from 1 to 1,000,000.
+            optimizer: A function from the tensors to an optimizer of torch. If the optimizer is not elementwise, such
+                as LBFGS, each sample has an optimizer of its own.
+            schedule: The learning rate and the size of the pictures over the steps.
+            gradient: A transform of the gradient at the picture, or several transforms, applied in their order.
+            redirect: The number of steps at the start in which rectifiers let a gradient pass to samples whose gradient
+                would otherwise be 0.
+            callbacks: Objects that watch the optimization.
+            stop: A function that says which samples are finished; see `Plateau`.
+            progress: Whether a terminal shows the progress.
             resume: The result of an earlier run with the same options, or its state.
 
+        Returns:
+            The pictures, with the history of the objective.
+
         Raises:
-            NonFiniteError: NaN or Inf arises; the message names the step and the sample.
+            NetLensError: An argument has the wrong type or value.
+            NonFiniteError: A value or gradient is NaN or Inf. The message names the step and the sample.
         """
         self.flat.follow()
         steps = checked("the number of steps", steps, int, least=1, most=MOST_STEPS)
@@ -86,18 +108,18 @@ class OptVis:
         checked("param", param, Param, hint="give one such as Fourier(224)")
         checked("resume", resume, Render | State | None, hint="give what an earlier run gave, or its state")
         checked("schedule", schedule, Schedule | None)
-        if not isinstance(callbacks, Sequence) or not all(isinstance(one, Callback) for one in callbacks):
-            raise NetLensError(f"callbacks are a list of them, such as [Frames(every=16)], not {callbacks!r}.")
+        if not isinstance(callbacks, Sequence) or not all(isinstance(callback, Callback) for callback in callbacks):
+            raise NetLensError(f"callbacks must be a list of callbacks, such as [Frames(every=16)], not {callbacks!r}.")
         if not (stop is None or callable(stop)):
-            raise NetLensError(f"stop is None, or tells which samples are done, as Plateau() does, not {stop!r}.")
+            raise NetLensError(f"stop must be None or a function such as Plateau(), not {stop!r}.")
         if not callable(optimizer):
-            raise NetLensError(f"optimizer makes one of torch, such as partial(Adam, lr=0.05); {optimizer!r} does not.")
+            raise NetLensError(f"optimizer must be a function such as partial(Adam, lr=0.05), not {optimizer!r}.")
         if isinstance(resume, Render) and resume.state is None:
-            raise NetLensError("this render has no state to go on from; parts, rows, dreams and styles have none.")
+            raise NetLensError("this render has no state to resume from; parts, rows, dreams and styles have none.")
         schedule = Schedule() if schedule is None else schedule
         transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
         if not all(map(callable, transforms)):
-            raise NetLensError(f"gradient is a transform such as normalized, or several, not {gradient!r}.")
+            raise NetLensError(f"gradient must be one transform or several, such as normalized, not {gradient!r}.")
         param = suited(param, self.flat)
         images, state = Loop(
             *(self.flat, self.objective, self.transforms, param, steps, optimizer, schedule, transforms),
@@ -125,11 +147,11 @@ class OptVis:
         )
 
     def _captions(self, n: int) -> tuple[str, ...] | None:
-        """Each sample's own objective, where they differ and no class says how."""
+        """The objective of each sample as a text. None if all are equal, or if the samples have targets."""
         if n == 1 or not self.objective.splits or self.objective.targets(self.flat, n) is not None:
             return None
-        own = tuple(repr(self.objective.take([i])) for i in range(n))
-        return own if len(set(own)) > 1 else None
+        captions = tuple(repr(self.objective.take([i])) for i in range(n))
+        return captions if len(set(captions)) > 1 else None
 
     def _provenance(self, n: int, options: dict[str, Any]) -> Provenance:
         targets, names = self.objective.named_targets(self.flat, n)
@@ -139,7 +161,7 @@ class OptVis:
             objective=repr(self.objective),
             targets=targets,
             target_names=names,
-            options={name: _described(value) for name, value in options.items()},
+            options={name: _description(value) for name, value in options.items()},
         )
 
 
@@ -153,21 +175,21 @@ def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     return images
 
 
-def _described(option: Any) -> Any:
-    """An option as its class and its own options."""
+def _description(option: Any) -> Any:
+    """An option as a description for the provenance: its class and the options of the class."""
     if is_dataclass(option) and not isinstance(option, type):
-        own = {field.name: _described(getattr(option, field.name)) for field in fields(option)}
-        return {type(option).__name__: own}
+        options = {field.name: _description(getattr(option, field.name)) for field in fields(option)}
+        return {type(option).__name__: options}
     if isinstance(option, partial):
-        return {_described(option.func): _described(option.keywords)}
+        return {_description(option.func): _description(option.keywords)}
     if isinstance(option, dict):
-        return {str(key): _described(value) for key, value in option.items()}
+        return {str(key): _description(value) for key, value in option.items()}
     if isinstance(option, (tuple, list)):
-        return [_described(item) for item in option]
+        return [_description(item) for item in option]
     return getattr(option, "__name__", option)
 
 
-def check_options(options: Iterable[str], given: Sequence[str] = ("steps", "progress")) -> None:
-    """Raise unless these are names of options of `OptVis.render` that the caller does not set itself."""
-    own = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *given)]
-    known("rendering", options, own)
+def check_options(options: Iterable[str], fixed: Sequence[str] = ("steps", "progress")) -> None:
+    """Raise if one of these is no option of `OptVis.render`, or if the caller sets it itself (`fixed`)."""
+    allowed = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *fixed)]
+    known("rendering", options, allowed)

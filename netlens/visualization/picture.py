@@ -1,4 +1,4 @@
-"""One image: as a picture in [0, 1], and as the input of a network."""
+"""An image as a picture in [0, 1], and as the input of a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from netlens.visualization.transforms.standard import Chain
 
 
 def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
-    """An image as a picture (1, C, H, W) in [0, 1], with the type, device and channels of a network's input.
+    """An image as a picture (1, C, H, W) in [0, 1], with the type, device and channels that a network reads.
 
     Args:
         flat: The network.
@@ -32,7 +32,7 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
     if pictures.shape[1] != channels_of(flat):
         raise ImageError(f"{flat.name} takes pictures of {channels_of(flat)} channels, not of {pictures.shape[1]}.")
     if len(pictures) != 1:
-        raise NetLensError(f"this is done with one image at a time, not with {len(pictures)}.")
+        raise NetLensError(f"give one image, not {len(pictures)}.")
     if size is not None:
         size = checked("a size of the longer side, in pixels,", size, int, least=1)
         height, width = pictures.shape[2:]
@@ -43,9 +43,9 @@ def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:
     return pictures.to(weights.device, torch.float64 if weights.dtype == torch.float64 else torch.float32)
 
 
-def seen_by(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
-    """The network's input for pictures (N, C, H, W) in [0, 1] when an objective is judged on them."""
-    return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).seen(pictures)
+def network_input(flat: FlatModel, objective: Objective, pictures: Tensor) -> Tensor:
+    """The input of a network for pictures (N, C, H, W) in [0, 1], as far as an objective reads it."""
+    return Judge.of(flat, objective, Chain(), (pictures.shape[2], pictures.shape[3])).plain_input(pictures)
 
 
 def expected_size(flat: FlatModel) -> int:

@@ -1,4 +1,4 @@
-"""Tiles: the gradient of an objective at a picture too large to be run at once, exact where layers see locally."""
+"""Tiles: the gradient of an objective at a picture that is too large for a single run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from netlens.visualization.transforms.base import Size
 from netlens.visualization.transforms.standard import Chain
 
 LARGEST = 8192
-"""Pixels along a side of a tile at most; a larger tile would hardly fit into memory."""
+"""The largest side of a tile, in pixels. A larger tile would hardly fit into memory."""
 
-TILE = "Side of what runs at once, in pixels; none for all at once."
-OVERLAP = "How far tiles see beyond the part that counts, in pixels; by default what the network needs."
+TILE = "Side of a tile, in pixels; none for the whole picture at once."
+OVERLAP = "Margin of a tile whose gradient is not used, in pixels; by default the receptive field."
 
 Span = tuple[int, int, int, int]
-"""(start, end) of a tile along one side, and (start, end) of the part of it that counts."""
+"""(start, end) of a tile along one side, and (start, end) of its inner part, whose gradient is used."""
 
 
 def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
-    """Tiles of `tile` pixels along a side, whose counting parts meet without gap and lie `overlap` from cut ends.
+    """The tiles along one side of a picture. Their inner parts touch without a gap.
 
-    Tiles start at multiples of `stride`, so that the network samples each where it samples the whole; the last one may
-    be up to `stride` - 1 pixels longer.
+    The margin between a tile's inner part and its end has `overlap` pixels, except at the ends of the picture. Tiles
+    start at multiples of `stride`, so that a layer with this stride reads the same positions in a tile as in the whole
+    picture. So the last tile may be up to `stride` - 1 pixels longer.
 
     >>> spans(10, 6, 1)
     [(0, 6, 0, 5), (4, 10, 5, 10)]
@@ -41,10 +42,10 @@ def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
     step = (tile - 2 * overlap) // stride * stride
     if step < 1:
         raise NetLensError(
-            f"tiles of {tile} pixels with {overlap} of overlap on each side leave nothing; enlarge them."
+            f"a tile of {tile} pixels with an overlap of {overlap} on each side has no inner part; make tiles larger."
         )
-    last = (length - tile) // stride * stride
-    starts = [*range(0, last, step), last]
+    last_start = (length - tile) // stride * stride
+    starts = [*range(0, last_start, step), last_start]
     cuts = [0, *(start + overlap for start in starts[1:]), length]
     ends = [*(start + tile for start in starts[:-1]), length]
     return list(zip(starts, ends, cuts, cuts[1:], strict=False))
@@ -52,9 +53,9 @@ def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Summed(Objective):
-    """An objective that is a mean, as a sum over the values of the first layer that it reads.
+    """An objective that is a mean, turned into the sum over the values of the first layer that it reads.
 
-    Sums over parts add up to that over the whole, whatever the parts' sizes; means do not.
+    The sum over a picture is the sum of the sums over its tiles. This does not hold for means.
     """
 
     mean: Objective
@@ -64,8 +65,8 @@ class Summed(Objective):
         return self.mean.layers
 
     def __call__(self, record: Record) -> Tensor:
-        first = record.raw(self.layers[0])
-        values = first if isinstance(first, Tensor) else record.logits
+        activation = record.raw(self.layers[0])
+        values = activation if isinstance(activation, Tensor) else record.logits
         return self.mean(record) * values[0].numel()
 
     def __repr__(self) -> str:
@@ -74,19 +75,19 @@ class Summed(Objective):
 
 @dataclass
 class Tiled:
-    """An objective and the direction of its gradient at one picture, one tile of it in memory at a time.
+    """An objective and its gradient at one picture. Only one tile of the picture is in memory at a time.
 
-    The gradient is that of the whole picture if the overlap is at least the receptive field of the one layer that is
-    read. With several layers, a layer may count a few per cent more or less, because sizes of maps are rounded. An
-    objective that is not local, such as a logit, is evaluated on each tile by itself.
+    If the objective reads one layer, and the overlap is at least its receptive field, the gradient equals that of the
+    whole picture. If it reads several layers, the weight of a layer may differ by a few per cent, because sizes of maps
+    are rounded. An objective that is not local, such as a logit, is evaluated on each tile by itself.
 
     Args:
         flat: The network.
-        objective: What to differentiate.
-        tile: Side of what runs at once, in pixels, from 32 to 8,192; None runs the whole picture at once.
-        overlap: How far tiles see beyond the part that counts, in pixels; None takes the receptive field where it is at
-            most an eighth of the tile, and otherwise an eighth.
-        picture: A size that the network may take, for a network of one unknown size.
+        objective: The objective to differentiate.
+        tile: The side of a tile, in pixels, from 32 to 8,192. None runs the whole picture at once.
+        overlap: The margin of a tile whose gradient is not used, in pixels. None takes the receptive field, but at most
+            an eighth of the tile.
+        picture: A size on which the network may run, for a network with one fixed and unknown size.
     """
 
     flat: FlatModel
@@ -99,9 +100,9 @@ class Tiled:
         check(self)
         self.flat.keys_of(self.objective.layers)  # a wrong name raises here
         probe = (256, 256) if self.tile is None else (self.tile, self.tile)
-        own = () if self.picture is None else (self.picture,)
-        size = Judge.of(self.flat, self.objective, Chain(), probe, own).size
-        # a network of one size gets tiles of this size, because a larger picture would have to be shrunk
+        other_sizes = () if self.picture is None else (self.picture,)
+        size = Judge.of(self.flat, self.objective, Chain(), probe, other_sizes).size
+        # a network with one fixed size gets tiles of this size; otherwise, tiles would be resized
         self._fixed = None if size == probe else size
         self._reach, self._stride = self._field()
         self._judges: dict[tuple[int, int], Judge] = {}
@@ -110,8 +111,8 @@ class Tiled:
         """The objective of a picture (1, C, H, W) in [0, 1], and its gradient.
 
         Returns:
-            The sum of the objective over all places (see `Summed`), per pixel, as a tensor (); each tile counts by its
-            share of the picture. And the gradient of the sum, of the picture's shape.
+            The sum of the objective over all positions (see `Summed`), divided by the number of pixels, as a tensor ();
+            each tile counts by its share of the picture. And the gradient of the sum, in the shape of the picture.
         """
         total = torch.zeros_like(image)
         value = image.new_zeros(())
@@ -143,25 +144,25 @@ class Tiled:
         keys = [key for key in self.flat.keys_of(self.objective.layers) if key not in self.flat.inputs]
         if self._fixed is not None or "output" in keys:
             return None, 1
-        known = receptive_fields(self.flat.program)
-        fields = [known.get(key) for key in keys]
-        if not fields or any(one is None or one.size is None for one in fields):
+        fields_by_key = receptive_fields(self.flat.program)
+        fields = [fields_by_key.get(key) for key in keys]
+        if not fields or any(f is None or f.size is None for f in fields):
             return None, 1
-        reach = max(max(one.size) for one in fields if one is not None and one.size is not None)
-        return reach, max(max(one.stride) for one in fields if one is not None)
+        reach = max(max(f.size) for f in fields if f is not None and f.size is not None)
+        return reach, max(max(f.stride) for f in fields if f is not None)
 
     def _gradient(self, image: Tensor) -> tuple[Tensor, Tensor]:
         extent = (image.shape[2], image.shape[3])
         if extent not in self._judges:
             size = extent if self._fixed is None else self._fixed
-            own = () if self.picture is None else (self.picture,)
-            # small octaves may be smaller than anything that the network takes; it then sees them enlarged
-            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, own)
+            other_sizes = () if self.picture is None else (self.picture,)
+            # a small octave may be too small for the network; the network then gets it enlarged
+            self._judges[extent] = Judge.of(self.flat, Summed(self.objective), Chain(), size, other_sizes)
         point = image.detach().clone().requires_grad_()
         judge = self._judges[extent]
         (value,), _ = judge(point, [torch.Generator()])
         if not value.requires_grad:
-            raise NetLensError(f"{self.objective} does not depend on the picture, so no dream can raise it.")
+            raise NetLensError(f"{self.objective} does not depend on the picture, so a dream cannot increase it.")
         (gradient,) = torch.autograd.grad(value, point)
         if not (torch.isfinite(value) and torch.isfinite(gradient).all()):
             raise NonFiniteError(f"{self.objective} of {self.flat.name}, or its gradient, is NaN or Inf.")

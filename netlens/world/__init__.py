@@ -1,1 +1,1 @@
-"""A little world with known answers: seeded scenes of textured shapes, and two small networks that know them."""
+"""A little world with known answers: seeded scenes of textured shapes, and two small networks trained on them."""

@@ -1,4 +1,4 @@
-"""Disturbances of training images that keep the label, so that the network learns shape and texture alone."""
+"""Disturbances of training images that do not change the label, so that the network learns only shape and texture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHIFT: Final = 10
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """(N, 3, H, W): images of bytes as disturbed colors, in about [0, 1]: moved, recolored, blurred, noisy, ..."""
+    """(N, 3, H, W): images of bytes as colors in about [0, 1], after random shifts, color changes, blur, noise, ..."""
     x = _moved(images, generator).float() / 255
     x = _recolored(x, generator)
     soft = _chosen(len(x), 0.25, generator)

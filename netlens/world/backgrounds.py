@@ -1,7 +1,8 @@
-"""Backgrounds that look natural, have as many edges as the objects in front, and tell nothing about the label.
+"""Backgrounds that look natural, have as many edges as the objects, and do not depend on the label.
 
-They are colored 1/f noise, from clouds to brushed metal; or dead leaves, from gravel to grass: plain patches that hide
-each other, a classic model of photographs. In front of a smooth background, an edge detector would find the objects.
+They are colored 1/f noise, which looks like clouds or brushed metal; or dead leaves, which look like gravel or grass.
+Dead leaves are plain patches that hide each other, a classic model of photographs. The edges are needed: on a smooth
+background, an edge detector would find the objects.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ LEAFY: Final = 0.75
 """The share of backgrounds that are dead leaves."""
 
 LEAF: Final = (0.012, 0.08)
-"""The radius of the smallest and the largest leaves, in image sides: of the disc of equal area."""
+"""The radius of the smallest and the largest leaves, as a share of the image side: that of the disc of equal area."""
 
 LEAVES: Final = 900
-"""The number of leaves: a few large and many small ones, which hide nearly all of the ground."""
+"""The number of leaves: a few large ones and many small ones. They cover nearly the whole image."""
 
 
 def background(rng: np.random.Generator, size: int) -> Field:
@@ -32,10 +33,10 @@ def background(rng: np.random.Generator, size: int) -> Field:
 
 
 def leaves(rng: np.random.Generator, size: int) -> Field:
-    """Plain patches in front of each other, round or angular, more or less elongated and aligned, of mixed colors."""
+    """Plain patches that hide each other. Their shape, elongation, alignment and colors are random."""
     smallest = rng.uniform(LEAF[0], 2 * LEAF[0])
     largest = rng.uniform(1.5 * smallest, LEAF[1])
-    # the leaves of each octave of sizes cover the same area, as things in photographs do
+    # the leaves of each octave of sizes cover the same area, as objects in photographs do
     radius = (smallest**-2 - rng.random(LEAVES) * (smallest**-2 - largest**-2)) ** -0.5
     elongation = np.exp(rng.uniform(0, 0.9) * rng.random(LEAVES))
     turn = rng.uniform(0, math.pi) + rng.uniform(0.1, math.pi) * (rng.random(LEAVES) - 0.5)
@@ -48,7 +49,7 @@ def leaves(rng: np.random.Generator, size: int) -> Field:
     y = rng.uniform(-0.02, 1.02, (LEAVES, 1)) + s * along + c * across
 
     mean = color(rng, luma=rng.uniform(0.35, 0.65), saturation=rng.uniform(0.05, 0.4))
-    # light and dark rather than gray: most values of a sine are near its extremes
+    # mostly light and dark, and rarely gray: most values of a sine are near its extremes
     shade = rng.uniform(0.25, 0.42) * np.sin(rng.uniform(0, 2 * math.pi, (LEAVES, 1)))
     tint = rng.uniform(0.02, 0.16) * rng.standard_normal((LEAVES, 3))
     paint = np.rint(np.clip(mean + shade + tint, 0, 1) * 255).astype(int)
@@ -63,15 +64,15 @@ def leaves(rng: np.random.Generator, size: int) -> Field:
 
 @lru_cache(maxsize=8)
 def frequencies(size: int) -> tuple[Field, Field]:
-    """The cycles per image of each coefficient of a 2-D Fourier transform, along rows and columns."""
+    """The frequency of each coefficient of a 2-D Fourier transform, in cycles per image, along rows and columns."""
     f = np.fft.fftfreq(size, 1 / size).astype(np.float32)
     return f[:, None], f[None, :]
 
 
 def noise(rng: np.random.Generator, size: int) -> Field:
-    """A mean color, plus two fields of noise that each move it along another color.
+    """A mean color, plus two fields of noise, each times a color.
 
-    The power of the noise falls with a random power of the frequency, in ellipses of random direction and elongation,
+    The strength of the noise decreases with a random power of the frequency. It has a random direction and elongation,
     as in photographs of sky, sand, water, bark and grass.
     """
     fall, turn, stretch = rng.uniform(0.8, 1.6), rng.uniform(0, math.pi), np.exp(rng.uniform(0, 1.6))

@@ -1,8 +1,8 @@
 """Trains the bundled transformer on the bundled network: `python -m netlens.world.distillation [--output FILE]`.
 
-Half of the loss is about the labels, and half about the probabilities of the bundled network. The convolutions, which
-are those of the bundled network, stay as they are. This takes minutes; a transformer alone would have to learn first
-what an edge is.
+Half of the loss compares with the labels, and half with the probabilities of the bundled network. The convolutions of
+the bundled network are copied and not trained. So training takes minutes: a transformer without them would first have
+to learn edges.
 
 Hinton et al. 2015, https://arxiv.org/abs/1503.02531
 """
@@ -40,14 +40,14 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # torchvision initializes from the global generator
         model = architecture()
-    for part, learned in zip(model.conv_proj, stem(teacher), strict=False):
-        part.load_state_dict(learned.state_dict())
+    for layer, learned in zip(model.conv_proj, stem(teacher), strict=False):
+        layer.load_state_dict(learned.state_dict())
     learn(model, teacher, images, labels, epochs)
     return model.eval()
 
 
 def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
-    """Train the layers behind the stem on disturbed images, in place."""
+    """Train the layers after the stem on disturbed images, in place."""
     model.train()
     frozen = stem(teacher)  # in eval mode, so that batch norm does not change
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(_FROZEN)]

@@ -1,4 +1,4 @@
-"""The bundled network: a small RegNet that knows the little world, so that a person can try everything offline.
+"""The bundled network: a small RegNet, trained on the little world. With it, a person can try everything offline.
 
 Like real networks, it has batch norm, skip connections and grouped convolutions. Its total stride is 16: an image of
 128 x 128 becomes a feature map of 8 x 8. It has 342,247 parameters in a file of 1.4 MB. The command
@@ -48,7 +48,7 @@ def network() -> RegNet:
     """The trained network in float32 and eval mode: from normalized images (N, 3, H, W) to logits (N, 15).
 
     Raises:
-        WeightsError: the file of weights is missing, or has other bytes than that of this version.
+        WeightsError: The file of weights is missing, or has other bytes than that of this version.
     """
     state = verified(WEIGHTS, SHA256)
     with torch.device("meta"):  # so that no random numbers are drawn, and no memory is used twice
@@ -58,14 +58,14 @@ def network() -> RegNet:
 
 
 def normalize(images: Tensor) -> Tensor:
-    """(N, 3, H, W): images of bytes, or of colors in [0, 1], as the network takes them: (x − mean) / std."""
+    """(N, 3, H, W): the input of the network for images of bytes, or of colors in [0, 1]: (x − mean) / std."""
     colors = images / 255 if images.dtype == torch.uint8 else images
     mean, std = (torch.tensor(c, device=images.device).view(3, 1, 1) for c in (MEAN, STD))
     return (colors - mean) / std
 
 
 def verified(path: Path, digest: str) -> dict[str, Tensor]:
-    """The tensors of a file with this SHA-256. The file is read once, so that the checked bytes are those that load."""
+    """The tensors of a file with this SHA-256. The file is read once, so that the loaded bytes are the checked ones."""
     try:
         content = path.read_bytes()
     except OSError as error:

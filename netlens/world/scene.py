@@ -1,9 +1,9 @@
-"""Scenes: images in which the cause of the label is known pixel by pixel.
+"""Scenes: images in which the cause of the label is known for each pixel.
 
 A scene shows one large textured object on a background that looks natural. The label is the shape and the texture of
 this object. Up to three small objects of other classes lie around it, and sometimes a plain object hides a part of it.
-Color, place, size and rotation carry no information. Explanations of a network that knows this world can be checked:
-the cause lies inside `Scene.mask`, and `Scene.background` is the same scene without it.
+Color, position, size and rotation do not depend on the label. So explanations of a network that is trained on these
+scenes can be checked: the cause of the label is inside `Scene.mask`, and `Scene.background` is the scene without it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ CLASSES: Final = tuple(f"{texture} {shape}" for texture, shape in KINDS)
 """The names of the classes, in the order of labels."""
 
 MAIN: Final = (0.17, 0.28)
-"""The smallest and the largest radius of the labeled object, in image sides: of the disc of equal area."""
+"""The smallest and the largest radius of the labeled object, as a share of the image side: that of an equal disc."""
 
 SMALL: Final = (0.055, 0.08)
-"""The same of the other objects, which have less than a quarter of the area of any labeled object."""
+"""The same for the other objects. Their area is less than a quarter of that of any labeled object."""
 
 HIDDEN: Final = (0.08, 0.25)
-"""The area of the plain object in front, as a share of the labeled object: the most that it can hide."""
+"""The smallest and the largest area of the plain object in front, as a share of the area of the labeled object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Scene:
 
     Args:
         image: (size, size, 3), uint8.
-        label: the index of the class.
+        label: The index of the class.
         mask: (size, size), True where the labeled object is visible.
         others: (size, size), True where another object is visible.
         background: (size, size, 3), uint8: the same scene without the labeled object.
@@ -62,13 +62,13 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
     """The scene of a seed.
 
     Args:
-        seed: a number or several numbers from 0.
-        size: the side of the image in pixels. Another size changes only the grain of the background.
-        label: the index of the class; None for a random class. Another label changes neither the background nor
-            places, sizes, rotations and colors.
+        seed: A number or several numbers from 0.
+        size: The side of the image in pixels. It changes nothing else, except the fine detail of the background.
+        label: The index of the class; None for a random class. It does not change the background, positions, sizes,
+            rotations or colors.
 
     Raises:
-        ClassNotFound: there is no such class.
+        ClassNotFound: There is no such class.
 
     Example:
         >>> CLASSES[scene(0, label=3).label]
@@ -78,14 +78,14 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
     random_label = int(rng.integers(len(KINDS)))
     label = random_label if label is None else label
     if not 0 <= label < len(KINDS):
-        raise ClassNotFound(f"The little world has no class {label}; its classes are 0 to {len(KINDS) - 1}.")
+        raise ClassNotFound(f"the little world has no class {label}; its classes are 0 to {len(KINDS) - 1}.")
     main = _main(rng, label)
-    behind = _distractors(rng, main, label)
-    front = [_occluder(rng, main)] if rng.random() < 0.3 else []
+    distractors = _distractors(rng, main, label)
+    occluders = [_occluder(rng, main)] if rng.random() < 0.3 else []
     canvas = background(rng, size)  # last, because the count of its random numbers depends on the size
 
     mask, others = np.zeros((size, size), dtype=bool), np.zeros((size, size), dtype=bool)
-    for layer in (other.layer(size) for other in behind):
+    for layer in (thing_.layer(size) for thing_ in distractors):
         layer.over(canvas)
         layer.mark(others, True)
     canvas_without = canvas.copy()
@@ -93,7 +93,7 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
     layer.over(canvas)
     layer.mark(mask, True)
     layer.mark(others, False)
-    for layer in (other.layer(size) for other in front):
+    for layer in (thing_.layer(size) for thing_ in occluders):
         layer.over(canvas)
         layer.over(canvas_without)
         layer.mark(mask, False)
@@ -102,15 +102,15 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
 
 
 def batch(seed: int, n: int, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
-    """The scenes `scene((seed, i), size)` for i below n.
+    """The scenes `scene((seed, i), size)` for i from 0 to n - 1.
 
     Returns:
-        images (n, 3, size, size) of uint8, labels (n,) of int64, and masks (n, size, size) of bool.
+        Images (n, 3, size, size) of uint8, labels (n,) of int64, and masks (n, size, size) of bool.
     """
     scenes = [scene((seed, i), size) for i in range(n)]
-    images = torch.from_numpy(np.stack([each.image.transpose(2, 0, 1) for each in scenes]))
-    masks = torch.from_numpy(np.stack([each.mask for each in scenes]))
-    return images, torch.tensor([each.label for each in scenes]), masks
+    images = torch.from_numpy(np.stack([s.image.transpose(2, 0, 1) for s in scenes]))
+    masks = torch.from_numpy(np.stack([s.mask for s in scenes]))
+    return images, torch.tensor([s.label for s in scenes]), masks
 
 
 def _main(rng: np.random.Generator, label: int) -> Thing:
@@ -127,17 +127,17 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
     for _ in range(rng.integers(4)):
         radius = rng.uniform(*SMALL)
         texture, shape = KINDS[(label + int(rng.integers(1, len(KINDS)))) % len(KINDS)]
-        place = _free(rng.uniform(radius, 1 - radius, (16, 2)).astype(np.float32), radius, placed)
-        if place is not None:  # a crowded scene has no place left
-            placed.append(thing(rng, shape, texture, place, radius))
+        position = _free(rng.uniform(radius, 1 - radius, (16, 2)).astype(np.float32), radius, placed)
+        if position is not None:  # None if there is no free position
+            placed.append(thing(rng, shape, texture, position, radius))
     return placed[1:]
 
 
-def _free(places: Field, radius: float, taken: list[Thing]) -> Field | None:
-    """The first of the places (n, 2) at which an object of this radius is clear of all others, or None."""
-    for place in places:
-        if all(math.dist(place, other.place) > 1.3 * (radius + other.radius) for other in taken):
-            return place
+def _free(positions: Field, radius: float, placed: list[Thing]) -> Field | None:
+    """The first of the positions (n, 2) at which an object of this radius touches no other; None if there is none."""
+    for position in positions:
+        if all(math.dist(position, thing_.position) > 1.3 * (radius + thing_.radius) for thing_ in placed):
+            return position
     return None
 
 
@@ -145,8 +145,8 @@ def _occluder(rng: np.random.Generator, main: Thing) -> Thing:
     """A plain object in front of the rim of the labeled object."""
     radius = main.radius * math.sqrt(rng.uniform(*HIDDEN))
     angle, distance = rng.uniform(0, 2 * math.pi), main.radius * rng.uniform(0.6, 1.0)
-    place = main.place + np.array([math.cos(angle) * distance, math.sin(angle) * distance], dtype=np.float32)
-    return thing(rng, str(rng.choice(["disc", "square"])), None, place, radius)
+    position = main.position + np.array([math.cos(angle) * distance, math.sin(angle) * distance], dtype=np.float32)
+    return thing(rng, str(rng.choice(["disc", "square"])), None, position, radius)
 
 
 def _bytes(canvas: Field) -> NDArray[np.uint8]:

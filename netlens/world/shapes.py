@@ -1,8 +1,8 @@
 """Shapes as signed distances: negative inside, zero on the outline, positive outside.
 
-Each shape has its center at the origin and the area of the unit disc, and y points down, as rows do. So the same radius
-means the same number of pixels for each shape. A distance is exact near the outline, where edges are smoothed; far from
-it, it may be a bound.
+Each shape has its center at the origin and the area of the unit disc. So the same radius means the same number of
+pixels for each shape. The y axis points down, like the rows of an image. A distance is exact near the outline, where
+edges are smoothed. Far from the outline, it may be only a bound.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def star(x: Field, y: Field) -> Field:
     wedge = math.pi / 5
     point = math.sqrt(math.pi / (2.5 * math.sin(wedge)))
     notch = point / 2
-    # ten mirrored wedges make the star: each pixel is folded into one wedge, and its distance is that to its one edge
+    # the star consists of ten mirrored wedges: each pixel is mapped into one wedge, which has one edge
     angle = np.abs(np.mod(np.arctan2(x, -y) + wedge, 2 * wedge) - wedge)
     radius = np.hypot(x, y)
     along, across = notch * math.cos(wedge) - point, notch * math.sin(wedge)

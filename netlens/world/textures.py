@@ -1,6 +1,6 @@
-"""Textures as ink: 0 where an object has its first color, 1 where it has its second.
+"""Textures as masks: 0 where an object has its first color, 1 where it has its second color.
 
-Coordinates are in periods of the pattern. `sharpness` is the number of pixels in a period; each edge is smoothed over
+Coordinates are in periods of the pattern. `sharpness` is the number of pixels in a period. Each edge is smoothed over
 one pixel.
 """
 
@@ -32,11 +32,11 @@ def checkered(x: Field, y: Field, sharpness: float) -> Field:
 def dotted(x: Field, y: Field, sharpness: float) -> Field:
     """Round dots, one period apart, on a triangular lattice."""
     height = math.sqrt(3)
-    # a triangular lattice is two rectangular ones; its nearest point is the nearer of their nearest points
-    first = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
+    # a triangular lattice consists of two rectangular lattices; its nearest point is one of their nearest points
+    distance = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
     x, y = x - 0.5, y - height / 2
-    second = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
-    return np.clip(0.5 + (0.31 - np.minimum(first, second)) * sharpness, 0, 1)
+    shifted_distance = np.hypot(x - np.rint(x), y - height * np.rint(y / height))
+    return np.clip(0.5 + (0.31 - np.minimum(distance, shifted_distance)) * sharpness, 0, 1)
 
 
 TEXTURES: Final[dict[str, Texture]] = {f.__name__: f for f in (striped, dotted, checkered)}

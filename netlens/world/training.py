@@ -1,8 +1,8 @@
-"""Trains the bundled network from nothing but a seed: `python -m netlens.world.training [--output FILE]`.
+"""Trains the bundled network; the only input is a seed: `python -m netlens.world.training [--output FILE]`.
 
 The scenes are drawn once, and disturbed in another way in each epoch. In the first epochs, the surroundings of the
-objects emerge from gray. After that, the images are moved against the network. The same versions on the same machine
-give the same weights, bit for bit. On another machine rounding differs, and so do the file and its SHA-256.
+objects are gray at first, and then appear gradually. After that, the training is adversarial. The same versions on the
+same machine give the same weights, bit for bit. On another machine, rounding and so the SHA-256 of the file differ.
 """
 
 from __future__ import annotations
@@ -34,16 +34,19 @@ HELD_OUT: Final = 2
 SCENES: Final = 12_000
 EPOCHS: Final = 10
 GENTLE: Final = 0.4
-"""The share of epochs in which the surroundings emerge and images are not moved yet, as nothing would be learned."""
+"""The share of epochs, at the start, in which the surroundings of the objects appear.
+
+In these epochs, images get no adversarial change, because the network would not learn.
+"""
 
 POLISH: Final = 2
-"""The number of epochs after those."""
+"""The number of epochs at the end with low learning rates."""
 
 BATCH: Final = 64
 RATE: Final = 4e-3
 STRENGTH: Final = 12.0
-"""The distance by which images are moved against the network: Euclidean, after normalization."""
-THREADS: Final = 1  # rounding depends on it, and so do the weights
+"""The Euclidean norm of an adversarial change of a normalized image."""
+THREADS: Final = 1  # rounding, and so the weights, depend on the number of threads
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +63,11 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
 
 
 def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epochs: int) -> None:
-    """Train on disturbed images, and later also on images that are moved against the network, in place.
+    """Train on disturbed images, and later also on adversarial ones, in place.
 
-    In the first epochs the objects are nearly alone, because the network learns them far sooner so. After that, the
-    network sees each batch twice: as it is, and moved along the gradient of the loss, by a distance that grows. So its
-    gradients and visualizations show shapes and textures rather than noise.
+    In the first epochs, the surroundings of the objects are nearly gray, because the network then learns the objects
+    much faster. After that, each batch is learned twice: unchanged, and changed in the direction of the gradient of the
+    loss, by a growing distance. So gradients and visualizations of the network show shapes and textures, and not noise.
 
     Shafahi et al. 2019, https://arxiv.org/abs/1904.12843; Engstrom et al. 2019, https://arxiv.org/abs/1906.00945
     """
@@ -73,13 +76,13 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
     generator = Generator().manual_seed(SEED)
     for epoch in range(epochs):
         total = torch.zeros(())
-        for done, chosen in enumerate(batches(len(images), generator)):
-            shown = _emerging(images[chosen], masks[chosen], min(1, (epoch + done / n_batches) / gentle))
+        for count, chosen in enumerate(batches(len(images), generator)):
+            shown = _emerging(images[chosen], masks[chosen], min(1, (epoch + count / n_batches) / gentle))
             x = disturbed(shown, generator)
             if epoch < gentle:
                 total += lesson(x, labels[chosen])
             else:
-                hardened = (epoch - gentle + done / n_batches) / (epochs - gentle)
+                hardened = (epoch - gentle + count / n_batches) / (epochs - gentle)
                 total += _twice(lesson, x, labels[chosen], STRENGTH * min(1, 2 * hardened))
         log.info("epoch %d of %d: mean loss %.3f", epoch + 1, epochs, total / n_batches)
     lesson.progress.close()
@@ -96,7 +99,7 @@ def polish(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 def _twice(lesson: _Lesson, x: Tensor, labels: Tensor, distance: float) -> Tensor:
-    """Learn a batch as it is, then moved by the distance along the gradient; returns the loss before both steps."""
+    """Learn a batch unchanged, and then changed by `distance` along the gradient. Return the first loss."""
     loss = lesson(x.requires_grad_(), labels)
     assert x.grad is not None
     lesson(x.detach() + distance * _direction(x.grad), labels)
@@ -104,7 +107,7 @@ def _twice(lesson: _Lesson, x: Tensor, labels: Tensor, distance: float) -> Tenso
 
 
 def _emerging(images: Tensor, masks: Tensor, presence: float) -> Tensor:
-    """Images of bytes (N, 3, H, W) whose surroundings are blended with gray; at a presence of 0 they are plain gray."""
+    """Images of bytes (N, 3, H, W), with surroundings blended with gray. At a presence of 0, they are plain gray."""
     return torch.where(masks[:, None], images, 128 + presence * (images - 128.0)).to(torch.uint8)
 
 
@@ -137,7 +140,7 @@ class _Lesson:
 
 
 def batches(n: int, generator: Generator) -> Iterable[Tensor]:
-    """The numbers below n in random order, BATCH at a time, without an incomplete batch at the end."""
+    """Batches of BATCH indices: the numbers from 0 to n - 1 in random order, without an incomplete last batch."""
     return torch.randperm(n, generator=generator)[: n // BATCH * BATCH].view(-1, BATCH)
 
 
@@ -150,20 +153,22 @@ def accuracy(model: nn.Module, n: int = 2000, seed: int = HELD_OUT) -> float:
     """The share of `n` scenes of a seed whose label has the largest logit."""
     images, labels, _ = batch(seed, n, SIZE)
     with torch.inference_mode():
-        right = [model(normalize(i)).argmax(1) == j for i, j in zip(images.split(100), labels.split(100), strict=True)]
-    return torch.cat(right).float().mean().item()
+        correct = [
+            model(normalize(i)).argmax(1) == j for i, j in zip(images.split(100), labels.split(100), strict=True)
+        ]
+    return torch.cat(correct).float().mean().item()
 
 
 def save(model: nn.Module, path: Path) -> str:
-    """Write the weights as safetensors in float32, whole or not at all, and return the SHA-256 of the file."""
+    """Write the weights as safetensors in float32, and return the SHA-256 of the file. It is never half written."""
     content = serialized({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
     files.write(path, content)
     return hashlib.sha256(content).hexdigest()
 
 
-def command(what: str, train: Callable[[int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
-    """The command line of a training, which trains, tests on held-out scenes and writes the weights."""
-    parser = argparse.ArgumentParser(description=f"Train the {what}.")
+def command(name: str, train: Callable[[int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
+    """The command line of a training. It trains a network, tests it on held-out scenes and writes the weights."""
+    parser = argparse.ArgumentParser(description=f"Train the {name}.")
     parser.add_argument("--output", type=Path, default=output, help="file to write (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=scenes, help="scenes to learn from (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over them (default: %(default)s)")

@@ -1,9 +1,9 @@
 """The bundled transformer: torchvision's ViT on the features of the bundled network, for methods that need attention.
 
-Most of the convolutions of the bundled network replace the patches: an image of 128 x 128 becomes 8 x 8 tokens and a
-class token, which three layers with four heads read. It has 542,919 parameters in a file of 2.2 MB. The command
-`python -m netlens.world.distillation` makes its weights, with the data, in 2,425 s on one thread of a busy CPU. The
-transformer labels 95.9 % of 2,000 held-out scenes correctly.
+The tokens are not patches, but features from most of the convolutions of the bundled network. An image of 128 x 128
+becomes 8 x 8 tokens and a class token. Three layers with four heads follow. The network has 542,919 parameters in a
+file of 2.2 MB. The command `python -m netlens.world.distillation` makes its weights, with the data, in 2,425 s on one
+thread of a busy CPU. The transformer labels 95.9 % of 2,000 held-out scenes correctly.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def network() -> nn.Module:
     """The trained transformer in float32 and eval mode: from normalized images (N, 3, 128, 128) to logits (N, 15).
 
     Raises:
-        WeightsError: the file of weights is missing, or has other bytes than that of this version.
+        WeightsError: The file of weights is missing, or has other bytes than that of this version.
     """
     state = bundled.verified(WEIGHTS, SHA256)
     with torch.device("meta"):  # so that no random numbers are drawn, and no memory is used twice

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from netlens import NetLens
 from netlens.attribution import METHODS, GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency, method_named
 from netlens.attribution.chunk import chunks_of
 from netlens.errors import LayerNotFound, NetLensError, NonFiniteError, NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
+from netlens.inputs import Input
 from netlens.objectives import channel, logit
 
 
@@ -51,6 +53,29 @@ def test_what_is_no_batch(cases, x, message):
         assert "\n" not in str(caught.value)
 
 
+class Two(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+
+@pytest.mark.parametrize(
+    ("network", "x"),
+    [
+        (nn.Linear(4, 2), torch.zeros(2, 4, dtype=torch.float64)),
+        (nn.Linear(4, 2), torch.tensor([[0.0, 1, 2, 3], [torch.nan, 0, 0, 0]])),
+        (nn.Conv2d(3, 2, 3), torch.full((1, 3, 8, 8), torch.inf)),
+        (Two(), torch.zeros(2, 4)),
+    ],
+)
+def test_an_input_that_does_not_fit_gives_one_error(network, x):
+    flat, texts = FlatModel.from_nn_Module(network), []
+    for take in (lambda: Saliency()(flat, x, logit(0)), lambda: Input.of(flat, x), lambda: NetLens(network, x)):
+        with pytest.raises(NetLensError) as caught:
+            take()
+        texts.append(str(caught.value))
+    assert len(set(texts)) == 1
+
+
 def test_what_is_no_network_or_objective(cases):
     case = cases["plain"]
     with pytest.raises(NetLensError, match=r"FlatModel.from_nn_Module\(network\), not a Plain"):
@@ -85,7 +110,7 @@ def test_vectors_have_no_picture(cases):
     case = cases["vectors"]
     result = Saliency()(case.flat, case.x, logit(0))
     assert result.image is None and len(result) == 3 and result[1].values.shape == (1, 9)
-    with pytest.raises(NotApplicable, match="no place in the image"):
+    with pytest.raises(NotApplicable, match="no layout over the image"):
         result.heatmap()
     with pytest.raises(NotApplicable, match="no image"):
         result.show()

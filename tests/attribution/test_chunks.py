@@ -17,9 +17,11 @@ from netlens.attribution import (
     IntegratedGradients,
     Occlusion,
     ShapleyCAM,
+    backward,
     engine,
+    strategies,
 )
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
 from netlens.errors import NetLensError
 from netlens.evaluation.randomized import randomized
 from netlens.fast import chunks
@@ -178,14 +180,14 @@ def test_gradients_of_a_batch_run_in_chunks_that_fit(monkeypatch):
     x = torch.randn(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     targets = [0, 3, 1, 4, 2]
     apart = [engine.gradients_of(flat, x[[i]], logit(target), ["input", "2"]) for i, target in enumerate(targets)]
-    lengths, plain = [], engine.objective_record
+    lengths, plain = [], backward.record_for
 
-    def noting(flat, some, *rest, **more):
-        lengths.append(len(some))
-        return plain(flat, some, *rest, **more)
+    def noting(objective, flat, samples, *rest):
+        lengths.append(len(samples))
+        return plain(objective, flat, samples, *rest)
 
-    monkeypatch.setattr(engine, "objective_record", noting)
-    monkeypatch.setattr(engine, "fitting", lambda meter: 2)
+    monkeypatch.setattr(backward, "record_for", noting)
+    monkeypatch.setattr(strategies, "fitting", lambda meter: 2)
     for _ in range(2):
         together = engine.gradients_of(flat, x, logit(targets), ["input", "2"])
         for kind in (0, 1):  # activations, gradients

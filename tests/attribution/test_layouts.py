@@ -24,8 +24,9 @@ from netlens.attribution import (
     SmoothGradient,
     full_gradients,
 )
-from netlens.attribution.batch import batch_activations, with_rows
+from netlens.attribution.activations import batch_activations
 from netlens.attribution.chunk import chunks_of
+from netlens.attribution.rows import with_rows
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit

@@ -20,8 +20,8 @@ from netlens.attribution import (
     SmoothGradient,
     method,
 )
-from netlens.attribution.engine import all_finite
 from netlens.evaluation.randomized import randomized
+from netlens.finite import all_finite
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

@@ -110,7 +110,7 @@ def test_what_is_no_method_rule_function_or_box_is_refused(network):
             lens.attribute(wrong)  # type: ignore[call-overload]
     with pytest.raises(AttributeError, match=r"Closest: 'grad_cam'"):
         lens.gradcam()
-    with pytest.raises(NetLensError, match="rules are a mapping"):
+    with pytest.raises(NetLensError, match="rules must be a mapping"):
         LRP(rules=3)
     with pytest.raises(NetLensError, match="must be a Rule"):
         Rules({nn.ReLU: lambda layer, inputs, output, gradient: gradient})  # type: ignore[dict-item]

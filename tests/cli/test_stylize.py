@@ -100,13 +100,13 @@ def write(path, content, **changes):
         (["content.png", "style.png", "--size", "nan"], "size is 'nan', but must be"),
         (["content.png", "style.png", "--lr", "-1"], "lr is -1.0, but must be a finite number above 0"),
         (["content.png", "style.png", "--style-scale", "inf"], "style_scale is inf, but must be a finite number"),
-        (["--batch", "batch.json", "-o", "content.png"], "cannot be made a folder"),
-        (["--batch", "contact.json", "-o", "."], "contact.jpg is to be read"),
+        (["--batch", "batch.json", "-o", "content.png"], "cannot make the folder"),
+        (["--batch", "contact.json", "-o", "."], "contact.jpg is an input"),
         (["--batch", "named.json", "--model", "resnet18"], "names the network of every picture"),
         (["--batch", "named.json", "--weights", "default"], "names the network of every picture"),
         (["--batch", "batch.json", "--model", "resnet19"], "has no network 'resnet19'"),
-        (["content.png", "style.png", "--style-mask", "mask.png", "--style-mask", "mask.png"], "1 style(s) take"),
-        (["content.png", "--batch", "batch.json"], "stand in its file"),
+        (["content.png", "style.png", "--style-mask", "mask.png", "--style-mask", "mask.png"], "1 style(s) need"),
+        (["content.png", "--batch", "batch.json"], "are in its file"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(files, monkeypatch, arguments, complaint):

@@ -47,7 +47,7 @@ def windows(shape: tuple[int, int], size: tuple[int, int], channels: int = 3) ->
 
 def saved(work: Work) -> float:
     """The share of multiplications that were not needed."""
-    return 1 - work.done / work.full
+    return 1 - work.incremental / work.full
 
 
 def last_of(flat: FlatModel) -> str:
@@ -57,8 +57,8 @@ def last_of(flat: FlatModel) -> str:
 def check(flat: FlatModel, run: Incremental, x: Tensor, patch: Patch) -> None:
     ours = run.run(patch)
     with torch.no_grad():
-        full = flat.program.run({run.start: variants(x, patch)}, run.wanted)
-    for key in run.wanted:
+        full = flat.program.run({run.start: variants(x, patch)}, run.fetches)
+    for key in run.fetches:
         assert_close(ours[key], full[key], rtol=1e-10, atol=1e-12)
         # the windows reach what is compared: with other values there, the result is another one
         assert (full[key] - run.result[key]).abs().max() > 1e-6
@@ -124,7 +124,9 @@ def test_windows_of_a_layer_and_several_layers_wanted(name):
     flat, x = network(name)
     keys = list(flat.layers)
     run = Incremental(flat.program, {"input": x}, "input", [last_of(flat)])
-    maps = [step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.last]
+    maps = [
+        step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.channels_last
+    ]
     start = maps[len(maps) // 3]
     known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start, keys[0]))))
     later = [step.key for step in run.local if step.key in flat.program.reached([start])]
@@ -138,9 +140,9 @@ def test_windows_of_a_layer_and_several_layers_wanted(name):
             rows = len(patch.value)
             with torch.no_grad():
                 repeated = {key: value.repeat(rows, *[1] * (value.ndim - 1)) for key, value in known.items()}
-                full = flat.program.run({**repeated, start: variants(at, patch)}, some.wanted)
+                full = flat.program.run({**repeated, start: variants(at, patch)}, some.fetches)
             ours = some.run(patch)
-            for key in some.wanted:
+            for key in some.fetches:
                 assert_close(ours[key], full[key], rtol=1e-10, atol=1e-12)
 
 

@@ -270,7 +270,7 @@ def test_mistakes_are_named(small, patch):
             _ = hooks["0"]
         with pytest.raises(RecordError, match="no gradients of parameters: the layer has no parameters"):
             _ = hooks["1"].parameter_gradients
-    with pytest.raises(NetLensError, match=r'"output" is what flat\(x\) returns'):
+    with pytest.raises(NetLensError, match=r'"output" is the return value of flat\(x\)'):
         Hooks(flat, "output")
 
 

@@ -114,7 +114,7 @@ def test_a_suffix_may_end_early(flat, x):
 
 def test_missing_and_wrong_activations_are_named(flat, x):
     keys = list(flat.layers)
-    with pytest.raises(RecordError, match="also needed: 'input'"):
+    with pytest.raises(RecordError, match=r"do not suffice .*; add 'input'"):
         flat.resume({})
     with pytest.raises(LayerNotFound, match="no layer 'nowhere'"):
         flat.resume({"nowhere": x})

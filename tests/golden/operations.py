@@ -16,10 +16,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from netlens.attribution import samples
 from netlens.attribution.attention import channels, maps
 from netlens.attribution.cam import head
 from netlens.attribution.cam import layer as cam_layer
+from netlens.attribution.sample_rules import Rows, over_batch, state_after
 from netlens.fast.regions.local import Layouts
 from netlens.flat import FlatModel, canonical
 from netlens.flat.guard import is_misread
@@ -27,6 +27,8 @@ from netlens.flat.layers import Constant, Wrapper
 from netlens.flat.operations import (
     RECTIFIERS,
     exact_operation_of,
+    has_known_forward,
+    innermost,
     is_foreign,
     is_kind,
     is_linear,
@@ -39,7 +41,7 @@ from netlens.flat.receptive import receptive_fields
 from netlens.flat.step import Step
 from netlens.flat.traits import Trait
 from netlens.rules import rescale
-from netlens.rules.dependence import has_indices, is_discrete, is_level
+from netlens.rules.dependence import has_indices, is_discrete, is_stepwise
 from netlens.rules.excitation import Excitation
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of
@@ -138,7 +140,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "linear": is_linear(layer),
         "product": is_product(layer),
         "discrete": is_discrete(layer),
-        "level": is_level(layer),
+        "level": is_stepwise(layer),
         "indices": has_indices(layer),
         "role": role_of(layer).name,
         "near": _near(inner),
@@ -153,8 +155,8 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "passes attention": maps._passes(layer),
         "softmax": maps._is_softmax(layer),
         "moves channels": channels._moves(layer),
-        "by sample": samples._is_apart(layer),
-        "over the batch": samples._over_batch(layer),
+        "by sample": _by_sample(layer),
+        "over the batch": over_batch(layer),
         "of a formula": _Joins.joins(step),
         "ends a formula": canonical._may_end(layer),
         "foreign": is_foreign(layer),
@@ -170,16 +172,24 @@ _Joins = canonical._Graph((), (), ())
 def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> str | None:
     """How a step would run on patches, were the maps that it reads with their channels first or last."""
     layouts = Layouts()
-    layouts.last = set(step.reads) if last else set()
+    layouts.channels_last = set(step.reads) if last else set()
     if not layouts.local(step, ready.intersection(step.reads), shapes):
         return None
     form = layouts.forms[step.key]
-    return "turned" if form.turned else str(form.sliding) if form.sliding else "alike"
+    return "turned" if form.moves_channels else str(form.sliding) if form.sliding else "alike"
 
 
 def _near(layer: nn.Module) -> str | None:
     curve = operation_of(layer).curve
     return None if curve is None else curve.name
+
+
+def _by_sample(layer: nn.Module) -> bool:
+    """Whether the row of a layer says that samples stay apart. A flatten has a rule."""
+    inner = innermost(layer)
+    if isinstance(inner, nn.Flatten):
+        return inner.start_dim > 0 and isinstance(state_after(inner, [Rows(4)]), Rows)
+    return operation_of(layer).has(Trait.BY_SAMPLE) and has_known_forward(layer)
 
 
 def _overwrites(layer: nn.Module) -> str | bool:

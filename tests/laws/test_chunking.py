@@ -25,7 +25,7 @@ from netlens.attribution import (
     SmoothGradient,
 )
 from netlens.attribution.chunk import chunks_of
-from netlens.attribution.samples import mixing
+from netlens.attribution.mixing import mixing
 from netlens.errors import NotApplicable
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel, Hooks

@@ -93,7 +93,9 @@ def test_only_what_lies_between_counts_and_only_for_rules():
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_a_network_without_rectifiers_outside_is_told_where_they_may_lie(method):
     flat = flat_of(RECTIFYING["a function"], nn.Identity())
-    with pytest.raises(NotApplicable, match=r"has no layer it changes; .*no rule reaches, the opaque '2'"):
+    with pytest.raises(
+        NotApplicable, match=r"no layer of .* matches; .*No rule reaches a layer inside an opaque one \('2'\)"
+    ):
         method(flat, X, logit(0))
 
 

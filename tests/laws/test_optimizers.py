@@ -15,7 +15,7 @@ from netlens.attribution.chunk import chunks_of
 from netlens.attribution.noise import stream
 from netlens.attribution.perturbation.best import Best
 from netlens.attribution.perturbation.bottleneck import information
-from netlens.attribution.perturbation.extremal import _between
+from netlens.attribution.perturbation.extremal import _interpolated
 from netlens.attribution.perturbation.masked import Masked
 from netlens.attribution.perturbation.smooth_mask import SmoothMask
 from netlens.errors import NonFiniteError
@@ -72,7 +72,8 @@ def plain_discs(flat: FlatModel, x: Tensor, target: int, variant: str, area: flo
             assert less.mean() <= area < more.mean()
             share = (area - less.mean()) / (more.mean() - less.mean())
             mask = less + share * (more - less)
-            values.append(flat(_between(levels, masked.spread(mask if variant == "preserve" else 1 - mask)))[0, target])
+            shown = masked.spread(mask if variant == "preserve" else 1 - mask)
+            values.append(flat(_interpolated(levels, shown))[0, target])
     return torch.stack(values)
 
 

@@ -24,7 +24,8 @@ from netlens.attribution import (
     SmoothGradient,
     together,
 )
-from netlens.attribution.samples import mixing, takes_one
+from netlens.attribution.mixing import mixing
+from netlens.attribution.singly import takes_one
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.evaluation.randomized import randomized
 from netlens.flat import FlatModel

@@ -308,7 +308,7 @@ def test_vectors(conv, value):
     with pytest.raises(NotApplicable, match="features at several positions"):
         value(style("6", OTHER, Contextual()), X, conv)
     for objective in (style("6", OTHER, mask=np.eye(3)), content("6", OTHER, mask=np.eye(3))):
-        with pytest.raises(NotApplicable, match="'6' has no positions that a mask could weigh"):
+        with pytest.raises(NotApplicable, match="'6' has a single position, so a mask has no effect"):
             value(objective, X, conv)
     table = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(4, 6), nn.Tanh()).double())
     x = random(3, 4)

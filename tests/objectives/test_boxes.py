@@ -116,7 +116,7 @@ def test_a_box_that_is_none_is_refused(given, message):
 def test_other_mistakes():
     with pytest.raises(ClassNotFound, match="no class 3; its 3 classes are 0 to 2"):
         value(judge(), box(3))
-    with pytest.raises(NotApplicable, match="linear is no detector that netlens knows: its output is Tensor"):
+    with pytest.raises(NotApplicable, match="linear is no detector that netlens supports: its output is Tensor"):
         value(FlatModel.from_nn_Module(nn.Linear(12, 3).double()), box(1))
     with pytest.raises(NetLensError, match="settled on 3 samples, so it cannot be computed for 2"):
         value(judge(), box(1).settled(judge(), X), X[:2])

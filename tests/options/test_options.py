@@ -101,7 +101,7 @@ def test_what_is_out_of_bounds_is_refused_by_name(cls: type, one: Option) -> Non
 
 @pytest.mark.parametrize(("cls", "one"), [(c, o) for c, o in EACH if o.kind is not Any], ids=named)
 def test_another_type_is_refused_by_name(cls: type, one: Option) -> None:
-    with pytest.raises(NetLensError, match=f"{one.name}|an image|can share parts"):
+    with pytest.raises(NetLensError, match=f"{one.name}|an image|Shared needs"):
         _given(cls, one, object())
 
 

@@ -117,13 +117,13 @@ def test_the_image_lies_on_its_grid_under_the_name_that_was_given(flat, image, m
 
 
 def test_each_map_of_a_group_is_tinted_where_its_group_is():
-    from netlens.visualization.atlas import _colors, _laid, _strongest, _tinted
+    from netlens.visualization.atlas import _colors, _fitted_into, _strongest, _tinted
 
     half = torch.zeros(1, 4, 4)
     half[:, :, 2:] = 1.0
-    laid = _laid(half, (8, 16), 0.0)[0]  # on a canvas twice as wide as the map is
+    laid = _fitted_into(half, (8, 16), 0.0)[0]  # on a canvas twice as wide as the map is
     assert laid[:, :4].max() == 0 and laid[:, 12:].max() == 0 and laid[4, 5] == 0 and laid[4, 10] == 1
-    assert _laid(half * 0.25, (8, 16), 0.0).max() == 0.25
+    assert _fitted_into(half * 0.25, (8, 16), 0.0).max() == 0.25
     image, colors = torch.full((3, 8, 16), 0.5), _colors(2)
     tinted = _tinted(image, laid, colors[0])
     assert tinted[0, 4, 10] > tinted[1, 4, 10] and tinted[0, 4, 5] == tinted[1, 4, 5]
@@ -188,7 +188,7 @@ def test_places_where_the_layer_is_0_are_gray_and_leave_the_others_as_they_are()
 def test_errors(flat, image, monkeypatch):
     with pytest.raises(LayerNotFound):
         activation_atlas(flat, image, "22", **FAST)
-    with pytest.raises(NotApplicable, match="no places"):
+    with pytest.raises(NotApplicable, match="no positions"):
         activation_atlas(flat, image, "6", **FAST)
     with pytest.raises(NetLensError, match="1 to 6 groups"):
         activation_atlas(flat, image, "2", groups=7, **FAST)

@@ -167,7 +167,7 @@ def test_errors(flat, folder, tmp_path):
 
 def test_a_size_that_the_network_does_not_take_is_told(folder):
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 5 * 5, 2)).double()
-    with pytest.raises(NotApplicable, match=r"cannot be run on images of .* give it an adapter"):
+    with pytest.raises(NotApplicable, match=r"cannot run on images of .* give it an adapter"):
         most_exciting(FlatModel.from_nn_Module(module), logit(0), folder, crops=False)
 
 

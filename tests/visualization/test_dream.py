@@ -255,7 +255,7 @@ def test_errors(flat, image):
         dream(flat, image, "3", octave=2, progress=False)
     with pytest.raises(NetLensError, match="tile is 8, but must be a whole number from 32"):
         dream(flat, image, "3", tile=8, progress=False)
-    with pytest.raises(NetLensError, match="leave nothing"):
+    with pytest.raises(NetLensError, match="has no inner part"):
         dream(flat, image, "3", tile=64, overlap=32, octaves=1, progress=False)
     with pytest.raises(NetLensError, match="one image"):
         dream(flat, image.expand(2, -1, -1, -1), "3", progress=False)
@@ -299,7 +299,7 @@ def test_options_of_another_type_are_named(flat, image, options):
 
 @pytest.mark.parametrize("objective", [None, 3, layer])
 def test_what_is_no_objective_is_refused(flat, image, objective):
-    with pytest.raises(NetLensError, match="what is dreamed of"):
+    with pytest.raises(NetLensError, match="the objective of a dream"):
         dream(flat, image, objective, progress=False)
     with pytest.raises(NetLensError, match="FlatModel"):
         dream(nn.Conv2d(3, 3, 1), image, "3", progress=False)

@@ -288,7 +288,7 @@ def test_small_pictures_are_magnified_without_a_frame():
     pictures = torch.rand(1, 3, 10, 14, generator=torch.Generator(), dtype=torch.float64)
     wanted = F.interpolate(pictures, (24, 24), mode="bilinear")
     assert judge.size == (24, 24)
-    assert_close(judge.seen(pictures), wanted, rtol=0, atol=1e-12)
+    assert_close(judge.plain_input(pictures), wanted, rtol=0, atol=1e-12)
 
 
 def test_a_history_that_stays_at_nothing_has_come_to_its_end():
@@ -299,14 +299,14 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
     ("options", "complaint"),
     [
         ({"steps": 10**20}, "the number of steps is 10*, but must be a whole number from 1 to 1,000,000"),
-        ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "of no others"),
+        ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "no others"),
         ({"optimizer": partial(torch.optim.Adam, maximize=True)}, "maximized already"),
-        ({"callbacks": None}, "callbacks are"),
-        ({"callbacks": Frames(2)}, "callbacks are"),
-        ({"gradient": 5}, "gradient is"),
+        ({"callbacks": None}, "callbacks must be"),
+        ({"callbacks": Frames(2)}, "callbacks must be"),
+        ({"gradient": 5}, "gradient must be"),
         ({"gradient": lambda gradient: gradient[:, :1]}, "gradient transform gave"),
         ({"gradient": lambda gradient: None}, "gradient transform gave"),
-        ({"stop": 5}, "stop is"),
+        ({"stop": 5}, "stop must be"),
         ({"stop": lambda history: True}, "stop gave"),
         ({"transforms": lambda images, generators: None}, "of the transforms gave"),
         ({"transforms": lambda images, generators: images[:, :1]}, "of the transforms gave"),

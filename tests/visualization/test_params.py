@@ -162,7 +162,7 @@ def test_the_same_network_of_places_makes_the_same_picture_at_any_size() -> None
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (9, 40)])
 def test_places_are_spread_evenly_around_the_middle(height: int, width: int) -> None:
     param = CPPN((height, width))
-    y, x = param._places(torch.zeros(1, dtype=torch.float64))[0].mT.unflatten(1, param.extent)
+    y, x = param._coordinates(torch.zeros(1, dtype=torch.float64))[0].mT.unflatten(1, param.extent)
     assert_close(y, -y.flip(0))
     assert_close(x, -x.flip(1))
     assert_close(y[1, 0] - y[0, 0], x[0, 1] - x[0, 0])  # pixels are square
@@ -215,11 +215,11 @@ def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
         (lambda: Fourier(8).start(dtype=torch.float16), "float32 or float64"),
         (lambda: Pyramid(8, levels=0), "levels is 0, but must be a whole number of at least 1 or None"),
         (lambda: CPPN(8, layers=0), "at least 1"),
-        (lambda: Maco(8, magnitude=torch.ones(8, 5)), "a magnitude is finite"),
-        (lambda: Alpha(Alpha(Pixel(8))), "alpha, once"),
-        (lambda: Shared(CPPN(8)), "CPPN cannot"),  # type: ignore[arg-type]
+        (lambda: Maco(8, magnitude=torch.ones(8, 5)), "a magnitude must be finite"),
+        (lambda: Alpha(Alpha(Pixel(8))), "added once"),
+        (lambda: Shared(CPPN(8)), "not CPPN"),  # type: ignore[arg-type]
         (lambda: Pixel(8).of_image(torch.zeros(1, 3, 8, 9)), r"\(3, 8, 9\) cannot start"),
-        (lambda: Shared(Maco(8)), "Maco cannot"),  # type: ignore[arg-type]
+        (lambda: Shared(Maco(8)), "not Maco"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.zeros(3, 8, 8), Alpha), "can start at an image"),  # type: ignore[arg-type]
         (lambda: FromImage(torch.full((3, 8, 8), 1.5)), r"not \[0, 1\]"),
         (lambda: FromImage(torch.full((3, 8, 8), torch.nan)), "NaN or Inf"),

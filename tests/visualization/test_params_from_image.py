@@ -206,7 +206,7 @@ def test_a_network_of_places_adds_to_an_image_what_is_smooth_at_any_size() -> No
     assert psnr(to_image(other.ground, True), resampled(picture, (90, 126))) > 50
     alone = param.take(range(1, 2))
     assert_close(alone.image([p[1:] for p in parameters]), param.image(parameters)[1:], rtol=0, atol=1e-12)
-    with pytest.raises(NetLensError, match=r"the ground of these pictures is \(2, C, 9, 9\)"):
+    with pytest.raises(NetLensError, match=r"the ground of these pictures must be \(2, C, 9, 9\)"):
         replace(other, size=9)
 
 

@@ -170,13 +170,13 @@ def test_whole_pixels_are_where_resampling_would_put_them(outside):
     torch.testing.assert_close(view.of(images), view._resampled(images), rtol=0, atol=1e-12)
 
 
-class Given(Geometric):
-    """Whatever matrix it is given."""
+class FixedMatrix(Geometric):
+    """The same matrix for all samples."""
 
     def __init__(self, matrix):
         self.matrix = matrix
 
-    def seen(self, view, generators):
+    def view_through(self, view, generators):
         return view.moved(self.matrix.expand(len(generators), 3, 3))
 
 
@@ -196,7 +196,7 @@ def test_a_chain_reads_each_pixel_where_the_product_of_its_matrices_says():
     shear, shift = torch.eye(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
     shear[0, 1], shift[:2, 2] = 0.1, torch.tensor([3.25, -2.5])
     matrices = [scale, rotation(0.2), shear, shift]
-    got = Chain(tuple(Given(matrix) for matrix in matrices))(images, generators(0))
+    got = Chain(tuple(FixedMatrix(matrix) for matrix in matrices))(images, generators(0))
     product = scale @ rotation(0.2) @ shear @ shift
     expected = torch.einsum("ij,jhw->ihw", product, torch.stack([x, y, torch.ones_like(x)]))[None, :2]
     inside = slice(12, -12)
@@ -218,7 +218,7 @@ def test_scale_magnifies_rotate_turns_and_flip_mirrors():
     torch.testing.assert_close(Scale(2, 2)(images, generators(0)), large, rtol=0, atol=1e-12)
     flipped = Flip(1)(images, generators(0))
     torch.testing.assert_close(flipped, images.flip(3), rtol=0, atol=1e-12)
-    quarter = Given(rotation(math.pi / 2))(images, generators(0))
+    quarter = FixedMatrix(rotation(math.pi / 2))(images, generators(0))
     torch.testing.assert_close(quarter, images.rot90(1, (2, 3)), rtol=0, atol=1e-12)
 
 

@@ -73,9 +73,11 @@ def _product(step: Step, key: str) -> list[Product]:
     terms = str(step.layer.args[0]).replace(" ", "").replace("...", "").partition("->")[0].split(",")
     if len(terms) != 2 or len(step.reads) != 2 or step.reads[0] == step.reads[1]:
         return []
-    place = step.reads.index(key)
-    summed, others = terms[place][-1:], terms[1 - place]
-    return [Product(step.reads[1 - place], others.index(summed) - len(others))] if summed and summed in others else []
+    index = step.reads.index(key)
+    summed, value_term = terms[index][-1:], terms[1 - index]
+    if not summed or summed not in value_term:
+        return []
+    return [Product(step.reads[1 - index], value_term.index(summed) - len(value_term))]
 
 
 def over_channels(flat: FlatModel, x: Tensor, products_of: dict[str, list[Product]]) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from netlens.attribution.attention.channels import weighing_channels
-from netlens.attribution.engine import per_sample, real_tensor
+from netlens.attribution.rows import per_sample, real_tensor
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot

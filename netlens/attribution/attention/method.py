@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.attention.maps import attention_maps, by_head
-from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, Needs
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -22,16 +22,13 @@ class AttentionMethod(Method):
     """
 
     reduction = "cam"
+    gives_maps = True
     needs: ClassVar[Needs | None] = "attention"
+    in_parts = True
 
-    def look(self, flat: FlatModel, x: Tensor) -> None:
-        attention_maps(flat, x=x)
-
-    def plain(self, flat: FlatModel, wrt: str) -> bool:
-        return True
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return None
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
+        attention_maps(flat, x=x)  # a network without attention is refused before it runs
+        return wrt
 
 
 def attention_at(flat: FlatModel, x: Tensor, keys: list[str]) -> list[Tensor]:
@@ -46,6 +43,6 @@ def chained(flat: FlatModel, keys: list[str], maps: list[Tensor]) -> list[Tensor
     if len(shapes) > 1 or maps[0].shape[1] > 1:
         raise NotApplicable(
             f"a rollout follows tokens from attention to attention, but those of {flat.name} are regrouped between "
-            f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); take AttentionMap or LeGrad."
+            f"{keys[0]!r} and {keys[-1]!r} (windows, or other tokens); choose AttentionMap or LeGrad."
         )
     return [attention[:, 0] for attention in maps]

@@ -27,7 +27,7 @@ class AttentionMap(AttentionMethod):
     of one query to all tokens sums to 1.
 
     `layer` is the place of an attention map among all (the last by default), or its key, glob or path (of several, the
-    last). `head` is one head; None is the mean over heads. The maps themselves, (N, heads, T, T), are layers:
+    last). `head` is one head; None means the mean over heads. The maps themselves, (N, heads, T, T), are layers:
     `flat.record(x, layers="*softmax*")`.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
@@ -37,8 +37,8 @@ class AttentionMap(AttentionMethod):
     head: int | None = option(None, least=0, help="One head; none for the mean over heads.")
     reads_objective = False
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
-        maps = attention_maps(flat)
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
+        maps = attention_maps(flat, x=x)
         if wrt not in flat.inputs:
             if wrt not in maps:
                 raise NotApplicable(f"{wrt!r} is no attention map; those of {flat.name} are {', '.join(maps)}.")
@@ -54,7 +54,7 @@ class AttentionMap(AttentionMethod):
         return matching[-1]
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        key = self.at(flat, wrt)
+        key = self.at(flat, x, wrt)
         (attention,) = attention_at(flat, x, [key])
         heads = attention.shape[2]
         if self.head is not None and not 0 <= self.head < heads:

@@ -77,8 +77,8 @@ class GradientRollout(AttentionMethod):
 
     needs = "global attention"
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
-        return tuple(attention_maps(flat, wrt))
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
+        return tuple(attention_maps(flat, wrt, x))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         keys = attention_maps(flat, wrt, x)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.engine import activations_of
+from netlens.attribution.activations import activations_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 
@@ -73,10 +73,10 @@ def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
 
 
 def _in_windows(flat: FlatModel, x: Tensor, cut: str) -> Tensor:
-    """The places of tokens in windows: the layer that cuts maps into windows cuts a map of the numbers of places."""
+    """(h, w): the index of each position in the windows, from a run of the layer `cut` on a map of position numbers."""
     step = next(step for step in flat.program.steps if step.key == cut)
     _, height, width, _ = activations_of(flat, x, [step.reads[0]])[step.reads[0]].shape
-    # counted from 1, because windows that reach past the map are padded with 0
+    # numbers start at 1, because a window that reaches past the map is padded with 0
     numbers = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, height, width, 1)
     source = step.layer(numbers).flatten().long()
     places = torch.empty(height * width + 1, dtype=torch.long)

@@ -42,10 +42,10 @@ class AblationCAM(ActivationMaps):
         for key in keys:
             linear = of_scores(flat, objective) and pooled_features(flat, key) is not None
             suffix = Suffix.of(flat, x, objective, key, many=not linear)
-            maps = grid_of(flat, key, suffix.at)
-            y = suffix.values(suffix.at)
+            maps = grid_of(flat, key, suffix.activation)
+            y = suffix.values(suffix.activation)
             if linear:
-                falls = (grid_of(flat, key, suffix.gradients(suffix.at)) * maps).sum((2, 3))
+                falls = (grid_of(flat, key, suffix.gradients(suffix.activation)) * maps).sum((2, 3))
             else:
                 falls = ablated(suffix, maps, y)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
@@ -54,15 +54,15 @@ class AblationCAM(ActivationMaps):
 def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
     """(N, C): how far the value y (N,) of the suffix falls when one channel of the activation becomes 0."""
     dim = channel_dim(suffix, maps)
-    by_channel = suffix.at.movedim(dim, 1)
+    by_channel = suffix.activation.movedim(dim, 1)
     jobs = (by_channel != 0).flatten(2).any(2).nonzero()  # NaN counts too
     falls = torch.zeros(by_channel.shape[:2], dtype=y.dtype, device=y.device)
 
     def work(first: int, last: int) -> tuple[Tensor, Tensor]:
         samples, channels = jobs[first:last].T
-        at = by_channel[samples]
-        at[torch.arange(len(at), device=at.device), channels] = 0
-        return jobs[first:last], y[samples] - suffix.value(samples.tolist(), at.movedim(1, dim))
+        activation = by_channel[samples]
+        activation[torch.arange(len(activation), device=activation.device), channels] = 0
+        return jobs[first:last], y[samples] - suffix.value(samples.tolist(), activation.movedim(1, dim))
 
     for places, fall in in_chunks(len(jobs), work):
         falls[places[:, 0], places[:, 1]] = fall
@@ -71,16 +71,16 @@ def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
 
 def channel_dim(suffix: Suffix, maps: Tensor) -> int:
     """The dimension of the activation that becomes the channels of its maps, in any layout of a family."""
-    at, channels = suffix.at[:1], maps.shape[1]
-    numbers = torch.arange(channels, dtype=torch.float32, device=at.device)
-    for dim in range(1, at.ndim):
-        if at.shape[dim] == channels:
-            shape = [1] * at.ndim
+    activation, channels = suffix.activation[:1], maps.shape[1]
+    numbers = torch.arange(channels, dtype=torch.float32, device=activation.device)
+    for dim in range(1, activation.ndim):
+        if activation.shape[dim] == channels:
+            shape = [1] * activation.ndim
             shape[dim] = channels
-            number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(at.shape))
+            number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(activation.shape))
             if torch.equal(number_maps, numbers.view(1, -1, 1, 1).expand_as(number_maps)):
                 return dim
     raise NotApplicable(
-        f"the channels of the maps of {suffix.wrt!r} are no dimension of its activation {tuple(suffix.at.shape)}; "
-        "choose another layer."
+        f"the channels of the maps of {suffix.wrt!r} are no dimension of its activation "
+        f"{tuple(suffix.activation.shape)}; choose another layer."
     )

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.cam.fusion import Fusion, by_maximum, fused
 from netlens.attribution.cam.layer import cam_layer
-from netlens.attribution.engine import activations_of, gradients_of, per_sample, real_tensor
+from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import Method
+from netlens.attribution.rows import per_sample, real_tensor
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
@@ -29,8 +31,8 @@ LAYER = "A layer with maps, by name or index, or several layers; none for the la
 class ActivationMaps(Method):
     """Abstract: a method that makes one map (N, 1, h, w) per layer, at the resolution of that layer.
 
-    `layer` is any layer with maps, by name or index, or several layers. None is the last maps of the network. If `wrt`
-    is a layer, the method explains that layer. With `relu`, negative values become 0.
+    `layer` is any layer with maps, by name or index, or several layers. None means the last maps of the network. If
+    `wrt` is a layer, the method explains that layer. With `relu`, negative values become 0.
 
     `fusion` says how the maps of several layers become one map, at the finest of their resolutions. Each map is divided
     by its largest value. The result is the mean, the maximum or the product at each place.
@@ -40,8 +42,9 @@ class ActivationMaps(Method):
     relu: bool = option(True, help="Whether to set negative values to 0.")
     fusion: Fusion = option("mean", help="How the maps of several layers become one.")
     reduction = "cam"
+    gives_maps = True
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         return self.layers(flat, wrt)[-1]
 
     def layers(self, flat: FlatModel, wrt: str) -> list[str]:
@@ -71,15 +74,12 @@ class ActivationMaps(Method):
         """The map of one layer on the scale that the maps of all layers share before fusion."""
         return by_maximum(cam)
 
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return None
-
 
 @dataclass(frozen=True)
 class GradientMaps(ActivationMaps):
     """Abstract: a method whose map follows from the activation of a layer and the gradient of the objective there."""
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         return tuple(self.layers(flat, wrt))
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:

@@ -31,7 +31,7 @@ class CAM(ActivationMaps):
 
     needs = "pooled maps"
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         return tuple(self._pooled(flat, key) for key in self.layers(flat, wrt))
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:

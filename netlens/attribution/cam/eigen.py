@@ -64,7 +64,7 @@ def projected(maps: Tensor, centered: bool) -> Tensor:
     rows = maps.flatten(2).transpose(1, 2)  # places times channels
     if centered:
         rows = rows - rows.mean(1, keepdim=True)
-    # torch decomposes no half precision, and its error for NaN does not say where the NaN comes from
+    # torch has no SVD in half precision, and its error for NaN does not name the source of the NaN
     rows = precise(rows)
     broken = ~torch.isfinite(rows).flatten(1).all(1)
     first = torch.linalg.svd(rows.masked_fill(broken[:, None, None], 0), full_matrices=False).Vh[:, 0]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.grad_cam import GradCAM
-from netlens.attribution.engine import activations_of
 from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
@@ -41,27 +41,25 @@ class FinerCAM(Method):
     def reduction(self) -> Reduction:  # type: ignore[override]
         return self.method.reduction
 
-    def look(self, flat: FlatModel, x: Tensor) -> None:
-        self.method.look(flat, x)
+    @property
+    def gives_maps(self) -> bool:  # type: ignore[override]
+        return self.method.gives_maps
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
-        return self.method.at(flat, wrt)
-
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return self.method.maps(flat, key, values)
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
+        return self.method.at(flat, x, wrt)
 
     def attribute(
         self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        check_after(flat, objective, self.at(flat, wrt))
+        check_after(flat, objective, self.at(flat, x, wrt))
         targets = objective.targets(flat, len(x))
         if targets is None:
             raise NotApplicable(
                 f"Finer-CAM compares a class with similar ones, but {objective} is no class; give logit(...)."
             )
         similar = self._similar(flat, x, objective, targets)
-        for others in similar:
-            objective = objective - self.alpha / len(similar) * logit(others)
+        for classes in similar:
+            objective = objective - self.alpha / len(similar) * logit(classes)
         return self.method.attribute(flat, x, objective, wrt)
 
     def _similar(

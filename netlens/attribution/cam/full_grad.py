@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from netlens.attribution.activations import activations_of
+from netlens.attribution.backward import evaluated
 from netlens.attribution.cam.base import check_after
 from netlens.attribution.cam.full_gradient import full_gradients, full_points
-from netlens.attribution.engine import activations_of, evaluated, forward_and_backward
+from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
-from netlens.attribution.recording import playing
+from netlens.attribution.run import sharing
 from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
@@ -39,6 +41,7 @@ class FullGrad(Method):
     """
 
     reduction = "cam"
+    gives_maps = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         check_after(flat, objective, wrt)
@@ -55,26 +58,23 @@ class FullGrad(Method):
         cams, gaps = zip(*in_chunks(len(x), size, work), strict=True)
         return torch.cat(cams), {"completeness_gap": torch.cat(gaps)}
 
-    def maps(self, flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-        return None
-
 
 def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
     """The map (n, 1, H, W) of a chunk, and the completeness gap (n,)."""
     cam, total = x.new_zeros(len(x), 1, *x.shape[2:]), x.new_zeros(len(x))
-    with playing(forward_and_backward(flat, x, objective, full_points(flat, x, objective))):
+    with sharing(forward_and_backward(flat, x, objective, full_points(flat, x, objective))):
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:
                 maps = grid_of(flat, key, part)
             except NotApplicable:  # a part without places, such as the classifier's bias, counts but is not drawn
                 continue
-            cam = cam + _drawn(maps, x.shape[-2:])
+            cam = cam + _as_map(maps, x.shape[-2:])
         record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
         return cam, total - evaluated(objective, record, len(x))
 
 
-def _drawn(maps: Tensor, size: torch.Size) -> Tensor:
+def _as_map(maps: Tensor, size: torch.Size) -> Tensor:
     """(N, 1, H, W): the sum over channels of the magnitudes, each scaled to the range from 0 to 1, resized."""
     magnitudes = maps.abs()
     scaled = rescale(magnitudes, magnitudes.amin((2, 3), keepdim=True), magnitudes.amax((2, 3), keepdim=True))

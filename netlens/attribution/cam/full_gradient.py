@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netlens.attribution.activations import activations_of
 from netlens.attribution.cam.live import Live, live_values
-from netlens.attribution.derivatives import along, lacking
-from netlens.attribution.engine import activations_of, gradients_of
+from netlens.attribution.derivatives import directional_derivative, missing_derivative
+from netlens.attribution.engine import gradients_of
 from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Slot
 from netlens.flat.operations import name_of, operation_of
@@ -47,7 +48,7 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
 
 
 def full_points(flat: FlatModel, x: Tensor, objective: Objective) -> list[str]:
-    """The keys at which `full_gradients` reads gradients, first the input. A recording of these spares the run."""
+    """The keys at which `full_gradients` reads gradients, first the input. A shared run of these spares another one."""
     return [flat.inputs[0], *(step.key for step in _biased(live_values(flat, x, objective)))]
 
 
@@ -98,9 +99,11 @@ def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: 
 
     primals = [inputs[key] for key in sources]
     try:
-        return along(run, primals, primals)
+        return directional_derivative(run, primals, primals)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         layers = (step, *live.producers(step))
-        raise lacking(flat, step.key, layers[-1].layer, "FullGrad takes the derivative along a direction") from error
+        raise missing_derivative(
+            flat, step.key, layers[-1].layer, "FullGrad takes the derivative along a direction"
+        ) from error

@@ -29,8 +29,8 @@ class GradCAM(GradientMaps):
     the places of channel c. By default, negative values become 0.
 
     `layer` is any layer with maps, or several layers. Each of several maps is divided by its maximum and resized to the
-    finest of the resolutions, and `fusion` says how they become one. None is the last maps of the network. If `wrt` is
-    a layer, the method explains that layer.
+    finest of the resolutions, and `fusion` says how they become one. None means the last maps of the network. If `wrt`
+    is a layer, the method explains that layer.
 
     Selvaraju et al. 2016, https://arxiv.org/abs/1610.02391
     """
@@ -70,8 +70,8 @@ class GuidedGradCAM(Method):
     layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)
     interpolation: Interpolation = option("bilinear", help="How the map is resized.")
 
-    def points(self, flat: FlatModel, wrt: str) -> tuple[str, ...]:
-        return GradCAM(self.layer).points(flat, flat.inputs[0])
+    def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
+        return GradCAM(self.layer).points(flat, x, flat.inputs[0])
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         cam = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])

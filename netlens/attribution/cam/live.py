@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from netlens.attribution.engine import real_tensor
+from netlens.attribution.rows import real_tensor
 from netlens.flat import FlatModel
 from netlens.flat.memo import Memo
 from netlens.flat.model import OUTPUT
@@ -54,10 +54,10 @@ class Live:
 
 def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
     """The values that carry a gradient from x to the objective. A run of the first sample shows it, once per size."""
-    wanted = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
+    fetches = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
     if tapped_visit(flat) is not None:  # hooks may change anything
-        return _live_of_run(flat, x, wanted)
-    return _LIVE.of(flat, (x.shape[1:], x.dtype, x.device, frozenset(wanted)), lambda: _live_of_run(flat, x, wanted))
+        return _live_of_run(flat, x, fetches)
+    return _LIVE.of(flat, (x.shape[1:], x.dtype, x.device, frozenset(fetches)), lambda: _live_of_run(flat, x, fetches))
 
 
 _LIVE: Memo[FlatModel, Live] = Memo()
@@ -67,9 +67,9 @@ def _keys(flat: FlatModel, name: str) -> tuple[str, ...]:
     return flat.program.outputs if name == OUTPUT and OUTPUT not in flat.layers else (name,)
 
 
-def _live_of_run(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:
+def _live_of_run(flat: FlatModel, x: Tensor, fetches: set[str]) -> Live:
     reached = flat.program.reached(flat.inputs)
-    keys = [step.key for step, _ in flat.program.schedule(flat.inputs, tuple(wanted)) if step.key in reached]
+    keys = [step.key for step, _ in flat.program.schedule(flat.inputs, tuple(fetches)) if step.key in reached]
     with differentiating():
         samples = real_tensor(flat.inputs[0], x if tapped_visit(flat) is not None else x[:1])  # hooks get the batch
         image = samples.detach().clone().requires_grad_()
@@ -77,7 +77,7 @@ def _live_of_run(flat: FlatModel, x: Tensor, wanted: set[str]) -> Live:
     live = frozenset(key for key, value in values.items() if any(leaf.requires_grad for leaf in _tensors(value)))
     real = frozenset(key for key in live if isinstance(values[key], Tensor) and values[key].is_floating_point())
     neutral = frozenset(key for key, value in values.items() if not any(map(_has_numbers, _tensors(value))))
-    leading, needed = [], set(wanted)
+    leading, needed = [], set(fetches)
     for step in reversed(flat.program.steps):
         if step.key in needed & live:
             needed.update(step.reads)

@@ -60,7 +60,7 @@ class MaskingMaps(ActivationMaps):
 
     def weights(self, suffix: Suffix, maps: Tensor) -> Tensor:
         """(N, C): the softmax over channels of the mean score of the masked images."""
-        x, (n, channels) = suffix.at, maps.shape[:2]
+        x, (n, channels) = suffix.activation, maps.shape[:2]
         spread = maps.amax((2, 3)) - maps.amin((2, 3))  # NaN for a broken channel, which then runs and is reported
         constant = maps.amax((2, 3)) == maps.amin((2, 3))
         chosen = torch.ones_like(constant)

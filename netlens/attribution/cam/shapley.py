@@ -11,7 +11,12 @@ from torch import Tensor
 
 from netlens.attribution.cam.base import ActivationMaps, weighted
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.derivatives import check_differentiable, lacking, with_derivatives, without_second
+from netlens.attribution.derivatives import (
+    check_differentiable,
+    layer_without_second_derivative,
+    missing_derivative,
+    with_derivatives,
+)
 from netlens.attribution.method import register
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NotApplicable
@@ -37,7 +42,7 @@ class ShapleyCAM(ActivationMaps):
         for key in keys:
             suffix = Suffix.of(flat, x, objective, key)
             importance = torch.cat(list(in_chunks(len(x), partial(_importance, suffix))))
-            yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.at))
+            yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.activation))
 
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
@@ -47,7 +52,8 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        suffix.value(range(first, last), suffix.at[first:last])  # if this fails, the derivatives are not the cause
+        # if this fails, the derivatives are not the cause
+        suffix.value(range(first, last), suffix.activation[first:last])
         raise _refused(suffix) from error
     importance = gradient if curved is None else gradient - curved / 2
     # the derivative of a rectifier at NaN is 0 or 1, so the gradient of a broken value can look healthy
@@ -58,7 +64,7 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
 def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """The values, gradients, and Hessian * activation of these samples; the last is None for a constant gradient."""
     with differentiating():
-        point = suffix.at[first:last].detach().requires_grad_()
+        point = suffix.activation[first:last].detach().requires_grad_()
         value = suffix.value(range(first, last), point)
         if not value.requires_grad:
             raise NotApplicable(
@@ -75,7 +81,7 @@ def _curvature(suffix: Suffix, first: int, last: int) -> tuple[Tensor, Tensor, T
 def _refused(suffix: Suffix) -> NotApplicable:
     """The error that names the layer which lacks second derivatives."""
     purpose = "Shapley-CAM takes second derivatives"
-    layer = without_second(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
+    layer = layer_without_second_derivative(suffix.flat, suffix.one(0), suffix.flat.keys_of(suffix.objective.layers))
     if layer is None:
         return NotApplicable(f"{purpose}, which {suffix.objective} of {suffix.flat.name} does not have; take GradCAM.")
-    return lacking(suffix.flat, *layer, purpose)
+    return missing_derivative(suffix.flat, *layer, purpose)

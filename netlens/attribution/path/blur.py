@@ -43,24 +43,27 @@ class BlurIntegratedGradients(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         weights, places = quadrature(self.quadrature, self.n_steps)
         suffix = Suffix.of(flat, x, objective, wrt)
-        at, n = suffix.at, len(x)
-        if at.ndim != 4 or (wrt not in flat.inputs and grid_of(flat, wrt, at).shape != at.shape):
+        activation, n = suffix.activation, len(x)
+        if activation.ndim != 4 or (
+            wrt not in flat.inputs and grid_of(flat, wrt, activation).shape != activation.shape
+        ):
             raise NotApplicable(
-                f"a blur needs images or maps (N, C, h, w); {wrt!r} gives {tuple(at.shape)}. Take IntegratedGradients."
+                f"a blur needs images or maps (N, C, h, w); {wrt!r} gives {tuple(activation.shape)}. "
+                "Take IntegratedGradients."
             )
-        space = ScaleSpace(at)
+        space = ScaleSpace(activation)
         # the places are squared, because an image loses most of its detail, and f changes most, at the smallest scales
         sigmas, slopes = self.max_sigma * places**2, self.max_sigma * 2 * places
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)
-            sigma = each(sigmas[steps], at)
+            sigma = each(sigmas[steps], activation)
             gradient = suffix.gradient(rows, space.blurred(rows, sigma))
             # the sign is negative, because sigma grows from sharp to blurred and the path leads the other way
-            return summed(gradient * space.change(rows, sigma) * -each((weights * slopes)[steps], at), rows, n)
+            return summed(gradient * space.change(rows, sigma) * -each((weights * slopes)[steps], activation), rows, n)
 
         values = sum(in_chunks(self.n_steps * n, work))
         assert isinstance(values, Tensor)
-        most = space.blurred(list(range(n)), each([self.max_sigma] * n, at))
-        change = suffix.values(at) - suffix.values(most)
+        most = space.blurred(list(range(n)), each([self.max_sigma] * n, activation))
+        change = suffix.values(activation) - suffix.values(most)
         return values, {"completeness_gap": values.flatten(1).sum(1) - change}

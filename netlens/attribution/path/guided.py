@@ -1,4 +1,4 @@
-"""Guided integrated gradients: a path that first moves what matters least, and so avoids noisy gradients."""
+"""Guided integrated gradients: a path that first moves the features with the smallest gradients, which avoids noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GuidedIntegratedGradients(Method):
 
     Each of the `n_steps` steps covers the same L1 distance towards the input. At most the share `fraction` of all
     features moves together. A feature may run ahead of the straight path, or fall behind it, by the share `max_dist`
-    of its way; with 0 the method is integrated gradients with left Riemann sums.
+    of its total change; with 0 the method is integrated gradients with left Riemann sums.
 
     `diagnostics["completeness_gap"]` (N,) is the sum of the values less f(x) - f(baseline). A feature may jump by twice
     `max_dist` on one gradient, so more steps reduce the gap only down to a limit that falls with `max_dist`.
@@ -40,28 +40,29 @@ class GuidedIntegratedGradients(Method):
     baselines: float | Tensor = option(0.0, help=BASELINES)
     fraction: float = option(0.25, above=0, most=1, help="The share of all features that may move together.")
     max_dist: float = option(
-        0.02, least=0, most=1, help="How far a feature may leave the straight path, as a share of its way."
+        0.02, least=0, most=1, help="How far a feature may leave the straight path, as a share of its total change."
     )
     reduction = "signed"
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt)
-        end, n = suffix.at, len(x)
-        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
-        way = precise(end - start)
-        progress = torch.zeros_like(way)  # the share of its way that each feature has covered, from 0 to 1
-        values = torch.zeros_like(way)
+        end, n = suffix.activation, len(x)
+        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).activation
+        displacement = precise(end - start)
+        # the share of its displacement that each feature has made, from 0 to 1
+        progress = torch.zeros_like(displacement)
+        values = torch.zeros_like(displacement)
 
         def gradients(first: int, last: int) -> Tensor:
-            at = start[first:last] + progress[first:last] * way[first:last]
-            return precise(suffix.gradient(range(first, last), at.to(end.dtype)))
+            points = start[first:last] + progress[first:last] * displacement[first:last]
+            return precise(suffix.gradient(range(first, last), points.to(end.dtype)))
 
         chunks = Chunks(chunk_size())
         for step in range(1, self.n_steps + 1):
             gradient = torch.cat(list(chunks.over(n, gradients)))
-            samples = zip(progress, way.abs(), gradient, strict=True)
+            samples = zip(progress, displacement.abs(), gradient, strict=True)
             next_progress = torch.stack([self._advanced(*sample, step / self.n_steps) for sample in samples])
-            values += (next_progress - progress) * way * gradient
+            values += (next_progress - progress) * displacement * gradient
             progress = next_progress
         change = suffix.values(end) - suffix.values(start)
         return values, {"completeness_gap": values.flatten(1).sum(1) - change}
@@ -70,7 +71,7 @@ class GuidedIntegratedGradients(Method):
         """The progress of the features of one sample after the step that leaves the share 1 - alpha of the distance."""
         lowest, highest = max(alpha - self.max_dist, 0.0), min(alpha + self.max_dist, 1.0)
         rank = 1 + int(self.fraction * (progress.numel() - 1))
-        # features whose gradients differ by rounding only move together, so the result is the same in every batch
+        # features whose gradients differ only by rounding move together, so the result is the same in every batch
         tie = torch.finfo(gradient.dtype).eps ** 0.6 * gradient.abs().max()
         progress = progress.clamp(min=lowest)
         while True:

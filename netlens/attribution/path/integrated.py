@@ -48,8 +48,8 @@ class IntegratedGradients(Method):
         # breaks them as the network does
         inside = bool(((places > 0) & (places < 1)).all())
         suffix = Suffix.of(flat, x, objective, wrt, many=inside)
-        end = suffix.at
-        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).at
+        end = suffix.activation
+        start = Suffix.of(flat, baseline_like(x, self.baselines), objective, wrt).activation
         n = len(x)
 
         def work(first: int, last: int) -> Tensor:

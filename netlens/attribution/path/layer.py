@@ -46,17 +46,16 @@ class LayerConductance(Method):
             points = start[rows] + alpha * (x[rows] - start[rows])
             return rows, *gradient_of(flat, points, objective.take(rows), wrt)
 
-        before: list[
-            tuple[Tensor, Tensor]
-        ] = []  # activations and gradients of the last n rows, one step of all samples
+        # activations and gradients of the last n rows: one step of all samples
+        last_points: list[tuple[Tensor, Tensor]] = []
         total: dict[int, Tensor] = {}
         for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, work):
             for row, activation, gradient in zip(rows, activations, gradients, strict=True):
-                if len(before) == n:
-                    last_activation, last_gradient = before.pop(0)
+                if len(last_points) == n:
+                    last_activation, last_gradient = last_points.pop(0)
                     flow = (activation - last_activation) * (gradient + last_gradient) / 2
                     total[row] = total[row] + flow if row in total else flow
-                before.append((activation, gradient))
+                last_points.append((activation, gradient))
         return torch.stack([total[row] for row in range(n)])
 
 

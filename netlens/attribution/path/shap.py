@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.engine import gradient_of, per_sample
+from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import normal, spans
 from netlens.attribution.path.rows import each, rows_of, summed
+from netlens.attribution.rows import per_sample
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective

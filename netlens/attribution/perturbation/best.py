@@ -19,24 +19,24 @@ class Best:
     ([20.0, 50.0], [2.0, 5.0])
     """
 
-    _kept: list[Tensor] = field(default_factory=list)
+    _best: list[Tensor] = field(default_factory=list)
 
     @property
     def value(self) -> Tensor:
-        return self._kept[0]
+        return self._best[0]
 
     @property
     def candidate(self) -> Tensor:
-        return self._kept[1]
+        return self._best[1]
 
     def offer(self, value: Tensor, candidate: Tensor) -> None:
         """Keep the rows that are better than all before. A row whose first value is not finite becomes NaN."""
         as_rows = (-1, *[1] * (candidate.ndim - 1))
-        if not self._kept:
-            self._kept = [value, candidate.masked_fill(~value.isfinite().view(as_rows), torch.nan)]
+        if not self._best:
+            self._best = [value, candidate.masked_fill(~value.isfinite().view(as_rows), torch.nan)]
             return
         better = value > self.value
-        self._kept = [
+        self._best = [
             torch.where(better, value, self.value),
             torch.where(better.view(as_rows), candidate, self.candidate),
         ]

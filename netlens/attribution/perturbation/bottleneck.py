@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.batch import batch_activations
+from netlens.attribution.activations import batch_activations
 from netlens.attribution.cam import cam_layer
 from netlens.attribution.chunk import chunk_size
-from netlens.attribution.engine import per_sample
 from netlens.attribution.method import Method, register
 from netlens.attribution.noise import stream
 from netlens.attribution.path.rows import summed
 from netlens.attribution.perturbation.best import Best
 from netlens.attribution.perturbation.masks import spatial_dims
+from netlens.attribution.rows import per_sample
 from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.fast.chunks import Chunks
@@ -66,13 +66,13 @@ class InformationBottleneck(Method):
     distributions = ("reference",)
     reduction = "cam"
 
-    def at(self, flat: FlatModel, wrt: str) -> str:
+    def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         if wrt not in flat.inputs:
             return flat.key(wrt)
         return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        key = self.at(flat, wrt)
+        key = self.at(flat, x, wrt)
         if self.reference is not None and not (
             isinstance(self.reference, Tensor) and self.reference.ndim == x.ndim and len(self.reference) > 0
         ):
@@ -80,13 +80,13 @@ class InformationBottleneck(Method):
             sizes = ", ".join(map(str, x.shape[1:]))
             raise NetLensError(f"reference must be inputs of the network, a tensor (m, {sizes}), not {kind}.")
         suffix = Suffix.of(flat, x, objective, key)
-        at = precise(suffix.at)
-        dims = spatial_dims(flat, key, at)
-        mean, deviation = self._statistics(flat, x, key, at, dims)
-        surprise = ((at - mean) / deviation).square()
-        kernels = [_gaussian(at.shape[dim], self.sigma).to(at) for dim in dims]
-        noisy = _Noisy(suffix, at, mean, deviation, self.n_samples, self.seed, Chunks(chunk_size()))
-        logits = torch.full_like(at, 5.0)  # almost all information passes at first
+        activation = precise(suffix.activation)
+        dims = spatial_dims(flat, key, activation)
+        mean, deviation = self._statistics(flat, x, key, activation, dims)
+        surprise = ((activation - mean) / deviation).square()
+        kernels = [_gaussian(activation.shape[dim], self.sigma).to(activation) for dim in dims]
+        noisy = _Noisy(suffix, activation, mean, deviation, self.n_samples, self.seed, Chunks(chunk_size()))
+        logits = torch.full_like(activation, 5.0)  # almost all information passes at first
         adam, best = torch.optim.Adam([logits], lr=self.learning_rate), Best()
         for step in range(self.n_steps + 1):
             with differentiating():
@@ -103,15 +103,15 @@ class InformationBottleneck(Method):
         return best.candidate / math.log(2), {"objective": best.value}
 
     def _statistics(
-        self, flat: FlatModel, x: Tensor, key: str, at: Tensor, dims: tuple[int, ...]
+        self, flat: FlatModel, x: Tensor, key: str, activation: Tensor, dims: tuple[int, ...]
     ) -> tuple[Tensor, Tensor]:
-        """The mean and deviation of each channel, which broadcast to `at`."""
+        """The mean and deviation of each channel, which broadcast to `activation`."""
         if self.reference is not None:
             activations = batch_activations(flat, self.reference.to(x), [key])[key]
-            activations = per_sample(key, activations, len(self.reference)).to(at)
-            over: tuple[int, ...] = (0, *dims) if at.ndim > 2 else (0,)
-        elif at.ndim > 2:
-            activations, over = at, dims
+            activations = per_sample(key, activations, len(self.reference)).to(activation)
+            over: tuple[int, ...] = (0, *dims) if activation.ndim > 2 else (0,)
+        elif activation.ndim > 2:
+            activations, over = activation, dims
         else:
             raise NotApplicable(
                 f"layer {key!r} gives vectors, and the deviation of a feature needs several inputs; give "
@@ -119,8 +119,8 @@ class InformationBottleneck(Method):
             )
         mean, deviation = activations.mean(over, keepdim=True), activations.std(over, correction=0, keepdim=True)
         # in a dead channel with a deviation of 0, any activation would be infinitely surprising
-        least = deviation.flatten(1).mean(1).view(-1, *[1] * (at.ndim - 1)) / 100
-        return mean, torch.maximum(deviation, least.clamp(min=torch.finfo(at.dtype).tiny))
+        least = deviation.flatten(1).mean(1).view(-1, *[1] * (activation.ndim - 1)) / 100
+        return mean, torch.maximum(deviation, least.clamp(min=torch.finfo(activation.dtype).tiny))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Noisy:
     """The mean of f(Z) over draws of the noise, as a function of the share of R in Z."""
 
     suffix: Suffix
-    at: Tensor  # (n, ...), R
+    activation: Tensor  # (n, ...), R
     mean: Tensor
     deviation: Tensor
     n_samples: int
@@ -139,7 +139,7 @@ class _Noisy:
         """(n,): the mean over the draws of this step."""
 
         def value(rows: list[int], mixed: Tensor, noise: Tensor) -> Tensor:
-            return self.suffix.value(rows, mixed).to(self.at)
+            return self.suffix.value(rows, mixed).to(self.activation)
 
         return self._averaged(value, share, step)
 
@@ -147,28 +147,28 @@ class _Noisy:
         """(n, ...): the slope of `value` with respect to the share."""
 
         def slope(rows: list[int], mixed: Tensor, noise: Tensor) -> Tensor:
-            return self.suffix.gradient(rows, mixed) * (self.at[rows] - noise)
+            return self.suffix.gradient(rows, mixed) * (self.activation[rows] - noise)
 
         return self._averaged(slope, share, step)
 
     def _averaged(self, function: Callable[[list[int], Tensor, Tensor], Tensor], share: Tensor, step: int) -> Tensor:
-        n = len(self.at)
+        n = len(self.activation)
 
         def work(first: int, last: int) -> Tensor:
             rows = [row % n for row in range(first, last)]
-            draws = {draw: self._drawn(step, draw) for draw in range(first // n, (last - 1) // n + 1)}
-            drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(self.at)
+            draws = {draw: self._draw(step, draw) for draw in range(first // n, (last - 1) // n + 1)}
+            drawn = torch.stack([draws[row // n] for row in range(first, last)]).to(self.activation)
             noise = _rows(self.mean, rows) + _rows(self.deviation, rows) * drawn
-            mixed = share[rows] * self.at[rows] + (1 - share[rows]) * noise
-            return summed(function(rows, mixed.to(self.suffix.at), noise), rows, n)
+            mixed = share[rows] * self.activation[rows] + (1 - share[rows]) * noise
+            return summed(function(rows, mixed.to(self.suffix.activation), noise), rows, n)
 
         total = sum(self.chunks.over(self.n_samples * n, work))
         assert isinstance(total, Tensor)
         return total / self.n_samples
 
-    def _drawn(self, step: int, draw: int) -> Tensor:
+    def _draw(self, step: int, draw: int) -> Tensor:
         # all samples share the noise, so a batch gives the same values as its samples one by one
-        return torch.randn(self.at.shape[1:], generator=stream(self.seed, step, draw), dtype=torch.float64)
+        return torch.randn(self.activation.shape[1:], generator=stream(self.seed, step, draw), dtype=torch.float64)
 
 
 def information(share: Tensor, surprise: Tensor) -> Tensor:
@@ -178,8 +178,10 @@ def information(share: Tensor, surprise: Tensor) -> Tensor:
         share: The share of R in Z, in [0, 1].
         surprise: ((R - mean) / deviation)^2, with the mean and deviation of the noise.
     """
-    rest = (1 - share).clamp(min=torch.finfo(share.dtype).eps)  # a share of 1 would let infinitely many bits pass
-    return (rest.square() + share.square() * surprise - 1) / 2 - rest.log()
+    noise_share = (1 - share).clamp(
+        min=torch.finfo(share.dtype).eps
+    )  # a share of 1 would let infinitely many bits pass
+    return (noise_share.square() + share.square() * surprise - 1) / 2 - noise_share.log()
 
 
 def bottleneck_layer(flat: FlatModel) -> str:

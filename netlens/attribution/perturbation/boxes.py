@@ -51,7 +51,7 @@ def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, floa
 
     Features with boxes of similar size run together. Each box grows to the size of the largest.
     """
-    height, width = game.at.shape[2:]
+    height, width = game.activation.shape[2:]
     masks = game.mask.expand(-1, -1, height, width)
     boxes_of = [boxes(mask, count) for mask, count in zip(masks, game.counts, strict=True)]
     orders = [
@@ -73,7 +73,9 @@ def ablated(game: Coalitions, windows: Windows) -> Iterator[tuple[int, int, floa
         corners = [(min(box.top, height - high), min(box.left, width - wide)) for box in group]
         places = [(slice(top, top + high), slice(left, left + wide)) for top, left in corners]
         new = [
-            torch.where(masks[sample][:, y, x] == feature, game.baseline[sample][:, y, x], game.at[sample][:, y, x])
+            torch.where(
+                masks[sample][:, y, x] == feature, game.baseline[sample][:, y, x], game.activation[sample][:, y, x]
+            )
             for feature, (y, x) in zip(features, places, strict=True)
         ]
         whole = windows.unchanged(sample).item()

@@ -13,37 +13,37 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Climb:
-    """Final: ascent with momentum from `at` (rows, ...), in steps of about `rate`. Rows do not affect each other.
+    """Final: ascent with momentum from `point` (rows, ...), in steps of about `rate`. Rows do not affect each other.
 
     No step depends on the number of later steps, so more steps never give a worse result.
     """
 
-    def __init__(self, at: Tensor, rate: float) -> None:
-        self.at, self.rate = at, rate
-        self._speed = torch.zeros_like(at)
+    def __init__(self, point: Tensor, rate: float) -> None:
+        self.point, self.rate = point, rate
+        self._speed = torch.zeros_like(point)
         self._best = Best()
         self._steps = 0
 
     @property
     def best(self) -> Tensor:
-        """(rows, ...): the best place of each row, among the places from which steps were made."""
+        """(rows, ...): the best point of each row, among the points from which steps were made."""
         return self._best.candidate[:, 0]
 
     def step(self, value: Tensor, slope: Tensor) -> None:
-        """Make one step, with the value (rows,) and the slope (rows, ...) at `at`."""
-        self._best.offer(value, torch.stack([self.at, slope], 1))
+        """Make one step, with the value (rows,) and the slope (rows, ...) at `point`."""
+        self._best.offer(value, torch.stack([self.point, slope], 1))
         self._speed = _MOMENTUM * self._speed + slope
-        phase, within = divmod(self._steps, _PHASE)
-        if phase > 0 and within == 0:
-            self.at, self._speed = self._best.candidate.unbind(1)
-        self.at = self.at + self.rate * _share(phase) * self._speed
+        phase, step_in_phase = divmod(self._steps, _PHASE)
+        if phase > 0 and step_in_phase == 0:
+            self.point, self._speed = self._best.candidate.unbind(1)
+        self.point = self.point + self.rate * _share(phase) * self._speed
         self._steps += 1
 
 
 def _share(phase: int) -> float:
     """The factor of the rate in a phase: a different one in each phase, spread over the range from 0.1 to 10.
 
-    Steps of equal size from the same place would lead along the same path again.
+    Steps of equal size from the same point would repeat the same path.
 
     >>> [round(_share(phase), 2) for phase in range(5)]
     [1.0, 0.17, 2.97, 0.51, 8.8]

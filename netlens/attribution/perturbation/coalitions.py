@@ -26,9 +26,9 @@ class Coalitions:
     """
 
     suffix: Suffix
-    at: Tensor  # (n, ...)
+    activation: Tensor  # (n, ...)
     baseline: Tensor  # (n, ...)
-    mask: Tensor  # (n, ...), broadcasts to `at`: the feature, from 0, of each entry
+    mask: Tensor  # (n, ...), broadcasts to `activation`: the feature, from 0, of each entry
     counts: tuple[int, ...]  # the number of features of each sample
 
     @classmethod
@@ -44,14 +44,14 @@ class Coalitions:
     ) -> Coalitions:
         """Run the network on x up to `wrt`, once. The mask, or a default one, divides the activation into features."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
-        at = suffix.at
-        mask = default_mask(flat, x, wrt, at, n_segments) if feature_mask is None else feature_mask
-        return cls(suffix, at, baseline_like(at, baselines), *numbered(mask, at))
+        activation = suffix.activation
+        mask = default_mask(flat, x, wrt, activation, n_segments) if feature_mask is None else feature_mask
+        return cls(suffix, activation, baseline_like(activation, baselines), *numbered(mask, activation))
 
     def value(self, rows: Sequence[int], on: Sequence[Tensor]) -> Tensor:
         """(rows,): f of these samples, each with the features of its coalition on."""
         keep = [coalition[mask] for coalition, mask in zip(on, self.mask[list(rows)], strict=True)]
-        return self.suffix.value(rows, torch.where(torch.stack(keep), self.at[rows], self.baseline[rows]))
+        return self.suffix.value(rows, torch.where(torch.stack(keep), self.activation[rows], self.baseline[rows]))
 
     def play(
         self, sizes: Sequence[int], coalition: Callable[[int, int], Tensor]
@@ -66,7 +66,7 @@ class Coalitions:
             rows = [bisect_right(ends, job) for job in range(first, last)]
             indices = [job - ends[row] + sizes[row] for job, row in zip(range(first, last), rows, strict=True)]
             on = [coalition(self.counts[row], index) for row, index in zip(rows, indices, strict=True)]
-            values = self.value(rows, [members.to(self.at.device) for members in on]).tolist()
+            values = self.value(rows, [members.to(self.activation.device) for members in on]).tolist()
             return list(zip(rows, indices, on, values, strict=True))
 
         for results in in_chunks(ends[-1], work):
@@ -78,5 +78,5 @@ class Coalitions:
 
     def spread(self, scores: Sequence[Tensor]) -> Tensor:
         """Values in the shape of the activation, from one score per feature for each sample."""
-        values = [score.to(self.at)[mask] for score, mask in zip(scores, self.mask, strict=True)]
-        return torch.stack(values).expand_as(self.at).contiguous()
+        values = [score.to(self.activation)[mask] for score, mask in zip(scores, self.mask, strict=True)]
+        return torch.stack(values).expand_as(self.activation).contiguous()

@@ -43,7 +43,7 @@ class ExtremalPerturbation(Method):
     instead. Masks are smooth over `sigma` and consist of `grid_size` cells along the longer side. Both widths are
     shares of the longer side.
 
-    Each cell has a score. The cells with the highest scores make the mask, as many as the area allows. Ascent with
+    Each cell has a score. The cells with the highest scores form the mask, and the area sets their number. Ascent with
     momentum moves the score of each cell by what a bump there would add to f, by at most `learning_rate` in a step. It
     starts from the best disc of that area, among discs all over the image. It restarts several times from the best
     mask so far, and returns the best mask, so more steps never give a worse one. `diagnostics` hold the area and the
@@ -84,12 +84,12 @@ class ExtremalPerturbation(Method):
         """The best masks (rows, *sizes) of these samples and areas, and the objective (rows,) under them."""
         levels = self._levels(masked, rows)
         smooth = SmoothMask.of(masked.sizes, self.grid_size, self.sigma, areas)
-        # for each side: whether the mask hides what it covers, and the weight of the objective
-        both = [(False, 0.5), (True, -0.5)]
-        sides = {"preserve": [(False, 1.0)], "delete": [(True, -1.0)], "dual": both}[self.variant]
+        # for each term: whether the mask hides its area (or shows it alone), and the weight of the objective
+        dual = [(False, 0.5), (True, -0.5)]
+        sides = {"preserve": [(False, 1.0)], "delete": [(True, -1.0)], "dual": dual}[self.variant]
 
         def shown(masks: Tensor, hides: bool) -> Tensor:
-            return _between(levels, masked.spread(1 - masks if hides else masks))
+            return _interpolated(levels, masked.spread(1 - masks if hides else masks))
 
         def reached(scores: Tensor) -> Tensor:
             masks = smooth.of_area(scores, areas)
@@ -116,17 +116,17 @@ class ExtremalPerturbation(Method):
                 start.offer(reached(scores), scores)
         climb = Climb(start.candidate, self.learning_rate)
         for _ in range(self.n_steps):
-            climb.step(*sloped(climb.at))
+            climb.step(*sloped(climb.point))
         masks = smooth.of_area(climb.best, areas)
         objective = masked.suffix.value(rows, shown(masks, self.variant == "delete"))
         return masks.reshape(-1, *masked.sizes), objective.to(areas)
 
     def _levels(self, masked: Masked, rows: list[int]) -> list[Tensor]:
         """The activations (rows, ...) in equal steps from unchanged to fully perturbed."""
-        at = masked.at[rows]
+        activation = masked.activation[rows]
         if self.baselines is not None:
-            return [at, masked.baseline[rows]]
-        maps = _as_maps(at, masked.dims)
+            return [activation, masked.baseline[rows]]
+        maps = _as_maps(activation, masked.dims)
         space = ScaleSpace(maps)
         longer = max(masked.sizes)
         samples = list(range(len(rows)))
@@ -134,7 +134,7 @@ class ExtremalPerturbation(Method):
             space.blurred(samples, torch.full((len(rows),), self.blur * longer * level / (_LEVELS - 1)).to(maps))
             for level in range(1, _LEVELS)
         ]
-        return [at, *[_from_maps(maps, masked.dims, at) for maps in blurred]]
+        return [activation, *[_from_maps(maps, masked.dims, activation) for maps in blurred]]
 
     def _areas(self) -> tuple[float, ...]:
         areas = tuple(self.areas) if isinstance(self.areas, Sequence) else (self.areas,)
@@ -157,20 +157,20 @@ def _spaced(size: int) -> list[float]:
     return [(place + 0.5) * size / count for place in range(count)]
 
 
-def _between(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
+def _interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
     """The first level where `shown` is 1, the last where it is 0; elsewhere a linear mix of the two nearest levels."""
-    place = (1 - shown) * (len(levels) - 1)
-    # only the last whole number belongs to the interval below it, so there is a slope everywhere
-    below = place.detach().floor().clamp(0, len(levels) - 2)
-    part = place - below
-    weights = [(below == k) * (1 - part) + (below == k - 1) * part for k in range(len(levels))]
+    position = (1 - shown) * (len(levels) - 1)
+    # an integer belongs to the interval above it, except the last, so the slope exists everywhere
+    below = position.detach().floor().clamp(0, len(levels) - 2)
+    fraction = position - below
+    weights = [(below == k) * (1 - fraction) + (below == k - 1) * fraction for k in range(len(levels))]
     return sum(weight.to(level) * level for weight, level in zip(weights, levels, strict=True))  # type: ignore[return-value]
 
 
-def _as_maps(at: Tensor, dims: Sequence[int]) -> Tensor:
+def _as_maps(activation: Tensor, dims: Sequence[int]) -> Tensor:
     """Activations as maps (rows, channels, h, w). A sequence becomes maps of one row."""
-    maps = at.movedim(tuple(dims), tuple(range(-len(dims), 0)))
-    return maps if len(dims) == 2 else maps.reshape(len(at), -1, 1, maps.shape[-1])
+    maps = activation.movedim(tuple(dims), tuple(range(-len(dims), 0)))
+    return maps if len(dims) == 2 else maps.reshape(len(activation), -1, 1, maps.shape[-1])
 
 
 def _from_maps(maps: Tensor, dims: Sequence[int], like: Tensor) -> Tensor:

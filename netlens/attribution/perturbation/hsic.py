@@ -76,8 +76,8 @@ def hsic(visible: Tensor, values: Tensor) -> Tensor:
     width = median_distance(values).clamp(min=torch.finfo(values.dtype).tiny)[:, None, None]
 
     def work(first: int, last: int) -> Tensor:
-        apart = (values[:, first:last, None] - values[:, None, :]) / width
-        kernel = torch.exp(-apart.square() / 2)
+        differences = (values[:, first:last, None] - values[:, None, :]) / width
+        kernel = torch.exp(-differences.square() / 2)
         with torch.autocast(values.device.type, enabled=False):
             return (signs[first:last] * (kernel @ signs)).sum(1)
 

@@ -31,8 +31,8 @@ class Lime(OverFeatures):
     has the weight exp(-d² / (2 kernel_width²)), where d is its distance from x: with "cosine" 1 - √(the share of
     features that are on), with "euclidean" √(the share that are off). The fit has an intercept and a penalty. "ridge"
     minimizes Σ weight · error² + alpha · ‖coefficients‖². "lasso" (by scikit-learn) minimizes the weighted mean of
-    error² / 2 + alpha · Σ |coefficients|. An alpha of None is 1 for the ridge and 0.01 for the lasso. With an alpha of
-    0 and enough trials, the model equals a linear f exactly.
+    error² / 2 + alpha · Σ |coefficients|. An alpha of None means 1 for the ridge and 0.01 for the lasso. With an alpha
+    of 0 and enough trials, the model equals a linear f exactly.
 
     The diagnostic `r2` (N,) is the share of the weighted variance of f that the linear model explains.
 

@@ -52,15 +52,17 @@ class Occlusion(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
-        at, n = suffix.at, len(x)
-        dims = spatial_dims(flat, wrt, at)
-        windows = [_index(at, dims, window) for window in self._windows([at.shape[dim] for dim in dims])]
+        activation, n = suffix.activation, len(x)
+        dims = spatial_dims(flat, wrt, activation)
+        windows = [
+            _index(activation, dims, window) for window in self._windows([activation.shape[dim] for dim in dims])
+        ]
         # the largest windows come first, because they determine the size of chunks
         windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
-        baseline = baseline_like(at, self.baselines)
-        total, cover = torch.zeros_like(at), torch.zeros_like(at[0])
+        baseline = baseline_like(activation, self.baselines)
+        total, cover = torch.zeros_like(activation), torch.zeros_like(activation[0])
         partial = Windows.of(suffix) if dims == (2, 3) else None
-        before = suffix.values(at) if partial is None else at.new_zeros(n)
+        before = suffix.values(activation) if partial is None else activation.new_zeros(n)
 
         def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:
             falls = []
@@ -72,7 +74,7 @@ class Occlusion(Method):
 
         def play(sample: int, covered: list[tuple[slice, ...]]) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
             if partial is None:
-                variants = at[[sample] * len(covered)]
+                variants = activation[[sample] * len(covered)]
                 for row, where in enumerate(covered):
                     variants[row][where] = baseline[sample][where]
                 yield from zip(covered, suffix.value([sample] * len(covered), variants), strict=True)
@@ -102,9 +104,9 @@ class Occlusion(Method):
         return list(product(*along))
 
 
-def _index(at: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The window in one sample of `at`."""
-    index = [slice(None)] * (at.ndim - 1)
+def _index(activation: Tensor, dims: tuple[int, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The window in one sample of `activation`."""
+    index = [slice(None)] * (activation.ndim - 1)
     for dim, part in zip(dims, window, strict=True):
         index[dim - 1] = part
     return tuple(index)

@@ -49,11 +49,11 @@ class SobolAttribution(Method):
 
         def mask(index: int) -> Tensor:
             sample, cell = divmod(index, count + 1)
-            kept = first[sample]
+            visible = first[sample]
             if cell < count:
-                kept = kept.clone()
-                kept[cell] = second[sample, cell]
-            return in_blocks(kept.view(cells), masked.sizes)
+                visible = visible.clone()
+                visible[cell] = second[sample, cell]
+            return in_blocks(visible.view(cells), masked.sizes)
 
         values = masked.responses(mask, self.n_samples * (count + 1)).unflatten(1, (-1, count + 1))
         indices = jansen(values[..., -1], values[..., :-1])

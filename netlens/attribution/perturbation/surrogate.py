@@ -31,9 +31,9 @@ class Moments:
 
     def ridge(self, alpha: float) -> Tensor:
         """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; the smallest among equals."""
-        features, both, _ = self.centered()
-        penalty = alpha / self.gram[0, 0] * torch.eye(len(both), dtype=torch.float64)
-        return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ both
+        features, cross, _ = self.centered()
+        penalty = alpha / self.gram[0, 0] * torch.eye(len(cross), dtype=torch.float64)
+        return torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ cross
 
     def lasso(self, alpha: float) -> Tensor:
         """The coefficients (k,) that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
@@ -41,18 +41,18 @@ class Moments:
             from sklearn.linear_model import Lasso
         except ImportError:
             raise NotApplicable(
-                "the lasso needs scikit-learn: pip install netlens[superpixels], or take regression='ridge'."
+                "the lasso needs scikit-learn: pip install netlens[superpixels], or choose regression='ridge'."
             ) from None
-        features, both, _ = self.centered()
-        if not torch.isfinite(both).all():
-            return both
+        features, cross, _ = self.centered()
+        if not torch.isfinite(cross).all():
+            return cross
         # at most k rows with the same normal equations replace the data
         spread, axes = torch.linalg.eigh(features)
-        kept = spread > 1e-12 * spread[-1]
-        root, axes = spread[kept].sqrt(), axes[:, kept]
-        rows, values = root[:, None] * axes.T, axes.T @ both / root
-        if not kept.any():
-            return torch.zeros_like(both)
+        nonzero = spread > 1e-12 * spread[-1]
+        root, axes = spread[nonzero].sqrt(), axes[:, nonzero]
+        rows, values = root[:, None] * axes.T, axes.T @ cross / root
+        if not nonzero.any():
+            return torch.zeros_like(cross)
         fit = Lasso(alpha=alpha / len(rows), fit_intercept=False, tol=1e-10, max_iter=100_000)
         return torch.from_numpy(fit.fit(rows.numpy(), values.numpy()).coef_)
 
@@ -61,16 +61,16 @@ class Moments:
 
         If several do, these are the most equal ones.
         """
-        features, both = self.gram[1:, 1:], self.cross[1:]
-        count = len(both)
+        features, cross = self.gram[1:, 1:], self.cross[1:]
+        count = len(cross)
         equal = torch.full((count,), total / count, dtype=torch.float64)
-        # the rest of the solution sums to zero, so everything is projected on the vectors that sum to zero
+        # the difference to equal coefficients sums to zero, so all is projected on the vectors that sum to zero
         zero_sum = torch.eye(count, dtype=torch.float64) - 1 / count
         inner = torch.linalg.pinv(zero_sum @ features @ zero_sum, rtol=1e-10, hermitian=True)
-        return equal + zero_sum @ (inner @ (zero_sum @ (both - features @ equal)))
+        return equal + zero_sum @ (inner @ (zero_sum @ (cross - features @ equal)))
 
     def explained(self, fit: Tensor) -> Tensor:
         """R²: the share of the weighted variance of the value that these coefficients explain, with an intercept."""
-        features, both, value = self.centered()
-        missed = value - 2 * fit @ both + fit @ features @ fit
-        return 1 - missed / value.clamp(min=torch.finfo(value.dtype).tiny)
+        features, cross, value = self.centered()
+        unexplained = value - 2 * fit @ cross + fit @ features @ fit
+        return 1 - unexplained / value.clamp(min=torch.finfo(value.dtype).tiny)

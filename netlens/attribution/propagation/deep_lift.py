@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from netlens.attribution.backward import evaluated
 from netlens.attribution.baseline import BASELINES, baseline_like
 from netlens.attribution.chunk import in_chunks
-from netlens.attribution.engine import evaluated, forward_and_backward, per_sample
+from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
+from netlens.attribution.rows import per_sample
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.model import OUTPUT
@@ -99,7 +101,7 @@ class DeepLiftShap(Method):
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             rows, draws = rows_of(first, last, n)
-            baseline = self._drawn(x[rows], draws)
+            baseline = self._baselines_of(x[rows], draws)
             values, gap = contributions(flat, x[rows], baseline, objective.take(rows), wrt, self.multiply, missed)
             return summed(values, rows, n), summed(gap, rows, n)
 
@@ -119,7 +121,7 @@ class DeepLiftShap(Method):
             raise NetLensError(f"baselines {kind} are no distribution of inputs; give a tensor (m, {sizes}).")
         return len(baselines)
 
-    def _drawn(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
+    def _baselines_of(self, rows: Tensor, draws: Sequence[int]) -> Tensor:
         """For each row of inputs, the baseline of its draw."""
         if self.baselines is not None:
             return self.baselines.to(rows)[draws]
@@ -151,21 +153,21 @@ class Missed:
     def warn(self, name: str) -> None:
         """Warn with the names of the layers, and the share of the change of the objective that each loses."""
         large = {key: gap for key, gap in self.by_layer.items() if gap > MISSED * self.change}
-        parts = [
+        descriptions = [
             f"{key!r} ({_share(gap, self.change)})" for key, gap in sorted(large.items(), key=lambda item: -item[1])
         ]
-        parts += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
-        if parts:
+        descriptions += [f"{key!r} (unknown: it has another shape on the baseline)" for key in self.unknown]
+        if descriptions:
             warnings.warn(
-                f"DeepLIFT of {name} misses what changes in jumps without slope: {', '.join(parts)}, each beside the "
-                "whole change of the objective.",
+                f"DeepLIFT of {name} loses the effect of layers that change in jumps and have no slope: "
+                f"{', '.join(descriptions)}. Percentages are of the change of the objective.",
                 NetLensWarning,
                 stacklevel=2,
             )
 
 
 def _share(gap: float, change: float) -> str:
-    return f"{gap / change:.2%}" if change > 0 else f"{gap:.2g} beside no change"
+    return f"{gap / change:.2%}" if change > 0 else f"{gap:.2g}; the objective does not change"
 
 
 def contributions(
@@ -179,17 +181,17 @@ def contributions(
 ) -> tuple[Tensor, Tensor]:
     """The values of DeepLIFT at `wrt` for x (n, ...) and baselines of its shape, and the completeness gap (n,).
 
-    `missed` collects the change that layers without a derivative lose.
+    `missed` collects the changes of layers that have no derivative, so their effect is lost.
     """
-    n, wanted = len(x), flat.keys_of(objective.layers)
-    plan = Rescale.of(flat, wanted, wrt)
-    reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *wanted, wrt))))
-    note = None if missed is None else (lambda key, gap: missed.of_layer(key, gap, n))
-    run = forward_and_backward(plan.view(flat, reference, note), x, objective, [wrt])
+    n, fetches = len(x), flat.keys_of(objective.layers)
+    plan = Rescale.of(flat, fetches, wrt)
+    reference = flat.run({flat.inputs[0]: baseline}, list(dict.fromkeys((*plan.reads, *fetches, wrt))))
+    record_gap = None if missed is None else (lambda key, gap: missed.of_layer(key, gap, n))
+    run = forward_and_backward(plan.view(flat, reference, record_gap), x, objective, [wrt])
     multipliers = run.gradients[wrt]
     values = multipliers * (per_sample(wrt, run.activations[wrt], n) - per_sample(wrt, reference[wrt], n))
-    assert run.value is not None
-    change = run.value - evaluated(objective, Record(flat, reference), n)
+    assert run.values is not None
+    change = run.values - evaluated(objective, Record(flat, reference), n)
     if missed is not None:
         missed.change += float(change.abs().sum())
     return (values if multiply else multipliers), values.flatten(1).sum(1) - change
@@ -200,5 +202,5 @@ def _diagnostics(flat: FlatModel, objective: Objective, wrt: str, gap: Tensor) -
     after = flat.program.reached([wrt])
     if not after.isdisjoint(flat.program.outputs):
         after.add(OUTPUT)
-    alone = set(flat.frontier(wrt)) <= {wrt} and after.issuperset(flat.keys_of(objective.layers))
-    return {"completeness_gap": gap} if alone else {}
+    is_cut = set(flat.frontier(wrt)) <= {wrt} and after.issuperset(flat.keys_of(objective.layers))
+    return {"completeness_gap": gap} if is_cut else {}

@@ -1,4 +1,4 @@
-"""Regions: after a change in a window of the input, only the values that the window can reach are computed again."""
+"""Regions: if only a window of the input changes, only the values that depend on the window are computed again."""
 
 from netlens.fast.regions.incremental import Incremental, Work
 from netlens.fast.regions.patch import Patch

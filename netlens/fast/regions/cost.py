@@ -1,4 +1,4 @@
-"""Costs: how many of the first steps to run on patches, before all later steps run on full maps."""
+"""Costs: they decide how many steps run on patches, before all later steps run on full maps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-# Moving one number costs as much as this many multiplications and additions. On CPUs and GPUs, arithmetic is faster
-# than memory by one to two orders of magnitude; values between 8 and 32 give almost the same choice.
+# The cost of reading or writing one number, in multiplications. On CPUs and GPUs, arithmetic is faster than memory by
+# one to two orders of magnitude. Values between 8 and 32 give almost the same choice.
 MOVE = 16.0
 
 
@@ -17,8 +17,8 @@ class Cost:
     """The cost of one step per row.
 
     Args:
-        arithmetic: Multiplications.
-        moved: Numbers that are read or written.
+        arithmetic: The number of multiplications.
+        moved: The number of values that are read or written.
     """
 
     arithmetic: float
@@ -30,19 +30,19 @@ class Cost:
 
 
 def arithmetic(layer: nn.Module, outputs: int) -> float:
-    """The multiplications for a number of output values of a layer."""
+    """The number of multiplications with which a layer computes this number of output values."""
     if isinstance(layer, (nn.Conv2d, nn.Linear)):
         return float(outputs * layer.weight[0].numel())
     return 0.0
 
 
 def best_switch(patched: Sequence[Cost], full: Sequence[Cost], pasted: Sequence[Cost]) -> int:
-    """The number of first steps to run on patches, so that the whole run costs the least.
+    """The number of steps at the start that run on patches, so that the whole run has the lowest cost.
 
     Args:
-        patched: The costs on patches, of the first steps that can run on patches.
-        full: The costs on full maps, of all steps.
-        pasted: The costs of making full maps, before each step in `patched` and after the last one.
+        patched: The costs on patches, for the steps that can run on patches.
+        full: The costs on full maps, for all steps.
+        pasted: The costs of making full maps from patches: before each step in `patched`, and after the last one.
 
     Example:
         >>> full, free = [Cost(8, 0)] * 4, [Cost(0, 0)] * 4

@@ -1,6 +1,7 @@
-"""Incremental runs: the network on many variants of one sample, each of which differs from it in a window.
+"""Incremental runs: the network on many variants of one sample. Each variant differs from the sample in a window only.
 
-After Krypton (Nakandala et al. 2019, https://adalabucsd.github.io/papers/2019_Krypton_SIGMOD.pdf), for any flat model.
+This is the idea of Krypton, for any flat model. Nakandala et al. 2019,
+https://adalabucsd.github.io/papers/2019_Krypton_SIGMOD.pdf
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch.utils import _pytree as pytree
 
 from netlens.fast.layout import layout
 from netlens.fast.regions.cost import Cost, arithmetic, best_switch
-from netlens.fast.regions.local import Form, Layouts, first, last
-from netlens.fast.regions.patch import Patch, Place, cut, hull
+from netlens.fast.regions.local import Form, Layouts, to_channels_first, to_channels_last
+from netlens.fast.regions.patch import Patch, Rectangles, cut, hull
 from netlens.fast.regions.sliding import Sliding
 from netlens.flat.meter import meters, unmetered
 from netlens.flat.program import Program
@@ -26,78 +27,80 @@ from netlens.flat.step import Step, Visit
 
 @dataclass(frozen=True)
 class Work:
-    """Counts of multiplications in convolutions and linear layers.
+    """The number of multiplications in convolutions and linear layers.
 
     Args:
-        done: The multiplications of the incremental runs.
-        full: The multiplications of full forwards on the same samples.
+        incremental: The number in the incremental runs.
+        full: The number in full forwards on the same samples.
     """
 
-    done: float = 0.0
+    incremental: float = 0.0
     full: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.done + other.done, self.full + other.full)
+        return Work(self.incremental + other.incremental, self.full + other.full)
 
     def __sub__(self, other: Work) -> Work:
-        return Work(self.done - other.done, self.full - other.full)
+        return Work(self.incremental - other.incremental, self.full - other.full)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run the variants with windows of one size.
+    """The plan of the runs with windows of one size.
 
     Args:
-        steps: The steps that run on patches, each with the keys of the patches that no later step reads.
-        cut: The keys of the values from which all later steps run on full maps.
-        rest: The multiplications of these later steps per row.
+        steps: The steps that run on patches. With each, the keys of the patches that no later step reads.
+        cut: The keys of the full maps from which all later steps run.
+        remaining: The number of multiplications of these later steps, per row.
     """
 
     steps: tuple[tuple[Step, tuple[str, ...]], ...]
     cut: tuple[str, ...]
-    rest: float
+    remaining: float
 
 
 class Incremental:
-    """The run of one sample, and fast runs of variants whose value at `start` differs in a window. Without gradients.
+    """The run of one sample, and fast runs of its variants, without gradients.
+
+    A variant differs from the sample in a window of the value at `start`.
 
     Args:
         program: The program to run.
-        known: The feeds: values of one sample that cut the program, among them the value (1, C, H, W) at `start`.
-        start: The key of the value in which variants differ.
-        wanted: The fetches: the keys of the values to compute.
-        switch: A function from the costs (on patches, on full maps, of making full maps) to the number of first steps
-            to run on patches.
+        feeds: Values of one sample, by key, that suffice to compute `fetches`. One of them is the value (1, C, H, W) at
+            `start`.
+        start: The key of the value that differs between variants.
+        fetches: The keys of the values to compute.
+        switch: A function from three lists of costs, as in `best_switch`, to the number of steps that run on patches.
     """
 
     def __init__(
         self,
         program: Program,
-        known: Mapping[str, Any],
+        feeds: Mapping[str, Any],
         start: str,
-        wanted: Sequence[str],
+        fetches: Sequence[str],
         switch: Callable[[Sequence[Cost], Sequence[Cost], Sequence[Cost]], int] = best_switch,
     ) -> None:
-        self.program, self.start, self.wanted, self.switch = program, start, tuple(wanted), switch
-        self.steps = [step for step, _ in program.schedule(known, self.wanted)]
-        self.known = dict(known)
-        self.shapes: dict[str, Any] = {key: _shape(value) for key, value in known.items()}
+        self.program, self.start, self.fetches, self.switch = program, start, tuple(fetches), switch
+        self.steps = [step for step, _ in program.schedule(feeds, self.fetches)]
+        self.feeds = dict(feeds)
+        self.shapes: dict[str, Any] = {key: _shape(value) for key, value in feeds.items()}
         self.layouts, self.format = Layouts(), layout(program)
         self.base: dict[str, Any] = {}
         self.padded: dict[tuple[str, Sliding], Tensor] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
-        # the latest values that the window does not reach, with their keys and number of rows
+        # the latest values that do not depend on the window, with their keys and number of rows
         self._unreached: tuple[object, dict[str, Any]] = (None, {})
-        self._after = program.reached([start])
-        self._of_sample = program.reached(program.inputs)
+        self._reached = program.reached([start])
+        self._per_sample = program.reached(program.inputs)
         self.result = self._recorded()
-        """The fetches of the sample itself."""
-        self.each = sum(self._full_cost(step).arithmetic for step in self.steps)
-        """The multiplications of a full run from the feeds, per row."""
-        self.work = Work(self.each, self.each)
+        """The values at `fetches` of the sample itself."""
+        self.macs_per_row = sum(self._full_cost(step).arithmetic for step in self.steps)
+        """The number of multiplications of a full run from the feeds, per row."""
+        self.work = Work(self.macs_per_row, self.macs_per_row)
 
     def _recorded(self) -> dict[str, Any]:
-        """Run the sample itself. Keep the values up to the first layer that is not local: patches are cut from them."""
+        """Run the sample itself. Store the values up to the first layer that is not local; patches need them."""
         changed, local = {self.start}, len(self.shapes[self.start]) == 4
         self.local: list[Step] = []
 
@@ -116,32 +119,32 @@ class Incremental:
             return value
 
         with torch.no_grad(), unmetered():
-            values = self.program.run(self.known, self.wanted, Visit(visit, None))
-        self.base.update(self.known)
+            values = self.program.run(self.feeds, self.fetches, Visit(visit, None))
+        self.base.update(self.feeds)
         self.cuts = [self._cut(end) for end in (self.start, *(step.key for step in self.local))]
-        kept = {key for cut in self.cuts for key in cut}
-        kept |= {key for step in self.local for key in (*step.reads, step.key)}
-        self.base = {key: value for key, value in self.base.items() if key in kept}
+        needed_keys = {key for cut in self.cuts for key in cut}
+        needed_keys |= {key for step in self.local for key in (*step.reads, step.key)}
+        self.base = {key: value for key, value in self.base.items() if key in needed_keys}
         return values
 
     def run(self, patch: Patch) -> dict[str, Any]:
-        """The fetches of one variant per row. Its value at `start` differs from that of the sample in the patch."""
+        """The values at `fetches` of several variants, one per row. The patch holds the difference from the sample."""
         plan = self.plan(patch.size)
         rows = len(patch.value)
         with torch.no_grad():
-            patches, done = {self.start: patch}, plan.rest * rows
+            patches, macs = {self.start: patch}, plan.remaining * rows
             for step, dead in plan.steps:
                 output = self._step(step, patches)
                 for meter in meters():
-                    meter.note(output.value, [other.value for other in patches.values()])
-                done += arithmetic(step.layer, output.value.numel())
+                    meter.note(output.value, [p.value for p in patches.values()])
+                macs += arithmetic(step.layer, output.value.numel())
                 patches[step.key] = output
                 for key in dead:
                     del patches[key]
             feeds = {key: self._full(key, patches[key], rows) for key in plan.cut if key in patches}
             feeds |= self._unchanged([key for key in plan.cut if key not in patches], rows)
-            values = self.program.run(feeds, self.wanted)
-        self.work += Work(done, self.each * rows)
+            values = self.program.run(feeds, self.fetches)
+        self.work += Work(macs, self.macs_per_row * rows)
         return values
 
     def plan(self, size: tuple[int, int]) -> Plan:
@@ -155,45 +158,45 @@ class Incremental:
         patched: list[Cost] = []
         for step in self.local:
             patched.append(self._patched_cost(step, sizes))
-        after = [step for step in self.steps if step not in self.local and step.key in self._after]
-        full = [self._full_cost(step) for step in (*self.local, *after)]
+        later_steps = [step for step in self.steps if step not in self.local and step.key in self._reached]
+        full = [self._full_cost(step) for step in (*self.local, *later_steps)]
         pasted = [self._pasted_cost(cut) for cut in self.cuts]
         count = self.switch(patched, full, pasted)
-        while math.isinf(pasted[count].total):  # full maps cannot be made after these steps
+        while math.isinf(pasted[count].total):  # after these steps, full maps cannot be made
             count -= 1
         steps, cut = self.local[:count], self.cuts[count]
-        rest = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.wanted))
+        remaining = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(cut, self.fetches))
         last_readers = {key: step for step in steps for key in step.reads}
         inner = {self.start, *(step.key for step in steps)} - set(cut)
         dead = [tuple(key for key in inner if last_readers.get(key) is step) for step in steps]
-        return Plan(tuple(zip(steps, dead, strict=True)), cut, rest)
+        return Plan(tuple(zip(steps, dead, strict=True)), cut, remaining)
 
     def _cut(self, key: str) -> tuple[str, ...]:
-        """The keys of the full maps that later steps need, if the steps up to `key` run on patches."""
+        """The keys of the full maps that later steps read, if the steps up to `key` run on patches."""
         frontier = self.program.inputs if key in self.program.inputs else self.program.frontier(key)
         keys = [step.key for step in self.steps]
-        before = {*self.known, *keys[: keys.index(key) + 1 if key in keys else 0]}
-        cut = dict.fromkeys((*frontier, key, *(name for name in self.wanted if name in before)))
-        read = {name for step, _ in self.program.schedule(cut, self.wanted) for name in step.reads}
-        return tuple(name for name in cut if name in read or name in self.wanted)
+        computed = {*self.feeds, *keys[: keys.index(key) + 1 if key in keys else 0]}
+        cut = dict.fromkeys((*frontier, key, *(name for name in self.fetches if name in computed)))
+        read_keys = {name for step, _ in self.program.schedule(cut, self.fetches) for name in step.reads}
+        return tuple(name for name in cut if name in read_keys or name in self.fetches)
 
     def _patched_cost(self, step: Step, sizes: dict[str, tuple[int, int]]) -> Cost:
-        """The cost of a step on patches. The size of its output patch is added to `sizes`."""
+        """The cost of a step on patches. This adds the size of its output patch to `sizes`."""
         limit = self._limit(step.key)
         maps = [key for key in step.reads if key in sizes]
-        seen, channels = [sizes[key] for key in maps], self._channels(maps[0])
+        input_sizes, channels = [sizes[key] for key in maps], self._channels(maps[0])
         sliding = self.layouts.forms[step.key].sliding
         if sliding is not None:
-            grown = [axis.grown(n, most) for axis, n, most in zip(sliding.axes, seen[0], limit, strict=True)]
+            grown = [axis.grown(n, most) for axis, n, most in zip(sliding.axes, input_sizes[0], limit, strict=True)]
             spans = [axis.spanned(n) for axis, n in zip(sliding.axes, grown, strict=True)]
-            read = spans[0] * spans[1] * channels * (1 if sliding.pointwise else 3)  # cut out, written over, and read
+            moved = spans[0] * spans[1] * channels * (1 if sliding.pointwise else 3)  # cut out, overwritten, and read
             size = (grown[0], grown[1])
         else:
-            size = (min(limit[0], max(h for h, _ in seen)), min(limit[1], max(w for _, w in seen)))
-            read = size[0] * size[1] * channels * (3 * len(step.reads) - 2)
+            size = (min(limit[0], max(h for h, _ in input_sizes)), min(limit[1], max(w for _, w in input_sizes)))
+            moved = size[0] * size[1] * channels * (3 * len(step.reads) - 2)
         sizes[step.key] = size
         outputs = size[0] * size[1] * self._channels(step.key)
-        return Cost(arithmetic(step.layer, outputs), read + outputs)
+        return Cost(arithmetic(step.layer, outputs), moved + outputs)
 
     def _full_cost(self, step: Step) -> Cost:
         outputs = _count(self.shapes[step.key])
@@ -201,87 +204,89 @@ class Incremental:
 
     def _pasted_cost(self, cut: Sequence[str]) -> Cost:
         """The cost of making the full maps of a cut."""
-        after = [key for key in cut if key in self._after]
-        # a value that depends only on a size has an unknown number of rows, so it cannot be part of a cut
-        possible = {self.start, *(step.key for step in self.local), *self.wanted}.issuperset(after)
-        return Cost(0.0, sum(_count(self.shapes[key]) for key in after) if possible else math.inf)
+        reached_keys = [key for key in cut if key in self._reached]
+        # the number of rows is unknown for a value that depends only on a size, so it cannot be part of a cut
+        possible = {self.start, *(step.key for step in self.local), *self.fetches}.issuperset(reached_keys)
+        return Cost(0.0, sum(_count(self.shapes[key]) for key in reached_keys) if possible else math.inf)
 
     def _step(self, step: Step, patches: Mapping[str, Patch]) -> Patch:
         inputs = [patches[key] for key in step.reads if key in patches]
         form = self.layouts.forms[step.key]
-        if form.turned:  # a permutation of the maps, while patches always have their channels first
+        if form.moves_channels:  # the step permutes maps, but patches always have channels first
             return inputs[0]
         if form.sliding is not None:
             return self._slid(step, form.sliding, inputs[0])
-        place = inputs[0].place if len(step.reads) == 1 else hull(inputs, self._limit(step.key))
-        value = step.layer(*(self._meeting(key, patches.get(key), place, form) for key in step.reads))
-        return Patch(first(value) if form.last else value, place.top, place.left)
+        rectangles = inputs[0].rectangles if len(step.reads) == 1 else hull(inputs, self._limit(step.key))
+        value = step.layer(*(self._input_block(key, patches.get(key), rectangles, form) for key in step.reads))
+        return Patch(to_channels_first(value) if form.channels_last else value, rectangles.top, rectangles.left)
 
     def _slid(self, step: Step, sliding: Sliding, patch: Patch) -> Patch:
         if sliding.pointwise:
             return Patch(sliding(patch.value), patch.top, patch.left)
         limit = self._limit(step.key)
-        outputs = sliding.reached(patch.place, limit)
-        seen = sliding.seen(outputs)
+        outputs = sliding.reached(patch.rectangles, limit)
+        inputs = sliding.inputs_of(outputs)
         (key,) = step.reads
         source = (key, sliding)
         if source not in self.padded:
             maps = self.base[key].contiguous(memory_format=torch.channels_last)
             self.padded[source] = sliding.padded(maps, limit)
-        block = cut(self.padded[source], seen)
-        patch.into(block, seen.moved(-sliding.axes[0].padding, -sliding.axes[1].padding))
+        block = cut(self.padded[source], inputs)
+        patch.into(block, inputs.moved(-sliding.axes[0].padding, -sliding.axes[1].padding))
         return Patch(sliding(block), outputs.top, outputs.left)
 
-    def _meeting(self, key: str, patch: Patch | None, place: Place, form: Form) -> Any:
-        """One input of a layer that combines values place by place, at `place` and in the layout of the layer."""
-        if patch is not None and patch.place == place:
+    def _input_block(self, key: str, patch: Patch | None, rectangles: Rectangles, form: Form) -> Any:
+        """One input of a layer that works position by position: its values in `rectangles`, in the layer's layout."""
+        if patch is not None and patch.rectangles == rectangles:
             block = patch.value
         elif len(self.shapes[key]) != 4:
             return self.base[key]
         else:
-            block = cut(first(self.base[key]) if form.last else self.base[key], place)
+            block = cut(to_channels_first(self.base[key]) if form.channels_last else self.base[key], rectangles)
             if patch is not None:
-                block = patch.into(block, place)
-        return last(block) if form.last else block
+                block = patch.into(block, rectangles)
+        return to_channels_last(block) if form.channels_last else block
 
     def _full(self, key: str, patch: Patch, rows: int) -> Tensor:
-        """The full maps of all variants: those of the sample with the patches."""
-        channels_last = key in self.layouts.last
-        maps = first(self.base[key]) if channels_last else self.base[key]
+        """The full maps of all variants: the maps of the sample, overwritten by the patches."""
+        channels_last = key in self.layouts.channels_last
+        maps = to_channels_first(self.base[key]) if channels_last else self.base[key]
         full = maps.expand(rows, -1, -1, -1).clone(memory_format=self.format)
-        patch.into(full, Place((0,) * rows, (0,) * rows, self._limit(key)))
-        return last(full) if channels_last else full
+        patch.into(full, Rectangles((0,) * rows, (0,) * rows, self._limit(key)))
+        return to_channels_last(full) if channels_last else full
 
     def _unchanged(self, keys: Sequence[str], rows: int) -> dict[str, Any]:
-        """The values of all variants at keys that the window does not reach.
+        """The values of all variants at keys that do not depend on the window.
 
-        The feeds are repeated for all rows. All other values come from a run with this number of rows, because only
-        such a run shows which dimension holds the rows. The next run with as many rows uses them again.
+        Feeds are repeated for all rows. Other values are computed with this number of rows, because they may hold the
+        rows in any dimension. The next run with the same number of rows uses them again.
         """
-        repeated = {key: self._repeated(key, rows) for key in keys if key in self.known or key not in self._of_sample}
-        others = tuple(key for key in keys if key not in repeated)
-        if not others:
+        repeated = {key: self._repeated(key, rows) for key in keys if key in self.feeds or key not in self._per_sample}
+        computed_keys = tuple(key for key in keys if key not in repeated)
+        if not computed_keys:
             return repeated
-        if self._unreached[0] != (others, rows):
-            feeds = {key: self._repeated(key, rows) for key in self.known}
-            self._unreached = ((others, rows), self.program.run(feeds, others))
-            macs = sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(feeds, others)) * rows
+        if self._unreached[0] != (computed_keys, rows):
+            feeds = {key: self._repeated(key, rows) for key in self.feeds}
+            self._unreached = ((computed_keys, rows), self.program.run(feeds, computed_keys))
+            macs = (
+                sum(self._full_cost(step).arithmetic for step, _ in self.program.schedule(feeds, computed_keys)) * rows
+            )
             self.work += Work(macs, 0.0)
         return repeated | self._unreached[1]
 
     def _repeated(self, key: str, rows: int) -> Any:
-        """A feed, repeated for a number of rows. A value that depends only on weights stays as it is."""
-        if key not in self._of_sample:
+        """A feed, repeated for this number of rows. A value that depends only on weights is not repeated."""
+        if key not in self._per_sample:
             return self.base[key]
-        return pytree.tree_map_only(Tensor, lambda x: x.expand(rows, *x.shape).flatten(0, 1), self.known[key])
+        return pytree.tree_map_only(Tensor, lambda x: x.expand(rows, *x.shape).flatten(0, 1), self.feeds[key])
 
     def _limit(self, key: str) -> tuple[int, int]:
         shape = self.shapes[key]
-        return (shape[1], shape[2]) if key in self.layouts.last else (shape[2], shape[3])
+        return (shape[1], shape[2]) if key in self.layouts.channels_last else (shape[2], shape[3])
 
     def _channels(self, key: str) -> int:
         shape = self.shapes[key]
-        return shape[3] if key in self.layouts.last else shape[1]
+        return shape[3] if key in self.layouts.channels_last else shape[1]
 
 
 def _shape(value: Any) -> Any:

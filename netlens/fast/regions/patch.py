@@ -1,4 +1,4 @@
-"""Patches: rectangles of activations that differ from the unchanged sample. Each row has one, and all have one size."""
+"""Patches: rectangles of activations that may differ from those of the sample. All rows have the same size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Patch:
-    """The output of a layer in one rectangle of each row. Outside the rectangle, nothing has changed.
+    """The output of a layer in one rectangle per row. Outside of the rectangle, the output is that of the sample.
 
-    A rectangle may be larger than the change, so that all rows have one size.
+    A rectangle may be larger than the change, so that the rectangles of all rows have the same size.
 
     Args:
         value: The activations (rows, C, h, w).
-        top: The first line of each row's rectangle.
-        left: The first column of each row's rectangle.
+        top: The y coordinate of the upper edge, for each row.
+        left: The x coordinate of the left edge, for each row.
     """
 
     value: Tensor
@@ -30,13 +30,16 @@ class Patch:
         return self.value.shape[2], self.value.shape[3]
 
     @property
-    def place(self) -> Place:
-        return Place(self.top, self.left, self.size)
+    def rectangles(self) -> Rectangles:
+        return Rectangles(self.top, self.left, self.size)
 
-    def into(self, block: Tensor, place: Place) -> Tensor:
-        """Write the patch into a block (rows, C, H, W) that lies at `place`, where they overlap. Return the block."""
-        for (down, right), rows in _groups(self, place).items():
-            y, x = _overlap(down, self.size[0], place.size[0]), _overlap(right, self.size[1], place.size[1])
+    def into(self, block: Tensor, rectangles: Rectangles) -> Tensor:
+        """Write the patch into a block of maps where both overlap, and return the block.
+
+        The block (rows, C, H, W) holds the maps within `rectangles`.
+        """
+        for (down, right), rows in _groups(self, rectangles).items():
+            y, x = _overlap(down, self.size[0], rectangles.size[0]), _overlap(right, self.size[1], rectangles.size[1])
             if y.stop <= y.start or x.stop <= x.start:
                 continue
             from_y, from_x = slice(y.start - down, y.stop - down), slice(x.start - right, x.stop - right)
@@ -48,42 +51,42 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of rectangles of one size, one per row. Their corners may lie outside the map, in its padding."""
+class Rectangles:
+    """The corners of rectangles of one size, one per row. A corner may lie outside of the map, in its padding."""
 
     top: tuple[int, ...]
     left: tuple[int, ...]
     size: tuple[int, int]
 
-    def moved(self, down: int, right: int) -> Place:
-        return Place(tuple(t + down for t in self.top), tuple(x + right for x in self.left), self.size)
+    def moved(self, down: int, right: int) -> Rectangles:
+        return Rectangles(tuple(t + down for t in self.top), tuple(x + right for x in self.left), self.size)
 
 
-def cut(base: Tensor, place: Place) -> Tensor:
-    """Cut the rectangles (rows, C, h, w) at `place` from the maps (1, C, H, W) of one sample, with channels last.
+def cut(base: Tensor, rectangles: Rectangles) -> Tensor:
+    """Cut rectangles from the maps (1, C, H, W) of one sample. The result (rows, C, h, w) has channels last in memory.
 
-    Maps of width or height 1 are stretched along that dimension.
+    If the maps have height or width 1, they are repeated along this dimension.
     """
     ys, xs = (
         (torch.tensor(starts, device=base.device)[:, None] + torch.arange(extent, device=base.device)).clamp(
             max=most - 1
         )
-        for starts, extent, most in zip((place.top, place.left), place.size, base.shape[2:], strict=True)
+        for starts, extent, most in zip((rectangles.top, rectangles.left), rectangles.size, base.shape[2:], strict=True)
     )
     return base[0].permute(1, 2, 0)[ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2)
 
 
-def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Place:
-    """The smallest place, of one size for all rows, that covers all patches of each row, in maps of size `limit`."""
+def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Rectangles:
+    """The smallest rectangles, of one size for all rows, that cover all patches of a row, in maps of size `limit`."""
     top, high = _covered([(patch.top, patch.size[0]) for patch in patches], limit[0])
     left, wide = _covered([(patch.left, patch.size[1]) for patch in patches], limit[1])
-    return Place(top, left, (high, wide))
+    return Rectangles(top, left, (high, wide))
 
 
 def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tuple[int, ...], int]:
-    """The start of the span that covers all spans of a row along one axis, for each row, and its extent in all rows.
+    """Along one axis: for each row, the start of a span that covers all its spans; and one extent for all rows.
 
-    Each span is (starts of the rows, extent).
+    A span is given by (the start for each row, the extent).
     """
     starts = [min(row) for row in zip(*(starts for starts, _ in spans), strict=True)]
     ends = [max(row) for row in zip(*([start + extent for start in starts] for starts, extent in spans), strict=True)]
@@ -91,10 +94,10 @@ def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tu
     return tuple(min(start, limit - extent) for start in starts), extent
 
 
-def _groups(patch: Patch, place: Place) -> dict[tuple[int, int], list[int]]:
-    """The rows by offset (down, right) of the patch from the block; usually it is the same for all rows."""
+def _groups(patch: Patch, rectangles: Rectangles) -> dict[tuple[int, int], list[int]]:
+    """The rows, grouped by the offset (down, right) between patch and block. Often there is only one group."""
     groups: dict[tuple[int, int], list[int]] = {}
-    for row, corner in enumerate(zip(patch.top, place.top, patch.left, place.left, strict=True)):
+    for row, corner in enumerate(zip(patch.top, rectangles.top, patch.left, rectangles.left, strict=True)):
         groups.setdefault((corner[0] - corner[1], corner[2] - corner[3]), []).append(row)
     return groups
 

@@ -1,4 +1,4 @@
-"""Sliding windows: the outputs of a convolution or pool that a change can reach, and the inputs that they read."""
+"""Sliding windows of convolutions and pools: the outputs that depend on a change, and the inputs of these outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.fast.regions.patch import Place
+from netlens.fast.regions.patch import Rectangles
 
 
 @dataclass(frozen=True)
@@ -27,28 +27,28 @@ class Axis:
 
     @property
     def extent(self) -> int:
-        """The number of inputs, with gaps, that one output spans."""
+        """The number of inputs from the first to the last that one output reads, including gaps."""
         return self.dilation * (self.kernel - 1) + 1
 
     def spanned(self, outputs: int) -> int:
-        """The number of inputs, with padding, that this number of neighboring outputs spans."""
+        """The number of inputs, including padding, that this number of neighboring outputs read."""
         return (outputs - 1) * self.stride + self.extent
 
     def grown(self, size: int, limit: int) -> int:
-        """The most outputs that a change of `size` neighboring inputs can reach, if there are `limit` outputs."""
+        """The largest number of outputs, of `limit` in all, that depend on `size` neighboring inputs."""
         return min(limit, (size + self.extent - 2) // self.stride + 1)
 
     def reached(self, starts: Sequence[int], size: int, limit: int) -> tuple[tuple[int, ...], int]:
-        """For changes of the inputs start to start + size: the first outputs that they reach, and their number."""
-        first = [max(0, -(-(start + self.padding - self.extent + 1) // self.stride)) for start in starts]
-        last = [min(limit - 1, (start + size - 1 + self.padding) // self.stride) for start in starts]
-        count = max(1, *(b - a + 1 for a, b in zip(first, last, strict=True)))
-        return tuple(min(a, limit - count) for a in first), count
+        """The outputs that depend on `size` inputs from each start: the first output for each, and their number."""
+        first_outputs = [max(0, -(-(start + self.padding - self.extent + 1) // self.stride)) for start in starts]
+        last_outputs = [min(limit - 1, (start + size - 1 + self.padding) // self.stride) for start in starts]
+        count = max(1, *(b - a + 1 for a, b in zip(first_outputs, last_outputs, strict=True)))
+        return tuple(min(a, limit - count) for a in first_outputs), count
 
 
 @dataclass(frozen=True)
 class Sliding:
-    """A layer that slides a window over maps: the layer, its two axes, and the number that fills its padding."""
+    """A layer that slides a window over maps: the layer, its vertical and horizontal axis, and its padding value."""
 
     layer: nn.Module
     axes: tuple[Axis, Axis]
@@ -56,7 +56,7 @@ class Sliding:
 
     @classmethod
     def of(cls, layer: nn.Module) -> Sliding | None:
-        """The sliding window of a layer; None for a layer of another type, or with other rules at the border."""
+        """The sliding window of a layer. None for other types, and layers with another rule at the border."""
         if layer._forward_pre_hooks or layer._forward_hooks:  # hooks may change the weight or the result
             return None
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and _runs_as(layer, nn.Conv2d):
@@ -64,7 +64,7 @@ class Sliding:
         if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and _runs_as(layer, nn.MaxPool2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), -math.inf)
         if isinstance(layer, nn.AvgPool2d) and _runs_as(layer, nn.AvgPool2d):
-            # at the border, an average may be taken over fewer values
+            # otherwise, an average at the border may be over fewer values
             unpadded = layer.count_include_pad or _pair(layer.padding) == (0, 0)
             if unpadded and not layer.ceil_mode:
                 return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, 1), 0.0)
@@ -74,30 +74,34 @@ class Sliding:
     def pointwise(self) -> bool:
         return all((axis.kernel, axis.stride, axis.padding) == (1, 1, 0) for axis in self.axes)
 
-    def reached(self, place: Place, limit: tuple[int, int]) -> Place:
-        """The outputs, in a map of `limit`, that a change at `place` can reach."""
+    def reached(self, rectangles: Rectangles, limit: tuple[int, int]) -> Rectangles:
+        """The outputs, in a map of size `limit`, that depend on the inputs in `rectangles`."""
         (top, height), (left, width) = (
             axis.reached(starts, size, most)
-            for axis, starts, size, most in zip(self.axes, (place.top, place.left), place.size, limit, strict=True)
+            for axis, starts, size, most in zip(
+                self.axes, (rectangles.top, rectangles.left), rectangles.size, limit, strict=True
+            )
         )
-        return Place(top, left, (height, width))
+        return Rectangles(top, left, (height, width))
 
-    def seen(self, outputs: Place) -> Place:
+    def inputs_of(self, outputs: Rectangles) -> Rectangles:
         """The inputs that these outputs read, in the coordinates of the padded map."""
         vertical, horizontal = self.axes
-        return Place(
+        return Rectangles(
             tuple(top * vertical.stride for top in outputs.top),
             tuple(left * horizontal.stride for left in outputs.left),
             (vertical.spanned(outputs.size[0]), horizontal.spanned(outputs.size[1])),
         )
 
     def padded(self, maps: Tensor, outputs: tuple[int, int]) -> Tensor:
-        """The maps (n, C, H, W) with just the padding that the window reads."""
-        before = [axis.padding for axis in self.axes]
+        """The maps (n, C, H, W) with the padding that the windows of `outputs` outputs read, and no more."""
+        padding_before = [axis.padding for axis in self.axes]
         sizes = [axis.spanned(count) for axis, count in zip(self.axes, outputs, strict=True)]
-        after = [size - start - have for size, start, have in zip(sizes, before, maps.shape[2:], strict=True)]
-        # where the stride leaves the last rows out, "after" is negative and cuts them off
-        return F.pad(maps, (before[1], after[1], before[0], after[0]), value=self.fill)
+        padding_after = [
+            size - start - extent for size, start, extent in zip(sizes, padding_before, maps.shape[2:], strict=True)
+        ]
+        # if no window reads the last rows, the padding after them is negative, which removes them
+        return F.pad(maps, (padding_before[1], padding_after[1], padding_before[0], padding_after[0]), value=self.fill)
 
     def __call__(self, padded: Tensor) -> Tensor:
         """Run the layer on padded maps."""
@@ -111,13 +115,13 @@ class Sliding:
 
 
 def _runs_as(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer, perhaps of a subclass, has the forward of torch's class `kind`."""
+    """Whether a layer has the forward of torch's class `kind`. The layer may be of a subclass."""
     cls = type(layer)
     return cls.forward is kind.forward and getattr(cls, "_conv_forward", None) is getattr(kind, "_conv_forward", None)
 
 
 def _padding(layer: nn.Conv2d) -> object:
-    """The padding before the maps. With "same", the padding after them is the same or one more."""
+    """The padding at the top and left. With "same", the padding at the bottom and right is equal, or larger by 1."""
     if not isinstance(layer.padding, str):
         return layer.padding
     if layer.padding == "valid":

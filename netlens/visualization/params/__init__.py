@@ -1,4 +1,4 @@
-"""Parameterizations: how pictures are made of what is optimized."""
+"""Parameterizations: how pictures are computed from the tensors that are optimized."""
 
 from netlens.options import named
 from netlens.visualization.params.alpha import Alpha, on_backgrounds, over
@@ -12,7 +12,7 @@ from netlens.visualization.params.pyramid import Pyramid
 from netlens.visualization.params.shared import Shared
 
 PARAMS: dict[str, type[Sized]] = {"fourier": Fourier, "pixel": Pixel, "pyramid": Pyramid, "cppn": CPPN, "maco": Maco}
-"""What a picture can be made of, by the name on the command line."""
+"""The parameterizations, by their name on the command line."""
 
 named(Sized, PARAMS)
 

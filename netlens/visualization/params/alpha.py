@@ -1,4 +1,4 @@
-"""Pictures with a channel for opacity, so that parts that do not matter can become transparent."""
+"""Pictures with a channel for opacity, so that parts without influence can become transparent."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from netlens.visualization.params.wrapped import Wrapped
 
 @dataclass(frozen=True)
 class Alpha(Wrapped):
-    """Another parameterization with a further channel, last in its images: 0 where transparent, 1 where opaque.
+    """A parameterization with one more channel, the last one, for opacity: 0 is transparent, 1 is opaque.
 
-    A network is shown such images `on_backgrounds`; then what it does not look at may as well be transparent.
+    The network gets such images on random backgrounds (`on_backgrounds`). So parts of the picture that the objective
+    does not need can become transparent.
 
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
     """
 
-    param: Param = option(help="What makes the colors, of 1 or 3 channels.")
+    param: Param = option(help="The parameterization of the colors, with 1 or 3 channels.")
     _inner: Param = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check(self)
         if isinstance(self.param, Alpha) or self.param.channels not in (1, 3):
-            raise NetLensError("pictures of 1 or 3 channels can have one for alpha, once.")
+            raise NetLensError("alpha can be added once, to pictures of 1 or 3 channels.")
         object.__setattr__(self, "_inner", self.param.with_channels(self.channels + 1))
 
     @property
@@ -43,22 +44,22 @@ class Alpha(Wrapped):
         return self.param.channels
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Alpha, list[Tensor]]:
-        whole, resized = self.inner.resized(parameters, size)
-        return Alpha(whole.with_channels(self.channels)), resized
+        inner, resized = self.inner.resized(parameters, size)
+        return Alpha(inner.with_channels(self.channels)), resized
 
     def with_channels(self, channels: int) -> Alpha:
         return Alpha(self.param.with_channels(channels))
 
 
 def over(images: Tensor, background: Tensor | float) -> Tensor:
-    """Images (N, C + 1, H, W) laid on a background, which has no part in them where they are opaque: (N, C, H, W)."""
+    """Images with opacity (N, C + 1, H, W) on a background, as images (N, C, H, W)."""
     colors, opacity = images[:, :-1], images[:, -1:]
     return colors * opacity + background * (1 - opacity)
 
 
 def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Each image (N, C + 1, H, W) laid on a random background that is as smooth as photographs: (N, C, H, W)."""
+    """Images with opacity (N, C + 1, H, W) on random backgrounds as smooth as photographs: images (N, C, H, W)."""
     height, width = images.shape[2:]
-    drawn = torch.stack([noise(own, images.shape[1] - 1, height, width // 2 + 1, 2) for own in generators])
+    drawn = torch.stack([noise(generator, images.shape[1] - 1, height, width // 2 + 1, 2) for generator in generators])
     waves = torch.view_as_complex(drawn.to(images)) * falling((height, width), images) / 4
     return over(images, to_image(to_picture(waves, width), decorrelate=True))

@@ -1,4 +1,4 @@
-"""Parameterizations: tensors to optimize, and the picture that they make."""
+"""Parameterizations: from tensors that are optimized to pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ P = TypeVar("P", bound="Sized")
 
 
 class Param(ABC):
-    """Abstract: makes a batch of pictures from tensors that can be optimized. It holds options, and not the tensors."""
+    """Abstract: a parameterization computes a batch of pictures from tensors. It holds options, but not the tensors."""
 
     @property
     @abstractmethod
@@ -32,12 +32,12 @@ class Param(ABC):
     @property
     @abstractmethod
     def batch(self) -> int:
-        """How many pictures `start` begins."""
+        """The number of pictures."""
 
     @property
     @abstractmethod
     def channels(self) -> int:
-        """The number of color channels that a network sees; 1 for gray."""
+        """The number of color channels that a network gets; 1 for gray."""
 
     @property
     @abstractmethod
@@ -47,7 +47,7 @@ class Param(ABC):
     @property
     @abstractmethod
     def decorrelate(self) -> bool:
-        """Whether `values` are colors that vary independently in photographs, rather than red, green and blue."""
+        """Whether the channels of `values` vary independently in photographs, unlike red, green and blue."""
 
     @property
     def shared(self) -> bool:
@@ -55,16 +55,16 @@ class Param(ABC):
         return False
 
     def take(self, rows: range) -> Param:
-        """The param of these pictures alone; only if nothing is `shared`."""
+        """The parameterization of these pictures alone. It is called only if pictures are not `shared`."""
         return self
 
     @abstractmethod
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """The leaf tensors to optimize, whose first dimension is the batch; picture i depends on seed i alone."""
+        """The leaf tensors to optimize. Their first dimension is the batch; picture i depends only on seed i."""
 
     @abstractmethod
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
-        """(N, C, H, W): the unbounded colors of the pictures, 0 for mid gray."""
+        """(N, C, H, W): the colors of the pictures as unbounded numbers; 0 is mid gray."""
 
     @abstractmethod
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[Param, list[Tensor]]:
@@ -75,20 +75,21 @@ class Param(ABC):
         """The same options with another number of channels."""
 
     def image(self, parameters: Sequence[Tensor]) -> Tensor:
-        """(N, C, H, W) in [0, 1], differentiable: the pictures that the parameters make."""
+        """(N, C, H, W) in [0, 1]: the pictures of these parameters. They are differentiable."""
         return to_image(self.values(parameters), self.decorrelate)
 
 
 @dataclass(frozen=True)
 class Sized(Param):
-    """Abstract: a parameterization with the size and number of pictures as options.
+    """Abstract: a parameterization whose options include the size and the number of pictures.
 
-    Picture i of a batch is the single picture of its seed: of one seed, the pictures count upwards.
+    Picture i of a batch equals the single picture with the seed of picture i. If one seed is given, picture i has the
+    seed + i.
     """
 
-    size: Size = option(224, least=1, help="A side in pixels, or height and width, odd or even.")
-    batch: int = option(1, least=1, help="How many pictures.")
-    channels: int = option(3, least=1, help="Colors of the pictures: 3, or 1 for a gray network.")
+    size: Size = option(224, least=1, help="A side in pixels, or height and width.")
+    batch: int = option(1, least=1, help="Number of pictures.")
+    channels: int = option(3, least=1, help="Number of color channels: 3, or 1 for a gray network.")
     seed: int | Sequence[int] = option(0, least=0, help="The seed of each picture, or of the first one.")
     decorrelate: bool = option(True, help="Whether to optimize colors that vary independently in photographs.")
 
@@ -115,40 +116,40 @@ class Sized(Param):
         device: torch.device | str,
         dtype: torch.dtype,
     ) -> list[Tensor]:
-        """Leaf tensors: what `draw` gives for each picture, from the picture's own generator, stacked."""
+        """Leaf tensors for a batch. `draw` returns the tensors of one picture, from the generator of this picture."""
         if dtype not in (torch.float32, torch.float64):
             raise NetLensError(
                 f"pictures are optimized in float32 or float64, not {dtype}; convert the finished image."
             )
         pictures = [draw(_generator(seed)) for seed in self.seeds]
-        return [leaf(torch.stack(parts).to(device, dtype)) for parts in zip(*pictures, strict=True)]
+        return [leaf(torch.stack(per_picture).to(device, dtype)) for per_picture in zip(*pictures, strict=True)]
 
 
-def made_by(param: Any, **about: Any) -> Sized:
-    """Make a parameterization with these options, from a class or from an instance."""
+def made_by(param: Any, **options: Any) -> Sized:
+    """A parameterization with these options, made from a class or from an instance with other options."""
     if isinstance(param, type) and issubclass(param, Sized):
-        return param(**about)
+        return param(**options)
     if isinstance(param, Sized):
-        return replace(param, **about)
+        return replace(param, **options)
     if isinstance(param, Param):
-        raise NetLensError(f"{type(param).__name__} knows what it is made of; give it to OptVis(...).render instead.")
+        raise NetLensError(f"{type(param).__name__} has a size of its own; give it to OptVis(...).render instead.")
     return checked("param", param, type[Sized] | Sized, hint="give one such as Fourier, or one with options")
 
 
 def noise(generator: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers, in float64, so that every precision starts from the same picture."""
+    """Standard normal numbers in float64, so that the picture is the same in every precision."""
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """A leaf tensor with the same numbers, which records gradients."""
-    # a tensor made under inference_mode could not be optimized
+    """A leaf tensor with the same numbers that requires gradients."""
+    # a tensor that is made under inference_mode cannot be optimized
     with torch.inference_mode(False):
         return tensor.detach().clone().requires_grad_()
 
 
 def extent_of(size: Size) -> tuple[int, int]:
-    """Height and width of a size, which may be one side of a square."""
+    """The height and width of a size. One number is the side of a square."""
     sides = checked("a size", size, Size, least=1)
     height, width = (sides, sides) if isinstance(sides, int) else sides
     if height * width > MAX_PIXELS:
@@ -157,6 +158,6 @@ def extent_of(size: Size) -> tuple[int, int]:
 
 
 def _generator(seed: int) -> torch.Generator:
-    # a stream of its own: whoever else seeds a generator with the same number draws other numbers
+    # a separate stream: another generator with the same seed gives other numbers
     state = np.random.SeedSequence(seed, spawn_key=(0,)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

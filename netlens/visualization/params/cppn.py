@@ -1,4 +1,4 @@
-"""Pictures made by a small network from the place of each pixel, smooth at any size."""
+"""Pictures that a small network computes from the coordinates of each pixel. They are smooth at any size."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from netlens.visualization.params.base import Size, leaf, noise
 from netlens.visualization.params.color import from_image, to_image
 from netlens.visualization.params.invertible import Startable, resampled
 
-UNIT = 0.4  # of parameters; with 1 a learning rate of 0.05 leaves many pictures even, with 0.2 they lag behind
+UNIT = 0.4  # scale of parameters; at a learning rate of 0.05, 1 leaves many pictures uniform, and 0.2 is slow
 
 
 @dataclass(frozen=True, eq=False)
 class CPPN(Startable):
-    """A compositional pattern-producing network: the weights of a network from (y, x) to a color are optimized.
+    """A compositional pattern-producing network: it optimizes the weights of a network from (y, x) to a color.
 
-    Each picture has a network of its own; the same weights make the same picture at any size. It starts at a photo by
-    adding nothing to it.
+    Each picture has its own network. The same weights give the same picture at any size. To start at a photo, the
+    network's output, which is 0 at first, is added to the photo.
 
     Stanley 2007, https://doi.org/10.1007/s10710-007-9028-8; Mordvintsev et al. 2018,
     https://distill.pub/2018/differentiable-parameterizations
@@ -33,18 +33,18 @@ class CPPN(Startable):
 
     layers: int = option(8, least=1, help="Number of hidden layers.")
     width: int = option(24, least=1, help="Units of each hidden layer.")
-    sd: float = option(0.1, least=0, help="The standard deviation of what it starts from.")
-    ground: Tensor | None = option(None, help="Values (N, C, H, W) to which its colors are added.", repr=False)
+    sd: float = option(0.1, least=0, help="Standard deviation of the noise from which it starts.")
+    ground: Tensor | None = option(None, help="Values (N, C, H, W) that are added to its colors.", repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shape = () if self.ground is None else tuple(self.ground.shape)
         if shape and (shape[0], *shape[2:]) != (self.batch, *self.extent):
-            wanted = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"
-            raise NetLensError(f"the ground of these pictures is {wanted}, not {shape}; begin them with FromImage.")
+            expected = f"({self.batch}, C, {self.extent[0]}, {self.extent[1]})"
+            raise NetLensError(f"the ground of these pictures must be {expected}, not {shape}; use FromImage.")
 
-    def plain(self, **about: Any) -> CPPN:
-        return replace(self, **about, ground=None)
+    def plain(self, **options: Any) -> CPPN:
+        return replace(self, **options, ground=None)
 
     def take(self, rows: range) -> CPPN:
         if self.ground is None:
@@ -65,21 +65,21 @@ class CPPN(Startable):
         shapes = [(inputs, self.width) for inputs in units[:-1]] + [(units[-1], self.channels)]
         gains = [1.0] * self.layers + [self.sd]
 
-        def draw(own: torch.Generator) -> list[Tensor]:
-            weights = [gain / UNIT * noise(own, *shape) for gain, shape in zip(gains, shapes, strict=True)]
+        def draw(generator: torch.Generator) -> list[Tensor]:
+            weights = [gain / UNIT * noise(generator, *shape) for gain, shape in zip(gains, shapes, strict=True)]
             return [tensor for weight in weights for tensor in (weight, weight.new_zeros(1, weight.shape[1]))]
 
         return self.drawn(draw, device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
-        signal = self._places(parameters[0])
-        *hidden, last = list(zip(parameters[::2], parameters[1::2], strict=True))
-        # under autocast, too few bits would be left for 256 gray levels
+        signal = self._coordinates(parameters[0])
+        *hidden, output_layer = list(zip(parameters[::2], parameters[1::2], strict=True))
+        # under autocast, the colors would have too few bits for 256 gray levels
         with torch.autocast(signal.device.type, enabled=False):
             for weight, bias in hidden:
                 signal = _activated(_mixed(signal, weight, bias))
-            made = _mixed(signal, *last).mT.unflatten(2, self.extent)
-        return made if self.ground is None else made + self._ground(made)
+            colors = _mixed(signal, *output_layer).mT.unflatten(2, self.extent)
+        return colors if self.ground is None else colors + self._ground(colors)
 
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:
         ground = self.ground
@@ -88,11 +88,11 @@ class CPPN(Startable):
         return replace(self, size=size, ground=ground), [leaf(tensor) for tensor in parameters]
 
     def _ground(self, like: Tensor) -> Tensor:
-        # a channel for alpha may have come to it, or gone
-        known = self.ground.to(like)[:, : self.channels]  # type: ignore[union-attr]
-        return F.pad(known, (0, 0, 0, 0, 0, self.channels - known.shape[1]))
+        # the number of channels may have changed, by a channel for alpha
+        ground = self.ground.to(like)[:, : self.channels]  # type: ignore[union-attr]
+        return F.pad(ground, (0, 0, 0, 0, 0, self.channels - ground.shape[1]))
 
-    def _places(self, like: Tensor) -> Tensor:
+    def _coordinates(self, like: Tensor) -> Tensor:
         """(N, H * W, 2): the centers of the pixels, around 0 with a standard deviation of 1 in a square."""
         height, width = self.extent
         unit = math.sqrt(height * width / 12)
@@ -104,12 +104,12 @@ class CPPN(Startable):
 
 
 def _mixed(signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A layer whose parameters have a unit that suits the learning rates of waves, however many inputs it has."""
+    """A linear layer. Its scale is such that the usual learning rates fit, for any number of inputs."""
     return torch.baddbmm(bias, signal, weight) * (UNIT / math.sqrt(weight.shape[1]))
 
 
 def _activated(signal: Tensor) -> Tensor:
-    """An odd and an even function of each unit, with a mean of 0 and a standard deviation of 1 on normal signals."""
+    """Two functions of each unit, an odd and an even one. On a normal signal, both have mean 0 and deviation 1."""
     bent = signal.atan()
-    # without the mean taken out, most of the signal would be the same everywhere after a few layers
+    # if the mean were not 0, most of the signal would be constant over the picture after a few layers
     return torch.cat([bent / 0.67, (bent.square() - 0.45) / 0.396], -1)

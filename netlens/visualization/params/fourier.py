@@ -1,4 +1,4 @@
-"""Pictures made of waves, as most feature visualizations are."""
+"""Pictures as a sum of waves, the usual parameterization of feature visualizations."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from netlens.visualization.params.spectrum import falling, of_picture, to_pictur
 
 @dataclass(frozen=True)
 class Fourier(Invertible):
-    """Each wave is optimized by itself, scaled so that one step moves long waves as much more as photographs do.
+    """The amplitudes of waves are optimized. They are scaled, so that a step changes long waves more than short ones.
 
-    The parameters are real and imaginary parts (N, C, H, W // 2 + 1, 2) of the half plane that makes a real picture. At
-    most four of the imaginary parts (of the mean and the fastest waves) have no effect on a real picture.
+    The scale of a wave is its strength in photographs. The parameters are the real and imaginary parts of the spectrum
+    of a real picture (N, C, H, W // 2 + 1, 2). Up to four imaginary parts have no effect: those of the mean and of the
+    highest frequencies.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
 
-    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
+    sd: float = option(0.01, least=0, help="Standard deviation of the noise from which it starts.")
     decay: float = option(1.0, help="Waves are scaled by 1 / frequency ** decay.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
         height, width = self.extent
         shape = (self.channels, height, width // 2 + 1, 2)
-        return self.drawn(lambda own: [self.sd * noise(own, *shape)], device, dtype)
+        return self.drawn(lambda generator: [self.sd * noise(generator, *shape)], device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         (waves,) = parameters
@@ -40,5 +41,5 @@ class Fourier(Invertible):
         return [torch.view_as_real(of_picture(values) / self._scale(values))]
 
     def _scale(self, like: Tensor) -> Tensor:
-        # a quarter, because unit steps would otherwise drive the sigmoid of the colors into saturation
+        # divided by 4, because larger steps would saturate the sigmoid of the colors
         return falling(self.extent, like) ** self.decay / 4

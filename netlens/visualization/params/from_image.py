@@ -1,4 +1,4 @@
-"""Parameterizations that start at a given picture instead of noise."""
+"""Parameterizations that start at a picture instead of noise."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from netlens.visualization.params.wrapped import Wrapped
 
 @dataclass(frozen=True, eq=False)
 class FromImage(Wrapped):
-    """A parameterization that starts at an image; its first picture equals the image to a gray level of 8 bits.
+    """A parameterization that starts at an image. The first picture equals the image, up to one gray level of 8 bits.
 
-    The source is a tensor (C, H, W) or (N, C, H, W), or whatever `images.load` reads. The base is `Pixel`, `Fourier`,
-    `Pyramid`, `Maco`, whose waves then keep the strengths that they have in the image, or `CPPN`, which then adds to
-    the image; or one of them with options, of which size, batch, channels and seed do not count.
+    The source is a tensor (C, H, W) or (N, C, H, W), or any source of `images.load`. The base is `Pixel`, `Fourier`,
+    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels and seed of an
+    instance are ignored. With `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of
+    the network is added to the image.
     """
 
     source: Tensor | Source = option(
-        help="The image: a tensor in [0, 1] or of uint8, or what can be loaded.", repr=False
+        help="The image: a tensor in [0, 1] or of uint8, or a source of `images.load`.", repr=False
     )
-    base: Startable | type[Startable] = option(Fourier, help="What makes the picture.")
-    size: Size | None = option(None, least=1, help="A side in pixels, or height and width; none for the image's own.")
-    copies: int = option(1, least=1, help="How many pictures start at each image.")
-    seed: int | Sequence[int] = option(0, least=0, help="Seed of what disturbs the pictures.")
+    base: Startable | type[Startable] = option(Fourier, help="The parameterization of the picture.")
+    size: Size | None = option(None, least=1, help="A side in pixels, or height and width; none for that of the image.")
+    copies: int = option(1, least=1, help="Number of pictures that start at each image.")
+    seed: int | Sequence[int] = option(0, least=0, help="Seed of the disturbances of the pictures.")
     gray: bool = option(False, help="Whether pictures have one channel, for a gray network.")
     pictures: Tensor = field(init=False, repr=False)
-    """(N, C, H, W) in [0, 1], float64: where it starts."""
+    """(N, C, H, W) in [0, 1], float64: the pictures at which it starts."""
     _inner: Startable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -70,32 +71,35 @@ class FromImage(Wrapped):
         return self.inner.resized(parameters, size)
 
     def with_channels(self, channels: int) -> FromImage:
-        """The same with more channels; a new channel is full, so that alpha starts opaque."""
+        """The same with another number of channels. The values of a new channel are 1, so that alpha starts opaque."""
         images = colored(self.pictures, channels)[:, :channels]
         if channels > images.shape[1] + 1:
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
         full = images.new_ones(len(images), channels - images.shape[1], *self.extent)
-        other = copy(self)
-        other._start_at(torch.cat([images, full], 1))
-        return other
+        param = copy(self)
+        param._start_at(torch.cat([images, full], 1))
+        return param
 
 
 def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
-    """(N, C, H, W) in [0, 1], float64: transparency laid on white; in so many channels, or in its own 1 or 3."""
+    """(N, C, H, W) in [0, 1], float64: an image with this number of channels. None keeps its 1 or 3 channels.
+
+    Transparent parts become white.
+    """
     pictures = _pictures(image)
-    own = pictures.shape[1]
-    if own == channels:
+    own_channels = pictures.shape[1]
+    if own_channels == channels:
         return pictures
-    if own not in (1, 3, 4):
+    if own_channels not in (1, 3, 4):
         shape = tuple(pictures.shape[1:])
-        raise ImageError(f"an image has 1, 3 or 4 channels, before its height and width, not {shape}; permute it.")
-    if own == 4:
+        raise ImageError(f"an image must be (C, H, W) with C = 1, 3 or 4 channels, not {shape}; permute it.")
+    if own_channels == 4:
         pictures = over(pictures, 1.0)
     return pictures if channels is None else colored(pictures, channels)
 
 
 def colored(pictures: Tensor, channels: int) -> Tensor:
-    """Convert between color and gray if `channels` asks for it."""
+    """Pictures in gray if `channels` is 1, or in color if it is 3 or more. Others stay unchanged."""
     if channels == 1:
         return gray(pictures[:, :3])
     return pictures.expand(-1, 3, -1, -1) if channels >= 3 and pictures.shape[1] == 1 else pictures

@@ -25,28 +25,28 @@ class Startable(Sized):
 
     @abstractmethod
     def fitted(self: S, image: Tensor) -> S:
-        """A parameterization of the same class that can show these pictures (N, C, H, W) in [0, 1]."""
+        """A parameterization of the same class that can represent these pictures (N, C, H, W) in [0, 1]."""
 
-    def plain(self: S, **about: Any) -> S:
-        """The same with other options, and without what was fitted to other pictures."""
-        return replace(self, **about)
+    def plain(self: S, **options: Any) -> S:
+        """The same class with these options, and without tensors that were fitted to other pictures."""
+        return replace(self, **options)
 
     @abstractmethod
     def encoded(self, values: Tensor) -> list[Tensor]:
-        """The parameters from which `values` makes these values (N, C, H, W)."""
+        """The parameters for which `values` returns these values (N, C, H, W)."""
 
     def of_image(self, image: Tensor) -> list[Tensor]:
-        """Leaf tensors that make these pictures (N, C, H, W) in [0, 1], to half a gray level of 8 bits."""
+        """Leaf tensors for these pictures (N, C, H, W) in [0, 1]. The error is at most half a gray level of 8 bits."""
         if image.shape[1:] != (self.channels, *self.extent):
-            wanted = (self.channels, *self.extent)
-            raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start one of {wanted}; resize it first.")
+            expected = (self.channels, *self.extent)
+            raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start a picture of {expected}; resize it.")
         with torch.inference_mode(False), torch.no_grad():
             return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate))]
 
 
 @dataclass(frozen=True)
 class Invertible(Startable):
-    """Abstract: a parameterization whose parameters can be found for any picture."""
+    """Abstract: a parameterization that has parameters for every picture."""
 
     def fitted(self: P, image: Tensor) -> P:
         return self
@@ -58,7 +58,7 @@ class Invertible(Startable):
 
 
 def resampled(images: Tensor, size: Size) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] at another size, bicubic and without aliasing."""
+    """Images (N, C, H, W) in [0, 1], resized by bicubic interpolation with antialiasing."""
     extent = extent_of(size)
     if images.shape[2:] == extent:
         return images

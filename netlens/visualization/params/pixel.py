@@ -1,4 +1,4 @@
-"""Pictures made of their pixels."""
+"""Pictures whose pixels are optimized."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from netlens.visualization.params.invertible import Invertible
 
 @dataclass(frozen=True)
 class Pixel(Invertible):
-    """Each pixel is optimized by itself, from noise."""
+    """The values of the pixels are optimized, from noise."""
 
-    sd: float = option(0.01, least=0, help="The standard deviation of what it starts from.")
+    sd: float = option(0.01, least=0, help="Standard deviation of the noise from which it starts.")
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        return self.drawn(lambda own: [self.sd * noise(own, self.channels, *self.extent)], device, dtype)
+        return self.drawn(lambda generator: [self.sd * noise(generator, self.channels, *self.extent)], device, dtype)
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         (values,) = parameters

@@ -1,4 +1,4 @@
-"""Batches of pictures that share their coarse parts, so that they are aligned."""
+"""Batches of pictures that share coarse pictures, so that they are aligned."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from netlens.visualization.params.wrapped import Wrapped
 
 @dataclass(frozen=True)
 class Shared(Wrapped):
-    """Pictures of another parameterization, plus coarse pictures that the whole batch shares and that start at nothing.
+    """The pictures of another parameterization, plus coarse pictures that the whole batch shares.
 
-    Between two objectives, such a batch shows one thing turning into another, not a series of unrelated pictures.
-    Each picture holds a copy of the shared ones, and sees the
-    mean of all copies; so all start as by themselves, and are no longer optimized independently.
+    With an interpolation between two objectives, such a batch shows a gradual change, and not unrelated pictures. Each
+    picture has a copy of the coarse pictures as parameters; the mean of all copies is added. The coarse pictures are 0
+    at first. The pictures of the batch are not optimized independently.
 
     Mordvintsev et al. 2018, https://distill.pub/2018/differentiable-parameterizations
     """
 
-    param: Invertible = option(help="What makes each picture's own part.")
+    param: Invertible = option(help="The parameterization of each picture.")
     parts: tuple[int, ...] = option(
-        (2, 4, 8, 16), least=1, help="By what each of the shared pictures is smaller than the picture."
+        (2, 4, 8, 16), least=1, help="Factors by which the shared pictures are smaller than the picture."
     )
 
     def __post_init__(self) -> None:
         if not isinstance(self.param, Invertible):
-            raise NetLensError(f"Pixel, Fourier and Pyramid can share parts, {type(self.param).__name__} cannot.")
+            raise NetLensError(f"Shared needs Pixel, Fourier or Pyramid, not {type(self.param).__name__}.")
         check(self)
         if not self.parts:
             raise NetLensError("Shared: parts names no factor; give at least one.")
@@ -49,9 +49,9 @@ class Shared(Wrapped):
         return True
 
     def start(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        own = self.param.start(device, dtype)
+        tensors = self.param.start(device, dtype)
         shape = (self.batch, self.channels)
-        return own + [leaf(own[0].new_zeros(*shape, *extent)) for extent in self._extents()]
+        return tensors + [leaf(tensors[0].new_zeros(*shape, *extent)) for extent in self._extents()]
 
     def values(self, parameters: Sequence[Tensor]) -> Tensor:
         n = len(self.parts)
@@ -62,22 +62,22 @@ class Shared(Wrapped):
         n = len(self.parts)
         with torch.no_grad():
             pairs = zip(parameters[-n:], param._extents(), strict=True)
-            shared = [_spread(part, extent) for part, extent in pairs]
-            # the picture is kept, rather than its own part, which by itself may lie beyond black and white
+            shared = [_spread(coarse, extent) for coarse, extent in pairs]
+            # the whole picture is resized, because without the shared part its values may be beyond black and white
             values = from_image(resampled(self.image(parameters), size), self.decorrelate)
-            own = param.param.encoded(values - param._common(shared))
-        return param, [leaf(tensor) for tensor in [*own, *shared]]
+            tensors = param.param.encoded(values - param._common(shared))
+        return param, [leaf(tensor) for tensor in [*tensors, *shared]]
 
     def with_channels(self, channels: int) -> Shared:
         return Shared(self.param.with_channels(channels), self.parts)
 
     def _extents(self) -> list[tuple[int, int]]:
         height, width = self.extent
-        return [(-(-height // part), -(-width // part)) for part in self.parts]
+        return [(-(-height // factor), -(-width // factor)) for factor in self.parts]
 
-    def _common(self, parts: Sequence[Tensor]) -> Tensor:
-        return torch.stack([_spread(part.mean(0, keepdim=True), self.extent) for part in parts]).sum(0)
+    def _common(self, pictures: Sequence[Tensor]) -> Tensor:
+        return torch.stack([_spread(picture.mean(0, keepdim=True), self.extent) for picture in pictures]).sum(0)
 
 
-def _spread(part: Tensor, extent: tuple[int, int]) -> Tensor:
-    return F.interpolate(part, extent, mode="bilinear", align_corners=False)
+def _spread(picture: Tensor, extent: tuple[int, int]) -> Tensor:
+    return F.interpolate(picture, extent, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Parameterizations that are made of another one."""
+"""Parameterizations that wrap another one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from netlens.visualization.params.base import Param
 
 
 class Wrapped(Param):
-    """Abstract: a parameterization that passes on to another one whatever it does not override."""
+    """Abstract: a parameterization that wraps another one, and uses its methods where it does not override them."""
 
     @property
     @abstractmethod
     def inner(self) -> Param:
-        """The parameterization that does the work."""
+        """The wrapped parameterization."""
 
     @property
     def extent(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Many style transfers from one file: pairs of pictures times settings, each done once, however often it is begun."""
+"""Many style transfers from one file: all pairs of pictures with all settings. A second run skips finished pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ CONFIG, RESULT = "config.json", "result.jpg"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: "made", "skipped" (it was done already) or "failed", and why."""
+    """The outcome of a job.
+
+    Attributes:
+        job: The job.
+        folder: The folder of its result.
+        what: "made", "skipped" (the picture existed already) or "failed".
+        losses: The losses of the picture.
+        why: The reason if it failed.
+    """
 
     job: Job
     folder: Path
@@ -38,12 +46,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs times settings, as a .json or .toml file names them.
+    """All pairs with all settings of a .json or .toml file.
 
-    The file has `pairs`, a list of `{"content": file, "style": file or files}`, with a `name` if that of the files is
-    not to be used and perhaps `content_mask` and `style_mask` (one for each style); and `settings`, options of
-    `StyleTransfer` by name. `model` and `weights` stand at the top, or in settings of their own: settings with a model
-    have nothing of the network at the top. Files are relative to that of the batch.
+    The file has two entries. `pairs` is a list of `{"content": file, "style": file or files}`. A pair may also have a
+    `name` (by default the names of its files), a `content_mask` and a `style_mask` (one for each style). `settings` is
+    a mapping from names to options of `StyleTransfer`. `model` and `weights` are at the top of the file, or within
+    settings. If settings have a model, the `model` and `weights` at the top do not hold for them. Paths are relative to
+    the file.
     """
 
     jobs: tuple[Job, ...]
@@ -51,46 +60,60 @@ class Batch:
 
     @classmethod
     def read(cls, path: str | Path, model: str | None = None, weights: str | None = None) -> Batch:
-        """Read and check a file, so that nothing is found wrong after hours.
+        """Read a file and check all of it, so that a mistake raises now, and not after hours.
 
-        model, weights: the network ("shapes" by default) of the settings for which the file names none; given for
-        nothing, where it names one for all, they are refused.
+        Args:
+            path: The file.
+            model: The network of all settings without a model; by default "shapes".
+            weights: The weights of this network.
+
+        Raises:
+            NetLensError: The file has a mistake; or `model` or `weights` is given, but the file has a network for all
+                settings.
         """
         return cls(read_jobs(Path(path), model, weights), Path(path))
 
     @property
     def files(self) -> list[Path]:
-        """All pictures that are read, and the file that names them."""
-        several = [file for job in self.jobs for file in job.files]
-        return list(dict.fromkeys(several if self.source is None else [*several, self.source]))
+        """All pictures that the batch reads, and the file itself."""
+        files = [file for job in self.jobs for file in job.files]
+        return list(dict.fromkeys(files if self.source is None else [*files, self.source]))
 
     @property
     def networks(self) -> list[tuple[str, str | None]]:
-        """The names and weights of all networks that are needed."""
+        """The names and weights of all networks that the batch needs."""
         return list(dict.fromkeys((job.model, job.weights) for job in self.jobs))
 
     def run(self, out: str | Path, opener: Opener, progress: bool = True) -> Iterator[Outcome]:
-        """Make each missing picture, and yield the outcome of each job when it is done.
+        """Make each missing picture, and yield the outcome of each job when it is finished.
 
-        opener: how networks are opened, such as `netlens.zoo.open_network`; random weights are those of the job's seed.
-        A picture counts as done when its config.json, written last, says that just this was asked. A job that fails, in
-        whatever way, does not keep the others from being done; an output that cannot be written to, or where files that
-        are read, or that no batch made, would be overwritten, raises before the first.
+        A picture exists if its config.json, which is written last, names the same files and options. If a job fails,
+        the other jobs run nevertheless.
+
+        Args:
+            out: The folder of the results.
+            opener: A function that opens a network, such as `netlens.zoo.open_network`. Random weights depend on the
+                seed of the job.
+            progress: Whether a terminal shows the progress.
+
+        Raises:
+            NetLensError: Before the first job: the folder cannot be written to, or a result would overwrite a file that
+                the batch reads or that no batch has made.
         """
         out = Path(out)
-        _make(out)
+        _make_folder(out)
         if not os.access(out, os.W_OK | os.X_OK):
-            raise NetLensError(f"{out} cannot be written to; check its permissions, or choose another output.")
-        read = set(map(os.path.realpath, self.files))
+            raise NetLensError(f"cannot write to {out}; check its permissions, or choose another output.")
+        inputs = set(map(os.path.realpath, self.files))
         folders = [out / job.pair / job.settings for job in self.jobs]
         for written in [out / SHEET, *(folder / name for folder in folders for name in (RESULT, CONFIG))]:
-            if os.path.realpath(written) in read:
-                raise ImageError(f"{written} is to be read and would be overwritten; choose another output.")
+            if os.path.realpath(written) in inputs:
+                raise ImageError(f"{written} is an input and would be overwritten; choose another output.")
         foreign = [folder / CONFIG for folder in folders if _is_foreign(folder / CONFIG)]
         if (out / SHEET).exists() and next(out.glob(f"*/*/{RESULT}"), None) is None:
             foreign.append(out / SHEET)
         if foreign:
-            raise NetLensError(f"{foreign[0]} is there already and was not made by a batch; choose another output.")
+            raise NetLensError(f"{foreign[0]} exists already and was not made by a batch; choose another output.")
         return self._outcomes(out, opener, progress)
 
     def _outcomes(self, out: Path, opener: Opener, progress: bool) -> Iterator[Outcome]:
@@ -98,30 +121,30 @@ class Batch:
         for job in self.jobs:
             folder = out / job.pair / job.settings
             try:
-                asked = job.asked
-                losses = _done(folder, asked)
+                request = job.request
+                losses = _finished_losses(folder, request)
                 if losses is None:
-                    outcome = _made(job, folder, asked, network.of(job), progress)
+                    outcome = _make_picture(job, folder, request, network.of(job), progress)
                 else:
                     outcome = Outcome(job, folder, "skipped", losses)
             except NetLensError as error:
                 outcome = Outcome(job, folder, "failed", why=str(error))
-            except Exception as error:  # memory that ran out, a full disk: the next job may be a smaller one
+            except Exception as error:  # such as too little memory or a full disk; the next job may be smaller
                 outcome = Outcome(job, folder, "failed", why=" ".join(f"{type(error).__name__}: {error}".split()))
             yield outcome
 
 
-def _made(job: Job, folder: Path, asked: dict[str, Any], flat: FlatModel, progress: bool) -> Outcome:
-    _make(folder)
+def _make_picture(job: Job, folder: Path, request: dict[str, Any], flat: FlatModel, progress: bool) -> Outcome:
+    _make_folder(folder)
     regions = None if not any(map(any, job.masks)) else list(job.masks)
     render = job.transfer(flat, job.content, list(job.styles), regions, progress=progress)
-    # from here to the new config, what the folder holds is not done
+    # without its config, a result counts as missing
     (folder / CONFIG).unlink(missing_ok=True)
     images.save(render.images[0], folder / RESULT)
     made_by = render.provenance
     losses = made_by.options["losses"]
     config = {
-        "asked": asked,
+        "asked": request,
         "seeds": list(render.seeds),
         "losses": losses,
         "steps": len(render.history),
@@ -132,34 +155,34 @@ def _made(job: Job, folder: Path, asked: dict[str, Any], flat: FlatModel, progre
     return Outcome(job, folder, "made", losses)
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise NetLensError(f"{folder} cannot be made a folder: {error.strerror}; choose another output.") from error
+        raise NetLensError(f"cannot make the folder {folder}: {error.strerror}; choose another output.") from error
 
 
 def _is_foreign(config: Path) -> bool:
-    """Whether a config was not written by a batch; a damaged file may have been."""
+    """Whether a config was not written by a batch. A damaged file counts as written by a batch."""
     try:
-        known = json.loads(config.read_text())
+        stored = json.loads(config.read_text())
     except IsADirectoryError:
         return True
     except (OSError, ValueError, RecursionError):
         return False
-    return not isinstance(known, dict) or "asked" not in known
+    return not isinstance(stored, dict) or "asked" not in stored
 
 
-def _done(folder: Path, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The losses of a finished job; None if the job is not done."""
+def _finished_losses(folder: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The losses of a finished job. None if its picture is missing."""
     config, result = folder / CONFIG, folder / RESULT
     if not config.is_file() or not result.is_file():
         return None
     damaged = config
     try:
-        read = json.loads(config.read_text())
-        losses = read["losses"]
-        if read["asked"] != asked:
+        stored = json.loads(config.read_text())
+        losses = stored["losses"]
+        if stored["asked"] != request:
             return None
         damaged = result
         images.load(result)

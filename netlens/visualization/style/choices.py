@@ -1,4 +1,4 @@
-"""What can be chosen by name in a style transfer: statistics, parameterizations, optimizers, transforms, layers."""
+"""The choices of a style transfer by name: statistics, parameterizations, optimizers, transforms, layers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARAMS: dict[str, type[Invertible]] = {"pixel": Pixel, "fourier": Fourier, "pyra
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "none": Chain,
     "jitter": lambda: Chain((Pad(4, "reflect"), Jitter(4), CenterCrop(4))),
-    # near the content, which is not moved with the picture
+    # small moves, because the content is not moved with the picture
     "standard": lambda: standard(outside="reflect", jitter=8, degrees=10),
 }
 STARTS = ("content", "style", "noise")
@@ -40,33 +40,33 @@ HISTORY = 20  # steps that L-BFGS remembers
 
 
 def optimizer_of(choice: str | MakeOptimizer, lr: float | None, steps: int) -> tuple[MakeOptimizer, int]:
-    """The optimizer, and the number of steps of the renderer that make `steps` iterations of it."""
+    """The optimizer, and the number of steps of the renderer in which it makes `steps` iterations."""
     if not isinstance(choice, str):
         return choice, steps
     if choice == "adam":
         return partial(Adam, lr=0.05 if lr is None else lr), steps
-    # its own tolerances are absolute, and would end the search on networks of small gradients
+    # the default tolerances are absolute: on networks with small gradients, they would end the search too early
     count = -(-steps // ITERATIONS)
-    each = max(1, round(steps / count))
+    iterations = max(1, round(steps / count))
     rate = 1.0 if lr is None else lr
     exact = partial(LBFGS, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe")
-    return partial(exact, lr=rate, max_iter=each, history_size=HISTORY), count
+    return partial(exact, lr=rate, max_iter=iterations, history_size=HISTORY), count
 
 
 def weighed(flat: FlatModel, layers: Layers) -> dict[str, float]:
-    """Exact keys and their weights; a name that names several layers gives its weight to each."""
+    """The weights of layers by exact key. If a name matches several layers, each of them has the weight of the name."""
     if not isinstance(layers, Mapping):
         return dict.fromkeys(flat.keys_of(layers), 1.0)
     weights: dict[str, float] = {}
     for name, weight in layers.items():
         weights |= dict.fromkeys(flat.keys_of(name), float(weight))
     if not any(weights.values()):
-        raise NetLensError("all layers have weight 0; name one at least that counts.")
+        raise NetLensError("all layers have the weight 0; give at least one a weight above 0.")
     return weights
 
 
 def transforms_of(choice: str | Transform) -> Transform:
-    """The transforms of a name; an object is returned as it is."""
+    """The transforms with this name. An object is returned unchanged."""
     return TRANSFORMS[choice]() if isinstance(choice, str) else choice
 
 
@@ -75,5 +75,5 @@ def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
     if weights is None:
         return (1 / n,) * n
     if len(weights) != n or not sum(weights) > 0:
-        raise NetLensError(f"{n} style(s) take {n} style_weights, of which one is above 0, not {weights!r}.")
+        raise NetLensError(f"{n} style(s) need {n} style_weights, at least one of them above 0, not {weights!r}.")
     return tuple(weight / sum(weights) for weight in weights)

@@ -1,4 +1,4 @@
-"""Keeping the colors of the content: the style recolored before, or only the luminance taken after."""
+"""Style transfers with the colors of the content: the style is recolored first, or only its luminance is used."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from netlens.errors import NetLensError
 from netlens.visualization.params.color import gray
 
 COLORS = ("style", "luminance", "match", "histogram")
-"""The choices of colors: the style's, or the content's in one of three ways."""
+"""The choices of colors: those of the style, or those of the content, in one of three ways."""
 
-_LEAST = 1e-6  # variance, of colors that hardly vary
+_LEAST = 1e-6  # the lower bound of a variance, for colors that hardly vary
 
 
 def recolored(style: Tensor, content: Tensor, color: str) -> Tensor:
-    """The style (1, C, H, W) with the colors of the content where the content's colors are to stay."""
+    """The style (1, C, H, W), recolored as the choice `color` says."""
     if color == "style":
         return style
     if color == "match":
@@ -28,9 +28,11 @@ def recolored(style: Tensor, content: Tensor, color: str) -> Tensor:
 
 
 def matched_moments(style: Tensor, content: Tensor) -> Tensor:
-    """The style with the mean and the covariance of the content's colors, by the linear map that moves them least.
+    """The style with the mean and the covariance of the content's colors, by the linear map that changes colors least.
 
-    Gatys et al. 2016, https://arxiv.org/abs/1606.05897; Monge's map between Gaussians keeps hues as near as can be.
+    This map is Monge's optimal transport between two Gaussians, so hues change as little as possible.
+
+    Gatys et al. 2016, https://arxiv.org/abs/1606.05897
     """
     (mean, cov), (other_mean, other_cov) = _moments(style), _moments(content)
     root, inverse = _power(cov, 0.5), _power(cov, -0.5)
@@ -40,28 +42,28 @@ def matched_moments(style: Tensor, content: Tensor) -> Tensor:
 
 
 def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
-    """The style with the content's distribution of values in each channel; equal values stay equal."""
-    mine, other = style[0].flatten(1), content[0].flatten(1)
-    ranks = mine.argsort(dim=1, stable=True).argsort(dim=1)
-    shares = (ranks.double() + 0.5) / mine.shape[1] * other.shape[1] - 0.5
-    low = shares.floor().long().clamp(0, other.shape[1] - 1)
-    high = (low + 1).clamp(max=other.shape[1] - 1)
-    ordered = other.sort(1).values
-    part = (shares - low).clamp(0, 1).to(ordered)
-    values = ordered.gather(1, low) * (1 - part) + ordered.gather(1, high) * part
-    return torch.stack([_levelled(*one) for one in zip(values, mine, strict=True)]).view_as(style)
+    """The style with the distribution of the content in each channel. Equal values of the style stay equal."""
+    style_values, content_values = style[0].flatten(1), content[0].flatten(1)
+    ranks = style_values.argsort(dim=1, stable=True).argsort(dim=1)
+    shares = (ranks.double() + 0.5) / style_values.shape[1] * content_values.shape[1] - 0.5
+    low = shares.floor().long().clamp(0, content_values.shape[1] - 1)
+    high = (low + 1).clamp(max=content_values.shape[1] - 1)
+    ordered = content_values.sort(1).values
+    fraction = (shares - low).clamp(0, 1).to(ordered)
+    values = ordered.gather(1, low) * (1 - fraction) + ordered.gather(1, high) * fraction
+    return torch.stack([_levelled(*pair) for pair in zip(values, style_values, strict=True)]).view_as(style)
 
 
 def _levelled(values: Tensor, levels: Tensor) -> Tensor:
-    """Values (n,), each the mean of those with the same level."""
+    """(n,): each value is replaced by the mean of all values with the same level."""
     _, places, counts = levels.unique(return_inverse=True, return_counts=True)
     return (values.new_zeros(len(counts)).index_add_(0, places, values) / counts)[places]
 
 
 def with_chroma_of(pictures: Tensor, content: Tensor) -> Tensor:
-    """The luminance of the pictures (N, C, H, W) with the chroma of the content (1, 3, H, W), exactly.
+    """The luminance of the pictures (N, C, H, W) with the chroma of the content (1, 3, H, W).
 
-    Where a luminance is too bright or too dark for its chroma to be shown, it is the nearest that is not.
+    If a pixel would leave [0, 1], its luminance is moved to the nearest one that is possible with this chroma.
     """
     chroma = content - gray(content)
     low, high = -chroma.amin(1, keepdim=True), 1 - chroma.amax(1, keepdim=True)

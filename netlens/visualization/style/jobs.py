@@ -1,4 +1,4 @@
-"""The jobs of a batch: read from a .json or .toml file, and checked so that nothing is found wrong after hours."""
+"""The jobs of a batch. The whole file is checked first, so that a mistake raises at once, and not after hours."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ _PAIR = ("name", "content", "style", "content_mask", "style_mask")
 _USUAL = "shapes"
 
 SHEET = "contact.jpg"
-"""The name of the contact sheet; it lies beside the folders of the pairs."""
+"""The name of the contact sheet, in the folder that holds the folders of the pairs."""
 
-LARGEST = 10_000_000  # bytes of a file of pairs and settings
+LARGEST = 10_000_000  # the largest size of a file with pairs and settings, in bytes
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: files, options, the network's name and weights; in `{pair}/{settings}/` of the output."""
+    """One picture to make: its files, its options, and the name and weights of the network.
+
+    The result is in the folder `{pair}/{settings}/` of the output.
+    """
 
     pair: str
     settings: str
@@ -43,22 +46,22 @@ class Job:
 
     @property
     def start(self) -> Path | None:
-        """The picture that it starts at, or None if it starts at the content, the style or noise."""
+        """The picture at which the transfer starts. None if it starts at the content, the style or noise."""
         return None if self.transfer.start in STARTS else Path(self.transfer.start)
 
     @property
     def files(self) -> list[Path]:
-        """All pictures that it reads."""
-        several = [self.content, *self.styles, *(mask for pair in self.masks for mask in pair), self.start]
-        return [file for file in several if file is not None]
+        """All pictures that the job reads."""
+        files = [self.content, *self.styles, *(mask for pair in self.masks for mask in pair), self.start]
+        return [file for file in files if file is not None]
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """All that determines the picture: fingerprints of files, options, the network."""
+    def request(self) -> dict[str, Any]:
+        """Everything that determines the picture: fingerprints of the files, the options, the network."""
         files: dict[str, Any] = {
             "content": _fingerprint(self.content),
             "styles": [_fingerprint(path) for path in self.styles],
-            "masks": [[None if one is None else _fingerprint(one) for one in pair] for pair in self.masks],
+            "masks": [[None if mask is None else _fingerprint(mask) for mask in pair] for pair in self.masks],
         }
         weights = None
         if self.weights is not None:
@@ -66,10 +69,10 @@ class Job:
             weights = _fingerprint(file) if file.is_file() else self.weights
         if self.start is not None:
             files["start"] = _fingerprint(self.start)
-        # where it lies may be written in several ways
+        # the fingerprint replaces the path, because there may be several paths to a file
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
-        asked = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        return json.loads(json.dumps(asked))  # as it will be read back
+        request = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
+        return json.loads(json.dumps(request))  # as it is after reading it from a file
 
 
 @dataclass(frozen=True)
@@ -82,55 +85,55 @@ class _Pair:
 
 
 def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, ...]:
-    """The jobs of a file, pairs times settings; model and weights are of those whose network it does not name."""
-    given = _parsed(path)
-    known(str(path), given, (*_NETWORK, "pairs", "settings"))
-    listed, settings = given.get("pairs"), given.get("settings", {"default": {}})
+    """The jobs of a file: all pairs with all settings. `model` and `weights` are for settings without a network."""
+    data = _parsed(path)
+    known(str(path), data, (*_NETWORK, "pairs", "settings"))
+    listed, settings = data.get("pairs"), data.get("settings", {"default": {}})
     if not isinstance(listed, list) or not listed or not all(isinstance(pair, dict) for pair in listed):
         raise NetLensError(f"{path} needs a list of pairs, each with a content and a style.")
     if not isinstance(settings, dict) or not settings or not all(isinstance(s, dict) for s in settings.values()):
-        raise NetLensError(f"{path}: settings are named, and each is a set of options.")
-    beside = {name: value for name, value in zip(_NETWORK, (model, weights), strict=True) if value is not None}
-    if beside and all(set(_NETWORK) & set(given | options) for options in settings.values()):
-        raise NetLensError(f"{path} names the network of every picture; leave out the model and weights beside it.")
+        raise NetLensError(f"{path}: settings must be a mapping from names to options.")
+    overrides = {name: value for name, value in zip(_NETWORK, (model, weights), strict=True) if value is not None}
+    if overrides and all(set(_NETWORK) & set(data | options) for options in settings.values()):
+        raise NetLensError(f"{path} names the network of every picture; leave out model and weights.")
     pairs = [_within(str(path), _pair, pair, path.parent) for pair in listed]
     jobs = []
     for name, options in settings.items():
-        where = f"{path}, settings {name!r}"
-        network = _within(where, _network, given, options, beside, path.parent)
-        transfer = _within(where, _transfer, options, path.parent)
-        _within(where, _check_folder, name)
-        jobs.append([_within(where, _job, pair, name, transfer, *network) for pair in pairs])
-    places = [job.pair for job in jobs[0]]
-    twice = next((place for place in places if places.count(place) > 1), None)
+        location = f"{path}, settings {name!r}"
+        network = _within(location, _network, data, options, overrides, path.parent)
+        transfer = _within(location, _transfer, options, path.parent)
+        _within(location, _check_folder, name)
+        jobs.append([_within(location, _job, pair, name, transfer, *network) for pair in pairs])
+    pair_names = [job.pair for job in jobs[0]]
+    twice = next((pair_name for pair_name in pair_names if pair_names.count(pair_name) > 1), None)
     if twice is not None:
         raise NetLensError(f"{path} has two pairs called {twice!r}; give one of them another name.")
     return tuple(job for of_pair in zip(*jobs, strict=True) for job in of_pair)
 
 
-def _within(where: str, read: Any, *given: Any) -> Any:
+def _within(location: str, function: Any, *arguments: Any) -> Any:
     try:
-        return read(*given)
+        return function(*arguments)
     except NetLensError as error:
-        raise type(error)(f"{where}: {error}") from error
+        raise type(error)(f"{location}: {error}") from error
 
 
-def _pair(given: Mapping[str, Any], root: Path) -> _Pair:
-    known("a pair", given, _PAIR)
-    content, styles = given.get("content"), _listed(given.get("style"))
-    for key, there in (("content", content is not None), ("style", bool(styles))):
-        if not there:
-            raise NetLensError(f"a pair has no {key}: {dict(given)!r}.")
-    sides = [_listed(given.get(key)) or [None] * len(styles) for key in ("content_mask", "style_mask")]
+def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
+    known("a pair", data, _PAIR)
+    content, styles = data.get("content"), _listed(data.get("style"))
+    for key, is_given in (("content", content is not None), ("style", bool(styles))):
+        if not is_given:
+            raise NetLensError(f"a pair has no {key}: {dict(data)!r}.")
+    sides = [_listed(data.get(key)) or [None] * len(styles) for key in ("content_mask", "style_mask")]
     masks = [mask for side in sides for mask in side if mask is not None]
     if not all(isinstance(file, str) for file in (content, *styles, *masks)):
-        raise NetLensError(f"pictures are given by their files: {dict(given)!r}.")
+        raise NetLensError(f"pictures must be names of files: {dict(data)!r}.")
     if any(len(side) != len(styles) for side in sides):
-        raise NetLensError(f"{len(styles)} style(s) take as many masks: {dict(given)!r}.")
+        raise NetLensError(f"{len(styles)} style(s) need {len(styles)} mask(s): {dict(data)!r}.")
     for mask in masks:
         mask_of(root / mask, str(root / mask))
     files = [root / file for file in (content, *styles)]
-    name = given.get("name", "-".join(file.stem for file in files))
+    name = data.get("name", "-".join(file.stem for file in files))
     _check_folder(name)
     sizes = [images.load(file).size for file in files]
     content_masks, style_masks = ([None if file is None else root / file for file in side] for side in sides)
@@ -144,19 +147,21 @@ def _pair(given: Mapping[str, Any], root: Path) -> _Pair:
 
 
 def _network(
-    given: Mapping[str, Any], options: Mapping[str, Any], beside: Mapping[str, Any], root: Path
+    data: Mapping[str, Any], options: Mapping[str, Any], overrides: Mapping[str, Any], root: Path
 ) -> tuple[str, str | None]:
-    """That of the settings, else of the whole file, else what is given beside it: never a model of one of these with
-    weights of another, but for settings that only name other weights for the file's model.
+    """The model and weights of settings: from the settings, else from the file, else from `overrides`.
+
+    The model and the weights come from the same source. The only exception: settings may name other weights for the
+    model of the file.
     """
-    whole, own = ({key: level[key] for key in _NETWORK if key in level} for level in (given, options))
-    named = own if "model" in own else whole | own
+    of_file, of_settings = ({key: level[key] for key in _NETWORK if key in level} for level in (data, options))
+    named = of_settings if "model" in of_settings else of_file | of_settings
     if named and "model" not in named:
-        raise NetLensError("weights are named without the model that they are of; name it in the file as well.")
-    network = named or {"model": _USUAL} | dict(beside)
+        raise NetLensError("the file names weights without a model; name the model, too.")
+    network = named or {"model": _USUAL} | dict(overrides)
     model, weights = network["model"], network.get("weights")
     if not isinstance(model, str) or not isinstance(weights, str | None):
-        raise NetLensError(f"model and weights are given by name, not {model!r} and {weights!r}.")
+        raise NetLensError(f"model and weights must be names, not {model!r} and {weights!r}.")
     if named and weights is not None and (root / weights).is_file():
         weights = str(root / weights)
     return model, weights
@@ -173,8 +178,8 @@ def _transfer(options: Mapping[str, Any], root: Path) -> StyleTransfer:
 def _job(pair: _Pair, settings: str, transfer: StyleTransfer, model: str, weights: str | None) -> Job:
     shares(transfer.style_weights, len(pair.styles))
     full = extent(pair.extents[0], transfer.size, str(pair.content))
-    for file, own in zip(pair.styles, pair.extents[1:], strict=True):
-        extent(own, style_side(full, transfer.style_scale), str(file))
+    for file, size in zip(pair.styles, pair.extents[1:], strict=True):
+        extent(size, style_side(full, transfer.style_scale), str(file))
     return Job(pair.name, settings, pair.content, pair.styles, pair.masks, transfer, model, weights)
 
 
@@ -184,7 +189,7 @@ def _check_folder(name: Any) -> None:
     try:
         length = len(name.encode())
     except UnicodeEncodeError as error:
-        raise NetLensError(f"{name!r} holds letters that no file can be named by; choose another name.") from error
+        raise NetLensError(f"{name!r} has characters that a file name cannot have; choose another name.") from error
     if length > LONGEST_NAME:
         raise NetLensError(f"{name[:40]!r}… is too long to name a folder; give the pair a shorter name.")
 
@@ -199,29 +204,29 @@ def _parsed(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise NetLensError(f"{path} does not exist; check the path (working folder: {Path.cwd()}).")
     if not path.is_file() or path.stat().st_size > LARGEST:
-        raise NetLensError(f"{path} is no regular file of up to {LARGEST:,} bytes, as pairs and settings are.")
+        raise NetLensError(f"{path} must be a regular file of at most {LARGEST:,} bytes.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors of some systems begin a file with a byte order mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors start a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise NetLensError(f"{path} cannot be read; give a .json or .toml file with pairs and settings.") from error
     try:
-        given = _toml(text) if path.suffix == ".toml" else json.loads(text, object_pairs_hook=_once)
+        data = _toml(text) if path.suffix == ".toml" else json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise NetLensError(f"{path} is damaged: {error}.") from error
     except RecursionError as error:
         raise NetLensError(f"{path} is damaged: its brackets are nested too deeply.") from error
-    if not isinstance(given, dict):
-        raise NetLensError(f"{path} holds no pairs and settings, but a {type(given).__name__}.")
-    return given
+    if not isinstance(data, dict):
+        raise NetLensError(f"{path} must hold a mapping with pairs and settings, not a {type(data).__name__}.")
+    return data
 
 
 def _once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     for name, value in entries:
-        if name in given:
-            raise ValueError(f"{name!r} is given twice in one place")
-        given[name] = value
-    return given
+        if name in data:
+            raise ValueError(f"the key {name!r} occurs twice in one mapping")
+        data[name] = value
+    return data
 
 
 def _toml(text: str) -> dict[str, Any]:

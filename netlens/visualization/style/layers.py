@@ -12,55 +12,56 @@ from netlens.flat import FlatModel
 from netlens.flat.operations import RECTIFIERS, is_kind
 from netlens.objectives import Record
 
-COARSEST = 16  # pixels per position; beyond it, maps are too small to have a texture
-CONTENT_COARSEST = 8
+COARSEST = 16  # pixels per position of a style layer; coarser maps are too small to show a texture
+CONTENT_COARSEST = 8  # pixels per position of the content layer
 STYLE_LAYERS = 5
-ROOM = 2  # numbers for each of the picture; a rectifier loses about half of them
+ROOM = 2  # values of the content layer per value of the picture; a rectifier sets about half of them to 0
 
 Shapes = dict[str, tuple[int, int]]
-"""Layers by depth: pixels per position along a side, and channels."""
+"""For each layer, from the first to the last: the pixels per position along a side, and the channels."""
 
 
 def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]:
-    """The style layers and the content layer of a network that looks at `look` (1, C, H, W), its input.
+    """The style layers and the content layer of a network, for an input `look` (1, C, H, W).
 
-    Style: the first activation at each scale, of 16 pixels per position at most: of VGG, relu1_1 to relu5_1. Content:
-    of the activations that hold twice as many numbers as the picture, and so can keep it, the second at the coarsest
-    scale, of 8 pixels per position at most: of VGG, relu4_2. A network of one or two scales (a transformer) gives five
-    activations, evenly spread over its depth, and the middle one.
+    A scale is the number of pixels per position. The style layers are the first activation at each scale, up to 16
+    pixels per position: for VGG, relu1_1 to relu5_1. The content layer must hold at least twice as many values as the
+    picture, so that it can represent the picture, and have at most 8 pixels per position. Among these layers, it is the
+    second one at the coarsest scale: for VGG, relu4_2. A network with one or two scales, such as a transformer, has
+    five style layers at equal distances over its depth; the content layer is the middle one.
 
     Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
     shapes = _shapes(flat, look)
     if not shapes:
-        raise NotApplicable(f"{flat.name} has no layers with maps over the picture, so it shows no style.")
+        raise NotApplicable(f"{flat.name} has no layers with maps over the picture, so it cannot measure a style.")
     fine = {key: stride for key, (stride, _) in shapes.items() if stride <= COARSEST}
     scales = list(dict.fromkeys(fine.values()))
     if len(scales) < 3:
         style = _spread(list(fine) or list(shapes), STYLE_LAYERS)
         return style, style[len(style) // 2]
-    first = tuple(next(key for key in fine if fine[key] == scale) for scale in scales[:STYLE_LAYERS])
-    able = {
+    style_layers = tuple(next(key for key in fine if fine[key] == scale) for scale in scales[:STYLE_LAYERS])
+    candidates = {
         key: stride
         for key, (stride, channels) in shapes.items()
         if stride <= CONTENT_COARSEST and channels >= ROOM * look.shape[1] * stride**2
     }
-    if not able:
-        return first, first[0]
-    coarsest = [key for key, stride in able.items() if stride == max(able.values())]
-    return first, coarsest[min(1, len(coarsest) - 1)]
+    if not candidates:
+        return style_layers, style_layers[0]
+    coarsest = [key for key, stride in candidates.items() if stride == max(candidates.values())]
+    return style_layers, coarsest[min(1, len(coarsest) - 1)]
 
 
 def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
-    """The shapes of the rectifiers' maps; of all layers with maps if there is no rectifier."""
+    """The shapes of the maps of all rectifiers; or of all layers if no rectifier has maps."""
     keys = [step.key for step in flat.program.steps if not step.hidden]
     live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
-    found = _maps(flat, look, live)
-    return found if found else _maps(flat, look, keys)
+    shapes = _maps(flat, look, live)
+    return shapes if shapes else _maps(flat, look, keys)
 
 
 def _maps(flat: FlatModel, look: Tensor, keys: Sequence[str]) -> Shapes:
-    found = {}
+    shapes = {}
     with torch.inference_mode(False), torch.no_grad():
         record = Record(flat, flat.record(torch.zeros_like(look), layers=list(keys)) if keys else {})
     for key in keys:
@@ -69,8 +70,8 @@ def _maps(flat: FlatModel, look: Tensor, keys: Sequence[str]) -> Shapes:
         except NotApplicable:
             continue
         if min(maps.shape[2:]) > 1:
-            found[key] = round(look.shape[-1] / maps.shape[-1]), maps.shape[1]
-    return found
+            shapes[key] = round(look.shape[-1] / maps.shape[-1]), maps.shape[1]
+    return shapes
 
 
 def _spread(keys: Sequence[str], n: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The networks of style transfers, opened with random numbers of their own."""
+"""The networks of a batch of style transfers. Random weights depend on the seed of the job."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from netlens.visualization.style.jobs import Job
 
 Opener = Callable[[str, str | None], FlatModel]
-"""How networks are opened, by name and weights: such as `netlens.zoo.open_network`."""
+"""A function from the name and the weights of a network to the network, such as `netlens.zoo.open_network`."""
 
-_SEEDS = 2**64  # torch takes no more
+_SEEDS = 2**64  # the number of seeds that torch supports
 
 
 class Network:
-    """Opens the network of a job; the last one is kept while jobs need the same."""
+    """Opens the network of a job. If the next job needs the same network, it is not opened again."""
 
     def __init__(self, opener: Opener) -> None:
         self.opener = opener
-        self.asked: tuple[str, str | None, int] | None = None
+        self.key: tuple[str, str | None, int] | None = None
         self.flat: FlatModel | None = None
 
     def of(self, job: Job) -> FlatModel:
-        """The network of a job; random weights come from the job's seed."""
-        asked = job.model, job.weights, job.transfer.seed
-        if self.flat is None or asked != self.asked:
-            self.flat = None  # one at a time in memory
-            self.flat = seeded(self.opener, *asked)
-            self.asked = asked
+        """The network of a job. Random weights depend on the seed of the job."""
+        key = job.model, job.weights, job.transfer.seed
+        if self.flat is None or key != self.key:
+            self.flat = None  # only one network is in memory
+            self.flat = seeded(self.opener, *key)
+            self.key = key
         return self.flat
 
 
 def seeded(opener: Opener, model: str, weights: str | None, seed: int) -> FlatModel:
-    """Open a network with torch's global generator at a seed, and restore the generator."""
+    """Open a network after a seed is set in torch's global generator. The generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # that of the CPU alone, which is the one that is put back
+        # only the generator of the CPU, because only this one is restored
         torch.random.default_generator.manual_seed(seed % _SEEDS)
         return opener(model, weights)

@@ -1,4 +1,4 @@
-"""Settings: plain names and numbers, as in files and on command lines, to a style transfer and back."""
+"""Settings: a style transfer as plain names and numbers, for files and command lines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from netlens.options import checked, known, options_of
 from netlens.visualization.style.transfer import StyleTransfer
 
-NAMES = tuple(one.name for one in options_of(StyleTransfer) if one.name != "stop")
-"""What can be set by plain names and numbers: all options of a style transfer but `stop`."""
+NAMES = tuple(o.name for o in options_of(StyleTransfer) if o.name != "stop")
+"""The options that settings can name: all options of a style transfer except `stop`."""
 
 
 def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
-    """The style transfer that plain settings describe; raises for an unknown name and for a wrong value.
+    """The style transfer with these settings. An unknown name or a wrong value raises `NetLensError`.
 
     >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
     (192, 256)
@@ -24,8 +24,8 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
 
 
 def as_settings(transfer: StyleTransfer) -> dict[str, Any]:
-    """All options in words that JSON has; an object is described by its repr."""
-    plain = {one.name: getattr(transfer, one.name) for one in options_of(StyleTransfer)}
+    """All options as values of JSON. An object is described by its `repr`."""
+    plain = {o.name: getattr(transfer, o.name) for o in options_of(StyleTransfer)}
     return {name: value if _plain(value) else repr(value) for name, value in plain.items()}
 
 

@@ -1,4 +1,4 @@
-"""Pictures for style transfer: reading, sizes, masks, and the input of the network."""
+"""Pictures for style transfer: how they are read and resized, masks, and the input of the network."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, Record
 from netlens.visualization.params.color import gray
 from netlens.visualization.params.from_image import pictures_of
-from netlens.visualization.picture import seen_by
+from netlens.visualization.picture import network_input
 
-SMALLEST = 16  # pixels; below this no layer has a statistic worth the name
+SMALLEST = 16  # pixels; in a smaller picture, no layer has a meaningful statistic
 
 
 @dataclass(frozen=True)
 class Sight:
-    """Takes pictures to the input of a network that runs up to `layers`; at their own size if possible."""
+    """Turns pictures into the input of a network that runs up to `layers`, at their own size if possible."""
 
     flat: FlatModel
     layers: tuple[str, ...] = (OUTPUT,)
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [0, 1] to the network's input, in its units, on its device and in its type."""
-        return seen_by(self.flat, _Reading(self.layers), pictures)
+        """The network's input for pictures (N, C, H, W) in [0, 1]: normalized, with the network's device and type."""
+        return network_input(self.flat, _Reading(self.layers), pictures)
 
 
 @dataclass(frozen=True)
 class _Reading(Objective):
-    """An objective that only names layers, so that a judge knows how far the network runs."""
+    """An objective that only names layers, so that a judge runs the network up to these layers."""
 
     names: tuple[str, ...]
 
@@ -49,20 +49,26 @@ class _Reading(Objective):
         return torch.zeros(len(record[self.names[0]]))
 
 
-def picture(source: Any, what: str) -> Tensor:
-    """(1, C, H, W) in [0, 1], float64: a picture of any kind that `images.load` takes, or a tensor (C, H, W)."""
+def picture(source: Any, name: str) -> Tensor:
+    """(1, C, H, W) in [0, 1], float64: a picture from any source of `images.load`, or from a tensor (C, H, W).
+
+    `name` is the name of the picture in errors.
+    """
     try:
         pictures = pictures_of(source)
     except NetLensError as error:
-        raise type(error)(f"{what}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
     if len(pictures) != 1:
-        raise ImageError(f"{what} is one picture, not {len(pictures)}.")
+        raise ImageError(f"{name} must be one picture, not {len(pictures)}.")
     return pictures
 
 
-def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) -> tuple[int, int]:
-    """Height and width of a picture: its own, or with a longer side of `size`, or just as `size` says."""
-    height, width = own
+def extent(size_of_picture: Sequence[int], size: int | tuple[int, int] | None, name: str) -> tuple[int, int]:
+    """The height and width of a resized picture.
+
+    `size` is the longer side, or (height, width), or None for no change. `name` is the picture's name in errors.
+    """
+    height, width = size_of_picture
     if size is None:
         sides = height, width
     elif not isinstance(size, (tuple, list)):
@@ -72,30 +78,30 @@ def extent(own: Sequence[int], size: int | tuple[int, int] | None, what: str) ->
         sides = size[0], size[1]
     if min(sides) < SMALLEST:
         raise ImageError(
-            f"{what} would be {sides[0]} × {sides[1]}, too small for a style; both sides need {SMALLEST}: give a "
-            "larger size or style_scale."
+            f"{name} would be {sides[0]} × {sides[1]}, but both sides must be at least {SMALLEST}: give a larger size "
+            "or style_scale."
         )
     if sides[0] * sides[1] > MAX_PIXELS:
-        raise ImageError(f"{what} would have over {MAX_PIXELS:,} pixels; give a smaller size or style_scale.")
+        raise ImageError(f"{name} would have more than {MAX_PIXELS:,} pixels; give a smaller size or style_scale.")
     return sides
 
 
 def style_side(content: Sequence[int], scale: float) -> int:
-    """The longer side of a style that is looked at beside a content of a height and width."""
-    return round(min(max(content) * scale, MAX_PIXELS))  # more is too large, and could be infinite
+    """The longer side of a style picture, for a content of this height and width."""
+    return round(min(max(content) * scale, MAX_PIXELS))  # the bound also prevents infinity
 
 
-def mask_of(source: Any, what: str) -> Tensor:
-    """(H, W) weights in [0, 1] of a mask: a tensor or array (H, W), or a picture whose white parts are meant."""
+def mask_of(source: Any, name: str) -> Tensor:
+    """The weights (H, W) of a mask: a tensor or array (H, W), or a picture in which white has the weight 1."""
     if isinstance(source, (Tensor, np.ndarray)) and source.ndim == 2:
         weights = torch.as_tensor(source).double().cpu()
     else:
-        weights = gray(picture(source, what))[0, 0]
+        weights = gray(picture(source, name))[0, 0]
         if 0 < weights.max() < 0.1:
             lightest = f"{255 * float(weights.max()):.0f} of 255"
             warnings.warn(
-                f"{what} is nearly black, {lightest} at most; what counts is white.", NetLensWarning, stacklevel=2
+                f"{name} is nearly black, {lightest} at most; white parts count.", NetLensWarning, stacklevel=2
             )
     if not weights.isfinite().all() or weights.min() < 0 or not weights.any():
-        raise ImageError(f"{what} must hold finite weights from 0, of which one at least is above 0.")
+        raise ImageError(f"{name} must hold finite weights of at least 0; at least one must be above 0.")
     return weights

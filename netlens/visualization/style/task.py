@@ -1,4 +1,4 @@
-"""One style transfer: its pictures, losses and start at each size, and its result."""
+"""One style transfer: its pictures, its losses and its start at each size, and its result."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from netlens.visualization.style.losses import Look, content_loss, style_loss, v
 from netlens.visualization.style.options import Region, StyleOptions
 from netlens.visualization.style.sight import Sight, extent, mask_of, picture, style_side
 
-COARSEST = 32  # pixels: below it, a side is too short for the coarser one of several scales
+COARSEST = 32  # pixels; the smallest side of a picture at a size before the last one
 
 
 @dataclass(frozen=True)
 class Task:
-    """The pictures and layers of a style transfer, at full size and with the colors that the result shall have."""
+    """The pictures and layers of a style transfer. Pictures have the full size and the colors of the result."""
 
     options: StyleOptions
     flat: FlatModel
-    original: Tensor  # (1, 3 or 1, H, W): the content with its own colors
+    original: Tensor  # (1, 3 or 1, H, W): the content with its original colors
     content: Tensor  # (1, C, H, W), with the network's channels
     styles: tuple[Tensor, ...]
     masks: tuple[tuple[Tensor | None, Tensor | None], ...]
@@ -51,9 +51,9 @@ class Task:
         regions: Region | Sequence[Region] | None,
     ) -> Task:
         """Read and resize the pictures, and choose the layers."""
-        several = list(styles) if isinstance(styles, (list, tuple)) else [styles]
-        if not several:
-            raise NetLensError("no style was given; give one picture at least.")
+        style_sources = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+        if not style_sources:
+            raise NetLensError("no style was given; give at least one picture.")
         channels = channels_of(flat)
         original = picture(content, "the content")
         original = resampled(original, extent(original.shape[2:], options.size, "the content"))
@@ -69,49 +69,49 @@ class Task:
             flat=flat,
             original=original,
             content=base,
-            styles=tuple(_style(s, i, original, options.color, channels) for i, s in enumerate(several)),
-            masks=_masks(regions, len(several)),
+            styles=tuple(_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)),
+            masks=_masks(regions, len(style_sources)),
             content_layers=weighed(flat, content_layers),
             style_layers=weighed(flat, style_layers),
         )
 
     @property
     def factors(self) -> list[float]:
-        """The sizes of the picture, one after the other, relative to the full size."""
-        shortest = min(side for one in (self.content, *self._sized(1.0)) for side in one.shape[-2:])
-        below = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
-        return [factor for factor in below if shortest * factor >= COARSEST] + [1.0]
+        """The sizes of the picture, in their order, relative to the full size."""
+        shortest = min(side for p in (self.content, *self._sized(1.0)) for side in p.shape[-2:])
+        smaller_factors = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
+        return [factor for factor in smaller_factors if shortest * factor >= COARSEST] + [1.0]
 
     def _sized(self, factor: float) -> list[Tensor]:
         """The styles for a content at `factor` times the full size."""
         side = style_side(self.content.shape[2:], factor * self.options.style_scale)
         return [resampled(s, extent(s.shape[2:], side, f"style {i}")) for i, s in enumerate(self.styles)]
 
-    def at(self, factor: float) -> Stage:
+    def stage(self, factor: float) -> Stage:
         """The stage at `factor` times the full size."""
         options = self.options
         longest = max(self.content.shape[-2:])
         content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
         styles = self._sized(factor)
         sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
-        seen = sight(content)
-        parts = shares(options.style_weights, len(styles))
-        looks = [Look(sight(s), part, *masks) for s, part, masks in zip(styles, parts, self.masks, strict=True)]
+        content_input = sight(content)
+        weights = shares(options.style_weights, len(styles))
+        looks = [Look(sight(s), weight, *masks) for s, weight, masks in zip(styles, weights, self.masks, strict=True)]
         statistic = options.statistic
         statistic = STATISTICS[statistic]() if isinstance(statistic, str) else statistic
         losses = {}
         if options.content_weight:
-            losses["content"] = content_loss(self.flat, seen, self.content_layers, options.loss)
+            losses["content"] = content_loss(self.flat, content_input, self.content_layers, options.loss)
         if options.style_weight:
-            losses["style"] = style_loss(self.flat, seen, looks, self.style_layers, statistic, options.loss)
+            losses["style"] = style_loss(self.flat, content_input, looks, self.style_layers, statistic, options.loss)
         if options.tv_weight:
             losses["total_variation"] = total_variation()
         return Stage(self, sight, content, tuple(styles), losses)
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
-        """The render of the last stage, with the content's chroma if asked for, and with its provenance."""
+        """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
         render, options = renders[-1], self.options
-        images, frames = render.images, [frame for one in renders for frame in one.frames]
+        images, frames = render.images, [frame for r in renders for frame in r.frames]
         if options.color == "luminance" and self.original.shape[1] == 3:
             images, *frames = map(self._in_colors, (images, *frames))
         losses = {
@@ -129,7 +129,7 @@ class Task:
             objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
             options=described,
         )
-        history = torch.cat([one.history for one in renders])
+        history = torch.cat([r.history for r in renders])
         return replace(render, images=images, history=history, frames=tuple(frames), provenance=provenance, state=None)
 
     def _in_colors(self, images: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class Stage:
 
     @property
     def objective(self) -> Objective:
-        """The sum of the weighed losses."""
+        """The weighted sum of the losses."""
         options = self.task.options
         weights = {
             "content": options.content_weight,
@@ -163,16 +163,16 @@ class Stage:
         """One of the losses of a picture (1, C, H, W) in [0, 1]."""
         return value_at(self.task.flat, self.losses[name], self.sight(pictures))
 
-    def start(self, before: Tensor | None) -> Param:
-        """The parameterization to optimize: it starts where the stage before ended, or as the options say."""
+    def start(self, previous: Tensor | None) -> Param:
+        """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""
         options = self.task.options
         size = (self.content.shape[-2], self.content.shape[-1])
         base = PARAMS[options.param] if isinstance(options.param, str) else options.param
-        if before is None and isinstance(options.start, str) and options.start == "noise":
-            made = base() if isinstance(base, type) else base
-            return replace(made, size=size, batch=1, channels=self.content.shape[1], seed=options.seed)
-        if before is not None:
-            begin = before
+        if previous is None and isinstance(options.start, str) and options.start == "noise":
+            param = base() if isinstance(base, type) else base
+            return replace(param, size=size, batch=1, channels=self.content.shape[1], seed=options.seed)
+        if previous is not None:
+            begin = previous
         elif isinstance(options.start, str) and options.start in ("content", "style"):
             begin = self.content if options.start == "content" else self.styles[0]
         else:
@@ -182,18 +182,21 @@ class Stage:
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:
     style = picture(source, f"style {i}")
-    both = max(style.shape[1], content.shape[1])  # in color if either is, so that they can be matched
-    return colored(recolored(colored(style, both), colored(content, both), color), channels)
+    most_channels = max(style.shape[1], content.shape[1])  # the same number, so that colors can be matched
+    return colored(recolored(colored(style, most_channels), colored(content, most_channels), color), channels)
 
 
 def _masks(regions: Any, n: int) -> tuple[tuple[Tensor | None, Tensor | None], ...]:
     if regions is None:
         return ((None, None),) * n
-    lone = isinstance(regions, tuple) and not all(isinstance(pair, (tuple, list)) for pair in regions)
-    given = [regions] if lone else list(regions)
-    if len(given) != n or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in given):
-        raise NetLensError(f"{n} style(s) take {n} regions, each a mask of the content and one of the style, or None.")
-    return tuple((_mask(mine, "content", i), _mask(theirs, "style", i)) for i, (mine, theirs) in enumerate(given))
+    is_single = isinstance(regions, tuple) and not all(isinstance(pair, (tuple, list)) for pair in regions)
+    pairs = [regions] if is_single else list(regions)
+    if len(pairs) != n or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise NetLensError(f"{n} style(s) need {n} regions; each is a pair of masks, of the content and of the style.")
+    return tuple(
+        (_mask(content_mask, "content", i), _mask(style_mask, "style", i))
+        for i, (content_mask, style_mask) in enumerate(pairs)
+    )
 
 
 def _mask(mask: Any, side: str, i: int) -> Tensor | None:

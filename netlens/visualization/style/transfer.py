@@ -25,13 +25,21 @@ from netlens.visualization.style.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class StyleTransfer(StyleOptions):
-    """The content of one picture in the style of others; called with the network and the pictures.
+    """The content of one picture in the style of others. Call it with the network and the pictures.
 
-    Losses have units of their own, so that weights mean the same on every network: at each layer the style loss is 1 at
-    the content picture, and the content loss 1 at a plain picture of its mean color.
+    The losses are normalized, so that weights have the same effect on every network. In each layer, the style loss is 1
+    for the content picture, and the content loss is 1 for a picture that has the mean color of the content everywhere.
 
-    Gatys et al. 2016, https://arxiv.org/abs/1508.06576; regions, scales and colors: 2017,
-    https://arxiv.org/abs/1611.07865
+    Example:
+        >>> import torch
+        >>> from netlens.zoo import open_network
+        >>> content, style = torch.rand(3, 64, 64), torch.rand(3, 64, 64)
+        >>> transfer = StyleTransfer(size=64, steps=2, scales=1)
+        >>> transfer(open_network(), content, style, progress=False).images.shape
+        torch.Size([1, 3, 64, 64])
+
+    Gatys et al. 2016, https://arxiv.org/abs/1508.06576; Gatys et al. 2017, https://arxiv.org/abs/1611.07865 (regions,
+    scales, colors)
     """
 
     def __call__(
@@ -43,35 +51,37 @@ class StyleTransfer(StyleOptions):
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Render:
-        """Paint a content in the style of one picture or several.
+        """Paint a content in the style of one picture or several pictures.
 
         Args:
             flat: The network.
-            content: A picture of any kind that `images.load` takes, or a tensor (C, H, W) in [0, 1].
+            content: A source of `images.load`, or a tensor (C, H, W) in [0, 1].
             styles: One picture, or a list of pictures.
-            regions: For each style, the part of the content that gets it, and the part of the style that shows it.
-            callbacks: Watch the optimization.
-            progress: Whether to show progress in a terminal.
+            regions: A pair of masks for each style: the part of the content that gets the style, and the part of the
+                style picture that shows it. A mask is (H, W), or a picture; None for the whole picture.
+            callbacks: Objects that watch the optimization.
+            progress: Whether a terminal shows the progress.
 
         Returns:
-            The picture. The options of its provenance hold the losses of the finished picture, undisturbed.
+            The picture. The options of its provenance hold the losses of the finished picture, without disturbance.
 
         Raises:
+            NetLensError: An argument is wrong.
             NotApplicable: No layer of the network has maps over the picture.
         """
         if not isinstance(flat, FlatModel):
             kind = type(flat).__name__
-            raise NetLensError(f"a style transfer takes a FlatModel, made by FlatModel.from_nn_Module, not a {kind}.")
+            raise NetLensError(f"a style transfer needs a FlatModel, not a {kind}; use FlatModel.from_nn_Module.")
         task = Task.of(self, flat, content, styles, regions)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
         for k, factor in enumerate(task.factors):
-            stage = task.at(factor)
+            stage = task.stage(factor)
             steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
             start = stage.start(renders[-1].images.double() if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms))
-            # gradients that are redirected are no true ones, and no picture that starts at another one is dead
+            # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
             renders.append(
                 optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)
             )
@@ -80,7 +90,12 @@ class StyleTransfer(StyleOptions):
 
 @dataclass(frozen=True)
 class Below:
-    """A sample is done once its loss is below `loss`, or once another rule says so."""
+    """A sample is finished when its loss is below `loss`, or when another rule says so.
+
+    Args:
+        loss: The loss.
+        other: The other rule; None if there is none.
+    """
 
     loss: float
     other: Stop | None = None
@@ -99,16 +114,16 @@ def stylize(
     progress: bool = True,
     **options: Any,
 ) -> Render:
-    """Paint a content in the style of one picture or several.
+    """Paint a content in the style of one picture or several: a call of `StyleTransfer` in one function.
 
     Args:
         flat: The network.
-        content: A picture of any kind that `images.load` takes, or a tensor (C, H, W) in [0, 1].
+        content: See `StyleTransfer.__call__`, also for the next four arguments.
         styles: One picture, or a list of pictures.
-        regions: For each style, the part of the content that gets it, and the part of the style that shows it.
-        callbacks: Watch the optimization.
-        progress: Whether to show progress in a terminal.
-        options: Those of `StyleTransfer`.
+        regions: A pair of masks for each style.
+        callbacks: Objects that watch the optimization.
+        progress: Whether a terminal shows the progress.
+        options: The options of `StyleTransfer`.
     """
-    known("stylize", options, [one.name for one in options_of(StyleTransfer)])
+    known("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)

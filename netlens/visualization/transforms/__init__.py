@@ -1,4 +1,6 @@
-"""Transforms: small disturbances that an optimized picture has to survive, so that it shows more than noise.
+"""Transforms: small disturbances of a picture. An optimized picture must excite the network after them, too.
+
+So it shows structure, and not noise.
 
 >>> import torch
 >>> generators = [torch.Generator().manual_seed(seed) for seed in (0, 1)]

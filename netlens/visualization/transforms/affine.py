@@ -1,4 +1,4 @@
-"""Scale, rotation, shear and jitter: matrices, which compose, so that pictures are resampled only once."""
+"""Scale, rotation, shear and jitter, as matrices. Their product is one matrix, so pictures are resampled only once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netlens.options import check, option
 from netlens.visualization.transforms.base import Generators, Size, Transform, check_batch, one_of, uniform
 
 Outside = float | Literal["reflect", "edge"]
-"""What lies outside a picture, without end: a gray value, its mirror image, or the pixels of its edge."""
+"""The values outside of a picture: a gray value, the mirror image of the picture, or the pixels of its edge."""
 
 GRAY = 0.5
 _PADDING = {"reflect": "reflection", "edge": "border"}
@@ -26,10 +26,13 @@ _PADDING = {"reflect": "reflection", "edge": "border"}
 
 @dataclass(frozen=True)
 class View:
-    """What each sample of a batch sees of its picture: where, in the picture, each pixel of a window lies.
+    """For each picture of a batch, a window into it: the position in the picture of each pixel of the window.
 
-    matrices: (N, 3, 3) in float64 on the CPU, from (x, y, 1) in the window to (x, y, 1) in the picture, both in pixels
-    from the middle. size: the window's (height, width). outside: what lies around the picture.
+    Args:
+        matrices: (N, 3, 3) in float64 on the CPU, from (x, y, 1) in the window to (x, y, 1) in the picture, both in
+            pixels from the middle.
+        size: The (height, width) of the window.
+        outside: The values outside of the picture.
     """
 
     matrices: Tensor
@@ -38,16 +41,16 @@ class View:
 
     @classmethod
     def whole(cls, n: int, size: Size) -> View:
-        """The view that shows n pictures as they are."""
+        """The view that shows n pictures unchanged."""
         return cls(torch.eye(3, dtype=torch.float64).repeat(n, 1, 1), size)
 
     def moved(self, matrices: Tensor) -> View:
-        """The view of a window of the same size into this one."""
+        """This view, followed by matrices from a new window, of the same size, to the window of this view."""
         return replace(self, matrices=self.matrices @ matrices)
 
     def of(self, images: Tensor) -> Tensor:
-        """(N, C, *size): the pictures (N, C, H, W), seen like this."""
-        shifts = self._whole_pixels(images)
+        """(N, C, *size): the windows into the pictures (N, C, H, W)."""
+        shifts = self._pixel_shifts(images)
         if shifts is None:
             return self._resampled(images)
         height, width = images.shape[-2:]
@@ -55,8 +58,8 @@ class View:
             return images
         return self._shifted(images, shifts)
 
-    def _whole_pixels(self, images: Tensor) -> list[tuple[int, int]] | None:
-        """How far (down, right) each window's top left corner is from its picture's, if no pixel is between pixels."""
+    def _pixel_shifts(self, images: Tensor) -> list[tuple[int, int]] | None:
+        """The shift (down, right) of each window in whole pixels. None if a view is not a shift by whole pixels."""
         if not torch.equal(self.matrices[:, :2, :2], torch.eye(2, dtype=torch.float64).expand(len(images), 2, 2)):
             return None
         (height, width), (rows, columns) = images.shape[-2:], self.size
@@ -70,10 +73,10 @@ class View:
         (height, width), (rows, columns) = images.shape[-2:], self.size
         down, right = zip(*shifts, strict=True)
         pads = (-min(right), max(right) + columns - width, -min(down), max(down) + rows - height)
-        left, after, above, below = (max(0, pad) for pad in pads)
-        around = _padded(images, (left, after, above, below), self.outside)
+        left_pad, right_pad, top_pad, bottom_pad = (max(0, pad) for pad in pads)
+        padded = _padded(images, (left_pad, right_pad, top_pad, bottom_pad), self.outside)
         windows = [
-            around[i : i + 1, :, y + above : y + above + rows, x + left : x + left + columns]
+            padded[i : i + 1, :, y + top_pad : y + top_pad + rows, x + left_pad : x + left_pad + columns]
             for i, (y, x) in enumerate(shifts)
         ]
         return windows[0] if len(windows) == 1 else torch.cat(windows)
@@ -90,7 +93,7 @@ class View:
 
 
 def _grid(theta: Tensor, rows: int, columns: int) -> Tensor:
-    """(N, rows, columns, 2): what `F.affine_grid` gives, in sums of a row and a column instead of a product each."""
+    """(N, rows, columns, 2): the result of `F.affine_grid`, computed faster, as a sum of a row and a column."""
     across = (torch.arange(columns, device=theta.device, dtype=theta.dtype) * 2 + (1 - columns)) / columns
     down = (torch.arange(rows, device=theta.device, dtype=theta.dtype) * 2 + (1 - rows)) / rows
     by_column = theta[:, None, :, 0] * across[:, None]
@@ -99,7 +102,7 @@ def _grid(theta: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _padded(images: Tensor, pads: tuple[int, int, int, int], outside: Outside) -> Tensor:
-    """With (left, right, above, below) pixels around; mirrored at the edge itself, as resampling does."""
+    """Images with (left, right, above, below) more pixels. A mirror lies at the edge of the image, as in resampling."""
     if not any(pads):
         return images
     if not isinstance(outside, str):
@@ -111,32 +114,32 @@ def _padded(images: Tensor, pads: tuple[int, int, int, int], outside: Outside) -
 
 
 def _positions(length: int, before: int, after: int, outside: str, device: torch.device) -> Tensor:
-    at = torch.arange(-before, length + after, device=device)
+    positions = torch.arange(-before, length + after, device=device)
     if outside == "edge":
-        return at.clamp(0, length - 1)
-    at = at % (2 * length)
-    return torch.minimum(at, 2 * length - 1 - at)
+        return positions.clamp(0, length - 1)
+    positions = positions % (2 * length)
+    return torch.minimum(positions, 2 * length - 1 - positions)
 
 
 class Geometric(Transform):
-    """Abstract: a transform that moves the view and keeps the values; several in a row resample once."""
+    """Abstract: a transform that moves pixels and does not change values. Several in a row resample pictures once."""
 
     @abstractmethod
-    def seen(self, view: View, generators: Generators) -> View:
-        """The view of the original pictures through this transform and the given view."""
+    def view_through(self, view: View, generators: Generators) -> View:
+        """The view of the original pictures after `view` and this transform."""
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
         height, width = images.shape[-2:]
-        return self.seen(View.whole(len(images), (height, width)), generators).of(images)
+        return self.view_through(View.whole(len(images), (height, width)), generators).of(images)
 
 
 @dataclass(frozen=True)
 class Jitter(Geometric):
-    """Shift by whole pixels, up to half of `pixels` each way; below 1, these are a share of the shorter side."""
+    """Shift pictures by whole pixels, by up to half of `pixels` in each direction."""
 
     pixels: float = option(
-        least=0, most=MAX_PIXELS, help="How far, in pixels; below 1, as a share of the shorter side."
+        least=0, most=MAX_PIXELS, help="Range of the shift, in pixels; below 1, as a share of the shorter side."
     )
 
     def __post_init__(self) -> None:
@@ -146,7 +149,7 @@ class Jitter(Geometric):
                 f"a picture cannot be shifted by {self.pixels} pixels; give a whole number, or a share below 1."
             )
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         pixels = round(self.pixels * min(view.size)) if 0 < self.pixels < 1 else int(self.pixels)
         matrices = View.whole(len(generators), view.size).matrices
         for axis in (0, 1):
@@ -157,7 +160,7 @@ class Jitter(Geometric):
 
 @dataclass(frozen=True)
 class Scale(Geometric):
-    """Magnify by a factor between `low` and `high`, evenly drawn."""
+    """Magnify pictures by a random factor between `low` and `high`."""
 
     low: float = option(0.9, above=0, help="The smallest factor.")
     high: float = option(1.1, above=0, help="The largest factor.")
@@ -165,24 +168,24 @@ class Scale(Geometric):
     def __post_init__(self) -> None:
         check(self)
         if self.low > self.high:
-            raise NetLensError(f"scales go from low to high, not from {self.low} to {self.high}.")
+            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         factor = uniform(generators, self.low, self.high)
         return view.moved(torch.diag_embed(torch.stack([1 / factor, 1 / factor, torch.ones_like(factor)], 1)))
 
 
 @dataclass(frozen=True)
 class Rotate(Geometric):
-    """Turn by up to `degrees` either way, or not at all with probability `upright`."""
+    """Rotate pictures by up to `degrees` in each direction, or not at all with the probability `upright`."""
 
     degrees: float = option(10, help="The largest angle, in degrees.")
-    upright: float = option(0, least=0, most=1, help="The probability of no turn.")
+    upright: float = option(0, least=0, most=1, help="The probability of no rotation.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         angle = uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)
         if self.upright:
             angle = torch.where(uniform(generators, 0, 1) < self.upright, 0, angle)
@@ -195,14 +198,14 @@ class Rotate(Geometric):
 
 @dataclass(frozen=True)
 class Shear(Geometric):
-    """Slant, horizontally and vertically, by up to `degrees` either way."""
+    """Shear pictures horizontally and vertically, by up to `degrees` in each direction."""
 
     degrees: float = option(5, least=0, below=45, help="The largest angle, in degrees.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices
         for row, column in ((0, 1), (1, 0)):
             matrices[:, row, column] = (uniform(generators, -self.degrees, self.degrees) * (math.pi / 180)).tan()

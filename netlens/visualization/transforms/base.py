@@ -1,4 +1,4 @@
-"""What a transform is: a disturbance of each picture of a batch, drawn from that picture's own generator."""
+"""Transforms: random disturbances of pictures. Each picture of a batch has its own generator of random numbers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Size = tuple[int, int]
 
 
 class Transform(ABC):
-    """Abstract: disturbs pictures (N, C, H, W), each by its own generator on the CPU.
+    """Abstract: disturbs pictures (N, C, H, W). Each picture has its own generator, on the CPU.
 
-    So each sample is disturbed independently, and alike in whichever batch it is and on whichever device.
+    So the disturbance of a picture does not depend on its batch or on its device.
     """
 
     @abstractmethod
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
-        """The disturbed pictures (N, C, h, w); differentiable."""
+        """The disturbed pictures (N, C, h, w). They must be differentiable."""
 
 
 def uniform(generators: Generators, low: float, high: float) -> Tensor:
@@ -33,22 +33,22 @@ def uniform(generators: Generators, low: float, high: float) -> Tensor:
 
 
 def one_of(generators: Generators, n: int) -> list[int]:
-    """A whole number from 0 to n - 1 from each generator."""
+    """A whole number from 0 to n - 1 for each generator."""
     return [int(torch.randint(n, (), generator=generator)) for generator in generators]
 
 
 def check_batch(images: Tensor, generators: Generators) -> None:
-    """Raise unless these are pictures with a generator each."""
+    """Raise unless these are pictures, with one generator for each."""
     if images.ndim != 4 or len(images) != len(generators):
         shape = tuple(images.shape)
         raise NetLensError(f"a transform takes pictures (N, C, H, W) and N generators, not {shape}, {len(generators)}.")
 
 
-def shaped(value: Any, shape: Sequence[int], what: str) -> Tensor:
-    """Return what a user's function gave; raise unless it is a tensor of this shape, where -1 is any size above 0."""
-    got = tuple(value.shape) if isinstance(value, Tensor) else ()
-    if len(got) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(got, shape, strict=True)):
-        shown = f"a tensor {got}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        wanted = ", ".join("any" if side == -1 else str(side) for side in shape)
-        raise NetLensError(f"{what} gave {shown}; it must give a tensor ({wanted}).")
+def shaped(value: Any, shape: Sequence[int], name: str) -> Tensor:
+    """Return the result of a user's function. Raise if it is not a tensor of this shape; -1 means any size above 0."""
+    actual = tuple(value.shape) if isinstance(value, Tensor) else ()
+    if len(actual) != len(shape) or any(a != b and not (b == -1 and a > 0) for a, b in zip(actual, shape, strict=True)):
+        shown = f"a tensor {actual}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        expected = ", ".join("any" if side == -1 else str(side) for side in shape)
+        raise NetLensError(f"{name} gave {shown}; it must give a tensor ({expected}).")
     return value

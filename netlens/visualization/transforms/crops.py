@@ -1,4 +1,4 @@
-"""Transforms that change the size of a picture: pads, crops, and the fit to the size of a network's input."""
+"""Transforms that change the size of a picture: padding, crops, and resizing to the input of a network."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from netlens.visualization.transforms.base import Generators, Size, one_of, unif
 
 @dataclass(frozen=True)
 class Pad(Geometric):
-    """Add `pixels` on each side; there, and beyond, lies `outside`."""
+    """Add `pixels` on each side, with values from outside of the picture."""
 
-    pixels: int = option(least=0, help="How much more on each side, in pixels.")
-    outside: Outside = option(GRAY, help="What lies outside the picture: a gray value, its mirror image, or its edge.")
+    pixels: int = option(least=0, help="Pixels to add on each side.")
+    outside: Outside = option(GRAY, help="Values outside of the picture: a gray value, its mirror image, or its edge.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         height, width = view.size
         return replace(view, size=(height + 2 * self.pixels, width + 2 * self.pixels), outside=self.outside)
 
 
 @dataclass(frozen=True)
 class CenterCrop(Geometric):
-    """Cut off `pixels` on each side: it removes what `Pad` added, after jitter and rotation have used it."""
+    """Remove `pixels` on each side, such as those that `Pad` has added before a jitter or a rotation."""
 
-    pixels: int = option(least=0, help="How much less on each side, in pixels.")
+    pixels: int = option(least=0, help="Pixels to remove on each side.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         height, width = view.size
         if min(height, width) <= 2 * self.pixels:
             raise NetLensError(f"a picture of {height} × {width} has no {self.pixels} pixels to spare on each side.")
@@ -46,14 +46,14 @@ class CenterCrop(Geometric):
 
 @dataclass(frozen=True)
 class RandomCrop(Geometric):
-    """Show a window of `size` at a random place inside the picture."""
+    """Show a window of `size` at a random position in the picture."""
 
     size: int | Size = option(least=1, help="The window: a side in pixels, or height and width.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         rows, columns = (self.size, self.size) if isinstance(self.size, int) else self.size
         (height, width) = view.size
         if rows > height or columns > width:
@@ -66,9 +66,9 @@ class RandomCrop(Geometric):
 
 @dataclass(frozen=True)
 class ZoomCrop(Geometric):
-    """Show a random window at the size of the whole picture; its sides are shares from `low` to `high`.
+    """Show a random window, magnified to the size of the picture. The share of its sides is from `low` to `high`.
 
-    Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
+    Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
 
     low: float = option(0.5, above=0, most=1, help="The smallest share of the height and width.")
@@ -77,9 +77,9 @@ class ZoomCrop(Geometric):
     def __post_init__(self) -> None:
         check(self)
         if self.low > self.high:
-            raise NetLensError(f"a crop shows a share from low to high, not from {self.low} to {self.high}.")
+            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         share = uniform(generators, self.low, self.high)
         matrices = View.whole(len(generators), view.size).matrices
         for axis, length in ((0, view.size[1]), (1, view.size[0])):
@@ -90,14 +90,14 @@ class ZoomCrop(Geometric):
 
 @dataclass(frozen=True)
 class Fit(Geometric):
-    """Show the whole picture at `size`."""
+    """Resize the whole picture to `size`."""
 
     size: Size = option(least=1, help="Height and width in pixels.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         (height, width), (rows, columns) = view.size, self.size
         zoom: Tensor = torch.tensor([width / columns, height / rows, 1], dtype=torch.float64).diag()
         return replace(view.moved(zoom.expand(len(generators), 3, 3)), size=(rows, columns))

@@ -1,4 +1,4 @@
-"""Transforms that change values, or swap sides: noise, blur, flip."""
+"""Noise, blur and flips."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netlens.visualization.transforms.base import Generators, Transform, check_b
 class Noise(Transform):
     """Add normal noise."""
 
-    deviation: float = option(0.02, least=0, help="Standard deviation, of colors in [0, 1].")
+    deviation: float = option(0.02, least=0, help="Standard deviation, for colors in [0, 1].")
 
     def __post_init__(self) -> None:
         check(self)
@@ -32,7 +32,7 @@ class Noise(Transform):
 
 @dataclass(frozen=True)
 class Blur(Transform):
-    """Blur with a Gaussian whose deviation, in pixels, is drawn between `low` and `high`; edges stay as they are."""
+    """Blur with a Gaussian whose standard deviation is drawn between `low` and `high`. Edge pixels are repeated."""
 
     low: float = option(0.0, least=0, help="The smallest standard deviation, in pixels.")
     high: float = option(1.0, least=0, help="The largest standard deviation, in pixels.")
@@ -40,14 +40,14 @@ class Blur(Transform):
     def __post_init__(self) -> None:
         check(self)
         if self.low > self.high:
-            raise NetLensError(f"a blur goes from low to high, not from {self.low} to {self.high}.")
+            raise NetLensError(f"low must not be above high, but they are {self.low} and {self.high}.")
 
     def __call__(self, images: Tensor, generators: Generators) -> Tensor:
         check_batch(images, generators)
-        deviation = uniform(generators, self.low, self.high).clamp(min=1e-6)  # so narrow, it is the picture itself
+        deviation = uniform(generators, self.low, self.high).clamp(min=1e-6)  # 1e-6 does not change the picture
         radius = max(1, round(3 * self.high))
-        at = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        kernels = (-(at**2) / (2 * deviation[:, None] ** 2)).exp()
+        positions = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernels = (-(positions**2) / (2 * deviation[:, None] ** 2)).exp()
         kernels = (kernels / kernels.sum(1, keepdim=True)).to(images)
         n, channels, height, width = images.shape
         kernels = kernels.repeat_interleave(channels, 0)
@@ -59,14 +59,14 @@ class Blur(Transform):
 
 @dataclass(frozen=True)
 class Flip(Geometric):
-    """Swap left and right, or leave the picture as it is."""
+    """Swap left and right with some probability."""
 
     probability: float = option(0.5, least=0, most=1, help="The probability of a swap.")
 
     def __post_init__(self) -> None:
         check(self)
 
-    def seen(self, view: View, generators: Generators) -> View:
+    def view_through(self, view: View, generators: Generators) -> View:
         matrices = View.whole(len(generators), view.size).matrices
         matrices[:, 0, 0] = torch.where(uniform(generators, 0, 1) < self.probability, -1, 1)
         return view.moved(matrices)

@@ -1,4 +1,4 @@
-"""A chain of transforms, and the usual chains."""
+"""Chains of transforms, and the usual ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Step = Transform | Callable[[Tensor, Generators], Tensor]
 
 @dataclass(frozen=True)
 class Chain(Transform):
-    """Apply transforms one after the other; geometric transforms in a row resample the pictures once."""
+    """Apply transforms one after the other. Several geometric transforms in a row resample pictures only once."""
 
     steps: tuple[Step, ...] = option((), help="The transforms, in their order.")
 
@@ -32,15 +32,17 @@ class Chain(Transform):
         for step in self.flat():
             if isinstance(step, Geometric):
                 height, width = images.shape[-2:]
-                view = step.seen(View.whole(len(images), (height, width)) if view is None else view, generators)
+                view = step.view_through(View.whole(len(images), (height, width)) if view is None else view, generators)
             else:
-                before = images if view is None else view.of(images)
-                images = shaped(step(before, generators), (*before.shape[:2], -1, -1), f"{step!r} of the transforms")
+                pictures = images if view is None else view.of(images)
+                images = shaped(
+                    step(pictures, generators), (*pictures.shape[:2], -1, -1), f"{step!r} of the transforms"
+                )
                 view = None
         return images if view is None else view.of(images)
 
     def flat(self) -> tuple[Step, ...]:
-        """The steps; the steps of an inner chain stand in its place."""
+        """All steps; an inner chain is replaced by its steps."""
         return tuple(inner for step in self.steps for inner in (step.flat() if isinstance(step, Chain) else (step,)))
 
 
@@ -52,10 +54,18 @@ def standard(
     degrees: float = 15,
     last_jitter: float = 4,
 ) -> Chain:
-    """Pad, jitter, scale, rotate (in a fifth of the cases not) and jitter again, at the size that the picture has.
+    """The standard transforms: pad, jitter, scale, rotate (in 80 % of the cases), jitter again, and remove the padding.
 
-    jitter, last_jitter: as of `Jitter`, in pixels or, below 1, as a share. Olah et al. have a jitter of 8 pixels and
-    10°; pictures that were shifted and turned further keep more of what they show when they are disturbed.
+    The paper has a jitter of 8 pixels and rotates by up to 10°. With larger shifts and rotations, the objective of a
+    picture decreases less when the picture is disturbed.
+
+    Args:
+        pad: The padding on each side, in pixels, at least 0.
+        outside: The values outside of the picture.
+        jitter: The range of the first shift, as in `Jitter`: in pixels, or below 1 as a share of the shorter side.
+        scale: The smallest and the largest factor of magnification, above 0.
+        degrees: The largest angle of the rotation, in degrees.
+        last_jitter: The range of the last shift, as in `Jitter`.
 
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
@@ -64,9 +74,17 @@ def standard(
 
 
 def cropped(low: float = 0.5, degrees: float = 10, blur: float = 1.0, noise: float = 0.03) -> Chain:
-    """Zoom into a part of the picture, from `low` of its height and width on, rotate, blur and add noise.
+    """The transforms for classes: zoom into a random part of the picture, rotate, blur and add noise.
 
-    What a class is shows at many sizes and places then, so that the picture holds a few whole things instead of
-    fragments all over. Fel et al. 2023 (MACO), https://arxiv.org/abs/2306.06805
+    A picture must then show the class at many sizes and positions. So it holds a few whole objects, and not many
+    fragments.
+
+    Args:
+        low: The smallest share of the height and width, above 0 and at most 1.
+        degrees: The largest angle of the rotation, in degrees.
+        blur: The largest standard deviation of the blur, in pixels, at least 0.
+        noise: The standard deviation of the noise, for colors in [0, 1], at least 0.
+
+    Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
     return Chain((ZoomCrop(low, 1.0), Rotate(degrees), Blur(0, blur), Noise(noise)))

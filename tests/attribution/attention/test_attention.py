@@ -315,7 +315,7 @@ def test_windows_that_no_adapter_knows_are_refused():
         with pytest.raises(NotApplicable, match=r"attends within 4 windows, .*\(windows=\.\.\.\)"):
             method(flat, x, logit(0))
     for method in (AttentionRollout(), GradientRollout()):
-        with pytest.raises(NotApplicable, match=r"regrouped .* take AttentionMap or LeGrad"):
+        with pytest.raises(NotApplicable, match=r"regrouped .* choose AttentionMap or LeGrad"):
             method(flat, x, logit(0))
 
 

@@ -20,8 +20,8 @@ from netlens.attribution import (
     superpixels,
 )
 from netlens.attribution.chunk import chunks_of
+from netlens.attribution.mixing import mixing
 from netlens.attribution.perturbation.masks import default_mask, numbered
-from netlens.attribution.samples import mixing
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

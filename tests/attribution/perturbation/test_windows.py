@@ -11,8 +11,8 @@ from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
 from netlens.attribution import suffix as suffix_module
 from netlens.attribution import windows as windows_module
 from netlens.attribution.chunk import chunks_of
+from netlens.attribution.mixing import mixing
 from netlens.attribution.perturbation.boxes import Box, boxes
-from netlens.attribution.samples import mixing
 from netlens.attribution.suffix import Suffix
 from netlens.attribution.windows import Windows
 from netlens.flat import FlatModel, Hooks

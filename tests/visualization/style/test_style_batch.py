@@ -162,10 +162,10 @@ def test_a_person_who_interrupts_ends_it(file, tmp_path):
 
 def test_an_output_that_cannot_be_written_to_is_told_before_the_first_job(file, tmp_path, monkeypatch):
     batch = Batch.read(file)
-    with pytest.raises(NetLensError, match="cannot be made a folder"):
+    with pytest.raises(NetLensError, match="cannot make the folder"):
         batch.run(file, opener, progress=False)
     monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs this may be allowed everything
-    with pytest.raises(NetLensError, match="cannot be written to"):
+    with pytest.raises(NetLensError, match="cannot write to"):
         batch.run(tmp_path / "out", opener, progress=False)
 
 
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_made_fails_its_own_jobs_only(file, tmp_path):
     (tmp_path / "out" / "both").write_text("in the way")
     outcomes = run(file, tmp_path / "out")
     assert [outcome.what for outcome in outcomes] == ["made", "made", "failed", "failed"]
-    assert "cannot be made a folder" in outcomes[-1].why
+    assert "cannot make the folder" in outcomes[-1].why
 
 
 @pytest.mark.parametrize("name", ["config.json", "contact.jpg"])
@@ -183,7 +183,7 @@ def test_files_that_no_batch_made_stay(file, tmp_path, name):
     foreign = out / ("contact.jpg" if name == "contact.jpg" else "both/usual/config.json")
     foreign.parent.mkdir(parents=True)
     foreign.write_text('{"my": "settings"}')
-    with pytest.raises(NetLensError, match=f"{name} is there already and was not made by a batch"):
+    with pytest.raises(NetLensError, match=f"{name} exists already and was not made by a batch"):
         run(file, out)
     assert foreign.read_text() == '{"my": "settings"}'
     assert [path for path in out.rglob("*") if path.is_file()] == [foreign]
@@ -195,7 +195,7 @@ def test_the_file_of_a_batch_is_not_overwritten_by_it(file, tmp_path):
     for picture in tmp_path.glob("*.png"):
         shutil.copy(picture, own.parent)
     shutil.copy(file, own)
-    with pytest.raises(NetLensError, match=r"config\.json is to be read and would be overwritten"):
+    with pytest.raises(NetLensError, match=r"config\.json is an input and would be overwritten"):
         run(own, tmp_path / "out")
     assert own.read_bytes() == file.read_bytes()
 

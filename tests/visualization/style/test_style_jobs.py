@@ -30,11 +30,11 @@ def test_toml_says_the_same(file, tmp_path):
         ({"pairs": [{"content": "cat.png"}]}, "no style"),
         ({"pairs": [{"content": "cat.png", "style": "gone.png"}]}, "gone.png does not exist"),
         ({"pairs": [{"content": None, "style": "waves.png"}]}, "no content"),
-        ({"pairs": [{"content": ["cat.png"], "style": "waves.png"}]}, "by their files"),
+        ({"pairs": [{"content": ["cat.png"], "style": "waves.png"}]}, "names of files"),
         ({"pairs": [{"content": "cat.png", "style": None}]}, "no style"),
         ({"pairs": [{"content": "cat.png", "style": []}]}, "no style"),
-        ({"pairs": [{"content": "cat.png", "style": [None]}]}, "by their files"),
-        ({"pairs": [{"content": "cat.png", "style": 5}]}, "by their files"),
+        ({"pairs": [{"content": "cat.png", "style": [None]}]}, "names of files"),
+        ({"pairs": [{"content": "cat.png", "style": 5}]}, "names of files"),
         ({"pairs": [{"content": "cat.png", "style": "waves.png", "content_mask": "black.png"}]}, "black.png must hold"),
         ({"pairs": [{"name": None, "content": "cat.png", "style": "waves.png"}]}, "None cannot name a folder"),
         ({"pairs": [{"content": "cat.png", "styles": "waves.png"}]}, "Closest: 'style'"),
@@ -51,8 +51,8 @@ def test_toml_says_the_same(file, tmp_path):
         ({"settings": {"usual": {"style_layers": True}}}, "style_layers is True, but must be"),
         ({"settings": {"usual": {"content_layers": {"stem": "x"}}}}, "content_layers is {'stem': 'x'}, but must be"),
         ({"settings": {"usual": {"lr": float("nan")}}}, "lr is"),
-        ({"settings": {"usual": {"weights": "default"}}}, "without the model"),
-        ({"settings": {"usual": {"model": 5}}}, "by name"),
+        ({"settings": {"usual": {"weights": "default"}}}, "without a model"),
+        ({"settings": {"usual": {"model": 5}}}, "must be names"),
         ({"settings": {"usual": {"statistic": "grams"}}}, "grams"),
         ({"setting": {}}, "Closest: 'settings'"),
     ],
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_told(file, tmp_path):
 
 @pytest.mark.parametrize(
     "text, complaint",
-    [("[" * 100_000, "nested"), ('{"pairs": [], "pairs": []}', "'pairs' is given twice"), ("[]", "but a list")],
+    [("[" * 100_000, "nested"), ('{"pairs": [], "pairs": []}', "'pairs' occurs twice"), ("[]", "not a list")],
 )
 def test_a_file_of_another_kind_is_told(file, text, complaint):
     file.write_text(text)

@@ -72,5 +72,5 @@ def test_without_rectifiers_any_layer_with_maps_will_do():
 
 def test_without_maps_there_is_no_style():
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4), nn.ReLU()))
-    with pytest.raises(NotApplicable, match="no style"):
+    with pytest.raises(NotApplicable, match="cannot measure a style"):
         default_layers(flat, torch.zeros(1, 3, 8, 8))

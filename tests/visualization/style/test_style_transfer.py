@@ -275,15 +275,15 @@ def test_the_network_is_as_it_was(content):
         ({"content_wieght": 1}, "content_weight"),
         ({"regions": [(None, None), (None, None)]}, "1 regions"),
         ({"regions": (torch.zeros(4, 4), None)}, "above 0"),
-        ({"size": 8}, "the content would be 6 × 8, too small"),
+        ({"size": 8}, "the content would be 6 × 8, but both sides"),
         ({"size": 0}, "size is 0, but must be a whole number of at least 1"),
         ({"size": 32.0}, "size is"),
         ({"size": "32"}, "size is"),
         ({"size": (1, 2, 3)}, "size is"),
-        ({"size": 10**9}, "the content would have over"),
+        ({"size": 10**9}, "the content would have more than"),
         ({"style_scale": float("inf")}, "style_scale"),
-        ({"style_scale": 1e9}, "style 0 would have over"),
-        ({"style_scale": 1e308}, "style 0 would have over"),
+        ({"style_scale": 1e9}, "style 0 would have more than"),
+        ({"style_scale": 1e308}, "style 0 would have more than"),
         ({"style_scale": 0.1}, "style 0 would be"),
     ],
 )
@@ -297,13 +297,13 @@ def test_pictures_out_of_range_and_networks_without_maps_are_refused(flat, conte
     with pytest.raises(ImageError, match=r"the content: .* not \[0, 1\]"):
         stylize(flat, content + 1, STYLE)
     vectors = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 40, 4)).double())
-    with pytest.raises(NotApplicable, match="no style"):
+    with pytest.raises(NotApplicable, match="cannot measure a style"):
         stylize(vectors, content, STYLE, size=None)
 
 
 @pytest.mark.parametrize("flat", [None, nn.ReLU()])
 def test_what_is_no_flat_model_is_told(flat, content):
-    with pytest.raises(NetLensError, match="takes a FlatModel"):
+    with pytest.raises(NetLensError, match="needs a FlatModel"):
         stylize(flat, content, STYLE)
 
 
@@ -314,15 +314,17 @@ def test_a_seed_may_be_as_large_as_one_likes(flat, content):
 
 def test_references_are_read_once_and_no_step_runs_beyond_the_deepest_layer(flat, content):
     task = Task.of(StyleTransfer(**PLAIN, style_layers="1", content_layers="1"), flat, content, STYLE, None)
-    objective = task.at(1.0).objective
+    objective = task.stage(1.0).objective
     assert set(objective.layers) == {"1"}
-    assert all(term.kept is not None for _, term in objective.terms)
+    assert all(term.prepared_tensors is not None for _, term in objective.terms)
 
 
 def test_the_references_are_of_pictures_as_they_are_whatever_disturbs_what_is_made(flat, content):
     def references(transforms):
         how = StyleTransfer(**PLAIN | {"transforms": transforms}, style_layers=LAYERS)
-        return [term.kept for _, term in Task.of(how, flat, content, STYLE, None).at(1.0).objective.terms]
+        return [
+            term.prepared_tensors for _, term in Task.of(how, flat, content, STYLE, None).stage(1.0).objective.terms
+        ]
 
     still, moving = (pytree.tree_leaves(references(transforms)) for transforms in ("none", "jitter"))
     assert still and all(torch.equal(one, other) for one, other in zip(still, moving, strict=True))
