@@ -107,7 +107,8 @@ class Attention(nn.Module):
         return output, weights.mean(-3) if average_attn_weights else weights
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, self.heads).transpose(-3, -2)
+        by_head: Tensor = x.unflatten(-1, self.heads).transpose(-3, -2)
+        return by_head
 
 
 @rewrite("torch.nn.modules.activation.MultiheadAttention")

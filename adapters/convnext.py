@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter, register
-from netlens.flat.model import FlatModel
 
 # channels are last between the two permutations of a block, and within a LayerNorm2d
 _CHANNELS_LAST = tuple(f".block.{i}" for i in range(1, 6))

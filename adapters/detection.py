@@ -101,7 +101,8 @@ class RegionFeatures(Piece):
     def forward(self, images: Tensor, resized: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         size = (resized.shape[-2], resized.shape[-1])
         boxes = _scaled(self.boxes.to(images), images, resized)
-        return self.pool(dict(features), [boxes] * len(images), [size] * len(images))
+        pooled: Tensor = self.pool(dict(features), [boxes] * len(images), [size] * len(images))
+        return pooled
 
 
 class RegionBoxes(Piece):
@@ -129,7 +130,8 @@ class PerImage(Piece):
     linear = True
 
     def forward(self, images: Tensor, rows: Tensor) -> Tensor:
-        return rows.unflatten(0, (len(images), -1))
+        by_image: Tensor = rows.unflatten(0, (len(images), -1))
+        return by_image
 
 
 class DenseDetector(nn.Module):

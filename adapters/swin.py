@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.layers import Piece
-from netlens.flat.model import FlatModel
 from netlens.preprocessing import IMAGENET
 
 from .attention import linear_rows, product
@@ -81,7 +81,8 @@ class Neighbors(_Windows):
         regions = regions.view(height // h, h, width // w, w).permute(0, 2, 1, 3).reshape(-1, h * w)
         penalties = (regions[:, None, :] != regions[:, :, None]).to(scores.dtype) * -100.0
         by_window = scores.unflatten(0, (-1, len(regions))) + penalties[None, :, None]
-        return by_window.flatten(0, 1)
+        joined: Tensor = by_window.flatten(0, 1)
+        return joined
 
 
 class WindowAttention(nn.Module):
@@ -123,10 +124,12 @@ class WindowAttention(nn.Module):
             scores = self.scores(q * self.heads[1] ** -0.5, k.transpose(-2, -1))
         scores = self.neighbors(scores + self.bias_of(self), x)
         mixed = self.mixed(self.softmax(scores), v).transpose(1, 2).flatten(2)
-        return self.reverse(self.proj(mixed), x)
+        output: Tensor = self.reverse(self.proj(mixed), x)
+        return output
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, self.heads).transpose(1, 2)
+        by_head: Tensor = x.unflatten(-1, self.heads).transpose(1, 2)
+        return by_head
 
 
 @rewrite("torchvision.models.swin_transformer.ShiftedWindowAttention")

@@ -36,14 +36,17 @@ class EncoderLayer(nn.Module):
             x = src + self._attended(self.norm1(src), src_mask, src_key_padding_mask)
             return x + self._fed(self.norm2(x))
         x = self.norm1(src + self._attended(src, src_mask, src_key_padding_mask))
-        return self.norm2(x + self._fed(x))
+        output: Tensor = self.norm2(x + self._fed(x))
+        return output
 
     def _attended(self, x: Tensor, mask: Tensor | None, padding: Tensor | None) -> Tensor:
         mixed, _ = self.self_attn(x, x, x, key_padding_mask=padding, need_weights=False, attn_mask=mask)
-        return self.dropout1(mixed)
+        dropped: Tensor = self.dropout1(mixed)
+        return dropped
 
     def _fed(self, x: Tensor) -> Tensor:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        dropped: Tensor = self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return dropped
 
 
 class Encoder(nn.Module):

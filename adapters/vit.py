@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter, register
-from netlens.flat.model import FlatModel
 from netlens.preprocessing import IMAGENET
 
 

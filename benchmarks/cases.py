@@ -25,8 +25,8 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     XGradCAM,
+    together,
 )
-from netlens.attribution.together import together
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -94,7 +94,9 @@ def of_captum(name: str, **options: object) -> Theirs:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return getattr(attr, name)(network).attribute(x.clone().requires_grad_(), target=TARGET, **options).detach()
+            method = getattr(attr, name)(network)
+            values: Tensor = method.attribute(x.clone().requires_grad_(), target=TARGET, **options)
+            return values.detach()
 
     return run
 
@@ -115,7 +117,8 @@ def of_torchcam(layer: str) -> Theirs:
         import torchcam.methods
 
         with torchcam.methods.GradCAM(network, layer, input_shape=tuple(x.shape[1:])) as extractor:
-            return extractor(TARGET, network(x))[0][:, None].detach()
+            maps: Tensor = extractor(TARGET, network(x))[0][:, None].detach()
+            return maps
 
     return run
 
@@ -132,7 +135,8 @@ def of_zennit(network: nn.Module, x: Tensor) -> Tensor:
         return scores * F.one_hot(torch.tensor(TARGET), scores.shape[1])
 
     with Gradient(network, EpsilonPlus(canonizers=[canonizer])) as attributor:
-        return attributor(x, start)[1].detach()
+        relevance: Tensor = attributor(x, start)[1].detach()
+        return relevance
 
 
 def values_of(method: object) -> Ours:

@@ -81,7 +81,8 @@ def gap(flat: FlatModel, x: Tensor, output: Tensor, baseline: Tensor) -> float:
         changes = (output - flat(baseline))[0]
     target = int(changes.abs().argmax())
     result = DeepLift(baselines=baseline)(flat, x, logit(target))
-    return abs(result.diagnostics["completeness_gap"].item() / changes[target].item())
+    relative: float = abs(result.diagnostics["completeness_gap"].item() / changes[target].item())
+    return relative
 
 
 def measure(name: str, dtype: str, size: int | None = None) -> Row:

@@ -29,8 +29,7 @@ from netlens.flat.adapter import adapter_of
 from netlens.objectives import Record, layer
 from netlens.objectives.layers import channel_maps
 from netlens.visualization import NetDreamer, dream, invert
-from netlens.visualization.style import stylize
-from netlens.visualization.style.layers import default_layers
+from netlens.visualization.style import default_layers, stylize
 from netlens.visualization.transforms import Chain
 from netlens.weights import build
 from netlens.world.scene import scene
@@ -77,7 +76,8 @@ def gains(name: str) -> Iterator[tuple[str, Callable[[], bool]]]:
 
     def styled() -> bool:
         losses = stylize(flat, image, style_image, steps=STEPS, scales=1, progress=False).provenance.options["losses"]
-        return losses["style"]["end"] < losses["style"]["start"]
+        nearer: bool = losses["style"]["end"] < losses["style"]["start"]
+        return nearer
 
     yield "style", styled
 

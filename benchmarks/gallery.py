@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from netlens import open_network
 from netlens.flat import FlatModel
 from netlens.images import load
-from netlens.results.render import Render
+from netlens.results import Render
 from netlens.results.row import photograph, row
 from netlens.visualization import NetDreamer, activation_atlas, dream, invert
 from netlens.visualization.picture import picture_for

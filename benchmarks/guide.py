@@ -1,13 +1,15 @@
 """`make guide`: one picture per method, all of the same photo, and the gallery of them in docs/methods.md.
 
 It needs `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene and the bundled
-transformer. Methods of layers explain a late layer.
+transformer. Methods of layers explain a late layer. Two methods run a network tens of thousands of times by default, so
+they have fewer samples here, which their captions say.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -24,6 +26,7 @@ PICTURES = Path("images/methods")
 SCENE = "images/scene.png"
 LAYER = "features.14"
 OF_LAYERS = ("layer_activation", "layer_conductance", "internal_influence")
+FEWER: dict[str, dict[str, int]] = {"sscam": {"n_channels": 128}, "iscam": {"n_channels": 256}}
 SIDE = 224
 COLUMNS = 4
 
@@ -36,20 +39,21 @@ def write(attribution: Attribution, name: str) -> Path:
     return PICTURES / f"{name}.jpg"
 
 
-def caption(method: type[Method]) -> str:
-    """The name of the class, the first paragraph of its docstring, and the paper that the docstring cites."""
+def caption(method: type[Method], options: Mapping[str, int]) -> str:
+    """The name of the class, options that are no defaults, what the method shows, and the paper of the docstring."""
     paragraphs = [" ".join(text.split()) for text in (method.__doc__ or "").split("\n\n")]
     author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;)]+)"
     paper = next(filter(None, (re.search(author, text) for text in reversed(paragraphs))), None)
     cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
-    return f"<b>{method.__name__}</b><br>{paragraphs[0]}{cited}"
+    given = f" ({', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""
+    return f"<b>{method.__name__}</b>{given}<br>{paragraphs[0]}{cited}"
 
 
 def gallery(names: list[str]) -> str:
     """An HTML table of pictures with captions, for a Markdown page."""
     cells = [
         f'<td width="25%" valign="top"><img src="../{PICTURES}/{name}.jpg" width="200" alt="{name}"><br>'
-        f"{caption(METHODS[name])}</td>"
+        f"{caption(METHODS[name], FEWER.get(name, {}))}</td>"
         for name in names
     ]
     rows = ["\n".join(["<tr>", *cells[i : i + COLUMNS], "</tr>"]) for i in range(0, len(cells), COLUMNS)]
@@ -73,7 +77,8 @@ def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name in tqdm(list(METHODS) if options.methods is None else options.methods.split(","), disable=None):
         lens = scene if family(METHODS[name]) == "attention" else photo
-        write(lens.attribute(name, wrt=LAYER if name in OF_LAYERS else "input"), name)
+        method = METHODS[name](**FEWER.get(name, {}))
+        write(lens.attribute(method, wrt=LAYER if name in OF_LAYERS else "input"), name)
     shown = [name for name in METHODS if (PICTURES / f"{name}.jpg").exists()]
     for group in dict.fromkeys(family(METHODS[name]) for name in shown):
         write_between(PAGE, group, gallery([n for n in shown if family(METHODS[n]) == group]))

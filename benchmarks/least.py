@@ -23,7 +23,8 @@ def prepared(network: nn.Module) -> nn.Module:
 
 def forward(network: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode():
-        return network(x.contiguous(memory_format=torch.channels_last))
+        output: Tensor = network(x.contiguous(memory_format=torch.channels_last))
+        return output
 
 
 def gradient(network: nn.Module, x: Tensor, target: int) -> Tensor:
@@ -55,7 +56,8 @@ class _Guided(nn.Module):
         self.top = top
 
     def forward(self, x: Tensor) -> Tensor:
-        return _GuidedReLU.apply(x, self.top)
+        output: Tensor = _GuidedReLU.apply(x, self.top)
+        return output
 
 
 def guided(network: nn.Module) -> nn.Module:

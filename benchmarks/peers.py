@@ -165,7 +165,8 @@ def random_network(name: str, seed: int) -> nn.Module:
 
 def plain(network: nn.Module, x: Tensor) -> Tensor:
     with torch.inference_mode():
-        return network(x)
+        output: Tensor = network(x)
+        return output
 
 
 def versions() -> str:

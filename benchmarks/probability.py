@@ -22,11 +22,11 @@ from torch.utils import _pytree as pytree
 from benchmarks.tables import write_between
 from netlens.attribution.engine import gradient_of
 from netlens.evaluation import randomize_
-from netlens.fast.folding import folded
+from netlens.fast import folded
 from netlens.flat import FlatModel, Rule, vjp
+from netlens.flat.operations import Relevance
 from netlens.flat.rules import Ruled
-from netlens.flat.step import Step
-from netlens.flat.traits import Relevance
+from netlens.flat.running import Step
 from netlens.objectives import Objective, logit
 from netlens.rules.excitation import Excitation
 from netlens.rules.relevance_layers import role_of

@@ -20,8 +20,8 @@ from torch import Tensor
 from netlens.flat import FlatModel
 from netlens.images import load, to_pil
 from netlens.visualization import FromImage
+from netlens.visualization.params import colored
 from netlens.visualization.params.color import gray
-from netlens.visualization.params.from_image import colored
 from netlens.visualization.style import StyleTransfer
 from netlens.visualization.style.color import matched_moments
 from netlens.visualization.style.network import seeded

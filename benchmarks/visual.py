@@ -52,7 +52,8 @@ def activation(flat: FlatModel, key: str, index: int, picture: Image.Image) -> f
 
 
 def shift(picture: Image.Image) -> Image.Image:
-    return TF.affine(picture, 0, [13, -9], 1.0, [0.0], TF.InterpolationMode.BILINEAR, [127, 127, 127])
+    moved: Image.Image = TF.affine(picture, 0, [13, -9], 1.0, [0.0], TF.InterpolationMode.BILINEAR, [127, 127, 127])
+    return moved
 
 
 def turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
@@ -60,11 +61,13 @@ def turned(degrees: float) -> Callable[[Image.Image], Image.Image]:
 
 
 def blurred(picture: Image.Image) -> Image.Image:
-    return TF.gaussian_blur(picture, [7, 7], [1.5, 1.5])
+    softer: Image.Image = TF.gaussian_blur(picture, [7, 7], [1.5, 1.5])
+    return softer
 
 
 def middle(picture: Image.Image) -> Image.Image:
-    return TF.center_crop(picture, [MIDDLE, MIDDLE])
+    cropped: Image.Image = TF.center_crop(picture, [MIDDLE, MIDDLE])
+    return cropped
 
 
 def unchanged(picture: Image.Image) -> Image.Image:

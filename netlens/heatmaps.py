@@ -12,14 +12,14 @@ Example:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from netlens.errors import NetLensError, NonFiniteError
+from netlens.options import checked
 
 Sign = Literal["all", "positive", "negative", "absolute_value"]
 Reduction = Literal["magnitude", "signed", "cam"]
@@ -57,13 +57,6 @@ class HeatMapped(ABC):
         """What the values of this sample explain, in a few words."""
 
 
-def choose(option: str, value: str, allowed: object) -> None:
-    """Raise `ResultError` if the value of an option is not one of the words of a `Literal`."""
-    words = get_args(allowed)
-    if value not in words:
-        raise ResultError(f"{option} is {value!r}, but must be one of {', '.join(map(repr, words))}.")
-
-
 def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
     """(N,1,h,w): the sum of maps over their channels, of the values that have the sign.
 
@@ -76,7 +69,7 @@ def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
     Raises:
         NonFiniteError: the maps hold NaN or Inf; the message names the samples.
     """
-    choose("sign", sign, Sign)
+    checked("sign", sign, Sign, error=ResultError)
     if maps.ndim != 4:
         raise ResultError(f"Maps are (N,C,h,w), not {tuple(maps.shape)}.")
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of half-precision channels overflow
@@ -103,10 +96,8 @@ def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
         maps: (N,C,h,w).
         size: (height, width) in pixels, or one number for a square.
     """
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ResultError(f"a size is (height, width) or one whole number, above 0, not {size!r}.")
-    height, width = sides
+    size = checked("size", size, int | tuple[int, int], least=1, error=ResultError)
+    height, width = (size, size) if isinstance(size, int) else size
     if maps.shape[-2:] == (height, width):
         return maps
     shrinks = height < maps.shape[-2] or width < maps.shape[-1]
@@ -120,8 +111,7 @@ def percentile(heat: Tensor, q: float) -> Tensor:
         >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
         15.0
     """
-    if not 0 <= q <= 100:
-        raise ResultError(f"a percentile must lie between 0 and 100, not at {q}.")
+    q = checked("the percentile", q, float, least=0, most=100, error=ResultError)
     ordered = heat.flatten(1).sort(dim=1).values  # torch.quantile refuses more than 16 million values
     position = q / 100 * (ordered.shape[1] - 1)
     below = int(position)

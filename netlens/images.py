@@ -194,7 +194,8 @@ def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
     if kind == "u" and size == 1:
         return values
     if kind == "b":
-        return values.astype(np.uint8) * np.uint8(255)
+        black_and_white: np.ndarray = values.astype(np.uint8) * np.uint8(255)
+        return black_and_white
     if kind == "u" and size == 2:
         return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     if kind != "f":
@@ -211,7 +212,9 @@ def _to_pil(array: np.ndarray) -> Image.Image:
     from pyimgy.core import convert_image
 
     # Pillow has no axis for a single channel
-    return convert_image(np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array), to_type=Image.Image)
+    plain = np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
+    picture: Image.Image = convert_image(plain, to_type=Image.Image)
+    return picture
 
 
 def to_array(image: Tensor) -> np.ndarray:

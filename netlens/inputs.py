@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from netlens.classes import ClassNames
-from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.intake import channels_of, check_fits, fitted
 from netlens.flat.twin import unwrapped
+from netlens.options import checked
 from netlens.preprocessing import Preprocessing, as_batch
 
 
@@ -56,8 +56,7 @@ class Input:
             >>> Input.of(nn.Sequential(nn.Conv2d(1, 4, 3)), torch.zeros(1, 8, 8)).batch.shape
             torch.Size([1, 1, 8, 8])
         """
-        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
-            raise NetLensError(f"preprocessing must be a Preprocessing, not a {type(preprocessing).__name__}.")
+        checked("preprocessing", preprocessing, Preprocessing | None)
         flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         batch = _batch(x, flat)
         check_fits(flat, batch)

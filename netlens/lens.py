@@ -24,6 +24,7 @@ from netlens.methods import Methods
 from netlens.objectives import Objective
 from netlens.objectives.classes import check_known, classes_of, plain
 from netlens.objectives.regions import Region
+from netlens.options import checked
 from netlens.predictions import Prediction, Predictions, Scores, scores_of
 from netlens.preprocessing import Preprocessing
 
@@ -74,9 +75,7 @@ class NetLens(Methods):
         classes: ClassNames | Sequence[str] | None = None,
         precision: Literal["bf16"] | None = None,
     ) -> None:
-        if precision not in (None, "bf16"):
-            raise NetLensError(f"precision must be 'bf16' or None (the network's own type), not {precision!r}.")
-        self.precision = precision
+        self.precision = checked("precision", precision, Literal["bf16"] | None)
         fitted = Input.of(network, x, preprocessing, classes)
         self.flat, self.x = fitted.flat, fitted.batch
         targets = plain(target)
@@ -116,8 +115,7 @@ class NetLens(Methods):
         Args:
             k: How many classes, at least 1.
         """
-        if not isinstance(k, int) or k < 1:
-            raise NetLensError(f"k must be a whole number of at least 1, not {k!r}.")
+        k = checked("k", k, int, least=1)
         probabilities = self.scores.probabilities
         top = probabilities.topk(min(k, probabilities.shape[1]), dim=1)
         return Predictions(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
-from netlens.flat.precision import widest
 from netlens.objectives.regions import predicted_map
+from netlens.precision import widest
 
 
 @dataclass(frozen=True)

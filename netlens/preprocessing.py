@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from numbers import Real
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +15,7 @@ from torch import Tensor
 from netlens import images
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.finite import all_finite, first_bad
+from netlens.options import check, option
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -29,13 +27,8 @@ class Preprocessing:
     Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same
     bits as torchvision's `ImageClassification` does for a PIL image.
 
-    Args:
-        size: (height, width) of the central crop in pixels, with black where the picture is smaller; None for the
-            whole picture.
-        resize: The length of the shorter side in pixels, or (height, width); None for no resizing.
-        mean: One number per channel: three for color, one for grayscale.
-        std: One number above 0 per channel.
-        interpolation: "nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box" or "hamming".
+    The central crop is black where the picture is smaller. `mean` and `std` have three numbers for color, one for
+    grayscale.
 
     Raises:
         ImageError: An option is out of bounds.
@@ -46,34 +39,18 @@ class Preprocessing:
                   [1., 1.]]]])
     """
 
-    size: tuple[int, int] | None
-    resize: int | tuple[int, int] | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
+    size: tuple[int, int] | None = option(least=1, help="The central crop, height and width in pixels; none for all.")
+    resize: int | tuple[int, int] | None = option(
+        least=1, help="The shorter side in pixels, or height and width; none for no resizing."
+    )
+    mean: tuple[float, ...] = option(help="What is subtracted from colors in [0, 1], one number per channel.")
+    std: tuple[float, ...] = option(above=0, help="By what they are then divided, one number per channel.")
+    interpolation: str = option("bilinear", choices=_INTERPOLATIONS, help="How a picture is resized.")
 
     def __post_init__(self) -> None:
-        if not _are_numbers(self.mean) or not _are_numbers(self.std):
-            raise ImageError(
-                f"mean and std must be one finite number per channel, such as (0.5,), not {self.mean!r}, {self.std!r}."
-            )
-        if self.size is not None and not isinstance(self.size, tuple):
-            raise ImageError(f"size must be (height, width) or None, not {self.size!r}.")
+        check(self, ImageError)
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ImageError(f"mean and std have {len(self.mean)} and {len(self.std)} values; give 1 or 3 of each.")
-        if not all(std > 0 for std in self.std):
-            raise ImageError(f"std must be above 0 for each channel, not {self.std}.")
-        if self.interpolation not in _INTERPOLATIONS:
-            raise ImageError(
-                f"interpolation {self.interpolation!r} is unknown; use one of {', '.join(_INTERPOLATIONS)}."
-            )
-        pairs = [pair for pair in (self.size, self.resize) if isinstance(pair, tuple)]
-        sides = [*chain(*pairs), *(() if self.resize is None or isinstance(self.resize, tuple) else (self.resize,))]
-        whole = all(isinstance(side, int | np.integer) and side >= 1 for side in sides)
-        if not whole or any(len(pair) != 2 for pair in pairs):
-            raise ImageError(
-                f"size and resize must be (height, width) of at least one pixel, not {self.size} and {self.resize}."
-            )
 
     @classmethod
     def from_transforms(cls, transforms: Any) -> Preprocessing:
@@ -152,10 +129,6 @@ class Preprocessing:
             return picture
         top, left = (_start(length, crop) for length, crop in zip(reversed(picture.size), self.size, strict=True))
         return picture.crop((left, top, left + self.size[1], top + self.size[0]))
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(isinstance(value, Real) and math.isfinite(value) for value in values)
 
 
 def _start(length: int, crop: int) -> int:

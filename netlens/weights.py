@@ -144,7 +144,8 @@ def _construct(name: str, options: Mapping[str, Any]) -> nn.Module:
         defaults = {"init_weights": False, "aux_logits": False}
     if "weights_backbone" in inspect.signature(builder).parameters:
         defaults["weights_backbone"] = None  # torchvision would download one
-    return builder(weights=None, **{**defaults, **options})
+    network: nn.Module = builder(weights=None, **{**defaults, **options})
+    return network
 
 
 def _members(name: str) -> dict[str, Any]:
@@ -173,11 +174,12 @@ def _with_published(name: str, published: Any, options: Mapping[str, Any]) -> nn
         ) from error
     except Exception as error:  # the unpickler raises errors of any kind on damaged bytes
         raise WeightsError(f"{cached} is damaged; delete it to download it again.") from error
-    module = get_model(name, weights=published, **options)
+    module: Any = get_model(name, weights=published, **options)
     if name.removeprefix("quantized_") == "inception_v3" and not options.get("aux_logits", False):
         # torchvision refuses aux_logits=False with weights
         module.aux_logits, module.AuxLogits = False, None
-    return module
+    network: nn.Module = module
+    return network
 
 
 def _existing(path: str | os.PathLike[str], name: str) -> Path:

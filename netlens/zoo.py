@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from netlens.classes import ClassNames
 from netlens.errors import WeightsError
@@ -41,6 +42,27 @@ def open_network(name: str = SHAPES, weights: str | os.PathLike[str] | None = No
     if preprocessing is not None:
         adapter = replace(adapter, preprocessing=preprocessing)
     return FlatModel.from_nn_Module(network, adapter=adapter, classes=classes, name=name)
+
+
+def check_network(name: str, weights: str | None = None) -> None:
+    """Raise if there is no such network or no such weights. It builds only a bundled network, which is small.
+
+    Args:
+        name: the name of a network, as for `open_network`.
+        weights: its weights, as for `open_network`.
+
+    Raises:
+        WeightsError: torchvision has no such network, or there are no such weights.
+    """
+    from torchvision.models import get_model_weights
+
+    if name in BUNDLED:
+        open_network(name, weights)
+        return
+    metadata(name, weights)  # raises for a name that is unknown
+    published = map(str.lower, get_model_weights(name.lower()).__members__)
+    if weights is not None and weights.lower() not in published and not Path(weights).is_file():
+        raise WeightsError(f"{name} has no weights {weights!r}, and there is no such file; give a file or 'default'.")
 
 
 def bundled(name: str = SHAPES) -> FlatModel:

@@ -1,4 +1,4 @@
-"""The house rules that can be checked: imports point downwards and in no circle, and importing netlens is light."""
+"""The house rules that can be checked: imports point downwards, in no circle and through doors, and are light."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("netlens/**/*.py"), *ROOT.glob("adapters/*.py")])
 SOURCES = [path for path in SOURCES if path.parent != ROOT / "netlens" / "adapters"]  # a link to the folder adapters/
 BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
-    ("errors", "files", "finite", "silence", "version"),
+    ("errors", "files", "finite", "memo", "precision", "silence", "version"),
     ("options",),
     ("heatmaps", "images", "classes"),
     ("preprocessing",),
@@ -47,6 +48,7 @@ def room(path: Path) -> str:
 
 
 MODULES = {module_of(path): path for path in [*SOURCES, *BENCHMARKS]}
+READERS = {**MODULES, **{module_of(path): path for path in TESTS}}
 
 
 def imported(path: Path) -> set[str]:
@@ -109,6 +111,83 @@ def test_the_library_imports_no_benchmark() -> None:
         for other in imported(path)
         if other.startswith("benchmarks")
     ]
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def holder_of(module: str) -> str | None:
+    """The package that a private module belongs to; None for a module that everybody may import."""
+    parts = module.split(".")
+    private = next((i for i, part in enumerate(parts) if is_private(part)), None)
+    return None if private is None else ".".join(parts[:private])
+
+
+# the golden record of operations says what single parts of all rooms know
+OPEN_TO_ALL = {"tests.golden.operations"}
+
+
+def may_open(reader: str, package: str) -> bool:
+    """Whether a module may import the private modules of a package.
+
+    The modules of the package may, and so may the tests of its room, where a private part has laws of its own: those
+    in the folder `tests/<room>` or in the file `tests/test_<room>.py`.
+    """
+    if f"{reader}.".startswith(f"{package}.") or reader in OPEN_TO_ALL:
+        return True
+    parts = reader.split(".")
+    return parts[0] == "tests" and f"{package}.".startswith(f"netlens.{parts[1].removeprefix('test_')}.")
+
+
+def private_names(path: Path) -> set[str]:
+    """The private names of other modules that a file imports, or reads from a module that it imports."""
+    tree = ast.parse(path.read_text())
+    names, modules = set(), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and (node.level or node.module in MODULES):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                if full in MODULES:
+                    modules[alias.asname or alias.name] = full
+                elif is_private(alias.name):
+                    names.add(full)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            names |= {f"{modules[node.value.id]}.{node.attr}"} if is_private(node.attr) else set()
+    return names
+
+
+def test_what_is_private_is_imported_by_its_package_alone() -> None:
+    wrong = [
+        f"{reader} imports {module}"
+        for reader, path in READERS.items()
+        for module in imported(path)
+        if (package := holder_of(module)) is not None and not may_open(reader, package)
+    ]
+    assert not wrong
+
+
+def test_no_private_name_is_imported() -> None:
+    readers = {reader: path for reader, path in READERS.items() if reader not in OPEN_TO_ALL}
+    assert not [f"{reader} reads {name}" for reader, path in readers.items() for name in private_names(path)]
+
+
+# these are commands, or part of what docs/public.md lists
+ENTRANCES = {"netlens.cli.__main__", "netlens.world.training", "netlens.world.distillation", "netlens.flat.edits"}
+
+
+def test_what_no_other_room_reads_is_private() -> None:
+    """A file without an underscore says that another room reads it, or a test of all rooms."""
+    read = {
+        module
+        for reader, path in READERS.items()
+        for module in imported(path)
+        if not may_open(reader, module.rpartition(".")[0])
+    }
+    files = {module for module, path in MODULES.items() if module.count(".") > 1 and path.name != "__init__.py"}
+    unread = {module for module in files - read - ENTRANCES if holder_of(module) is None}
+    assert not {module for module in unread if not module.startswith("netlens.adapters.")}
 
 
 def test_every_room_has_a_row() -> None:

@@ -206,5 +206,5 @@ def test_bf16_is_near_and_said(flat: FlatModel) -> None:
         error = (near.values - exact.values).abs().max() / exact.values.abs().max()
         assert 1e-5 < error < 0.2
     assert not torch.is_autocast_enabled("cpu")
-    with pytest.raises(NetLensError, match="precision must be"):
+    with pytest.raises(NetLensError, match="precision is 'fp8', but must be 'bf16' or None"):
         NetLens(flat, image, precision="fp8")  # type: ignore[arg-type]

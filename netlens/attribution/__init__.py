@@ -4,6 +4,11 @@ A method is a frozen dataclass whose fields are its options and whose call is
 `method(flat, x, objective, wrt="input") -> Attribution`.
 """
 
+from netlens.attribution._chunk import chunks_of
+from netlens.attribution._gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
+from netlens.attribution._layer import LayerActivation
+from netlens.attribution._smooth import SmoothGradient, SmoothGradientSquared, VarGrad
+from netlens.attribution._together import together
 from netlens.attribution.attention import AttentionMap, AttentionRollout, GradientRollout, LeGrad
 from netlens.attribution.cam import (
     CAM,
@@ -27,9 +32,6 @@ from netlens.attribution.cam import (
     cam_layer,
     full_gradients,
 )
-from netlens.attribution.chunk import chunks_of
-from netlens.attribution.gradient import Deconvolution, GuidedBackprop, InputGradient, InputXGradient, Saliency
-from netlens.attribution.layer import LayerActivation
 from netlens.attribution.method import METHODS, Method, method_from, method_named, register
 from netlens.attribution.path import (
     BlurIntegratedGradients,
@@ -55,8 +57,6 @@ from netlens.attribution.perturbation import (
     superpixels,
 )
 from netlens.attribution.propagation import LRP, DeepLift, DeepLiftShap, ExcitationBackprop
-from netlens.attribution.smooth import SmoothGradient, SmoothGradientSquared, VarGrad
-from netlens.attribution.together import together
 from netlens.results import Attribution
 
 __all__ = [

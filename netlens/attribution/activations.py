@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from netlens.attribution._rows import with_rows
+from netlens.attribution._run import shared_run
 from netlens.attribution.batch import are_copies, repeated
-from netlens.attribution.rows import with_rows
-from netlens.attribution.run import shared_run
 from netlens.attribution.singly import joined, whole_or_singly
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
-from netlens.flat.model import OUTPUT
-from netlens.flat.taps import tapped_visit
+from netlens.flat.keys import OUTPUT
+from netlens.flat.running import tapped_visit
 
 
 def activations_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
@@ -61,6 +61,8 @@ def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
         return flat.run({flat.inputs[0]: x[first:last]}, in_rows)
 
     if are_copies(x):
-        return pytree.tree_map(lambda value: repeated(value, len(x)), run(0, 1))
+        copies: dict[str, Any] = pytree.tree_map(lambda value: repeated(value, len(x)), run(0, 1))
+        return copies
     parts = list(in_chunks(len(x), None, run))
-    return pytree.tree_map(lambda *rows: torch.cat(rows), *parts)
+    joined_rows: dict[str, Any] = pytree.tree_map(lambda *rows: torch.cat(rows), *parts)
+    return joined_rows

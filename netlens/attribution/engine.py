@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from netlens.attribution.rows import check_rows, per_sample
-from netlens.attribution.run import Run, shared_run
-from netlens.attribution.strategies import Task, strategy_for
+from netlens.attribution._rows import check_rows, per_sample
+from netlens.attribution._run import Run, shared_run
+from netlens.attribution._strategies import Task, strategy_for
 from netlens.flat import FlatModel, Rules
 from netlens.objectives import Objective
 

@@ -12,18 +12,18 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from netlens.attribution._finite import check_finite
+from netlens.attribution._run import shared_run
 from netlens.attribution.batch import are_copies, without_graph
-from netlens.attribution.finite import check_finite
 from netlens.attribution.mixing import count_together, mixing
-from netlens.attribution.run import shared_run
 from netlens.attribution.singly import whole_or_singly
 from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
 from netlens.flat.intake import check_fits, weight_of
-from netlens.flat.source import unchanged
-from netlens.flat.taps import tapped_visit
+from netlens.flat.running import tapped_visit
+from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
 from netlens.options import check, known, named, options_of, parse
@@ -208,7 +208,7 @@ named(Method, METHODS)
 
 
 def method_from(text: str, **values: Any) -> Method:
-    """The method that a text names, such as `integrated_gradients:n_steps=100,baselines=0.5`.
+    """The method that a text names, such as `integrated_gradients:n_steps=100,baselines=blur`.
 
     Args:
         text: A registered name, and after a colon its options as `netlens.options.parse` reads them.

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.attribution.probes import close, kind_of, pair_like, probed
-from netlens.attribution.sample_axis import samples_stay_apart
-from netlens.attribution.sample_rules import over_batch
+from netlens.attribution._probes import close, kind_of, pair_like, probed
+from netlens.attribution._sample_axis import samples_stay_apart
+from netlens.attribution._sample_rules import over_batch
 from netlens.attribution.singly import noted_to_take_one
 from netlens.flat import FlatModel
-from netlens.flat.memo import Memo
-from netlens.flat.taps import Tap
+from netlens.flat.running import Tap
+from netlens.memo import Memo
 from netlens.objectives import Objective, Record
 
 

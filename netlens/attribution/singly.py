@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from netlens.attribution.probes import kind_of, probed
+from netlens.attribution._probes import kind_of, probed
 from netlens.errors import NetLensWarning, NonFiniteError
 from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel
-from netlens.flat.memo import Memo
-from netlens.flat.model import OUTPUT
+from netlens.flat.keys import OUTPUT
+from netlens.memo import Memo
 
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """The command line: one file for each command. A command imports other packages only when it runs."""
 
-from netlens.cli import atlas, dream, explain, invert, networks, stylize, visualize
-from netlens.cli.group import main
+# each of these adds its command
+from netlens.cli import _atlas, _dream, _explain, _invert, _networks, _stylize, _visualize  # noqa: F401
+from netlens.cli._group import main
 
-__all__ = ["atlas", "dream", "explain", "invert", "main", "networks", "stylize", "visualize"]
+__all__ = ["main"]

@@ -2,3 +2,9 @@
 
 The code in this package changes the output of a network only by rounding. A flat model also works without it.
 """
+
+from netlens.fast._folded import fast
+from netlens.fast._folding import folded
+from netlens.fast._layout import arranged
+
+__all__ = ["arranged", "fast", "folded"]

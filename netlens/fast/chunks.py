@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from netlens.errors import NetLensError
-from netlens.flat.allocator import LARGEST
-from netlens.flat.meter import Meter, metered
+from netlens.flat.memory import LARGEST, Meter, metered
+from netlens.options import checked
 
 # each thread (and asyncio task) has its own context variable
 _SIZED: ContextVar[Callable[[], int | None] | None] = ContextVar("netlens_chunk_size", default=None)
@@ -55,8 +54,7 @@ class Chunks:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise NetLensError(f"chunk must be at least 1, or None for as many samples as fit, not {self.size}.")
+        self.size = checked("chunk", self.size, int | None, least=1)
 
     def over(self, total: int, work: Callable[[int, int], Any], progress: bool = True) -> Iterator[Any]:
         """Yield `work(start, stop)` for each chunk of `range(total)`. If memory runs out, chunks are halved.

@@ -64,8 +64,8 @@ class Detections(NamedTuple):
     scores: Tensor
 
 
-_REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
-_REWRITES: dict[str, Callable[[Any], nn.Module | None]] = {}
+REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
+REWRITES: dict[str, Callable[[Any], nn.Module | None]] = {}
 _discovered = False
 _DISCOVERY = threading.RLock()  # a second thread waits until all adapters are loaded
 
@@ -91,7 +91,7 @@ def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callab
 
     def add(make: Callable[[nn.Module], Adapter]) -> Callable[[nn.Module], Adapter]:
         for name in classes:
-            _REGISTRY[name] = make
+            REGISTRY[name] = make
         return make
 
     return add
@@ -118,7 +118,7 @@ def rewrite(*classes: str) -> Callable[[Callable[[Any], nn.Module | None]], Call
 
     def add(make: Callable[[Any], nn.Module | None]) -> Callable[[Any], nn.Module | None]:
         for name in classes:
-            _REWRITES[name] = make
+            REWRITES[name] = make
         return make
 
     return add
@@ -128,7 +128,7 @@ def rewritten(module: nn.Module) -> nn.Module | None:
     """The module, rewritten into pure pieces that share its weights. None if no rewrite exists for its class."""
     _discover()
     cls = type(module)
-    make = _REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
+    make = REWRITES.get(f"{cls.__module__}.{cls.__qualname__}")
     return make(module) if make is not None else None
 
 
@@ -136,7 +136,7 @@ def adapter_of(network: nn.Module) -> Adapter:
     """The adapter that is registered for the class of the network or its nearest base class; else the plain adapter."""
     _discover()
     for cls in type(network).__mro__:
-        make = _REGISTRY.get(f"{cls.__module__}.{cls.__qualname__}")
+        make = REGISTRY.get(f"{cls.__module__}.{cls.__qualname__}")
         if make is not None:
             return make(network)
     return Adapter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from netlens.errors import NotApplicable
-from netlens.flat.model import FlatModel
+from netlens.flat._model import FlatModel
 
 
 def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:

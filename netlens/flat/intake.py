@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat.unrolled import Unrolled
+from netlens.flat._unrolled import Unrolled
 from netlens.preprocessing import check_finite
 
 

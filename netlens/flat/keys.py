@@ -12,6 +12,8 @@ from netlens.errors import LayerNotFound, closest
 from netlens.flat.operations import is_kind
 
 LayerKey = str | int | type[nn.Module]
+OUTPUT = "output"
+"""The key of the output of a network, beside the keys of its inputs and layers."""
 
 
 def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
@@ -55,7 +57,16 @@ class Layers(Mapping[str, nn.Module]):
     def __len__(self) -> int:
         return len(self._layers)
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, name: object) -> bool:
+        """Whether `layers[name]` gives a layer."""
+        try:
+            self.find(name)  # type: ignore[arg-type]
+        except LayerNotFound:
+            return False
+        return True
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is the exact key of a layer."""
         return key in self._layers
 
     def key(self, name: LayerKey) -> str:

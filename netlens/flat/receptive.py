@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Constant, Reshape, Select
-from netlens.flat.operations import innermost, operation_of
-from netlens.flat.program import Program
-from netlens.flat.step import Step
-from netlens.flat.traits import Reach
-from netlens.flat.written import OfUnitSize, Standardized
+from netlens.flat.layers import Constant, OfUnitSize, Reshape, Select, Standardized
+from netlens.flat.operations import Reach, innermost, operation_of
+from netlens.flat.running import Program, Step
 
 
 @dataclass(frozen=True)

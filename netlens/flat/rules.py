@@ -13,14 +13,12 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat.bound import Bound
-from netlens.flat.guard import guarded, is_misread
+from netlens.flat._unrolled import Unrolled
 from netlens.flat.keys import LayerKey
-from netlens.flat.layers import Wrapper
-from netlens.flat.memo import Memo
+from netlens.flat.layers import Bound, Wrapper
 from netlens.flat.operations import is_kind
-from netlens.flat.program import Program
-from netlens.flat.unrolled import Unrolled
+from netlens.flat.running import Program, guarded, is_misread
+from netlens.memo import Memo
 
 Backward = Callable[[nn.Module, Sequence[Tensor], Any, Any], Sequence[Tensor | None]]
 

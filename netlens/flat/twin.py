@@ -112,9 +112,12 @@ class _Copier:
     def module(self, module: nn.Module) -> nn.Module:
         module = unwrapped(module)
         if id(module) in self.copies:
-            return self.copies[id(module)]
+            copy: nn.Module = self.copies[id(module)]
+            return copy
         if isinstance(module, torch.jit.ScriptModule):
-            return self.store(module, _scripted(module, self.keep_state))
+            scripted = _scripted(module, self.keep_state)
+            self.store(module, scripted)
+            return scripted
         new = object.__new__(type(module))
         self.store(module, new)
         for name, value in module.__dict__.items():

@@ -9,18 +9,18 @@ Example:
     logit(207) - 0.5 * logit(3)
 """
 
-from netlens.objectives.activations import activation_grid, caricature, content
-from netlens.objectives.base import Objective, PerSample, Record
-from netlens.objectives.batches import alignment, diversity, interpolation
-from netlens.objectives.boxes import box
+from netlens.objectives._activations import activation_grid, caricature, content
+from netlens.objectives._base import Objective, PerSample, Record
+from netlens.objectives._batches import alignment, diversity, interpolation
+from netlens.objectives._boxes import box
+from netlens.objectives._directions import direction, direction_at
+from netlens.objectives._guide import guide
+from netlens.objectives._images import alpha_norm, blur, boundary, l1, l2, total_variation
+from netlens.objectives._statistics import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
+from netlens.objectives._style import style
 from netlens.objectives.classes import log_probability, logit
-from netlens.objectives.directions import direction, direction_at
-from netlens.objectives.guide import guide
-from netlens.objectives.images import alpha_norm, blur, boundary, l1, l2, total_variation
 from netlens.objectives.layers import channel, layer, neuron, output
 from netlens.objectives.regions import region
-from netlens.objectives.statistics import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
-from netlens.objectives.style import style
 
 __all__ = [
     "Contextual",

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NetLensError
+from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
-from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, PerSample, Record
+from netlens.flat.keys import OUTPUT
+from netlens.objectives._base import Combination, Objective, PerSample, Record
 
 if TYPE_CHECKING:
     Target = int | str | tuple[int, ...] | Sequence[int | str] | Tensor
@@ -130,6 +131,17 @@ def log_probability(target: Target) -> Objective:
         True
     """
     return LogProbability(target)
+
+
+def is_sum_of_logits(objective: Objective) -> bool:
+    """Whether an objective is a weighted sum of the scores of classes, such as `logit(1) - 0.5 * logit(2)`.
+
+    Example:
+        >>> is_sum_of_logits(logit(1) - 0.5 * logit(2)), is_sum_of_logits(log_probability(1))
+        (True, False)
+    """
+    terms = [term for _, term in objective.terms] if isinstance(objective, Combination) else [objective]
+    return all(isinstance(term, Logit) for term in terms)
 
 
 def classes_of(target: Target, flat: FlatModel, n: int) -> tuple[int, ...]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import index as whole_number
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.flat.model import OUTPUT
-from netlens.objectives.base import Objective, PerSample, Record
+from netlens.flat.keys import OUTPUT, several
+from netlens.objectives._base import Objective, PerSample, Record
 from netlens.objectives.classes import plain
+from netlens.options import checked
 
 if TYPE_CHECKING:
     Index = int | Sequence[int] | Tensor
@@ -157,8 +157,7 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
         >>> output(lambda scores: scores[:, 0] - scores[:, 1], name="margin")
         margin
     """
-    if not callable(function):
-        raise NetLensError(f"function must be a function of the network's output, not a {type(function).__name__}.")
+    checked("function", function, Callable, hint="give one of the network's output")
 
     def value(record: Record) -> Tensor:
         result = function(record.raw(OUTPUT))
@@ -170,6 +169,11 @@ def output(function: Callable[[Any], Tensor], name: str | None = None) -> Object
     return LayerObjective(OUTPUT, value, name if name is not None else getattr(function, "__name__", "output"))
 
 
+def names_of(layers: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of one layer or of several layers."""
+    return tuple(several(layers))  # type: ignore[arg-type]
+
+
 def channel_maps(record: Record, key: str, index: Index) -> Tensor:
     """(N, h, w): the channel of each sample's map."""
     maps = record.maps(key)
@@ -179,7 +183,7 @@ def channel_maps(record: Record, key: str, index: Index) -> Tensor:
         raise NetLensError(
             f"index has {len(indices)} channels for {len(maps)} samples; give one channel, or one for each sample."
         )
-    channels = [_channel_number(number) for number in indices] if is_per_sample else [_channel_number(indices)]
+    channels = [checked("a channel", number, int) for number in (indices if is_per_sample else [indices])]
     for number in channels:
         if not 0 <= number < maps.shape[1]:
             raise NetLensError(f"layer {key!r} has no channel {number}; its channels are 0 to {maps.shape[1] - 1}.")
@@ -193,13 +197,6 @@ def position_in(maps: Tensor, key: str, y: int | None, x: int | None) -> tuple[i
     if not (0 <= row < height and 0 <= column < width):
         raise NetLensError(f"there is no position ({row}, {column}); the map of {key!r} is {height} by {width}.")
     return row, column
-
-
-def _channel_number(index: Any) -> int:
-    try:
-        return whole_number(index)
-    except TypeError:
-        raise NetLensError(f"index must be the whole number of a channel, not {index!r}.") from None
 
 
 def _index_of(index: Index, samples: Sequence[int]) -> Index:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
-from netlens.flat.model import OUTPUT, FlatModel
-from netlens.objectives.base import Objective, PerSample, Record
+from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT
+from netlens.objectives._base import Objective, PerSample, Record
 from netlens.objectives.classes import check_known, classes_of, plain, target_of
 
 if TYPE_CHECKING:

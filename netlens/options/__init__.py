@@ -20,11 +20,11 @@ netlens.errors.NetLensError: Blur: steps is 0, but must be a whole number from 1
 [('sigma', '1.0', 'above 0'), ('steps', '10', '1 to 100')]
 """
 
-from netlens.options.declared import Option, check, option, options_of
-from netlens.options.kinds import named
-from netlens.options.limits import Limits
-from netlens.options.text import Row, parse, read, spelled, split, table
-from netlens.options.values import checked, known
+from netlens.options._declared import Option, check, option, options_of
+from netlens.options._kinds import named
+from netlens.options._limits import Limits
+from netlens.options._text import Row, parse, read, spelled, split, table
+from netlens.options._values import checked, known
 
 __all__ = [
     "Limits",

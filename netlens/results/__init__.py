@@ -1,10 +1,10 @@
 """Frozen results: the values, the explained images, and how the values were computed."""
 
 from netlens.heatmaps import Reduction
-from netlens.results.attribution import Attribution
-from netlens.results.provenance import Provenance
-from netlens.results.render import Render
-from netlens.results.state import State
+from netlens.results._attribution import Attribution
+from netlens.results._provenance import Provenance
+from netlens.results._render import Render
+from netlens.results._state import State
 from netlens.results.storage import read_provenance
 
 __all__ = ["Attribution", "Provenance", "Reduction", "Render", "State", "read_provenance"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from netlens import heatmaps
-from netlens.results.provenance import Provenance
-from netlens.results.render import Render
+from netlens.results._provenance import Provenance
+from netlens.results._render import Render
 
 
 def row(*renders: Render, captions: Sequence[str] | None = None) -> Render:

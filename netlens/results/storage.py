@@ -19,7 +19,7 @@ from torch import Tensor
 
 from netlens import files
 from netlens.heatmaps import ResultError
-from netlens.results.provenance import Provenance
+from netlens.results._provenance import Provenance
 
 KEY = "netlens"  # the text chunk of a PNG, the metadata entry or the array that holds the header
 FORMATS = (".safetensors", ".npz")
@@ -79,14 +79,19 @@ def read_provenance(path: str | Path) -> Provenance:
 
 
 def _header(path: Path) -> Header:
+    header: Header = json.loads(_header_text(path))
+    return header
+
+
+def _header_text(path: Path) -> str:
     if path.suffix.lower() == ".png":
         with Image.open(path, formats=["PNG"]) as picture:
-            return json.loads(picture.text[KEY])
+            return str(picture.text[KEY])
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()[KEY])
+            return str(file.metadata()[KEY])
     with np.load(path, allow_pickle=False) as file:
-        return json.loads(str(file[KEY]))
+        return str(file[KEY])
 
 
 def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:

@@ -1,6 +1,7 @@
 """Sets of rules that define DeepLIFT, LRP, guided backprop and deconvnet."""
 
 from netlens.rules import relevance
+from netlens.rules._guided import DECONVNET, GUIDED
 from netlens.rules.composites import (
     COMPOSITES,
     Composite,
@@ -10,7 +11,6 @@ from netlens.rules.composites import (
     EpsilonPlus,
     EpsilonPlusFlat,
 )
-from netlens.rules.guided import DECONVNET, GUIDED
 from netlens.rules.redirected import REDIRECTED
 
 __all__ = [

@@ -5,43 +5,40 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NotApplicable
+from netlens.flat import FlatModel
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Subtract
-from netlens.flat.memo import Memo
-from netlens.flat.model import FlatModel
-from netlens.flat.operations import innermost
+from netlens.flat.operations import Relevance, innermost
 from netlens.flat.rules import Rule, Rules
-from netlens.flat.step import Step
-from netlens.flat.traits import Relevance
+from netlens.flat.running import Step
+from netlens.memo import Memo
+from netlens.options import check, option
 from netlens.rules import relevance
-from netlens.rules.attention_relevance import numerator, softmax, uniform
-from netlens.rules.dependence import carrying, is_stepwise
+from netlens.rules._attention_relevance import numerator, softmax, uniform
+from netlens.rules._dependence import carrying, is_stepwise
+from netlens.rules._relevance_norms import centered_norm
 from netlens.rules.pieces import by_pieces
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.relevance_norms import centered_norm
 
-ATTENTION = ("attn_lrp", "constant")
-GATES = ("constant", "uniform")
+Attention = Literal["attn_lrp", "constant"]
+Gates = Literal["constant", "uniform"]
 
 
 @dataclass(frozen=True)
 class Composite(ABC):
     """Abstract: a composite says which layer follows which rule of relevance.
 
-    Args:
-        epsilon: The epsilon of the ε rule in linear layers, at least 0.
-        stabilizer: The epsilon of all other rules, at least 0.
-        attention: "attn_lrp" passes relevance through the softmax to queries and keys (Achtibat et al. 2024,
-            https://arxiv.org/abs/2402.05602). "constant" gives all relevance to the values, which conserves it (CP-LRP,
-            Ali et al. 2022, https://arxiv.org/abs/2202.07304).
-        gates: "constant" gives the relevance of gated maps to the maps (Arras et al. 2017,
-            https://arxiv.org/abs/1706.07206). "uniform" gives half of it to the gate, as AttnLRP does. That half grows
-            without bound if the input of the sigmoid is near 0.
+    As `attention`, "attn_lrp" passes relevance through the softmax to queries and keys (Achtibat et al. 2024,
+    https://arxiv.org/abs/2402.05602). "constant" gives all relevance to the values, which conserves it (CP-LRP, Ali et
+    al. 2022, https://arxiv.org/abs/2202.07304). As `gates`, "constant" gives the relevance of gated maps to the maps
+    (Arras et al. 2017, https://arxiv.org/abs/1706.07206). "uniform" gives half of it to the gate, as AttnLRP does. That
+    half grows without bound if the input of the sigmoid is near 0.
 
     A layer that mixes activations shares relevance by contribution. A layer that only rearranges or selects them (max
     pools too) gives it back to its origin. An activation function passes it. A normalization treats its divisor as a
@@ -49,18 +46,13 @@ class Composite(ABC):
     rules of convolutions and linear layers.
     """
 
-    epsilon: float = relevance.STABILIZER
-    stabilizer: float = relevance.STABILIZER
-    attention: str = "attn_lrp"
-    gates: str = "constant"
+    epsilon: float = option(relevance.STABILIZER, least=0, help="Epsilon of the ε rule in linear layers.")
+    stabilizer: float = option(relevance.STABILIZER, least=0, help="Epsilon of all other rules.")
+    attention: Attention = option("attn_lrp", help="Whether relevance goes through attention's softmax, or to values.")
+    gates: Gates = option("constant", help="Whether gated maps take all relevance, or the gate takes half of it.")
 
     def __post_init__(self) -> None:
-        if self.attention not in ATTENTION:
-            raise NetLensError(f"attention must be one of {', '.join(ATTENTION)}, not {self.attention!r}.")
-        if self.gates not in GATES:
-            raise NetLensError(f"gates must be one of {', '.join(GATES)}, not {self.gates!r}.")
-        if self.epsilon < 0 or self.stabilizer < 0:
-            raise NetLensError(f"epsilon ({self.epsilon}) and stabilizer ({self.stabilizer}) must not be below 0.")
+        check(self)
 
     def __call__(self, flat: FlatModel) -> Rules:
         """The rules for a network, by key."""
@@ -201,13 +193,15 @@ class EpsilonAlpha2Beta1(Composite):
 class EpsilonGammaBox(Composite):
     """The zB rule in the first layer if it is a convolution, γ in the other convolutions, ε in linear layers.
 
-    `low` and `high` are the least and greatest values of an input: numbers, or one per channel. None takes those of
-    images in [0, 1] after the preprocessing of the network.
+    `low` and `high` are numbers, or one per channel. None takes those of images in [0, 1] after the preprocessing of
+    the network.
     """
 
-    gamma: float = 0.25
-    low: float | tuple[float, ...] | None = None
-    high: float | tuple[float, ...] | None = None
+    gamma: float = option(0.25, least=0, help="How much more contributions with the sign of the output count.")
+    low: float | tuple[float, ...] | None = option(None, help="The least value of an input; none for that of an image.")
+    high: float | tuple[float, ...] | None = option(
+        None, help="The greatest value of an input; none for that of an image."
+    )
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         if is_linear(step):

@@ -8,15 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from netlens.flat import FlatModel
 from netlens.flat.layers import Add, Function, Subtract
-from netlens.flat.model import FlatModel
-from netlens.flat.operations import innermost, is_product, name_of, operation_of
+from netlens.flat.operations import Trait, innermost, is_product, name_of, operation_of
 from netlens.flat.rules import Rule
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
+from netlens.flat.running import Step
 from netlens.rules import relevance
-from netlens.rules.composites import Composite
-from netlens.rules.excited import by_gradient, exciting, of_the_same_sign, product
+from netlens.rules._excited import by_gradient, exciting, of_the_same_sign, product
+from netlens.rules.composites import Attention, Composite
 
 _SMOOTH = ("nearest", "nearest-exact", "area", "linear", "bilinear", "trilinear")
 """The modes of `interpolate` whose coefficients are not negative."""
@@ -33,7 +32,7 @@ class Excitation(Composite):
     Zhang et al. 2016, https://arxiv.org/abs/1608.00507
     """
 
-    attention: str = "constant"  # the weights of attention are probabilities already
+    attention: Attention = "constant"  # the weights of attention are probabilities already
 
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
         return exciting()

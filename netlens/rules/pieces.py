@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.bound import Bound
-from netlens.flat.layers import Call, Wrapper, fill
-from netlens.flat.memo import Memo
-from netlens.flat.meter import meters, unmetered
-from netlens.flat.model import FlatModel
+from netlens.flat import FlatModel
+from netlens.flat.layers import Bound, Call, Wrapper, fill
+from netlens.flat.memory import meters, unmetered
 from netlens.flat.operations import innermost
 from netlens.flat.rules import Rule, Rules, vjp
-from netlens.rules import recurrent
-from netlens.rules.calls import tensors
+from netlens.memo import Memo
+from netlens.rules import _recurrent as recurrent
+from netlens.rules._calls import tensors
 
 KEPT = 8
 """The number of networks of pieces that stay in memory for each layer. Each sequence length needs a network."""
@@ -47,7 +46,9 @@ def pieces_of(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[FlatModel, di
     return _NETWORKS.of(inner, (form, weights), write), values
 
 
-def through_pieces(view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any) -> Any:
+def through_pieces(
+    view: FlatModel, values: dict[str, Tensor], inputs: Sequence[Tensor], gradient: Any
+) -> Sequence[Tensor | None]:
     """The gradients at `inputs`, by the rules of `view`, a network of pieces.
 
     `values` are the inputs of this network. They are computed from `inputs`.

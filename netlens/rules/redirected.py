@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.operations import innermost, types_with
+from netlens.flat.operations import Trait, innermost, types_with
 from netlens.flat.rules import Rule, Rules, vjp
-from netlens.flat.traits import Trait
 
 
 def live_range(layer: nn.Module) -> tuple[float, float]:

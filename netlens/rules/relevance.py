@@ -22,7 +22,8 @@ from torch.utils import _pytree as pytree
 from netlens.errors import NetLensError
 from netlens.flat.operations import is_linear
 from netlens.flat.rules import Rule, vjp
-from netlens.rules.relevance_weights import applied, of_sign, redistributed, signed_parts, weights_of
+from netlens.options import checked
+from netlens.rules._relevance_weights import applied, of_sign, redistributed, signed_parts, weights_of
 
 STABILIZER = 1e-6
 """The number that is added to the magnitude of a total before relevance is divided by it."""
@@ -132,8 +133,9 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, epsilon: float = STABILIZE
     Raises:
         NetLensError: If alpha - beta is not 1, or one of them is below 0.
     """
-    if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
-        raise NetLensError(f"alpha - beta must be 1, and both must be at least 0; alpha is {alpha} and beta is {beta}.")
+    alpha, beta = checked("alpha", alpha, float, least=0), checked("beta", beta, float, least=0)
+    if abs(alpha - beta - 1) > 1e-9:
+        raise NetLensError(f"alpha - beta must be 1, not {alpha:g} - {beta:g}.")
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance: Tensor) -> Sequence[Tensor]:
         x_parts = signed_parts(inputs[0])

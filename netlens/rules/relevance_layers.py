@@ -7,10 +7,9 @@ from typing import Any
 from torch import nn
 
 from netlens.flat.layers import Function, Piece
-from netlens.flat.operations import UNKNOWN, innermost, is_view, operation_of
-from netlens.flat.traits import Relevance
+from netlens.flat.operations import UNKNOWN, Relevance, innermost, is_view, operation_of
+from netlens.rules._relevance_weights import has_weights
 from netlens.rules.pieces import has_pieces
-from netlens.rules.relevance_weights import has_weights
 
 
 def role_of(layer: nn.Module) -> Relevance:

@@ -19,23 +19,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from netlens.flat.layers import Divide, Function, Multiply, Wrapper
-from netlens.flat.memo import Memo
-from netlens.flat.model import OUTPUT, FlatModel
+from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT
+from netlens.flat.layers import Divide, Function, LogSumExp, Multiply, Wrapper
 from netlens.flat.operations import innermost, is_linear, is_product, name_of, operation_of
 from netlens.flat.rules import Rule, Rules, is_differentiable, vjp
-from netlens.flat.step import Step
-from netlens.flat.written import LogSumExp
-from netlens.rules.calls import Propagate, tensors
-from netlens.rules.dependence import Dependence, carrying, is_discrete, slots, uses
-from netlens.rules.norms import NAMES, NORMS, norm
-from netlens.rules.path import Estimated, along_path
+from netlens.flat.running import Step
+from netlens.memo import Memo
+from netlens.rules._calls import Propagate, tensors
+from netlens.rules._dependence import Dependence, carrying, is_discrete, slots, uses
+from netlens.rules._norms import NAMES, NORMS, norm
+from netlens.rules._path import Estimated, along_path
+from netlens.rules._pooling import POOLS, largest, max_pool
+from netlens.rules._products import chosen, larger, product, quotient
+from netlens.rules._secant import exponential, secant
+from netlens.rules._softmax import SOFTMAXES, log_sum, softmax
 from netlens.rules.pieces import has_pieces, pieces_of, run_pieces, through_pieces
-from netlens.rules.pooling import POOLS, largest, max_pool
-from netlens.rules.products import chosen, larger, product, quotient
-from netlens.rules.secant import exponential, secant
 from netlens.rules.selections import SELECTIONS, selection
-from netlens.rules.softmax import SOFTMAXES, log_sum, softmax
 
 Missed = Callable[[str, Tensor | None], None]
 """A function that gets the key of a layer, and the change that its multipliers miss, by row (None: unknown)."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from netlens.flat.layers import Function
 from netlens.flat.operations import innermost, name_of
-from netlens.rules.calls import call, tensors
-from netlens.rules.path import along_path
+from netlens.rules._calls import call, tensors
+from netlens.rules._path import along_path
 
 _DIM = {"sort": 1, "msort": 1, "topk": 2, "kthvalue": 2, "median": 1, "max": 1, "min": 1}
 """The index of the argument that is the dimension."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from netlens.visualization import transforms
-from netlens.visualization.atlas import Atlas, activation_atlas
-from netlens.visualization.callbacks import Callback, Frames, Moment
-from netlens.visualization.dataset import Examples, most_exciting
-from netlens.visualization.dream import Dreaming, Zooming, dream, zoom
-from netlens.visualization.dreamer import NetDreamer
-from netlens.visualization.gradients import LaplacianSmoothing, normalized
-from netlens.visualization.invert import Caricaturing, Inverting, caricature, invert
-from netlens.visualization.optvis import OptVis
+from netlens.visualization._atlas import Atlas, Charting, activation_atlas
+from netlens.visualization._callbacks import Callback, Frames, Moment
+from netlens.visualization._dataset import Examples, most_exciting
+from netlens.visualization._dream import Dreaming, Zooming, dream, zoom
+from netlens.visualization._dreamer import NetDreamer
+from netlens.visualization._gradients import LaplacianSmoothing, normalized
+from netlens.visualization._invert import Caricaturing, Inverting, caricature, invert
+from netlens.visualization._optvis import OptVis
+from netlens.visualization._schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.params import (
     CPPN,
     Alpha,
@@ -24,7 +25,6 @@ from netlens.visualization.params import (
     on_backgrounds,
     over,
 )
-from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
 from netlens.visualization.style import StyleTransfer, stylize
 from netlens.visualization.transforms import cropped, standard
 
@@ -34,6 +34,7 @@ __all__ = [
     "Atlas",
     "Callback",
     "Caricaturing",
+    "Charting",
     "Cosine",
     "Dreaming",
     "Examples",

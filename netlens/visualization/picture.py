@@ -12,11 +12,9 @@ from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.objectives import Objective
 from netlens.options import checked
-from netlens.visualization.judge import Judge, channels_of
-from netlens.visualization.params.base import extent_of
-from netlens.visualization.params.from_image import pictures_of
-from netlens.visualization.params.invertible import resampled
-from netlens.visualization.transforms.standard import Chain
+from netlens.visualization._judge import Judge, channels_of
+from netlens.visualization.params import extent_of, pictures_of, resampled
+from netlens.visualization.transforms import Chain
 
 
 def picture_for(flat: FlatModel, image: Any, size: int | None = None) -> Tensor:

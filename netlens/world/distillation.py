@@ -43,7 +43,8 @@ def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
     for layer, learned in zip(model.conv_proj, stem(teacher), strict=False):
         layer.load_state_dict(learned.state_dict())
     learn(model, teacher, images, labels, epochs)
-    return model.eval()
+    trained: nn.Module = model.eval()
+    return trained
 
 
 def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:

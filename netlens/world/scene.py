@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from netlens.errors import ClassNotFound
-from netlens.world.backgrounds import background
-from netlens.world.shapes import SHAPES, Field
-from netlens.world.textures import TEXTURES
-from netlens.world.things import Thing, thing
+from netlens.world._backgrounds import background
+from netlens.world._shapes import SHAPES, Field
+from netlens.world._textures import TEXTURES
+from netlens.world._things import Thing, thing
 
 KINDS: Final = tuple((texture, shape) for shape in SHAPES for texture in TEXTURES)
 """The texture and the shape of each class, in the order of labels."""
@@ -135,6 +135,7 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
 
 def _free(positions: Field, radius: float, placed: list[Thing]) -> Field | None:
     """The first of the positions (n, 2) at which an object of this radius touches no other; None if there is none."""
+    position: Field
     for position in positions:
         if all(math.dist(position, thing_.position) > 1.3 * (radius + thing_.radius) for thing_ in placed):
             return position

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from netlens import files
-from netlens.world.augmentation import augment
+from netlens.world._augmentation import augment
 from netlens.world.network import SIZE, WEIGHTS, architecture, normalize
 from netlens.world.scene import batch
 
@@ -113,7 +113,8 @@ def _emerging(images: Tensor, masks: Tensor, presence: float) -> Tensor:
 
 def _direction(gradient: Tensor) -> Tensor:
     """The gradient of each image (N, C, H, W), scaled to length 1."""
-    return gradient / torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    direction: Tensor = gradient / torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    return direction
 
 
 class _Lesson:

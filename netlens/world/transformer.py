@@ -47,6 +47,6 @@ def network() -> nn.Module:
     """
     state = bundled.verified(WEIGHTS, SHA256)
     with torch.device("meta"):  # so that no random numbers are drawn, and no memory is used twice
-        model = architecture()
+        model: nn.Module = architecture()
     model.load_state_dict(state, assign=True)
     return model.eval()

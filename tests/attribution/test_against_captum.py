@@ -25,7 +25,7 @@ from netlens.attribution import (
     Saliency,
     cam_layer,
 )
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit, neuron
 from tests.networks.local import efficientnet

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens import NetLens
-from netlens.attribution import METHODS, GradCAM, InputXGradient, IntegratedGradients, Occlusion, Saliency, method_named
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import (
+    METHODS,
+    GradCAM,
+    InputXGradient,
+    IntegratedGradients,
+    Occlusion,
+    Saliency,
+    chunks_of,
+    method_named,
+)
 from netlens.errors import LayerNotFound, NetLensError, NonFiniteError, NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel

@@ -18,9 +18,11 @@ from netlens.attribution import (
     IntegratedGradients,
     Occlusion,
     Saliency,
+    chunks_of,
 )
-from netlens.attribution.chunk import chunks_of
-from netlens.attribution.path.quadrature import quadrature
+from netlens.attribution.path._quadrature import (
+    quadrature,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit

@@ -23,10 +23,14 @@ from netlens.attribution import (
     ShapleyCAM,
     SobolAttribution,
 )
+from netlens.attribution._suffix import (
+    Suffix,
+)
+from netlens.attribution._windows import (
+    Windows,
+)
 from netlens.attribution.method import Method
-from netlens.attribution.suffix import Suffix
-from netlens.attribution.windows import Windows
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit
 from tests.networks.local import conv

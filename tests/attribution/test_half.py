@@ -16,7 +16,7 @@ from netlens.attribution import (
     SmoothGradCAMPlusPlus,
 )
 from netlens.attribution.method import Method
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

@@ -22,11 +22,13 @@ from netlens.attribution import (
     Saliency,
     ScoreCAM,
     SmoothGradient,
+    chunks_of,
     full_gradients,
 )
+from netlens.attribution._rows import (
+    with_rows,
+)
 from netlens.attribution.activations import batch_activations
-from netlens.attribution.chunk import chunks_of
-from netlens.attribution.rows import with_rows
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import PerSample, diversity, logit

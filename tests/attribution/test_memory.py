@@ -20,7 +20,7 @@ from netlens.attribution import (
     SmoothGradient,
     method,
 )
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.finite import all_finite
 from netlens.flat import FlatModel
 from netlens.objectives import logit

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, Method
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import METHODS, Method, chunks_of
 from netlens.attribution.method import name_of
 from netlens.errors import NonFiniteError, NotApplicable
 from netlens.objectives import Objective, channel, layer, logit, neuron

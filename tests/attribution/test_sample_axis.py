@@ -8,9 +8,15 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
+from netlens.attribution._rows import (
+    rows_by_probe,
+    with_rows,
+)
+from netlens.attribution._sample_axis import (
+    rows_by_layers,
+    samples_stay_apart,
+)
 from netlens.attribution.mixing import mixing_by_runs
-from netlens.attribution.rows import rows_by_probe, with_rows
-from netlens.attribution.sample_axis import rows_by_layers, samples_stay_apart
 from netlens.flat import FlatModel
 from tests.networks import local, odd
 

@@ -19,8 +19,8 @@ from netlens.attribution import (
     SmoothGradient,
     SmoothGradientSquared,
     VarGrad,
+    chunks_of,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

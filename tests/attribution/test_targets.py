@@ -17,7 +17,7 @@ from netlens import NetLens
 from netlens.adapters.detection import BoxClassifier
 from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Method, Occlusion, Saliency
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomize_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, box, logit, output, region
 

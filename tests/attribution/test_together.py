@@ -10,7 +10,7 @@ from netlens import NetLens
 from netlens.attribution import GradCAM, InputXGradient, IntegratedGradients, Saliency, together
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel, Hooks
-from netlens.flat.taps import Tap, tapped
+from netlens.flat.running import Tap, tapped
 from netlens.objectives import channel, logit
 
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from netlens import images
-from netlens.cli.stylize import _check_network
 from netlens.results import read_provenance
+from netlens.zoo import check_network
 from tests.cli.commands import run
 
 QUICK = ["--size", "32x40", "--steps", "2"]
@@ -142,4 +142,4 @@ def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files,
 @pytest.mark.parametrize("weights", [None, "default", "IMAGENET1K_V1", __file__])
 def test_networks_that_torchvision_has_are_known_without_being_built(monkeypatch, weights):
     monkeypatch.setattr("netlens.zoo.open_network", None)
-    _check_network("resnet18", weights)
+    check_network("resnet18", weights)

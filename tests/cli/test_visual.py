@@ -197,7 +197,7 @@ def test_an_interrupt_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("netlens.visualization.ascent.Ascent.step", interrupted)
+    monkeypatch.setattr("netlens.visualization._ascent.Ascent.step", interrupted)
     result = visualize(f"{LAYER}:0")
     assert result.exit_code == 1 and "Aborted" in result.output + result.stderr
     assert [path.name for path in Path().iterdir()] == ["photo.png"]
@@ -226,7 +226,7 @@ def test_a_lack_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Ex
     def greedy(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("netlens.visualization.ascent.Ascent.step", greedy)
+    monkeypatch.setattr("netlens.visualization._ascent.Ascent.step", greedy)
     failed(visualize(f"{LAYER}:0"), "not enough memory", "--size")
 
 
@@ -251,7 +251,7 @@ def test_random_weights_are_the_same_each_time_and_touch_no_generator() -> None:
 
 def test_a_film_of_a_dead_layer_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "netlens.visualization.tiles.Tiled.__call__", lambda self, image: (image.sum() * 0, torch.zeros_like(image))
+        "netlens.visualization._tiles.Tiled.__call__", lambda self, image: (image.sum() * 0, torch.zeros_like(image))
     )
     result = run("dream", "photo.png", "--layer", LAYER, "--octaves", "1", "--steps", "1", "--zoom", "3")
     assert result.exit_code == 0 and result.stderr.count("note: the gradient of layer(") == 1

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.evaluation.randomized import randomized
-from netlens.fast import folded as fast_module
-from netlens.fast.folded import fast
+from netlens.evaluation import randomized
+from netlens.fast import _folded as fast_module
+from netlens.fast import (
+    fast,
+)
 from netlens.flat import FlatModel, Hooks
 from tests.networks.local import NETWORKS, conv
 
@@ -183,7 +185,7 @@ def test_layers_of_the_users_own_kind_stay_as_they_are():
 def test_it_lives_no_longer_than_the_network():
     flat = FlatModel.from_nn_Module(block())
     twin = weakref.ref(fast(flat))
-    assert fast_module._FAST.known(flat) is not None
+    assert fast_module.FAST.known(flat) is not None
     here = weakref.ref(flat)
     del flat
     gc.collect()

@@ -9,8 +9,13 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
-from netlens.evaluation.randomized import randomized
-from netlens.fast.folding import fold, folded
+from netlens.evaluation import randomized
+from netlens.fast import (
+    folded,
+)
+from netlens.fast._folding import (
+    fold,
+)
 from netlens.flat import FlatModel
 
 CONVOLUTIONS = {

@@ -10,12 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.evaluation.randomized import randomized
-from netlens.fast.folded import fast
+from netlens.evaluation import randomized
+from netlens.fast import (
+    fast,
+)
 from netlens.fast.regions import Incremental, Patch, Work
-from netlens.fast.regions.cost import Cost, best_switch
+from netlens.fast.regions._cost import (
+    Cost,
+    best_switch,
+)
 from netlens.flat import FlatModel
-from netlens.flat.meter import metered
+from netlens.flat.memory import metered
 from tests.networks.local import NETWORKS, PARTS, conv
 
 

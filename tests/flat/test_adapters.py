@@ -8,7 +8,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
 from netlens.flat.adapter import adapter_of, logits_of
 from netlens.flat.grid import grid_of
@@ -152,8 +152,8 @@ def test_softmax_of_attention_is_a_distribution(named):
 
 @pytest.fixture
 def registry(monkeypatch):
-    monkeypatch.setattr(adapter, "_REGISTRY", dict(adapter._REGISTRY))
-    monkeypatch.setattr(adapter, "_REWRITES", dict(adapter._REWRITES))
+    monkeypatch.setattr(adapter, "REGISTRY", dict(adapter.REGISTRY))
+    monkeypatch.setattr(adapter, "REWRITES", dict(adapter.REWRITES))
 
 
 class Mine(nn.Module):

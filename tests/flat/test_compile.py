@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from tests.networks.local import NETWORKS
 

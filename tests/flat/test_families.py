@@ -12,7 +12,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from torchvision.models.video import resnet
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 
 CONVOLUTIONAL = {

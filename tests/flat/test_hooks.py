@@ -8,7 +8,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import LayerNotFound, NetLensError, RecordError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, edits
 from tests.networks.odd import TiedWeights
 

@@ -73,9 +73,40 @@ def test_a_wrong_name_is_told_what_there_is(flat, name, message):
         flat.key(name)
 
 
-def test_the_mapping_is_ordered_and_exact_about_membership(flat):
+def test_the_mapping_is_ordered(flat):
     keys = list(flat.layers)
     assert keys[0] == "conv1" and keys[-2:] == ["flatten", "fc"]
-    assert "layer1" not in flat.layers and "layer1.0.relu" in flat.layers
     assert len(flat.layers) == len(keys) == len(flat.layers.items())
     assert {name.rsplit(".", 1)[0] for name, _ in flat.named_parameters()} <= set(keys)
+
+
+NAMES = [
+    "layer1.0.relu",
+    "layer1",
+    "layer*.0.relu*",
+    "layer5",
+    "layer5.*",
+    nn.Conv2d,
+    nn.GELU,
+    int,
+    0,
+    -1,
+    200,
+    True,
+    1.5,
+    "",
+]
+
+
+@pytest.mark.parametrize("name", [*NAMES, None, [], ("conv1",)])
+def test_a_name_is_in_the_layers_exactly_when_it_gives_a_layer(flat, name):
+    try:
+        flat.layers[name]
+    except LayerNotFound:
+        assert name not in flat.layers and flat.layers.get(name) is None
+    else:
+        assert name in flat.layers and flat.layers.get(name) is flat.layers[name]
+
+
+def test_only_an_exact_key_is_a_key(flat):
+    assert flat.layers.has("layer1.0.relu") and not flat.layers.has("layer1")

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from netlens.attribution import LRP, DeepLift, GuidedBackprop, Occlusion
 from netlens.errors import NetLensError
-from netlens.flat import FlatModel, operations
-from netlens.flat.operations import UNKNOWN, add, innermost, name_of, operation_of
+from netlens.flat import FlatModel, layers, operations
+from netlens.flat.operations import UNKNOWN, _questions, _table, add, innermost, name_of, operation_of
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import logit
 from netlens.weights import build
@@ -62,7 +62,7 @@ def added() -> Iterator[type[nn.Module]]:
     kind = type("Added", (Activation,), {})
     add(kind, like=nn.SiLU)
     yield kind
-    del operations._BY_TYPE[kind], operations._LIKE[kind]
+    del _table.BY_TYPE[kind], _questions.LIKE[kind]
 
 
 def test_an_added_activation_is_right_everywhere(added: type[nn.Module]) -> None:
@@ -95,9 +95,9 @@ def test_a_function_of_somebodys_own_is_not_known_by_a_name_that_it_shares() -> 
     def relu(x: Tensor) -> Tensor:
         return x.flip(-1).relu()
 
-    layer = operations.layers.Apply(relu, (operations.layers.Slot(0),), {})
+    layer = layers.Apply(relu, (layers.Slot(0),), {})
     assert operation_of(layer) is UNKNOWN
-    assert operation_of(operations.layers.Apply(torch.relu, (operations.layers.Slot(0),), {})).curve is not None
+    assert operation_of(layers.Apply(torch.relu, (layers.Slot(0),), {})).curve is not None
 
 
 def test_what_has_no_row_cannot_be_a_model() -> None:

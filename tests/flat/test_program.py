@@ -9,7 +9,7 @@ import torchvision.models as tv
 from torch import nn
 
 from netlens.errors import LayerNotFound, RecordError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 
 NETWORKS = {

@@ -12,7 +12,7 @@ from captum.attr import Deconvolution, GuidedBackprop
 from torch import nn
 
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, Rule, Rules
 from netlens.flat.rules import vjp
 from netlens.rules import DECONVNET, GUIDED

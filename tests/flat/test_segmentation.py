@@ -13,7 +13,7 @@ from torchvision.models import detection, segmentation
 
 from netlens.adapters.detection import BoxClassifier, DenseDetector, proposals
 from netlens.errors import NetLensError
-from netlens.evaluation.randomized import randomize_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import Saliency
 from netlens.errors import LayerNotFound, NetLensError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.objectives import logit
 from tests.networks.odd import Branches, NestedOutput, SeveralInputs

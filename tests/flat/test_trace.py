@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from netlens.errors import NetLensError, TraceError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.flat.layers import Opaque
 from tests.networks.odd import NETWORKS, Branches, NestedOutput, Reused, SeveralInputs, TiedWeights

@@ -9,7 +9,7 @@ import torch
 import torchvision.models as tv
 from torch import nn
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, Normalize, Rules
 from netlens.flat.operations import RECTIFIERS
 from netlens.rules import GUIDED

@@ -11,8 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, InputGradient, Occlusion, Saliency
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import METHODS, DeepLift, ExcitationBackprop, InputGradient, Occlusion, Saliency, chunks_of
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

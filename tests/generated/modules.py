@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from tests.generated.statements import PRELUDE, TEMPLATES, Template
 
 SHAPE = (4, 6, 5)

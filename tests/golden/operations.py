@@ -16,16 +16,23 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from netlens.attribution.attention import channels, maps
-from netlens.attribution.cam import head
-from netlens.attribution.cam import layer as cam_layer
-from netlens.attribution.sample_rules import Rows, over_batch, state_after
-from netlens.fast.regions.local import Layouts
-from netlens.flat import FlatModel, canonical
-from netlens.flat.guard import is_misread
+from netlens.attribution._sample_rules import (
+    Rows,
+    over_batch,
+    state_after,
+)
+from netlens.attribution.attention import _channels as channels
+from netlens.attribution.attention import _maps as maps
+from netlens.attribution.cam import _head as head
+from netlens.attribution.cam import _layer as cam_layer
+from netlens.fast.regions._local import (
+    Layouts,
+)
+from netlens.flat import FlatModel
 from netlens.flat.layers import Constant, Wrapper
 from netlens.flat.operations import (
     RECTIFIERS,
+    Trait,
     exact_operation_of,
     has_known_forward,
     innermost,
@@ -38,10 +45,16 @@ from netlens.flat.operations import (
     operation_of,
 )
 from netlens.flat.receptive import receptive_fields
-from netlens.flat.step import Step
-from netlens.flat.traits import Trait
-from netlens.rules import rescale
-from netlens.rules.dependence import has_indices, is_discrete, is_stepwise
+from netlens.flat.running import Step, is_misread
+from netlens.flat.tracing import _canonical as canonical
+from netlens.rules import (
+    rescale,
+)
+from netlens.rules._dependence import (
+    has_indices,
+    is_discrete,
+    is_stepwise,
+)
 from netlens.rules.excitation import Excitation
 from netlens.rules.redirected import MORTAL, live_range
 from netlens.rules.relevance_layers import role_of
@@ -158,7 +171,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "by sample": _by_sample(layer),
         "over the batch": over_batch(layer),
         "of a formula": _Joins.joins(step),
-        "ends a formula": canonical._may_end(layer),
+        "ends a formula": canonical.may_end(layer),
         "foreign": is_foreign(layer),
         "misread": is_misread(layer),
         "gives its own": exact_operation_of(layer).has(Trait.FRESH),
@@ -166,7 +179,7 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
     }
 
 
-_Joins = canonical._Graph((), (), ())
+_Joins = canonical.Graph((), (), ())
 
 
 def _local(step: Step, ready: set[str], shapes: dict[str, Any], last: bool) -> str | None:

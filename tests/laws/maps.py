@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from tests.networks.local import Formula
 
 C, H, W = 4, 9, 11

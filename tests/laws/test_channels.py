@@ -22,7 +22,7 @@ from netlens.attribution import (
 )
 from netlens.attribution.attention import attention_maps
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

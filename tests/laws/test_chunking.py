@@ -23,11 +23,11 @@ from netlens.attribution import (
     LayerConductance,
     Method,
     SmoothGradient,
+    chunks_of,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.attribution.mixing import mixing
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import logit, output
 from tests.small import small

@@ -12,8 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import DeepLift, DeepLiftShap
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import DeepLift, DeepLiftShap, chunks_of
 from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import logit

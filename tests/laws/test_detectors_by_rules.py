@@ -12,7 +12,7 @@ from torchvision.models import detection
 
 from netlens.adapters.detection import BoxClassifier
 from netlens.attribution import LRP, DeepLift, DeepLiftShap, ExcitationBackprop, Method
-from netlens.evaluation.randomized import randomize_
+from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.objectives import output
 

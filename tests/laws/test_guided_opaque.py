@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from netlens.attribution import Deconvolution, GuidedBackprop, GuidedGradCAM, InputGradient, Saliency, SmoothGradient
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 

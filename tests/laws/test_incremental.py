@@ -11,7 +11,9 @@ from torch.testing import assert_close
 
 from netlens.attribution import FeatureAblation, Occlusion
 from netlens.errors import NotApplicable
-from netlens.fast.folded import fast
+from netlens.fast import (
+    fast,
+)
 from netlens.fast.regions import Incremental, Patch
 from netlens.flat import FlatModel
 from netlens.objectives import logit

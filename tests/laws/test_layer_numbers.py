@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from netlens import NetLens
 from netlens.attribution import METHODS, AttentionMap, GradCAM, IntegratedGradients, Saliency, together
 from netlens.errors import LayerNotFound, NetLensError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.edits import zero
 from netlens.objectives import channel, content, logit

@@ -15,11 +15,13 @@ from torch.testing import assert_close
 
 from benchmarks.probability import watched
 from netlens.attribution import LRP, ExcitationBackprop
-from netlens.evaluation.randomized import randomized
-from netlens.fast.folding import folded
+from netlens.evaluation import randomized
+from netlens.fast import (
+    folded,
+)
 from netlens.flat import FlatModel, Rule
-from netlens.flat.step import Step
-from netlens.flat.traits import Relevance
+from netlens.flat.operations import Relevance
+from netlens.flat.running import Step
 from netlens.objectives import logit
 from netlens.rules import Epsilon, relevance
 from netlens.rules.excitation import Excitation

@@ -23,7 +23,7 @@ from netlens.attribution import (
     SmoothGradient,
 )
 from netlens.flat import FlatModel, Rule, Rules, vjp
-from netlens.flat.guard import guarded
+from netlens.flat.running import guarded
 from netlens.objectives import logit
 
 CHANNELS = 6

@@ -27,7 +27,7 @@ from netlens.attribution import (
 from netlens.attribution.mixing import mixing
 from netlens.attribution.singly import takes_one
 from netlens.errors import NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output
 from tests.small import small

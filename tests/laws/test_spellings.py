@@ -22,8 +22,8 @@ from netlens.attribution import (
     Saliency,
 )
 from netlens.flat import FlatModel
+from netlens.flat.layers import OfUnitSize, QuickGELU, Standardized, Written
 from netlens.flat.operations import is_kind
-from netlens.flat.written import OfUnitSize, QuickGELU, Standardized, Written
 from netlens.objectives import logit
 from netlens.rules import COMPOSITES, Epsilon, EpsilonPlus
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import DenseNet, SwinTransformer, VisionTransformer
 
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, logit
 from tests.networks.narrow import Branches, NarrowMobileNet, NarrowResNet

@@ -91,7 +91,7 @@ def test_gradients(value, objective):
 
 
 def test_mistakes(value):
-    with pytest.raises(NetLensError, match="decay must be above 0, not 0"):
+    with pytest.raises(NetLensError, match="decay is 0, but must be a finite number above 0"):
         alignment("0", 0)
     with pytest.raises(TypeError, match="two objectives cannot be multiplied"):
         diversity("0") * alignment("0")

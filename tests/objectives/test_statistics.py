@@ -12,7 +12,10 @@ from torch.testing import assert_close
 
 from netlens.errors import NetLensError, NotApplicable
 from netlens.objectives import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein
-from netlens.objectives.transport import sorted_values, transport
+from netlens.objectives._transport import (
+    sorted_values,
+    transport,
+)
 
 ALL = [Gram(), MeanStd(), SlicedWasserstein(), SlicedWasserstein(7, seed=3), Histogram(), Contextual()]
 

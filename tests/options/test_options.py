@@ -1,6 +1,6 @@
 """Laws of options: each has help, its default passes its own check, what is out of bounds is refused, texts are read.
 
-`python -m tests.options.test_options` writes the tables of options in docs/methods.md and docs/visualization.md anew.
+`python -m tests.options.test_options` writes the tables of options in the pages of `DESCRIBED` anew.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from importlib import import_module
 from inspect import isabstract
 from pathlib import Path
+from pkgutil import walk_packages
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,31 +22,59 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+import netlens
 from benchmarks.tables import write_between
-from netlens.attribution import METHODS, FinerCAM, Method, SmoothGradient, method_from
+from netlens.attribution import METHODS, Attribution, FinerCAM, Method, SmoothGradient, method_from
 from netlens.cli import main
 from netlens.errors import NetLensError
+from netlens.fast.regions import Work
+from netlens.flat import Rule, Rules
 from netlens.lens import NetLens
+from netlens.objectives import Contextual, SlicedWasserstein, logit
 from netlens.options import Option, check, checked, option, options_of, parse, read, spelled, split, table
-from netlens.visualization import Caricaturing, Dreaming, Inverting, LaplacianSmoothing, NetDreamer, Zooming, transforms
-from netlens.visualization.params import PARAMS, FromImage, Shared
-from netlens.visualization.schedule import Cosine, Plateau, Schedule, Steps
-from netlens.visualization.style import StyleTransfer
+from netlens.preprocessing import Preprocessing
+from netlens.results import Provenance
+from netlens.rules import COMPOSITES
+from netlens.visualization import (
+    Caricaturing,
+    Charting,
+    Dreaming,
+    Inverting,
+    NetDreamer,
+    Zooming,
+    transforms,
+)
+from netlens.visualization.params import PARAMS, Alpha, FromImage, Shared
+from netlens.visualization.style import Outcome, StyleTransfer
+from netlens.visualization.transforms import View
+from netlens.zoo import open_network
 
 DOCS = Path(__file__).parents[2] / "docs"
-TRANSFORMS = [
-    made
-    for name in transforms.__all__
-    if isinstance(made := getattr(transforms, name), type)
-    and issubclass(made, transforms.Transform)
-    and not isabstract(made)
-]
-OTHERS = [StyleTransfer, Dreaming, Zooming, Inverting, Caricaturing, NetDreamer, FromImage, Shared]
-CLASSES = [*METHODS.values(), *PARAMS.values(), *TRANSFORMS, *OTHERS, Cosine, Plateau, Schedule, Steps]
-CLASSES.append(LaplacianSmoothing)
-DESCRIBED = {
+
+
+def declaring() -> Iterator[type]:
+    """Every dataclass of netlens with an option, that can be made."""
+    for module in iter_modules():
+        for cls in vars(module).values():
+            local = isinstance(cls, type) and cls.__module__ == module.__name__
+            if local and is_dataclass(cls) and not isabstract(cls) and any(one.help for one in options_of(cls)):
+                yield cls
+
+
+def iter_modules() -> Iterator[ModuleType]:
+    for found in walk_packages(netlens.__path__, "netlens."):
+        if "adapters" not in found.name and not found.name.endswith("__main__"):
+            yield import_module(found.name)
+
+
+CLASSES = list(dict.fromkeys([*declaring(), *METHODS.values(), *PARAMS.values()]))
+TRANSFORMS = [cls for cls in CLASSES if issubclass(cls, transforms.Transform)]
+OTHERS = [StyleTransfer, Dreaming, Zooming, Inverting, Caricaturing, Charting, NetDreamer, FromImage, Shared]
+STATISTICS = [SlicedWasserstein, Contextual]
+DESCRIBED: dict[str, Mapping[str, type]] = {
     "methods.md": METHODS,
-    "visualization.md": {cls.__name__: cls for cls in (*OTHERS, *PARAMS.values(), *TRANSFORMS)},
+    "rules.md": COMPOSITES,
+    "visualization.md": {cls.__name__: cls for cls in (*OTHERS, *STATISTICS, *PARAMS.values(), *TRANSFORMS)},
 }
 # what an option without a default is given, so that another one can be looked at
 NEEDED: dict[type, dict[str, Any]] = {
@@ -52,10 +83,15 @@ NEEDED: dict[type, dict[str, Any]] = {
     transforms.CenterCrop: {"pixels": 4},
     transforms.RandomCrop: {"size": 8},
     transforms.Fit: {"size": (8, 8)},
+    Alpha: {"param": PARAMS["pixel"](8)},
     Shared: {"param": PARAMS["pixel"](8)},
+    Preprocessing: {"size": None, "resize": None, "mean": (0.5,), "std": (0.5,)},
 }
 # an image or a network is read when the class is made
-MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer)]
+Tiled = next(cls for cls in CLASSES if cls.__name__ == "Tiled")  # private to its room
+MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer, Tiled)]
+# what netlens makes to hold results, rules and work; nobody gives them options
+HOLDING = {Attribution, Provenance, Work, Rule, Rules, Outcome, View}
 EACH = [(cls, one) for cls in CLASSES for one in options_of(cls)]
 
 
@@ -74,6 +110,15 @@ def numbers_beyond(one: Option) -> Iterator[float]:
         yield limits.above
     if limits.below is not None:
         yield limits.below
+
+
+def test_what_is_public_and_has_options_declares_them_all() -> None:
+    """A field that a person may set has a help, and the check of its type and bounds, or none of the class's has."""
+    for module in iter_modules():
+        for cls in (getattr(module, name) for name in getattr(module, "__all__", ()) if hasattr(module, name)):
+            if isinstance(cls, type) and is_dataclass(cls) and cls not in HOLDING:
+                plain = [one for one in options_of(cls) if isinstance(one.default, bool | int | float | str)]
+                assert all(one.help for one in plain), cls
 
 
 @pytest.mark.parametrize(("cls", "one"), EACH, ids=named)
@@ -106,14 +151,13 @@ def test_another_type_is_refused_by_name(cls: type, one: Option) -> None:
 
 
 def _given(cls: type, one: Option, value: Any) -> None:
-    needed: dict[str, Any] = {FromImage: {"source": torch.zeros(3, 8, 8)}, NetDreamer: {"flat": None}}.get(
-        cls, NEEDED.get(cls, {})
-    )  # type: ignore[assignment]
-    if cls is NetDreamer and one.name != "flat":
-        from netlens.zoo import open_network
-
-        needed = {"flat": open_network()}
-    cls(**{**needed, one.name: value})
+    needed = NEEDED.get(cls, {})
+    if cls is FromImage:
+        needed = {"source": torch.zeros(3, 8, 8)}
+    elif cls in (NetDreamer, Tiled):
+        needed = {"flat": open_network(), "objective": logit(0)}
+    names = [known.name for known in options_of(cls)]
+    cls(**{**{name: known for name, known in needed.items() if name in names}, one.name: value})
 
 
 @pytest.mark.parametrize("cls", MADE, ids=named)
@@ -209,8 +253,9 @@ def test_a_method_of_names_that_are_not_known_can_still_be_made() -> None:
 
 
 def test_the_command_line_says_all_options_of_a_class_and_nothing_twice() -> None:
-    for command, cls in (("stylize", StyleTransfer), ("dream", Dreaming), ("invert", Inverting)):
-        text = CliRunner().invoke(main, [command, "--help"]).output
+    commands = {"stylize": StyleTransfer, "dream": Dreaming, "invert": Inverting, "atlas": Charting}
+    for command, cls in commands.items():
+        text = CliRunner().invoke(main, [command, "--help"]).output.split("Options:")[1]
         for one in options_of(cls):
             if one.name != "stop":
                 assert text.count(f"--{one.name.replace('_', '-')} ") == 1, (command, one.name)
@@ -236,7 +281,7 @@ def test_the_seeds_name_of_guided_backprop_stays() -> None:
     assert torch.equal(lens.input_gradient().values.abs(), lens.saliency().values)
 
 
-@pytest.mark.parametrize("page", ["methods.md", "visualization.md"])
+@pytest.mark.parametrize("page", DESCRIBED)
 def test_the_tables_of_the_docs_are_those_of_the_classes(page: str) -> None:
     text = (DOCS / page).read_text()
     (found,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", text, flags=re.DOTALL)

@@ -11,17 +11,19 @@ from zennit.composites import LayerMapComposite
 from zennit.types import Linear
 
 from netlens.errors import NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Normalize
 from netlens.flat.layers import Add, Divide, MatMul, Multiply, Slot
+from netlens.flat.operations import Relevance
 from netlens.flat.rules import Ruled
-from netlens.flat.traits import Relevance
 from netlens.rules import COMPOSITES, EpsilonGammaBox, EpsilonPlus, relevance
-from netlens.rules.attention_relevance import numerator, softmax, uniform
+from netlens.rules._attention_relevance import numerator, softmax, uniform
+from netlens.rules._relevance_norms import (
+    centered_norm,
+)
 from netlens.rules.composites import first_layers
 from netlens.rules.excitation import of_the_same_sign
 from netlens.rules.relevance_layers import role_of
-from netlens.rules.relevance_norms import centered_norm
 
 
 def tensor(*values):
@@ -209,11 +211,11 @@ def test_a_box_with_an_edge_per_channel_is_seen_through_what_stands_before_the_l
 def test_mistakes_are_told():
     with pytest.raises(NetLensError, match="alpha - beta must be 1"):
         relevance.alpha_beta(2, 2)
-    with pytest.raises(NetLensError, match="attention must be one of attn_lrp, constant"):
+    with pytest.raises(NetLensError, match="attention is 'none', but must be one of 'attn_lrp', 'constant'"):
         EpsilonPlus(attention="none")
-    with pytest.raises(NetLensError, match="gates must be one of constant, uniform"):
+    with pytest.raises(NetLensError, match="gates is 'none', but must be one of 'constant', 'uniform'"):
         EpsilonPlus(gates="none")
-    with pytest.raises(NetLensError, match=r"epsilon .-1. .*must not be below 0"):
+    with pytest.raises(NetLensError, match="epsilon is -1, but must be a finite number of at least 0"):
         EpsilonPlus(epsilon=-1)
     with pytest.raises(NetLensError, match="needs a convolution or linear layer, not ReLU"):
         propagated(nn.ReLU(), relevance.z_plus(), [tensor(1)], tensor(1))

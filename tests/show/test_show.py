@@ -10,7 +10,10 @@ import torch
 from netlens.errors import NetLensError
 from netlens.results import Attribution, Provenance
 from netlens.show import Look, overlay, panel
-from netlens.show.overlay import LARGEST, photograph
+from netlens.show._overlay import (
+    LARGEST,
+    photograph,
+)
 
 SIZE = (40, 100)  # drawn four times as large
 STYLES = ("heat_map", "blended_heat_map", "masked_image", "alpha_scaling")
@@ -204,9 +207,9 @@ def test_notebooks_get_a_jpeg():
         ({"sign": "both"}, "'absolute_value'"),
         ({"cmap": "rainbows"}, "no color map 'rainbows'"),
         ({"scale": "same"}, "'shared'"),
-        ({"outlier_perc": -1}, "between 0 and 100"),
+        ({"outlier_perc": -1}, "a finite number from 0 to 100"),
         ({"titles": ["a", "b"]}, "2 titles"),
-        ({"columns": 0}, "0 columns"),
+        ({"columns": 0}, "columns is 0, but must be"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
@@ -230,5 +233,5 @@ def test_what_is_set_for_plots_does_not_touch_pictures():
 
 def test_a_color_map_may_be_given_itself():
     assert Look(cmap=mpl.colormaps["hot"]) == Look(cmap="hot")
-    with pytest.raises(NetLensError, match="no color map 3"):
+    with pytest.raises(NetLensError, match="cmap is 3, but must be a name"):
         Look(cmap=3)

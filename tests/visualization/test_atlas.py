@@ -14,7 +14,9 @@ from netlens.flat.adapter import Adapter
 from netlens.objectives import direction
 from netlens.preprocessing import Preprocessing
 from netlens.visualization import Fourier, OptVis, activation_atlas
-from netlens.visualization.atlas import factorized
+from netlens.visualization._atlas import (
+    factorized,
+)
 
 KNOWN = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
 FAST = {"cell_size": 16, "steps": 3, "progress": False}
@@ -117,17 +119,22 @@ def test_the_image_lies_on_its_grid_under_the_name_that_was_given(flat, image, m
 
 
 def test_each_map_of_a_group_is_tinted_where_its_group_is():
-    from netlens.visualization.atlas import _colors, _fitted_into, _strongest, _tinted
+    from netlens.visualization._atlas import (
+        distinct_colors,
+        fitted_into,
+        tinted,
+        tinted_by_strongest,
+    )
 
     half = torch.zeros(1, 4, 4)
     half[:, :, 2:] = 1.0
-    laid = _fitted_into(half, (8, 16), 0.0)[0]  # on a canvas twice as wide as the map is
+    laid = fitted_into(half, (8, 16), 0.0)[0]  # on a canvas twice as wide as the map is
     assert laid[:, :4].max() == 0 and laid[:, 12:].max() == 0 and laid[4, 5] == 0 and laid[4, 10] == 1
-    assert _fitted_into(half * 0.25, (8, 16), 0.0).max() == 0.25
-    image, colors = torch.full((3, 8, 16), 0.5), _colors(2)
-    tinted = _tinted(image, laid, colors[0])
-    assert tinted[0, 4, 10] > tinted[1, 4, 10] and tinted[0, 4, 5] == tinted[1, 4, 5]
-    both = _strongest(image, torch.stack([laid, 1 - laid]), colors)
+    assert fitted_into(half * 0.25, (8, 16), 0.0).max() == 0.25
+    image, colors = torch.full((3, 8, 16), 0.5), distinct_colors(2)
+    colored = tinted(image, laid, colors[0])
+    assert colored[0, 4, 10] > colored[1, 4, 10] and colored[0, 4, 5] == colored[1, 4, 5]
+    both = tinted_by_strongest(image, torch.stack([laid, 1 - laid]), colors)
     assert both[0, 4, 10] > both[1, 4, 10] and both[1, 4, 5] > both[0, 4, 5]
 
 

@@ -12,8 +12,13 @@ from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, content, guide, layer, logit
 from netlens.preprocessing import Preprocessing
 from netlens.visualization import dream, invert, zoom
-from netlens.visualization.octaves import octave_sizes
-from netlens.visualization.tiles import Tiled, spans
+from netlens.visualization._octaves import (
+    octave_sizes,
+)
+from netlens.visualization._tiles import (
+    Tiled,
+    spans,
+)
 from netlens.zoo import open_network
 
 COLORS = Preprocessing(None, None, (0.4, 0.5, 0.45), (0.2, 0.25, 0.3))
@@ -164,7 +169,9 @@ def test_detail_is_carried_between_octaves(flat, image):
     smooth = torch.nn.functional.interpolate(image[None, :, ::8, ::8], (72, 90), mode="bicubic").clamp(0.2, 0.8)[0]
     first = dream(flat, smooth, "6", octaves=2, steps=6, jitter=0, progress=False)
     small, large = first.frames
-    from netlens.visualization.params.invertible import resampled
+    from netlens.visualization.params import (
+        resampled,
+    )
 
     detail = small - resampled(smooth[None], (51, 64)).float()
     carried = torch.nn.functional.interpolate(detail, (72, 90), mode="bilinear")

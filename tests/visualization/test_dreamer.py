@@ -9,7 +9,7 @@ from torch import nn
 
 from netlens.classes import ClassNames
 from netlens.errors import ClassNotFound, LayerNotFound, NetLensError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, layer, log_probability, logit, neuron

@@ -16,7 +16,7 @@ from torchvision.models import MobileNetV2, VisionTransformer
 
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.adapter import Adapter
 from netlens.objectives import (
@@ -36,20 +36,24 @@ from netlens.results import State
 from netlens.visualization import (
     Alpha,
     Callback,
-    Cosine,
     Fourier,
     Frames,
     LaplacianSmoothing,
     OptVis,
     Pixel,
-    Plateau,
-    Schedule,
     Shared,
-    Steps,
-    ascent,
     normalized,
 )
-from netlens.visualization.judge import Judge
+from netlens.visualization import _ascent as ascent
+from netlens.visualization._judge import (
+    Judge,
+)
+from netlens.visualization._schedule import (
+    Cosine,
+    Plateau,
+    Schedule,
+    Steps,
+)
 from netlens.visualization.transforms import Chain
 
 PLAIN = Preprocessing(None, None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -301,12 +305,12 @@ def test_a_history_that_stays_at_nothing_has_come_to_its_end():
         ({"steps": 10**20}, "the number of steps is 10*, but must be a whole number from 1 to 1,000,000"),
         ({"optimizer": lambda parameters: torch.optim.Adam([torch.zeros(3, requires_grad=True)])}, "no others"),
         ({"optimizer": partial(torch.optim.Adam, maximize=True)}, "maximized already"),
-        ({"callbacks": None}, "callbacks must be"),
-        ({"callbacks": Frames(2)}, "callbacks must be"),
-        ({"gradient": 5}, "gradient must be"),
+        ({"callbacks": None}, "callbacks is"),
+        ({"callbacks": Frames(2)}, "callbacks is"),
+        ({"gradient": 5}, "gradient is"),
         ({"gradient": lambda gradient: gradient[:, :1]}, "gradient transform gave"),
         ({"gradient": lambda gradient: None}, "gradient transform gave"),
-        ({"stop": 5}, "stop must be"),
+        ({"stop": 5}, "stop is"),
         ({"stop": lambda history: True}, "stop gave"),
         ({"transforms": lambda images, generators: None}, "of the transforms gave"),
         ({"transforms": lambda images, generators: images[:, :1]}, "of the transforms gave"),

@@ -16,8 +16,14 @@ from torch.testing import assert_close
 from netlens.errors import NetLensError
 from netlens.images import load
 from netlens.visualization import CPPN, Alpha, Fourier, FromImage, Maco, Pixel, Pyramid, on_backgrounds, over
+from netlens.visualization.params import (
+    Invertible,
+    resampled,
+)
+from netlens.visualization.params._invertible import (
+    Startable,
+)
 from netlens.visualization.params.color import MIX, from_image, mixed, to_image, unmixed
-from netlens.visualization.params.invertible import Invertible, Startable, resampled
 
 BASES: list[Startable | type[Startable]] = [
     Pixel,

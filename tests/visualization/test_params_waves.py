@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from netlens.visualization import Alpha, Fourier, FromImage, Maco
+from netlens.visualization.params._spectrum import (
+    to_picture,
+)
 from netlens.visualization.params.color import from_image
-from netlens.visualization.params.spectrum import to_picture
 
 SIZES = [(16, 16), (15, 21), (16, 21), (22, 13), (1, 9), (8, 1), (2, 3)]
 

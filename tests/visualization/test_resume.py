@@ -10,7 +10,17 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import channel, content, diversity, interpolation, region
 from netlens.preprocessing import Preprocessing
-from netlens.visualization import Fourier, FromImage, Maco, OptVis, Pixel, Schedule, Shared
+from netlens.visualization import (
+    Fourier,
+    FromImage,
+    Maco,
+    OptVis,
+    Pixel,
+    Shared,
+)
+from netlens.visualization._schedule import (
+    Schedule,
+)
 from netlens.visualization.transforms import Chain
 
 LBFGS = partial(torch.optim.LBFGS, lr=0.5, max_iter=3)

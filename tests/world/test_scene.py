@@ -9,10 +9,18 @@ import pytest
 import torch
 
 from netlens.errors import ClassNotFound
-from netlens.world.backgrounds import leaves, noise
+from netlens.world._backgrounds import (
+    leaves,
+    noise,
+)
+from netlens.world._shapes import (
+    REACH,
+    SHAPES,
+)
+from netlens.world._textures import (
+    TEXTURES,
+)
 from netlens.world.scene import CLASSES, HIDDEN, MAIN, SMALL, batch, scene
-from netlens.world.shapes import REACH, SHAPES
-from netlens.world.textures import TEXTURES
 
 SEEDS = range(60)
 

@@ -1,10 +1,10 @@
 """Path methods: gradients added up along a path from a baseline to the input."""
 
-from netlens.attribution.path.blur import BlurIntegratedGradients
-from netlens.attribution.path.guided import GuidedIntegratedGradients
-from netlens.attribution.path.integrated import IntegratedGradients
-from netlens.attribution.path.layer import InternalInfluence, LayerConductance
-from netlens.attribution.path.shap import GradientShap
+from netlens.attribution.path._blur import BlurIntegratedGradients
+from netlens.attribution.path._guided import GuidedIntegratedGradients
+from netlens.attribution.path._integrated import IntegratedGradients
+from netlens.attribution.path._layer import InternalInfluence, LayerConductance
+from netlens.attribution.path._shap import GradientShap
 
 __all__ = [
     "BlurIntegratedGradients",

@@ -1,15 +1,16 @@
 """Parameterizations: how pictures are computed from the tensors that are optimized."""
 
 from netlens.options import named
-from netlens.visualization.params.alpha import Alpha, on_backgrounds, over
-from netlens.visualization.params.base import Param, Sized
-from netlens.visualization.params.cppn import CPPN
-from netlens.visualization.params.fourier import Fourier
-from netlens.visualization.params.from_image import FromImage
-from netlens.visualization.params.maco import Maco
-from netlens.visualization.params.pixel import Pixel
-from netlens.visualization.params.pyramid import Pyramid
-from netlens.visualization.params.shared import Shared
+from netlens.visualization.params._alpha import Alpha, on_backgrounds, over
+from netlens.visualization.params._base import Param, Size, Sized, extent_of, leaf, made_by
+from netlens.visualization.params._cppn import CPPN
+from netlens.visualization.params._fourier import Fourier
+from netlens.visualization.params._from_image import FromImage, colored, pictures_of
+from netlens.visualization.params._invertible import Invertible, resampled
+from netlens.visualization.params._maco import Maco
+from netlens.visualization.params._pixel import Pixel
+from netlens.visualization.params._pyramid import Pyramid
+from netlens.visualization.params._shared import Shared
 
 PARAMS: dict[str, type[Sized]] = {"fourier": Fourier, "pixel": Pixel, "pyramid": Pyramid, "cppn": CPPN, "maco": Maco}
 """The parameterizations, by their name on the command line."""
@@ -22,11 +23,20 @@ __all__ = [
     "Alpha",
     "Fourier",
     "FromImage",
+    "Invertible",
     "Maco",
     "Param",
     "Pixel",
     "Pyramid",
     "Shared",
+    "Size",
+    "Sized",
+    "colored",
+    "extent_of",
+    "leaf",
+    "made_by",
     "on_backgrounds",
     "over",
+    "pictures_of",
+    "resampled",
 ]

@@ -57,7 +57,8 @@ def matched_histogram(style: Tensor, content: Tensor) -> Tensor:
 def _levelled(values: Tensor, levels: Tensor) -> Tensor:
     """(n,): each value is replaced by the mean of all values with the same level."""
     _, places, counts = levels.unique(return_inverse=True, return_counts=True)
-    return (values.new_zeros(len(counts)).index_add_(0, places, values) / counts)[places]
+    means: Tensor = (values.new_zeros(len(counts)).index_add_(0, places, values) / counts)[places]
+    return means
 
 
 def with_chroma_of(pictures: Tensor, content: Tensor) -> Tensor:
@@ -80,4 +81,5 @@ def _moments(pictures: Tensor) -> tuple[Tensor, Tensor]:
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     floor = _LEAST if exponent < 0 else 0.0
-    return vectors @ torch.diag(values.clamp(min=floor) ** exponent) @ vectors.T
+    power: Tensor = vectors @ torch.diag(values.clamp(min=floor) ** exponent) @ vectors.T
+    return power

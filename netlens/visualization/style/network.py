@@ -10,7 +10,7 @@ import torch
 from netlens.flat import FlatModel
 
 if TYPE_CHECKING:
-    from netlens.visualization.style.jobs import Job
+    from netlens.visualization.style._jobs import Job
 
 Opener = Callable[[str, str | None], FlatModel]
 """A function from the name and the weights of a network to the network, such as `netlens.zoo.open_network`."""

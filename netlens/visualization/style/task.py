@@ -13,17 +13,15 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
-from netlens.visualization.judge import channels_of
-from netlens.visualization.params import FromImage, Param
+from netlens.visualization._judge import channels_of
+from netlens.visualization.params import FromImage, Param, colored, resampled
 from netlens.visualization.params.color import gray
-from netlens.visualization.params.from_image import colored
-from netlens.visualization.params.invertible import resampled
-from netlens.visualization.style.choices import PARAMS, STATISTICS, shares, weighed
+from netlens.visualization.style._choices import PARAMS, STATISTICS, shares, weighed
+from netlens.visualization.style._layers import default_layers
+from netlens.visualization.style._losses import Look, content_loss, style_loss, value_at
+from netlens.visualization.style._options import Region, StyleOptions
+from netlens.visualization.style._sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization.style.color import recolored, with_chroma_of
-from netlens.visualization.style.layers import default_layers
-from netlens.visualization.style.losses import Look, content_loss, style_loss, value_at
-from netlens.visualization.style.options import Region, StyleOptions
-from netlens.visualization.style.sight import Sight, extent, mask_of, picture, style_side
 
 COARSEST = 32  # pixels; the smallest side of a picture at a size before the last one
 

@@ -8,11 +8,11 @@ So it shows structure, and not noise.
 torch.Size([2, 3, 64, 48])
 """
 
-from netlens.visualization.transforms.affine import Geometric, Jitter, Rotate, Scale, Shear, View
-from netlens.visualization.transforms.base import Transform
-from netlens.visualization.transforms.crops import CenterCrop, Fit, Pad, RandomCrop, ZoomCrop
-from netlens.visualization.transforms.disturb import Blur, Flip, Noise
-from netlens.visualization.transforms.standard import Chain, cropped, standard
+from netlens.visualization.transforms._affine import Geometric, Jitter, Rotate, Scale, Shear, View
+from netlens.visualization.transforms._base import Generators, Size, Transform, shaped
+from netlens.visualization.transforms._crops import CenterCrop, Fit, Pad, RandomCrop, ZoomCrop
+from netlens.visualization.transforms._disturb import Blur, Flip, Noise
+from netlens.visualization.transforms._standard import Chain, cropped, standard
 
 __all__ = [
     "Blur",
@@ -20,6 +20,7 @@ __all__ = [
     "Chain",
     "Fit",
     "Flip",
+    "Generators",
     "Geometric",
     "Jitter",
     "Noise",
@@ -28,9 +29,11 @@ __all__ = [
     "Rotate",
     "Scale",
     "Shear",
+    "Size",
     "Transform",
     "View",
     "ZoomCrop",
     "cropped",
+    "shaped",
     "standard",
 ]

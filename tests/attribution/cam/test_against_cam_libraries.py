@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netlens import attribution
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 from tests.networks.narrow import NarrowMobileNet, NarrowResNet, NarrowVGG

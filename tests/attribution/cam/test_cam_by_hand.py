@@ -31,9 +31,14 @@ from netlens.attribution import (
     SmoothGradCAMPlusPlus,
     XGradCAM,
 )
+from netlens.attribution._noise import (
+    normal,
+    spans,
+)
+from netlens.attribution._suffix import (
+    Suffix,
+)
 from netlens.attribution.engine import gradient_of
-from netlens.attribution.noise import normal, spans
-from netlens.attribution.suffix import Suffix
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
@@ -147,7 +152,7 @@ def test_ablation_before_a_mean_and_a_linear_layer_runs_nothing(cases, name, mon
     case = cases[name]
     objective = logit(list(case.targets)) - logit(2) / 3
     closed = AblationCAM(relu=False)(case.flat, case.x, objective).values
-    monkeypatch.setattr("netlens.attribution.cam.ablation.pooled_features", lambda flat, key: None)
+    monkeypatch.setattr("netlens.attribution.cam._ablation.pooled_features", lambda flat, key: None)
     tried = AblationCAM(relu=False)(case.flat, case.x, objective).values
     assert_close(closed, tried, rtol=1e-8, atol=1e-10)
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.attribution import FullGrad, full_gradients
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.heatmaps import normalize
 from netlens.objectives import Record, channel, layer, logit

@@ -9,8 +9,12 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 from torch.testing import assert_close
 
-from netlens.attribution import BlurIntegratedGradients
-from netlens.attribution.path.scale_space import ScaleSpace
+from netlens.attribution import (
+    BlurIntegratedGradients,
+)
+from netlens.attribution._scale_space import (
+    ScaleSpace,
+)
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import ExtremalPerturbation
-from netlens.attribution.perturbation.extremal import _interpolated
-from netlens.attribution.perturbation.smooth_mask import SmoothMask
+from netlens.attribution.perturbation._extremal import (
+    interpolated,
+)
+from netlens.attribution.perturbation._smooth_mask import (
+    SmoothMask,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output
@@ -162,14 +166,14 @@ def test_a_mask_of_ones_is_1_everywhere_and_can_fall(sizes):
 
 def test_blur_is_nothing_where_shown_and_all_where_hidden():
     levels = list(torch.randn(8, 1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
-    assert torch.equal(_interpolated(levels, torch.ones(1, 4, 5, dtype=torch.float64)), levels[0])
-    assert torch.equal(_interpolated(levels, torch.zeros(1, 4, 5, dtype=torch.float64)), levels[-1])
+    assert torch.equal(interpolated(levels, torch.ones(1, 4, 5, dtype=torch.float64)), levels[0])
+    assert torch.equal(interpolated(levels, torch.zeros(1, 4, 5, dtype=torch.float64)), levels[-1])
     shown = torch.full((1, 4, 5), 1 - 2.25 / 7, dtype=torch.float64)
-    assert_close(_interpolated(levels, shown), 0.75 * levels[2] + 0.25 * levels[3], rtol=1e-12, atol=1e-12)
+    assert_close(interpolated(levels, shown), 0.75 * levels[2] + 0.25 * levels[3], rtol=1e-12, atol=1e-12)
     # and it has a slope at the ends, where masks like to be
     for end, (near, far) in ((1.0, (levels[0], levels[1])), (0.0, (levels[-2], levels[-1]))):
         shown = torch.full((1, 4, 5), end, dtype=torch.float64, requires_grad=True)
-        (slope,) = torch.autograd.grad(_interpolated(levels, shown).sum(), shown)
+        (slope,) = torch.autograd.grad(interpolated(levels, shown).sum(), shown)
         assert_close(slope, 7 * (near - far), rtol=1e-12, atol=1e-12)
 
 

@@ -16,12 +16,15 @@ from netlens.attribution import (
     KernelShap,
     Lime,
     ShapleyValueSampling,
+    chunks_of,
     patches,
     superpixels,
 )
-from netlens.attribution.chunk import chunks_of
 from netlens.attribution.mixing import mixing
-from netlens.attribution.perturbation.masks import default_mask, numbered
+from netlens.attribution.perturbation._masks import (
+    default_mask,
+    numbered,
+)
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

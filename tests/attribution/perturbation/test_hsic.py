@@ -12,8 +12,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from netlens.attribution import HSICAttribution
-from netlens.attribution.perturbation.hsic import balanced, hsic, median_distance
-from netlens.attribution.perturbation.random_masks import in_blocks
+from netlens.attribution.perturbation._hsic import (
+    balanced,
+    hsic,
+    median_distance,
+)
+from netlens.attribution.perturbation._random_masks import (
+    in_blocks,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output

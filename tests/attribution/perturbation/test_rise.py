@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import RISE
-from netlens.attribution.perturbation.random_masks import shifted
+from netlens.attribution.perturbation._random_masks import (
+    shifted,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import KernelShap, ShapleyValueSampling, patches
-from netlens.attribution.perturbation.kernel_shap import Plan, subset
+from netlens.attribution.perturbation._kernel_shap import (
+    Plan,
+    subset,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import logit

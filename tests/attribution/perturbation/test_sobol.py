@@ -11,8 +11,13 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import SobolAttribution
-from netlens.attribution.perturbation.random_masks import in_blocks
-from netlens.attribution.perturbation.sobol import designs, jansen
+from netlens.attribution.perturbation._random_masks import (
+    in_blocks,
+)
+from netlens.attribution.perturbation._sobol import (
+    designs,
+    jansen,
+)
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output

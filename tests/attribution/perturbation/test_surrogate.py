@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens.attribution import Lime, patches
-from netlens.attribution.perturbation.surrogate import Moments
+from netlens.attribution.perturbation._surrogate import (
+    Moments,
+)
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit

@@ -7,14 +7,26 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from netlens.attribution import METHODS, FeatureAblation, Occlusion, patches
-from netlens.attribution import suffix as suffix_module
-from netlens.attribution import windows as windows_module
-from netlens.attribution.chunk import chunks_of
+from netlens.attribution import (
+    METHODS,
+    FeatureAblation,
+    Occlusion,
+    chunks_of,
+    patches,
+)
+from netlens.attribution import _suffix as suffix_module
+from netlens.attribution import _windows as windows_module
+from netlens.attribution._suffix import (
+    Suffix,
+)
+from netlens.attribution._windows import (
+    Windows,
+)
 from netlens.attribution.mixing import mixing
-from netlens.attribution.perturbation.boxes import Box, boxes
-from netlens.attribution.suffix import Suffix
-from netlens.attribution.windows import Windows
+from netlens.attribution.perturbation._boxes import (
+    Box,
+    boxes,
+)
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import channel, logit
 from netlens.results import Attribution

@@ -18,7 +18,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer,
 
 from netlens.attribution import DeepLift, DeepLiftShap
 from netlens.errors import NetLensError
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import channel, layer, logit
 from netlens.world.scene import batch

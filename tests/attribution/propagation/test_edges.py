@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import LRP, DeepLift, ExcitationBackprop, GradCAM
 from netlens.errors import NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks
 from netlens.objectives import channel, logit
 

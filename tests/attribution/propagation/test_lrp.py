@@ -14,7 +14,7 @@ from zennit.torchvision import ResNetCanonizer
 
 from netlens.attribution import LRP, ExcitationBackprop, InputXGradient, Saliency
 from netlens.errors import LayerNotFound, NetLensError, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel, Hooks, Rule, vjp
 from netlens.objectives import channel, layer, logit
 from netlens.rules import COMPOSITES, Epsilon, EpsilonGammaBox, relevance

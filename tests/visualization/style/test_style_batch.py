@@ -14,8 +14,13 @@ from PIL import Image
 from netlens import images
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
 from netlens.visualization.style import Batch, as_settings, contact_sheet, from_settings
-from netlens.visualization.style.batch import CONFIG, RESULT
-from netlens.visualization.style.contact import _fitting
+from netlens.visualization.style._batch import (
+    CONFIG,
+    RESULT,
+)
+from netlens.visualization.style._contact import (
+    fitting_side,
+)
 from netlens.visualization.style.network import seeded
 from tests.visualization.style.batches import SETTINGS, batch_file, contents, opener, run, write
 
@@ -223,7 +228,7 @@ def test_only_the_generator_that_is_put_back_is_seeded(monkeypatch):
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 5), (100, 6), (2, 400), (1200, 3)])
 def test_a_contact_sheet_can_be_written_and_opened_whatever_its_length(rows, columns):
-    side = _fitting(rows, columns, 256)
+    side = fitting_side(rows, columns, 256)
     letter = max(10, round(0.056 * side))
     height, width = rows * (side + 2 * letter) + letter, columns * (max(side, 8 * letter) + letter // 2) + letter
     assert height * width <= images.MAX_PIXELS and max(height, width) <= 65_500
@@ -237,7 +242,7 @@ def test_pictures_of_a_contact_sheet_have_the_side_that_is_asked_for(file, tmp_p
 
 def test_too_many_pictures_for_a_sheet_are_told():
     with pytest.raises(NetLensError, match="divide the batch"):
-        _fitting(100_000, 5, 256)
+        fitting_side(100_000, 5, 256)
 
 
 def test_a_start_may_be_named_in_several_ways(file, tmp_path, monkeypatch):

@@ -9,14 +9,23 @@ from torch.utils import _pytree as pytree
 
 from netlens import images, visualization
 from netlens.errors import ImageError, NetLensError, NetLensWarning, NotApplicable
-from netlens.evaluation.randomized import randomized
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.preprocessing import Preprocessing
 from netlens.visualization import Fourier, Frames
 from netlens.visualization.style import STATISTICS, Below, StyleTransfer, stylize
-from netlens.visualization.style.losses import Look, Rooted, content_loss, style_loss, value_at
-from netlens.visualization.style.sight import Sight, mask_of
+from netlens.visualization.style._losses import (
+    Look,
+    Rooted,
+    content_loss,
+    style_loss,
+    value_at,
+)
+from netlens.visualization.style._sight import (
+    Sight,
+    mask_of,
+)
 from netlens.visualization.style.task import Task
 
 LAYERS = "1", "4"

@@ -1,0 +1,55 @@
+"""Options that several commands share, and the network that they open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from netlens.errors import NetLensError
+
+if TYPE_CHECKING:
+    from netlens.flat import FlatModel
+
+model_option = click.option(
+    "--model",
+    metavar="NAME",
+    default="shapes",
+    show_default=True,
+    help="A torchvision name, or a bundled one: shapes, shapes_vit.",
+)
+weights_option = click.option(
+    "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."
+)
+
+
+def opened(model: str, weights: str | None) -> FlatModel:
+    """Open the network that `--model` and `--weights` name. If its weights are random, print a note."""
+    import torch
+
+    from netlens.zoo import BUNDLED, open_network
+
+    with torch.random.fork_rng(devices=[]):
+        # random weights are the same in each run; only --seed changes random numbers
+        torch.random.default_generator.manual_seed(0)
+        flat = open_network(model, weights)
+    if model not in BUNDLED and weights is None:
+        click.echo(f"note: {model} has random weights (seed 0); pass --weights FILE or --weights default.", err=True)
+    return flat
+
+
+def whole_numbers(text: str, name: str, separator: str = ",") -> list[int]:
+    """Whole numbers of at least 0, with at most 18 digits, separated by commas. `name` is for errors."""
+    items = [item.strip() for item in text.split(separator)]
+    if not all(item.isdecimal() and item.isascii() and len(item) <= 18 for item in items):
+        separated = "commas" if separator == "," else f"an {separator}"
+        raise NetLensError(f"{name} must be whole numbers separated by {separated}, not {text[:80]!r}.")
+    return [int(item) for item in items]
+
+
+def names(text: str, name: str) -> list[str]:
+    """Names separated by commas."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise NetLensError(f"{name} names nothing.")
+    return items

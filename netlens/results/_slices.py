@@ -1,0 +1,20 @@
+"""Slices: the rows of a result that an index or a slice means."""
+
+from __future__ import annotations
+
+
+def slice_of(index: int | slice, n: int, what: str) -> slice:
+    """A slice as it is, or one of a single row, counted from the end if the index is below 0.
+
+    Raises:
+        IndexError: none of the n rows has the index; `what` names the rows.
+
+    Example:
+        >>> slice_of(-1, 3, "samples")
+        slice(2, 3, None)
+    """
+    if isinstance(index, slice):
+        return index
+    if not -n <= index < n:
+        raise IndexError(f"there are {n} {what}, so index {index} is out of range.")
+    return slice(index % n, index % n + 1)

@@ -1,0 +1,176 @@
+"""Overlay: an attribution as pixels, alone or over the image that it explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from netlens import heatmaps
+from netlens.errors import NotApplicable
+from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign
+from netlens.options import check, option
+
+Style = Literal["heat_map", "blended_heat_map", "masked_image", "alpha_scaling"]
+Pixels = NDArray[np.uint8]  # (N,H,W,4)
+
+# a photo hides fine maps that lie over it; coarse maps need the photo
+STYLES: dict[Reduction, Style] = {"magnitude": "heat_map", "signed": "blended_heat_map", "cam": "blended_heat_map"}
+SEQUENTIAL, OVER_PHOTO, DIVERGING = "inferno", "turbo", "bwr"
+SMALLEST, LARGEST = 400, 1024  # bounds of the longer side, in drawn pixels
+PIXEL_ART = 64  # images up to this size are drawn with square pixels; larger ones are interpolated
+
+
+@dataclass(frozen=True)
+class Look:
+    """How to draw an attribution. Options that are None follow from its `reduction`. The names are captum's.
+
+    `sign` chooses values as in `heatmaps.reduce`. `Attribution.heatmap` takes 100 minus `outlier_perc`. A color map
+    itself also serves as `cmap`.
+    """
+
+    style: Style | None = option(None, help="The heat map, or it over the photo, or the photo masked or faded by it.")
+    sign: Sign | None = option(None, help="Which values count: all with their sign, those of one sign, or magnitudes.")
+    cmap: str | None = option(None, help="The name of a color map of matplotlib.")
+    outlier_perc: float | None = option(None, least=0, most=100, help="The percentage of pixels that saturate.")
+    alpha: float = option(1.0, least=0, most=1, help="The strength of the heat map over the photo.")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # the name of a Colormap
+        check(self, ResultError)
+        if self.cmap is not None and self.cmap not in mpl.colormaps:
+            raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
+
+
+class Heat:
+    """An attribution under a look: a raw heat map at the size of the image, and the limits of its colors."""
+
+    def __init__(self, attribution: HeatMapped, look: Look) -> None:
+        reduction = attribution.reduction
+        if attribution.image is None:
+            raise NotApplicable(
+                f"the input that {attribution.title} explained is no image, so there is nothing to draw; "
+                "read .values or .heatmap()."
+            )
+        self.image, self.alpha = attribution.image, look.alpha
+        height, width = self.image.shape[-2:]
+        self.style = STYLES[reduction] if look.style is None else look.style
+        self.sign = _sign(reduction, self.style) if look.sign is None else look.sign
+        # the zero of a class activation map has no meaning, unless the look asks for signs
+        self.diverging = self.sign == "all" and not (reduction == "cam" and look.sign is None)
+        maps = attribution.spatial.detach().cpu()
+        self.coarse = maps.shape[-2] < height or maps.shape[-1] < width
+        self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), (height, width))
+        outliers = (0 if reduction == "cam" else 1) if look.outlier_perc is None else look.outlier_perc
+        self.low, self.high = self._limits(100 - outliers)
+        over_photo = OVER_PHOTO if self.style == "blended_heat_map" else SEQUENTIAL
+        self.cmap = (DIVERGING if self.diverging else over_photo) if look.cmap is None else look.cmap
+
+    def _limits(self, q: float) -> Limits:
+        if not self.diverging and self.sign in ("all", "absolute_value"):
+            return heatmaps.limits(self.raw, q)
+        bound = heatmaps.bound(self.raw, q)
+        return (-bound if self.diverging else torch.zeros_like(bound)), bound
+
+    def pixels(self) -> Pixels:
+        """(N,H',W',4): the drawing of each sample, enlarged by `enlarge`."""
+        unit = enlarge(self.unit, "bilinear" if self.coarse else "nearest")
+        strength = unit.abs()
+        photo, opacity = _photo(self.image), torch.ones_like(strength)
+        if self.style == "masked_image":
+            return _rgba(photo * strength, opacity)
+        if self.style == "alpha_scaling":
+            return _rgba(photo, strength)
+        colors = mpl.colormaps[self.cmap]((unit / 2 + 0.5 if self.diverging else unit)[:, 0].numpy())
+        color = torch.from_numpy(colors[..., :3]).permute(0, 3, 1, 2)
+        if self.style == "heat_map":
+            return _rgba(color, opacity)
+        if self.diverging:
+            photo, weight = _pale(photo), 0.8 * strength.sqrt()
+        else:
+            weight = 0.25 + 0.4 * strength
+        return _rgba(photo + self.alpha * weight * (color - photo), opacity)
+
+    @property
+    def colored(self) -> bool:
+        """Whether the drawing uses a color map, which a color bar can explain."""
+        return self.style in ("heat_map", "blended_heat_map")
+
+    def labels(self, sample: int) -> list[str]:
+        """The raw values at the ends of the color bar, and at its middle if that is zero."""
+        low, high = (f"{limit[sample].item():.2g}".replace("-", "−") for limit in (self.low, self.high))
+        return [low, "0", high] if self.diverging else [low, high]
+
+    @property
+    def unit(self) -> Tensor:
+        """(N,1,H,W) in [0,1], or in [-1,1] if diverging."""
+        if self.diverging:
+            return heatmaps.rescale_signed(self.raw, self.high)
+        return heatmaps.rescale(self.raw, self.low, self.high)
+
+
+def _sign(reduction: Reduction, style: Style) -> Sign:
+    if reduction == "magnitude":
+        return "absolute_value"
+    # a mask can show only one sign
+    return "positive" if reduction == "signed" and style in ("masked_image", "alpha_scaling") else "all"
+
+
+def share(heats: Sequence[Heat]) -> None:
+    """Give all heat maps the same limits, so that a color is the same raw value in each of them."""
+    high = torch.stack([heat.high.max() for heat in heats]).max()
+    lows = [heat.low.min() for heat in heats if not heat.diverging]
+    for heat in heats:
+        heat.high = high.expand_as(heat.high)
+        heat.low = -heat.high if heat.diverging else torch.stack(lows).min().expand_as(heat.low)
+
+
+def overlay(attribution: HeatMapped, look: Look | None = None) -> Pixels:
+    """(N,H',W',4): each sample as pixels. Small images are enlarged by a whole number."""
+    return Heat(attribution, Look() if look is None else look).pixels()
+
+
+def photograph(image: Tensor) -> Pixels:
+    """(N,H',W',4): the images (N,C,H,W), at the size of their overlays."""
+    photo = _photo(image)
+    return _rgba(photo, torch.ones_like(photo[:, :1]))
+
+
+def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Tensor:
+    """Maps (N,C,H,W) at a size for a screen: enlarged by a whole number, so that every pixel keeps its exact place.
+
+    Images larger than the screen shrink. Very small images keep square pixels.
+    """
+    height, width = maps.shape[-2:]
+    side = max(height, width)
+    if side > LARGEST:
+        return heatmaps.resize(maps, (max(height * LARGEST // side, 1), max(width * LARGEST // side, 1)))
+    times = -(-SMALLEST // side)
+    if mode == "nearest" or side <= PIXEL_ART:
+        return maps.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
+    return F.interpolate(maps, (height * times, width * times), mode=mode, align_corners=False)
+
+
+def _photo(image: Tensor) -> Tensor:
+    """Images as (N,3,H',W') in [0,1]."""
+    image = image.detach().cpu().to(torch.float32)
+    if image.shape[1] != 3:  # gray images; or other bands (satellites), whose mean shows where things are
+        image = image.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return enlarge(image, "bicubic").clamp(0, 1)
+
+
+def _pale(photo: Tensor) -> Tensor:
+    """A photo as a light gray background, on which both colors of a diverging map are visible."""
+    return (0.5 + 0.5 * photo.mean(dim=1, keepdim=True)).expand_as(photo)
+
+
+def _rgba(rgb: Tensor, opacity: Tensor) -> Pixels:
+    pixels = torch.cat([rgb, opacity.to(rgb.dtype)], dim=1).clamp(0, 1).mul(255).round()
+    return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

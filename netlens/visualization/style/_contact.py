@@ -1,0 +1,68 @@
+"""The contact sheet of a batch: a row for each pair, starting with its content and style; a column for each setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from netlens import images
+from netlens.errors import NetLensError
+from netlens.visualization.style._batch import Outcome
+
+SMALLEST = 16  # pixels; a person cannot recognize anything in a smaller picture
+LONGEST = 65_000  # pixels; a JPEG file cannot have a longer side
+
+
+def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256) -> Path:
+    """Write a sheet with all pictures of a batch.
+
+    Args:
+        outcomes: The outcomes of the batch.
+        path: The file to write.
+        side: The longer side of each picture, in pixels. It is smaller if the pictures would not fit into one file.
+
+    Raises:
+        NetLensError: No picture was made, or there are too many pictures for one file.
+    """
+    from netlens.show import Tile, arranged
+
+    finished = [outcome for outcome in outcomes if outcome.what != "failed"]
+    if not finished:
+        raise NetLensError("no picture was made, so a contact sheet would be empty.")
+    rows = []
+    pairs = list(dict.fromkeys(outcome.job.pair for outcome in finished))
+    columns = list(dict.fromkeys(outcome.job.settings for outcome in finished))
+    most = max(len(outcome.job.styles) for outcome in finished)
+    side = fitting_side(len(pairs), 1 + most + len(columns), side)
+    for pair in pairs:
+        row = {outcome.job.settings: outcome for outcome in finished if outcome.job.pair == pair}
+        job = next(iter(row.values())).job
+        shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
+        shown += [(None, "")] * (most - len(job.styles))  # so that a setting has the same column in all rows
+        shown += [(row[name].result, name) if name in row else (None, "") for name in columns]
+        rows.append([Tile(_small(file, side), title) for file, title in shown])
+    return images.save(arranged(rows).rgba()[..., :3], path)
+
+
+def fitting_side(rows: int, columns: int, side: int) -> int:
+    """The longer side with which all pictures fit into one file that `images.load` can read."""
+    pitch = min(math.sqrt(images.MAX_PIXELS / (rows * columns)), LONGEST / max(rows, columns))
+    side = min(side, int((pitch - 20) / 1.12))  # titles, and gaps between pictures
+    if side < SMALLEST:
+        raise NetLensError(f"{rows} rows of {columns} pictures are too many for one contact sheet; divide the batch.")
+    return side
+
+
+def _small(file: Path | None, side: int) -> NDArray[np.uint8]:
+    """(h, w, 4): a picture with this longer side; a white square if there is no file."""
+    if file is None:
+        return np.full((side, side, 4), 255, dtype=np.uint8)
+    picture = images.load(file)
+    factor = side / max(picture.size)
+    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+    return np.array(picture.resize(size, Image.Resampling.LANCZOS).convert("RGBA"))

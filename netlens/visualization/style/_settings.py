@@ -1,0 +1,37 @@
+"""Settings: a style transfer as plain names and numbers, for files and command lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netlens.options import checked, known, options_of
+from netlens.visualization.style._transfer import StyleTransfer
+
+NAMES = tuple(o.name for o in options_of(StyleTransfer) if o.name != "stop")
+"""The options that settings can name: all options of a style transfer except `stop`."""
+
+
+def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
+    """The style transfer with these settings. An unknown name or a wrong value raises `NetLensError`.
+
+    >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
+    (192, 256)
+    """
+    known("a style transfer", settings, NAMES)
+    checked("StyleTransfer: start", settings.get("start", ""), str, hint="give the path of a picture")
+    return StyleTransfer(**settings)
+
+
+def as_settings(transfer: StyleTransfer) -> dict[str, Any]:
+    """All options as values of JSON. An object is described by its `repr`."""
+    plain = {o.name: getattr(transfer, o.name) for o in options_of(StyleTransfer)}
+    return {name: value if _plain(value) else repr(value) for name, value in plain.items()}
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) for key in value) and all(map(_plain, value.values()))
+    return value is None or isinstance(value, (str, int, float, bool))
