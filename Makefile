@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test types fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
+.PHONY: demo test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -21,6 +21,15 @@ test: .venv/installed-test
 # adapters/ is checked as what it is installed as, netlens.adapters
 types: .venv/installed-test
 	$(BIN)/mypy
+
+# what tests compare with, written anew: stub, lists and tables of the docs, refusals, the golden record
+records: .venv/installed-test
+	$(BIN)/python -m tests.lens_stub
+	$(BIN)/python -m tests.docs.test_public
+	$(BIN)/python -m tests.options.test_options
+	$(BIN)/python -m tests.applicability.table
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden.values
+	$(BIN)/python -m tests.golden.operations
 
 fuzz: .venv/installed-test
 	$(BIN)/python -m tests.generated.fuzz --modules $(or $(MODULES),2000)

@@ -33,7 +33,7 @@ def vit(network: nn.Module) -> Adapter:
 
 
 def _maxvit_grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Maps (N, C, h, w). Between partition and departition, activations are windows, which have no grid (None)."""
+    """Maps (N, C, h, w). None between `partition_op` and `departition_op`, where activations are windows."""
     is_window = "_attention." in key and not key.split("_attention.")[1].startswith("departition_op")
     return None if is_window or activation.ndim != 4 else activation
 

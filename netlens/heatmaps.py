@@ -45,7 +45,7 @@ class HeatMapped(ABC):
     @property
     @abstractmethod
     def spatial(self) -> Tensor:
-        """(N,C,h,w): the values over the image, at their own resolution; `NotApplicable` if they have no place."""
+        """(N,C,h,w): the values over the image, at their own resolution; `NotApplicable` if they have no position."""
 
     @property
     @abstractmethod

@@ -102,7 +102,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The activation at each place, projected on the direction in which the activations vary most."""
+        """The activation at each position, projected on the direction in which the activations vary most."""
     def eigen_grad_cam(
         self,
         *,
@@ -427,7 +427,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The mean of the objective over random masks that show a place (randomized input sampling)."""
+        """The mean of the objective over random masks that show a position (randomized input sampling)."""
     def saliency(
         self,
         *,
@@ -552,5 +552,5 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """The channels of a late layer, weighted by the mean of their gradient over the places where they are
+        """The channels of a late layer, weighted by the mean of their gradient over the positions where they are
         active."""

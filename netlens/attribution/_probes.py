@@ -15,7 +15,7 @@ from netlens.flat.running import Tap, tapped, untapped
 
 
 def pair_like(x: Tensor) -> Tensor:
-    """Two samples of the shape of those of x. They differ in their statistics and at every place."""
+    """Two samples of the shape of those of x. They differ in their statistics and at every position."""
     if not x.is_floating_point():
         return x[[0, -1]]
     noise = torch.randn(2, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)

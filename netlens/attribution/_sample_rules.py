@@ -106,7 +106,7 @@ _OF_NUMBERS = {"int", "float", "min", "max"}
 
 
 def _broadcast(values: Sequence[Any]) -> State:
-    """The state of an operation place by place."""
+    """The state of an operation position by position."""
     values = [Same(tuple(value.shape)) if isinstance(value, Tensor) else value for value in values]
     states = [value for value in values if isinstance(value, Rows | Parts | Same | Other)]
     shapes = [state.shape for state in states if isinstance(state, Same)]

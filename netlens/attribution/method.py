@@ -73,7 +73,7 @@ class Method(ABC):
     | `attribute(...)`    | the values, and numbers that show how good they are                     | none          |
     | `points(...)`       | the layers whose plain gradient it reads; methods can share that run    | no layers     |
     | `at(...)`           | the layer whose values it gives                                         | `wrt`         |
-    | `reduction`         | how a heat map makes one number per place of the values                 | `"magnitude"` |
+    | `reduction`         | how a heat map makes one number per position of the values              | `"magnitude"` |
     | `gives_maps`        | whether the values are maps over the image, whatever `wrt` is           | `False`       |
     | `reads_objective`   | whether the values depend on the objective                              | `True`        |
     | `needs`             | what a network must have                                                | `None`        |
@@ -85,7 +85,7 @@ class Method(ABC):
     """
 
     reduction: ClassVar[Reduction] = "magnitude"
-    """How a heat map makes one number per place of the values."""
+    """How a heat map makes one number per position of the values."""
     gives_maps: ClassVar[bool] = False
     """Whether the values are maps (N, 1, h, w) over the image, whatever `wrt` is."""
     reads_objective: ClassVar[bool] = True
@@ -267,7 +267,7 @@ def _of_samples(method: Method, samples: range, n: int) -> Method:
 
 
 def _maps(flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
-    """The values as maps over the image. None where the values already have that shape, or have no places."""
+    """The values as maps over the image. None if they are such maps already, or have no positions in the image."""
     if key in flat.inputs:
         return None
     try:

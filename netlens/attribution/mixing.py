@@ -25,8 +25,8 @@ from netlens.objectives import Objective, Record
 def mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers in which samples that run together change each other, such as a norm over the batch.
 
-    These are norms without running statistics, and all layers (opaque ones too) whose numbers for two samples together
-    differ from those for each sample alone. A network that takes only one sample has none.
+    These are norms without running statistics, and all layers (opaque ones too) whose values for two samples together
+    differ from the values for each sample alone. A network that takes only one sample has none.
     """
     if noted_to_take_one(flat, x):
         return ()
@@ -50,7 +50,7 @@ _MIXING: Memo[FlatModel, tuple[str, ...]] = Memo()
 
 
 def mixing_by_runs(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
-    """The keys of layers whose numbers for two samples together differ from those for each sample alone."""
+    """The keys of layers whose values for two samples together differ from the values for each sample alone."""
     pair, outputs = pair_like(x), flat.program.outputs
     # mixing in an opaque part may change the output for some samples only, so its own values are compared too
     watched = tuple(dict.fromkeys((*outputs, *flat.opaque)))
@@ -110,9 +110,9 @@ def _mixed(one: Any, other: Any, both: Any) -> bool:
 
 
 def _mixed_leaves(both: Any, one: Any, other: Any) -> bool:
-    """Whether the numbers of two samples together differ from those of each alone, wherever these lie.
+    """Whether the values of two samples that run together differ from the values of each sample that runs alone.
 
-    An `other` of None has no numbers.
+    The comparison ignores where a value lies in its tensor. If `other` is None, `both` is compared with `one` alone.
     """
     if isinstance(both, Exception) or isinstance(one, Exception):
         return False

@@ -27,7 +27,7 @@ def _flags() -> list[click.Option]:
 @weights_option
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
 def atlas(image: str, layer: str, model: str, weights: str | None, output: str | None, **values: Any) -> None:
-    """Draw what a layer sees at each place of an image.
+    """Draw what a layer sees at each position of an image.
 
     With --groups, it shows what the layer sees in so many kinds of place.
 

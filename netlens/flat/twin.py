@@ -1,4 +1,4 @@
-"""Twins: copies of module trees that share the storage of the tensors, so that the original never changes."""
+"""Twins: copies of module trees. They share the storage of the tensors. Changes of the modules stay in the copy."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ Form = Either | Words | Fixed | Listed | Mapped | ClassOf | Function | Plain
 
 
 def form_of(kind: Any, choices: tuple[str, ...] = ()) -> Form:
-    """The form of a type. `choices` are the names that a text may be; without any, a text may be any name.
+    """The form of a type. `choices` are the allowed strings; if it is empty, every string is allowed.
 
     >>> form_of(int | None)
     Either(kinds=(<class 'int'>, <class 'NoneType'>))

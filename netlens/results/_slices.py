@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def slice_of(index: int | slice, n: int, what: str) -> slice:
-    """A slice as it is, or one of a single row, counted from the end if the index is below 0.
+    """An index as a slice of one row; a negative index counts from the end. A slice is returned unchanged.
 
     Raises:
         IndexError: none of the n rows has the index; `what` names the rows.

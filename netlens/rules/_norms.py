@@ -35,7 +35,7 @@ NAMES = (*dict.fromkeys(_FORMS.values()), "normalize")
 def norm(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a norm. With recorded statistics, a norm is linear: they are its gradient."""
+    """The multipliers of a norm. With running statistics, a norm is linear: they are its gradient."""
     inner: Any = innermost(layer)
     if not isinstance(inner, Function):
         form = next(form for kind, form in _FORMS.items() if isinstance(inner, kind))

@@ -37,7 +37,7 @@ def call_tensors(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def form(layer: Any, values: Mapping[str, Tensor]) -> tuple[int, bool] | None:
-    """The number of steps of a call, and whether the input is a batch of sequences. None for a cell (one step)."""
+    """The number of time steps, and whether the input is a batch of sequences. For a cell, the result is None."""
     x = values["input"]
     if isinstance(layer, nn.RNNCellBase):
         return None

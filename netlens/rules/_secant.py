@@ -60,7 +60,10 @@ _NEAR: dict[Curve, Near] = {
 def secant(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The gradient times (f(x) - f(r)) / (x - r), for each element. With other changes, see `along_path`."""
+    """The gradient times (f(x) - f(r)) / (x - r), for each element.
+
+    If another input changes too, or the input is broadcast, the multipliers are those of `along_path`.
+    """
     reference_tensors = tensors(reference)
     index = _changing(inputs, reference_tensors)
     # another tensor changes, or is broadcast against this one

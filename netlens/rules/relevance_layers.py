@@ -22,7 +22,7 @@ def role_of(layer: nn.Module) -> Relevance:
         return Relevance.WEIGHTS
     if has_pieces(inner):
         return Relevance.COMPOSED
-    if getattr(inner, "running_mean", None) is not None:  # any type that has recorded statistics, such as a batch norm
+    if getattr(inner, "running_mean", None) is not None:  # any type that has running statistics, such as a batch norm
         return Relevance.MIXES
     if isinstance(inner, Function) and inner.function is getattr and inner.args[1] == "data":
         return Relevance.COPIES

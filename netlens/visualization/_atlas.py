@@ -85,8 +85,9 @@ class Atlas(Drawn):
 class Charting(FromNoise):
     """The options of an atlas.
 
-    Without `groups`, there is a picture of each place, gray where the layer is 0. Maps with more places than `cells`
-    are averaged. With `groups`, the part of the activation above 0 is factorized into so many non-negative factors.
+    Without `groups`, there is a picture of each position, gray where the layer is 0. Maps with more positions than
+    `cells` are averaged. With `groups`, the part of the activation above 0 is factorized into so many non-negative
+    factors.
     """
 
     steps: int = 128

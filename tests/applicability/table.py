@@ -88,4 +88,4 @@ def refusals() -> Refusals:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(refusals(), indent=1) + "\n")
+    FILE.write_text(json.dumps(refusals(), indent=1, sort_keys=True) + "\n")

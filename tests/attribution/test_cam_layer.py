@@ -84,7 +84,7 @@ def test_without_convolutions_there_is_no_such_layer(cases):
     case = cases["vectors"]
     with pytest.raises(NotApplicable, match=r"no 2-d convolution.*name one with layer="):
         GradCAM()(case.flat, case.x, logit(0))
-    with pytest.raises(NotApplicable, match=r"layer '1' .* choose a layer with maps \(N, C, h, w\)"):
+    with pytest.raises(NotApplicable, match=r"layer '1' .* choose a layer whose activations are maps \(N, C, h, w\)"):
         GradCAM("1")(case.flat, case.x, logit(0))
 
 

@@ -182,7 +182,7 @@ def check_values_at(method: Method, case: Case, objective: Objective, wrt: str) 
     """The values have the shape of what they are about, say where they were made, and lie in the image."""
     wrt = case.flat.key(wrt)
     result = method(case.flat, case.x, objective, wrt=wrt)
-    at = wrt if wrt != "input" else method.at(case.flat, wrt)
+    at = wrt if wrt != "input" else method.at(case.flat, case.x, wrt)
     shape = case.flat(case.x, until=at).shape if at != "input" else case.x.shape
     assert result.values.shape == shape or (result.reduction == "cam" and result.values.shape[:2] == (3, 1))
     assert result.provenance.layer == at and result.provenance.objective == repr(objective)

@@ -49,7 +49,7 @@ def test_a_closure_never_leads_to_the_users_parameters() -> None:
 
 def test_the_first_traces_of_several_threads_all_know_the_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "_discovered", False)
-    monkeypatch.setattr(adapter, "_REGISTRY", {})
+    monkeypatch.setattr(adapter, "REGISTRY", {})
     slow = threading.Event()
 
     class Point:

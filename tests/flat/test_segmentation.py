@@ -143,7 +143,7 @@ def test_the_detector_stays_as_it_was():
 def test_a_two_stage_detector_needs_images_or_boxes():
     network = detection.fasterrcnn_mobilenet_v3_large_320_fpn(weights_backbone=None)
     with pytest.raises(
-        NetLensError, match=r"FasterRCNN scores boxes that it finds on an image; give the image: .*images=x"
+        NetLensError, match=r"FasterRCNN scores boxes that it proposes for an image; give the image: .*images=x"
     ):
         FlatModel.from_nn_Module(network)
     with pytest.raises(NetLensError, match=r"boxes must be \(K, 4\)"):

@@ -72,4 +72,4 @@ def _projected(values: Tensor) -> Tensor:
 
 if __name__ == "__main__":
     found: dict[str, object] = {network: golden(network) for network in NETWORKS}
-    FILE.write_text(json.dumps({**found, "pictures": pictures()}, indent=1) + "\n")
+    FILE.write_text(json.dumps({**found, "pictures": pictures()}, indent=1, sort_keys=True) + "\n")

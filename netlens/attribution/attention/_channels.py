@@ -1,4 +1,4 @@
-"""Attention over channels: softmaxes whose rows and columns are channels, so they say nothing about places.
+"""Attention over channels: softmaxes whose rows and columns are channels, so they say nothing about positions.
 
 The code of channel attention (XCiT's cross-covariance attention; parts of EdgeNeXt and DaViT) looks like that of any
 attention. Only the dimension of the values along which it sums differs. To find it, the channels of the activations of
@@ -107,7 +107,7 @@ def over_channels(flat: FlatModel, x: Tensor, products_of: dict[str, list[Produc
 
 
 def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes: set[str]) -> Any:
-    """The number of the channel at each place of the output of a step, or None if it is unknown."""
+    """The number of the channel at each position of the output of a step, or None if it is unknown."""
     layer, value = step.layer, values[step.key]
     with_numbers = [key for key in step.reads if isinstance(numbers[key], Tensor)]
     # a layer reads sizes unchanged; a value that follows from constants alone has no known channels
@@ -139,7 +139,7 @@ def _numbered(value: Tensor, dim: int) -> Tensor:
 
 
 def _stretched(numbers: Tensor, value: Tensor) -> Tensor | None:
-    """The numbers in the shape of a value whose channels have the same place, whatever its other sizes."""
+    """The numbers in the shape of a value whose channels have the same position, whatever its other sizes."""
     if numbers.shape == value.shape:
         return numbers
     if numbers.ndim != value.ndim or 0 in numbers.shape:

@@ -1,4 +1,4 @@
-"""The places of the tokens of an attention map in the image, and the class token."""
+"""The positions of the tokens of an attention map in the image, and the class token."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from netlens.flat import FlatModel
 
 @dataclass(frozen=True)
 class Tokens:
-    """The places of tokens in the image, and the class token if a token has no place."""
+    """The positions of tokens in the image, and the class token if a token has no position."""
 
-    places: Tensor  # (h, w): the token at each place; with several windows, tokens are counted through all windows
+    places: Tensor  # (h, w): the token at each position; with several windows, tokens are counted through all windows
     summary: int | None
 
     @classmethod
@@ -24,7 +24,7 @@ class Tokens:
         """The tokens of the attention map at `key`, which has `windows` windows per sample of `tokens` tokens each.
 
         The adapter says where they lie. Without an adapter, the last tokens of a sequence are square patches of the
-        image in rows, and the tokens before them (class token, distillation token, registers) have no place.
+        image in rows, and the tokens before them (class token, distillation token, registers) have no position.
         """
         cut = flat.adapter.windows(flat, key) if flat.adapter.windows is not None else None
         if cut is not None:
@@ -50,7 +50,7 @@ class Tokens:
 
 
 def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
-    """The places of tokens by the adapter: it lays out the numbers of the tokens. None if it cannot."""
+    """The positions of tokens by the adapter: it lays out the numbers of the tokens. None if it cannot."""
     if flat.adapter.grid is None:
         return None
     numbers = torch.arange(tokens, dtype=torch.float64).view(1, tokens, 1)
@@ -59,7 +59,7 @@ def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
 
 
 def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
-    """The places of tokens if as many as possible of the last ones are square patches that tile the image."""
+    """The positions of tokens if as many as possible of the last ones are square patches that tile the image."""
     if x.ndim == 4:
         height, width = x.shape[-2:]
         for patches in range(tokens, 0, -1):

@@ -34,7 +34,7 @@ class ActivationMaps(Method):
     `wrt` is a layer, the method explains that layer. With `relu`, negative values become 0.
 
     `fusion` says how the maps of several layers become one map, at the finest of their resolutions. Each map is divided
-    by its largest value. The result is the mean, the maximum or the product at each place.
+    by its largest value. The result is the mean, the maximum or the product at each position.
     """
 
     layer: str | int | Sequence[str | int] | None = option(None, help=LAYER)

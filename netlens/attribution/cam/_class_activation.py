@@ -24,7 +24,7 @@ class CAM(ActivationMaps):
 
     `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer. With `relu=False`, the mean of the map is
     the score without its bias, exactly. The method needs a network in which a mean over space and linear layers follow
-    the maps. Grad-CAM applies to any network; on such a network it gives this map divided by the number of places.
+    the maps. Grad-CAM applies to any network; on such a network it gives this map divided by the number of positions.
 
     Zhou et al. 2015, https://arxiv.org/abs/1512.04150
     """

@@ -19,12 +19,12 @@ from netlens.precision import precise
 @register
 @dataclass(frozen=True)
 class EigenCAM(ActivationMaps):
-    """The activation at each place, projected on the direction in which the activations vary most.
+    """The activation at each position, projected on the direction in which the activations vary most.
 
-    `values` (N, 1, h, w) are A v at the resolution of the layer. A is the matrix of places times channels, and v its
-    first right singular vector. The map is the same for every class. The sign of v makes the place of largest magnitude
-    positive; the paper does not fix it, but Chung and Ying 2025, https://doi.org/10.3390/app15137562, do. `centered`
-    subtracts the mean of each channel first, as pytorch-grad-cam does and the paper does not.
+    `values` (N, 1, h, w) are A v at the resolution of the layer. A is the matrix of positions times channels, and v its
+    first right singular vector. The map is the same for every class. The sign of v makes the position of largest
+    magnitude positive; the paper does not fix it, but Chung and Ying 2025, https://doi.org/10.3390/app15137562, do.
+    `centered` subtracts the mean of each channel first, as pytorch-grad-cam does and the paper does not.
 
     Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
@@ -41,9 +41,9 @@ class EigenCAM(ActivationMaps):
 class EigenGradCAM(GradientMaps):
     """Eigen-CAM of gradient times activation, so that the map depends on the class.
 
-    `values` (N, 1, h, w) are G v at the resolution of the layer. G is the matrix of gradient times activation, places
-    times channels, and v its first right singular vector. The place of largest magnitude is positive, so the map shows
-    where the evidence lies, but not whether it is for or against the class.
+    `values` (N, 1, h, w) are G v at the resolution of the layer. G is the matrix of gradient times activation,
+    positions times channels, and v its first right singular vector. The position of largest magnitude is positive, so
+    the map shows where the evidence lies, but not whether it is for or against the class.
 
     As in pytorch-grad-cam, after Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299
     """
@@ -61,7 +61,7 @@ def projected(maps: Tensor, centered: bool) -> Tensor:
     >>> [round(value, 4) for value in projected(maps, centered=False).flatten().tolist()]
     [5.0, 0.0]
     """
-    rows = maps.flatten(2).transpose(1, 2)  # places times channels
+    rows = maps.flatten(2).transpose(1, 2)  # positions times channels
     if centered:
         rows = rows - rows.mean(1, keepdim=True)
     # torch has no SVD in half precision, and its error for NaN does not name the source of the NaN

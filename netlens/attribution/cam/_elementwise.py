@@ -1,4 +1,4 @@
-"""Maps that weigh each place by the gradient at that place, not by the mean gradient of a channel."""
+"""Maps that weigh each position by the gradient at that position, not by the mean gradient of a channel."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class LayerCAM(GradientMaps):
     """Positive gradients times the activation, summed over channels: a map that is sharp at early layers too.
 
     `values` (N, 1, h, w) are sum_c max(G_c, 0) A_c at the resolution of the layer, in the unit of the objective. Maps
-    of several layers are fused as in the paper: each becomes tanh(2 * map / maximum), and each place gets the largest.
+    of several layers are fused as in the paper: each becomes tanh(2 * map / maximum), and each position gets the
+    largest.
 
     Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943
     """

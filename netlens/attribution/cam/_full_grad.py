@@ -67,7 +67,7 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
             total = total + part.flatten(1).sum(1)
             try:
                 maps = grid_of(flat, key, part)
-            except NotApplicable:  # a part without places, such as the classifier's bias, counts but is not drawn
+            except NotApplicable:  # a part without positions, such as the classifier's bias, counts but is not drawn
                 continue
             cam = cam + _as_map(maps, x.shape[-2:])
         record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
@@ -75,7 +75,7 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
 
 
 def _as_map(maps: Tensor, size: torch.Size) -> Tensor:
-    """(N, 1, H, W): the sum over channels of the magnitudes, each scaled to the range from 0 to 1, resized."""
+    """(N, 1, H, W): the magnitude of each channel is scaled to [0, 1]; the sum over channels is resized."""
     magnitudes = maps.abs()
     scaled = rescale(magnitudes, magnitudes.amin((2, 3), keepdim=True), magnitudes.amax((2, 3), keepdim=True))
     # a resize is linear, so one map is resized instead of one map per channel

@@ -15,7 +15,7 @@ Fusion = Literal["mean", "max", "product"]
 
 
 def fused(cams: Sequence[Tensor], how: Fusion) -> Tensor:
-    """One map (N, 1, h, w) of several maps, resized to the finest of their resolutions and fused place by place.
+    """One map (N, 1, h, w) of several maps, resized to the finest of their resolutions and fused position by position.
 
     >>> coarse, fine = torch.ones(1, 1, 1, 1), torch.tensor([[[[0.0, 1.0]]]])
     >>> [fused([coarse, fine], how).flatten().tolist() for how in ("mean", "max", "product")]

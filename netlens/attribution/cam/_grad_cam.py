@@ -26,7 +26,7 @@ class GradCAM(GradientMaps):
     """The channels of a late layer, weighted by their mean gradient.
 
     `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, where w_c is the mean of the gradient over
-    the places of channel c. By default, negative values become 0.
+    the positions of channel c. By default, negative values become 0.
 
     `layer` is any layer with maps, or several layers. Each of several maps is divided by its maximum and resized to the
     finest of the resolutions, and `fusion` says how they become one. None means the last maps of the network. If `wrt`
@@ -42,7 +42,7 @@ class GradCAM(GradientMaps):
 @register
 @dataclass(frozen=True)
 class XGradCAM(GradientMaps):
-    """The channels of a late layer, weighted by the mean of their gradient over the places where they are active.
+    """The channels of a late layer, weighted by the mean of their gradient over the positions where they are active.
 
     `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w_c = sum(G_c A_c) / sum(A_c). Among
     weights, these come closest to two axioms: the map of a channel sums to the change of the objective when the channel

@@ -26,8 +26,8 @@ class GradCAMPlusPlus(GradientMaps):
     """The channels of a late layer, weighted so that small objects count as much as large ones.
 
     `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w_c = sum(alpha * max(g, 0)) over the
-    places of the channel. At each place alpha = g^2 / (2 g^2 + S g^3), where g is the gradient and S the sum of the
-    activation over the channel. This is equation 19 of the paper for the score exp(objective). The factor
+    positions of the channel. At each position alpha = g^2 / (2 g^2 + S g^3), where g is the gradient and S the sum of
+    the activation over the channel. This is equation 19 of the paper for the score exp(objective). The factor
     exp(objective) cancels in alpha, and would scale all weights alike, so the weights leave it out.
 
     The maps of the paper are rectified. For other maps, S sums the positive part, because the divisor could vanish

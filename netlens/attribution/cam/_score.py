@@ -108,7 +108,8 @@ class ScoreCAM(MaskingMaps):
 
     `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, with w = softmax over channels of
     f(x * mask_c). The method needs no gradient. A mask is a channel, resized and scaled to [0, 1]. It multiplies the
-    input after preprocessing, so a masked place becomes the mean color. `convention` has the orders of other libraries.
+    input after preprocessing, so a masked position becomes the mean color. `convention` has the orders of
+    other libraries.
 
     Wang et al. 2019, https://arxiv.org/abs/1910.01279
     """

@@ -31,7 +31,7 @@ from netlens.objectives import Objective
 class ShapleyCAM(ActivationMaps):
     """The channels of a late layer, weighted by their Shapley values to second order.
 
-    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, where w_c is the mean over the places of
+    `values` (N, 1, h, w) are sum_c w_c A_c at the resolution of the layer, where w_c is the mean over the positions of
     channel c of gradient - 1/2 Hessian * activation. If the rest of the network is piecewise linear, as after the last
     maps of most CNNs, the map is that of Grad-CAM.
 

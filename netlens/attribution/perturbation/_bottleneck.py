@@ -1,4 +1,4 @@
-"""The information bottleneck: how many bits of each place of a layer the objective needs."""
+"""The information bottleneck: how many bits of each position of a layer the objective needs."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class InformationBottleneck(Method):
 
     The activation R becomes Z = l R + (1 - l) noise. The noise is normal, with the mean and variance of R. Adam chooses
     l in (0, 1) for each entry in `n_steps` steps: it maximizes f(Z), averaged over `n_samples` draws, less `beta` times
-    the mean information in nats. l is smooth over `sigma` places. The result is the best of all steps, the start
+    the mean information in nats. l is smooth over `sigma` positions. The result is the best of all steps, the start
     included, on one set of draws; `diagnostics["objective"]` (N,) is what it reaches.
 
     `layer` is where the noise enters. If `wrt` is a layer, the noise enters there. None takes the layer in the middle
     of those that all information passes, up to the layer of class activation maps: conv3_4 of a ResNet-50, as in the
     paper.
 
-    The mean and deviation of a channel are taken over the places of R in the sample. With `reference`, they are taken
-    over the samples and places of these inputs (K, ...). A deviation is at least a hundredth of the mean deviation of
-    the layer. A layer of vectors has no places and needs a reference.
+    The mean and deviation of a channel are taken over the positions of R in the sample. With `reference`, they are
+    taken over the samples and positions of these inputs (K, ...). A deviation is at least a hundredth of the mean
+    deviation of the layer. A layer of vectors has no positions and needs a reference.
 
     In the paper, f is the log-probability of the class, in nats. A logit has no bound, so it outweighs the information
     more.
@@ -211,11 +211,11 @@ def bottleneck_layer(flat: FlatModel) -> str:
 
 
 def _gaussian(size: int, sigma: float) -> Tensor:
-    """(size, size): a matrix that averages the neighbors of a place with Gaussian weights, mirrored at both ends."""
+    """(size, size): a matrix that averages the neighbors of a position with Gaussian weights, mirrored at both ends."""
     places = torch.arange(size, dtype=torch.float64)
     if sigma == 0:
         return torch.eye(size, dtype=torch.float64)
-    # beyond the ends, the places repeat as in a mirror, with a period of twice the size
+    # beyond the ends, the positions repeat as in a mirror, with a period of twice the size
     images = torch.cat([places + 2 * size * k for k in (-1, 0, 1)] + [2 * size * k - 1 - places for k in (0, 1)])
     weights = torch.exp(-((places[:, None] - images) ** 2) / (2 * sigma**2))
     weights = weights.unflatten(1, (-1, size)).sum(1)

@@ -28,7 +28,7 @@ from netlens.options import option
 
 Variant = Literal["preserve", "delete", "dual"]
 _LEVELS = 8  # levels of blur; a mask interpolates between them
-_PLACES = 9  # places along each side, where discs are tried
+_PLACES = 9  # positions along each side, where discs are tried
 
 
 @register
@@ -40,7 +40,7 @@ class ExtremalPerturbation(Method):
     (0, 1), they are the mean of one mask per area. The variant "preserve" shows what the mask covers. "delete" blurs
     what it covers, so that the objective falls lowest. "dual" does both, and each counts half.
 
-    Where the mask is 0, the blur has the standard deviation `blur`. With `baselines`, hidden places fade to these
+    Where the mask is 0, the blur has the standard deviation `blur`. With `baselines`, hidden positions fade to these
     instead. Masks are smooth over `sigma` and consist of `grid_size` cells along the longer side. Both widths are
     shares of the longer side.
 
@@ -145,7 +145,7 @@ class ExtremalPerturbation(Method):
 
 
 def _discs(sizes: tuple[int, int], areas: Tensor) -> Iterator[Tensor]:
-    """Scores (rows, *sizes) that fall by 1 from the middle of a disc to its border, for a disc at each place."""
+    """Scores (rows, *sizes) that fall by 1 from the middle of a disc to its border, for a disc at each position."""
     axes = [torch.arange(size, device=areas.device) + 0.5 for size in sizes]
     radius = (areas * (sizes[0] * sizes[1] / math.pi)).sqrt()
     for y, x in product(*[_spaced(size) for size in sizes]):

@@ -49,7 +49,7 @@ class OverFeatures(Method):
         """One number per feature for each sample, and diagnostics of one number per sample."""
 
 
-def stream(seed: int, index: int) -> np.random.Generator:
+def draws_of(seed: int, index: int) -> np.random.Generator:
     """The random numbers of one coalition or permutation. They depend on neither samples nor chunks."""
     return np.random.default_rng(np.random.SeedSequence((seed, index)))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from netlens.attribution.method import register
 from netlens.attribution.perturbation._coalitions import Coalitions
-from netlens.attribution.perturbation._features import OverFeatures, stream
+from netlens.attribution.perturbation._features import OverFeatures, draws_of
 from netlens.attribution.perturbation._surrogate import Moments
 from netlens.options import option
 
@@ -130,7 +130,7 @@ class Plan:
         return None, pair
 
     def _draw(self, number: int) -> list[int]:
-        rng = stream(self.seed, number)
+        rng = draws_of(self.seed, number)
         size = rng.choice([stratum.size for stratum in self.drawn], p=self.masses / self.masses.sum())
         drawn: list[int] = rng.permutation(self.count)[:size].tolist()
         return drawn

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netlens.attribution.method import register
 from netlens.attribution.perturbation._coalitions import Coalitions
-from netlens.attribution.perturbation._features import OverFeatures, stream
+from netlens.attribution.perturbation._features import OverFeatures, draws_of
 from netlens.attribution.perturbation._surrogate import Moments
 from netlens.options import option
 
@@ -63,7 +63,7 @@ class Lime(OverFeatures):
     def _trial(self, count: int, index: int) -> Tensor:
         if index == 0:
             return torch.ones(count, dtype=torch.bool)
-        return torch.from_numpy(stream(self.seed, index).integers(0, 2, count).astype(bool))
+        return torch.from_numpy(draws_of(self.seed, index).integers(0, 2, count).astype(bool))
 
     def _weight(self, on: Tensor) -> float:
         share = on.double().mean().item()

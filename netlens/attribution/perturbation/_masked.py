@@ -20,7 +20,7 @@ from netlens.objectives import Objective
 class Masked:
     """The objective f of m x + (1 - m) baseline, for n samples. A mask m (*sizes) is the same for all channels.
 
-    The places of a mask are those of an image or of maps, the tokens of a sequence, or the entries of a vector.
+    The positions of a mask are those of an image or of maps, the tokens of a sequence, or the entries of a vector.
     """
 
     suffix: Suffix
@@ -69,11 +69,11 @@ class Masked:
         return torch.cat(values).view(total, len(self.activation)).T.contiguous()
 
     def spread(self, places: Tensor) -> Tensor:
-        """Numbers of places (rows, *sizes), in a shape that broadcasts to activations (rows, ...)."""
+        """One number per position (rows, *sizes), in a shape that broadcasts to activations (rows, ...)."""
         return places.reshape(
             -1, *[self.activation.shape[dim] if dim in self.dims else 1 for dim in range(1, self.activation.ndim)]
         )
 
     def filled(self, places: Tensor) -> Tensor:
-        """Numbers of places (n, *sizes) as values in the shape of the activation, the same in all channels."""
+        """One number per position (n, *sizes) as values in the shape of the activation, the same in all channels."""
         return self.spread(places).expand_as(self.activation).contiguous()

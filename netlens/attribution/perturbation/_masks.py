@@ -84,7 +84,7 @@ def numbered(mask: Tensor, activation: Tensor) -> tuple[Tensor, tuple[int, ...]]
 
 
 def spatial_dims(flat: FlatModel, wrt: str, activation: Tensor) -> tuple[int, ...]:
-    """The dimensions of the places of an activation: two of an image or of maps, one of tokens or features."""
+    """The dimensions of the positions of an activation: two of an image or of maps, one of tokens or features."""
     if activation.ndim == 4:
         maps = activation if wrt in flat.inputs else grid_of(flat, wrt, activation)
         if maps is not activation and maps.shape == activation.permute(0, 3, 1, 2).shape:

@@ -1,4 +1,4 @@
-"""Coarse masks: a few cells per side, with values in [0, 1], spread over the places of an input or a layer."""
+"""Coarse masks: a few cells per side, with values in [0, 1], spread over the positions of an input or a layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMOOTH = {1: "linear", 2: "bilinear"}
 
 
 def cells_along(sizes: Sequence[int], grid_size: int) -> tuple[int, ...]:
-    """The number of cells along each side: `grid_size`, or the number of places if the side has fewer."""
+    """The number of cells along each side: `grid_size`, or the number of positions if the side has fewer."""
     return tuple(min(grid_size, size) for size in sizes)
 
 
@@ -33,7 +33,7 @@ def in_blocks(cells: Tensor, sizes: Sequence[int]) -> Tensor:
 def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probability: float) -> Tensor:
     """The mask (*sizes) number `index` of RISE: smoothed cells that are 1 with `probability` and 0 otherwise.
 
-    The cells are resized linearly to one cell more than `sizes`, and cropped to `sizes` at a random place. Each mask
+    The cells are resized linearly to one cell more than `sizes`, and cropped to `sizes` at a random position. Each mask
     has its own stream of random numbers, so it depends on neither the batch nor other masks.
     """
     counts = cells_along(sizes, grid_size)

@@ -1,4 +1,4 @@
-"""RISE: the mean of the objective over random masks that show a place."""
+"""RISE: the mean of the objective over random masks that show a position."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class RISE(Method):
-    """The mean of the objective over random masks that show a place (randomized input sampling).
+    """The mean of the objective over random masks that show a position (randomized input sampling).
 
     `values` are the sum over masks of f(masked x) * mask, divided by (n_masks * p). They have the shape of `wrt` and
-    the unit of the objective f, and are the same for all channels of a place. A mask has `grid_size` cells per side,
+    the unit of the objective f, and are the same for all channels of a position. A mask has `grid_size` cells per side,
     each visible with `probability` p. It is resized bilinearly and shifted at random. All samples get the same masks,
-    and a hidden place becomes the baseline.
+    and a hidden position becomes the baseline.
 
     The paper explains probabilities; the objective `output(lambda scores: scores.softmax(1)[:, k])` gives them. A logit
     has an offset, which the sum of the paper turns into noise. `centered=True` subtracts the mean of f over the masks

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from netlens.attribution.method import register
 from netlens.attribution.perturbation._coalitions import Coalitions
-from netlens.attribution.perturbation._features import OverFeatures, stream
+from netlens.attribution.perturbation._features import OverFeatures, draws_of
 from netlens.options import option
 
 
@@ -59,5 +59,5 @@ class ShapleyValueSampling(OverFeatures):
 
     def _order(self, count: int, number: int) -> Tensor:
         drawn, reverse = divmod(number, 2) if self.antithetic else (number, 0)
-        order = torch.from_numpy(stream(self.seed, drawn).permutation(count))
+        order = torch.from_numpy(draws_of(self.seed, drawn).permutation(count))
         return order.flip(0) if reverse else order

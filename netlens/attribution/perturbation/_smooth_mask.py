@@ -20,7 +20,7 @@ class SmoothMask:
 
     A cell raises the mask around it by a bump. The bump is flat up to half of sigma and falls like a Gaussian beyond.
     Where bumps overlap, the mask is their smooth maximum. Bumps are wider than cells, so the maximum is computed per
-    cell and resized bilinearly to the places. It is divided by the maximum for cells of 1, so that a mask can be 1
+    cell and resized bilinearly to the positions. It is divided by the maximum for cells of 1, so that a mask can be 1
     everywhere.
     """
 
@@ -62,7 +62,7 @@ class SmoothMask:
         mask mixes the mask of that many cells with the mask of one cell more. A NaN in the scores makes the mask NaN.
         """
         flat, goals = scores.flatten(1), areas.to(scores)[:, None, None]
-        # scores that differ by rounding only keep the order of their places, so the result is the same in every batch
+        # scores that differ by rounding only keep the order of their positions, so each batch gives the same result
         size = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
         order = (flat / (_EQUAL * size)).round().argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(dim=1).view_as(scores)

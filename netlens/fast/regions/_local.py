@@ -33,9 +33,9 @@ class Form:
 
 
 class Layouts:
-    """The forms of the steps that can run on patches, and the keys of the maps that have their channels last.
+    """How each local step runs on patches (its `Form`), and the keys of the maps that have their channels last.
 
-    The layout of a layer follows from the maps that change, not from other values that the layer reads.
+    Only the changed maps that a layer reads determine its layout. Its other inputs do not.
     """
 
     def __init__(self) -> None:

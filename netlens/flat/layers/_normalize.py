@@ -17,6 +17,7 @@ class Normalize(nn.Module):
         std: The standard deviation of each channel, above 0.
 
     Example:
+        >>> import torch
         >>> Normalize((0.5,), (0.25,))(torch.ones(1, 1, 2, 2)).flatten().tolist()
         [2.0, 2.0, 2.0, 2.0]
     """

@@ -137,7 +137,7 @@ def is_linear(layer: nn.Module) -> bool:
     inner = innermost(layer)
     if isinstance(inner, Piece) and inner.linear:  # the adapter that writes the piece says so
         return True
-    # a norm that divides by recorded statistics is linear, too
+    # a norm that divides by running statistics is linear, too
     return operation_of(inner).has(Trait.LINEAR) or getattr(inner, "running_mean", None) is not None
 
 

@@ -19,7 +19,7 @@ class Trait(Flag):
     """
 
     ELEMENTWISE = auto()
-    """Each output depends only on the input value at its place, and on numbers."""
+    """Each output depends only on the input value at its position, and on numbers."""
     RECTIFIER = auto()
     """The operation is an activation function that lets large values pass."""
     MORTAL = auto()
@@ -27,9 +27,9 @@ class Trait(Flag):
     HOMOGENEOUS = auto()
     """f(t x) = t f(x) for t > 0: the function has no bias."""
     KEEPS = auto()
-    """The output holds the input values, each at its place."""
+    """The output holds the input values, each at its position."""
     MOVES = auto()
-    """Each output is one of the input values. Its place depends on no value."""
+    """Each output is one of the input values. Its position depends on no value."""
     LINEAR = auto()
     """The function is linear, up to a constant, in all tensors together."""
     MULTILINEAR = auto()

@@ -119,7 +119,7 @@ class Fingerprint:
 
     def _add_module(self, module: nn.Module, ignored: frozenset[str]) -> None:
         attributes = module.__dict__
-        # torch's own hooks compute a weight anew in each run (`weight_norm`, pruning)
+        # ignored: weights that torch's own hooks compute again in each run (`weight_norm`, pruning)
         hooks = module._forward_pre_hooks.values()
         ignored |= {str(getattr(hook, "name", getattr(hook, "_tensor_name", ""))) for hook in hooks}
         # a new attribute is no change: no unrolled layer reads it (for example, an activation that a hook stores)

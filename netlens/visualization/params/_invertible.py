@@ -46,7 +46,7 @@ class Startable(Sized):
 
 @dataclass(frozen=True)
 class Invertible(Startable):
-    """Abstract: a parameterization that has parameters for every picture."""
+    """Abstract: a parameterization that can represent every picture."""
 
     def fitted(self: P, image: Tensor) -> P:
         return self

@@ -13,12 +13,8 @@ from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
 from netlens.attribution import InformationBottleneck, bottleneck_layer, cam_layer
-from netlens.attribution.perturbation._bottleneck import (
-    information,
-)
-from netlens.attribution.perturbation._features import (
-    stream,
-)
+from netlens.attribution._noise import stream
+from netlens.attribution.perturbation._bottleneck import information
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output

@@ -312,7 +312,7 @@ def test_pictures_out_of_range_and_networks_without_maps_are_refused(flat, conte
 
 @pytest.mark.parametrize("flat", [None, nn.ReLU()])
 def test_what_is_no_flat_model_is_told(flat, content):
-    with pytest.raises(NetLensError, match="needs a FlatModel"):
+    with pytest.raises(NetLensError, match="must be a FlatModel"):
         stylize(flat, content, STYLE)
 
 
