@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,9 @@ from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import AssumptionError, Source, Unrolling, example_of, unroll
+from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, example_of, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import forget
-
-T = TypeVar("T")
 
 
 class FlatModel(Unrolled):
@@ -94,7 +92,7 @@ class FlatModel(Unrolled):
         example: Any = None,
         check: bool = True,
     ) -> FlatModel:
-        """Unroll a network. The flat model shares the weights of the network, and the network never changes.
+        """Unroll a network. The flat model is in eval mode and shares its weights. The network never changes.
 
         A submodule that cannot be traced stays whole, and `flat.opaque` says why.
 
@@ -106,19 +104,13 @@ class FlatModel(Unrolled):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-
-            example: An input, or a tuple of inputs, or a dict of them by name. With it, code of the network that asks for
-                shapes, types and devices is unrolled too. An input of another shape unrolls the network again where the
-                code would answer otherwise.
-            check: Whether the flat model is compared with the network on the example, which costs a forward of each.
-
-        Returns:
-            A flat model in eval mode.
+            example: An input, a tuple of inputs, or a dict of them by name. With it, code that asks for shapes or types
+                is unrolled, too. An input with another answer unrolls the network again.
+            check: Whether to compare the flat model with the network on the example. This costs a forward of each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
-            TraceError: The forward of the network itself cannot be traced, the network is scripted, or the flat
-                model gives another output on the example.
+            TraceError: The network's own forward cannot be traced, or is scripted, or differs on the example.
         """
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
@@ -170,6 +162,12 @@ class FlatModel(Unrolled):
         self._source_program = unrolling.program
         self._set_program(unrolling.program, unrolling.opaque)
 
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """The answers about shapes and types on the example, each with the line of code that asks."""
+        checks = (getattr(step.layer, "function", None) for step in self.program.steps if step.guard)
+        return tuple(dict.fromkeys(str(check) for check in checks if isinstance(check, Assumption)))
+
     def detached(self) -> FlatModel:
         """Return this flat model itself. It no longer follows changes of its network."""
         self._source = self._source_program = None
@@ -200,15 +198,16 @@ class FlatModel(Unrolled):
         Returns:
             The output in the network's own structure, or the activation of `until`.
         """
-        return self._along(inputs, lambda: self._forward(inputs, until))
 
-    def _forward(self, inputs: Sequence[Any], until: LayerKey | None) -> Any:
-        fetches = self.program.outputs if until is None else (self.key(until),)
-        values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
-        return self.program.assemble(values) if until is None else values[fetches[0]]
+        def run() -> Any:
+            fetches = self.program.outputs if until is None else (self.key(until),)
+            values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
+            return self.program.assemble(values) if until is None else values[fetches[0]]
 
-    def _along(self, inputs: Sequence[Any], run: Callable[[], T]) -> T:
-        """The result of a run. If the network was unrolled for other shapes, it is unrolled along these inputs first."""
+        return self._along(inputs, run)
+
+    def _along(self, inputs: Sequence[Any], run: Callable[[], Any]) -> Any:
+        """The result of a run. If an assumption does not hold for the inputs, the network is unrolled along them."""
         self.follow()
         try:
             return run()
@@ -229,7 +228,7 @@ class FlatModel(Unrolled):
         Returns:
             The activations by exact key.
         """
-        return self._along(inputs, lambda: self.run(self._feeds(inputs), self.keys_of(layers)))
+        return dict(self._along(inputs, lambda: self.run(self._feeds(inputs), self.keys_of(layers))))
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
         """Compute the output, or the activation of `until`, from recorded activations.

@@ -222,8 +222,7 @@ def is_of_network(hook: Any, module: nn.Module) -> bool:
         return True
     name = getattr(hook, "__module__", None) or type(hook).__module__
     file = getattr(sys.modules.get(name), "__file__", None) or ""
-    installed = "site-packages" in file or "/extra/" in file
-    return installed and name.split(".")[0] == type(module).__module__.split(".")[0]
+    return "-packages" in file and name.split(".")[0] == type(module).__module__.split(".")[0]
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import functools
-import inspect
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,18 +50,23 @@ class Assumption:
     Args:
         answer: The answer on the example.
         fact: A function from the value to the answer.
+        line: The line of the network that asks.
     """
 
     __name__ = "assumption"
 
-    def __init__(self, answer: Any, fact: Callable[[Any], Any]) -> None:
-        self.answer, self.fact = answer, fact
+    def __init__(self, answer: Any, fact: Callable[[Any], Any], line: str) -> None:
+        self.answer, self.fact, self.line = answer, fact, line
 
     def __call__(self, value: Any) -> None:
         if self.fact(value) != self.answer:
             raise AssumptionError(
-                f"the network was unrolled for another shape or type of input ({self.answer!r} there)"
+                f"the network was unrolled for inputs of another shape or type: {self}. Call the flat model on the "
+                "input, which unrolls the network for it."
             )
+
+    def __str__(self) -> str:
+        return f"{self.answer!r} in {self.line}"
 
 
 class Examples:
@@ -198,20 +202,6 @@ def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Ca
         builtins.isinstance, builtins.len = real_isinstance, real_len
 
 
-def example_of(network: nn.Module, example: Any) -> dict[str, Any]:
-    """The example by the names of the arguments of the network's forward."""
-    if isinstance(example, Mapping):
-        return dict(example)
-    values = example if isinstance(example, tuple) else (example,)
-    parameters = inspect.signature(network.forward).parameters.values()
-    names = [parameter.name for parameter in parameters if parameter.kind in _POSITIONAL]
-    names += [f"input_{index}" for index in range(len(names), len(values))]
-    return dict(zip(names, values, strict=False))
-
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
 _FACTORIES = (
     *(
         "zeros",
@@ -254,12 +244,3 @@ def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
     finally:
         for name, function in originals.items():
             setattr(torch, name, function)
-
-
-def as_arguments(network: nn.Module, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call of the network. Names that its forward does not have stand for `*args`."""
-    parameters = inspect.signature(network.forward).parameters
-    variadic = tuple(value for name, value in named.items() if name not in parameters)
-    if not variadic:
-        return (), dict(named)
-    return tuple(named.values()), {}

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import linecache
-import operator
 import threading
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +23,14 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
-from netlens.flat.tracing._example import Assumption, Examples, as_arguments, recorded_factories, types_of_examples
+from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
+from netlens.flat.tracing._inputs import as_arguments, input_names
+from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
-from netlens.flat.twin import Twins, is_of_network
+from netlens.flat.tracing._state import attributes_of, changed_since, containers_in, modes, restore
+from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
+from netlens.flat.tracing._values import Value, ValueAttribute, Weight
+from netlens.flat.twin import Twins
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
@@ -86,19 +88,19 @@ def trace(
     Raises:
         TraceError: The forward of `root` itself cannot be traced. The message names the line.
     """
-    names = _input_names(root, inputs) if example is None else tuple(example)
+    names = input_names(root, inputs) if example is None else tuple(example)
     tracer = _Tracer(root, names, rewrite, twins if twins is not None else Twins(root, {}, {}), example)
-    attributes = _attributes(modules_of(root, ""))
+    attributes = attributes_of(modules_of(root, ""))
     try:
         with _ONE_AT_A_TIME, tracer.exemplified():
             graph = tracer.trace(root)
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         raise TraceError(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
-    written = tracer.written | _changed(attributes)
+    written = tracer.written | changed_since(attributes)
     modules, tensors = tracer.modules_by_path, tracer.tensors
     return Trace(graph, modules, tensors, names, tracer.output, tracer.opaque, written, tracer.literals)
 
@@ -117,66 +119,6 @@ def is_leaf(module: nn.Module) -> bool:
     return of_torch and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
 
 
-class _Value(fx.Proxy):
-    """A traced tensor. Unlike a plain proxy, it records in-place operators, because functionalization needs them."""
-
-    tracer: _Tracer
-
-    def __getattr__(self, name: str) -> _Attribute:
-        return _Attribute(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("data", "grad", "requires_grad"):
-            raise TypeError(f"it assigns the attribute `{name}` of a tensor")
-        super().__setattr__(name, value)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
-
-    def __int__(self) -> int:
-        return int(self.tracer.content(self))
-
-    def __len__(self) -> int:
-        return self.tracer.count(self)
-
-    def __index__(self) -> int:
-        return operator.index(self.tracer.content(self))
-
-    def __float__(self) -> float:
-        return float(self.tracer.content(self))
-
-    def __contains__(self, item: Any) -> bool:
-        return any(bool(item == part) for part in self)
-
-    def __hash__(self) -> int:
-        return self.tracer.hashed(self)
-
-
-class _Attribute(fx.proxy.Attribute, _Value):
-    """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
-
-
-class _Weight(_Value):
-    """A traced parameter or buffer. Its shape consists of numbers, so control flow may depend on the shape."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
-        super().__init__(node, tracer)
-        self.shape = tensor.shape
-        self.ndim = tensor.ndim
-        self.dim = tensor.dim
-        self.size = tensor.size
-        self.numel = tensor.numel
-
-
-def _in_place(name: str) -> Callable[[_Value, Any], Any]:
-    function = getattr(operator, name)
-    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
-
-
-for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"):
-    setattr(_Value, f"__{_name}__", _in_place(_name))
-
-
 class _Tracer(fx.Tracer):
     def __init__(
         self,
@@ -187,7 +129,7 @@ class _Tracer(fx.Tracer):
         example: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.modes = _modes()
+        self.modes = modes()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
         self.assumptions: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
@@ -270,7 +212,7 @@ class _Tracer(fx.Tracer):
         answer = read(self.examples.values[value.node])
         if (value.node, answer) not in self.assumptions:
             self.assumptions.add((value.node, answer))
-            self.create_proxy("call_function", Assumption(answer, read), (value,), {})
+            self.create_proxy("call_function", Assumption(answer, read, asking_line()), (value,), {})
         return answer
 
     def length(self, value: fx.Proxy) -> Any:
@@ -303,7 +245,7 @@ class _Tracer(fx.Tracer):
         proxy = super().create_proxy(*args, **kwargs)
         if self.examples is not None:
             self.examples.run(proxy.node)
-            if self.modes != _modes() and proxy.node in self.examples.on_data:
+            if self.modes != modes() and proxy.node in self.examples.on_data:
                 raise TypeError("its forward switches gradients or autocast on or off")
         return proxy
 
@@ -321,7 +263,7 @@ class _Tracer(fx.Tracer):
         return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Value(node, self)
+        return Value(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -342,7 +284,7 @@ class _Tracer(fx.Tracer):
                 path,
                 (),
                 {},
-                proxy_factory_fn=lambda node: _Weight(node, self, attr_val),
+                proxy_factory_fn=lambda node: Weight(node, self, attr_val),
             )
         return parameter_proxy_cache[path]
 
@@ -372,42 +314,10 @@ class _Tracer(fx.Tracer):
         original = self.hooked.get(id(m))
         if original is None or self.examples is None:
             return self.call_without_hooks(m, forward, args, kwargs)
-        args, kwargs = self.after_pre_hooks(original, args, kwargs)
-        return self.after_hooks(original, args, kwargs, self.call_without_hooks(m, forward, args, kwargs))
-
-    def after_pre_hooks(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The arguments of a call after the user's hooks that change them."""
-        for key, hook in module._forward_pre_hooks.items():
-            if is_of_network(hook, module):
-                continue
-            if key in module._forward_pre_hooks_with_kwargs:
-                if self.changes(hook, module, args, kwargs):
-                    args, kwargs = hook(module, args, kwargs) or (args, kwargs)
-            elif self.changes(hook, module, args):
-                changed = hook(module, args)
-                args = args if changed is None else changed if isinstance(changed, tuple) else (changed,)
-        return args, kwargs
-
-    def after_hooks(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        """The output of a call after the user's hooks that change it."""
-        for key, hook in module._forward_hooks.items():
-            named = (kwargs,) if key in module._forward_hooks_with_kwargs else ()
-            if not is_of_network(hook, module) and self.changes(hook, module, args, *named, output):
-                changed = hook(module, args, *named, output)
-                output = output if changed is None else changed
-        return output
-
-    def changes(self, hook: Callable[..., Any], module: nn.Module, *arguments: Any) -> bool:
-        """Whether a hook of the user gives another value, or writes into its arguments, on the example.
-
-        A hook that only looks on is not traced: it would get traced values instead of tensors.
-        """
-        assert self.examples is not None
-        copies = self.examples.copies(arguments)
-        before = [(leaf, leaf._version) for leaf in pytree.tree_leaves(copies) if isinstance(leaf, Tensor)]
-        with self.examples.quiet():
-            changed = hook(module, *copies)
-        return changed is not None or any(leaf._version != version for leaf, version in before)
+        args, kwargs = arguments_after_hooks(self.examples, original, args, kwargs)
+        return output_after_hooks(
+            self.examples, original, args, kwargs, self.call_without_hooks(m, forward, args, kwargs)
+        )
 
     def call_without_hooks(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The output of a module, as one layer or as those of its parts."""
@@ -428,13 +338,13 @@ class _Tracer(fx.Tracer):
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        attributes = _attributes(
+        attributes = attributes_of(
             {self.paths[id(submodule)]: submodule for submodule in m.modules() if id(submodule) in self.paths}
         )
         backup = {submodule: dict(submodule.__dict__) for submodule in m.modules()}
-        containers = _containers((args, kwargs))
+        containers = containers_in((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
-            if isinstance(argument, _Attribute):
+            if isinstance(argument, ValueAttribute):
                 argument.node  # noqa: B018 - creates the node now: nodes made in the forward may be erased below
         last_node = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
@@ -447,12 +357,12 @@ class _Tracer(fx.Tracer):
             if self.examples is not None:
                 self.examples.forget(erased)
                 self.assumptions = {(node, answer) for node, answer in self.assumptions if node not in set(erased)}
-            _restore(containers)
-            self.written |= _changed(attributes)
+            restore(containers)
+            self.written |= changed_since(attributes)
             for submodule, values in backup.items():  # the forward may have stored traced values in attributes
                 submodule.__dict__.clear()
                 submodule.__dict__.update(values)
-            self.opaque[path] = _reason(error)
+            self.opaque[path] = reason_of(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
             self.scopes.pop()
@@ -485,86 +395,3 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
-
-
-def _modes() -> tuple[bool, ...]:
-    return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
-
-
-def _containers(value: Any) -> list[tuple[Any, Any]]:
-    """The lists and dicts in the arguments of a call, each with a copy of what it holds now."""
-    if type(value) in (list, dict):
-        items = value.values() if isinstance(value, dict) else value
-        return [(value, value.copy()), *(pair for item in items for pair in _containers(item))]
-    if isinstance(value, tuple):
-        return [pair for item in value for pair in _containers(item)]
-    return []
-
-
-def _restore(containers: list[tuple[Any, Any]]) -> None:
-    for container, content in containers:
-        container.clear()
-        container.extend(content) if isinstance(container, list) else container.update(content)
-
-
-Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
-
-
-def _attributes(modules: Mapping[str, nn.Module]) -> Attributes:
-    """The attributes and buffers of modules as they are now, by path."""
-    scripted = torch.jit.ScriptModule
-    return {path: (module, _ids(module)) for path, module in modules.items() if not isinstance(module, scripted)}
-
-
-def _ids(module: nn.Module) -> dict[str, Any]:
-    """The `id` of each attribute and buffer of a module; for a list or dict, also the ids of its items."""
-    return {
-        name: [id(value), *(map(id, value.values() if isinstance(value, dict) else value))]
-        if type(value) in (list, dict)
-        else id(value)
-        for name, value in {**module.__dict__, **module._buffers}.items()
-    }
-
-
-def _changed(earlier: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that have changed: they are new or different, or hold different items."""
-    return frozenset(
-        (path, name)
-        for path, (module, ids) in earlier.items()
-        for name, value in _ids(module).items()
-        if value != ids.get(name)
-    )
-
-
-def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ...]:
-    parameters = inspect.signature(root.forward).parameters
-    network = type(root).__name__
-    if inputs is not None:
-        unknown = [name for name in inputs if name not in parameters]
-        if unknown:
-            raise TraceError(
-                f"{network}.forward has no argument {unknown[0]!r}; choose inputs among {', '.join(parameters)}."
-            )
-        return tuple(inputs)
-    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in variadic]
-    if required:
-        return tuple(required)
-    named = [p.name for p in parameters.values() if p.kind not in variadic]
-    if not named:
-        raise TraceError(f"{network}.forward has no named argument; give it a signature with named inputs.")
-    return (named[0],)
-
-
-def _reason(error: Exception) -> str:
-    """The reason why the trace stopped, and the line of the network's own code at which it stopped."""
-    tracing_code = ("torch/fx/", "netlens/flat/")
-    frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if not any(folder in f.filename.replace("\\", "/") for folder in tracing_code)]
-    reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
-    if isinstance(error, fx.proxy.TraceError):
-        reason = "its control flow depends on the data"
-    if not frames:
-        return reason
-    line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
-    return f"{reason} ({frames[-1].filename}:{frames[-1].lineno}: `{line}`)"
