@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
 from netlens.classes import ClassNames
+from netlens.errors import TraceError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.intake import channels_of, check_fits, fitted
@@ -68,10 +69,24 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
     if not isinstance(network, nn.Module) or isinstance(network, FlatModel):
         return FlatModel.from_nn_Module(network)
     adapter = adapter_of(unwrapped(network))
-    if adapter.unwrap is None:
-        return FlatModel.from_nn_Module(network)
-    images = _images(x, network, adapter.preprocessing if preprocessing is None else preprocessing, None)
-    return FlatModel.from_nn_Module(network, images=images)
+    chosen = adapter.preprocessing if preprocessing is None else preprocessing
+    if adapter.unwrap is not None:
+        return FlatModel.from_nn_Module(network, images=_images(x, network, chosen, None))
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
+    try:
+        flat = FlatModel.from_nn_Module(network)
+    except TraceError:
+        flat = None
+    if flat is not None and not flat.opaque and not hooked:
+        return flat
+    # code that asks for shapes, and hooks that may change values, need an example
+    example = x.detach() if _needs_no_preprocessing(x) else _images(x, network, chosen, None)
+    try:
+        return FlatModel.from_nn_Module(network, example=example[:1])
+    except TraceError:
+        if flat is None or hooked:
+            raise
+        return flat
 
 
 def _with_knowledge(
@@ -87,8 +102,13 @@ def _with_knowledge(
     return flat.knowing(adapter, names)
 
 
+def _needs_no_preprocessing(x: Any) -> TypeGuard[Tensor]:
+    """Whether an input is a float tensor of vectors, or of clips of video."""
+    return isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5)
+
+
 def _batch(x: Any, flat: FlatModel) -> Tensor:
-    if isinstance(x, Tensor) and x.is_floating_point() and x.ndim in (2, 5):  # vectors, or clips of video
+    if _needs_no_preprocessing(x):
         return x.detach()
     return _images(x, flat, flat.adapter.preprocessing, channels_of(flat))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -14,6 +14,7 @@ from torch.jit import ScriptModule
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat import _surgery as surgery
+from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
@@ -23,7 +24,7 @@ from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import Source, Unrolling, unroll
+from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, example_of, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import forget
 
@@ -88,8 +89,10 @@ class FlatModel(Unrolled):
         classes: ClassNames | None = None,
         name: str | None = None,
         images: Tensor | None = None,
+        example: Any = None,
+        check: bool = True,
     ) -> FlatModel:
-        """Unroll a network. The flat model shares the weights of the network, and the network never changes.
+        """Unroll a network. The flat model is in eval mode and shares its weights. The network never changes.
 
         A submodule that cannot be traced stays whole, and `flat.opaque` says why.
 
@@ -101,13 +104,13 @@ class FlatModel(Unrolled):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-
-        Returns:
-            A flat model in eval mode.
+            example: An input, a tuple of inputs, or a dict of them by name. With it, code that asks for shapes or types
+                is unrolled, too. An input with another answer unrolls the network again.
+            check: Whether to compare the flat model with the network on the example. This costs a forward of each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
-            TraceError: The forward of the network itself cannot be traced, or the network is scripted.
+            TraceError: The network's own forward cannot be traced, or is scripted, or differs on the example.
         """
         if not isinstance(module, nn.Module):
             raise NetLensError(f"a network is a torch.nn.Module, not a {type(module).__name__}.")
@@ -122,15 +125,18 @@ class FlatModel(Unrolled):
         adapter = adapter if adapter is not None else adapter_of(network)
         unwrap = adapter.unwrap
 
-        def unrolled() -> Unrolling:
-            twin, parts = twins(network)
-            return unroll(twin if unwrap is None else unwrap(twin, images), inputs, rewritten, parts)
+        def unrolled(along: Mapping[str, Any] | None) -> Unrolling:
+            parts = twins(network)
+            root = parts.root if unwrap is None else unwrap(parts.root, images)
+            return unroll(root, inputs, rewritten, parts, along)
 
-        source = Source(network, unrolled)
+        source = Source(network, unrolled, None if example is None else example_of(network, example))
         program, opaque, _ = source.unrolling
         name = name if name is not None else type(network).__name__.lower()
         flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
         flat._source, flat._source_program = source, program
+        if source.example is not None and check and unwrap is None:
+            prove(flat, network, source.example)
         return flat
 
     def follow(self) -> None:
@@ -155,6 +161,12 @@ class FlatModel(Unrolled):
         forget(self)
         self._source_program = unrolling.program
         self._set_program(unrolling.program, unrolling.opaque)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """The answers about shapes and types on the example, each with the line of code that asks."""
+        checks = (getattr(step.layer, "function", None) for step in self.program.steps if step.guard)
+        return tuple(dict.fromkeys(str(check) for check in checks if isinstance(check, Assumption)))
 
     def detached(self) -> FlatModel:
         """Return this flat model itself. It no longer follows changes of its network."""
@@ -186,10 +198,25 @@ class FlatModel(Unrolled):
         Returns:
             The output in the network's own structure, or the activation of `until`.
         """
+
+        def run() -> Any:
+            fetches = self.program.outputs if until is None else (self.key(until),)
+            values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
+            return self.program.assemble(values) if until is None else values[fetches[0]]
+
+        return self._along(inputs, run)
+
+    def _along(self, inputs: Sequence[Any], run: Callable[[], Any]) -> Any:
+        """The result of a run. If an assumption does not hold for the inputs, the network is unrolled along them."""
         self.follow()
-        fetches = self.program.outputs if until is None else (self.key(until),)
-        values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
-        return self.program.assemble(values) if until is None else values[fetches[0]]
+        try:
+            return run()
+        except AssumptionError:
+            if self._source is None or self.program is not self._source_program:
+                raise
+            self._source.unroll_along(inputs)
+            self.follow()
+            return run()
 
     def record(self, *inputs: Any, layers: LayerKey | Sequence[LayerKey]) -> dict[str, Tensor]:
         """Compute the activations of some layers; nothing runs after the deepest of them.
@@ -201,8 +228,7 @@ class FlatModel(Unrolled):
         Returns:
             The activations by exact key.
         """
-        self.follow()
-        return self.run(self._feeds(inputs), self.keys_of(layers))
+        return dict(self._along(inputs, lambda: self.run(self._feeds(inputs), self.keys_of(layers))))
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
         """Compute the output, or the activation of `until`, from recorded activations.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import sys
 import types
 from collections import OrderedDict, deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ _HOOKS = (
     "_forward_hooks_always_called",
     "_forward_pre_hooks_with_kwargs",
 )
+_FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -34,18 +36,33 @@ def twin(module: nn.Module) -> nn.Module:
     return twins(module)[0]
 
 
-def twins(module: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
-    """A twin of `module` in eval mode, and the twins of all its modules and tensors by the `id` of the original.
+class Twins(NamedTuple):
+    """A twin of a module tree.
+
+    Attributes:
+        root: The twin of the module.
+        copies: The twins of all its parts and tensors by the `id` of the original.
+        hooked: The originals of the parts that have forward hooks, by the `id` of the twin.
+    """
+
+    root: nn.Module
+    copies: dict[int, Any]
+    hooked: dict[int, nn.Module]
+
+
+def twins(module: nn.Module) -> Twins:
+    """A twin of `module` in eval mode, and the twins of all its modules and tensors.
 
     A twin has the classes and the storage of the original, but no gradients. Its parameters and buffers are detached
     views of the original ones. So an in-place change of the original's weights (an optimizer step, `load_state_dict`)
     also changes the twin. A change of the twin's modules, flags or gradients does not change the original.
 
     A twin does not have the hooks of the user. It has the hooks with which torch computes a weight (`weight_norm`,
-    `spectral_norm`, pruning), because the output of the layer depends on them.
+    `spectral_norm`, pruning) and those with which the module's own library gathers outputs, because the output of the
+    network depends on them.
     """
     copier = _Copier()
-    return copier.module(unwrapped(module)), copier.copies
+    return Twins(copier.module(unwrapped(module)), copier.copies, {id(new): old for new, old in copier.hooked})
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -69,9 +86,15 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
     """
     pure = _Copier(keep_parameters=share, trainable=not share).module(module)
     for submodule in pure.modules():
-        if getattr(submodule, "inplace", False) is True:
+        if works_in_place(submodule):
             submodule.inplace = False  # type: ignore[assignment]
     return _differentiable(pure)
+
+
+def works_in_place(module: nn.Module) -> bool:
+    """Whether the flag of a layer says that it overwrites its input; `nn.ReLU(1)` does, too."""
+    flag = getattr(module, "inplace", False)
+    return isinstance(flag, int) and bool(flag)
 
 
 def _differentiable(module: nn.Module) -> nn.Module:
@@ -85,12 +108,19 @@ def _differentiable(module: nn.Module) -> nn.Module:
     return module
 
 
-def throwaway(module: nn.Module) -> nn.Module:
-    """A copy of a twin for a single run. It shares the parameters, and has new buffers, lists and counters.
+def throwaway(module: nn.Module, hooks: bool = False) -> nn.Module:
+    """A copy of a module for a single run. It shares the parameters, and has new buffers, lists and counters.
 
     So if its forward changes state (`self.calls += 1`, `running.mul_(0.9)`, `norm.train()`), no other module changes.
+
+    Args:
+        module: A twin, or with `hooks` a network, which then runs in eval mode.
+        hooks: Whether the copy has all forward hooks.
     """
-    return _differentiable(_Copier(keep_parameters=True, keep_state=False).module(module))
+    copied = _differentiable(_Copier(keep_parameters=True, keep_state=False, keep_hooks=hooks).module(module))
+    for part in copied.modules() if hooks else ():
+        part.training = False  # `eval()` may be the network's own
+    return copied
 
 
 class _Copier:
@@ -100,13 +130,22 @@ class _Copier:
         keep_parameters: Whether the copy has the same parameter objects.
         trainable: Whether new parameters require gradients.
         keep_state: Whether buffers share their storage, and all modules are in eval mode.
+        keep_hooks: Whether the copy has all forward hooks.
     """
 
-    def __init__(self, keep_parameters: bool = False, trainable: bool = False, keep_state: bool = True) -> None:
+    def __init__(
+        self,
+        keep_parameters: bool = False,
+        trainable: bool = False,
+        keep_state: bool = True,
+        keep_hooks: bool = False,
+    ) -> None:
+        self.keep_hooks = keep_hooks
         self.keep_parameters = keep_parameters
         self.trainable = trainable
         self.keep_state = keep_state
         self.copies: dict[int, Any] = {}
+        self.hooked: list[tuple[nn.Module, nn.Module]] = []
         self.originals: list[Any] = []  # keeps the originals alive, because ids are unique only among living objects
 
     def module(self, module: nn.Module) -> nn.Module:
@@ -119,10 +158,12 @@ class _Copier:
             self.store(module, scripted)
             return scripted
         new = object.__new__(type(module))
+        if module._forward_hooks or module._forward_pre_hooks:
+            self.hooked.append((new, module))
         self.store(module, new)
         for name, value in module.__dict__.items():
             if name in _HOOKS:
-                new.__dict__[name] = self.hooks(name, value)
+                new.__dict__[name] = self.hooks(module, name, value)
             elif name == "training" and self.keep_state:
                 new.__dict__[name] = False
             else:
@@ -157,16 +198,31 @@ class _Copier:
             return nn.Parameter(shared, requires_grad=self.trainable and shared.is_floating_point())
         return shared
 
-    def hooks(self, name: str, hooks: Any) -> Any:
-        if name != "_forward_pre_hooks":
-            return type(hooks)()
-        of_torch = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch.nn.utils"))
-        return type(hooks)(of_torch)
+    def hooks(self, module: nn.Module, name: str, hooks: Any) -> Any:
+        """The hooks that are part of what the module computes: those of torch and those of the module's own library."""
+        if self.keep_hooks and name.startswith(_FORWARD_HOOKS):
+            return hooks.copy()
+        computing = (
+            (key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module)
+        )
+        return type(hooks)(computing)
 
     def store(self, original: Any, new: Any) -> Any:
         self.copies[id(original)] = new
         self.originals.append(original)
         return new
+
+
+def is_of_network(hook: Any, module: nn.Module) -> bool:
+    """Whether a hook is part of what a module computes: of torch, or of the installed library that defines the module.
+
+    Torch computes weights in hooks (`weight_norm`), and a library may gather the outputs of its layers in hooks.
+    """
+    if type(hook).__module__.startswith("torch.nn.utils"):
+        return True
+    name = getattr(hook, "__module__", None) or type(hook).__module__
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    return "-packages" in file and name.split(".")[0] == type(module).__module__.split(".")[0]
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:

@@ -46,7 +46,7 @@ class LayerConductance(Method):
             points = start[rows] + alpha * (x[rows] - start[rows])
             return rows, *gradient_of(flat, points, objective.take(rows), wrt)
 
-        # of the last n rows; the first of them is the same sample one step earlier
+        # activation and gradient of the last n rows; the first one is of the same sample, one step earlier
         last_points: list[tuple[Tensor, Tensor]] = []
         total: dict[int, Tensor] = {}
         for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, work):

@@ -1,6 +1,8 @@
 """Tracing: from a network to a program of pure, named layers, which follows the network when it changes."""
 
+from netlens.flat.tracing._example import Assumption, AssumptionError
+from netlens.flat.tracing._inputs import as_arguments, example_of
 from netlens.flat.tracing._source import Source, unchanged
 from netlens.flat.tracing._unroll import Unrolling, unroll
 
-__all__ = ["Source", "Unrolling", "unchanged", "unroll"]
+__all__ = ["Assumption", "AssumptionError", "Source", "Unrolling", "as_arguments", "example_of", "unchanged", "unroll"]

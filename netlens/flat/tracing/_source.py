@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from netlens.flat.tracing._paths import modules_of
 from netlens.flat.tracing._unroll import Unrolling
@@ -18,6 +20,7 @@ from netlens.flat.tracing._unroll import Unrolling
 # Every module has these attributes. Flags and hooks do not change what it computes in eval mode; the tables of
 # parameters, buffers and submodules are compared entry by entry.
 _IGNORED = frozenset(vars(nn.Module()))
+_MOST = 8  # unrollings for inputs of different shapes
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -43,20 +46,43 @@ class Source:
 
     Args:
         network: The network to follow.
-        unroll: A function that unrolls the network in its current state.
+        unroll: A function that unrolls the network in its current state, along an example if it gets one.
+        example: The inputs of an example by name; None to unroll without one.
     """
 
-    def __init__(self, network: nn.Module, unroll: Callable[[], Unrolling]) -> None:
-        self.network, self.unroll = network, unroll
-        self.unrolling = unroll()
+    def __init__(
+        self,
+        network: nn.Module,
+        unroll: Callable[[Mapping[str, Any] | None], Unrolling],
+        example: Mapping[str, Any] | None,
+    ) -> None:
+        self.network, self.unroll, self.example = network, unroll, example
+        self._by_shapes: OrderedDict[Any, Unrolling] = OrderedDict()
+        self.unrolling = unroll(example)
         self.fingerprint = Fingerprint(network, self.unrolling.written)
 
     def refresh(self) -> Unrolling:
         """The unrolling of the network as it is now."""
         if not _UNCHANGED.get() and self.fingerprint.changed():
-            self.unrolling = self.unroll()
+            self._by_shapes.clear()
+            self.unrolling = self.unroll(self.example)
             self.fingerprint = Fingerprint(self.network, self.unrolling.written)
         return self.unrolling
+
+    def unroll_along(self, inputs: Sequence[Any]) -> None:
+        """Unroll the network along other inputs, whose shapes or types have other answers."""
+        assert self.example is not None
+        self.example = dict(zip(self.example, inputs, strict=True))
+        shapes = tuple(
+            (value.shape, value.dtype, value.device)
+            for value in pytree.tree_leaves(inputs)
+            if isinstance(value, Tensor)
+        )
+        if shapes not in self._by_shapes:
+            self._by_shapes[shapes] = self.unroll(self.example)
+            while len(self._by_shapes) > _MOST:
+                self._by_shapes.popitem(last=False)
+        self.unrolling = self._by_shapes[shapes]
 
 
 class Fingerprint:

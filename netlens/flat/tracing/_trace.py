@@ -6,13 +6,12 @@ Such a part is as small as possible.
 from __future__ import annotations
 
 import inspect
-import linecache
-import operator
+import itertools
 import threading
-import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -24,7 +23,14 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
+from netlens.flat.tracing._inputs import as_arguments, input_names
+from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
+from netlens.flat.tracing._state import attributes_of, changed_since, containers_in, modes, restore
+from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
+from netlens.flat.tracing._values import Value, ValueAttribute, Weight
+from netlens.flat.twin import Twins
 
 _LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
@@ -64,7 +70,8 @@ def trace(
     root: nn.Module,
     inputs: Sequence[str] | None = None,
     rewrite: Rewrite = lambda module: None,
-    twins: Mapping[int, Any] | None = None,
+    twins: Twins | None = None,
+    example: Mapping[str, Any] | None = None,
 ) -> Trace:
     """Trace a network. A submodule that cannot be traced becomes one node, and `opaque` holds the reason.
 
@@ -75,23 +82,25 @@ def trace(
         rewrite: A function from a module to a module of pure pieces to trace in its place, or to None.
         twins: The twins of modules and tensors by the `id` of the original. A closure in the network may still refer
             to an original.
+        example: The inputs of one run by name. It answers questions about shapes and types; without it, such a question
+            stops the trace.
 
     Raises:
         TraceError: The forward of `root` itself cannot be traced. The message names the line.
     """
-    names = _input_names(root, inputs)
-    tracer = _Tracer(root, names, rewrite, twins if twins is not None else {})
-    attributes = _attributes(modules_of(root, ""))
+    names = input_names(root, inputs) if example is None else tuple(example)
+    tracer = _Tracer(root, names, rewrite, twins if twins is not None else Twins(root, {}, {}), example)
+    attributes = attributes_of(modules_of(root, ""))
     try:
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, tracer.exemplified():
             graph = tracer.trace(root)
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         raise TraceError(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
             "it then becomes one opaque layer, and everything around it is unrolled."
         ) from error
-    written = tracer.written | _changed(attributes)
+    written = tracer.written | changed_since(attributes)
     modules, tensors = tracer.modules_by_path, tracer.tensors
     return Trace(graph, modules, tensors, names, tracer.output, tracer.opaque, written, tracer.literals)
 
@@ -110,53 +119,23 @@ def is_leaf(module: nn.Module) -> bool:
     return of_torch and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
 
 
-class _Value(fx.Proxy):
-    """A traced tensor. Unlike a plain proxy, it records in-place operators, because functionalization needs them."""
-
-    def __getattr__(self, name: str) -> _Attribute:
-        return _Attribute(self, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("data", "grad", "requires_grad"):
-            raise TypeError(f"it assigns the attribute `{name}` of a tensor")
-        super().__setattr__(name, value)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
-
-
-class _Attribute(fx.proxy.Attribute, _Value):
-    """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
-
-
-class _Weight(_Value):
-    """A traced parameter or buffer. Its shape consists of numbers, so control flow may depend on the shape."""
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, tensor: Tensor) -> None:
-        super().__init__(node, tracer)
-        self.shape = tensor.shape
-        self.ndim = tensor.ndim
-        self.dim = tensor.dim
-        self.size = tensor.size
-        self.numel = tensor.numel
-
-
-def _in_place(name: str) -> Callable[[_Value, Any], Any]:
-    function = getattr(operator, name)
-    return lambda self, other: self.tracer.create_proxy("call_function", function, (self, other), {})
-
-
-for _name in ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "iand", "ior", "ixor", "imatmul"):
-    setattr(_Value, f"__{_name}__", _in_place(_name))
-
-
 class _Tracer(fx.Tracer):
-    def __init__(self, root: nn.Module, inputs: tuple[str, ...], rewrite: Rewrite, twins: Mapping[int, Any]) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        inputs: tuple[str, ...],
+        rewrite: Rewrite,
+        twins: Twins,
+        example: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.modes = modes()
+        self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
+        self.assumptions: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
-        self.twins = twins
+        self.twins, self.hooked = twins.copies, twins.hooked
         self.pieces: dict[str, nn.Module] = {}
         self.modules_by_path: dict[str, nn.Module] = {}
         self.paths: dict[int, str] = {}
@@ -174,26 +153,117 @@ class _Tracer(fx.Tracer):
         arguments = [self.create_proxy("placeholder", name, (), {}) for name in self.inputs]
 
         def forward(*values: Any) -> Any:
-            named = dict(zip(self.inputs, values, strict=True))
             pieces = self.pieces.get("")
-            output = root_fn(self.root, **named) if pieces is None else pieces.forward(**named)
+            module = self.root if pieces is None else pieces
+            args, kwargs = as_arguments(module, dict(zip(self.inputs, values, strict=True)))
+            output = root_fn(module, *args, **kwargs) if pieces is None else pieces.forward(*args, **kwargs)
             leaves, self.output = pytree.tree_flatten(output)
             return leaves
 
         return forward, arguments
 
+    @contextmanager
+    def exemplified(self) -> Iterator[None]:
+        """The context in which a network may be traced along an example."""
+        if self.examples is None:
+            yield
+            return
+        keeps_random_numbers = torch.random.fork_rng(devices=[])
+        with keeps_random_numbers, types_of_examples(self.example_of, self.length), recorded_factories(self.silent):
+            yield
+
+    def silent(self) -> bool:
+        """Whether nothing is recorded: while the example runs, or in another thread."""
+        return threading.get_ident() != self.thread or (self.examples is not None and self.examples.running)
+
+    def module_at(self, path: str) -> tuple[nn.Module, bool]:
+        """The module that a node names, and whether it is opaque."""
+        return self.modules_by_path[path], path in self.opaque
+
+    def example_of(self, value: fx.Proxy) -> tuple[bool, Any]:
+        """Whether a traced value has an example, and the example."""
+        if self.examples is None or value.tracer is not self:
+            return False, None
+        return True, self.examples.values[value.node]
+
+    def content(self, value: fx.Proxy, read: Callable[[Any], Any] = lambda example: example) -> Any:
+        """The number or truth value that a traced value is on the example, as an assumption of the program.
+
+        Raises:
+            fx.proxy.TraceError: It depends on data.
+        """
+        if self.examples is None or value.node in self.examples.on_data:
+            raise fx.proxy.TraceError("its control flow depends on the data")
+        return self.assumed(value, read)
+
+    def count(self, value: fx.Proxy) -> int:
+        """The length of a traced value on the example, as an assumption of the program.
+
+        Raises:
+            fx.proxy.TraceError: It depends on data.
+        """
+        if self.examples is None or value.node in self.examples.sized_by_data:
+            raise fx.proxy.TraceError("its control flow depends on the data")
+        length: int = self.assumed(value, len)
+        return length
+
+    def assumed(self, value: fx.Proxy, read: Callable[[Any], Any]) -> Any:
+        assert self.examples is not None
+        answer = read(self.examples.values[value.node])
+        if (value.node, answer) not in self.assumptions:
+            self.assumptions.add((value.node, answer))
+            self.create_proxy("call_function", Assumption(answer, read, asking_line()), (value,), {})
+        return answer
+
+    def length(self, value: fx.Proxy) -> Any:
+        """What `len` gives: a traced size of a tensor, so that any batch may follow, and else a number."""
+        exists, example = self.example_of(value)
+        return cast("Any", value).shape[0] if exists and isinstance(example, Tensor) else self.count(value)
+
+    def hashed(self, value: fx.Proxy) -> int:
+        """The hash of a traced number is that of the number, so that it finds it in a dict."""
+        exists, example = self.example_of(value)
+        if not exists or isinstance(example, Tensor):
+            return object.__hash__(value)
+        if isinstance(example, (tuple, list, dict)):
+            raise TypeError("it uses a traced shape as a key")  # a cache of the network would keep it
+        return hash(self.content(value))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        exists, example = self.example_of(obj)
+        if not exists:
+            return super().iter(obj)
+        if isinstance(example, dict):
+            return iter(list(example))
+        return iter([cast("Any", obj)[index] for index in range(self.count(obj))])
+
+    def keys(self, obj: fx.Proxy) -> Any:
+        exists, example = self.example_of(obj)
+        return list(example) if exists and isinstance(example, Mapping) else super().keys(obj)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        if self.examples is not None:
+            self.examples.run(proxy.node)
+            if self.modes != modes() and proxy.node in self.examples.on_data:
+                raise TypeError("its forward switches gradients or autocast on or off")
+        return proxy
+
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace."""
+        """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace.
+
+        Along an example, control flow on shapes and types goes on as on the example.
+        """
         frame = inspect.currentframe()
         while frame is not None and frame.f_globals.get("__name__") in (__name__, fx.proxy.__name__):
             frame = frame.f_back
         if frame is None or not asserts(frame):
-            return super().to_bool(obj)
+            return super().to_bool(obj) if self.examples is None else bool(self.content(obj, bool))
         self.create_proxy("call_function", torch._assert, (obj, f"assertion in line {frame.f_lineno}"), {})
         return True
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Value(node, self)
+        return Value(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -201,7 +271,7 @@ class _Tracer(fx.Tracer):
         return node
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
+        if self.silent() or threading.get_ident() != self.thread or not isinstance(attr_val, Tensor):
             return attr_val
         attr_val = self.twins.get(id(attr_val), attr_val)
         path = self.tensor_paths.get(id(attr_val))
@@ -214,7 +284,7 @@ class _Tracer(fx.Tracer):
                 path,
                 (),
                 {},
-                proxy_factory_fn=lambda node: _Weight(node, self, attr_val),
+                proxy_factory_fn=lambda node: Weight(node, self, attr_val),
             )
         return parameter_proxy_cache[path]
 
@@ -222,22 +292,35 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
             a = a.detach() if a.requires_grad else a  # never the user's own parameter
-            registered = id(a) in self.tensor_paths
+            registered = id(a) in self.tensor_paths  # a new tensor is one that the forward makes
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
             self.tensors[path] = a
             if not registered:
                 self.literals.add(path)
-            return self.create_node("get_attr", path, (), {})
+            node = self.create_node("get_attr", path, (), {})
+            if self.examples is not None:
+                self.examples.run(node)
+            return node
         return super().create_arg(a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        if threading.get_ident() != self.thread:  # tracing patches nn.Module.__call__ for every thread
+        if self.silent():  # tracing patches nn.Module.__call__ for every thread
             return forward(*args, **kwargs)
         if id(m) in self.twins and self.twins[id(m)] is not m:
             m = self.twins[id(m)]
             forward = m.forward
+        original = self.hooked.get(id(m))
+        if original is None or self.examples is None:
+            return self.call_without_hooks(m, forward, args, kwargs)
+        args, kwargs = arguments_after_hooks(self.examples, original, args, kwargs)
+        return output_after_hooks(
+            self.examples, original, args, kwargs, self.call_without_hooks(m, forward, args, kwargs)
+        )
+
+    def call_without_hooks(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """The output of a module, as one layer or as those of its parts."""
         path = self.path_of_module(m)
         if path in self.opaque:
             return self.create_proxy("call_module", path, args, kwargs)
@@ -247,31 +330,39 @@ class _Tracer(fx.Tracer):
         elif is_leaf(m):
             if m.training and id(m) in self.in_eval_mode:
                 self.opaque[path] = "the forward around it puts it into train mode"
-            return self.create_proxy("call_module", path, args, kwargs)
+            output = self.create_proxy("call_module", path, args, kwargs)
+            for hook in m._forward_hooks.values():  # of the module's own library; it gathers the outputs of layers
+                changed = hook(m, args, output)
+                output = output if changed is None else changed
+            return output
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        attributes = _attributes(
+        attributes = attributes_of(
             {self.paths[id(submodule)]: submodule for submodule in m.modules() if id(submodule) in self.paths}
         )
         backup = {submodule: dict(submodule.__dict__) for submodule in m.modules()}
+        containers = containers_in((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
-            if isinstance(argument, _Attribute):
+            if isinstance(argument, ValueAttribute):
                 argument.node  # noqa: B018 - creates the node now: nodes made in the forward may be erased below
         last_node = next(iter(reversed(self.graph.nodes)))
         self.scopes.append(path)
         try:
             return forward(*args, **kwargs)
         except Exception as error:
-            for node in list(reversed(self.graph.nodes)):
-                if node is last_node:
-                    break
+            erased = list(itertools.takewhile(lambda node: node is not last_node, reversed(self.graph.nodes)))
+            for node in erased:
                 self.graph.erase_node(node)
-            self.written |= _changed(attributes)
+            if self.examples is not None:
+                self.examples.forget(erased)
+                self.assumptions = {(node, answer) for node, answer in self.assumptions if node not in set(erased)}
+            restore(containers)
+            self.written |= changed_since(attributes)
             for submodule, values in backup.items():  # the forward may have stored traced values in attributes
                 submodule.__dict__.clear()
                 submodule.__dict__.update(values)
-            self.opaque[path] = _reason(error)
+            self.opaque[path] = reason_of(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
             self.scopes.pop()
@@ -304,66 +395,3 @@ class _Tracer(fx.Tracer):
             self.modules_by_path[path] = mod
             self.paths[id(mod)] = path
         return self.paths[id(mod)]
-
-
-Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
-
-
-def _attributes(modules: Mapping[str, nn.Module]) -> Attributes:
-    """The attributes and buffers of modules as they are now, by path."""
-    scripted = torch.jit.ScriptModule
-    return {path: (module, _ids(module)) for path, module in modules.items() if not isinstance(module, scripted)}
-
-
-def _ids(module: nn.Module) -> dict[str, Any]:
-    """The `id` of each attribute and buffer of a module; for a list or dict, also the ids of its items."""
-    return {
-        name: [id(value), *(map(id, value.values() if isinstance(value, dict) else value))]
-        if type(value) in (list, dict)
-        else id(value)
-        for name, value in {**module.__dict__, **module._buffers}.items()
-    }
-
-
-def _changed(earlier: Attributes) -> frozenset[tuple[str, str]]:
-    """The attributes and buffers that have changed: they are new or different, or hold different items."""
-    return frozenset(
-        (path, name)
-        for path, (module, ids) in earlier.items()
-        for name, value in _ids(module).items()
-        if value != ids.get(name)
-    )
-
-
-def _input_names(root: nn.Module, inputs: Sequence[str] | None) -> tuple[str, ...]:
-    parameters = inspect.signature(root.forward).parameters
-    network = type(root).__name__
-    if inputs is not None:
-        unknown = [name for name in inputs if name not in parameters]
-        if unknown:
-            raise TraceError(
-                f"{network}.forward has no argument {unknown[0]!r}; choose inputs among {', '.join(parameters)}."
-            )
-        return tuple(inputs)
-    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    required = [p.name for p in parameters.values() if p.default is p.empty and p.kind not in variadic]
-    if required:
-        return tuple(required)
-    named = [p.name for p in parameters.values() if p.kind not in variadic]
-    if not named:
-        raise TraceError(f"{network}.forward has no named argument; give it a signature with named inputs.")
-    return (named[0],)
-
-
-def _reason(error: Exception) -> str:
-    """The reason why the trace stopped, and the line of the network's own code at which it stopped."""
-    tracing_code = ("torch/fx/", "netlens/flat/")
-    frames: list[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if not any(folder in f.filename.replace("\\", "/") for folder in tracing_code)]
-    reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
-    if isinstance(error, fx.proxy.TraceError):
-        reason = "its control flow depends on the data"
-    if not frames:
-        return reason
-    line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
-    return f"{reason} ({frames[-1].filename}:{frames[-1].lineno}: `{line}`)"

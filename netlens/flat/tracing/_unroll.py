@@ -17,9 +17,10 @@ from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
 from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
 from netlens.flat.tracing._canonical import canonical
+from netlens.flat.tracing._example import Assumption
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
-from netlens.flat.twin import pure_copy
+from netlens.flat.twin import Twins, pure_copy, works_in_place
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
@@ -42,14 +43,18 @@ class Unrolling(NamedTuple):
 
 
 def unroll(
-    root: nn.Module, inputs: Sequence[str] | None, rewrite: Rewrite, twins: Mapping[int, Any] | None = None
+    root: nn.Module,
+    inputs: Sequence[str] | None,
+    rewrite: Rewrite,
+    twins: Twins | None = None,
+    example: Mapping[str, Any] | None = None,
 ) -> Unrolling:
     """Trace a network and unroll it; see `trace` for the arguments.
 
     Raises:
         TraceError: The forward of `root` itself cannot be traced.
     """
-    traced = trace(root, inputs, rewrite, twins)
+    traced = trace(root, inputs, rewrite, twins, example)
     program, opaque = _Unroll(traced).program()
     return Unrolling(program, opaque, traced.written)
 
@@ -115,7 +120,7 @@ class _Unroll:
         key = self.name(path, module=True)
         if isinstance(layer, Opaque):
             self.opaque[key] = layer.reason
-        self.append_layer(node, key, layer, nodes, in_place=getattr(module, "inplace", False) is True)
+        self.append_layer(node, key, layer, nodes, in_place=works_in_place(module))
 
     def read_later(self, node: fx.Node, reads: list[fx.Node]) -> list[int]:
         """The indices of the `reads` whose memory the network reads again after `node`, perhaps through a view."""
@@ -177,13 +182,16 @@ class _Unroll:
         nodes, args, kwargs = _slots(node.args, node.kwargs)
         key = f"~{node.name}"
         reads = tuple(self.aliases.key(source) for source in nodes)
-        self.append(Step(key, Apply(function, args, kwargs), reads, hidden=True, guard=function in _ASSERTIONS))
+        guard = function in _ASSERTIONS or isinstance(function, Assumption)
+        self.append(Step(key, Apply(function, args, kwargs), reads, hidden=True, guard=guard))
         self.sizes.add(node)
         self.aliases.define(node, key)
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
         """Whether a call computes numbers (shapes, devices, indices) and no activation."""
         if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in _ASSERTIONS:
+            return True
+        if isinstance(function, Assumption):
             return True
         if function is builtins.getattr:
             return node.args[1] in _SIZE_ATTRIBUTES
