@@ -17,7 +17,7 @@ from torch import Tensor
 
 from netlens.attribution import METHODS
 from netlens.errors import NotApplicable
-from netlens.objectives import Objective, channel
+from netlens.objectives import Objective, channel, layer, logit
 from tests.networks.families import FAMILIES, HARD, Case, case_of
 from tests.small import small
 
@@ -28,12 +28,17 @@ AT_A_LAYER = "a class, from the middle"
 AT_THE_LAST = "a class, from the last maps"
 A_CHANNEL = "a channel, from the input"
 BETWEEN_LAYERS = "a channel, from the middle"
+OF_SEVERAL = "a class, a channel and a layer, from the middle"
 QUESTIONS: dict[str, Callable[[Case], tuple[Objective, str]]] = {
     A_CLASS: lambda case: (case.objective, "input"),
     AT_A_LAYER: lambda case: (case.objective, case.family.middle),
     AT_THE_LAST: lambda case: (case.objective, case.family.late),
     A_CHANNEL: lambda case: (channel(case.family.late, 0), "input"),
     BETWEEN_LAYERS: lambda case: (channel(case.family.late, 0), case.family.middle),
+    OF_SEVERAL: lambda case: (
+        logit(0) + channel(case.family.late, 1) - 0.5 * layer(case.family.middle),
+        case.family.middle,
+    ),
 }
 Refusals = dict[str, dict[str, dict[str, str]]]  # family: question: method: reason
 

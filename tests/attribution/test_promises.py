@@ -21,6 +21,7 @@ from tests.applicability.table import (
     AT_A_LAYER,
     AT_THE_LAST,
     BETWEEN_LAYERS,
+    OF_SEVERAL,
     QUESTIONS,
     applies,
     applying,
@@ -164,7 +165,7 @@ def test_nan_in_the_input_names_the_sample(method, case):
         method(case.flat, x, case.objective)
 
 
-LAYERS = (AT_A_LAYER, AT_THE_LAST, A_CHANNEL, BETWEEN_LAYERS)
+LAYERS = (AT_A_LAYER, AT_THE_LAST, A_CHANNEL, BETWEEN_LAYERS, OF_SEVERAL)
 
 
 @applying(*LAYERS)
@@ -174,7 +175,7 @@ def test_any_layer_and_any_objective(method, case):
         if applies(name, case.name, question):
             check_values_at(method, case, *QUESTIONS[question](case))
     if applies(name, case.name, BETWEEN_LAYERS):
-        for objective in (neuron(late, 1), layer(late), logit(0) + channel(late, 1) - 0.5 * layer(middle)):
+        for objective in (neuron(late, 1), layer(late)):
             check_values_at(method, case, objective, middle)
 
 
