@@ -58,7 +58,8 @@ def name_of(method: type[Method]) -> str:
 def method_named(name: str) -> type[Method]:
     """The registered method of that name. An unknown name raises `NetLensError` with the closest names."""
     if name not in METHODS:
-        raise NetLensError(f"there is no method {name!r}. Closest: {closest(name, METHODS)}.")
+        as_written = re.sub("[^a-z0-9]+", "_", name.lower())  # "Grad-CAM" means grad_cam
+        raise NetLensError(f"there is no method {name!r}. Closest: {closest(as_written, METHODS)}.")
     return METHODS[name]
 
 

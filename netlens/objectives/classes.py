@@ -178,9 +178,12 @@ def plain(target: Any) -> Any:
 def _class(flat: FlatModel, target: Any) -> int:
     if not isinstance(target, str):
         try:
-            return whole_number(target)
+            index = None if isinstance(target, bool) else whole_number(target)
         except TypeError:
-            raise ClassNotFound(f"target must be the index or the name of a class, not {target!r}.") from None
+            index = None
+        if index is None:
+            raise ClassNotFound(f"target must be the index or the name of a class, not {target!r}.")
+        return index
     if flat.classes is None:
         if target.isdecimal():
             return int(target)

@@ -112,4 +112,4 @@ def readable(path: str | Path) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata, or another structure
         raise ResultError(f"{path} was not saved by netlens: its provenance is missing or incomplete.") from error
     except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
-        raise ResultError(f"{path} is damaged and cannot be read ({error}); save the result again.") from error
+        raise ResultError(f"{path} is damaged, or netlens did not save it; save the result again.") from error

@@ -51,6 +51,8 @@ def test_names_samples_and_errors():
         of_output(log_probability(3), VECTORS)
     with pytest.raises(ClassNotFound, match="no output"):
         of_output(log_probability((0, 9, 0)), MAPS)
+    with pytest.raises(ClassNotFound, match="not True"):
+        of_output(logit(True), VECTORS)
 
 
 def test_it_is_explained_like_any_objective(conv):

@@ -251,6 +251,13 @@ def test_bad_paths_and_files_are_clear(tmp_path):
                 read_provenance(tmp_path / name) if name == "b.png" else Attribution.load(tmp_path / name)
 
 
+def test_no_advice_of_a_library_to_trust_a_damaged_file_is_handed_on(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"something else")
+    with pytest.raises(NetLensError, match="damaged, or netlens did not save it") as error:
+        Attribution.load(tmp_path / "a.npz")
+    assert "pickle" not in str(error.value)
+
+
 def test_files_of_others_are_told_apart(tmp_path):
     np.savez(tmp_path / "a.npz", values=np.zeros(3))
     safe = files.save({"values": torch.zeros(3)})
