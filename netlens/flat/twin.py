@@ -117,7 +117,7 @@ def throwaway(module: nn.Module, hooks: bool = False) -> nn.Module:
         module: A twin, or with `hooks` a network, which then runs in eval mode.
         hooks: Whether the copy has all forward hooks.
     """
-    copied = _differentiable(_Copier(keep_parameters=True, keep_state=False, keep_hooks=hooks).module(module))
+    copied = _differentiable(_Copier(keep_parameters=not hooks, keep_state=False, keep_hooks=hooks).module(module))
     for part in copied.modules() if hooks else ():
         part.training = False  # `eval()` may be the network's own
     return copied
@@ -195,7 +195,8 @@ class _Copier:
             return tensor
         shared = tensor.detach()
         if isinstance(tensor, nn.Parameter):
-            return nn.Parameter(shared, requires_grad=self.trainable and shared.is_floating_point())
+            trainable = tensor.requires_grad if self.keep_hooks else self.trainable
+            return nn.Parameter(shared, requires_grad=trainable and shared.is_floating_point())
         return shared
 
     def hooks(self, module: nn.Module, name: str, hooks: Any) -> Any:

@@ -31,7 +31,6 @@ SMALL = {
 
 NOT_RUN = {
     r"\.venv/bin/(ruff|python -m pytest)": "a part of `make test`, which runs this test",
-    r"\.venv/bin/python -m tests\.golden": "writes the golden record anew; tests/golden runs the same code",
     r"(pip|pre-commit) install": "changes the environment",
     r"source ": "changes the shell",
 }
