@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from netlens.fast._folding import foldable, foldings, rebuilt
+from netlens.fast._folding import copied, foldable, foldings, rebuilt
 from netlens.fast._layout import layout
 from netlens.fast._watched import Watched
 from netlens.flat import FlatModel
@@ -67,8 +67,9 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
 
 
 def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozenset[str]) -> _Fast:
-    layers = foldings(flat.program, keep)
-    channels_last = layout(flat.program) is torch.channels_last
+    memory_format = layout(flat.program)
+    channels_last = memory_format is torch.channels_last
+    layers = foldings(flat.program, keep, memory_format if channels_last else torch.preserve_format)
     steps, replaced = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
@@ -83,9 +84,8 @@ def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozense
 
 
 def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
-    weight = layer.weight.detach()
-    if weight.is_contiguous(memory_format=torch.channels_last) or layer._forward_pre_hooks:
+    if layer.weight.is_contiguous(memory_format=torch.channels_last) or layer._forward_pre_hooks:
         return layer
     bias = None if layer.bias is None else layer.bias.detach()
-    converted: nn.Conv2d = rebuilt(layer, weight.contiguous(memory_format=torch.channels_last), bias)
+    converted: nn.Conv2d = rebuilt(layer, copied(layer, torch.channels_last), bias)
     return converted
