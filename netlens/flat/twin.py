@@ -28,6 +28,7 @@ _HOOKS = (
     "_forward_pre_hooks_with_kwargs",
 )
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_PLAIN = frozenset({type(None), bool, int, float, str})  # the types of the usual settings
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -171,6 +172,8 @@ class _Copier:
         return new
 
     def value(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         if id(value) in self.copies:
             return self.copies[id(value)]
         if isinstance(value, nn.Module):
@@ -201,7 +204,7 @@ class _Copier:
 
     def hooks(self, module: nn.Module, name: str, hooks: Any) -> Any:
         """The hooks that are part of what the module computes: those of torch and those of the module's own library."""
-        if self.keep_hooks and name.startswith(_FORWARD_HOOKS):
+        if not hooks or (self.keep_hooks and name.startswith(_FORWARD_HOOKS)):
             return hooks.copy()
         computing = (
             (key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module)
