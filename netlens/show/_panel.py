@@ -42,7 +42,7 @@ def panel(
 
     Raises:
         ResultError: there is no attribution, or their numbers of samples or the titles do not match.
-        NotApplicable: an attribution has no place in an image.
+        NotApplicable: an attribution has no layout over the image.
     """
     checked("scale", scale, Scale, error=ResultError)
     columns = checked("columns", columns, int | None, least=1, error=ResultError)
