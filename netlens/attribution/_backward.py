@@ -30,7 +30,7 @@ class Pass(NamedTuple):
 def forward_backward(
     flat: FlatModel, runner: FlatModel, x: Tensor, objectives: Sequence[Objective], keys: Sequence[str]
 ) -> Pass:
-    """Run forward once, and backward once for each objective. `runner` runs, and `flat` has the name for errors.
+    """Run `runner` forward once, and backward once for each objective. Errors name `flat`.
 
     With one objective, x is a batch. With several, x is one image, and each objective belongs to one copy of it.
     """

@@ -29,7 +29,7 @@ from netlens.objectives import Objective
 class Task:
     """A forward and backward run to be made: of an objective on the batch x, with gradients at `keys`.
 
-    `fast` is the fast version of the network without `rules`, and `runner` follows them.
+    `fast` is the fast version of the network without `rules`, and `runner` is the version that follows the rules.
     """
 
     flat: FlatModel
@@ -115,7 +115,7 @@ def in_chunks_from_first(task: Task) -> Pass:
 
 
 def in_measured_chunks(task: Task) -> Pass:
-    """In chunks of a size that one sample has shown once, and that is kept for samples of the same kind."""
+    """In chunks of the size that fits. A run of one sample measures it, once for all samples of the same kind."""
     x, keys = task.x, task.keys
 
     def measure() -> tuple[int, list[int]]:
@@ -135,7 +135,7 @@ def _joined(keys: Sequence[str], parts: list[Pass], rows: Sequence[int]) -> Pass
     """The result for a batch, joined from those of its chunks. `rows` is the number of rows per sample at each key."""
     for part in parts:
         for key, activation, count in zip(keys, part.activations, rows, strict=True):
-            if len(activation) != count * len(part.values):  # in a single batch, this would look like windows
+            if len(activation) != count * len(part.values):  # else rows would be taken for windows of samples
                 raise rows_of_no_sample(key, activation, len(part.values))
     if len(parts) == 1:
         return parts[0]

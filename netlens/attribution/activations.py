@@ -52,7 +52,7 @@ def output_of(flat: FlatModel, x: Tensor) -> Any:
 
 
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
-    """The values at those keys that have the samples first, as tensors or tuples of tensors."""
+    """The values at those of the keys where the samples come first: tensors, or tuples of tensors."""
     in_rows = list(with_rows(flat, x, keys))
     if not in_rows:
         return {}

@@ -125,7 +125,7 @@ def _differ(both: Any, one: Any, other: Any) -> bool:
     if not isinstance(both, Tensor) or not both.is_floating_point() or not isinstance(one, Tensor):
         return False
     if both.shape == one.shape and (other is None or close(one, other)):
-        return not close(both, one)  # such a value, for example of positions, belongs to neither sample
+        return not close(both, one)  # such a value belongs to neither sample, as that of positions does
     parts = [one.flatten()] if other is None else [one.flatten(), other.flatten()]
     numbers, expected = both.flatten().sort().values, torch.cat(parts).sort().values
     return numbers.shape != expected.shape or not close(numbers, expected)

@@ -68,7 +68,7 @@ class FlatModel(Unrolled):
         self.classes = classes
         self.origin = object()  # views with other rules or another adapter have the same origin, so that hooks see them
         self.training = False
-        self._source: Source | None = None  # the network that this model follows; a view follows that of its original
+        self._source: Source | None = None  # the network that this model and its views follow
         self._source_program: Program | None = None  # the program of the network when this model was made
         self._set_program(program, opaque if opaque is not None else {})
 
@@ -104,9 +104,10 @@ class FlatModel(Unrolled):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-            example: An input, a tuple of inputs, or a dict of them by name. With it, code that asks for shapes or types
-                is unrolled, too. An input with another answer unrolls the network again.
-            check: Whether to compare the flat model with the network on the example. This costs a forward of each.
+            example: An input, a tuple of inputs, or a dict of them by name. With an example, code that asks for shapes
+                or types is unrolled, too. An input for which the answers differ unrolls the network again.
+            check: Whether to compare the flat model with the network on the example. This costs one forward run of
+                each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
@@ -333,7 +334,7 @@ class FlatModel(Unrolled):
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
-        """A view with another adapter, other class names or another name. With None, the view has those of this one."""
+        """A view with another adapter, other class names or another name. None keeps what this flat model has."""
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
@@ -384,7 +385,7 @@ class FlatModel(Unrolled):
                 adapter's preprocessing gives.
 
         Returns:
-            A table that prints itself, also in a notebook.
+            A table that prints itself, and that a notebook shows as HTML.
         """
         self.follow()
         return summarize(self, self.adapter.preprocessing, *sizes)

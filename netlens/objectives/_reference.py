@@ -151,7 +151,7 @@ def _check_activation(record: Record, name: str, pictures: int) -> None:
 
 
 def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
-    """The references as a batch, with as many channels as the input x (None: as the preprocessing has)."""
+    """The references as a batch, with as many channels as the input x, or, if x is None, as the preprocessing."""
     is_preprocessed = isinstance(image, Tensor) and image.is_floating_point()
     if is_preprocessed and image.ndim == 2:
         batch = image  # the input of a network that takes vectors

@@ -86,7 +86,7 @@ class Render:
         return f"Render({text}: {len(self)} of {height} × {width}, {len(self.history)} steps)"
 
     def __getitem__(self, index: int | slice) -> Render:
-        """One picture, as a batch of one; or a slice of the pictures. The state is left out: it belongs to all."""
+        """One picture, as a batch of one; or a slice of the pictures. The state, which belongs to all, is left out."""
         index = slice_of(index, len(self), "pictures")
         return replace(
             self,

@@ -96,7 +96,7 @@ def _header_text(path: Path) -> str:
 
 def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     path = Path(path)
-    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # pictures are saved under either
+    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # a .png suffix may have capital letters
     if suffix not in suffixes:
         raise ResultError(f"{path} must end in {' or '.join(suffixes)}.")
     if not path.is_file():

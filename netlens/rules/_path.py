@@ -87,7 +87,7 @@ class _RefinedPath(StraightPath):
     def estimated(self) -> Estimated:
         outputs, outputs_at_0 = self.outputs(self.layer, self.end), self.outputs(self.layer, self.points(0))
         value_a, value_b = self.value(outputs_at_0), self.value(outputs)
-        # at position 0, masks, indices and numbers are those of the input; in the run on the baseline they may differ
+        # the start of the path has the masks, indices and numbers of the input; the run on the baseline may have others
         unbound = self.layer.layer if isinstance(self.layer, Bound) else self.layer
         reference_outputs = self.outputs(unbound, self.reference)
         if [output.shape for output in reference_outputs] != [output.shape for output in outputs]:
@@ -255,4 +255,4 @@ def _choose(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | No
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
     """The gradient times the change, element by element. Complex numbers count as their two real parts."""
     product = (gradient.conj() * change).real if change.is_complex() or gradient.is_complex() else gradient * change
-    return torch.where(gradient == 0, 0, product)  # also for an infinite change
+    return torch.where(gradient == 0, 0, product)  # 0 even for an infinite change

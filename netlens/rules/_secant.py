@@ -21,12 +21,12 @@ Near = Callable[[Tensor, Tensor], Tensor]
 
 
 def _never(x: Tensor, r: Tensor) -> Tensor:
-    """No values are near, for functions that copy their input or are constant: even small differences are exact."""
+    """For functions that copy their input or are constant: no values are near, as even small differences are exact."""
     return torch.zeros_like(x)
 
 
 def _cube_root(x: Tensor) -> float:
-    """The cube root of the rounding of the type of x."""
+    """The cube root of the rounding error of the type of x."""
     return float(torch.finfo(x.dtype).eps ** (1 / 3))
 
 

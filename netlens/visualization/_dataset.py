@@ -45,7 +45,7 @@ class Example:
         path: The file.
         value: The objective.
         image: The image, or the crop of it, (C, h, w) in [0, 1].
-        box: The place of the crop in the input of the network, in pixels: (top, bottom, left, right).
+        box: The edges of the crop in the input of the network, in pixels: (top, bottom, left, right).
     """
 
     path: Path
@@ -178,7 +178,7 @@ def _batches(
 def _values_of(
     flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
 ) -> tuple[list[float], list[Cell | None]]:
-    """The value of each image; for crops, (row, column, height, width): the highest position, and the map's size."""
+    """The value of each image, and for crops (row, column of the highest value, height, width of the map)."""
 
     def work(first: int, last: int) -> tuple[list[float], list[Cell | None]]:
         return _values_of_chunk(flat, objective, x[first:last], crops, paths[first:last])

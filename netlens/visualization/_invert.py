@@ -151,7 +151,7 @@ def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
-    """The settled objective: it has read the activation of the image once, and does not read it in each step."""
+    """The settled objective, which reads the activation of the image once, and not in each step."""
     return objective.settled(flat, network_input(flat, objective, base))
 
 

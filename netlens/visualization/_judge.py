@@ -117,7 +117,7 @@ class Judge:
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         if images.shape[2:] != self.size:
-            # not by `Fit`, which skips pixels of large pictures and reads beyond the edges of small ones
+            # `Fit` would skip pixels of large pictures and read beyond the edges of small ones
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
         return Chain((self.transforms, Fit(self.size)))(images, generators)
 

@@ -29,7 +29,7 @@ ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.05)
 
 
 class OptVis:
-    """Makes pictures that maximize an objective, also after small disturbances of the pictures.
+    """Makes pictures that maximize an objective, even after small disturbances of the pictures.
 
     Pictures are in [0, 1]. The network gets them after the preprocessing of its adapter. It gets them at their own size
     if it can run on this size, else at the size that the preprocessing names.

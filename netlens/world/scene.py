@@ -33,7 +33,7 @@ MAIN: Final = (0.17, 0.28)
 """The smallest and the largest radius of the labeled object, as a share of the image side: that of an equal disc."""
 
 SMALL: Final = (0.055, 0.08)
-"""The same for the other objects. Their area is less than a quarter of that of any labeled object."""
+"""The same two radii for the other objects, whose area is less than a quarter of that of any labeled object."""
 
 HIDDEN: Final = (0.08, 0.25)
 """The smallest and the largest area of the plain object in front, as a share of the area of the labeled object."""

@@ -32,7 +32,7 @@ class LeGrad(AttentionMethod):
     the map A of a layer, y is the objective if the output of its block skips all later blocks and directly enters the
     layers after the last block (norm, pooling, head). A layer is left out if the output of its block has another shape
     than that of the last block (earlier stages of Swin). With respect to a layer, only the attention after it counts.
-    The last step of the paper, min-max, is left to the heat map.
+    The last step of the paper, min-max, is left to the heatmap.
 
     Bousselham et al. 2024, https://arxiv.org/abs/2404.03214
     """

@@ -122,7 +122,7 @@ class Plan:
         return float(stratum.mass / stratum.coalitions)
 
     def _stratum(self, pair: int) -> tuple[Stratum | None, int]:
-        """The stratum of a pair if it is tried as a whole, else None; and the number of the pair in it."""
+        """The stratum of a pair if the stratum is tried as a whole, else None; and the index of the pair within it."""
         for stratum in self.whole:
             if pair < stratum.pairs:
                 return stratum, pair

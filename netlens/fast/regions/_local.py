@@ -98,7 +98,7 @@ def _is_pointwise(layer: nn.Module, channels_last: bool) -> bool:
     if row.has(Trait.PER_CHANNEL) and channels_last:
         return False
     norms = (submodule for submodule in layer.modules() if isinstance(submodule, nn.BatchNorm2d))
-    if any(norm.running_mean is None or norm.training for norm in norms):  # statistics of the whole map
+    if any(norm.running_mean is None or norm.training for norm in norms):  # norms over the whole map
         return False
     works_by_position = row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS)
     return works_by_position and has_known_forward(layer) and _has_numbers_only(layer)

@@ -20,7 +20,7 @@ from netlens.flat.tracing._unroll import Unrolling
 # Every module has these attributes. Flags and hooks do not change what it computes in eval mode; the tables of
 # parameters, buffers and submodules are compared entry by entry.
 _IGNORED = frozenset(vars(nn.Module()))
-_MOST = 8  # unrollings for inputs of different shapes
+_MOST = 8  # the largest number of stored unrollings, each for inputs of other shapes
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -70,7 +70,7 @@ class Source:
         return self.unrolling
 
     def unroll_along(self, inputs: Sequence[Any]) -> None:
-        """Unroll the network along other inputs, whose shapes or types have other answers."""
+        """Unroll the network along inputs for which questions about shapes or types have other answers."""
         assert self.example is not None
         self.example = dict(zip(self.example, inputs, strict=True))
         shapes = tuple(
@@ -96,7 +96,7 @@ class Fingerprint:
     def __init__(self, root: nn.Module, written: Collection[tuple[str, str]] = ()) -> None:
         self.tables: list[_Table] = []
         for module_path, module in modules_of(root, "").items():
-            if not isinstance(module, torch.jit.ScriptModule):  # it makes new tensors at each access
+            if not isinstance(module, torch.jit.ScriptModule):  # a ScriptModule makes new tensors at each access
                 self._add_module(module, _IGNORED | {name for path, name in written if path == module_path})
         self.values = self._values()
         self.tensors = [value for value in self.values if isinstance(value, Tensor)]

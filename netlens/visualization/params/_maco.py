@@ -130,7 +130,7 @@ def _resized_magnitude(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
     across = rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1)
     vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
     horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
-    fastest = (rows - 1) // 2, (across - 1) // 2  # without those of even sides, which are their own mirror images
+    fastest = (rows - 1) // 2, (across - 1) // 2  # the fastest waves, except those that are their own mirror images
     nearest = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
     fall = falling(extent, magnitude)
     further = fall / fall[nearest]

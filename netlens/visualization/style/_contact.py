@@ -52,7 +52,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
 def fitting_side(rows: int, columns: int, side: int) -> int:
     """The longer side with which all pictures fit into one file that `images.load` can read."""
     pitch = min(math.sqrt(images.MAX_PIXELS / (rows * columns)), LONGEST / max(rows, columns))
-    side = min(side, int((pitch - 20) / 1.12))  # titles, and gaps between pictures
+    side = min(side, int((pitch - 20) / 1.12))  # 1.12 for titles, and 20 pixels for gaps
     if side < SMALLEST:
         raise NetLensError(f"{rows} rows of {columns} pictures are too many for one contact sheet; divide the batch.")
     return side
