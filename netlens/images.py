@@ -281,7 +281,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Pillow's name of the format of a path's suffix. Raises `ImageError` if netlens does not write this format."""
+    """Pillow's name for the format of a path's suffix. Raises `ImageError` if netlens does not write this format."""
     file_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if file_format not in _WRITTEN:
         raise ImageError(f"{path} has no suffix of an image format that can be written; use .png, .jpg or .webp.")

@@ -81,7 +81,7 @@ class NetLens(Methods):
         targets = plain(target)
         self.copies = len(self.x) == 1 and isinstance(targets, (list, tuple)) and len(targets) > 1
         self.scores = self._scores()
-        if self.copies:  # views of one image show methods that one run serves all targets
+        if self.copies:  # as views of one image, so that methods run it once for all targets
             self.x = self.x.expand(len(targets), *self.x.shape[1:])
             self.scores = self.scores.repeated(len(targets))
         if self.logits.isnan().any():

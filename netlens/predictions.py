@@ -73,7 +73,7 @@ class Scores:
     boxes: bool = False
 
     def repeated(self, n: int) -> Scores:
-        """The scores of n copies of the one image that these scores are of."""
+        """The scores of n copies of the image, from these scores of one."""
         positions = None if self.positions is None else self.positions.expand(n, -1, -1)
         by_class = (self.logits, self.probabilities, self.predicted)
         logits, probabilities, predicted = (value.expand(n, -1) for value in by_class)

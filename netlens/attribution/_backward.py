@@ -49,7 +49,7 @@ def forward_backward(
 
 
 def record_for(objective: Objective, flat: FlatModel, x: Tensor, also: Sequence[str] = ()) -> Record:
-    """The record that an objective reads: the activations of one run up to the last layer that it or `also` reads."""
+    """The record that an objective reads: the activations of one run up to the last layer that it, or `also`, names."""
     keys = list(dict.fromkeys([*flat.keys_of(objective.layers), *also]))
     return Record(flat, flat.record(x, layers=keys))
 

@@ -44,7 +44,7 @@ def baseline_like(flat: FlatModel, wrt: str, at: Tensor, baseline: Baseline) -> 
         NotApplicable: A named baseline has no meaning there.
     """
     if isinstance(baseline, str):
-        # copies of one sample stay copies
+        # copies of one sample share one baseline
         rows = at[:1] if are_copies(at) else at
         return _named(flat, wrt, rows, baseline).expand_as(at)
     if not isinstance(baseline, Tensor):

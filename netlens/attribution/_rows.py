@@ -74,7 +74,7 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
     """
     if len(x) < least:
         return set()
-    if noted_to_take_one(flat, x):  # every value belongs to the one sample
+    if noted_to_take_one(flat, x):  # every row belongs to the only sample
         return set(keys)
     derived = rows_by_layers(flat, x.ndim)
     unclear = [key for key in dict.fromkeys(keys) if key not in derived]

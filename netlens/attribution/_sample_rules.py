@@ -1,4 +1,4 @@
-"""What operations do to the dimension of the samples: from the states of the values that they read to a state.
+"""What operations do to the dimension of the samples: rules from the states of what an operation reads to its state.
 
 The rules are cautious: a call that they do not expect, or that depends on the number of samples, gives any value.
 """
@@ -51,7 +51,7 @@ class Other(Enum):
     UNKNOWN = "any value"
 
 
-# a tuple is the shape of a tensor, or a part of it
+# a tuple stands for the shape of a tensor, or for a part of a shape
 State = Rows | Parts | Same | Other | tuple[Any, ...]
 _NUMBER, _COUNT, _UNKNOWN = Same(()), Other.COUNT, Other.UNKNOWN
 
@@ -101,7 +101,7 @@ def _of_function(layer: Function, reads: Sequence[State]) -> State:
     return _NUMBER if name in _OF_NUMBERS and _are_same(args) and _are_same(kwargs) else _UNKNOWN
 
 
-# functions of numbers that give a number, besides those that the table lists as elementwise
+# functions from numbers to a number, beside the elementwise functions of the table of operations
 _OF_NUMBERS = {"int", "float", "min", "max"}
 
 

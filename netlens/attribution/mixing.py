@@ -52,7 +52,7 @@ _MIXING: Memo[FlatModel, tuple[str, ...]] = Memo()
 def mixing_by_runs(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers whose values for two samples together differ from the values for each sample alone."""
     pair, outputs = pair_like(x), flat.program.outputs
-    # mixing in an opaque part may change the output for some samples only, so its own values are compared too
+    # mixing in an opaque part may change the output for some samples only, so the values of the part are compared too
     watched = tuple(dict.fromkeys((*outputs, *flat.opaque)))
     runs = [probed(flat, samples, watched) for samples in (pair[:1], pair[1:], pair)]
     if not _mixed(*runs):

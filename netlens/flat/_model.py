@@ -76,7 +76,7 @@ class FlatModel(Unrolled):
         self.program, self.opaque = program, dict(opaque)
         layers = {step.key: step.layer for step in program.steps if not step.hidden}
         self.layers = Layers(layers, self.name)
-        # add_module refuses keys with dots; this way, parameters have the same names as in the original network
+        # not by add_module, which refuses keys with dots: parameters keep the names of the original network
         self._modules.clear()
         self._modules.update(layers)
 
@@ -208,7 +208,7 @@ class FlatModel(Unrolled):
         return self._along(inputs, run)
 
     def _along(self, inputs: Sequence[Any], run: Callable[[], Any]) -> Any:
-        """The result of a run. If an assumption does not hold for the inputs, the network is unrolled along them."""
+        """The result of a run. If the inputs break an assumption, the network is unrolled along these inputs."""
         self.follow()
         try:
             return run()

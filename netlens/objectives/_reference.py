@@ -39,7 +39,7 @@ class Reference(PerSample):
         default=None, kw_only=True
     )  # for each layer; None before the objective is prepared
     rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before
-    plural: ClassVar[str] = "pictures"  # the name, in error messages, of the things of which each sample has one
+    plural: ClassVar[str] = "pictures"  # the word for what samples have, in error messages
 
     def __post_init__(self) -> None:
         if not self.names:

@@ -1,4 +1,4 @@
-"""Statistics of a layer's features over all positions, and distances between two statistics: they describe styles."""
+"""Statistics of a layer's features over all positions, which describe styles, and distances between two statistics."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _options_of(cls: Any) -> tuple[Option, ...]:
 
 
 def _declared(cls: Any, name: str) -> tuple[Limits, str]:
-    """The limits and the help of a field; a class that only changes a default keeps those of its base."""
+    """The limits and the help of a field; a class that only changes a default keeps the limits and help of its base."""
     for base in cls.__mro__:
         own = vars(base).get("__dataclass_fields__", {})
         if name in own and _MARK in own[name].metadata:

@@ -27,7 +27,7 @@ def said(kind: Any, limits: Limits) -> str:
     """
     match form_of(kind, limits.choices):
         case Either(kinds):
-            # a list comes last, so that what its items must be ends the sentence
+            # a list comes last, so that the sentence ends with what the items must be
             ordered = sorted(kinds, key=lambda one: isinstance(form_of(one), Fixed | Listed | Mapped))
             *first, last = dict.fromkeys(said(one, limits) for one in ordered)
             return f"{', '.join(first)} or {last}" if first else last

@@ -18,7 +18,7 @@ from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapp
 
 
 class MisfitError(Exception):
-    """A value is not of a type, or not within its limits."""
+    """A value does not have its type, or is not within its limits."""
 
 
 def checked(

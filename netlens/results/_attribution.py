@@ -215,7 +215,7 @@ class Attribution(HeatMapped):
         )
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """The values and the maps after this change of both."""
+        """The values and the maps, each changed by `change`."""
         return {"values": change(self.values), "maps": None if self.maps is None else change(self.maps)}
 
     # pictures and files

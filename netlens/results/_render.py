@@ -198,7 +198,7 @@ class Render:
         text = PngInfo()
         text.add_text(storage.KEY, json.dumps(header))
         buffer = io.BytesIO()
-        # a single picture keeps its transparency
+        # a render of one picture keeps its transparency
         is_transparent = len(self) == 1 and self.images.shape[1] == 4
         to_pil(self.images[0] if is_transparent else self.grid(columns)).save(buffer, "PNG", pnginfo=text)
         return buffer.getvalue()

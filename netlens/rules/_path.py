@@ -226,7 +226,7 @@ class _RefinedPath(StraightPath):
 
     @cached_property
     def rows(self) -> int:
-        """The number of rows of the tensors that change if it is the same for all, else 1."""
+        """The number of rows of the tensors that change, if all have the same number; else 1."""
         values = [x for x, varies in zip(self.end, self.varies, strict=True) if varies] + self.gradients
         counts = {len(value) if value.ndim else 1 for value in values}
         return counts.pop() if len(counts) == 1 and all(value.numel() for value in values) else 1
@@ -245,7 +245,7 @@ def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _choose(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | None:
-    """The new values in these rows, the old values in the others. None counts as 0; None if both are None."""
+    """The new values in these rows, the old values in all others. None counts as 0, or stays None if both are None."""
     present = old if old is not None else new
     if present is None:
         return None

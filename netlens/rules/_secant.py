@@ -36,7 +36,7 @@ def _relative_to_values(x: Tensor, r: Tensor) -> Tensor:
 
 
 def _relative_to_one(x: Tensor, r: Tensor) -> Tensor:
-    """For smooth functions whose curvature lies at values around 1, such as a sigmoid."""
+    """For smooth functions that bend at values around 1, such as a sigmoid."""
     return _cube_root(x) * ((x + r).abs() / 2).clamp(min=1)
 
 
@@ -66,7 +66,7 @@ def secant(
     """
     reference_tensors = tensors(reference)
     index = _changing(inputs, reference_tensors)
-    # another tensor changes, or is broadcast against this one
+    # several tensors change, or a tensor is broadcast against another
     if index is None or inputs[index].shape != gradient.shape:
         return along_path(layer, inputs, reference, gradient)
     x, r = (wide(layer, value) for value in (inputs[index], reference_tensors[index]))

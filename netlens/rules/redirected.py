@@ -1,4 +1,4 @@
-"""Redirected rectifiers: if a rectifier blocks the whole gradient of a sample, a part of it passes nevertheless."""
+"""Redirected rectifiers: if a rectifier blocks the whole gradient of a sample, a part of the gradient still passes."""
 
 from __future__ import annotations
 

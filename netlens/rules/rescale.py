@@ -49,7 +49,7 @@ def copied(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any],
 def extreme(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of `max` and `min`, of two tensors or among the values of one tensor."""
+    """The multipliers of `max` and `min`: of two tensors element by element, or of the values of one tensor."""
     return (larger if len(inputs) == 2 else selection)(layer, inputs, reference, gradient)
 
 

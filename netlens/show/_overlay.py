@@ -50,7 +50,7 @@ class Look:
 
 
 class Heat:
-    """An attribution under a look: a raw heatmap at the size of the image, and the limits of its colors."""
+    """An attribution drawn by a `Look`: a raw heatmap at the size of the image, and the limits of its colors."""
 
     def __init__(self, attribution: HeatMapped, look: Look) -> None:
         reduction = attribution.reduction

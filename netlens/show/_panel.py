@@ -99,5 +99,5 @@ def _wrapped(rows: list[list[Tile]], columns: int | None) -> list[list[Tile]]:
 
 
 def _without_title(tile: Tile, first: Tile) -> Tile:
-    """The tile without its title, if the first tile of its column has the same one."""
+    """The tile without its title, if the first tile of its column has the same title."""
     return replace(tile, title="") if tile.title == first.title else tile

@@ -77,7 +77,7 @@ class Examples(Drawn, Sequence[Example]):
         return len(self.best)
 
     def show(self) -> Picture:
-        """Draw the optimized picture, if there is one, and then all images, in the size of the first one."""
+        """Draw the optimized picture, if there is one, and then all images, in the size of the first image."""
         from netlens.show import sheet
 
         shown = [] if self.picture is None else [self.picture.images[:1]]
@@ -210,7 +210,7 @@ def _values_of_chunk(
 def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
     try:
         return flat.record(x, layers=objective.layers)
-    except RuntimeError as error:  # layers raise it for a wrong shape
+    except RuntimeError as error:  # layers raise a RuntimeError for a wrong shape
         if isinstance(error, NetLensError) or out_of_memory(error):
             raise
         raise NotApplicable(

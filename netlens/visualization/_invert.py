@@ -144,7 +144,7 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
 
 
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
-    """The parameterization for one picture of the image's size. Its other options stay."""
+    """The parameterization for one picture of the image's size, with all other options unchanged."""
     _, channels, *extent = base.shape
     options = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
     return made_by(param, **options)

@@ -37,8 +37,8 @@ class Thing:
     shape: str
     texture: str | None
     position: Field  # (2,): x, y
-    radius: float  # of the disc with the same area
-    frame: Field  # (2, 2): from the axes of the image to those of the thing, with determinant 1, so that it keeps areas
+    radius: float  # the radius of a disc with the same area
+    frame: Field  # (2, 2): from the axes of the image to the axes of the thing; areas stay the same
     weave: tuple[float, float, float, float]  # the angle of the texture, its period in radii, its phases in periods
     colors: tuple[Field, Field]
     light: Field  # (2,): growth of brightness along the thing's axes, per radius

@@ -128,7 +128,7 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
         radius = rng.uniform(*SMALL)
         texture, shape = KINDS[(label + int(rng.integers(1, len(KINDS)))) % len(KINDS)]
         position = _free(rng.uniform(radius, 1 - radius, (16, 2)).astype(np.float32), radius, placed)
-        if position is not None:  # None if there is no free position
+        if position is not None:  # None if no position is free
             placed.append(thing(rng, shape, texture, position, radius))
     return placed[1:]
 

@@ -66,7 +66,7 @@ class LeGrad(AttentionMethod):
         last: str,
         n: int,
     ) -> Tensor:
-        """The gradient at the attention map `key` if the output `end` of its block replaces that of the last block."""
+        """The gradient at the attention map `key` if `end`, its block's output, replaces that of the last block."""
         with differentiating():
             point = activations[key].detach().requires_grad_()
             frontier = {name: activations[name] for name in flat.frontier(key)}

@@ -82,7 +82,7 @@ def _weighs(step: Step, key: str) -> bool:
 
 
 def _summed(layer: Function) -> Iterator[int]:
-    """The inputs of an einsum that are rows of weights: it sums their last dimension and keeps the one before."""
+    """The inputs of an einsum that are rows of weights: their last dimension is summed, the one before kept."""
     equation = layer.args[0]
     if not isinstance(equation, str):
         return

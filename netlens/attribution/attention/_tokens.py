@@ -59,7 +59,7 @@ def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
 
 
 def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
-    """The positions of tokens if as many as possible of the last ones are square patches that tile the image."""
+    """The positions of tokens if as many as possible of the last tokens are square patches that tile the image."""
     if x.ndim == 4:
         height, width = x.shape[-2:]
         for patches in range(tokens, 0, -1):

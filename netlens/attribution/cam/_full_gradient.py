@@ -70,7 +70,7 @@ def _has_bias(step: Step, live: Live) -> bool:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether the weights of a layer say its bias."""
+    """Whether the weights of a layer give its bias, so that no derivative is needed."""
     return isinstance(layer, _KNOWN) and getattr(layer, "running_mean", layer.weight) is not None
 
 

@@ -161,7 +161,7 @@ def _spaced(size: int) -> list[float]:
 def interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
     """The first level where `shown` is 1, the last where it is 0; elsewhere a linear mix of the two nearest levels."""
     position = (1 - shown) * (len(levels) - 1)
-    # an integer belongs to the interval above it, except the last, so the slope exists everywhere
+    # an integer position belongs to the interval above it (the last one, below it), so the slope exists everywhere
     below = position.detach().floor().clamp(0, len(levels) - 2)
     fraction = position - below
     weights = [(below == k) * (1 - fraction) + (below == k - 1) * fraction for k in range(len(levels))]

@@ -69,7 +69,7 @@ class Stratum:
 
     @property
     def mass(self) -> Fraction:
-        """The sum of the kernel's weights of all its coalitions."""
+        """The sum of the kernel's weights over all coalitions of the stratum."""
         weight = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
         return self.coalitions * weight
 

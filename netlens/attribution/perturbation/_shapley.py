@@ -39,7 +39,8 @@ class ShapleyValueSampling(OverFeatures):
         totals = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, index, _, value in game.play([self.n_samples * (count - 1) for count in game.counts], self._first):
             order, joined = self._place(game.counts[sample], index)
-            # a feature gains f after it joins less f before, so this value counts for the last one and against the next
+            # the gain of a feature is f after it joins less f before: this value adds to the gain of the last feature,
+            # and is subtracted from the gain of the next feature
             totals[sample][order[joined]] += value - empty[sample]
             totals[sample][order[joined + 1]] -= value - empty[sample]
         for sample, count in enumerate(game.counts):

@@ -129,7 +129,7 @@ def _combines_by_position(layer: nn.Module, unchanged_shapes: list[Any], channel
 
     An input that does not change must be a map, or be constant over all positions.
     """
-    if channels_last and _works_on_last_dimension(layer):  # the unchanged inputs are its weight and bias
+    if channels_last and _works_on_last_dimension(layer):  # unchanged: weight and bias of the layer
         return all(len(shape) <= 1 for shape in unchanged_shapes)
     if isinstance(layer, Concatenate):
         dim = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else 0)

@@ -55,8 +55,8 @@ class _Guard(TorchFunctionMode):
 
 
 def _with_strides(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | None:
-    """The gradient in a tensor with these strides; None, for autograd, if it needs no change."""
-    if gradient is None or gradient.stride() == strides:  # autograd passes None for a gradient of zeros
+    """The gradient in a tensor with these strides; None, which autograd takes as no change, if it has them already."""
+    if gradient is None or gradient.stride() == strides:  # a gradient of zeros may be None
         return None
     return gradient.new_empty_strided(gradient.shape, strides).copy_(gradient)
 

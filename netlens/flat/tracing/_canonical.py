@@ -178,7 +178,7 @@ class Graph:
             if source_step is None or not self.joins(source_step) or len(region) > MAX_STEPS:
                 return
             if _activates(source_step) and self.readers[latest] > readers_inside[latest]:
-                return  # a step outside reads this inner value
+                return  # a step outside of the formula reads an inner value
             del frontier[latest]
             step = source_step
 

@@ -1,4 +1,4 @@
-"""The network behind a flat model. A fingerprint shows whether it has changed; then it is unrolled again."""
+"""The network behind a flat model. If its fingerprint shows a change, the network is unrolled again."""
 
 from __future__ import annotations
 

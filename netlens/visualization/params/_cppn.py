@@ -104,7 +104,7 @@ class CPPN(Startable):
 
 
 def _mixed(signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer. Its scale is such that the usual learning rates fit, for any number of inputs."""
+    """A linear layer, scaled so that the usual learning rates fit for any number of inputs."""
     return torch.baddbmm(bias, signal, weight) * (UNIT / math.sqrt(weight.shape[1]))
 
 
