@@ -143,7 +143,7 @@ def _construct(name: str, options: Mapping[str, Any]) -> nn.Module:
     if name.removeprefix("quantized_") in _SLOW_INIT:
         defaults = {"init_weights": False, "aux_logits": False}
     if "weights_backbone" in inspect.signature(builder).parameters:
-        defaults["weights_backbone"] = None  # torchvision would download one
+        defaults["weights_backbone"] = None  # else torchvision downloads the weights of the backbone
     network: nn.Module = builder(weights=None, **{**defaults, **options})
     return network
 

@@ -43,7 +43,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
         row = {outcome.job.settings: outcome for outcome in finished if outcome.job.pair == pair}
         job = next(iter(row.values())).job
         shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
-        shown += [(None, "")] * (most - len(job.styles))  # so that a setting has the same column in all rows
+        shown += [(None, "")] * (most - len(job.styles))  # white, so that settings stay in their columns
         shown += [(row[name].result, name) if name in row else (None, "") for name in columns]
         rows.append([Tile(_small(file, side), title) for file, title in shown])
     return images.save(arranged(rows).rgba()[..., :3], path)
