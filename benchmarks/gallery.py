@@ -33,7 +33,7 @@ CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
 def on_page(picture: Image.Image, name: str) -> None:
     picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
-    picture.save(PICTURES / f"{name}.jpg", quality=82)  # so that the repository stays small
+    picture.save(PICTURES / f"{name}.jpg", quality=82)  # a quality of 82 keeps the repository small
 
 
 def write(render: Render, name: str, columns: int | None = None) -> None:

@@ -174,7 +174,7 @@ def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float
 
 
 def classes(flat: FlatModel) -> list[str]:
-    """The ranks of classes: by the network itself, and by the bundled networks, also for pictures of the other one."""
+    """The ranks of classes on pictures of them. Each bundled network also judges the pictures of the other one."""
     assert flat.classes is not None
     lines = ["| pictures by | judged by | rank 1 | least probability |", "|---|---|---|---|"]
     indices = [next(i for i, name in enumerate(flat.classes) if name.startswith(name_)) for name_ in CLASSES]

@@ -68,7 +68,7 @@ class ClassNames(Sequence[str]):
 
         Raises:
             ClassNotFound: No class fits, or the index is out of range.
-            AmbiguousClass: The first of these comparisons that fits a class fits several.
+            AmbiguousClass: The first comparison that finds a class finds several.
         """
         if not isinstance(name, str):
             return self._checked(name)

@@ -132,7 +132,7 @@ class Preprocessing:
 
 
 def _start(length: int, crop: int) -> int:
-    """The start of a central crop; negative if it pads. It rounds as torchvision does, halves to even."""
+    """The start of a central crop; negative if the crop pads. Rounded as by torchvision, halves to even."""
     return -((crop - length) // 2) if crop > length else round((length - crop) / 2)
 
 

@@ -143,13 +143,13 @@ def _construct(name: str, options: Mapping[str, Any]) -> nn.Module:
     if name.removeprefix("quantized_") in _SLOW_INIT:
         defaults = {"init_weights": False, "aux_logits": False}
     if "weights_backbone" in inspect.signature(builder).parameters:
-        defaults["weights_backbone"] = None  # torchvision would download one
+        defaults["weights_backbone"] = None  # else torchvision downloads the weights of the backbone
     network: nn.Module = builder(weights=None, **{**defaults, **options})
     return network
 
 
 def _members(name: str) -> dict[str, Any]:
-    """Torchvision's weights of a network by lower-case name, in order; of a quantized network, those in floats."""
+    """Torchvision's weights of a network by lower-case name, in order; for a quantized network, the float weights."""
     from torchvision.models import get_model_weights
 
     members = get_model_weights(name).__members__
@@ -203,7 +203,7 @@ def _read(path: Path) -> Any:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error}); check its permissions.") from error
-    except Exception as error:  # as above
+    except Exception as error:  # torch raises errors of any kind on damaged bytes
         if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
             raise WeightsError(
                 f"{path} is damaged or holds more than tensors; Python objects could run any code and are refused: "
@@ -239,7 +239,7 @@ def _fitted(state: OrderedDict[str, Tensor], module: nn.Module) -> OrderedDict[s
     # torchvision's densenet files still spell norm1 as norm.1
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
     fitted = OrderedDict((old.sub(r"\1\2", key), value) for key, value in state.items() if not key.startswith(unused))
-    # by versions, layers rename old keys; safetensors has no versions, and mnasnet does not load without them
+    # layers rename old keys by the versions in the metadata. A safetensors file has none, and mnasnet needs them
     fitted._metadata = {"": expected._metadata[""]} if versions is None else versions  # type: ignore[attr-defined]
     return fitted
 

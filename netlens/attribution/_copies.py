@@ -31,7 +31,7 @@ class Copies:
         return cls(objective, len(x)) if are_copies(x) and objective.splits else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
-        """(rows,): the objective of these copies, each for its variant. `run` runs the variants with these indices."""
+        """(rows,): the objective of these copies, each on its variant. `run` takes the indices of variants."""
         new = {variant: index for index, variant in enumerate(variants) if variant not in self._values}
         if new:
             record, count = run(list(new.values())), len(new)

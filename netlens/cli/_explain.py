@@ -104,7 +104,7 @@ def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attr
     start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
         seconds = time.perf_counter() - start
-        if seconds >= 0.005:  # otherwise, methods share no run
+        if seconds >= 0.005:  # less time means that the methods share no run
             click.echo(f"  the run that methods share: {seconds:.2f} s")
         for name, method in methods.items():
             start = time.perf_counter()

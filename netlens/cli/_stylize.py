@@ -90,7 +90,7 @@ def _single(
     flat = opened(model, weights)
     render = transfer(flat, pictures[0], list(pictures[1:]), regions)
     if out.suffix.lower() == ".png":
-        render.save(out)  # with its provenance
+        render.save(out)  # the file also holds the provenance
     else:
         save(render.images[0], out)
     for name, loss in render.provenance.options["losses"].items():

@@ -78,7 +78,7 @@ def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozense
         if layer is not step.layer:
             replaced.append(step.layer)
         steps.append(replace(step, layer=layer))
-    # detached: if the network changes, `fast` makes a new version
+    # the version does not follow the network, because `fast` makes a new one if the network changes
     view = flat.edited(replace(flat.program, steps=tuple(steps))).detached()
     return _Fast(view, keep, foldable_keys, Watched(replaced))
 

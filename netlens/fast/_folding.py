@@ -87,9 +87,7 @@ def _foldable(layer: Any, norm: nn.Module) -> bool:
     return norm.num_features == (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
-def fold(
-    layer: Any, norm: _BatchNorm, memory_format: torch.memory_format = torch.preserve_format
-) -> nn.Module:
+def fold(layer: Any, norm: _BatchNorm, memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
     """A new layer with new weights that computes `norm(layer(x))` in eval mode, up to rounding.
 
     With the scale s and the shift t of the batch norm, the weight W becomes s W and the bias b becomes s b + t.

@@ -68,7 +68,7 @@ class FlatModel(Unrolled):
         self.classes = classes
         self.origin = object()  # views with other rules or another adapter have the same origin, so that hooks see them
         self.training = False
-        self._source: Source | None = None  # the network that this model follows; a view follows that of its original
+        self._source: Source | None = None  # the network that this model and its views follow
         self._source_program: Program | None = None  # the program of the network when this model was made
         self._set_program(program, opaque if opaque is not None else {})
 
@@ -76,7 +76,7 @@ class FlatModel(Unrolled):
         self.program, self.opaque = program, dict(opaque)
         layers = {step.key: step.layer for step in program.steps if not step.hidden}
         self.layers = Layers(layers, self.name)
-        # add_module refuses keys with dots; this way, parameters have the same names as in the original network
+        # not by add_module, which refuses keys with dots: parameters keep the names of the original network
         self._modules.clear()
         self._modules.update(layers)
 
@@ -104,9 +104,10 @@ class FlatModel(Unrolled):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-            example: An input, a tuple of inputs, or a dict of them by name. With it, code that asks for shapes or types
-                is unrolled, too. An input with another answer unrolls the network again.
-            check: Whether to compare the flat model with the network on the example. This costs a forward of each.
+            example: An input, a tuple of inputs, or a dict of them by name. With an example, code that asks for shapes
+                or types is unrolled, too. An input for which the answers differ unrolls the network again.
+            check: Whether to compare the flat model with the network on the example. This costs one forward run of
+                each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
@@ -207,7 +208,7 @@ class FlatModel(Unrolled):
         return self._along(inputs, run)
 
     def _along(self, inputs: Sequence[Any], run: Callable[[], Any]) -> Any:
-        """The result of a run. If an assumption does not hold for the inputs, the network is unrolled along them."""
+        """The result of a run. If the inputs break an assumption, the network is unrolled along these inputs."""
         self.follow()
         try:
             return run()
@@ -333,7 +334,7 @@ class FlatModel(Unrolled):
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
-        """A view with another adapter, other class names or another name. With None, the view has those of this one."""
+        """A view with another adapter, other class names or another name. None keeps what this flat model has."""
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
@@ -384,7 +385,7 @@ class FlatModel(Unrolled):
                 adapter's preprocessing gives.
 
         Returns:
-            A table that prints itself, also in a notebook.
+            A table that prints itself, and that a notebook shows as HTML.
         """
         self.follow()
         return summarize(self, self.adapter.preprocessing, *sizes)

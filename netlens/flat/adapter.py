@@ -185,7 +185,7 @@ def _discover() -> None:
             return
         importlib.import_module(
             "netlens.adapters"
-        )  # the adapters of netlens; entry points name those of other packages
+        )  # the adapters of netlens; entry points name the adapters of other packages
         for point in entry_points(group="netlens.adapters"):
             try:
                 point.load()

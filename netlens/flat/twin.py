@@ -93,7 +93,7 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
 
 
 def works_in_place(module: nn.Module) -> bool:
-    """Whether the flag of a layer says that it overwrites its input; `nn.ReLU(1)` does, too."""
+    """Whether the `inplace` flag of a layer is set, by True or, as in `nn.ReLU(1)`, by a number."""
     flag = getattr(module, "inplace", False)
     return isinstance(flag, int) and bool(flag)
 
@@ -120,7 +120,7 @@ def throwaway(module: nn.Module, hooks: bool = False) -> nn.Module:
     """
     copied = _differentiable(_Copier(keep_parameters=not hooks, keep_state=False, keep_hooks=hooks).module(module))
     for part in copied.modules() if hooks else ():
-        part.training = False  # `eval()` may be the network's own
+        part.training = False  # not by `eval()`, which the network may override
     return copied
 
 
@@ -230,7 +230,7 @@ def is_of_network(hook: Any, module: nn.Module) -> bool:
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
-    """A copy of a scripted module: a deep copy, so that the flags are separate, that then gets the original tensors."""
+    """A copy of a scripted module, with flags of its own and the original tensors."""
     new = copy.deepcopy(module)
     for submodule, original in zip(new.modules(), module.modules(), strict=True):
         for name, tensor in (*original._parameters.items(), *(original._buffers.items() if keep_state else ())):

@@ -144,14 +144,14 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
 
 
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
-    """The parameterization for one picture of the image's size. Its other options stay."""
+    """The parameterization for one picture of the image's size, with all other options unchanged."""
     _, channels, *extent = base.shape
     options = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
     return made_by(param, **options)
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
-    """The settled objective: it has read the activation of the image once, and does not read it in each step."""
+    """The settled objective, which reads the activation of the image once, and not in each step."""
     return objective.settled(flat, network_input(flat, objective, base))
 
 

@@ -107,7 +107,7 @@ class Incremental:
             nonlocal local
             value = step.layer(*inputs)
             self.shapes[step.key] = _shape(value)
-            if step.hidden or changed.isdisjoint(step.reads):  # variants have the sizes of the sample
+            if step.hidden or changed.isdisjoint(step.reads):  # the value is the same for all variants
                 self.base[step.key] = value
                 return value
             local = local and self.layouts.local(step, changed, self.shapes)

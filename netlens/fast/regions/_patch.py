@@ -84,7 +84,7 @@ def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Rectangles:
 
 
 def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tuple[int, ...], int]:
-    """Along one axis: for each row, the start of a span that covers all its spans; and one extent for all rows.
+    """Along one axis: for each row, the start of a span that covers all spans of the row; and one extent for all.
 
     A span is given by (the start for each row, the extent).
     """

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 PLAIN = frozenset({type(None), bool, int, float, str})
 """The types of the usual settings, which hold no modules and no tensors."""
 

@@ -1,4 +1,4 @@
-"""The network behind a flat model. A fingerprint shows whether it has changed; then it is unrolled again."""
+"""The network behind a flat model. If its fingerprint shows a change, the network is unrolled again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netlens.flat.tracing._paths import modules_of
 from netlens.flat.tracing._state import OF_EVERY_MODULE
 from netlens.flat.tracing._unroll import Unrolling
 
-_MOST = 8  # unrollings for inputs of different shapes
+_MOST = 8  # the largest number of stored unrollings, each for inputs of other shapes
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -68,7 +68,7 @@ class Source:
         return self.unrolling
 
     def unroll_along(self, inputs: Sequence[Any]) -> None:
-        """Unroll the network along other inputs, whose shapes or types have other answers."""
+        """Unroll the network along inputs for which questions about shapes or types have other answers."""
         assert self.example is not None
         self.example = dict(zip(self.example, inputs, strict=True))
         shapes = tuple(
@@ -94,7 +94,7 @@ class Fingerprint:
     def __init__(self, root: nn.Module, written: Collection[tuple[str, str]] = ()) -> None:
         self.tables: list[_Table] = []
         for module_path, module in modules_of(root, "").items():
-            if not isinstance(module, torch.jit.ScriptModule):  # it makes new tensors at each access
+            if not isinstance(module, torch.jit.ScriptModule):  # a ScriptModule makes new tensors at each access
                 # flags and hooks do not change what a module computes in eval mode, and tables are compared by entries
                 ignored = OF_EVERY_MODULE | {name for path, name in written if path == module_path}
                 self._add_module(module, ignored)

@@ -129,7 +129,7 @@ class Batch:
                     outcome = Outcome(job, folder, "skipped", losses)
             except NetLensError as error:
                 outcome = Outcome(job, folder, "failed", why=str(error))
-            except Exception as error:  # such as too little memory or a full disk; the next job may be smaller
+            except Exception as error:  # for example, memory or disk is full; the next job may be smaller
                 outcome = Outcome(job, folder, "failed", why=" ".join(f"{type(error).__name__}: {error}".split()))
             yield outcome
 

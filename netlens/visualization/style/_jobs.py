@@ -72,7 +72,7 @@ class Job:
         # the fingerprint replaces the path, because there may be several paths to a file
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
         request = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        plain: dict[str, Any] = json.loads(json.dumps(request))  # as it is after reading it from a file
+        plain: dict[str, Any] = json.loads(json.dumps(request))  # as a file would give it back
         return plain
 
 

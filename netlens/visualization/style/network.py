@@ -39,6 +39,6 @@ class Network:
 def seeded(opener: Opener, model: str, weights: str | None, seed: int) -> FlatModel:
     """Open a network after a seed is set in torch's global generator. The generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # only the generator of the CPU, because only this one is restored
+        # not torch.manual_seed, because only the generator of the CPU is restored
         torch.random.default_generator.manual_seed(seed % _SEEDS)
         return opener(model, weights)
