@@ -107,7 +107,10 @@ def ours(flat: FlatModel, key: str, channels: list[int]) -> dict[int, list[Image
 
 
 def shares(flat: FlatModel, key: str, index: int, picture: Image.Image) -> dict[str, dict[str, float]]:
-    """The share of the activation that remains, by part of the picture and disturbance."""
+    """The activation of the disturbed picture, as a share of that of the picture, by part and disturbance.
+
+    Both pictures are cut to the part.
+    """
     return {
         name: {
             kind: activation(flat, key, index, cut(disturb(picture))) / activation(flat, key, index, cut(picture))

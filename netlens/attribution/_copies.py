@@ -16,9 +16,9 @@ from netlens.objectives import Objective, Record
 
 @dataclass
 class Copies:
-    """The values of variants of one image for the objectives of its n copies. Each variant runs once.
+    """The objectives of n copies of one image, evaluated on its variants. Each variant runs once, for all n objectives.
 
-    For each variant, the object keeps n numbers and a digest, which identifies the variant when the next copy needs it.
+    For each variant, the object keeps the n values and a digest, by which the next copy finds them.
     """
 
     objective: Objective
