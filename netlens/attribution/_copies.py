@@ -16,9 +16,9 @@ from netlens.objectives import Objective, Record
 
 @dataclass
 class Copies:
-    """The objectives of n copies of one image, evaluated on its variants. Each variant runs once, for all n objectives.
+    """The objectives of n copies of one image, one target each. A variant of the image runs once, for all n targets.
 
-    For each variant, the object keeps the n values and a digest, by which the next copy finds them.
+    The n values of a variant are kept under its digest. When another copy has the same variant, nothing runs again.
     """
 
     objective: Objective

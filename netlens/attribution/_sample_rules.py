@@ -119,7 +119,7 @@ def _broadcast(values: Sequence[Any]) -> State:
         except RuntimeError:
             return _UNKNOWN
     (ndim,) = dims
-    # the rows of a weight with several rows would be paired with the samples
+    # a weight with several rows would broadcast along the samples; one of more dimensions would come before them
     meets = any(len(shape) > ndim or (len(shape) == ndim and shape[0] != 1) for shape in shapes if shape is not None)
     return _UNKNOWN if meets else Rows(ndim)
 
@@ -225,7 +225,7 @@ def _selected(x: Any, dim: Any, index: Any) -> State:
 
 
 def _cut(x: Any, sizes: Any, dim: Any = 0) -> State:
-    """The state of a tuple of parts that are cut along a dimension."""
+    """The state of the parts of `x` after `chunk` or `split`. Unknown if the samples themselves are divided."""
     return Parts(x.ndim) if isinstance(x, Rows) and _dim(dim, x.ndim) > 0 and _are_same(sizes) else _UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""What all methods share: the gradients of an objective at any layers, and the activations there."""
+"""Gradients of an objective and activations at any layers, for the methods that need a backward run."""
 
 from __future__ import annotations
 

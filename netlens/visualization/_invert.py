@@ -25,7 +25,7 @@ from netlens.visualization.transforms import Chain, Transform
 
 HEAVIEST = 10**12  # with a larger weight, the distance would be lost in rounding
 
-# (alpha, variation). For pixels: the weights that the paper uses at deep layers, converted to means over pixels in [0, 1].
+# (alpha, variation). For pixels: the weights of the paper at deep layers, converted to means over pixels in [0, 1].
 # The other parameterizations, such as waves, favor natural pictures by themselves; a small weight of the variation
 # prevents checkerboard patterns
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)

@@ -170,7 +170,7 @@ def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
 
 
 def _description(option: Any) -> Any:
-    """An option as a description for the provenance: its class and the options of the class."""
+    """An option for the provenance: a dataclass as its name and fields, a function or class as its name."""
     if is_dataclass(option) and not isinstance(option, type):
         options = {field.name: _description(getattr(option, field.name)) for field in fields(option)}
         return {type(option).__name__: options}

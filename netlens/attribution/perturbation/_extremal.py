@@ -169,7 +169,7 @@ def interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
 
 
 def _as_maps(activation: Tensor, dims: Sequence[int]) -> Tensor:
-    """Activations as maps (rows, channels, h, w). A sequence becomes maps of one row."""
+    """Activations as maps (samples, channels, h, w). `dims` become h and w; if `dims` is one dimension, h is 1."""
     maps = activation.movedim(tuple(dims), tuple(range(-len(dims), 0)))
     return maps if len(dims) == 2 else maps.reshape(len(activation), -1, 1, maps.shape[-1])
 

@@ -49,7 +49,7 @@ class ShapleyValueSampling(OverFeatures):
         return [total / self.n_samples for total in totals], {}
 
     def _first(self, count: int, index: int) -> Tensor:
-        """The coalition of the features that have joined."""
+        """The coalition of the run with this index, as a mask (count,): the features that come first in its order."""
         order, joined = self._place(count, index)
         return torch.zeros(count, dtype=torch.bool).index_fill(0, order[: joined + 1], True)
 

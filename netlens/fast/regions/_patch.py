@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Patch:
-    """The output of a layer in one rectangle per row. Outside of the rectangle, the output is that of the sample.
+    """A layer's output for variants of a sample (the rows), in one rectangle each. Elsewhere, it is as for the sample.
 
     A rectangle may be larger than the change, so that the rectangles of all rows have the same size.
 

@@ -69,7 +69,7 @@ class Maco(Startable):
 
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
-        # if a wave is its own mirror image, its value in the spectrum of a real picture is real
+        # the value of a wave that is its own mirror image is real, and its phase stays 0: its sign is kept here
         is_real = is_own_mirror(spectra, image.shape[-1])
         return replace(self, magnitude=torch.where(is_real, spectra.real, spectra.abs()))
 
