@@ -17,7 +17,7 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 ROWS = [
     ("errors", "files", "finite", "memo", "precision", "silence", "version"),
     ("options",),
-    ("heatmaps", "images", "classes"),
+    ("heatmaps", "images", "classes", "processors"),
     ("preprocessing",),
     ("weights",),
     ("flat", "world"),

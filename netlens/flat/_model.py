@@ -17,6 +17,7 @@ from netlens.flat import _surgery as surgery
 from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._unrolled import Unrolled
+from netlens.flat._usual import source_along
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque
@@ -24,7 +25,7 @@ from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, example_of, unroll
+from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import forget
 
@@ -104,10 +105,9 @@ class FlatModel(Unrolled):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-            example: An input, a tuple of inputs, or a dict of them by name. With an example, code that asks for shapes
-                or types is unrolled, too. An input for which the answers differ unrolls the network again.
-            check: Whether to compare the flat model with the network on the example. This costs one forward run of
-                each.
+            example: An input, a tuple of inputs, or a dict of them by name; by default noise of the adapter's shape. So
+                code that asks for shapes or types is unrolled, too, and anew for an input with another answer.
+            check: Whether to compare the flat model with the network on the example. This costs a forward run of each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
@@ -131,7 +131,7 @@ class FlatModel(Unrolled):
             root = parts.root if unwrap is None else unwrap(parts.root, images)
             return unroll(root, inputs, rewritten, parts, along)
 
-        source = Source(network, unrolled, None if example is None else example_of(network, example))
+        source = source_along(network, unrolled, example, None if inputs else adapter.example)
         program, opaque, _ = source.unrolling
         name = name if name is not None else type(network).__name__.lower()
         flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
