@@ -151,7 +151,8 @@ def _hugging_face_options(processor: Any) -> dict[str, Any]:
     if getattr(processor, "do_center_crop", False):
         options["size"] = _sides(processor.crop_size)
     factor = processor.rescale_factor if getattr(processor, "do_rescale", True) else 1.0
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean: tuple[float, ...] = (0.0,) * 3
+    std: tuple[float, ...] = (1.0,) * 3
     if getattr(processor, "do_normalize", False):
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
         if getattr(processor, "include_top", False):  # EfficientNet divides by the deviation twice

@@ -18,7 +18,7 @@ ROWS = [
     ("errors", "files", "finite", "memo", "precision", "silence", "version"),
     ("options",),
     ("heatmaps", "images", "classes", "processors"),
-    ("preprocessing",),
+    ("checkpoints", "preprocessing"),
     ("weights",),
     ("flat", "world"),
     ("adapters", "fast", "objectives", "rules"),

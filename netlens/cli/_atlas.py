@@ -26,7 +26,7 @@ def _flags() -> list[click.Option]:
 @model_option
 @weights_option
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
-def atlas(image: str, layer: str, model: str, weights: str | None, output: str | None, **values: Any) -> None:
+def atlas(image: str, layer: str, model: str, weights: str, output: str | None, **values: Any) -> None:
     """Draw what a layer sees at each position of an image.
 
     With --groups, the atlas shows groups of positions, and what the layer sees in each group.
