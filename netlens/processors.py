@@ -79,7 +79,7 @@ def _preset_options(preset: Any) -> dict[str, Any]:
         "resize": resize[0] if len(resize) == 1 else resize,
         "mean": tuple(preset.mean),
         "std": tuple(preset.std),
-        "interpolation": preset.interpolation.value,
+        "interpolation": _interpolation(preset.interpolation),
     }
 
 
@@ -117,12 +117,12 @@ def _compose_options(steps: Sequence[Any]) -> dict[str, Any]:
         elif name == "Resize":
             side = step.size if isinstance(step.size, int) else tuple(step.size)
             options["resize"] = side[0] if isinstance(side, tuple) and len(side) == 1 else side
-            options["interpolation"] = step.interpolation.value
+            options["interpolation"] = _interpolation(step.interpolation)
             if step.max_size is not None:
                 raise ImageError(f"Resize with max_size is nothing that a Preprocessing does; {_WRITE}.")
         elif name == "ResizeKeepRatio" and step.longest in (0, 1):
             options["resize"], options["fit"] = tuple(step.size), ("cover", "contain")[int(step.longest)]
-            options["interpolation"] = step.interpolation.value
+            options["interpolation"] = _interpolation(step.interpolation)
         elif name in ("CenterCrop", "CenterCropOrPad"):
             options["size"] = (step.size,) * 2 if isinstance(step.size, int) else tuple(step.size)
             fill = getattr(step, "fill", 0)
@@ -132,6 +132,12 @@ def _compose_options(steps: Sequence[Any]) -> dict[str, Any]:
         elif name not in (*_TO_IMAGE, *_TO_FLOATS, *_NO_CHANGE) and "rgb" not in name:
             raise ImageError(f"the step {name} is not resizing, a central crop or normalizing; {_WRITE}.")
     return options
+
+
+def _interpolation(value: Any) -> str:
+    """The name of an interpolation, which is given by name, by a number of Pillow or by an enum of torchvision."""
+    value = Image.Resampling.BILINEAR if value is None else getattr(value, "value", value)
+    return value if isinstance(value, str) else Image.Resampling(value).name.lower()
 
 
 def _decimals(values: Any) -> tuple[float, ...]:
@@ -167,15 +173,7 @@ def _hugging_face_options(processor: Any) -> dict[str, Any]:
 
 def _hugging_face_resize(processor: Any, name: str) -> dict[str, Any]:
     size = _named(processor.size)
-    resample = getattr(processor, "resample", None)
-    if resample is None:
-        resample = Image.Resampling.BILINEAR
-    interpolation = getattr(resample, "value", resample)
-    options: dict[str, Any] = {
-        "interpolation": interpolation
-        if isinstance(interpolation, str)
-        else Image.Resampling(interpolation).name.lower()
-    }
+    options: dict[str, Any] = {"interpolation": _interpolation(getattr(processor, "resample", None))}
     shortest, crop_pct = size.get("shortest_edge"), getattr(processor, "crop_pct", None)
     if shortest is not None and crop_pct:
         if shortest >= _SMALL_CONVNEXT:

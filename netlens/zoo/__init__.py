@@ -17,7 +17,7 @@ from netlens.weights import PRETRAINED, RANDOM
 from netlens.zoo._bundled import BUNDLED, SHAPES, Bundled
 from netlens.zoo._file import PythonFile
 from netlens.zoo._huggingface import HuggingFace
-from netlens.zoo._source import Source
+from netlens.zoo._source import Source, Weights
 from netlens.zoo._timm import Timm
 from netlens.zoo._torchvision import Torchvision
 
@@ -28,8 +28,8 @@ _SOURCES: tuple[Source, ...] = (Bundled(), Timm(), HuggingFace(), PythonFile(), 
 
 def open_network(
     name: str = SHAPES,
-    weights: str | os.PathLike[str] = PRETRAINED,
-    classes: ClassNames | Sequence[str] | None = None,
+    weights: Weights = PRETRAINED,
+    classes: ClassNames | Sequence[str] | os.PathLike[str] | None = None,
 ) -> FlatModel:
     """A flat model by name, with its preprocessing and the names of its classes.
 
@@ -55,7 +55,7 @@ def open_network(
         >>> open_network().classes[0]
         'striped disc'
     """
-    opened = _source_of(name).open(name, weights)
+    opened = _source_of(name, weights).open(name, weights)
     adapter = adapter_of(opened.network)
     if opened.preprocessing is not None:
         adapter = replace(adapter, preprocessing=opened.preprocessing)
@@ -74,7 +74,7 @@ def architecture(name: str) -> FlatModel:
     return open_network(name, PRETRAINED if name in BUNDLED else RANDOM)
 
 
-def check_network(name: str, weights: str | os.PathLike[str] = PRETRAINED) -> None:
+def check_network(name: str, weights: Weights = PRETRAINED) -> None:
     """Raise if there is no such network or no such weights. It builds only a bundled network, which is small.
 
     Args:
@@ -84,12 +84,14 @@ def check_network(name: str, weights: str | os.PathLike[str] = PRETRAINED) -> No
     Raises:
         WeightsError: There is no such network, or there are no such weights.
     """
-    _source_of(name).check(name, weights)
+    _source_of(name, weights).check(name, weights)
 
 
-def _source_of(name: str) -> Source:
+def _source_of(name: str, weights: Weights) -> Source:
     if not isinstance(name, str):
         raise WeightsError(f"a network is opened by its name, such as 'resnet18', not by {name!r}.")
+    if not isinstance(weights, (str, os.PathLike)):
+        raise WeightsError(f"weights are 'pretrained', 'random' or the path of a file, not {weights!r}.")
     return next(source for source in _SOURCES if source.has(name))
 
 
