@@ -237,7 +237,7 @@ def _resized_by_torch(pixels: Tensor, size: tuple[int, int], interpolation: str)
 def _probes() -> list[Image.Image]:
     """Two pictures whose sides are odd, so that every rounding shows."""
     noise = np.random.default_rng(0)
-    shapes = (101, 243), (347, 259)
+    shapes = (101, 243), (901, 657)
     coarse = [Image.fromarray(noise.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for _ in shapes]
     return [small.resize(shape, Image.Resampling.BICUBIC) for small, shape in zip(coarse, shapes, strict=True)]
 

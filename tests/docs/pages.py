@@ -32,7 +32,7 @@ def inline(page: str) -> list[str]:
 
 
 def fill(folder: Path) -> None:
-    """Put the files into a folder of which the docs speak: photos, and weights of mobilenet_v2, which are random."""
+    """Put the files into a folder of which the docs speak: photos, weights of mobilenet_v2, which are random, and names."""
     for index, name in enumerate(PHOTOS):
         Image.fromarray(scene(index).image).save(folder / f"{name}.jpg")
     Image.fromarray(scene(20).image).save(folder / "scene.png")
@@ -41,3 +41,4 @@ def fill(folder: Path) -> None:
         (folder / inner / source).write_bytes((folder / source).read_bytes())
     torch.manual_seed(0)
     save_file(build("mobilenet_v2").state_dict(), folder / "path.safetensors")
+    (folder / "names.txt").write_text("\n".join(map(str, range(1000))))
