@@ -17,7 +17,7 @@ from netlens import images
 from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError
 from netlens.finite import all_finite, first_bad
 from netlens.options import check, option
-from netlens.processors import options_of_processor, run_processor
+from netlens.processors import options_of_processor, probes, run_processor
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -93,7 +93,7 @@ class Preprocessing:
         """
         name = type(transforms).__name__
         preprocessing = cls(**options_of_processor(transforms))
-        for picture in _probes():
+        for picture in probes():
             try:
                 theirs = run_processor(transforms, picture)
             except Exception as error:  # code of any library
@@ -232,14 +232,6 @@ def _resized_by_torch(pixels: Tensor, size: tuple[int, int], interpolation: str)
 
     resized: Tensor = functional.resize(pixels, list(size), InterpolationMode(interpolation), antialias=True)
     return resized
-
-
-def _probes() -> list[Image.Image]:
-    """Two pictures whose sides are odd, so that every rounding shows."""
-    noise = np.random.default_rng(0)
-    shapes = (101, 243), (901, 657)
-    coarse = [Image.fromarray(noise.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for _ in shapes]
-    return [small.resize(shape, Image.Resampling.BICUBIC) for small, shape in zip(coarse, shapes, strict=True)]
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

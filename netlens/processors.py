@@ -54,6 +54,14 @@ def options_of_processor(processor: Any) -> dict[str, Any]:
     raise _unknown(processor)
 
 
+def probes() -> list[Image.Image]:
+    """Two pictures on which a processor and a `Preprocessing` are compared. The sides are odd, so roundings show."""
+    noise = np.random.default_rng(0)
+    shapes = (101, 243), (901, 657)
+    coarse = [Image.fromarray(noise.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for _ in shapes]
+    return [small.resize(shape, Image.Resampling.BICUBIC) for small, shape in zip(coarse, shapes, strict=True)]
+
+
 def run_processor(processor: Any, picture: Image.Image) -> Any:
     """The batch that a `Compose` or an image processor makes of one picture; None for what is only a description."""
     if isinstance(processor, Mapping) or hasattr(processor, "resize_size"):
