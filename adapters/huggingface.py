@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from netlens.errors import ImageError
 from netlens.flat.adapter import Adapter, register
 from netlens.preprocessing import IMAGENET, Preprocessing
 
+from .timm import timm
+
 _PROCESSOR = "preprocessor_config.json"
 _USUAL_SIZE = 224
 
@@ -27,6 +28,9 @@ _USUAL_SIZE = 224
 @register("transformers.modeling_utils.PreTrainedModel")
 def hugging_face(network: nn.Module) -> Adapter:
     config: Any = network.config
+    wrapped = getattr(network, "timm_model", None)
+    if wrapped is not None:  # a network of timm, which knows how it sees pictures
+        return replace(timm(wrapped), classes=_classes(network, config))
     shape = input_shape(config)
     return Adapter(
         preprocessing=_preprocessing(network, config, shape),
@@ -59,9 +63,6 @@ def _classes(network: nn.Module, config: Any) -> ClassNames | None:
 
 
 def _preprocessing(network: nn.Module, config: Any, shape: tuple[int, int, int]) -> Preprocessing:
-    wrapped = getattr(config, "pretrained_cfg", None)
-    if isinstance(wrapped, Mapping) and "input_size" in wrapped:  # a network of timm
-        return Preprocessing.from_transforms(wrapped)
     reason = "its processor is not at hand"
     folder = _folder_of_processor(getattr(config, "name_or_path", ""))
     if folder is not None:

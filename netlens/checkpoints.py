@@ -59,6 +59,24 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> int | None:
     return count
 
 
+def check_weights_exist(name: str, weights: str | os.PathLike[str], words: Collection[str]) -> None:
+    """Raise if weights are neither one of the words that a source knows nor a file.
+
+    Args:
+        name: The name of the network.
+        weights: Its weights.
+        words: The words.
+
+    Raises:
+        WeightsError: There are no such weights.
+    """
+    if weights not in words and not Path(weights).is_file():
+        raise WeightsError(
+            f"{name} has no weights {os.fspath(weights)!r}, and there is no such file; give a file, 'pretrained' or "
+            "'random'."
+        )
+
+
 class SkipInit(TorchFunctionMode):
     """Leaves new parameters uninitialized: random numbers take seconds, and a file replaces them all."""
 

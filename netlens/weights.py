@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netlens.checkpoints import SkipInit, existing_file, load_weights
+from netlens.checkpoints import SkipInit, check_weights_exist, existing_file, load_weights
 from netlens.classes import ClassNames
 from netlens.errors import WeightsError, closest
 from netlens.preprocessing import Preprocessing
@@ -120,11 +120,8 @@ def check_weights(name: str, weights: str | os.PathLike[str]) -> None:
         WeightsError: There is no such network, and there are no such weights.
     """
     name = _checked(name)
-    if weights != RANDOM and _published(name, weights) is None and not Path(weights).is_file():
-        raise WeightsError(
-            f"{name} has no weights {os.fspath(weights)!r}, and there is no such file; give a file, 'pretrained' or "
-            "'random'."
-        )
+    if _published(name, weights) is None:
+        check_weights_exist(name, weights, (RANDOM,))
 
 
 def _published(name: str, weights: str | os.PathLike[str]) -> Any | None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from netlens.checkpoints import load_weights
+from netlens.checkpoints import check_weights_exist, load_weights
 from netlens.errors import WeightsError, closest
-from netlens.weights import PRETRAINED, RANDOM
-from netlens.zoo._source import Opened, Source, Weights, check_words
+from netlens.zoo._source import WORDS, Opened, Source, Weights
 
 
 class PythonFile(Source):
@@ -28,7 +27,7 @@ class PythonFile(Source):
         self.check(name, weights)
         path, function = _split(name)
         network = _made(Path(path), function)
-        head = None if weights in (PRETRAINED, RANDOM) else load_weights(network, weights)
+        head = None if weights in WORDS else load_weights(network, weights)
         return Opened(network.eval(), head=head)
 
     def check(self, name: str, weights: Weights) -> None:
@@ -37,7 +36,7 @@ class PythonFile(Source):
             raise WeightsError(f"{path} does not exist; give FILE.py:FUNCTION.")
         if not function:
             raise WeightsError(f"{name} names no function; give {path}:FUNCTION, which takes no arguments.")
-        check_words(name, weights)
+        check_weights_exist(name, weights, WORDS)
 
 
 def _split(name: str) -> tuple[str, str]:

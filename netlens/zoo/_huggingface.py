@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from netlens.checkpoints import load_weights
+from netlens.checkpoints import check_weights_exist, load_weights
 from netlens.errors import ImageError, WeightsError
 from netlens.preprocessing import Preprocessing
-from netlens.weights import PRETRAINED, RANDOM
+from netlens.weights import PRETRAINED
 from netlens.zoo._hub import cached, reachable
-from netlens.zoo._source import Opened, Source, Weights, check_words, one_line
+from netlens.zoo._source import WORDS, Opened, Source, Weights, one_line
 
 _PREFIX = "hf/"
 _CONFIG = "config.json"
@@ -45,13 +45,13 @@ class HuggingFace(Source):
         with _quiet(transformers), _told(name):
             config = transformers.AutoConfig.from_pretrained(location, **options)
             network = _network(transformers, config, location, weights, options)
-        head = None if weights in (PRETRAINED, RANDOM) else load_weights(network, weights)
+        head = None if weights in WORDS else load_weights(network, weights)
         return Opened(network.eval(), _preprocessing(transformers, location, options), head=head)
 
     def check(self, name: str, weights: Weights) -> None:
         if not name.startswith(_PREFIX) and not (Path(name) / _CONFIG).is_file():
             raise WeightsError(f"the folder {name} has no {_CONFIG}; give the folder of a network of Hugging Face.")
-        check_words(name, weights)
+        check_weights_exist(name, weights, WORDS)
 
 
 def _library(name: str) -> ModuleType:
@@ -113,7 +113,7 @@ def _of_timm(name: str, folder: Path, weights: Weights) -> Opened:
         raise WeightsError(f"{name} is a network of timm: pip install netlens[timm].") from error
     with _told(name):
         network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=weights == PRETRAINED)
-    head = None if weights in (PRETRAINED, RANDOM) else load_weights(network, weights)
+    head = None if weights in WORDS else load_weights(network, weights)
     return Opened(network.eval(), head=head)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
 from netlens.classes import ClassNames
-from netlens.errors import WeightsError
 from netlens.preprocessing import Preprocessing
 from netlens.weights import PRETRAINED, RANDOM
 
 Weights = str | os.PathLike[str]
+WORDS = (PRETRAINED, RANDOM)
+"""The words for weights that each source knows."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,6 @@ class Source(ABC):
     @abstractmethod
     def check(self, name: str, weights: Weights) -> None:
         """Raise `WeightsError` for what can be known to be wrong before the network is built."""
-
-
-def check_words(name: str, weights: Weights) -> None:
-    """Raise if weights are neither a word that each source knows nor a file."""
-    if weights not in (PRETRAINED, RANDOM) and not Path(weights).is_file():
-        raise WeightsError(
-            f"{name} has no weights {os.fspath(weights)!r}, and there is no such file; give a file, 'pretrained' or "
-            "'random'."
-        )
 
 
 def one_line(error: BaseException) -> str:

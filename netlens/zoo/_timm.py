@@ -6,11 +6,11 @@ from types import ModuleType
 
 from torch import nn
 
-from netlens.checkpoints import SkipInit, existing_file, load_weights
+from netlens.checkpoints import SkipInit, check_weights_exist, existing_file, load_weights
 from netlens.errors import WeightsError, closest
 from netlens.weights import PRETRAINED, RANDOM
 from netlens.zoo._hub import cached, reachable
-from netlens.zoo._source import Opened, Source, Weights, check_words, one_line
+from netlens.zoo._source import WORDS, Opened, Source, Weights, one_line
 
 _PREFIX = "timm/"
 
@@ -35,7 +35,7 @@ class Timm(Source):
 
     def check(self, name: str, weights: Weights) -> None:
         _checked(name)
-        check_words(name, weights)
+        check_weights_exist(name, weights, WORDS)
 
 
 def _library(name: str) -> ModuleType:

@@ -165,3 +165,17 @@ def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(WeightsError, match=r"needs transformers: pip install netlens\[hf\]"):
         open_network(str(folder))
+
+
+def test_a_network_of_timm_in_a_wrapper_sees_as_timm_does(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is not installed: pip install netlens[timm]")
+    network = transformers.TimmWrapperForImageClassification(
+        transformers.TimmWrapperConfig(architecture="test_vit", num_labels=3)
+    )
+    network.save_pretrained(tmp_path)
+    flat = open_network(str(tmp_path))
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network.timm_model))
+    lens = NetLens(flat, picture())
+    assert torch.equal(lens.x[0], transform(picture()))
+    expected = network.eval()(lens.x).logits.detach()
+    torch.testing.assert_close(flat.logits(flat(lens.x)), expected, rtol=1e-4, atol=1e-5)
