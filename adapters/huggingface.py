@@ -6,6 +6,7 @@ hub. Nothing is downloaded.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from dataclasses import replace
@@ -21,7 +22,9 @@ from netlens.preprocessing import IMAGENET, Preprocessing
 
 from .timm import timm
 
-_PROCESSOR = "preprocessor_config.json"
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""The files in which a processor may lie."""
+
 _USUAL_SIZE = 224
 
 
@@ -63,16 +66,14 @@ def _classes(network: nn.Module, config: Any) -> ClassNames | None:
 
 
 def _preprocessing(network: nn.Module, config: Any, shape: tuple[int, int, int]) -> Preprocessing:
-    reason = "its processor is not at hand"
-    folder = _folder_of_processor(getattr(config, "name_or_path", ""))
+    folder, reason = _folder_of_processor(getattr(config, "name_or_path", "")), "its processor is not at hand"
     if folder is not None:
-        from transformers import AutoImageProcessor
-
-        try:
-            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-            return Preprocessing.from_transforms(processor)
-        except (ImageError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+        read = _read(
+            folder, max((folder / file).stat().st_mtime_ns for file in PROCESSORS if (folder / file).is_file())
+        )
+        if isinstance(read, Preprocessing):
+            return read
+        reason = read
     return replace(
         IMAGENET,
         size=shape[1:],
@@ -82,17 +83,29 @@ def _preprocessing(network: nn.Module, config: Any, shape: tuple[int, int, int])
     )
 
 
-def _folder_of_processor(name: str) -> str | None:
+@functools.lru_cache(maxsize=32)
+def _read(folder: Path, modified: int) -> Preprocessing | str:
+    """The preprocessing of the processor in a folder, whose file was modified then; or why it cannot be read."""
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        return Preprocessing.from_transforms(processor)
+    except (ImageError, OSError, ValueError) as error:
+        return " ".join(str(error).split()).rstrip(".")
+
+
+def _folder_of_processor(name: str) -> Path | None:
     """The folder on this machine in which the processor of a network lies; None if there is none."""
     if not name:
         return None
     if Path(name).is_dir():
-        return name if (Path(name) / _PROCESSOR).is_file() else None
+        return Path(name) if any((Path(name) / file).is_file() for file in PROCESSORS) else None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, _PROCESSOR)
+        found = [try_to_load_from_cache(name, file) for file in PROCESSORS]
     except HFValidationError:  # a path that is gone is no name on the hub
         return None
-    return str(Path(found).parent) if isinstance(found, str) else None
+    return next((Path(file).parent for file in found if isinstance(file, str)), None)

@@ -46,12 +46,18 @@ def options_of_processor(processor: Any) -> dict[str, Any]:
         if hasattr(processor, "resize_size"):
             return _preset_options(processor)
         if hasattr(processor, "do_resize") or hasattr(processor, "do_normalize"):
-            return _hugging_face_options(processor)
+            return _with_size(_hugging_face_options(processor))
         if isinstance(getattr(processor, "transforms", None), Sequence):
-            return _compose_options(processor.transforms)
+            return _with_size(_compose_options(processor.transforms))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _unknown(processor) from error
     raise _unknown(processor)
+
+
+def _with_size(options: dict[str, Any]) -> dict[str, Any]:
+    """The same options. If a picture is stretched to a size and not cropped, this is the size of the input."""
+    stretched = isinstance(options["resize"], tuple) and options.get("fit", "stretch") == "stretch"
+    return {**options, "size": options["resize"]} if stretched and options["size"] is None else options
 
 
 def probes() -> list[Image.Image]:

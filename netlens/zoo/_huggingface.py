@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from netlens.adapters.huggingface import PROCESSORS
 from netlens.checkpoints import check_weights_exist, load_weights
-from netlens.errors import ImageError, WeightsError
-from netlens.preprocessing import Preprocessing
+from netlens.errors import WeightsError
 from netlens.weights import PRETRAINED
 from netlens.zoo._hub import cached, reachable
 from netlens.zoo._source import WORDS, Opened, Source, Weights, one_line
@@ -28,7 +28,9 @@ class HuggingFace(Source):
     """Names such as "hf/google/vit-base-patch16-224"; and folders with config.json and .safetensors."""
 
     def has(self, name: str) -> bool:
-        return name.startswith(_PREFIX) or Path(name).is_dir()
+        # a folder that happens to have the name of a network of torchvision does not hide that network
+        is_folder = Path(name).is_dir() and ((Path(name) / _CONFIG).is_file() or len(Path(name).parts) > 1)
+        return name.startswith(_PREFIX) or is_folder
 
     def open(self, name: str, weights: Weights) -> Opened:
         self.check(name, weights)
@@ -45,8 +47,9 @@ class HuggingFace(Source):
         with _quiet(transformers), _told(name):
             config = transformers.AutoConfig.from_pretrained(location, **options)
             network = _network(transformers, config, location, weights, options)
-        head = None if weights in WORDS else load_weights(network, weights)
-        return Opened(network.eval(), _preprocessing(transformers, location, options), head=head)
+            if not options["local_files_only"]:
+                _fetch_processor(location)
+        return Opened(network.eval(), head=None if weights in WORDS else load_weights(network, weights))
 
     def check(self, name: str, weights: Weights) -> None:
         if not name.startswith(_PREFIX) and not (Path(name) / _CONFIG).is_file():
@@ -84,14 +87,13 @@ def _network(
     return network
 
 
-def _preprocessing(transformers: ModuleType, location: str, options: dict[str, bool]) -> Preprocessing | None:
-    """What the processor of the network does; None if there is none, or one that does more than a `Preprocessing`."""
-    with _quiet(transformers):
-        try:
-            processor = transformers.AutoImageProcessor.from_pretrained(location, **options)
-            return Preprocessing.from_transforms(processor)
-        except (ImageError, OSError, ValueError):
-            return None  # the adapter then says why the preprocessing is a guess
+def _fetch_processor(location: str) -> None:
+    """Download the processor of a network, if it has one, to where its adapter looks for it."""
+    from huggingface_hub import hf_hub_download
+
+    for file in PROCESSORS:
+        with suppress(OSError):  # a network need not have one; then its adapter says that the preprocessing is a guess
+            hf_hub_download(location, file)
 
 
 def _folder_of_timm(name: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_what_a_processor_returns_is_an_input(folder: Path) -> None:
 def test_a_network_that_was_loaded_finds_the_processor_of_its_folder(folder: Path) -> None:
     network = transformers.AutoModelForImageClassification.from_pretrained(folder)
     adapter = adapter_of(network)
+    assert adapter.preprocessing.size == (32, 32) and not adapter.preprocessing.doubt
     assert adapter.preprocessing.mean == (0.1, 0.2, 0.3) and adapter.preprocessing.interpolation == "bicubic"
     assert adapter.example == (1, 3, 32, 32) and adapter.classes == ClassNames(NAMES)
 
@@ -157,6 +159,26 @@ def test_a_folder_without_a_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(WeightsError, match=r"config\.json cannot be read"):
         open_network(str(tmp_path))
+
+
+def test_a_folder_does_not_hide_a_network_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("squeezenet1_1").mkdir()
+    assert open_network("squeezenet1_1", "random").layers
+
+
+def test_a_processor_that_is_saved_anew_is_read_anew(folder: Path) -> None:
+    network = transformers.AutoModelForImageClassification.from_pretrained(folder)
+    assert adapter_of(network).preprocessing.mean == (0.1, 0.2, 0.3)
+    time.sleep(0.01)
+    transformers.ViTImageProcessor(image_mean=[0.3, 0.2, 0.1]).save_pretrained(folder)
+    assert adapter_of(network).preprocessing.mean == (0.3, 0.2, 0.1)
+
+
+def test_a_processor_that_does_more_is_told(folder: Path) -> None:
+    transformers.MobileViTImageProcessor().save_pretrained(folder)  # it swaps red and blue
+    with pytest.warns(NetLensWarning, match=r"guess \(MobileViTImageProcessor does more than resizing"):
+        NetLens(open_network(str(folder)), picture())
 
 
 def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
