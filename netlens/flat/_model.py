@@ -17,8 +17,8 @@ from netlens.flat import _surgery as surgery
 from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._unrolled import Unrolled
-from netlens.flat._usual import source_along
-from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
+from netlens.flat.adapter import Adapter, adapter_of, rewritten
+from netlens.flat.heads import key_of, logits_from
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque
 from netlens.flat.memory import keep_freed_memory
@@ -274,17 +274,20 @@ class FlatModel(Unrolled):
 
     def key(self, name: LayerKey) -> str:
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
+        exact = key_of(self, name)
+        if exact is not name:
+            return str(exact)
         return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """The exact keys of the layers with these names. "input" and "output" are names, too."""
-        listed = several(names)
+        listed = [key_of(self, name) for name in several(names)]
         ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and not self.layers.has(n)]
         return ends + self.layers.find_all([n for n in listed if n not in ends])
 
     def logits(self, output: Any) -> Tensor:
         """Read class scores (N, classes), or maps of class scores (N, classes, h, w), from the network's output."""
-        return (self.adapter.logits if self.adapter.logits is not None else logits_of)(output)
+        return logits_from(self, output)
 
     def with_rules(self, rules: Rules) -> FlatModel:
         """A view on the same weights. The layers that `rules` choose propagate backwards by these rules."""

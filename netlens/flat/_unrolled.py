@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from netlens.flat.adapter import Adapter
 from netlens.flat.keys import LayerKey, Layers
 from netlens.flat.running import Program
 
@@ -17,6 +18,8 @@ class Unrolled(nn.Module, ABC):
 
     name: str
     """The name of the network in messages and results."""
+    adapter: Adapter
+    """What is known about the family of the network."""
     program: Program
     layers: Layers
     opaque: dict[str, str]

@@ -12,6 +12,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from netlens.classes import ClassNames
 from netlens.errors import ClassNotFound, LayerNotFound, NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.keys import SCORES
 from netlens.objectives import Objective, Record, channel, direction, layer, logit, neuron, output
 
 X = torch.randn(3, 3, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -63,7 +64,7 @@ def test_the_algebra(flat):
     assert_close(value(flat, sum([one, other, one])), 2 * a + b)
     assert_close(value(flat, np.float64(2) * one), 2 * a)
     assert value(flat, 0 * one).abs().max() == 0
-    assert set((one + other - one).layers) == {"output", "1"}
+    assert set((one + other - one).layers) == {SCORES, "1"}
 
 
 def test_a_combination_reads_as_it_was_written():
