@@ -133,8 +133,8 @@ class FlatModel(Unrolled):
 
         source = source_along(network, unrolled, example, None if inputs else adapter.example)
         program, opaque, _ = source.unrolling
-        name = name if name is not None else type(network).__name__.lower()
-        flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
+        classes = classes if classes is not None else adapter.classes
+        flat = cls(program, type(network).__name__.lower() if name is None else name, opaque, adapter, classes)
         flat._source, flat._source_program = source, program
         if source.example is not None and check and unwrap is None:
             prove(flat, network, source.example)
@@ -275,9 +275,7 @@ class FlatModel(Unrolled):
     def key(self, name: LayerKey) -> str:
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
         exact = key_of(self, name)
-        if exact is not name:
-            return str(exact)
-        return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
+        return str(exact) if exact is not name or exact in self.inputs else self.layers.key(name)
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """The exact keys of the layers with these names. "input" and "output" are names, too."""
@@ -341,13 +339,8 @@ class FlatModel(Unrolled):
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
-        view = FlatModel(
-            self.program,
-            name if name is not None else self.name,
-            self.opaque,
-            adapter if adapter is not None else self.adapter,
-            classes if classes is not None else self.classes,
-        )
+        known = (adapter if adapter is not None else self.adapter, classes if classes is not None else self.classes)
+        view = FlatModel(self.program, name if name is not None else self.name, self.opaque, *known)
         view.origin = self.origin
         return view._following(self)
 

@@ -38,7 +38,7 @@ Name = str | int
 
 _SCORES = ("logits", "out", "logits_per_image")
 _EMBEDDINGS = ("image_embeds", "embeds", "embeddings", "embedding", "pooler_output", "features", "last_hidden_state")
-_EMBEDDINGS += ("text_embeds", "feature_maps", "hidden_states")
+_FEATURES = ("text_embeds", "feature_maps", "hidden_states")
 _DEPTHS = ("predicted_depth", "depth")
 _PICTURES = ("reconstruction", "reconstructed_pixel_values", "sample")
 
@@ -68,7 +68,11 @@ class Head:
     def holds(self) -> str | None:
         """What the head holds, if it is no scores: "an embedding", "depths", "a picture"; else None."""
         name = str(self.name)
-        for names, meaning in ((_EMBEDDINGS, "an embedding"), (_DEPTHS, "depths"), (_PICTURES, "a picture")):
+        for names, meaning in (
+            (_EMBEDDINGS + _FEATURES, "an embedding"),
+            (_DEPTHS, "depths"),
+            (_PICTURES, "a picture"),
+        ):
             if name in names:
                 return meaning
         if self.program is None or self.activation is not None or name in _SCORES:
@@ -104,16 +108,33 @@ class Head:
             return logsigmoid(scores)
         return scores.log_softmax(1) if self.activation is None or self.ending.exact else scores
 
-    def probabilities(self, value: Tensor) -> Tensor:
-        """The probabilities (N, classes, ...), from the value that the network returns.
+    def probabilities(self, scores: Tensor, value: Tensor) -> Tensor:
+        """The probabilities (N, classes, ...).
 
         A head that ends in probabilities gives them unchanged. Otherwise, they are the softmax of the scores, or the
         sigmoid of a single score.
+
+        Args:
+            scores: (N, classes, ...), the scores.
+            value: The value that the network returns.
         """
         if self.activation is not None:
+            # a squeeze may have dropped the dimension of a single sample
+            axis = self.class_axis(scores)
+            value = value.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
             return value.exp() if self.activation == "log_softmax" else value
-        precise = value.to(widest(value.device))
-        return precise.sigmoid() if value.shape[1] == 1 else precise.softmax(1)
+        precise = scores.to(widest(scores.device))
+        return precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        """(N, classes, ...): whether the network predicts the class, by image or by position.
+
+        Of several scores, the highest one is predicted. A single score, and each of several scores that end in a
+        sigmoid, is predicted where the probability is above one half.
+        """
+        if scores.shape[1] == 1 or self.activation == "sigmoid":
+            return scores > 0
+        return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, scores.argmax(1, keepdim=True), True)
 
     def class_axis(self, value: Tensor) -> int:
         """The dimension of the classes in a value that is arranged as the output."""
@@ -141,15 +162,15 @@ class Head:
                 f"Explain {self._output('.mean((1, 2))')}; if these are scores of one class, give "
                 "Adapter(logits=lambda out: out[:, None])."
             )
-        if self.program is not None and value.ndim > 3 and value.shape[1] == 1 and axis in (None, 1):
-            if is_rectified(self.program, self.key):
-                raise NotApplicable(
-                    f"{network} gives one number from 0 for each position, such as a depth: {here} is {shape}, "
-                    f"and no scores of classes. Explain {self._output('.mean((1, 2, 3))')}."
-                )
-        if value.ndim == 3 and self.program is not None:
-            if axis == 2 or is_joined(self.program, self.key):
-                raise NotApplicable(self._of_parts(network, here, shape))
+        if self.program is None:
+            return value
+        if value.ndim > 3 and value.shape[1] == 1 and axis in (None, 1) and is_rectified(self.program, self.key):
+            raise NotApplicable(
+                f"{network} gives one number from 0 for each position, such as a depth: {here} is {shape}, "
+                f"and no scores of classes. Explain {self._output('.mean((1, 2, 3))')}."
+            )
+        if value.ndim == 3 and (axis == 2 or is_joined(self.program, self.key)):
+            raise NotApplicable(self._of_parts(network, here, shape))
         return value.movedim(self.class_axis(value), 1)
 
     def _no_scores(self, network: str, here: str, shape: tuple[int, ...]) -> str:

@@ -77,6 +77,14 @@ class Record:
         """The scores of a head before its last activation, with the dimensions in the order of the output."""
         return scores_in(self.flat, self.values, head)
 
+    def probabilities(self, head: str | int | None = None) -> Tensor:
+        """(N, classes) or (N, classes, h, w): the probabilities of a head, as the network gives them if it does.
+
+        The record needs the output of the network.
+        """
+        chosen = head_of(self.flat, head)
+        return chosen.probabilities(self.scores(head), chosen.of(self.values[OUTPUT]))
+
     def detections(self, size: tuple[int, int] = (1, 1)) -> Detections | None:
         """The candidate boxes of a detector, in pixels of an input of a height and width; None for other networks."""
         return detections_from(self.flat, self.values[OUTPUT], size) if OUTPUT in self.values else None

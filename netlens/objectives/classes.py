@@ -128,9 +128,9 @@ def logit(target: Target) -> Objective:
 def log_probability(target: Target) -> Objective:
     """The logarithm of the probability of a class: log softmax(scores)[target].
 
-    If the network has a single score, or ends in a sigmoid, the probability is the sigmoid of the score. For a detector, it is the highest score of the
-    class over all boxes. If the scores of all classes rise by the same amount, the probability does not change. If the
-    network is sure of the class, the gradient is close to 0.
+    If the network has a single score, or ends in a sigmoid, the probability is the sigmoid of the score. For a
+    detector, it is the highest score of the class over all boxes. If the scores of all classes rise by the same amount,
+    the probability of a softmax does not change. If the network is sure of the class, the gradient is close to 0.
 
     Args:
         target: The class, as for `logit`.

@@ -8,6 +8,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
+from netlens.flat.keys import SCORES
 from netlens.objectives import alignment, channel, content, diversity, interpolation, logit, neuron
 
 RANDOM = torch.randn(4, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
