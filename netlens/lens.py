@@ -16,6 +16,7 @@ from netlens.attribution import Attribution, Method, together
 from netlens.attribution.activations import batch_activations
 from netlens.attribution.batch import without_graph
 from netlens.attribution.method import configured, picture
+from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
@@ -265,6 +266,11 @@ class NetLens(Methods):
             size = self.flat.adapter.preprocessing.size
             hint = "" if size is None else f" (the usual size is {size[0]}x{size[1]})"
             reason_of_torch = str(error).split("\n")[0]
+            if len(self.x) == 1 and needs_several(self.flat, self.x):
+                raise NetLensError(
+                    f"{self.flat.name} runs with two samples, but not with one; give a batch as large as it needs: "
+                    f"{reason_of_torch}"
+                ) from error
             raise NetLensError(
                 f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: "
                 f"{reason_of_torch}"

@@ -103,12 +103,11 @@ def scores_of(flat: FlatModel, values: Mapping[str, Any], head: str | None = Non
         predicted = _marked(found.scores.argmax(2), highest.shape[1])
         return Scores(found.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True)
     scores, probabilities = record.scores(head), record.probabilities(head)
-    at_least = head_of(flat, head).predicted(scores)
+    is_predicted = head_of(flat, head).predicted(scores)
     if scores.ndim == 2:
-        return Scores(
-            scores, probabilities, _largest(scores), at_least | _marked(scores.argmax(1)[:, None], scores.shape[1])
-        )
-    counts = at_least.flatten(2).sum(2)
+        is_predicted |= _marked(scores.argmax(1, keepdim=True), scores.shape[1])
+        return Scores(scores, probabilities, _largest(scores), is_predicted)
+    counts = is_predicted.flatten(2).sum(2)
     return Scores(
         scores.flatten(2).mean(2),
         probabilities.flatten(2).mean(2),

@@ -18,11 +18,11 @@ from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Adapter, adapter_of, rewritten
-from netlens.flat.heads import key_of, logits_from
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque
 from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
+from netlens.flat.reading import key_of, logits_from
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
 from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, unroll

@@ -29,7 +29,7 @@ from netlens.flat._ending import (
 )
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Detections, logits_of
-from netlens.flat.keys import EMBEDDING, ITEM, OUTPUT, SCORES
+from netlens.flat.keys import OUTPUT
 from netlens.flat.running import Program
 from netlens.memo import Memo
 from netlens.precision import widest
@@ -108,7 +108,7 @@ class Head:
             return logsigmoid(scores)
         return scores.log_softmax(1) if self.activation is None or self.ending.exact else scores
 
-    def probabilities(self, scores: Tensor, value: Tensor) -> Tensor:
+    def probabilities(self, scores: Tensor, given: Tensor | None) -> Tensor:
         """The probabilities (N, classes, ...).
 
         A head that ends in probabilities gives them unchanged. Otherwise, they are the softmax of the scores, or the
@@ -116,12 +116,12 @@ class Head:
 
         Args:
             scores: (N, classes, ...), the scores.
-            value: The value that the network returns.
+            given: The value that the network returns; needed if it ends in probabilities.
         """
-        if self.activation is not None:
+        if given is not None:
             # a squeeze may have dropped the dimension of a single sample
             axis = self.class_axis(scores)
-            value = value.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
+            value = given.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
             return value.exp() if self.activation == "log_softmax" else value
         precise = scores.to(widest(scores.device))
         return precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
@@ -272,66 +272,6 @@ def head_of(flat: Unrolled, name: Name | None = None) -> Head:
     if name is None and (flat.adapter.logits is not None or flat.adapter.detections is not None):
         return Head(None, OUTPUT, Ending(OUTPUT))
     return heads_of(flat).chosen(flat.name, name)
-
-
-def key_of(flat: Unrolled, name: Any) -> Any:
-    """The exact key of the scores or of the embedding that `name` names (see `part`). Other names stay unchanged."""
-    if not isinstance(name, str) or not name.startswith((SCORES, EMBEDDING)):
-        return name
-    kind, _, chosen = name.partition(" of ")
-    if kind == EMBEDDING:
-        key = heads_of(flat).embedding(flat.name, chosen or None).key
-        return key if flat.layers.has(key) else OUTPUT
-    if chosen.startswith(ITEM):  # the item of a tuple, if the output is a tuple
-        chosen = chosen.removeprefix(ITEM) if heads_of(flat).are_items else ""
-    found = head_of(flat, chosen or None)
-    is_output = not chosen and found.ending.scores == found.key
-    return OUTPUT if is_output or not flat.layers.has(found.ending.scores) else found.ending.scores
-
-
-def scores_in(flat: Unrolled, values: Mapping[str, Any], name: Name | None = None) -> Tensor:
-    """The scores of a head, arranged as the output, from the values of a run by key.
-
-    Args:
-        flat: The network.
-        values: The value at `key_of(flat, part(SCORES, name))`, or the output.
-        name: The head; None for the one that holds the scores of classes.
-    """
-    head = head_of(flat, name)
-    if name is None and OUTPUT in values:
-        found = detections_from(flat, values[OUTPUT])
-        if found is not None:
-            return found.logits.amax(1)
-        if flat.adapter.logits is not None:
-            return flat.adapter.logits(values[OUTPUT])
-    if head.ending.scores not in values or head.ending.scores == OUTPUT:
-        return head.scores(head.of(values[OUTPUT]))
-    value = values[head.ending.scores]
-    return head.ending.moved(value) if head.ending.exact else head.scores(value)
-
-
-def logits_from(flat: Unrolled, output: Any) -> Tensor:
-    """Scores (N, classes), or maps of them (N, classes, h, w), from the network's output in its own structure.
-
-    If the network ends in a softmax or sigmoid, they are the logarithms or the logits of its probabilities.
-
-    Raises:
-        NotApplicable: The output holds no scores of classes. The message names the objective to use.
-    """
-    return head_of(flat).by_class(scores_in(flat, {OUTPUT: output}), flat.name)
-
-
-def detections_from(flat: Unrolled, output: Any, size: tuple[int, int] = (1, 1)) -> Detections | None:
-    """The candidate boxes in the network's output; None if the network is no detector.
-
-    Args:
-        flat: The network.
-        output: Its output, in its own structure.
-        size: The height and width of the input, in whose pixels the boxes are.
-    """
-    if isinstance(output, Detections):
-        return output
-    return None if flat.adapter.detections is None else flat.adapter.detections(output, size)
 
 
 _HEADS: Memo[Program, Heads] = Memo()

@@ -15,8 +15,9 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.adapter import Detections
 from netlens.flat.grid import grid_of
-from netlens.flat.heads import detections_from, head_of, scores_in
+from netlens.flat.heads import head_of
 from netlens.flat.keys import OUTPUT
+from netlens.flat.reading import detections_from, scores_in
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Record:
         The record needs the output of the network.
         """
         chosen = head_of(self.flat, head)
-        return chosen.probabilities(self.scores(head), chosen.of(self.values[OUTPUT]))
+        given = None if chosen.activation is None else chosen.of(self.values[OUTPUT])
+        return chosen.probabilities(self.scores(head), given)
 
     def detections(self, size: tuple[int, int] = (1, 1)) -> Detections | None:
         """The candidate boxes of a detector, in pixels of an input of a height and width; None for other networks."""
