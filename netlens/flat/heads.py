@@ -15,18 +15,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NotApplicable
-from netlens.flat._ending import (
-    SQUEEZED,
-    Activation,
-    Ending,
-    channel_axis,
-    ending,
-    has_unit_length,
-    is_joined,
-    is_linear_head,
-    is_normalized_features,
-    is_rectified,
-)
+from netlens.flat._axes import SQUEEZED
+from netlens.flat._ending import Activation, Ending, ending
+from netlens.flat._making import Making, making
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Detections, logits_of
 from netlens.flat.keys import OUTPUT
@@ -43,6 +34,13 @@ _DEPTHS = ("predicted_depth", "depth")
 _PICTURES = ("reconstruction", "reconstructed_pixel_values", "sample")
 
 
+_MEANINGS = {
+    **dict.fromkeys(_EMBEDDINGS + _FEATURES, "an embedding"),
+    **dict.fromkeys(_DEPTHS, "depths"),
+    **dict.fromkeys(_PICTURES, "a picture"),
+}
+
+
 @dataclass(frozen=True)
 class Head:
     """One part of a network's output.
@@ -51,13 +49,13 @@ class Head:
         name: Its name in the output, or its index in a tuple; None if the output is a single tensor.
         key: The key of the value that the network returns; "output" if only a run shows the parts of the output.
         ending: The last activation, and the value before it.
-        program: The program of the network; None if only a run shows the parts of the output.
+        making: What the operations say about the value; None if only a run shows the parts of the output.
     """
 
     name: Name | None
     key: str
     ending: Ending
-    program: Program | None = None
+    making: Making | None = None
 
     @property
     def activation(self) -> Activation | None:
@@ -68,25 +66,18 @@ class Head:
     def holds(self) -> str | None:
         """What the head holds, if it is no scores: "an embedding", "depths", "a picture"; else None."""
         name = str(self.name)
-        for names, meaning in (
-            (_EMBEDDINGS + _FEATURES, "an embedding"),
-            (_DEPTHS, "depths"),
-            (_PICTURES, "a picture"),
-        ):
-            if name in names:
-                return meaning
-        if self.program is None or self.activation is not None or name in _SCORES:
+        if name in _MEANINGS:
+            return _MEANINGS[name]
+        if self.making is None or self.activation is not None or name in _SCORES:
             return None
-        if has_unit_length(self.program, self.key) or is_normalized_features(self.program, self.key):
-            return "an embedding"
-        return None
+        return "an embedding" if self.making.is_embedding else None
 
     @property
     def is_like_scores(self) -> bool:
         """Whether the head comes from a linear layer or convolution, or ends in probabilities."""
-        if self.program is None or self.holds is not None:
+        if self.making is None or self.holds is not None:
             return False
-        return self.activation is not None or is_linear_head(self.program, self.key)
+        return self.activation is not None or self.making.is_linear
 
     def of(self, output: Any) -> Tensor:
         """The value of the head in an output of the network, in its own structure."""
@@ -138,7 +129,7 @@ class Head:
 
     def class_axis(self, value: Tensor) -> int:
         """The dimension of the classes in a value that is arranged as the output."""
-        axis = None if self.program is None else channel_axis(self.program, self.key, value.ndim)
+        axis = None if self.making is None else self.making.axes.get(value.ndim)
         return axis if isinstance(axis, int) else 1
 
     def by_class(self, value: Tensor, network: str) -> Tensor:
@@ -153,7 +144,7 @@ class Head:
             raise NotApplicable(self._no_scores(network, here, shape))
         if value.ndim < 3:
             return value[:, None] if value.ndim == 1 else value
-        axis = None if self.program is None else channel_axis(self.program, self.key, value.ndim)
+        axis = None if self.making is None else self.making.axes.get(value.ndim)
         if axis == SQUEEZED:
             if self.activation == "sigmoid":
                 return value[:, None]
@@ -162,14 +153,14 @@ class Head:
                 f"Explain {self._output('.mean((1, 2))')}; if these are scores of one class, give "
                 "Adapter(logits=lambda out: out[:, None])."
             )
-        if self.program is None:
+        if self.making is None:
             return value
-        if value.ndim > 3 and value.shape[1] == 1 and axis in (None, 1) and is_rectified(self.program, self.key):
+        if value.ndim > 3 and value.shape[1] == 1 and axis in (None, 1) and self.making.is_rectified:
             raise NotApplicable(
                 f"{network} gives one number from 0 for each position, such as a depth: {here} is {shape}, "
                 f"and no scores of classes. Explain {self._output('.mean((1, 2, 3))')}."
             )
-        if value.ndim == 3 and (axis == 2 or is_joined(self.program, self.key)):
+        if value.ndim == 3 and (axis == 2 or self.making.is_joined):
             raise NotApplicable(self._of_parts(network, here, shape))
         return value.movedim(self.class_axis(value), 1)
 
@@ -283,14 +274,18 @@ def _heads(program: Program) -> Iterator[Head]:
     hidden = {step.key for step in program.steps if step.hidden}
     computed = program.reached(program.inputs) - hidden
     found = [(name, _first(entry, computed)) for name, entry in _entries(skeleton)]
-    entries = [(name, key) for name, key in found if key is not None]
+    entries: list[tuple[Name | None, str]] = [(name, key) for name, key in found if key is not None]
     if isinstance(skeleton, Detections):
         entries, skeleton = [], None  # an objective reads all of them
     if isinstance(skeleton, str) or not entries:
         key = skeleton if isinstance(skeleton, str) and skeleton in computed else None
-        yield Head(None, OUTPUT, Ending(OUTPUT)) if key is None else Head(None, key, ending(program, key), program)
+        yield (
+            Head(None, OUTPUT, Ending(OUTPUT))
+            if key is None
+            else Head(None, key, ending(program, key), making(program, key))
+        )
     for name, key in entries:
-        yield Head(name, key, ending(program, key), program)
+        yield Head(name, key, ending(program, key), making(program, key))
 
 
 def _entries(output: Any) -> Iterator[tuple[Name, Any]]:

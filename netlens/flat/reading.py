@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from netlens.flat._ending import channel_axis
+from netlens.flat._axes import channel_axis
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Detections
 from netlens.flat.heads import Name, head_of, heads_of
