@@ -3,27 +3,14 @@
 Another package registers its own adapters through an entry point in the group `netlens.adapters`.
 """
 
-from . import (
-    attention,
-    convnext,
-    densenet,
-    detection,
-    huggingface,
-    inception,
-    resnet,
-    segmentation,
-    swin,
-    timm,
-    transformer,
-    vit,
-)
+from . import attention, convnext, densenet, detection, detr, inception, resnet, segmentation, swin, transformer, vit
 
 __all__ = [
     "attention",
     "convnext",
     "densenet",
     "detection",
-    "huggingface",
+    "detr",
     "inception",
     "resnet",
     "segmentation",
