@@ -238,9 +238,9 @@ class NetLens(Methods):
         return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
     def __repr__(self) -> str:
-        explained = (
-            ", ".join(self.name_of(target) for target in self.targets) if self.targets else repr(self._objective)
-        )
+        explained = ", ".join(map(self.name_of, self.targets))
+        if not self.targets:
+            explained = "no class" if self._objective is None else repr(self._objective)
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
 
     def _head(self, target: Any) -> tuple[str | None, Any]:

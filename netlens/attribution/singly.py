@@ -37,6 +37,14 @@ def needs_several(flat: FlatModel, x: Tensor) -> bool:
     return not isinstance(probed(flat, x[:1].repeat(2, *[1] * (x.ndim - 1)), flat.program.outputs), Exception)
 
 
+def needs_whole(flat: FlatModel, x: Tensor) -> str | None:
+    """Why the network does not run one sample of x, although it runs all of them together; else None."""
+    alone = probed(flat, x[:1], flat.program.outputs)
+    if not isinstance(alone, Exception) or isinstance(probed(flat, x, flat.program.outputs), Exception):
+        return None
+    return str(alone).strip().split("\n")[0]
+
+
 def noted_to_take_one(flat: FlatModel, x: Tensor) -> bool:
     """Whether an earlier run showed that the network takes only one sample at a time. The network does not run."""
     return _TAKES_ONE.known(flat, kind_of(x)) is not None
@@ -60,7 +68,7 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
             raise
         why = takes_one(flat, x)
         if why is None:
-            other = _needs_batch(flat, x)
+            other = needs_whole(flat, x)
             if other is None:
                 raise
             raise NotApplicable(
@@ -84,14 +92,6 @@ def joined(flat: FlatModel, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         key: pytree.tree_map(_cat, *(part[key] for part in parts)) if key in {*from_input, OUTPUT} else parts[0][key]
         for key in parts[0]
     }
-
-
-def _needs_batch(flat: FlatModel, x: Tensor) -> str | None:
-    """Why the network does not run one sample of x, although it runs all of them together; else None."""
-    alone = probed(flat, x[:1], flat.program.outputs)
-    if not isinstance(alone, Exception) or isinstance(probed(flat, x, flat.program.outputs), Exception):
-        return None
-    return str(alone).strip().split("\n")[0]
 
 
 _WARNED: Memo[FlatModel, bool] = Memo()

@@ -82,6 +82,8 @@ class _Axes:
         args: list[Any] = list(inner.args[1:]) if isinstance(inner, Function) else [inner.start_dim]
         if name == "permute":
             order = [d % ndim for d in (args[0] if args and isinstance(args[0], (tuple, list)) else args)]
+            if len(order) != ndim:
+                return None
             axis = _at(self.axis(read, ndim), ndim)
             return order.index(axis) if isinstance(axis, int) else axis
         if name in {"transpose", "swapaxes"} and len(args) == 2:

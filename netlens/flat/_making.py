@@ -10,11 +10,12 @@ from torch import nn
 from netlens.flat._axes import channel_axis
 from netlens.flat._moves import rearranges, without_moves
 from netlens.flat.layers import Divide, OfUnitSize, Standardized
-from netlens.flat.operations import innermost, is_kind, name_of
+from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
 from netlens.flat.running import Program, Step
 
 _SIZES = {"norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "sqrt", "sum", "pow", "square", "clamp", "mul"}
 _SIZES |= {"clamp_min", "expand_as", "expand", "add", "abs", "maximum", "unsqueeze"}
+_CLASSIFIERS = ("fc", "head", "heads", "classifier")
 _POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 
 
@@ -25,7 +26,8 @@ class Making:
     Args:
         axes: For each number of dimensions that the value may have, the dimension of its channels (or classes).
             `SQUEEZED` if the network has dropped the only channel; None if the operations do not say.
-        is_embedding: Whether the value is divided by its length, or comes from a layer norm without a classifier.
+        is_embedding: Whether the value is divided by its length, comes from a layer norm without a classifier, or from
+            an identity that took the place of the classifier.
         is_linear: Whether the value comes from a linear layer or a convolution, as scores do.
         is_rectified: Whether the value ends in an activation that gives no negative values, such as a ReLU.
         is_joined: Whether the value is several values side by side, such as boxes and scores.
@@ -42,7 +44,7 @@ def making(program: Program, key: str) -> Making:
     """What the operations say about the value `key` of a program."""
     return Making(
         {ndim: channel_axis(program, key, ndim) for ndim in (3, 4, 5, 6)},
-        _has_unit_length(program, key) or _is_normalized_features(program, key),
+        any(says(program, key) for says in (_has_unit_length, _is_normalized_features, _lacks_its_classifier)),
         _is_linear(program, key),
         _is_rectified(program, key),
         _is_joined(program, key),
@@ -83,6 +85,12 @@ def _is_normalized_features(program: Program, key: str) -> bool:
     )
 
 
+def _lacks_its_classifier(program: Program, key: str) -> bool:
+    """Whether the value comes from an identity with the name of a classifier, as in `resnet.fc = nn.Identity()`."""
+    step = next((step for step in program.steps if step.key == key), None)
+    return step is not None and isinstance(innermost(step.layer), nn.Identity) and key.split(".")[-1] in _CLASSIFIERS
+
+
 def _is_rectified(program: Program, key: str) -> bool:
     """Whether the value ends in an activation that gives no negative values, such as a ReLU."""
     at = without_moves(program, key)
@@ -92,8 +100,8 @@ def _is_rectified(program: Program, key: str) -> bool:
 
 
 def _is_linear(program: Program, key: str) -> bool:
-    """Whether the value comes from a linear layer or a convolution, as scores do."""
-    at = without_moves(program, key)
+    """Whether the value comes from a linear layer or a convolution, perhaps resized or scaled, as scores do."""
+    at = without_moves(program, key, lambda step: operation_of(step.layer).has(Trait.MEETS))
     return at is not None and (
         is_kind(at.layer, (nn.Linear, nn.modules.conv._ConvNd))
         or name_of(innermost(at.layer)) in {"linear", "conv1d", "conv2d", "conv3d", "interpolate", "upsample"}

@@ -201,7 +201,7 @@ class Heads:
 
         Raises:
             ClassNotFound: There is no such head.
-            NotApplicable: Several heads hold scores.
+            NotApplicable: Several heads may hold the scores.
         """
         if name is not None:
             for known, head in self.entries.items():
@@ -215,13 +215,14 @@ class Heads:
         if named is not None:
             return named
         like = [head for head in self.entries.values() if head.is_like_scores]
-        if len(like) > 1:
-            first = like[0].name
-            raise NotApplicable(
-                f"{network} has several outputs: {self._names()}. Name the one to explain: target=({first!r}, class), "
-                f"or objectives.logit(({first!r}, class)); boxes and classes need an Adapter(detections=...)."
-            )
-        return like[0] if like else next(iter(self.entries.values()))
+        meant = like or [head for head in self.entries.values() if head.holds is not None][:1]
+        if len(meant) == 1:
+            return meant[0]
+        first = next(iter(like or self.entries.values())).name
+        raise NotApplicable(
+            f"{network} has several outputs: {self._names()}. Name the one to explain: target=({first!r}, class), "
+            f"or objectives.logit(({first!r}, class)); boxes and classes need an Adapter(detections=...)."
+        )
 
     @property
     def are_items(self) -> bool:

@@ -1,0 +1,153 @@
+"""The similarity of embeddings: its value and gradient, whichever way the reference is given, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from netlens import NetLens
+from netlens.attribution import METHODS, GradCAM, IntegratedGradients, Occlusion, Saliency
+from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.flat import FlatModel
+from netlens.objectives import Objective, Record, logit, similarity
+from tests.networks.endings import X, flat, network, scores, tokens
+
+OTHER = torch.rand(2, 3, 12, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+TEXT = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+
+
+def value(model: FlatModel, objective: Objective, x: Tensor = X) -> Tensor:
+    return objective(Record(model, model.record(x, layers=objective.layers)))
+
+
+def cosine(one: Tensor, other: Tensor) -> Tensor:
+    """By hand, along the last dimension."""
+    return (one * other).sum(-1) / one.square().sum(-1).sqrt() / other.square().sum(-1).sqrt()
+
+
+def test_the_value_by_hand() -> None:
+    model = flat(lambda net, y: F.normalize(scores(net, y), dim=-1))
+    own = model(X)
+    for reference, expected in (
+        (OTHER[:1], cosine(own, model(OTHER[:1]))),
+        (OTHER, cosine(own, model(OTHER))),
+        (OTHER[0], cosine(own, model(OTHER[:1]))),
+        (TEXT, cosine(own, TEXT)),
+        (3 * TEXT[None], cosine(own, TEXT)),
+        (TEXT.float(), cosine(own, TEXT.float().double())),
+        (model(OTHER), cosine(own, model(OTHER))),
+    ):
+        assert_close(value(model, similarity(reference)), expected)
+        assert_close(value(model, similarity(reference).settled(model, X)), expected)
+        rows = [1, 1, 0]
+        assert_close(value(model, similarity(reference).take(rows), X[rows]), expected[rows])
+        assert_close(value(model, similarity(reference).settled(model, X).take(rows), X[rows]), expected[rows])
+    assert_close(value(model, similarity(X)), torch.ones(2, dtype=torch.float64))
+
+
+ENDS = {
+    "unit length": lambda net, y: F.normalize(scores(net, y), dim=-1),
+    "vectors": scores,
+    "maps": lambda net, y: net.maps(y),
+    "channels last": lambda net, y: net.linear(y.permute(0, 2, 3, 1)),
+    "tokens": lambda net, y: net.linear(tokens(net, y)),
+    "named": lambda net, y: {"last_hidden_state": net.norm(tokens(net, y)), "pooler_output": scores(net, y).tanh()},
+    "squeezed": lambda net, y: scores(net, y).squeeze(),
+}
+
+
+def embedding(output: Any, name: str) -> Tensor:
+    if name == "named":
+        return output["pooler_output"]
+    if name == "maps":
+        return output.mean((2, 3))
+    return output.flatten(1, -2).mean(1) if output.ndim > 2 else output.reshape(-1, 5)
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("reference", ["picture", "text"])
+def test_the_gradient_is_that_of_autograd(name: str, reference: str) -> None:
+    model, net = flat(ENDS[name]), network(ENDS[name])
+    for x in (X, X[:1]):
+        leaf = x.clone().requires_grad_()
+        with torch.no_grad():
+            other = TEXT[None] if reference == "text" else embedding(net(OTHER[:1]), name)
+        (expected,) = torch.autograd.grad(cosine(embedding(net(leaf), name), other).sum(), leaf)
+        objective = similarity(TEXT if reference == "text" else OTHER[:1])
+        assert_close(Saliency()(model, x, objective).values, expected.abs())
+
+
+def test_methods_explain_it_like_any_objective() -> None:
+    model = flat(lambda net, y: F.normalize(scores(net, y), dim=-1))
+    objective = similarity(OTHER) - 0.5 * similarity(TEXT)
+    values = Occlusion(window=3, stride=3)(model, X, objective).values
+    covered = X.clone()
+    covered[:, :, :3, :3] = 0
+    assert_close(values[:, 0, 0, 0], value(model, objective) - value(model, objective, covered))
+    alone = torch.cat([Occlusion(window=3, stride=3)(model, X[i : i + 1], objective.take([i])).values for i in (0, 1)])
+    assert_close(values, alone)
+    path = IntegratedGradients(n_steps=200)(model, X, objective).values.flatten(1).sum(1)
+    assert_close(path, value(model, objective) - value(model, objective, X * 0), rtol=1e-3, atol=1e-4)
+    assert GradCAM(layer="conv")(model, X, objective).values.shape == (2, 1, 10, 8)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_it_or_says_why_not(name: str) -> None:
+    model = flat(lambda net, y: F.normalize(scores(net, y), dim=-1))
+    lens = NetLens(model, X, objective=similarity(OTHER[:1]))
+    try:
+        attribution = getattr(lens, name)()
+    except NotApplicable as reason:
+        assert len(str(reason)) > 20
+        return
+    assert attribution.values.isfinite().all() and len(attribution.values) == 2
+
+
+def test_a_layer_or_a_head_may_be_the_embedding() -> None:
+    model = flat(lambda net, y: {"a": scores(net, y), "b": net.other(y.mean((2, 3)))})
+    with pytest.raises(NotApplicable, match=r"several outputs: 'a', 'b'.*similarity\(reference, head='a'\)"):
+        value(model, similarity(OTHER))
+    out, other = model(X), model(OTHER)
+    assert_close(value(model, similarity(OTHER, head="b")), cosine(out["b"], other["b"]))
+    at = [model(x, until="conv").mean((2, 3)) for x in (X, OTHER)]
+    assert_close(value(model, similarity(OTHER, layer="conv")), cosine(*at))
+    with pytest.raises(NetLensError, match="not both"):
+        similarity(OTHER, layer="conv", head="b")
+
+
+def test_it_reads_as_it_was_written() -> None:
+    assert repr(similarity(OTHER)) == "similarity()"
+    assert repr(similarity(TEXT, head="embeds") - logit(1)) == "similarity(embedding, head='embeds') - logit(1)"
+    assert repr(2 * similarity(OTHER, layer="conv") - logit(1)) == "2 * similarity(layer='conv') - logit(1)"
+
+
+def test_a_siamese_network_has_its_reference_inside() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = network(scores)
+            self.register_buffer("reference", OTHER[:1])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.cosine_similarity(self.encoder(x), self.encoder(self.reference))
+
+    inside, outside = FlatModel.from_nn_Module(Pair().double()), flat(scores)
+    assert_close(value(inside, logit(0)), value(outside, similarity(OTHER[:1])))
+    assert_close(Saliency()(inside, X, logit(0)).values, Saliency()(outside, X, similarity(OTHER[:1])).values)
+
+
+def test_mistakes() -> None:
+    model = flat(scores)
+    with pytest.raises(NetLensError, match="the reference has 4 numbers, but the embedding of ends has 5"):
+        value(model, similarity(TEXT[:4]))
+    with pytest.raises(NetLensError, match="is 0, so it has no direction"):
+        similarity(TEXT * 0)
+    with pytest.raises(NonFiniteError, match="holds NaN or Inf"):
+        similarity(TEXT / 0)
+    with pytest.raises(NetLensError, match="for 2 samples"):
+        value(model, similarity(torch.stack([TEXT] * 3)))
