@@ -183,6 +183,8 @@ def test_rows_of_scores_are_explained_by_an_index() -> None:
 class PerSample(nn.Module):
     """Holds data of each sample of a batch of two."""
 
+    data: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.encoder, self.linear = network(scores), nn.Linear(7, 3)
