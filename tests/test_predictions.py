@@ -88,6 +88,19 @@ def test_a_map_is_explained_where_the_class_is_predicted(end: Any, exclusive: bo
         assert_close(lens.saliency(objective=region(classes)).values, expected.abs())
 
 
+def test_a_volume_is_explained_where_the_class_is_predicted() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.Tanh(), nn.Conv3d(4, 3, 1)).double()
+    x = torch.rand(2, 1, 6, 7, 8, dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    maps = net(leaf)
+    predicted = maps.argmax(1)
+    lens = NetLens(net, x)
+    assert lens.targets == tuple(int(p.flatten().mode().values) for p in predicted)
+    expected = sum(maps[i, c][predicted[i] == c].mean() for i, c in enumerate(lens.targets))
+    assert_close(lens.saliency().values, torch.autograd.grad(expected, leaf)[0].abs())
+
+
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize(
     "end",

@@ -69,6 +69,8 @@ class _Axes:
             return dim if isinstance(dim, int) else 1
         if not step.reads:
             return None
+        if ndim == 3 and name in {"matmul", "bmm", "einsum"}:  # a product of tokens gives rows, not maps
+            return -1
         operation = operation_of(inner)
         if operation.has(Trait.ELEMENTWISE | Trait.MEETS | Trait.KEEPS) or name in KEEPING | {"cat", "concat"}:
             # the latest value is the branch of a sum, whose last layer says more than a long way of sums

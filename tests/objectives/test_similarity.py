@@ -151,3 +151,49 @@ def test_mistakes() -> None:
         similarity(TEXT / 0)
     with pytest.raises(NetLensError, match="for 2 samples"):
         value(model, similarity(torch.stack([TEXT] * 3)))
+
+
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+TOWER = {"image_size": 32, "patch_size": 8, **VISION}
+WORDS = {"vocab_size": 20, "max_position_embeddings": 8, **VISION}
+
+
+@pytest.mark.parametrize("name", ["CLIP", "SigLIP"])
+def test_a_text_and_an_image_are_as_alike_as_the_whole_network_says(name: str) -> None:
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed, which has CLIP and SigLIP"
+    )
+    torch.manual_seed(0)
+    if name == "CLIP":
+        texts = {"eos_token_id": 19, "bos_token_id": 18, "pad_token_id": 0, **WORDS}
+        both = transformers.CLIPModel(transformers.CLIPConfig(text_config=texts, vision_config=TOWER, projection_dim=8))
+        tower = transformers.CLIPVisionModelWithProjection(both.config.vision_config)
+        tower.vision_model, tower.visual_projection = both.vision_model, both.visual_projection
+    else:
+        both = transformers.SiglipModel(transformers.SiglipConfig(text_config=WORDS, vision_config=TOWER))
+        tower = both.vision_model
+    both, tower = both.double().eval(), tower.double().eval()
+    words, x = torch.tensor([[3, 5, 19]]), torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    output = both(input_ids=words, pixel_values=leaf)
+    bias = both.logit_bias if name == "SigLIP" else 0.0
+    alike = (output.logits_per_image[:, 0] - bias) / both.logit_scale.exp()
+    objective = similarity(output.text_embeds[0])
+    lens = NetLens(tower, x, objective=objective)
+    assert_close(value(lens.flat, objective, x), alike.detach())
+    (gradient,) = torch.autograd.grad(alike.sum(), leaf)
+    assert_close(lens.saliency().values, gradient.abs())
+    with pytest.raises(NotApplicable, match="gives an embedding"):
+        lens.predictions()
+
+
+def test_dino_compares_images() -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers, which has DINOv2, is not installed")
+    torch.manual_seed(0)
+    dino = transformers.Dinov2Model(transformers.Dinov2Config(**TOWER)).double().eval()
+    x, other = torch.rand(2, 1, 3, 32, 32, dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    alike = cosine(dino(leaf).pooler_output, dino(other).pooler_output)
+    lens = NetLens(dino, x, objective=similarity(other))
+    assert_close(value(lens.flat, similarity(other), x), alike.detach())
+    assert_close(lens.saliency().values, torch.autograd.grad(alike.sum(), leaf)[0].abs())
