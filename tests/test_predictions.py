@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from netlens import NetLens
+from netlens.attribution import METHODS
 from netlens.errors import ClassNotFound, NetLensError, NetLensWarning, NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit, output, region, similarity
 from tests.networks.endings import PROBABILITIES, Two, X, flat, last, network, other, scores, tokens
+from tests.small import small
 
 # many targets here are chosen without a look at what the random network predicts
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not predict:netlens.errors.NetLensWarning")
@@ -41,6 +43,21 @@ def test_probabilities_are_those_of_the_network(name: str) -> None:
         assert_close(lens.logits, plain.logits[: len(x)])
         assert_close(lens.saliency().values, plain.saliency().values[: len(x)])
     assert torch.equal(shown(NetLens(model, X)), NetLens(model, X).scores.probabilities)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_explains_the_scores_and_not_the_probabilities(name: str) -> None:
+    found = []
+    for end in (scores, lambda net, y: scores(net, y).softmax(1), lambda net, y: scores(net, y).sigmoid().squeeze()):
+        try:
+            found.append(small(name)(flat(end), X, logit([1, 3])).values)
+        except NotApplicable as reason:
+            found.append(type(reason))
+    for probable in found[1:]:
+        if isinstance(probable, Tensor):
+            assert_close(probable, found[0])
+        else:
+            assert probable is found[0]
 
 
 def test_each_of_several_sigmoids_is_a_prediction() -> None:

@@ -11,7 +11,7 @@ from netlens.flat._axes import channel_axis
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.adapter import Detections
 from netlens.flat.heads import Name, head_of, heads_of
-from netlens.flat.keys import EMBEDDING, ITEM, OUTPUT, SCORES
+from netlens.flat.keys import EMBEDDING, ITEM, OUTPUT, SCORES, part
 
 
 def key_of(flat: Unrolled, name: Any) -> Any:
@@ -46,9 +46,10 @@ def scores_in(flat: Unrolled, values: Mapping[str, Any], name: Name | None = Non
             return found.logits.amax(1)
         if flat.adapter.logits is not None:
             return flat.adapter.logits(values[OUTPUT])
-    if head.ending.scores not in values or head.ending.scores == OUTPUT:
+    key = key_of(flat, part(SCORES, name))  # the run may also have recorded the layer that gives the output
+    if key == OUTPUT or key not in values:
         return head.scores(head.of(values[OUTPUT]))
-    value = values[head.ending.scores]
+    value = values[key]
     return head.ending.moved(value) if head.ending.exact else head.scores(value)
 
 
