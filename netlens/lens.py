@@ -98,7 +98,7 @@ class NetLens(Methods):
             if target is not None:
                 raise self._scores
             return
-        if self.copies:  # views of the one image: by them, methods see that one run serves all targets
+        if self.copies:  # as views of one image, so that methods run it once for all targets
             self.x = self.x.expand(len(classes_given), *self.x.shape[1:])
             self._scores = self._scores.repeated(len(classes_given))
         if self.logits.isnan().any():
@@ -295,7 +295,7 @@ class NetLens(Methods):
         return targets
 
     def _of_targets(self, scores: Scores) -> Objective:
-        """The score of the target: of the image, over the positions at which it is predicted, or of its best box."""
+        """The score of the target in the image, in the positions where the target is predicted, or in its best box."""
         classes = list(self.targets) if len(self.targets) > 1 else self.targets[0]
         target = classes if self.head is None else (self.head, classes)
         if scores.boxes:

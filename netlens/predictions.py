@@ -72,7 +72,7 @@ class Scores:
     boxes: bool = False
 
     def repeated(self, n: int) -> Scores:
-        """The scores of n copies of the one image that these scores are of."""
+        """The scores of n copies of the image, from these scores of one."""
         parts = (self.logits, self.probabilities, self.predicted, self.positions)
         logits, probabilities, predicted, positions = (
             None if part is None else part.expand(n, *part.shape[1:]) for part in parts
@@ -84,8 +84,8 @@ class Scores:
 def scores_of(flat: FlatModel, values: Mapping[str, Any], head: str | None = None) -> Scores:
     """The scores of each image, from the output of the network and the value that its scores are read from, by key.
 
-    The target of an image is the class with the highest score; of maps the class of the most positions, of boxes the
-    class of the box with the highest score. The background is the target only if nothing else is predicted.
+    The target of an image is the class with the highest score; for maps, the class that most positions have; for boxes,
+    the class of the box with the highest score. The background is the target only if nothing else is predicted.
 
     Args:
         flat: The network.
