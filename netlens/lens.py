@@ -91,12 +91,13 @@ class NetLens(Methods):
             raise NetLensError("give a target or an objective, not both.")
         self.head, classes_given = self._head(plain(target))
         self.copies = len(self.x) == 1 and isinstance(classes_given, (list, tuple)) and len(classes_given) > 1
-        self._scores: Scores | NotApplicable = self._read()
+        self._without_classes = ""  # why the network has no scores of classes
+        self._scores = self._read()
         self.targets: tuple[int, ...] = ()
         self._objective = objective
-        if isinstance(self._scores, NotApplicable):
+        if self._scores is None:
             if target is not None:
-                raise self._scores
+                raise NotApplicable(self._without_classes)
             return
         if self.copies:  # as views of one image, so that methods run it once for all targets
             self.x = self.x.expand(len(classes_given), *self.x.shape[1:])
@@ -117,16 +118,15 @@ class NetLens(Methods):
     @property
     def scores(self) -> Scores:
         """The output of the network as scores of classes. A network without classes raises `NotApplicable`."""
-        if isinstance(self._scores, NotApplicable):
-            raise self._scores
+        if self._scores is None:
+            raise NotApplicable(self._without_classes)
         return self._scores
 
     @property
     def objective(self) -> Objective:
         """What is explained if a call names no objective. A network without classes has none: `NotApplicable`."""
         if self._objective is None:
-            assert isinstance(self._scores, NotApplicable)
-            raise self._scores
+            raise NotApplicable(self._without_classes)
         return self._objective
 
     @property
@@ -251,15 +251,16 @@ class NetLens(Methods):
                 return in_head(target, self.flat)
         return None, list(target) if isinstance(target, tuple) else target
 
-    def _read(self) -> Scores | NotApplicable:
-        """The scores of the images, from one forward pass without gradients; or why there are none."""
+    def _read(self) -> Scores | None:
+        """The scores of the images, from one forward pass without gradients; None if the network has no classes."""
         try:
             keys = list(dict.fromkeys([self.flat.key(part(SCORES, self.head)), OUTPUT]))
             with torch.inference_mode(False), torch.no_grad():
                 values = batch_activations(self.flat, without_graph(self.x), keys)
                 return scores_of(self.flat, values, self.head)
         except NotApplicable as reason:
-            return reason
+            self._without_classes = str(reason)
+            return None
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:

@@ -210,6 +210,19 @@ def test_rows_of_scores_are_explained_by_an_index() -> None:
     assert_close(NetLens(model, X, objective=logit((7, 2))).saliency().values, gradient.abs())
 
 
+def test_a_squeezed_score_of_a_network_that_takes_one_sample() -> None:
+    def one(net: Any, y: Tensor) -> Tensor:
+        return scores(net, y.view(1, 4, 10, 8))[:, :1].sigmoid().squeeze()
+
+    with pytest.warns(NetLensWarning, match="only one sample at a time"):
+        lens = NetLens(flat(one), X)
+    expected = network(scores)(X)[:, :1]
+    assert_close(lens.logits, expected)
+    assert_close(shown(lens), expected.sigmoid())
+    plain = NetLens(flat(lambda net, y: scores(net, y)[:, :1]), X)
+    assert_close(lens.saliency().values, plain.saliency().values)
+
+
 class PerSample(nn.Module):
     """Holds data of each sample of a batch of two."""
 

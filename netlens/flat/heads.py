@@ -109,11 +109,13 @@ class Head:
             scores: (N, classes, ...), the scores.
             given: The value that the network returns; needed if it ends in probabilities.
         """
-        if given is not None:
+        if given is not None and given.numel() == scores.numel():
             # a squeeze may have dropped the dimension of a single sample
             axis = self.class_axis(scores)
             value = given.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
             return value.exp() if self.activation == "log_softmax" else value
+        if given is not None:  # of single samples that ran one by one, a squeeze may have left too little to join
+            return self.log_probabilities(scores).exp()
         precise = scores.to(widest(scores.device))
         return precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
 
