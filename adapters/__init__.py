@@ -3,7 +3,21 @@
 Another package registers its own adapters through an entry point in the group `netlens.adapters`.
 """
 
-from . import attention, convnext, densenet, detection, detr, inception, resnet, segmentation, swin, transformer, vit
+from . import (
+    attention,
+    convnext,
+    densenet,
+    detection,
+    detr,
+    huggingface,
+    inception,
+    resnet,
+    segmentation,
+    swin,
+    timm,
+    transformer,
+    vit,
+)
 
 __all__ = [
     "attention",
@@ -11,6 +25,7 @@ __all__ = [
     "densenet",
     "detection",
     "detr",
+    "huggingface",
     "inception",
     "resnet",
     "segmentation",

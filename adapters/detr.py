@@ -6,23 +6,16 @@ no step without a gradient lies between.
 
 - DETR, YOLOS and Table Transformer have one class more, "no object", and a softmax over all of them.
 - The others score each class by itself, by a sigmoid.
+
+The adapter of transformers adds the classes and the preprocessing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import box_convert
 
-from netlens.classes import ClassNames
 from netlens.flat.adapter import Adapter, Detections, register
-from netlens.preprocessing import IMAGENET, Preprocessing
-
-# the published preprocessing also limits the longer side, to 1333
-_SHORTER_SIDE = Preprocessing(size=None, resize=800, mean=IMAGENET.mean, std=IMAGENET.std)
-_SQUARE = Preprocessing(size=None, resize=(640, 640), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def exclusive(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detections:
@@ -64,30 +57,17 @@ def _models(*names: str) -> tuple[str, ...]:
 
 @register(*_models("detr.DetrForObjectDetection", "table_transformer.TableTransformerForObjectDetection"))
 @register(*_models("yolos.YolosForObjectDetection"))
-def with_no_object(network: Any) -> Adapter:
-    return _adapter(network, exclusive, _SHORTER_SIDE)
+def with_no_object(network: nn.Module) -> Adapter:
+    return Adapter(detections=lambda out, size: exclusive(out["logits"], out["pred_boxes"], size))
 
 
 @register(*_models("conditional_detr.ConditionalDetrForObjectDetection", "dab_detr.DabDetrForObjectDetection"))
 @register(*_models("deformable_detr.DeformableDetrForObjectDetection", "lw_detr.LwDetrForObjectDetection"))
-@register(*_models("rf_detr.RfDetrForObjectDetection"))
-def with_sigmoid(network: Any) -> Adapter:
-    return _adapter(network, independent, _SHORTER_SIDE)
-
-
 @register(*_models("rt_detr.RTDetrForObjectDetection", "rt_detr_v2.RTDetrV2ForObjectDetection"))
 @register(*_models("d_fine.DFineForObjectDetection", "deimv2.Deimv2ForObjectDetection"))
-def in_real_time(network: Any) -> Adapter:
-    return _adapter(network, independent, _SQUARE)
-
-
-def _adapter(network: Any, candidates: Callable[..., Detections], preprocessing: Preprocessing) -> Adapter:
-    names = getattr(network.config, "id2label", None) or {}
-    return Adapter(
-        preprocessing=preprocessing,
-        detections=lambda out, size: candidates(out["logits"], out["pred_boxes"], size),
-        classes=ClassNames([str(names[i]) for i in sorted(names)]) if names else None,
-    )
+@register(*_models("rf_detr.RfDetrForObjectDetection"))
+def with_sigmoid(network: nn.Module) -> Adapter:
+    return Adapter(detections=lambda out, size: independent(out["logits"], out["pred_boxes"], size))
 
 
 def _in_pixels(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,6 +17,7 @@ from netlens.flat import _surgery as surgery
 from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._unrolled import Unrolled
+from netlens.flat._usual import source_along
 from netlens.flat.adapter import Adapter, adapter_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Normalize, Opaque
@@ -133,8 +134,8 @@ class FlatModel(Unrolled):
 
         source = source_along(network, unrolled, example, None if inputs else adapter.example)
         program, opaque, _ = source.unrolling
-        classes = classes if classes is not None else adapter.classes
-        flat = cls(program, type(network).__name__.lower() if name is None else name, opaque, adapter, classes)
+        name = name if name is not None else type(network).__name__.lower()
+        flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
         flat._source, flat._source_program = source, program
         if source.example is not None and check and unwrap is None:
             prove(flat, network, source.example)

@@ -27,7 +27,7 @@ from netlens.precision import widest
 
 Name = str | int
 
-_SCORES = ("logits", "out", "logits_per_image")
+_SCORES = ("logits", "out", "scores", "logits_per_image")
 _EMBEDDINGS = ("image_embeds", "embeds", "embeddings", "embedding", "pooler_output", "features", "last_hidden_state")
 _FEATURES = ("text_embeds", "feature_maps", "hidden_states")
 _DEPTHS = ("predicted_depth", "depth")
