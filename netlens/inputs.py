@@ -61,7 +61,7 @@ class Input:
         flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         batch = _batch(x, flat)
         check_fits(flat, batch)
-        return cls(flat, batch)
+        return cls(flat.fitting(batch[:1]), batch)
 
 
 def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:

@@ -41,7 +41,15 @@ _MACHINERY = ("torch.fx", "torch.utils", "torch.overrides", "torch._", "torch.nn
 
 
 class AssumptionError(TraceError):
-    """An input has another shape or type than the example along which a network was unrolled."""
+    """An input has another shape or type than the example along which a network was unrolled.
+
+    Args:
+        assumption: The assumption that does not hold, for messages.
+    """
+
+    def __init__(self, message: str, assumption: str = "") -> None:
+        super().__init__(message)
+        self.assumption = assumption
 
 
 class Assumption:
@@ -61,8 +69,9 @@ class Assumption:
     def __call__(self, value: Any) -> None:
         if self.fact(value) != self.answer:
             raise AssumptionError(
-                f"the network was unrolled for inputs of another shape or type: {self}. Call the flat model on the "
-                "input, which unrolls the network for it."
+                f"the network was unrolled for inputs of another shape or type: {self}. Take flat.fitting(x), which is "
+                "unrolled for the input x.",
+                str(self),
             )
 
     def __str__(self) -> str:

@@ -96,9 +96,11 @@ def trace(
             graph = tracer.trace(root)
     except Exception as error:
         reason = reason_of(error)
+        example_may_answer = example is None and isinstance(error, fx.proxy.TraceError)
+        hint = " Or give an example=x, which answers questions about shapes and types." if example_may_answer else ""
         raise TraceError(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
-            "it then becomes one opaque layer, and everything around it is unrolled."
+            f"it then becomes one opaque layer, and everything around it is unrolled.{hint}"
         ) from error
     written = tracer.written | changed_since(attributes)
     modules, tensors = tracer.modules_by_path, tracer.tensors
