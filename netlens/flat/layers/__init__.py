@@ -27,6 +27,7 @@ from netlens.flat.layers._calls import (
     Wrapper,
     fill,
 )
+from netlens.flat.layers._computed import Computed, Recipe, computed, evaluated
 from netlens.flat.layers._normalize import Normalize
 from netlens.flat.layers._opaque import Opaque
 from netlens.flat.layers._views import Again, Scatter
@@ -40,6 +41,7 @@ __all__ = [
     "Call",
     "Clamp",
     "ClampFromZero",
+    "Computed",
     "Concatenate",
     "Constant",
     "Divide",
@@ -54,6 +56,7 @@ __all__ = [
     "Permute",
     "Piece",
     "QuickGELU",
+    "Recipe",
     "Reshape",
     "Scatter",
     "Select",
@@ -62,6 +65,8 @@ __all__ = [
     "Subtract",
     "Wrapper",
     "Written",
+    "computed",
+    "evaluated",
     "fill",
     "from_rows",
     "to_rows",

@@ -247,6 +247,9 @@ class _Tracer(fx.Tracer):
         proxy = super().create_proxy(*args, **kwargs)
         if self.examples is not None:
             self.examples.run(proxy.node)
+            example = self.examples.values[proxy.node]
+            if isinstance(example, Tensor):
+                proxy.node.meta["ndim"] = example.ndim
             if self.modes != modes() and proxy.node in self.examples.on_data:
                 raise TypeError("its forward switches gradients or autocast on or off")
         return proxy

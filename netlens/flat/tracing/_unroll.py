@@ -18,12 +18,14 @@ from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
 from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
+from netlens.flat.tracing._functional import with_modules
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
 from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
 from netlens.flat.twin import Twins, pure_copy, works_in_place
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
+_NDIMS = {nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
 _ASSERTIONS = (torch._assert,)
 _GRADIENT_METHODS = {"requires_grad_", "retain_grad"}
 
@@ -68,6 +70,7 @@ class _Unroll:
         self.extremes: set[fx.Node] = set()  # calls of `max` and `min` that give their values without indices
         self.literals: set[str] = set()  # keys of the constants that the forward itself makes
         self.opaque: dict[str, str] = {}
+        self.ndims: dict[str, int] = {}  # the number of dimensions of activations by key, where they are known
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # the key of a module is its path, so the call of a function must not take that key first
         self.reserved = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
@@ -88,7 +91,8 @@ class _Unroll:
                 outputs = tuple(self.output(leaf) for leaf in node.args[0])
             else:
                 self.call(node)
-        steps = canonical(tuple(_needed(self.steps.values(), outputs)), outputs, self.literals)
+        steps = with_modules(tuple(_needed(self.steps.values(), outputs)), self.inputs, self.ndims)
+        steps = canonical(tuple(_needed(steps, outputs)), outputs, self.literals)
         steps = tuple(_needed(steps, outputs))
         opaque = {step.key: self.opaque[step.key] for step in steps if step.key in self.opaque}
         return Program(steps, self.inputs, outputs, self.trace.output), opaque
@@ -170,6 +174,13 @@ class _Unroll:
 
     def append_layer(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
         """Append the step of a layer. Record the key of the node's value, and which other values it overwrites."""
+        norm = self.trace.modules.get(node.meta["scope"])
+        of_norm = next(
+            (n for kind, n in _NDIMS.items() if isinstance(norm, kind) and isinstance(layer, Function)), None
+        )
+        ndim = node.meta.get("ndim", of_norm)
+        if ndim is not None:
+            self.ndims[key] = ndim
         self.append(Step(key, layer, tuple(self.aliases.key(source) for source in reads)))
         target = node.args[0] if node.args else node.kwargs.get("input")
         if in_place and reads and reads[0] is target:
