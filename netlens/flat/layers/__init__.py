@@ -4,6 +4,7 @@ A call of a function becomes a `Function` (`Add`, `MatMul`, `Reshape`, ...), a p
 a `Constant`, a part that could not be unrolled an `Opaque`. A `Wrapper` runs another layer in its own way.
 """
 
+from netlens.flat.layers._attention import CausalScores, MaskedScores, MaskedSoftmax, RepeatedHeads
 from netlens.flat.layers._bound import Bound
 from netlens.flat.layers._calls import (
     Add,
@@ -39,6 +40,7 @@ __all__ = [
     "Apply",
     "Bound",
     "Call",
+    "CausalScores",
     "Clamp",
     "ClampFromZero",
     "Computed",
@@ -47,6 +49,8 @@ __all__ = [
     "Divide",
     "Function",
     "LogSumExp",
+    "MaskedScores",
+    "MaskedSoftmax",
     "MatMul",
     "Mean",
     "Multiply",
@@ -57,6 +61,7 @@ __all__ = [
     "Piece",
     "QuickGELU",
     "Recipe",
+    "RepeatedHeads",
     "Reshape",
     "Scatter",
     "Select",

@@ -229,25 +229,40 @@ _FACTORIES = (
 )
 
 
+_FINFO, _IINFO = torch.finfo, torch.iinfo
+
+
+def finfo(dtype: torch.dtype) -> torch.finfo:
+    return _FINFO(dtype)
+
+
+def iinfo(dtype: torch.dtype) -> torch.iinfo:
+    return _IINFO(dtype)
+
+
+# functions of numbers and types, as they are recorded
+_OF_TYPES = {"finfo": finfo, "iinfo": iinfo}
+
+
 @contextmanager
 def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number.
+    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number or type.
 
     Torch calls them without asking their arguments, because none is a tensor.
     """
-    originals = {name: getattr(torch, name) for name in _FACTORIES}
+    originals = {name: getattr(torch, name) for name in (*_FACTORIES, *_OF_TYPES)}
 
-    def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
+    def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
             if silent() or not any(isinstance(leaf, fx.Proxy) for leaf in pytree.tree_leaves((args, kwargs))):
                 return function(*args, **kwargs)
-            return fx.Proxy.__torch_function__(function, (), args, kwargs)
+            return fx.Proxy.__torch_function__(_OF_TYPES.get(name, function), (), args, kwargs)
 
         return call
 
     for name, function in originals.items():
-        setattr(torch, name, recorded(function))
+        setattr(torch, name, recorded(name, function))
     try:
         yield
     finally:

@@ -120,8 +120,8 @@ class _Form(NamedTuple):
 
     Attributes:
         names: The names of the function's arguments, in order.
-        make: A function from the arguments, and the number of dimensions of the output if it is known, to the module. Its
-            weights are those of any shape. None if no module computes the same.
+        make: A function from the arguments, and the number of dimensions of the output if it is known, to the module
+            without its weights. It gives None if no module computes the same.
         weighs: Whether the function is a convolution or a linear layer.
     """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from netlens.errors import TraceError
 from netlens.flat.layers import Piece
 from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._caches import looks_up, uncached
 from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
 from netlens.flat.tracing._inputs import as_arguments, input_names
 from netlens.flat.tracing._lines import asking_line, reason_of
@@ -171,7 +173,9 @@ class _Tracer(fx.Tracer):
             yield
             return
         keeps_random_numbers = torch.random.fork_rng(devices=[])
-        with keeps_random_numbers, types_of_examples(self.example_of, self.length), recorded_factories(self.silent):
+        without_caches = uncached(self.modules_by_path.values())
+        seen_as = types_of_examples(self.example_of, self.length)
+        with keeps_random_numbers, without_caches, seen_as, recorded_factories(self.silent):
             yield
 
     def silent(self) -> bool:
@@ -227,7 +231,7 @@ class _Tracer(fx.Tracer):
         exists, example = self.example_of(value)
         if not exists or isinstance(example, Tensor):
             return object.__hash__(value)
-        if isinstance(example, (tuple, list, dict)):
+        if isinstance(example, (tuple, list, dict)) or not looks_up(sys._getframe(2)):
             raise TypeError("it uses a traced shape as a key")  # a cache of the network would keep it
         return hash(self.content(value))
 

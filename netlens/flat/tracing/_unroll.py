@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
@@ -16,6 +17,7 @@ from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
 from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
+from netlens.flat.tracing._attention import Part, parts_of_attention
 from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
 from netlens.flat.tracing._functional import with_modules
@@ -152,6 +154,10 @@ class _Unroll:
         if isinstance(source, fx.Node) and source in self.extremes:  # it selects the values, which the source returns
             self.aliases.alias(node, source)
             return
+        parts = parts_of_attention(node.args, node.kwargs) if function is F.scaled_dot_product_attention else None
+        if parts is not None:
+            self.parts(node, parts)
+            return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
         counterpart = pure(function)
         if self.is_size(node, function):
@@ -171,6 +177,16 @@ class _Unroll:
         if counterpart is not None and isinstance(layer, Function):
             layer.keeps_type = True
         self.append_layer(node, key, layer, reads, in_place=in_place or counterpart is not None)
+
+    def parts(self, node: fx.Node, parts: Sequence[Part]) -> None:
+        """Append the steps of the pieces of a call. The last one gives the value of the node."""
+        keys: dict[str, str] = {}
+        for part in parts:
+            reads = tuple(keys[read] if isinstance(read, str) else self.aliases.key(read) for read in part.reads)
+            key = f"{node.meta['scope']}.{part.name}".lstrip(".")
+            keys[part.name] = f"~{node.name}.{part.name}" if part.hidden else self.name(key)
+            self.append(Step(keys[part.name], part.layer, reads, hidden=part.hidden))
+        self.aliases.define(node, keys[parts[-1].name])
 
     def append_layer(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
         """Append the step of a layer. Record the key of the node's value, and which other values it overwrites."""
