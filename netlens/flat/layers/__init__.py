@@ -5,6 +5,7 @@ a `Constant`, a part that could not be unrolled an `Opaque`. A `Wrapper` runs an
 """
 
 from netlens.flat.layers._attention import CausalScores, MaskedScores, MaskedSoftmax, RepeatedHeads
+from netlens.flat.layers._autocast import Autocast
 from netlens.flat.layers._bound import Bound
 from netlens.flat.layers._calls import (
     Add,
@@ -38,6 +39,7 @@ __all__ = [
     "Add",
     "Again",
     "Apply",
+    "Autocast",
     "Bound",
     "Call",
     "CausalScores",

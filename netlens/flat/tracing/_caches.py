@@ -26,12 +26,13 @@ def uncached(modules: Iterable[nn.Module]) -> Iterator[None]:
     with ExitStack() as stack:
         for namespace in _namespaces(modules):
             for name, value in list(vars(namespace).items()):
-                if isinstance(value, _CACHED):
-                    setattr(namespace, name, value.__wrapped__)
+                if isinstance(_function(value), _CACHED):
+                    plain = _function(value).__wrapped__
+                    setattr(namespace, name, plain if value is _function(value) else type(value)(plain))
                     stack.callback(setattr, namespace, name, value)
                 elif type(value) in (dict, list, set) and not name.startswith("__"):
                     stack.callback(_restored, value, value.copy())
-                for cell in getattr(getattr(value, "__func__", value), "__closure__", None) or ():
+                for cell in getattr(_function(value), "__closure__", None) or ():
                     cached = _content(cell)
                     if isinstance(cached, _CACHED):
                         cell.cell_contents = cached.__wrapped__
@@ -45,6 +46,10 @@ def _namespaces(modules: Iterable[nn.Module]) -> list[Any]:
     own = [kind for kind in kinds if kind.__module__.split(".")[0] not in _SKIPPED]
     files = {sys.modules[kind.__module__] for kind in own if kind.__module__ in sys.modules}
     return [*own, *files]
+
+
+def _function(value: Any) -> Any:
+    return value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
 
 
 def _content(cell: types.CellType) -> Any:

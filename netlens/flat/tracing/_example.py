@@ -175,7 +175,8 @@ def _is_fact(node: fx.Node) -> bool:
         return node.target in _FACT_METHODS or node.target in _SHAPED_LIKE
     if node.target is builtins.getattr:
         return node.args[1] in _FACTS
-    return node.target is builtins.len or getattr(node.target, "__name__", "") in _SHAPED_LIKE
+    name = getattr(node.target, "__name__", "")
+    return node.target is builtins.len or name in _SHAPED_LIKE or name.startswith("sym_size")
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from netlens.flat.running import Step
 _Arguments = Mapping[str, Any]
 
 
-def with_modules(steps: Sequence[Step], inputs: Collection[str], ndims: Mapping[str, int]) -> tuple[Step, ...]:
+def with_modules(steps: Sequence[Step], inputs: Collection[str], ndims: Mapping[str, int | None]) -> tuple[Step, ...]:
     """The steps of a program, in which modules replace the calls of such functions. The keys stay.
 
     Args:
@@ -28,17 +28,17 @@ def with_modules(steps: Sequence[Step], inputs: Collection[str], ndims: Mapping[
         inputs: The keys of the inputs of the program.
         ndims: The numbers of dimensions of the outputs by key, where they are known.
     """
-    if not any(_form(step) for step in steps):
+    if not any(is_functional(step.layer) for step in steps):
         return tuple(steps)
     constants = _Constants(steps, inputs)
     return tuple(_as_module(step, constants, ndims) for step in steps)
 
 
-def _as_module(step: Step, constants: _Constants, ndims: Mapping[str, int]) -> Step:
-    form = _form(step)
-    if form is None:
+def _as_module(step: Step, constants: _Constants, ndims: Mapping[str, int | None]) -> Step:
+    if not is_functional(step.layer):
         return step
     assert isinstance(step.layer, Function)
+    form = _FORMS[step.layer.function]
     arguments = form.bound(step.layer)
     slots = {name: step.reads[value.index] for name, value in arguments.items() if isinstance(value, Slot)}
     x = slots.pop("input", None)
@@ -134,8 +134,9 @@ class _Form(NamedTuple):
         return {**dict(zip(self.names, layer.args, strict=False)), **layer.kwargs}
 
 
-def _form(step: Step) -> _Form | None:
-    return _FORMS.get(step.layer.function) if isinstance(step.layer, Function) else None
+def is_functional(layer: nn.Module) -> bool:
+    """Whether a layer is the call of such a function."""
+    return isinstance(layer, Function) and layer.function in _FORMS
 
 
 def _linear(given: _Arguments, ndim: int | None) -> nn.Module | None:

@@ -15,29 +15,25 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
-from netlens.flat.layers import Piece
-from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._autograd import plain_functions
 from netlens.flat.tracing._caches import looks_up, uncached
 from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
 from netlens.flat.tracing._inputs import as_arguments, input_names
+from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
-from netlens.flat.tracing._state import attributes_of, changed_since, containers_in, modes, restore
+from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, restore
 from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
 from netlens.flat.tracing._values import Value, ValueAttribute, Weight
 from netlens.flat.twin import Twins
 
-_LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
 _ONE_AT_A_TIME = threading.Lock()
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -109,20 +105,6 @@ def trace(
     return Trace(graph, modules, tensors, names, tracer.output, tracer.opaque, written, tracer.literals)
 
 
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a trace keeps a module as one layer.
-
-    It keeps modules of torch without children, the pieces of adapters, a few modules of torchvision, and modules of the
-    types that a person added by `operations.add`.
-    """
-    if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
-        return True
-    if isinstance(module, _CONTAINERS):
-        return False
-    of_torch = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    return of_torch and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
-
-
 class _Tracer(fx.Tracer):
     def __init__(
         self,
@@ -133,7 +115,7 @@ class _Tracer(fx.Tracer):
         example: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.modes = modes()
+        self.autocasts = autocasts()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
         self.assumptions: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
@@ -169,14 +151,15 @@ class _Tracer(fx.Tracer):
     @contextmanager
     def exemplified(self) -> Iterator[None]:
         """The context in which a network may be traced along an example."""
-        if self.examples is None:
-            yield
-            return
-        keeps_random_numbers = torch.random.fork_rng(devices=[])
-        without_caches = uncached(self.modules_by_path.values())
-        seen_as = types_of_examples(self.example_of, self.length)
-        with keeps_random_numbers, without_caches, seen_as, recorded_factories(self.silent):
-            yield
+        with torch.enable_grad(), plain_functions():  # a forward that switches gradients off is then seen to do so
+            if self.examples is None:
+                yield
+                return
+            keeps_random_numbers = torch.random.fork_rng(devices=[])
+            without_caches = uncached(self.modules_by_path.values())
+            seen_as = types_of_examples(self.example_of, self.length)
+            with keeps_random_numbers, without_caches, seen_as, recorded_factories(self.silent):
+                yield
 
     def silent(self) -> bool:
         """Whether nothing is recorded: while the example runs, or in another thread."""
@@ -254,9 +237,21 @@ class _Tracer(fx.Tracer):
             example = self.examples.values[proxy.node]
             if isinstance(example, Tensor):
                 proxy.node.meta["ndim"] = example.ndim
-            if self.modes != modes() and proxy.node in self.examples.on_data:
-                raise TypeError("its forward switches gradients or autocast on or off")
-        return proxy
+        return self.in_modes(proxy) if proxy.node.op.startswith("call") and not self.silent() else proxy
+
+    def in_modes(self, value: fx.Proxy) -> fx.Proxy:
+        """A value as autocast and `no_grad`, which the forward may switch, make it.
+
+        The layer runs under the same autocast, and a value without a gradient is detached.
+        """
+        if autocasts() != self.autocasts:
+            value.node.meta["autocasts"] = autocasts()
+        if torch.is_grad_enabled() or (self.examples is not None and value.node not in self.examples.on_data):
+            return value
+        if self.examples is None or not isinstance(self.examples.values[value.node], Tensor):
+            raise TypeError("its forward switches gradients off")
+        with torch.enable_grad():
+            return self.create_proxy("call_method", "detach", (value,), {})
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace.
