@@ -14,13 +14,13 @@ from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat._editable import Editable
 from netlens.flat._fits import assumptions_of, misfit, note_fit
-from netlens.flat._proof import prove
 from netlens.flat._summary import Summary, summarize
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Opaque
 from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
+from netlens.flat.proof import prove
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
 from netlens.flat.tracing import AssumptionError, Source, Unrolling, example_of, kind_of, unroll

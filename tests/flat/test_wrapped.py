@@ -101,7 +101,7 @@ def compiled() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "exported": exported,
-    "compiled": lambda: torch.compile(Small()),  # type: ignore[return-value]
+    "compiled": lambda: torch.compile(Small()),  # type: ignore[dict-item, return-value]
     "compiled in place": compiled,
     "with a compiled part": lambda: nn.Sequential(torch.compile(Small())),  # type: ignore[arg-type]
     "traced by fx": lambda: torch.fx.symbolic_trace(Small()),

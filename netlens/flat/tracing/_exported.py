@@ -48,7 +48,8 @@ def _named(name: str, otherwise: Any) -> Any:
 
 def _as_index(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """`x[:, start:end]` for `slice(x, 1, start, end)`."""
-    x, dim, start, end, step = (*args, *(0, None, None, 1)[len(args) - 1 :])
+    rest: tuple[Any, ...] = (0, None, None, 1)
+    x, dim, start, end, step = (*args, *rest[len(args) - 1 :])
     if not isinstance(dim, int) or dim < 0:
         return function, args
     end = None if isinstance(end, int) and end == 2**63 - 1 else end

@@ -10,7 +10,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -151,15 +151,15 @@ class _Tracer(fx.Tracer):
     @contextmanager
     def exemplified(self) -> Iterator[None]:
         """The context in which a network may be traced along an example."""
-        with torch.enable_grad(), plain_functions():  # a forward that switches gradients off is then seen to do so
-            if self.examples is None:
-                yield
-                return
-            keeps_random_numbers = torch.random.fork_rng(devices=[])
-            without_caches = uncached(self.modules_by_path.values())
-            seen_as = types_of_examples(self.example_of, self.length)
-            with keeps_random_numbers, without_caches, seen_as, recorded_factories(self.silent):
-                yield
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())  # a forward that switches gradients off is then seen to do so
+            stack.enter_context(plain_functions())
+            if self.examples is not None:
+                stack.enter_context(torch.random.fork_rng(devices=[]))
+                stack.enter_context(uncached(self.modules_by_path.values()))
+                stack.enter_context(types_of_examples(self.example_of, self.length))
+                stack.enter_context(recorded_factories(self.silent))
+            yield
 
     def silent(self) -> bool:
         """Whether nothing is recorded: while the example runs, or in another thread."""
