@@ -36,9 +36,9 @@ def about_opaque(flat: Unrolled, cannot: str, between: Collection[str] | None = 
     largest = max(parts, key=lambda key: parts[key])
     others = f" and {len(parts) - 1} other part{'s' if len(parts) > 2 else ''}" if len(parts) > 1 else ""
     are = "is" if inside == 1 else "are"
+    why = flat.opaque[largest]
     return (
-        f" {inside} of {total} layers {are} inside {largest!r}{others}, which could not be unrolled: {flat.opaque[largest]}; "
-        f"{cannot}."
+        f" {inside} of {total} layers {are} inside {largest!r}{others}, which could not be unrolled: {why}; {cannot}."
     )
 
 

@@ -189,3 +189,53 @@ def test_an_autograd_function_keeps_its_own_backward() -> None:
     assert list(flat.opaque) == ["1"] and "backward of its own" in flat.opaque["1"]
     gradients = [torch.autograd.grad(network(x).sum(), x)[0] for network in (net, flat)]
     torch.testing.assert_close(*gradients)
+
+
+def halved(x: Tensor) -> None:
+    x.div_(2)  # gives nothing
+
+
+def split(x: Tensor) -> tuple[Tensor, int]:
+    return x[:, 1:], x.shape[1]
+
+
+def tripled(x: Tensor) -> Tensor:
+    return x * 3
+
+
+torch.fx.wrap("halved")
+torch.fx.wrap("split")
+torch.fx.wrap("tripled")
+
+
+class Marked(Small):
+    """Calls functions that `torch.fx.wrap` keeps whole, as torchvision's MViT does."""
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.conv(x)
+        halved(y)
+        rest, channels = split(y)
+        return self.head(torch.cat([tripled(rest), rest[:, : 9 - int(channels)]], 1).mean((2, 3)))
+
+
+def test_a_marked_function_is_whole_only_if_it_can_be_a_layer() -> None:
+    net, x = Marked().eval(), torch.rand(2, 3, 12, 12)
+    flat = FlatModel.from_nn_Module(net, example=x)
+    assert not flat.opaque and torch.equal(flat(x), net(x))
+    assert {"div", "tripled"} <= set(flat.layers)
+
+
+def test_torchvisions_mvit_is_unrolled() -> None:
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    torch.manual_seed(0)
+    kernels: dict[str, Any] = {"kernel_q": [3, 3, 3], "kernel_kv": [3, 3, 3], "stride_kv": [1, 2, 2]}
+    blocks = [
+        MSBlockConfig(1, 16, 16, stride_q=[1, 1, 1], **kernels),
+        MSBlockConfig(2, 16, 32, stride_q=[1, 2, 2], **kernels),
+    ]
+    options: dict[str, Any] = {"residual_pool": True, "residual_with_cls_embed": False, "rel_pos_embed": True}
+    net = MViT((32, 32), 4, blocks, proj_after_attn=True, num_classes=5, **options).eval()
+    x = torch.randn(2, 3, 4, 32, 32)
+    flat = FlatModel.from_nn_Module(net, example=x[:1])
+    assert not flat.opaque and torch.equal(flat(x), net(x))

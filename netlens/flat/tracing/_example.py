@@ -131,6 +131,14 @@ class Examples:
             values,
         )
 
+    def is_no_layer(self, target: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a function of the network's own library writes into its arguments or gives more than one tensor."""
+        copies = self.copies((args, kwargs))
+        before = [(leaf, leaf._version) for leaf in pytree.tree_leaves(copies) if isinstance(leaf, Tensor)]
+        with self.quiet():
+            result = target(*copies[0], **copies[1])
+        return not isinstance(result, Tensor) or any(leaf._version != version for leaf, version in before)
+
     def forget(self, nodes: Sequence[fx.Node]) -> None:
         for node in nodes:
             self.values.pop(node, None)
@@ -155,7 +163,7 @@ class Examples:
         return target(*args, **kwargs)
 
     def _makes_size_from_data(self, node: fx.Node, reads: Sequence[fx.Node]) -> bool:
-        if not self.on_data.intersection(reads):
+        if not self.on_data.intersection(reads) or (node.target is operator.getitem and len(reads) == 1):
             return False
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
         if name in _SIZED_BY_DATA or (name == "where" and len(reads) == 1):

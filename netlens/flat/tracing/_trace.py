@@ -30,6 +30,7 @@ from netlens.flat.tracing._paths import modules_of, tensors_of
 from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, restore
 from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
 from netlens.flat.tracing._values import Value, ValueAttribute, Weight
+from netlens.flat.tracing._wrapped import whole_if_layers
 from netlens.flat.twin import Twins
 
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
@@ -159,6 +160,7 @@ class _Tracer(fx.Tracer):
                 stack.enter_context(uncached(self.modules_by_path.values()))
                 stack.enter_context(types_of_examples(self.example_of, self.length))
                 stack.enter_context(recorded_factories(self.silent))
+                stack.enter_context(whole_if_layers(self.examples.is_no_layer))
             yield
 
     def silent(self) -> bool:
