@@ -79,7 +79,7 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
         flat = FlatModel.from_nn_Module(network)
     except TraceError:
         flat = None
-    if flat is not None and not flat.opaque and not hooked and _is_proven(flat, network, x, chosen):
+    if flat is not None and not flat.opaque and not hooked and _is_proven(flat, network, x, preprocessing):
         return flat
     # code that asks for shapes, and hooks that may change values, need an example
     example = x.detach() if _needs_no_preprocessing(x) else _images(x, network, chosen, None)
@@ -91,12 +91,11 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
         return flat
 
 
-def _is_proven(flat: FlatModel, network: nn.Module, x: Any, preprocessing: Preprocessing) -> bool:
+def _is_proven(flat: FlatModel, network: nn.Module, x: Any, preprocessing: Preprocessing | None) -> bool:
     """Whether a flat model that was made without an example gives what its network gives on the first sample of x."""
-    example = x.detach() if _needs_no_preprocessing(x) else _images(x, network, preprocessing, channels_of(flat))
-    original = unwrapped(network)
+    example, original = _batch(x, _with_knowledge(flat, preprocessing, None))[:1], unwrapped(network)
     try:
-        prove(flat, original, example_of(original, example[:1]))
+        prove(flat, original, example_of(original, example))
     except TraceError:
         return False
     except Exception:  # the network does not take this input; its own error is clearer where it runs
