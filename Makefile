@@ -46,8 +46,9 @@ scoreboard: .venv/installed-superpixels
 guide: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.guide --weights "$(WEIGHTS)" --photo "$(PHOTO)"
 
-gallery: .venv/installed
-	$(BIN)/python -m benchmarks.gallery --weights "$(WEIGHTS)" --photos "$(PHOTOS)" $(if $(ONLY),--only $(ONLY))
+gallery: $(if $(LITE0),.venv/installed-timm,.venv/installed)
+	$(BIN)/python -m benchmarks.gallery --weights "$(WEIGHTS)" --photos "$(PHOTOS)" $(if $(ONLY),--only $(ONLY)) \
+		$(if $(LITE0),--lite0 "$(LITE0)")
 
 benchmark: .venv/installed-bench
 	$(BIN)/python -m benchmarks.forward
@@ -70,6 +71,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-superpixels: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[superpixels]"
+	touch $@
+
+.venv/installed-timm: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[timm]"
 	touch $@
 
 .venv/installed-bench: .venv/installed

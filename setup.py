@@ -17,6 +17,9 @@ ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
+# networks of other libraries, by name
+TIMM = ["timm>=1.0.15"]
+HUGGING_FACE = ["transformers>=5"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
 
 setup(
@@ -77,7 +80,9 @@ setup(
     extras_require={
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
-        "test": [*TEST, *ORACLES, *SUPERPIXELS],
+        "timm": TIMM,
+        "hf": HUGGING_FACE,
+        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE],
         "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
         "notebook": ["jupyterlab>=4"],
     },

@@ -113,7 +113,7 @@ class Attention(nn.Module):
 
 @rewrite("torch.nn.modules.activation.MultiheadAttention")
 def multihead_attention(module: nn.MultiheadAttention) -> nn.Module | None:
-    """The module in pieces. None, to keep it as one layer, if it adds keys (`add_bias_kv`, `add_zero_attn`)."""
+    """The module in pieces; None if it adds keys (`add_bias_kv`, `add_zero_attn`), so that it stays one layer."""
     if module.bias_k is not None or module.add_zero_attn:
         return None
     return Attention(module)

@@ -95,7 +95,7 @@ class RegionFeatures(Piece):
 
         super().__init__()
         self.pool = pool
-        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # these average features at fixed positions
+        self.linear = isinstance(pool, (MultiScaleRoIAlign, RoIAlign))  # they average features at fixed positions
         self.register_buffer("boxes", boxes)
 
     def forward(self, images: Tensor, resized: Tensor, features: Mapping[str, Tensor]) -> Tensor:
@@ -267,14 +267,14 @@ def unwrapped(network: Any) -> Adapter:
 
 
 def coco() -> ClassNames:
-    """The 91 classes of COCO, in the order of torchvision's detectors. The first one is the background."""
+    """The 91 classes of COCO, in the order of torchvision's detectors. The first class is the background."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     return ClassNames(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
 def _adapter(network: Any, count: int, background: int | None, unwrap: Any) -> Adapter:
-    names = ("body", "features")  # the trunk of a feature pyramid, or of SSD; after it, there are several maps
+    names = ("body", "features")  # the trunk of a feature pyramid, or of SSD; the layers after it give several maps
     trunk = next((f"backbone.{name}" for name in names if hasattr(network.backbone, name)), "backbone")
     # a subclass may have another forward
     is_original = type(network).forward.__module__.startswith(_TORCHVISION)

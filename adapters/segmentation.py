@@ -31,7 +31,7 @@ def segmentation(network: Any) -> Adapter:
 
 
 def voc() -> ClassNames:
-    """The 21 classes of Pascal VOC, in the order of torchvision's networks. The first one is the background."""
+    """The 21 classes of Pascal VOC, in the order of torchvision's networks. The first class is the background."""
     from torchvision.models.segmentation import FCN_ResNet50_Weights
 
     return ClassNames(FCN_ResNet50_Weights.DEFAULT.meta["categories"])

@@ -19,7 +19,7 @@ from .attention import linear_rows, product
 
 
 class _Windows(Piece):
-    """Abstract: a layer that cuts maps (N, H, W, C) into windows, or joins windows. Sizes follow from the map."""
+    """Abstract: a layer that cuts maps (N, H, W, C) into windows, or joins windows. The map may have any size."""
 
     linear = True
 
@@ -65,7 +65,7 @@ class Reverse(_Windows):
 
 
 class Neighbors(_Windows):
-    """Scores (N * windows, heads, tokens, tokens), minus 100 for tokens that are in one window only by the shift."""
+    """Scores (N * windows, heads, tokens, tokens), minus 100 for pairs that only the shift puts into one window."""
 
     def forward(self, scores: Tensor, x: Tensor) -> Tensor:
         (height, width), (h, w) = self.padded(x), self.window

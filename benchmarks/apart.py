@@ -22,8 +22,8 @@ class Apart:
     """A work that another process makes and runs, one run for each call. At the end of the block, the process ends.
 
     Args:
-        make: A function that makes the work. It and its arguments must be picklable.
-        *arguments: Its arguments.
+        make: A function that makes the work. The function and its arguments must be picklable.
+        *arguments: The arguments of `make`.
     """
 
     def __init__(self, make: Callable[..., Callable[[], Tensor]], *arguments: Any) -> None:
@@ -34,7 +34,7 @@ class Apart:
         child_connection.close()
 
     def __enter__(self) -> Apart:
-        self.connection.recv()  # waits until the work is made, so that this does not disturb timings
+        self.connection.recv()  # waits until the work is made, because making it would disturb timings
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,7 +42,7 @@ class Apart:
         self.process.join()
 
     def timed(self) -> tuple[float, Tensor | None]:
-        """The seconds of a run in the other process, and its result (only in the first run; then None)."""
+        """The seconds of a run in the other process, and its result (None after the first run)."""
         time.sleep(SETTLING)
         self.connection.send(None)
         seconds, answer = self.connection.recv()

@@ -11,7 +11,7 @@ def calibrated(network: nn.Module, batch: Tensor) -> nn.Module:
     norms = [norm for norm in network.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean
+        norm.momentum = None  # None: the plain mean over batches
         norm.train()
     if norms:
         with torch.no_grad():

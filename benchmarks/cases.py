@@ -32,7 +32,8 @@ from netlens.objectives import logit
 
 TARGET = 7
 DRAWN = 224  # the side of drawn maps, in pixels
-# in densenet121, the next layer overwrites the output of the last layer, and the peer would read the wrong values
+# the explained layers; in densenet121 not the last one, because the next layer overwrites its output, so that the peer
+# would read wrong values
 LAYERS = {
     "resnet50": "layer4",
     "vgg16": "features.30",
@@ -59,7 +60,8 @@ class Case:
         least: The least work; None if it is not written.
         tolerance: The largest allowed difference from the peer and the least work, relative to the largest value.
         exact: Whether results are compared in float64, because rounding grows in the backward run in float32.
-        drawn: Whether the peer returns drawn maps, from 0 to 1 so that drawn maps are compared.
+        drawn: Whether the peer draws its maps (resized to the image, scaled to [0, 1]), so that drawn maps are
+            compared.
         scores: Whether the values are decreases of a score, so that differences are relative to the range of scores.
         batch: The number of images.
         goal: The goals of the ratios, such as "peer ≥ 3".
@@ -79,11 +81,11 @@ class Case:
 
     def difference(self, ours: Tensor, peer: Tensor, scores: Tensor) -> float:
         """The largest difference, as a share of the largest value or of the range of the scores."""
-        if self.drawn and peer.shape[2:] == ours.shape[2:]:  # the least work, like netlens, does not draw maps
+        if self.drawn and peer.shape[2:] == ours.shape[2:]:  # `peer` is the least work, which does not draw maps
             peer = as_grad_cam_draws(peer, (DRAWN, DRAWN))
         if self.drawn:
             ours = as_grad_cam_draws(ours, peer.shape[2:])
-        ours = ours[:, : peer.shape[1]]  # if there are several maps, the first is that of the peer
+        ours = ours[:, : peer.shape[1]]  # netlens may give several maps; the peer gives the first one only
         scale = scores.max() - scores.min() if self.scores else peer.abs().max()
         return ((ours - peer).abs().max() / scale).item()
 

@@ -34,7 +34,7 @@ from netlens.visualization.transforms import Chain
 from netlens.weights import build
 from netlens.world.scene import scene
 
-SIZE, STEPS = 96, 16  # pixels, for networks that take any
+SIZE, STEPS = 96, 16  # SIZE in pixels, for networks that take images of any size
 KINDS = ("channel", "class", "dream", "inversion", "style")
 
 
@@ -44,7 +44,7 @@ def pixels(seed: int, size: int) -> Tensor:
 
 
 def strongest(flat: FlatModel, key: str, look: Tensor) -> int:
-    """Which of the first four channels of a layer a picture excites most. Random ones may be dead."""
+    """The index of the channel, among the first four of a layer, that a picture excites most. Others may be dead."""
     with torch.no_grad():
         record = Record(flat, flat.record(look, layers=[key]))
     maps = torch.stack([channel_maps(record, key, i)[0] for i in range(4)])

@@ -1,4 +1,4 @@
-"""`make benchmark`: one forward of flat models, compiled too, against the plain ones, in paired runs in turn."""
+"""`make benchmark`: the time of a forward run: flat models, plain and compiled, against the original networks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`make gallery`: sheets of visualizations for the README and docs/visualization.md.
 
 It needs `--weights` (of mobilenet_v2) and `--photos` (a folder). Channels are chosen at random, and no result is
-selected by its looks.
+selected by its looks. With `--lite0` (weights of timm's tf_efficientnet_lite0), it also explains the photos with this
+network.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import torch
 import torchvision.transforms.functional as TF
 from PIL import Image, ImageOps
 
-from netlens import open_network
+from netlens import NetLens, open_network
+from netlens.attribution import Method, Occlusion
 from netlens.flat import FlatModel
 from netlens.images import load
 from netlens.results import Render
 from netlens.results.row import photograph, row
+from netlens.show import panel
 from netlens.visualization import NetDreamer, activation_atlas, dream, invert
 from netlens.visualization.picture import picture_for
 from netlens.visualization.style import stylize
@@ -28,12 +31,14 @@ from netlens.visualization.style import stylize
 PICTURES = Path("images/visualization")
 DEPTHS = ("features.2", "features.4", "features.7", "features.11", "features.14", "features.17")
 SEED, CHANNELS, WIDTH = 0, 8, 1200
+PHOTOS = ("macaw", "egyptian_cat", "sunflower", "samoyed")
+EXPLAINED = ("grad_cam", "guided_backprop", "integrated_gradients", "lrp")
 CLASSES = ("macaw", "daisy", "Samoyed", "lion", "goldfish", "monarch")
 
 
 def on_page(picture: Image.Image, name: str) -> None:
     picture.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
-    picture.save(PICTURES / f"{name}.jpg", quality=82)  # so that the repository stays small
+    picture.save(PICTURES / f"{name}.jpg", quality=82)  # a quality of 82 keeps the repository small
 
 
 def write(render: Render, name: str, columns: int | None = None) -> None:
@@ -95,6 +100,13 @@ def styles(flat: FlatModel, photos: Path) -> None:
     write(row(corner, *head, *rows), "styles", 4)
 
 
+def of_timm(weights: Path, photos: Path) -> None:
+    lens = NetLens(open_network("timm/tf_efficientnet_lite0", weights), [photos / f"{name}.jpg" for name in PHOTOS])
+    methods: list[str | Method] = [*EXPLAINED, Occlusion(window=48, stride=16)]
+    sheet = panel(lens.attribute(methods), columns=len(methods) + 1)
+    on_page(Image.fromarray(sheet.rgba()[..., :3]), "timm")
+
+
 SHEETS: dict[str, Callable[[FlatModel, Path], None]] = {
     sheet.__name__: sheet for sheet in (channels, classes, dreams, inversion, atlas, styles)
 }
@@ -104,13 +116,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True, help="ImageNet weights of mobilenet_v2")
     parser.add_argument("--photos", required=True, type=Path, help="a folder with macaw.jpg, samoyed.jpg, …")
-    parser.add_argument("--only", choices=SHEETS, nargs="+", default=list(SHEETS))
+    parser.add_argument("--only", choices=SHEETS, nargs="*", default=list(SHEETS))
+    parser.add_argument("--lite0", type=Path, help="ImageNet weights of timm's tf_efficientnet_lite0")
     options = parser.parse_args()
     flat = open_network("mobilenet_v2", options.weights)
     PICTURES.mkdir(parents=True, exist_ok=True)
     for sheet in options.only:
         SHEETS[sheet](flat, options.photos)
         print(sheet, flush=True)
+    if options.lite0 is not None:
+        of_timm(options.lite0, options.photos)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 It needs `--weights` (of mobilenet_v2) and `--photo`. Methods that read attention explain a scene and the bundled
 transformer. Methods of layers explain a late layer. Two methods run a network tens of thousands of times by default, so
-they have fewer samples here, which their captions say.
+they have fewer samples here, as their captions say.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ SEED = 0
 
 
 def pictures(network: nn.Module, key: str, index: int, size: int, steps: Sequence[int]) -> list[Tensor]:
-    """(1, 3, size, size) in [0, 1], for a channel of a layer (or of "labels"), after each of so many steps.
+    """(1, 3, size, size) in [0, 1], for a channel of a layer (or of "labels"), after each of these numbers of steps.
 
     The weights of the network get gradients, so give one that nobody else uses.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, about what lucent's dependencies use
+        warnings.simplefilter("ignore")  # torch warns about functions that lucent's dependencies use
         from lucent.optvis import objectives, param
         from lucent.optvis.render import render_vis
 

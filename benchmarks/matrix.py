@@ -1,7 +1,7 @@
 """`make matrix`: flatten all of torchvision's classification networks and compare each with its original.
 
-Every network gets random weights and batch norm statistics, so that nothing is hidden by zeros and ones. Exits non-zero
-if one cannot be flattened or differs by more than 1e-5 of its largest output.
+Every network gets random weights and batch norm statistics, so that nothing is hidden by zeros and ones. The exit code
+is not 0 if a network cannot be flattened, or if an output differs by more than 1e-5 of the largest output.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from netlens.evaluation import randomize_
 from netlens.flat import FlatModel
 from netlens.weights import build
 
-TOLERANCE = 1e-5  # relative; only fused attention, which is written out in pieces, may need it
+TOLERANCE = 1e-5  # relative; only networks whose fused attention is written out in pieces may need a tolerance
 HEAD = "| network | layers | opaque | output | seconds to flatten |\n|---|---|---|---|---|"
 
 

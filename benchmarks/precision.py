@@ -25,7 +25,7 @@ ROUNDS, BUDGET = 5, 60.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="shapes")
-    parser.add_argument("--weights")
+    parser.add_argument("--weights", default="pretrained")
     parser.add_argument("--photo", default="images/scene.png")
     options = parser.parse_args()
     flat = open_network(options.model, options.weights)

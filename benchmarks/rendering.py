@@ -66,7 +66,7 @@ def bare(network: nn.Module, key: str) -> None:
 def measure(name: str, key: str, rounds: int) -> str:
     network = calibrated(randomize_(build(name)), torch.randn(8, 3, SIZE, SIZE))
     flat, prepared, peer_network = FlatModel.from_nn_Module(network), least.prepared(network), copy.deepcopy(network)
-    # folding dissolves blocks, so the last layer of a block replaces it
+    # a prepared network has no blocks, so the last layer of a block stands for the block
     inner = next(
         layer for layer, _ in reversed(list(prepared.named_modules())) if layer == key or layer.startswith(f"{key}.")
     )

@@ -28,7 +28,7 @@ CONTROLS = (EdgeDetector, RandomMap)
 
 
 def judge(flat: FlatModel, method: Method, x: Tensor, labels: list[int], masks: Tensor, patience: float) -> Score:
-    """The score on as many scenes as the method can explain in time. The time of the first few gives this number."""
+    """The score on as many scenes as the method can explain in time, which the first few scenes show."""
     start = time.perf_counter()
     (score,) = scoreboard(flat, x[:FEW], labels[:FEW], masks[:FEW], [method])
     n = min(len(x), int(patience * FEW / (time.perf_counter() - start)))

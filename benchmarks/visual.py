@@ -107,7 +107,10 @@ def ours(flat: FlatModel, key: str, channels: list[int]) -> dict[int, list[Image
 
 
 def shares(flat: FlatModel, key: str, index: int, picture: Image.Image) -> dict[str, dict[str, float]]:
-    """The share of the activation that remains, by part of the picture and disturbance."""
+    """The activation of the disturbed picture, as a share of that of the picture, by part and disturbance.
+
+    Both pictures are cut to the part.
+    """
     return {
         name: {
             kind: activation(flat, key, index, cut(disturb(picture))) / activation(flat, key, index, cut(picture))
@@ -174,7 +177,7 @@ def rank(flat: FlatModel, target: int, picture: Image.Image) -> tuple[int, float
 
 
 def classes(flat: FlatModel) -> list[str]:
-    """The ranks of classes: by the network itself, and by the bundled networks, also for pictures of the other one."""
+    """The ranks of classes on pictures of them. Each bundled network also judges the pictures of the other one."""
     assert flat.classes is not None
     lines = ["| pictures by | judged by | rank 1 | least probability |", "|---|---|---|---|"]
     indices = [next(i for i, name in enumerate(flat.classes) if name.startswith(name_)) for name_ in CLASSES]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import SupportsIndex, overload
 
 from netlens.errors import AmbiguousClass, ClassNotFound, NetLensError, closest
@@ -33,6 +35,24 @@ class ClassNames(Sequence[str]):
         wrong = next((name for name in self._names if not isinstance(name, str)), None)
         if wrong is not None:
             raise NetLensError(f"classes must be a list of texts, but {wrong!r} is no text.")
+
+    @classmethod
+    def of(cls, names: ClassNames | Iterable[str] | os.PathLike[str]) -> ClassNames:
+        """Class names from a list of texts, or from a text file with one name per line.
+
+        Args:
+            names: The names, or the path of the file.
+
+        Raises:
+            NetLensError: The file cannot be read or is empty, or a name is no text.
+
+        Example:
+            >>> ClassNames.of(["cat", "dog"])
+            ClassNames(2: 'cat', 'dog')
+        """
+        if isinstance(names, ClassNames):
+            return names
+        return cls(_lines(Path(names)) if isinstance(names, (str, os.PathLike)) else names)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -68,7 +88,7 @@ class ClassNames(Sequence[str]):
 
         Raises:
             ClassNotFound: No class fits, or the index is out of range.
-            AmbiguousClass: The first of these comparisons that fits a class fits several.
+            AmbiguousClass: The first comparison that finds a class finds several.
         """
         if not isinstance(name, str):
             return self._checked(name)
@@ -106,6 +126,16 @@ class ClassNames(Sequence[str]):
         shown = ", ".join(f"{index} {self._names[index]!r}" for index in indices[:_SHOWN])
         more = f" and {len(indices) - _SHOWN} more" if len(indices) > _SHOWN else ""
         return f"{name!r} fits {len(indices)} classes: {shown}{more}; give a whole name or the index."
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetLensError(f"{path} cannot be read as text ({error}); give a file with one name per line.") from error
+    if not lines:
+        raise NetLensError(f"{path} holds no name; give a file with one name per line.")
+    return lines
 
 
 def _plain(name: str) -> str:

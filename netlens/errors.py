@@ -21,7 +21,7 @@ class LayerNotFound(NetLensError, KeyError):
 
 
 class RecordError(NetLensError):
-    """An activation or gradient was not recorded, or not yet."""
+    """An activation or gradient was never recorded, or has not been recorded yet."""
 
 
 class NotApplicable(NetLensError):

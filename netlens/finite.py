@@ -16,7 +16,7 @@ def all_finite(values: Tensor) -> bool:
         values = torch.view_as_real(values.resolve_conj())
     if values.numel() == 0 or not values.is_floating_point():
         return True
-    # if any number is not finite, neither is an extreme; copies of one sample have the extremes of the first
+    # if any number is not finite, the minimum or the maximum is not, either; copies of a sample have equal extremes
     low, high = (values[:1] if values.ndim and values.stride(0) == 0 else values).aminmax()
     return bool(low.isfinite() & high.isfinite())
 

@@ -1,6 +1,6 @@
-"""Heat maps of raw attributions: their sign, their scale and their size. Pure functions of tensors.
+"""Heatmaps of raw attributions: their sign, their scale and their size. Pure functions of tensors.
 
-Maps are (N,C,h,w), and heat maps are (N,1,h,w). Each sample is treated alone, so that a batch equals its samples one by
+Maps are (N,C,h,w), and heatmaps are (N,1,h,w). Each sample is treated alone, so that a batch equals its samples one by
 one.
 
 Example:
@@ -31,7 +31,7 @@ class ResultError(NetLensError):
 
 
 class HeatMapped(ABC):
-    """Abstract: what can be drawn as a heat map over an image, for N samples.
+    """Abstract: what can be drawn as a heatmap over an image, for N samples.
 
     The drawings in `netlens.show` read nothing else, so that they need not know what a result is.
     """

@@ -115,7 +115,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         rgb = _on_white(upright) if _is_transparent(upright) else upright.convert("RGB")
     except NetLensError:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # decoders raise errors of any kind here, too
         raise ImageError(f"{name} breaks off or is damaged ({_line(error)}); download or export it again.") from error
     rgb.info = {}  # so that loading the picture again does not apply the orientation twice
     return rgb
@@ -138,12 +138,12 @@ def _eight_bit_modes(image: Image.Image, name: str) -> Image.Image:
     values = convert_image(image, to_type=np.ndarray)
     if image.mode == "I":
         low, high = int(values.min()), int(values.max())
-        # Pillow may hold the 16 bits of a PNG or PGM in 32; in other files 0..255 could also be 8 bits
+        # Pillow may hold 16-bit values of a PNG or PGM in 32 bits; in other files, 0..255 could be 8-bit values
         if low < 0 or high > 65535 or (0 < high < 256 and image.format not in ("PNG", "PPM")):
             raise ImageError(f"{name} holds 32-bit integers from {low} to {high}, of unknown white; save it in 8 bits.")
         values = values.astype(np.uint16)
     scaled = _to_pil(_eight_bits(values, name)[..., None])
-    scaled.info = image.info  # for the orientation
+    scaled.info = image.info  # it holds the orientation
     return scaled
 
 
@@ -265,7 +265,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
         image = to_pil(image)
     elif isinstance(image, np.ndarray):
         image = from_array(image)
-    image = _upright(image)  # the written file has no orientation
+    image = _upright(image)  # the file is written without an orientation, so the pixels must be upright
     if image.mode not in ("L", "RGB") and not (image.mode in ("LA", "RGBA") and file_format in ("PNG", "WEBP", "TIFF")):
         image = load(image)
     encoded = io.BytesIO()
@@ -281,7 +281,7 @@ def save(image: Image.Image | np.ndarray | Tensor, path: str | os.PathLike[str])
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """Pillow's name of the format of a path's suffix. Raises `ImageError` if netlens does not write this format."""
+    """Pillow's name for the format of a path's suffix. Raises `ImageError` if netlens does not write this format."""
     file_format = Image.registered_extensions().get(Path(path).suffix.lower())
     if file_format not in _WRITTEN:
         raise ImageError(f"{path} has no suffix of an image format that can be written; use .png, .jpg or .webp.")

@@ -128,7 +128,7 @@ def _batch(x: Any, flat: FlatModel) -> Tensor:
 
 
 def _images(x: Any, network: nn.Module, preprocessing: Preprocessing, channels: int | None) -> Tensor:
-    """The images as a batch of the network's type on its device; a float tensor keeps its own."""
+    """The images as a batch of the network's type on its device; a float tensor keeps its type and device."""
     batch = as_batch(x, preprocessing, channels)
     if isinstance(x, Tensor) and x.is_floating_point():
         return batch.detach()

@@ -81,7 +81,7 @@ class NetLens(Methods):
         targets = plain(target)
         self.copies = len(self.x) == 1 and isinstance(targets, (list, tuple)) and len(targets) > 1
         self.scores = self._scores()
-        if self.copies:  # views of the one image: by them, methods see that one run serves all targets
+        if self.copies:  # as views of one image, so that methods run it once for all targets
             self.x = self.x.expand(len(targets), *self.x.shape[1:])
             self.scores = self.scores.repeated(len(targets))
         if self.logits.isnan().any():
@@ -98,7 +98,7 @@ class NetLens(Methods):
 
     @property
     def logits(self) -> Tensor:
-        """(N, classes): the scores before the softmax; the mean over the positions of maps, the highest of boxes."""
+        """(N, classes): the scores before the softmax; of maps the mean over positions, of boxes the highest."""
         return self.scores.logits
 
     @property
@@ -200,7 +200,7 @@ class NetLens(Methods):
     def input_gradient(
         self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"
     ) -> Attribution:
-        """Explain by `InputGradient`; by `GuidedBackprop` where it is guided."""
+        """Explain by `InputGradient`; or, if `guided` is True, by `GuidedBackprop`."""
         return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
     def __repr__(self) -> str:
@@ -241,7 +241,7 @@ class NetLens(Methods):
         return targets
 
     def _objective(self) -> Objective:
-        """The score of the target: of the image, over the positions at which it is predicted, or of its best box."""
+        """The score of the target in the image, in the positions where the target is predicted, or in its best box."""
         target = list(self.targets) if len(self.targets) > 1 else self.targets[0]
         if self.scores.boxes:
             return objectives.box(target).settled(self.flat, self.x)
@@ -249,5 +249,5 @@ class NetLens(Methods):
         if positions is None:
             return objectives.logit(target)
         where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
-        where |= ~where.flatten(1).any(1)[:, None, None]  # a class that is predicted nowhere: the whole image
+        where |= ~where.flatten(1).any(1)[:, None, None]  # a class that is predicted nowhere: everywhere
         return Region(target, weights=where)

@@ -213,7 +213,7 @@ class Methods:
         objective: Objective | None = None,
         wrt: str = "input",
     ) -> Attribution:
-        """Expected gradients: the gradient at random places between baselines and the input, times their difference."""
+        """Expected gradients: the gradient at random points between baselines and the input, times their difference."""
     def guided_backprop(
         self,
         *,

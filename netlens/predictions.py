@@ -57,8 +57,8 @@ class Scores:
     """The output of a network as one score per image and class.
 
     Args:
-        logits: (N, classes), before the softmax; the mean over the positions of maps, the highest of boxes.
-        probabilities: (N, classes), after the softmax; the mean over the positions of maps, the highest of boxes.
+        logits: (N, classes), before the softmax; of maps the mean over positions, of boxes the highest.
+        probabilities: (N, classes), after the softmax; of maps the mean over positions, of boxes the highest.
         target: (N,), the class to explain if nobody names one.
         predicted: (N, classes), whether the network predicts the class: for the image, a position or a box.
         positions: (N, h, w), the class at each position, if the output is maps.
@@ -73,7 +73,7 @@ class Scores:
     boxes: bool = False
 
     def repeated(self, n: int) -> Scores:
-        """The scores of n copies of the one image that these scores are of."""
+        """The scores of n copies of the image, from these scores of one."""
         positions = None if self.positions is None else self.positions.expand(n, -1, -1)
         by_class = (self.logits, self.probabilities, self.predicted)
         logits, probabilities, predicted = (value.expand(n, -1) for value in by_class)
@@ -83,8 +83,8 @@ class Scores:
 def scores_of(flat: FlatModel, output: Any) -> Scores:
     """The scores of each image, from the network's output in its own structure.
 
-    The target of an image is the class with the highest score; of maps the class of the most positions, of boxes the
-    class of the box with the highest score. The background is the target only if nothing else is predicted.
+    The target of an image is the class with the highest score; for maps, the class that most positions have; for boxes,
+    the class of the box with the highest score. The background is the target only if nothing else is predicted.
     """
     background = flat.adapter.background
     if isinstance(output, Detections):
@@ -108,7 +108,7 @@ def scores_of(flat: FlatModel, output: Any) -> Scores:
 
 
 def _without(amounts: Tensor, background: int | None) -> Tensor:
-    """The amounts (N, classes). In each row with another class, the amount of the background becomes 0."""
+    """The amounts (N, classes), without the background in each row where another class has an amount above 0."""
     if background is None:
         return amounts
     others = amounts.clone()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -13,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from netlens import images
-from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError
 from netlens.finite import all_finite, first_bad
 from netlens.options import check, option
+from netlens.processors import options_of_processor, probes, run_processor
 
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
@@ -25,10 +27,9 @@ class Preprocessing:
     """Makes batches of pictures as a network wants them: resized, cropped and normalized.
 
     Calling it with pictures returns a batch (N,C,H,W) in float32, (x − mean) / std of x in [0,1]. It computes the same
-    bits as torchvision's `ImageClassification` does for a PIL image.
+    bits as torchvision's `ImageClassification` and timm's `create_transform` do for a PIL image.
 
-    The central crop is black where the picture is smaller. `mean` and `std` have three numbers for color, one for
-    grayscale.
+    `mean` and `std` have three numbers for color, one for grayscale.
 
     Raises:
         ImageError: An option is out of bounds.
@@ -46,6 +47,26 @@ class Preprocessing:
     mean: tuple[float, ...] = option(help="What is subtracted from colors in [0, 1], one number per channel.")
     std: tuple[float, ...] = option(above=0, help="By what they are then divided, one number per channel.")
     interpolation: str = option("bilinear", choices=_INTERPOLATIONS, help="How a picture is resized.")
+    fit: str = option(
+        "stretch",
+        choices=("stretch", "cover", "contain"),
+        help="How a picture fits a height and width: it loses its proportions, covers them, or is within them.",
+    )
+    longest: int | None = option(None, least=1, help="The most that the longer side may be, if `resize` is one number.")
+    fill: tuple[int, ...] = option(
+        (0, 0, 0), least=0, most=255, help="The color around a smaller picture, in [0, 255]."
+    )
+    rounding: str = option(
+        "even",
+        choices=("even", "down", "zero"),
+        help="How the start of a central crop is rounded: halves to even numbers, down, or towards zero.",
+    )
+    engine: str = option(
+        "pillow",
+        choices=("pillow", "torch", "torch_float"),
+        help="What resizes: Pillow, or torch on whole numbers or on floats. They differ by a few of 255 levels.",
+    )
+    doubt: str = option("", help="Why this preprocessing may be wrong; a warning says so when it is used.")
 
     def __post_init__(self) -> None:
         check(self, ImageError)
@@ -54,23 +75,41 @@ class Preprocessing:
 
     @classmethod
     def from_transforms(cls, transforms: Any) -> Preprocessing:
-        """The preprocessing of a preset of torchvision, `weights.transforms()`, with a square crop for segmentation."""
-        try:
-            resize = tuple(transforms.resize_size)
-            crop = tuple(getattr(transforms, "crop_size", resize))
-            mean, std, interpolation = transforms.mean, transforms.std, transforms.interpolation.value
-        except (AttributeError, TypeError) as error:
-            name = type(transforms).__name__
-            raise ImageError(
-                f"{name} is no preset with resize_size, mean and std; write Preprocessing(size=..., ...)."
-            ) from error
-        return cls(
-            size=crop * 2 if len(crop) == 1 else crop,
-            resize=resize[0] if len(resize) == 1 else resize,
-            mean=tuple(mean),
-            std=tuple(std),
-            interpolation=interpolation,
-        )
+        """The preprocessing that does what a preprocessing of another library does.
+
+        A `Compose` and an image processor also preprocess two pictures, which are compared with ours.
+
+        Args:
+            transforms: One of these: a preset of torchvision (`weights.transforms()`), with a square crop for
+                segmentation; a `Compose` of torchvision or timm; timm's data config or `pretrained_cfg`; an image
+                processor of Hugging Face, or a processor that has one.
+
+        Raises:
+            ImageError: The object is none of these, or does something that no `Preprocessing` does.
+
+        Example:
+            >>> Preprocessing.from_transforms({"input_size": (3, 240, 240), "crop_pct": 1.0}).resize
+            240
+        """
+        name = type(transforms).__name__
+        preprocessing = cls(**options_of_processor(transforms))
+        for picture in probes():
+            try:
+                theirs = run_processor(transforms, picture)
+            except Exception as error:  # code of any library
+                problem = " ".join(str(error).split())
+                raise ImageError(f"{name} makes no batch of a picture ({problem}); give NetLens tensors.") from error
+            if theirs is not None and not preprocessing._gives(picture, theirs):
+                raise ImageError(
+                    f"{name} does more than resizing, a central crop and normalizing, so no Preprocessing does the "
+                    "same; give NetLens the tensors that it makes."
+                )
+        return preprocessing
+
+    def _gives(self, picture: Image.Image, expected: Any) -> bool:
+        """Whether this preprocessing gives the expected batch, up to rounding."""
+        own = self(picture)
+        return isinstance(expected, Tensor) and own.shape == expected.shape and torch.allclose(own, expected, 0, 1e-4)
 
     def __call__(self, image: Any) -> Tensor:
         """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.
@@ -84,6 +123,8 @@ class Preprocessing:
         pictures = image if isinstance(image, list | tuple) else [image]
         if len(pictures) == 0:
             raise ImageError("an empty list holds no image; give at least one.")
+        if self.doubt:
+            warnings.warn(self.doubt, NetLensWarning, stacklevel=2)
         tensors = [self._tensor(images.load(picture)) for picture in pictures]
         if len(shapes := {tuple(tensor.shape[1:]) for tensor in tensors}) > 1:
             raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
@@ -104,36 +145,93 @@ class Preprocessing:
     def _tensor(self, picture: Image.Image) -> Tensor:
         if len(self.mean) == 1:
             picture = picture.convert("L")
-        picture = self._crop(self._resize(picture))
-        values = (
-            torch.from_numpy(np.array(picture)).view(picture.height, picture.width, len(self.mean)).permute(2, 0, 1)
-        )
-        return self.normalize(values.float().contiguous() / 255)
+        if self.engine == "torch_float":
+            values = _values(picture)
+            if self.resize is not None:
+                values = _resized_by_torch(values, self._resized(*values.shape[1:]), self.interpolation)
+            return self.normalize(self._cropped(values))
+        return self.normalize(_values(self._crop(self._resize(picture))))
 
     def _resize(self, picture: Image.Image) -> Image.Image:
         if self.resize is None:
             return picture
-        width, height = picture.size
-        if isinstance(self.resize, int):
-            short = min(width, height)
-            new = (int(self.resize * width / short), int(self.resize * height / short))
-        else:
-            new = (self.resize[1], self.resize[0])
+        height, width = self._resized(picture.height, picture.width)
+        if (width, height) == picture.size:
+            return picture
+        if self.engine == "torch":
+            return images.to_pil(_resized_by_torch(_pixels(picture), (height, width), self.interpolation))
+        return picture.resize((width, height), Image.Resampling[self.interpolation.split("-")[0].upper()])
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width of a resized picture."""
+        new = self._unchecked_size(height, width)
         if new[0] * new[1] > images.MAX_PIXELS:
-            raise ImageError(f"an image of {width} × {height} would be resized to {new[0]} × {new[1]}; crop it first.")
-        resample = Image.Resampling[self.interpolation.split("-")[0].upper()]
-        return picture if new == picture.size else picture.resize(new, resample)
+            raise ImageError(f"an image of {width} × {height} would be resized to {new[1]} × {new[0]}; crop it first.")
+        return new
+
+    def _unchecked_size(self, height: int, width: int) -> tuple[int, int]:
+        assert self.resize is not None
+        if isinstance(self.resize, int):
+            short, long = sorted((height, width))
+            side: float = self.resize
+            if self.longest is not None and long / short * side > self.longest:
+                side = self.longest * short / long
+            shorter, longer = round(side), int(side * long / short)
+            return (shorter, longer) if height <= width else (longer, shorter)
+        if self.fit == "stretch":
+            return self.resize
+        ratios = height / self.resize[0], width / self.resize[1]
+        ratio = max(ratios) if self.fit == "contain" else min(ratios)
+        return round(height / ratio), round(width / ratio)
 
     def _crop(self, picture: Image.Image) -> Image.Image:
         if self.size is None:
             return picture
-        top, left = (_start(length, crop) for length, crop in zip(reversed(picture.size), self.size, strict=True))
-        return picture.crop((left, top, left + self.size[1], top + self.size[0]))
+        height, width = self.size
+        top, left = (self._start(length, crop) for length, crop in zip(reversed(picture.size), self.size, strict=True))
+        if (len(set(self.fill)) == 1 and self.fill[0] == 0) or (width <= picture.width and height <= picture.height):
+            return picture.crop((left, top, left + width, top + height))
+        around = Image.new(picture.mode, (width, height), self.fill if picture.mode == "RGB" else self.fill[0])
+        around.paste(picture, (-left, -top))
+        return around
+
+    def _cropped(self, values: Tensor) -> Tensor:
+        """The central crop of floats (C, H, W)."""
+        if self.size is None:
+            return values
+        (top, height), (left, width) = (
+            (self._start(length, crop), crop) for length, crop in zip(values.shape[1:], self.size, strict=True)
+        )
+        around = torch.tensor(self.fill[: len(values)]).div(255).view(-1, 1, 1).repeat(1, height, width)
+        part = values[:, max(top, 0) : top + height, max(left, 0) : left + width]
+        around[:, max(-top, 0) :, max(-left, 0) :][:, : part.shape[1], : part.shape[2]] = part
+        return around
+
+    def _start(self, length: int, crop: int) -> int:
+        """The start of a central crop; negative if it pads."""
+        if self.rounding == "down":
+            return (length - crop) // 2
+        if crop > length:
+            return -((crop - length) // 2)  # as in torchvision, the padding at the end is the larger one
+        return round((length - crop) / 2) if self.rounding == "even" else (length - crop) // 2
 
 
-def _start(length: int, crop: int) -> int:
-    """The start of a central crop; negative if it pads. It rounds as torchvision does, halves to even."""
-    return -((crop - length) // 2) if crop > length else round((length - crop) / 2)
+def _pixels(picture: Image.Image) -> Tensor:
+    """(C, H, W) of uint8."""
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1).contiguous()
+
+
+def _values(picture: Image.Image) -> Tensor:
+    """(C, H, W) of floats in [0, 1]."""
+    return _pixels(picture).float() / 255
+
+
+def _resized_by_torch(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    from torchvision.transforms.v2 import InterpolationMode, functional
+
+    resized: Tensor = functional.resize(pixels, list(size), InterpolationMode(interpolation), antialias=True)
+    return resized
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
@@ -153,7 +251,7 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
     Args:
         x: A float tensor (C,H,W) or (N,C,H,W), which counts as preprocessed; or pictures, which this preprocesses: a
             uint8 tensor of these shapes, a path, bytes, a PIL image, an array (four dimensions are a batch), or a list
-            or tuple of any of these.
+            or tuple of any of these. What an image processor of Hugging Face returns counts as preprocessed, too.
         preprocessing: How the network wants its pictures; None is enough for float tensors.
         channels: The number of channels that the network takes; None for that of `preprocessing`.
 
@@ -187,6 +285,9 @@ def check_finite(batch: Tensor) -> None:
 
 
 def _batches(x: Any, preprocessing: Preprocessing | None) -> list[Tensor]:
+    if isinstance(x, Mapping) and "pixel_values" in x:  # what an image processor of Hugging Face returns
+        values = x["pixel_values"]
+        x = values if isinstance(values, Tensor) else torch.from_numpy(np.stack(values))
     if isinstance(x, Tensor):
         return [_tensor_batch(x, preprocessing)]
     if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.ndim == 4):

@@ -17,8 +17,8 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 ROWS = [
     ("errors", "files", "finite", "memo", "precision", "silence", "version"),
     ("options",),
-    ("heatmaps", "images", "classes"),
-    ("preprocessing",),
+    ("heatmaps", "images", "classes", "processors"),
+    ("checkpoints", "preprocessing"),
     ("weights",),
     ("flat", "world"),
     ("adapters", "fast", "objectives", "rules"),

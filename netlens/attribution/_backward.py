@@ -30,7 +30,7 @@ class Pass(NamedTuple):
 def forward_backward(
     flat: FlatModel, runner: FlatModel, x: Tensor, objectives: Sequence[Objective], keys: Sequence[str]
 ) -> Pass:
-    """Run forward once, and backward once for each objective. `runner` runs, and `flat` has the name for errors.
+    """Run `runner` forward once, and backward once for each objective. Errors name `flat`.
 
     With one objective, x is a batch. With several, x is one image, and each objective belongs to one copy of it.
     """
@@ -49,7 +49,7 @@ def forward_backward(
 
 
 def record_for(objective: Objective, flat: FlatModel, x: Tensor, also: Sequence[str] = ()) -> Record:
-    """The record that an objective reads: the activations of one run up to the last layer that it or `also` reads."""
+    """The record that an objective reads: the activations of one run up to the last layer that it, or `also`, names."""
     keys = list(dict.fromkeys([*flat.keys_of(objective.layers), *also]))
     return Record(flat, flat.record(x, layers=keys))
 

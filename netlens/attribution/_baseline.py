@@ -20,7 +20,7 @@ Colors are those of the picture before its preprocessing, so they exist only for
 - "black", "white": every pixel has this color.
 - "uniform": every pixel has a random color. Each channel is drawn from [0, 1] with seed 0, alike for all samples.
 
-The others are made of what is explained, pictures or maps, so that each sample has its own:
+Other names are statistics of what is explained (pictures or maps), so each sample has its own baseline:
 
 - "mean": each channel has its mean over the sample everywhere.
 - "blur": the sample under a Gaussian blur, whose deviation is a tenth of the shorter side.
@@ -44,7 +44,7 @@ def baseline_like(flat: FlatModel, wrt: str, at: Tensor, baseline: Baseline) -> 
         NotApplicable: A named baseline has no meaning there.
     """
     if isinstance(baseline, str):
-        # copies of one sample stay copies
+        # copies of one sample share one baseline
         rows = at[:1] if are_copies(at) else at
         return _named(flat, wrt, rows, baseline).expand_as(at)
     if not isinstance(baseline, Tensor):
@@ -60,7 +60,7 @@ def baseline_like(flat: FlatModel, wrt: str, at: Tensor, baseline: Baseline) -> 
 
 
 def _named(flat: FlatModel, wrt: str, at: Tensor, name: str) -> Tensor:
-    """The baseline of this name, of the shape of `at` or with one row for all samples."""
+    """The baseline of this name: in the shape of `at`, or as one row for all samples."""
     if not can_blur(flat, wrt, at):
         raise NotApplicable(
             f"the baseline {name!r} needs images or maps (N, C, h, w); {wrt!r} gives {tuple(at.shape)}. "

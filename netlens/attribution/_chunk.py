@@ -18,9 +18,9 @@ _CHUNK_SIZE: ContextVar[int | None] = ContextVar("netlens_samples_together", def
 def chunks_of(size: int | None) -> Iterator[None]:
     """Within the block, every method runs at most `size` samples together.
 
-    Memory grows with the size, and the values stay the same. Without a size, the memory that the first sample
-    uses shows how many samples fit, and a chunk is halved when memory runs out. So a size is useful only if other
-    programs use the device too.
+    A larger size takes more memory and gives the same values. Without a size, the memory that the first sample uses
+    shows how many samples fit. When memory runs out, a chunk is halved, with or without a size. So a size is useful
+    only if other programs use the device too.
 
     Args:
         size: The number of samples in one run, at least 1; None for as many as fit.

@@ -16,9 +16,9 @@ from netlens.objectives import Objective, Record
 
 @dataclass
 class Copies:
-    """The values of variants of one image for the objectives of its n copies. Each variant runs once.
+    """The objectives of n copies of one image, one target each. A variant of the image runs once, for all n targets.
 
-    For each variant, the object keeps n numbers and a digest, which identifies the variant when the next copy needs it.
+    The n values of a variant are kept under its digest. When another copy has the same variant, nothing runs again.
     """
 
     objective: Objective
@@ -31,7 +31,7 @@ class Copies:
         return cls(objective, len(x)) if are_copies(x) and objective.splits else None
 
     def value(self, rows: Sequence[int], variants: Sequence[bytes], run: Callable[[list[int]], Record]) -> Tensor:
-        """(rows,): the objective of these copies, each for its variant. `run` runs the variants with these indices."""
+        """(rows,): the objective of these copies, each on its variant. `run` takes the indices of variants."""
         new = {variant: index for index, variant in enumerate(variants) if variant not in self._values}
         if new:
             record, count = run(list(new.values())), len(new)

@@ -115,7 +115,7 @@ def _operation(layer: nn.Module) -> str:
 def layer_without_second_derivative(
     flat: FlatModel, feeds: Mapping[str, Any], fetches: Sequence[str]
 ) -> tuple[str, nn.Module] | None:
-    """The key and layer of the first step between feeds and fetches without second derivatives; None if all have."""
+    """The key and layer of the first step between feeds and fetches without second derivatives, or None."""
     keys = [name for key in fetches for name in (flat.program.outputs if key == OUTPUT else (key,))]
     steps = [step for step, _ in flat.program.schedule(feeds, keys)]
     with torch.no_grad():

@@ -22,7 +22,7 @@ from netlens.memo import Memo
 from netlens.objectives import Objective
 
 _NAMES = {kind.__name__ for kind in RECTIFIERS}
-# the functions that torch calls at the end, for every module, function or method of a rectifier
+# the functions of torch that every module, function or method of a rectifier calls in the end
 _CALLS = {"relu", "relu6", "leaky_relu", "prelu", "_prelu_kernel", "rrelu", "rrelu_with_noise", "threshold"} | {
     *("elu", "celu", "selu", "softplus", "gelu", "silu", "mish", "hardtanh", "hardswish")
 }
@@ -73,7 +73,7 @@ def _opaque(flat: FlatModel) -> dict[str, nn.Module]:
 
 
 def _holds_rectifier(layer: nn.Module) -> bool:
-    """Whether a layer has a rectifier among its modules, also one that it does not call on this input."""
+    """Whether a layer has a rectifier among its modules, even one that the layer does not call on this input."""
     kinds = (part.original_name if isinstance(part, ScriptModule) else part for part in layer.modules())
     return any(kind in _NAMES if isinstance(kind, str) else isinstance(kind, RECTIFIERS) for kind in kinds)
 

@@ -27,6 +27,6 @@ class LayerActivation(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         activation = real_tensor(wrt, activations_of(flat, x, [wrt])[wrt])
-        if len(x) > 1:  # all rows of a single sample belong to it
+        if len(x) > 1:  # the rows of a single sample need no check
             check_rows(flat, x, {wrt: activation})
         return per_sample(wrt, activation, len(x)).detach().clone()

@@ -19,5 +19,5 @@ def stream(*numbers: int) -> torch.Generator:
 
 
 def spans(x: Tensor) -> Tensor:
-    """(N, 1, ...): the range (max - min) of each sample. A noise level is a share of it."""
+    """(N, 1, ...): the range (max - min) of each sample. A noise level is a share of this range."""
     return (x.flatten(1).amax(1) - x.flatten(1).amin(1)).view(-1, *[1] * (x.ndim - 1))

@@ -37,12 +37,12 @@ def probed(flat: FlatModel, x: Tensor, keys: Sequence[str], tap: Tap | None = No
 
 
 def kind_of(x: Tensor) -> tuple[Any, ...]:
-    """What all batches have in common for which a probe gives the same answer."""
+    """The properties of a batch on which the answer of a probe depends: the shape of a sample, the type, the device."""
     return x.shape[1:], x.dtype, x.device
 
 
 def close(numbers: Tensor, expected: Tensor) -> bool:
-    """Whether both are equal up to rounding, which depends on how many samples run together."""
+    """Whether two tensors are equal up to rounding, which depends on how many samples run together."""
     if numbers.shape != expected.shape:
         return False
     size = expected.nan_to_num(0, 0, 0).abs().amax() if expected.numel() else 0

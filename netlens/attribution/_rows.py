@@ -60,21 +60,21 @@ def check_rows(flat: FlatModel, x: Tensor, values: Mapping[str, Any]) -> None:
 
 
 def _has_rows(value: Any, x: Tensor) -> bool:
-    """Whether the rows of a value could be mistaken: there are several of them, or of samples."""
+    """Whether the rows of a value could be taken for the wrong samples: there are several rows, or several samples."""
     return isinstance(value, Tensor) and value.ndim > 0 and len({len(value), len(x), 1}) > 1
 
 
 def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -> set[str]:
     """The keys whose tensors have the samples first, with one or several rows per sample.
 
-    Where the operations of all layers up to a key are known, they tell. Elsewhere, two samples run alone and together,
-    once for each key. These runs tell such tensors from sizes, from positions, from tensors with tokens first, and from
-    the results of a batch norm without its own statistics. With fewer than `least` samples the caller gains nothing.
-    The answer is then empty, so that it does not depend on earlier calls.
+    If the operations of all layers up to a key are known, they answer. For other keys, two samples run alone and
+    together, once for each key. These runs distinguish such tensors from sizes, from positions, from tensors with
+    tokens first, and from the results of a batch norm without its own statistics. With fewer than `least` samples the
+    caller gains nothing, so the answer is empty, whatever earlier calls have found.
     """
     if len(x) < least:
         return set()
-    if noted_to_take_one(flat, x):  # every value belongs to the one sample
+    if noted_to_take_one(flat, x):  # every row belongs to the only sample
         return set(keys)
     derived = rows_by_layers(flat, x.ndim)
     unclear = [key for key in dict.fromkeys(keys) if key not in derived]
@@ -83,7 +83,7 @@ def with_rows(flat: FlatModel, x: Tensor, keys: Sequence[str], least: int = 5) -
 
 
 def rows_by_probe(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> set[str]:
-    """The keys of layers among these whose tensors have the samples first, as runs of two samples show."""
+    """Those of the keys whose tensors have the samples first. Runs of two samples show this."""
     answers = _WITH_ROWS.of(flat, (x.shape[1:], x.dtype, x.device), dict)
     new = [key for key in keys if key not in answers]
     from_input = flat.program.reached(flat.inputs) - set(flat.inputs) if new else set()
@@ -100,7 +100,7 @@ _WITH_ROWS: Memo[FlatModel, dict[str, bool]] = Memo()
 
 
 def _joins(both: Any, one: Any, other: Any) -> bool:
-    """Whether the value of two samples is that of the first, followed by that of the second."""
+    """Whether the value of two samples is the value of the first, followed by the value of the second."""
     leaves = [pytree.tree_leaves(value) for value in (both, one, other)]
     return len({len(tensors) for tensors in leaves}) == 1 and all(map(_is_joined, *leaves))
 
@@ -111,6 +111,6 @@ def _is_joined(both: Any, one: Any, other: Any) -> bool:
     joined = torch.cat([one, other])
     if both.shape != joined.shape or one.numel() == 0 or not one.is_floating_point():
         return torch.equal(both, joined)
-    # with tokens first, the rows are as many but in another order; rounding depends on the number of samples
+    # a tensor with tokens first has as many rows, in another order; rounding depends on the number of samples
     rounding = torch.finfo(one.dtype).eps ** (1 / 3) * joined.nan_to_num(0, 0, 0).abs().amax()
     return torch.allclose(both, joined, rtol=0, atol=float(rounding), equal_nan=True)

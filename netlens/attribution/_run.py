@@ -45,7 +45,7 @@ _SHARED: ContextVar[Run | None] = ContextVar("netlens_shared_run", default=None)
 
 @contextmanager
 def sharing(run: Run) -> Iterator[Run]:
-    """Within the block, methods in this thread that need the same run read this one instead."""
+    """Within the block, methods in this thread that need the same run read `run` instead of running again."""
     token = _SHARED.set(run)
     try:
         yield run

@@ -13,7 +13,7 @@ from netlens.memo import Memo
 def rows_by_layers(flat: FlatModel, ndim: int) -> frozenset[str]:
     """The keys whose tensors have the samples first, one row each, for an input of `ndim` dimensions.
 
-    Other keys may have them, too; the layers then do not tell.
+    The tensors of other keys may have the samples first, too; the layers do not tell.
     """
     return _ROWS.of(flat, ndim, lambda: _rows(flat, ndim))
 
@@ -21,7 +21,7 @@ def rows_by_layers(flat: FlatModel, ndim: int) -> frozenset[str]:
 def samples_stay_apart(flat: FlatModel, ndim: int) -> bool:
     """Whether the layers tell that no sample affects another, for an input of `ndim` dimensions.
 
-    Otherwise they may affect each other or not.
+    If not, the question is open: samples may affect each other or not.
     """
     states = _states(flat, ndim)
     return all(states[step.key] is not Other.UNKNOWN for step in flat.program.steps if not step.hidden)
@@ -36,7 +36,7 @@ def _rows(flat: FlatModel, ndim: int) -> frozenset[str]:
 
 
 def _states(flat: FlatModel, ndim: int) -> dict[str, State]:
-    """What the layers tell of each value, by key."""
+    """The state of each value by key, as far as the layers tell it."""
     states: dict[str, State] = dict.fromkeys(flat.inputs, Other.UNKNOWN)
     if len(flat.inputs) == 1:
         states[flat.inputs[0]] = Rows(ndim)

@@ -1,4 +1,4 @@
-"""What operations do to the dimension of the samples: from the states of the values that they read to a state.
+"""What operations do to the dimension of the samples: rules from the states of what an operation reads to its state.
 
 The rules are cautious: a call that they do not expect, or that depends on the number of samples, gives any value.
 """
@@ -29,7 +29,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Parts:
-    """A tuple of such tensors."""
+    """A tuple of tensors, each with the samples first, one row each."""
 
     ndim: int
 
@@ -45,25 +45,25 @@ class Same:
 
 
 class Other(Enum):
-    """A value that is none of these."""
+    """A value that is neither `Rows`, `Parts` nor `Same`."""
 
     COUNT = "the number of samples"
     UNKNOWN = "any value"
 
 
-# a tuple is the shape of a tensor, or a part of it
+# a tuple stands for the shape of a tensor, or for a part of a shape
 State = Rows | Parts | Same | Other | tuple[Any, ...]
 _NUMBER, _COUNT, _UNKNOWN = Same(()), Other.COUNT, Other.UNKNOWN
 
 
 def over_batch(layer: nn.Module) -> bool:
-    """Whether a layer is a norm over the batch: it has no statistics of its own."""
+    """Whether a layer is a norm over the batch, because it has no running statistics."""
     inner: Any = innermost(layer)
     return isinstance(inner, _BatchNorm) and inner.running_mean is None
 
 
 def state_after(layer: nn.Module, reads: Sequence[State]) -> State:
-    """The state of the value of a layer, from those of the values that it reads."""
+    """The state of the value of a layer, from the states of the values that the layer reads."""
     layer = innermost(layer)
     if isinstance(layer, layers.Constant):
         return Same(tuple(layer.value.shape))
@@ -101,12 +101,12 @@ def _of_function(layer: Function, reads: Sequence[State]) -> State:
     return _NUMBER if name in _OF_NUMBERS and _are_same(args) and _are_same(kwargs) else _UNKNOWN
 
 
-# functions of numbers that give a number, besides those that the table lists as elementwise
+# functions from numbers to a number, beside the elementwise functions of the table of operations
 _OF_NUMBERS = {"int", "float", "min", "max"}
 
 
 def _broadcast(values: Sequence[Any]) -> State:
-    """The state of an operation position by position."""
+    """The state of the value of an elementwise operation."""
     values = [Same(tuple(value.shape)) if isinstance(value, Tensor) else value for value in values]
     states = [value for value in values if isinstance(value, Rows | Parts | Same | Other)]
     shapes = [state.shape for state in states if isinstance(state, Same)]
@@ -119,7 +119,7 @@ def _broadcast(values: Sequence[Any]) -> State:
         except RuntimeError:
             return _UNKNOWN
     (ndim,) = dims
-    # a weight with several rows would meet the samples
+    # a weight with several rows would broadcast along the samples; one of more dimensions would come before them
     meets = any(len(shape) > ndim or (len(shape) == ndim and shape[0] != 1) for shape in shapes if shape is not None)
     return _UNKNOWN if meets else Rows(ndim)
 
@@ -146,18 +146,18 @@ def _are_same(value: Any) -> bool:
 
 
 def _dim(dim: Any, ndim: int) -> int:
-    """A dimension, counted from the first. What is no dimension counts as that of the samples."""
+    """A dimension, counted from the first. Anything else counts as 0, the dimension of the samples."""
     return dim % ndim if isinstance(dim, int) and -ndim <= dim < ndim else 0
 
 
 def _along(ndim: int, dims: Any) -> State:
-    """Rows of `ndim` dimensions after an operation along `dims`: unknown if these are those of the samples."""
+    """Rows of `ndim` dimensions after an operation along `dims`: unknown if one is the dimension of the samples."""
     dims = dims if isinstance(dims, tuple | list) else (dims,)
     return Rows(ndim) if dims and all(_dim(dim, ndim) > 0 for dim in dims) else _UNKNOWN
 
 
 def _copied(x: Any, *args: Any, **kwargs: Any) -> State:
-    """A copy of the value, perhaps of another type."""
+    """The state of a copy of a value, perhaps in another type."""
     return x if isinstance(x, Rows) and _are_same(args) and _are_same(kwargs) else _UNKNOWN
 
 
@@ -169,7 +169,7 @@ def _reduced(x: Any, dim: Any = None, keepdim: Any = False, dtype: Any = None) -
 
 
 def _reshaped(x: Any, *shape: Any) -> State:
-    """A reshape that names the number of samples, and then sizes that do not depend on it."""
+    """The state after a reshape to the number of samples, and then to sizes that do not depend on that number."""
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
     if not isinstance(x, Rows) or not sizes or sizes[0] is not _COUNT or not _are_same(sizes[1:]):
         return _UNKNOWN
@@ -202,7 +202,7 @@ def _unflattened(x: Any, dim: Any, sizes: Any) -> State:
 
 
 def _item(x: Any, index: Any) -> State:
-    """`x[index]`."""
+    """The state of `x[index]`."""
     if isinstance(x, Parts):
         return Rows(x.ndim) if isinstance(index, int) else x if isinstance(index, slice) else _UNKNOWN
     if isinstance(x, tuple):
@@ -225,7 +225,7 @@ def _selected(x: Any, dim: Any, index: Any) -> State:
 
 
 def _cut(x: Any, sizes: Any, dim: Any = 0) -> State:
-    """A tuple of parts along a dimension."""
+    """The state of the parts of `x` after `chunk` or `split`. Unknown if the samples themselves are divided."""
     return Parts(x.ndim) if isinstance(x, Rows) and _dim(dim, x.ndim) > 0 and _are_same(sizes) else _UNKNOWN
 
 
@@ -239,7 +239,7 @@ def _concatenated(tensors: Any, dim: Any = 0) -> State:
 
 
 def _expanded(x: Any, *sizes: Any) -> State:
-    """A weight of one row that is repeated for each sample."""
+    """The state of a weight of one row that is repeated for each sample."""
     sizes = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
     if not isinstance(x, Same) or not x.shape or x.shape[0] != 1 or len(sizes) != len(x.shape):
         return _UNKNOWN
@@ -247,7 +247,7 @@ def _expanded(x: Any, *sizes: Any) -> State:
 
 
 def _multiplied(x: Any, y: Any) -> State:
-    """A matrix product of each sample with its own matrix, or with the same one."""
+    """The state of a product of each sample with a matrix of its own, or with one matrix for all samples."""
     if isinstance(x, Rows) and isinstance(y, Rows) and x.ndim == y.ndim > 2:
         return x
     return x if isinstance(x, Rows) and x.ndim > 1 and isinstance(y, Same) and len(y.shape or ()) == 2 else _UNKNOWN

@@ -54,7 +54,7 @@ class _Noisy(Wrapping):
             values = self.method.attribute(flat, noisy, objective.take(rows), wrt)
             return values[0] if isinstance(values, tuple) else values
 
-        if _holds_rows(self.method, n):  # these rows fit only whole copies of the batch
+        if _holds_rows(self.method, n):  # the rows of an option fit only whole copies of the batch
             chunks: Iterator[Tensor] = (work(copy * n, (copy + 1) * n) for copy in range(self.n_samples))
         else:
             chunks = in_chunks(self.n_samples * n, work)

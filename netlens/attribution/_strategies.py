@@ -29,7 +29,7 @@ from netlens.objectives import Objective
 class Task:
     """A forward and backward run to be made: of an objective on the batch x, with gradients at `keys`.
 
-    `fast` is the fast version of the network without `rules`, and `runner` follows them.
+    `fast` is the fast version of the network without `rules`, and `runner` is the version that follows the rules.
     """
 
     flat: FlatModel
@@ -61,7 +61,7 @@ class Task:
 
     @property
     def active_rules(self) -> list[Rule]:
-        """The rules of the layers that run: those of the call, and those that the network itself has."""
+        """The rules of the layers that run: the rules of the call, and the rules that the network itself has."""
         if self.rules is None and self.runner is not self.flat:
             return []  # a fast version is made only of a network without rules
         return [step.layer.rule for step in self.runner.program.steps if isinstance(step.layer, Ruled)]
@@ -81,7 +81,7 @@ def strategy_for(task: Task) -> Strategy:
 
 
 def _needs_whole_batch(task: Task) -> bool:
-    """Whether the samples must run together: for hooks, the objective, a rule, a layer that mixes them, or a key.
+    """Whether samples must run together, because of hooks, the objective, a rule, a layer that mixes them, or a key.
 
     The activation at a key that does not depend on the input has no rows of samples that chunks could share.
     """
@@ -99,23 +99,23 @@ def _may_share_forward(task: Task) -> bool:
 
 
 def as_one(task: Task) -> Pass:
-    """The whole batch in one run."""
+    """Run the whole batch at once."""
     return task.part(0, len(task.x))
 
 
 def as_copies(task: Task) -> Pass:
-    """One forward run of one image, and one backward run for the objective of each copy."""
+    """Run one image forward once, and backward once for the objective of each copy."""
     return task.run(task.x[:1], [task.objective.take([copy]) for copy in range(len(task.x))])
 
 
 def in_chunks_from_first(task: Task) -> Pass:
-    """In chunks. The first sample runs alone, and shows how many others fit and how many rows a sample has."""
+    """Run in chunks. The first sample runs alone, and shows how many others fit and how many rows a sample has."""
     parts = list(in_chunks(len(task.x), None, task.part))
     return _joined(task.keys, parts, [len(activation) for activation in parts[0].activations])
 
 
 def in_measured_chunks(task: Task) -> Pass:
-    """In chunks of a size that one sample has shown once, and that is kept for samples of the same kind."""
+    """Run in chunks of a size that fits. One sample measures the size, once for all samples of the same kind."""
     x, keys = task.x, task.keys
 
     def measure() -> tuple[int, list[int]]:
@@ -135,7 +135,7 @@ def _joined(keys: Sequence[str], parts: list[Pass], rows: Sequence[int]) -> Pass
     """The result for a batch, joined from those of its chunks. `rows` is the number of rows per sample at each key."""
     for part in parts:
         for key, activation, count in zip(keys, part.activations, rows, strict=True):
-            if len(activation) != count * len(part.values):  # in a single batch, this would look like windows
+            if len(activation) != count * len(part.values):  # else rows would be taken for windows of samples
                 raise rows_of_no_sample(key, activation, len(part.values))
     if len(parts) == 1:
         return parts[0]

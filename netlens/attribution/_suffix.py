@@ -38,8 +38,8 @@ class Suffix:
     feeds: Mapping[str, Any]  # the values at a cut of the network after `wrt`, and earlier values of the objective
     shared: frozenset[str]  # the keys of feeds that depend on weights alone, so they have no rows of samples
     n: int
-    runner: FlatModel  # computes the part after `wrt`: the network, or its fast version
-    copies: Copies | None  # set if the samples are copies of one image
+    runner: FlatModel  # the network, or its fast version, which runs the part after `wrt`
+    copies: Copies | None  # None if the samples are not copies of one image
 
     @classmethod
     def of(cls, flat: FlatModel, x: Tensor, objective: Objective, wrt: str, many: bool = False) -> Suffix:

@@ -9,7 +9,7 @@ from netlens.flat import FlatModel
 
 
 class Wrapping(Method):
-    """Abstract: a method whose values lie where those of its option `method` lie."""
+    """Abstract: a method whose values have the layout of the values of its option `method`."""
 
     method: Method
 

@@ -26,5 +26,5 @@ def without_graph(x: Tensor) -> Tensor:
 def repeated(value: Tensor, n: int) -> Tensor:
     """The activation of n copies of a sample, from that of the sample."""
     rows = value.expand(n, *value.shape)
-    # an activation of windows has several rows per sample, and no view can repeat these
+    # an activation of windows has several rows per sample, and no view can repeat several rows
     return rows[:, 0] if len(value) == 1 else rows.flatten(0, 1)

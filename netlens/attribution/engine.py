@@ -1,4 +1,4 @@
-"""What all methods share: the gradients of an objective at any layers, and the activations there."""
+"""Gradients of an objective and activations at any layers, for the methods that need a backward run."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def forward_and_backward(
     task = Task.of(flat, x, objective, keys, rules)
     values, activations, gradients = strategy_for(task)(task)
     activation_at, gradient_at = (dict(zip(keys, tensors, strict=True)) for tensors in (activations, gradients))
-    if len(x) > 1:  # all rows of a single sample belong to it
+    if len(x) > 1:  # the rows of a single sample need no check
         check_rows(flat, x, {key: value for key, value in activation_at.items() if len(value) != len(x)})
     return Run(flat, x, objective, activation_at, gradient_at, values)

@@ -32,7 +32,7 @@ from netlens.results import Attribution, Provenance
 METHODS: dict[str, type[Method]] = {}
 """Every registered method by its name on the command line and on `NetLens`, in the order of registration."""
 
-_PART = 64  # a batch beyond this runs in parts
+_PART = 64  # samples; a larger batch runs in parts
 
 Needs = Literal["attention", "global attention", "pooled maps"]
 
@@ -74,7 +74,7 @@ class Method(ABC):
     | `attribute(...)`    | the values, and numbers that show how good they are                     | none          |
     | `points(...)`       | the layers whose plain gradient it reads; methods can share that run    | no layers     |
     | `at(...)`           | the layer whose values it gives                                         | `wrt`         |
-    | `reduction`         | how a heat map makes one number per position of the values              | `"magnitude"` |
+    | `reduction`         | how a heatmap makes one number per position of the values               | `"magnitude"` |
     | `gives_maps`        | whether the values are maps over the image, whatever `wrt` is           | `False`       |
     | `reads_objective`   | whether the values depend on the objective                              | `True`        |
     | `needs`             | what a network must have                                                | `None`        |
@@ -86,7 +86,7 @@ class Method(ABC):
     """
 
     reduction: ClassVar[Reduction] = "magnitude"
-    """How a heat map makes one number per position of the values."""
+    """How a heatmap makes one number per position of the values."""
     gives_maps: ClassVar[bool] = False
     """Whether the values are maps (N, 1, h, w) over the image, whatever `wrt` is."""
     reads_objective: ClassVar[bool] = True
@@ -99,8 +99,7 @@ class Method(ABC):
     """What a network must have so that the method applies: attention; attention among all tokens (not in windows); or
     maps whose mean over space a linear classifier reads."""
     in_parts: ClassVar[bool] = False
-    """Whether a large batch is explained in parts because the method makes no chunks itself. Methods with `points`
-    always are."""
+    """Whether a large batch runs in parts because the method makes no chunks itself. With `points`, it always does."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -256,7 +255,7 @@ def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
 
 
 def _of_samples(method: Method, samples: range, n: int) -> Method:
-    """The method for some of n samples. Of an option that holds one row per sample, it keeps the rows of these."""
+    """The method for some of n samples. An option that holds one row per sample keeps the rows of these samples."""
     changed: dict[str, Any] = {}
     for field in fields(method):
         value = getattr(method, field.name)

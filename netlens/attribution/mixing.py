@@ -52,7 +52,7 @@ _MIXING: Memo[FlatModel, tuple[str, ...]] = Memo()
 def mixing_by_runs(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers whose values for two samples together differ from the values for each sample alone."""
     pair, outputs = pair_like(x), flat.program.outputs
-    # mixing in an opaque part may change the output for some samples only, so its own values are compared too
+    # mixing in an opaque part may change the output for some samples only, so the values of the part are compared too
     watched = tuple(dict.fromkeys((*outputs, *flat.opaque)))
     runs = [probed(flat, samples, watched) for samples in (pair[:1], pair[1:], pair)]
     if not _mixed(*runs):
@@ -125,7 +125,7 @@ def _differ(both: Any, one: Any, other: Any) -> bool:
     if not isinstance(both, Tensor) or not both.is_floating_point() or not isinstance(one, Tensor):
         return False
     if both.shape == one.shape and (other is None or close(one, other)):
-        return not close(both, one)  # such a value, for example of positions, belongs to neither sample
+        return not close(both, one)  # such a value belongs to neither sample, as that of positions does
     parts = [one.flatten()] if other is None else [one.flatten(), other.flatten()]
     numbers, expected = both.flatten().sort().values, torch.cat(parts).sort().values
     return numbers.shape != expected.shape or not close(numbers, expected)

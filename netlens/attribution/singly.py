@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def takes_one(flat: FlatModel, x: Tensor) -> str | None:
-    """Why a network takes one sample like those of x, but not two of them. None if it takes two."""
+    """Why a network takes one sample like those of x, but not two of them. None if two samples run."""
 
     def tries() -> str | None:
         one, two = x[:1].clone(), x[:1].repeat(2, *[1] * (x.ndim - 1))
@@ -33,7 +33,7 @@ def takes_one(flat: FlatModel, x: Tensor) -> str | None:
 
 
 def noted_to_take_one(flat: FlatModel, x: Tensor) -> bool:
-    """Whether an earlier run showed that the network takes only one sample at a time. This runs nothing."""
+    """Whether an earlier run showed that the network takes only one sample at a time. The network does not run."""
     return _TAKES_ONE.known(flat, kind_of(x)) is not None
 
 
@@ -64,7 +64,7 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
 
 
 def joined(flat: FlatModel, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The values of a batch by key, joined from those of its samples. Values that ignore the input are taken once."""
+    """The values of a batch by key, joined from the values of samples. Values that ignore the input are taken once."""
     from_input = flat.program.reached(flat.inputs)
     return {
         key: pytree.tree_map(_cat, *(part[key] for part in parts)) if key in {*from_input, OUTPUT} else parts[0][key]

@@ -26,10 +26,10 @@ def _flags() -> list[click.Option]:
 @model_option
 @weights_option
 @click.option("-o", "--output", metavar="FILE", help="A .png file.")
-def atlas(image: str, layer: str, model: str, weights: str | None, output: str | None, **values: Any) -> None:
+def atlas(image: str, layer: str, model: str, weights: str, output: str | None, **values: Any) -> None:
     """Draw what a layer sees at each position of an image.
 
-    With --groups, it shows what the layer sees in so many kinds of place.
+    With --groups, the atlas shows groups of positions, and what the layer sees in each group.
 
     \b
     netlens atlas photo.jpg --layer trunk_output.block2
@@ -42,8 +42,8 @@ def atlas(image: str, layer: str, model: str, weights: str | None, output: str |
         path = output_path(output, f"{Path(image).stem}-atlas.png", [image])
         options = read_options(visualization.Charting, values)
         if "cells" in options and "groups" in options:
-            raise NetLensError("--groups are of all places, so --cells would change nothing; give one of them.")
-        visualization.Charting(**options)  # what is wrong with an option is told before the network is opened
+            raise NetLensError("--groups are of all positions, so --cells would change nothing; give one of them.")
+        visualization.Charting(**options)  # a wrong option raises here, before the network is opened
         flat = opened(model, weights)
         size = options.pop("size", expected_size(flat))
         visualization.activation_atlas(flat, image, layer, size=size, **options).save(path)

@@ -40,7 +40,7 @@ def dream(
     image: str,
     layer: str,
     model: str,
-    weights: str | None,
+    weights: str,
     towards: str | None,
     frames: int | None,
     output: str | None,

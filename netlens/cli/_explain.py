@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._options import model_option, opened, weights_option
+from netlens.cli._options import classes_option, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError, NetLensError, NotApplicable
 
@@ -27,6 +27,7 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @model_option
 @weights_option
+@classes_option
 @click.option(
     "--method",
     "methods",
@@ -48,7 +49,8 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
 def explain(
     images: tuple[str, ...],
     model: str,
-    weights: str | None,
+    weights: str,
+    classes: str | None,
     methods: tuple[str, ...],
     target: str | None,
     layer: str | None,
@@ -70,7 +72,7 @@ def explain(
         chosen = _methods(methods)
         _make_methods(chosen, None)  # a wrong option raises here, before files are read
         outputs = _outputs(images, output)
-        flat = opened(model, weights)
+        flat = opened(model, weights, classes)
         if layer is not None:
             layer = flat.key(layer)
         if layer is not None and not any(_reads_layer(text) for text in chosen):
@@ -104,7 +106,7 @@ def _attributions(lens: NetLens, methods: Mapping[str, Method]) -> Iterator[Attr
     start = time.perf_counter()
     with together(list(methods.values()), lens.flat, lens.x, lens.objective) as x:
         seconds = time.perf_counter() - start
-        if seconds >= 0.005:  # otherwise, methods share no run
+        if seconds >= 0.005:  # less time means that the methods share no run
             click.echo(f"  the run that methods share: {seconds:.2f} s")
         for name, method in methods.items():
             start = time.perf_counter()

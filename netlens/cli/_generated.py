@@ -30,7 +30,7 @@ class Generated(click.Command):
         if self.generated is None:
             names = {param.name for param in declared}
             self.generated = [param for param in self.flags() if param.name not in names]
-        # first what must be given, then the options of the class, then the other options of the command
+        # the help lists required parameters first, then the options of the class, then other options of the command
         first = [param for param in declared if isinstance(param, click.Argument) or param.required]
         return [*first, *self.generated, *(param for param in declared if param not in first)]
 

@@ -32,7 +32,7 @@ def reported() -> Iterator[None]:
         except (NetLensError, OSError) as error:  # OSError: no permission to read a file or folder
             raise Failure(" ".join(str(error).split())) from error
         except (MemoryError, RuntimeError) as error:
-            from netlens.fast.chunks import out_of_memory  # imported here, because it loads torch, which takes long
+            from netlens.fast.chunks import out_of_memory  # imported late, because it takes long to load torch
 
             if not out_of_memory(error):
                 raise

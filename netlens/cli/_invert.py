@@ -33,7 +33,7 @@ def invert(
     image: str,
     layers: str,
     model: str,
-    weights: str | None,
+    weights: str,
     caricature: bool,
     output: str | None,
     **values: Any,

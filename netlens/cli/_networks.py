@@ -7,23 +7,26 @@ from collections.abc import Sequence
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._options import weights_option
+from netlens.cli._options import MODELS
 from netlens.options import Row
 
+_LAYERS = f"""List the layers of a network.
 
-@main.command()
+The columns are key, type, shape, parameters and receptive field.
+
+MODEL: {MODELS}
+"""
+
+
+@main.command(help=_LAYERS)
 @click.argument("model", default="shapes")
-@weights_option
+@click.option("--weights", metavar="FILE|pretrained", help="By default random weights, so that none are downloaded.")
 @click.option("--size", type=int, metavar="N", help="Side of the input in pixels; by default that of preprocessing.")
 def layers(model: str, weights: str | None, size: int | None) -> None:
-    """List the layers of a network.
-
-    The columns are key, type, shape, parameters and receptive field.
-    """
     with reported():
-        from netlens.zoo import open_network
+        from netlens.zoo import architecture, open_network
 
-        flat = open_network(model, weights)
+        flat = architecture(model) if weights is None else open_network(model, weights)
         shape = () if size is None else ((1, len(flat.adapter.preprocessing.mean), size, size),)
         click.echo(str(flat.summary(*shape)))
 

@@ -11,30 +11,35 @@ from netlens.errors import NetLensError
 if TYPE_CHECKING:
     from netlens.flat import FlatModel
 
-model_option = click.option(
-    "--model",
-    metavar="NAME",
-    default="shapes",
-    show_default=True,
-    help="A torchvision name, or a bundled one: shapes, shapes_vit.",
+MODELS = (
+    "A bundled network (shapes, shapes_vit), a name of torchvision, timm/NAME, hf/NAME, the folder of a network of "
+    "Hugging Face, or FILE.py:FUNCTION, whose code is run."
 )
+
+model_option = click.option("--model", metavar="NAME", default="shapes", show_default=True, help=MODELS)
 weights_option = click.option(
-    "--weights", metavar="FILE|default", help="A .safetensors or .pth file, or torchvision's own weights (default)."
+    "--weights",
+    metavar="FILE|pretrained|random",
+    default="pretrained",
+    show_default=True,
+    help="A .safetensors or .pth file; the published weights, which are downloaded if they are not cached; or random "
+    "ones.",
 )
+classes_option = click.option("--classes", metavar="FILE", help="The names of the classes, one per line.")
 
 
-def opened(model: str, weights: str | None) -> FlatModel:
+def opened(model: str, weights: str, classes: str | None = None) -> FlatModel:
     """Open the network that `--model` and `--weights` name. If its weights are random, print a note."""
     import torch
 
-    from netlens.zoo import BUNDLED, open_network
+    from netlens.zoo import RANDOM, open_network
 
     with torch.random.fork_rng(devices=[]):
         # random weights are the same in each run; only --seed changes random numbers
         torch.random.default_generator.manual_seed(0)
-        flat = open_network(model, weights)
-    if model not in BUNDLED and weights is None:
-        click.echo(f"note: {model} has random weights (seed 0); pass --weights FILE or --weights default.", err=True)
+        flat = open_network(model, weights, classes)
+    if weights == RANDOM:
+        click.echo(f"note: {model} has random weights (seed 0); what it sees means nothing.", err=True)
     return flat
 
 

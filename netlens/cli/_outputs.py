@@ -11,7 +11,7 @@ from netlens.files import LONGEST_NAME
 
 
 def output_path(output: str | None, default: str, inputs: Sequence[str] = (), suffix: str = ".png") -> Path:
-    """The file to write: that of `-o`, or the default name in the working folder. It is checked."""
+    """The checked path of the file to write: from `-o`, or else the default name in the working folder."""
     path = Path(default if output is None else output)
     if path.is_dir():
         path = path / default

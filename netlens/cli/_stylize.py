@@ -38,7 +38,7 @@ def _flags() -> list[click.Option]:
 def stylize(
     pictures: tuple[str, ...],
     model: str,
-    weights: str | None,
+    weights: str,
     content_mask: tuple[str, ...],
     style_mask: tuple[str, ...],
     batch: Path | None,
@@ -52,7 +52,7 @@ def stylize(
     netlens stylize photo.jpg painting.jpg mosaic.jpg --style-weights 2,1 -o both.png
     netlens stylize --batch jobs.json -o stylized
     """
-    source = click.get_current_context().get_parameter_source("model")
+    source = click.get_current_context().get_parameter_source
     with reported():
         from netlens.visualization.style import StyleTransfer
 
@@ -60,8 +60,9 @@ def stylize(
         if batch is not None:
             if pictures or options or content_mask or style_mask:
                 raise NetLensError("pictures, masks and settings of a batch are in its file; leave them out.")
-            chosen_model = None if source is ParameterSource.DEFAULT else model
-            _batch(batch, Path("stylized") if output is None else output, chosen_model, weights)
+            network = {"model": model, "weights": weights}
+            given = {name: value for name, value in network.items() if source(name) is not ParameterSource.DEFAULT}
+            _batch(batch, Path("stylized") if output is None else output, given)
             return
         if len(pictures) < 2:
             raise NetLensError("give a content picture and a style, or --batch FILE.")
@@ -75,7 +76,7 @@ def _single(
     pictures: tuple[str, ...],
     masks: tuple[str, ...],
     model: str,
-    weights: str | None,
+    weights: str,
     regions: Any,
     out: Path,
     settings: dict[str, Any],
@@ -90,7 +91,7 @@ def _single(
     flat = opened(model, weights)
     render = transfer(flat, pictures[0], list(pictures[1:]), regions)
     if out.suffix.lower() == ".png":
-        render.save(out)  # with its provenance
+        render.save(out)  # the file also holds the provenance
     else:
         save(render.images[0], out)
     for name, loss in render.provenance.options["losses"].items():
@@ -98,17 +99,17 @@ def _single(
     click.echo(f"wrote {out}")
 
 
-def _batch(file: Path, out: Path, model: str | None, weights: str | None) -> None:
+def _batch(file: Path, out: Path, network: dict[str, str]) -> None:
     from netlens.visualization.style import SHEET, Batch, contact_sheet
-    from netlens.zoo import BUNDLED, check_network, open_network
+    from netlens.zoo import RANDOM, check_network, open_network
 
-    batch, outcomes = Batch.read(file, model, weights), []
-    for network in batch.networks:
-        check_network(*network)
+    batch, outcomes = Batch.read(file, **network), []
+    for model_and_weights in batch.networks:
+        check_network(*model_and_weights)
     work = batch.run(out, open_network)
     for name, weights_ in batch.networks:
-        if weights_ is None and name not in BUNDLED:
-            click.echo(f"note: {name} has random weights (by the seed of its settings); name weights.", err=True)
+        if weights_ == RANDOM:
+            click.echo(f"note: {name} has random weights (by the seed of its settings).", err=True)
     for outcome in work:
         outcomes.append(outcome)
         text = f": {outcome.why}" if outcome.why else ""

@@ -9,7 +9,7 @@ import click
 
 from netlens.cli._generated import Generated, flags_of, read_options
 from netlens.cli._group import main, reported
-from netlens.cli._options import names, opened, weights_option, whole_numbers
+from netlens.cli._options import classes_option, names, opened, weights_option, whole_numbers
 from netlens.cli._outputs import file_name, output_path
 from netlens.errors import NetLensError
 
@@ -30,6 +30,7 @@ def _flags() -> list[click.Option]:
 @click.argument("model")
 @click.argument("target", metavar="LAYER[:CHANNEL,...]|class:NAME,...")
 @weights_option
+@classes_option
 @click.option("--at", metavar="middle|Y,X", help="One neuron of the channel, at this position of its map.")
 @click.option("--negative", is_flag=True, help="A picture that inhibits the channel.")
 @click.option("--both", is_flag=True, help="The negative and the positive picture, side by side.")
@@ -41,7 +42,8 @@ def _flags() -> list[click.Option]:
 def visualize(
     model: str,
     target: str,
-    weights: str | None,
+    weights: str,
+    classes: str | None,
     at: str | None,
     negative: bool,
     both: bool,
@@ -79,7 +81,7 @@ def visualize(
         subject, _, channels = target.rpartition(":") if ":" in target else (target, "", "")
         if used and (subject == "class" or not channels):
             raise NetLensError(f"{used[0]} needs a channel, as in LAYER:0.")
-        flat = opened(model, weights)
+        flat = opened(model, weights, classes)
         dreamer = visualization.NetDreamer(flat, **read_options(visualization.NetDreamer, values))
         if film:
             frames = visualization.Frames(-(-dreamer.steps // FRAMES))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from netlens.fast._folding import foldable, foldings, rebuilt
+from netlens.fast._folding import copied, foldable, foldings, rebuilt
 from netlens.fast._layout import layout
 from netlens.fast._watched import Watched
 from netlens.flat import FlatModel
@@ -68,8 +68,9 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
 
 
 def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozenset[str]) -> _Fast:
-    layers = foldings(flat.program, keep)
-    channels_last = layout(flat.program) is torch.channels_last
+    memory_format = layout(flat.program)
+    channels_last = memory_format is torch.channels_last
+    layers = foldings(flat.program, keep, memory_format if channels_last else torch.preserve_format)
     steps, replaced = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
@@ -80,15 +81,14 @@ def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozense
         if layer is not step.layer:
             replaced.append(step.layer)
         steps.append(replace(step, layer=layer))
-    # detached: if the network changes, `fast` makes a new version
+    # the version does not follow the network, because `fast` makes a new one if the network changes
     view = flat.edited(replace(flat.program, steps=tuple(steps))).detached()
     return _Fast(view, keep, foldable_keys, Watched(replaced))
 
 
 def _channels_last(layer: nn.Conv2d) -> nn.Conv2d:
-    weight = layer.weight.detach()
-    if weight.is_contiguous(memory_format=torch.channels_last) or layer._forward_pre_hooks:
+    if layer.weight.is_contiguous(memory_format=torch.channels_last) or layer._forward_pre_hooks:
         return layer
     bias = None if layer.bias is None else layer.bias.detach()
-    converted: nn.Conv2d = rebuilt(layer, weight.contiguous(memory_format=torch.channels_last), bias)
+    converted: nn.Conv2d = rebuilt(layer, copied(layer, torch.channels_last), bias)
     return converted

@@ -25,8 +25,8 @@ def sized(choose_size: Callable[[], int | None]) -> Iterator[None]:
     Use it if samples must run together, or must run alone.
 
     Args:
-        choose_size: A function that returns a size, at least 1; or None, so that `Chunks` chooses the size. It is
-            called if there is more than one sample to run.
+        choose_size: A function that returns a size, at least 1; or None, so that `Chunks` chooses the size. The
+            function is called if there is more than one sample to run.
     """
     token = _SIZED.set(choose_size)
     try:

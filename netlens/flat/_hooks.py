@@ -76,12 +76,12 @@ class Reading:
 class Hooks(Tap):
     """Read the activations and gradients of layers, and edit activations, within a `with` block.
 
-    The end of the block removes the hooks, also after an exception. The values that were read stay available.
+    The end of the block removes the hooks, even after an exception. The values that were read stay available.
 
     Args:
         flat: The flat model whose runs are read. Only runs in this thread count.
         layers: Keys, paths, globs or types of layers, and "input".
-        gradients: Whether to read gradients, too. Runs in the block then record gradients, also under
+        gradients: Whether to read gradients, too. Runs in the block then record gradients, even under
             `torch.no_grad()`.
         parameters: Whether to read the gradients of weights and biases, too. The `.grad` of the network's parameters
             never changes.

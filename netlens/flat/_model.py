@@ -15,6 +15,7 @@ from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
 from netlens.flat._editable import Editable
 from netlens.flat._fits import assumptions_of, misfit, note_fit
 from netlens.flat._summary import Summary, summarize
+from netlens.flat._usual import source_along
 from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Opaque
@@ -23,7 +24,7 @@ from netlens.flat.operations import is_kind
 from netlens.flat.proof import prove
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import AssumptionError, Source, Unrolling, example_of, kind_of, unroll
+from netlens.flat.tracing import AssumptionError, Source, Unrolling, kind_of, unroll
 from netlens.flat.twin import twins, unwrapped
 from netlens.memo import Memo, forget
 
@@ -67,7 +68,7 @@ class FlatModel(Editable):
         self.classes = classes
         self.origin = object()  # views with other rules or another adapter have the same origin, so that hooks see them
         self.training = False
-        self._source: Source | None = None  # the network that this model follows; a view follows that of its original
+        self._source: Source | None = None  # the network that this model and its views follow
         self._source_program: Program | None = None  # the program of the network when this model was made
         self._set_program(program, opaque if opaque is not None else {})
 
@@ -75,7 +76,7 @@ class FlatModel(Editable):
         self.program, self.opaque = program, dict(opaque)
         layers = {step.key: step.layer for step in program.steps if not step.hidden}
         self.layers = Layers(layers, self.name)
-        # add_module refuses keys with dots; this way, parameters have the same names as in the original network
+        # not by add_module, which refuses keys with dots: parameters keep the names of the original network
         self._modules.clear()
         self._modules.update(layers)
 
@@ -103,9 +104,9 @@ class FlatModel(Editable):
             name: The name of the network in messages and results; by default the name of its class, in lower case.
             images: The batch (N, C, H, W) to be explained. Only two-stage detectors need it, because their layers
                 depend on the boxes that they propose.
-            example: An input, a tuple of inputs, or a dict of them by name. With it, code that asks for shapes or types
-                is unrolled, too. An input with another answer unrolls the network again.
-            check: Whether to compare the flat model with the network on the example. This costs a forward of each.
+            example: An input, a tuple of inputs, or a dict of them by name; by default noise of the adapter's shape. So
+                code that asks for shapes or types is unrolled, too, and anew for an input with another answer.
+            check: Whether to compare the flat model with the network on the example. This costs a forward run of each.
 
         Raises:
             NetLensError: `module` is not a `torch.nn.Module`, or it is a flat model and `inputs` is given, too.
@@ -129,7 +130,7 @@ class FlatModel(Editable):
             root = parts.root if unwrap is None else unwrap(parts.root, images)
             return unroll(root, inputs, rewritten, parts, along)
 
-        source = Source(network, unrolled, None if example is None else example_of(network, example))
+        source = source_along(network, unrolled, example, None if inputs else adapter.example)
         program, opaque, _ = source.unrolling
         name = name if name is not None else type(network).__name__.lower()
         flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
@@ -326,7 +327,7 @@ class FlatModel(Editable):
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
-        """A view with another adapter, other class names or another name. With None, the view has those of this one."""
+        """A view with another adapter, other class names or another name. None keeps what this flat model has."""
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
@@ -377,7 +378,7 @@ class FlatModel(Editable):
                 adapter's preprocessing gives.
 
         Returns:
-            A table that prints itself, also in a notebook.
+            A table that prints itself, and that a notebook shows as HTML.
         """
         self.follow()
         return summarize(self, self.adapter.preprocessing, *sizes)

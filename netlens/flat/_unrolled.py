@@ -1,4 +1,4 @@
-"""The interface of a flat model for adapters, rules and summaries, which lie below `model.py`."""
+"""The interface of a flat model for adapters, rules and summaries, which lie below `_model.py`."""
 
 from __future__ import annotations
 

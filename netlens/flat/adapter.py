@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ class Adapter:
         background: The index of the class that means "nothing of interest". It is never the default target.
         unwrap: A function from the network (a twin) and the images to be explained (or None) to the module that is
             unrolled in its place. It is needed if the forward of the network is not a function of a batch of images.
+        example: The shape of an input, such as (1, 3, 224, 224). The network is unrolled along random numbers of this
+            shape if no example is given; None to unroll without an example then.
 
     Example:
         >>> Adapter(cam_layer="stages.3").cam_layer
@@ -48,6 +50,7 @@ class Adapter:
     classes: ClassNames | None = None
     background: int | None = None
     unwrap: Callable[[nn.Module, Tensor | None], nn.Module] | None = None
+    example: tuple[int, ...] | None = None
 
 
 class Detections(NamedTuple):
@@ -65,13 +68,19 @@ class Detections(NamedTuple):
 
 
 REGISTRY: dict[str, Callable[[nn.Module], Adapter]] = {}
+BY_ATTRIBUTES: dict[tuple[str, ...], Callable[[nn.Module], Adapter]] = {}
 REWRITES: dict[str, Callable[[Any], nn.Module | None]] = {}
 _discovered = False
 _DISCOVERY = threading.RLock()  # a second thread waits until all adapters are loaded
 
 
-def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callable[[nn.Module], Adapter]]:
+def register(
+    *classes: str, having: Sequence[str] = ()
+) -> Callable[[Callable[[nn.Module], Adapter]], Callable[[nn.Module], Adapter]]:
     """Register a function from a network to its `Adapter`.
+
+    If several adapters fit a network, each says what the adapters before it leave open: first that of its class, then
+    those of the base classes, then those of attributes.
 
     If your package holds adapters, it declares an entry point in the group `netlens.adapters`. The entry point names
     the module that registers them.
@@ -79,6 +88,8 @@ def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callab
     Args:
         *classes: Qualified names of network classes. Subclasses count, too. The names are strings, so that an adapter
             for a library does not import that library.
+        having: Names of attributes. The adapter fits each network that has all of them. It is for libraries whose
+            networks have no base class in common.
 
     Returns:
         A decorator for the function.
@@ -92,6 +103,8 @@ def register(*classes: str) -> Callable[[Callable[[nn.Module], Adapter]], Callab
     def add(make: Callable[[nn.Module], Adapter]) -> Callable[[nn.Module], Adapter]:
         for name in classes:
             REGISTRY[name] = make
+        if having:
+            BY_ATTRIBUTES[tuple(having)] = make
         return make
 
     return add
@@ -133,13 +146,26 @@ def rewritten(module: nn.Module) -> nn.Module | None:
 
 
 def adapter_of(network: nn.Module) -> Adapter:
-    """The adapter that is registered for the class of the network or its nearest base class; else the plain adapter."""
+    """What the registered adapters that fit a network say together; the plain adapter if none fits."""
     _discover()
+    adapter = Adapter()
+    for make in _makers(network):
+        other = make(network)
+        # a fact that is still as in the plain adapter is open
+        is_open = [field.name for field in fields(Adapter) if getattr(adapter, field.name) == field.default]
+        adapter = replace(adapter, **{name: getattr(other, name) for name in is_open})
+    return adapter
+
+
+def _makers(network: nn.Module) -> Iterator[Callable[[nn.Module], Adapter]]:
+    """The functions that make the adapters of a network, from the most to the least special."""
     for cls in type(network).__mro__:
-        make = REGISTRY.get(f"{cls.__module__}.{cls.__qualname__}")
-        if make is not None:
-            return make(network)
-    return Adapter()
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if name in REGISTRY:
+            yield REGISTRY[name]
+    for names, make in BY_ATTRIBUTES.items():
+        if all(hasattr(network, name) for name in names):
+            yield make
 
 
 def logits_of(output: Any) -> Tensor:
@@ -185,7 +211,7 @@ def _discover() -> None:
             return
         importlib.import_module(
             "netlens.adapters"
-        )  # the adapters of netlens; entry points name those of other packages
+        )  # the adapters of netlens; entry points name the adapters of other packages
         for point in entry_points(group="netlens.adapters"):
             try:
                 point.load()

@@ -21,7 +21,7 @@ _WHOLE = "which could not be unrolled (flat.opaque says why), so its parts have 
 
 
 def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
-    """A list of names, also if only one name is given.
+    """A list of names, even if only one name is given.
 
     Example:
         >>> several("conv1"), several(-1), several([0, nn.ReLU])
@@ -92,7 +92,7 @@ class Layers(Mapping[str, nn.Module]):
         keys = list(self._layers)
         if isinstance(name, bool) or not isinstance(name, (str, Integral, type)):
             raise LayerNotFound(f"a layer is named by a string, an index or a module class, not by {name!r}.")
-        if isinstance(name, Integral):  # also an integer of NumPy
+        if isinstance(name, Integral):  # an int, or an integer of NumPy
             if not -len(keys) <= name < len(keys):
                 raise LayerNotFound(f"{self._network} has {len(keys)} layers; there is no layer {name}.")
             return [keys[int(name)]]

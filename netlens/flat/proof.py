@@ -36,7 +36,7 @@ def prove(flat: Unrolled, network: nn.Module, example: Mapping[str, Any]) -> Non
         values = flat.program.run(feeds, flat.program.outputs)
         if _equal(flat.program.assemble(values), expected):
             return
-        if not _equal(throwaway(network, hooks=True)(*args, **kwargs), expected):  # it draws random numbers
+        if not _equal(throwaway(network, hooks=True)(*args, **kwargs), expected):  # the network draws random numbers
             return
     layer = _first_difference(flat, network, example, feeds)
     place = f"the first layer that differs is {layer!r}" if layer is not None else "no single layer differs"
@@ -64,7 +64,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _keep(outputs: dict[str, Any], key: str, module: nn.Module, inputs: Any, output: Any) -> None:
-    # a later layer may work in place
+    # a clone, because a later layer may overwrite the output
     outputs.setdefault(key, pytree.tree_map_only(Tensor, torch.clone, output))
 
 

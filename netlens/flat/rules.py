@@ -195,7 +195,7 @@ class _ByRule(torch.autograd.Function):
         indices: list[int] | None,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Return the outputs that have a gradient: the leaves of `output` at `indices`. None if it is one tensor."""
+        """Return the outputs with a gradient: `output` itself if `indices` is None, else its leaves at `indices`."""
         ctx.rule, ctx.layer, ctx.leaf_inputs, ctx.output, ctx.indices = rule, layer, leaf_inputs, output, indices
         ctx.set_materialize_grads(False)
         if indices is None:

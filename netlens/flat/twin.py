@@ -28,6 +28,7 @@ _HOOKS = (
     "_forward_pre_hooks_with_kwargs",
 )
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_PLAIN = frozenset({type(None), bool, int, float, str})  # the types of the usual settings
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -92,7 +93,7 @@ def pure_copy(module: nn.Module, share: bool = True) -> nn.Module:
 
 
 def works_in_place(module: nn.Module) -> bool:
-    """Whether the flag of a layer says that it overwrites its input; `nn.ReLU(1)` does, too."""
+    """Whether the `inplace` flag of a layer is set, by True or, as in `nn.ReLU(1)`, by a number."""
     flag = getattr(module, "inplace", False)
     return isinstance(flag, int) and bool(flag)
 
@@ -119,7 +120,7 @@ def throwaway(module: nn.Module, hooks: bool = False) -> nn.Module:
     """
     copied = _differentiable(_Copier(keep_parameters=not hooks, keep_state=False, keep_hooks=hooks).module(module))
     for part in copied.modules() if hooks else ():
-        part.training = False  # `eval()` may be the network's own
+        part.training = False  # not by `eval()`, which the network may override
     return copied
 
 
@@ -173,6 +174,8 @@ class _Copier:
         return new
 
     def value(self, value: Any) -> Any:
+        if type(value) in _PLAIN:
+            return value
         if id(value) in self.copies:
             return self.copies[id(value)]
         if isinstance(value, nn.Module):
@@ -203,9 +206,8 @@ class _Copier:
 
     def hooks(self, module: nn.Module, name: str, hooks: Any) -> Any:
         """The hooks that are part of what the module computes: those of torch and those of the module's own library."""
-        if name not in _FORWARD_HOOKS and name.startswith(_FORWARD_HOOKS):  # how hooks are called, by their id
-            return hooks.copy()
-        if self.keep_hooks and name in _FORWARD_HOOKS:
+        says_how = name not in _FORWARD_HOOKS and name.startswith(_FORWARD_HOOKS)  # how hooks are called, by their id
+        if not hooks or says_how or (self.keep_hooks and name in _FORWARD_HOOKS):
             return hooks.copy()
         computing = (
             (key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module)
@@ -231,7 +233,7 @@ def is_of_network(hook: Any, module: nn.Module) -> bool:
 
 
 def _scripted(module: torch.jit.ScriptModule, keep_state: bool) -> nn.Module:
-    """A copy of a scripted module: a deep copy, so that the flags are separate, that then gets the original tensors."""
+    """A copy of a scripted module, with flags of its own and the original tensors."""
     new = copy.deepcopy(module)
     for submodule, original in zip(new.modules(), module.modules(), strict=True):
         for name, tensor in (*original._parameters.items(), *(original._buffers.items() if keep_state else ())):

@@ -180,7 +180,7 @@ def activation_grid(
 
 
 def _same_shape(record: Record, name: str, reference: Tensor, as_maps: bool) -> tuple[Tensor, Tensor]:
-    """The activation and the reference in the same shape: unchanged if they have it, else as maps of one size."""
+    """The activation and the reference in the same shape: unchanged if their shapes agree, else as maps of one size."""
     activation = record[name]
     if activation.shape[1:] != reference.shape[1:] or as_maps:
         activation, reference = record.maps(name), Record(record.flat, {record.flat.key(name): reference}).maps(name)

@@ -82,13 +82,13 @@ class Objective(ABC):
 
     | name                | says                                                             | default             |
     |---------------------|------------------------------------------------------------------|---------------------|
-    | `layers`            | which layers it reads                                            | none                |
-    | `__call__(record)`  | its number for each sample                                       | none                |
+    | `layers`            | the layers that the objective reads                              | none                |
+    | `__call__(record)`  | the number of each sample                                        | none                |
     | `splits`            | whether a batch can run in parts; extend `PerSample` to say so   | `False`             |
     | `take(samples)`     | the objective for some of the samples                            | itself              |
-    | `settled(flat, x)`  | the objective with all choices made for the content of `x`       | `prepared(flat, x)` |
-    | `prepared(flat, x)` | the objective with all computed that depends on the shape of `x` | itself              |
-    | `targets(flat, n)`  | the class of each sample that it is about                        | `None`              |
+    | `settled(flat, x)`  | the objective after all choices that depend on the content of x  | `prepared(flat, x)` |
+    | `prepared(flat, x)` | the objective after all that depends on the shape of x alone     | itself              |
+    | `targets(flat, n)`  | the class that the objective asks about, for each sample         | `None`              |
 
     Attribution calls `settled` once, and the objective is then a fixed function of the image. A renderer changes the
     image, so it calls `prepared` only.

@@ -58,7 +58,7 @@ class Alignment(Objective):
         n = len(activation)
         shares = activation[:, :0].sum(1)  # zeros (N,)
         for distance in range(1, min(_REACH, n - 1) + 1):
-            # each sample of a pair gets half of their difference
+            # each of two samples gets half of the difference between them
             half = (activation[distance:] - activation[:-distance]).square().mean(1) / (2 * self.decay**distance)
             shares = shares + F.pad(half, (distance, 0)) + F.pad(half, (0, distance))
         return shares

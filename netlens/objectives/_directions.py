@@ -122,7 +122,7 @@ def direction_at(
 
 
 def cosine_weighted_product(activation: Tensor, vector: Tensor, cosine_power: float) -> Tensor:
-    """(N, ...): the dot product of an activation (N, C, ...) with `vector`, times their cosine to the cosine_power."""
+    """(N, ...): the dot product of an activation (N, C, ...) with `vector`, times the power of their cosine."""
     product = (activation * vector).sum(1)
     if cosine_power == 0:
         return product

@@ -24,7 +24,7 @@ class Guide(Reference):
 
     def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
         activation, reference_positions = record.maps(name).flatten(2), reference[0].flatten(2)
-        # the choice of the most similar position has no gradient; the product with it has one
+        # the choice of the most similar position has no gradient; the dot product with the chosen position has one
         chunk = max(1, _PRODUCTS // (len(activation) * reference_positions.shape[2]))
         best = [
             (block.detach().transpose(1, 2) @ reference_positions)

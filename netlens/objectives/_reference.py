@@ -39,7 +39,7 @@ class Reference(PerSample):
         default=None, kw_only=True
     )  # for each layer; None before the objective is prepared
     rows: tuple[int, ...] | None = field(default=None, kw_only=True)  # the samples that `take` chose before
-    plural: ClassVar[str] = "pictures"  # the name, in error messages, of the things of which each sample has one
+    plural: ClassVar[str] = "pictures"  # the word for what samples have, in error messages
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -151,7 +151,7 @@ def _check_activation(record: Record, name: str, pictures: int) -> None:
 
 
 def _batch(image: Any, flat: FlatModel, x: Tensor | None) -> Tensor:
-    """The references as a batch, with as many channels as the input x (None: as the preprocessing has)."""
+    """The references as a batch, with as many channels as the input x, or, if x is None, as the preprocessing."""
     is_preprocessed = isinstance(image, Tensor) and image.is_floating_point()
     if is_preprocessed and image.ndim == 2:
         batch = image  # the input of a network that takes vectors

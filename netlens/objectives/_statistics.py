@@ -1,4 +1,4 @@
-"""Statistics of a layer's features over all positions, and distances between two statistics: they describe styles."""
+"""Statistics of a layer's features over all positions, which describe styles, and distances between two statistics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def of(self, features: Tensor, weights: Tensor | None) -> Tensor:
-        """(N, ...): the statistic of features (N, C, P). `weights` (P,) belong to positions; None: equal ones."""
+        """(N, ...): the statistic of features (N, C, P). `weights` (P,) belong to positions; None: equal weights."""
 
     @abstractmethod
     def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class MeanStd(Statistic):
 class SlicedWasserstein(Statistic):
     """The distribution of features: sorted projections on random directions of length 1.
 
-    The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact, also if the pictures
+    The distance is the squared 2-Wasserstein distance, averaged over the directions. It is exact, even if the pictures
     have different numbers of positions. With enough directions, it is 0 only for the same features, in any order.
 
     Heitz et al. 2021, https://arxiv.org/abs/2006.07229

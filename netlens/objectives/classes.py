@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class OfClass(PerSample):
-    """Abstract: a number of the network's output for a class. If the output is a map, the mean over all positions.
+    """Abstract: the number of a class in the network's output; for maps of such numbers, the mean over all positions.
 
     Args:
         target: A class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is

@@ -1,4 +1,4 @@
-"""Declared: an option as a field of a dataclass, and the check of all of them."""
+"""Declared: an option as a field of a dataclass, and the check of all options of an instance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Option:
 
     @property
     def required(self) -> bool:
-        """Whether there is no default."""
+        """Whether the option has no default."""
         return self.default is MISSING
 
     @property
@@ -38,7 +38,7 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names that it may be given by; none where any name is possible, or very many are."""
+        """The names that the option accepts; empty if it accepts any name, or too many to list."""
         if self.limits.choices:
             return self.limits.choices
         for kind in (self.kind, *alternatives(self.kind)):
@@ -64,14 +64,14 @@ def option(
     """Declare a field of a dataclass as an option.
 
     Args:
-        default: The value where none is given; without it the option is required.
-        factory: Makes the default anew for each instance, instead of `default`.
-        least: The smallest number allowed; also of the numbers in a list.
-        most: The largest number allowed.
+        default: The default value; without it, the option is required.
+        factory: A function that makes a new default for each instance, instead of `default`.
+        least: The smallest allowed number; in a list, of each number.
+        most: The largest allowed number.
         above: A bound that every number must exceed.
         below: A bound that every number must stay under.
-        choices: The names allowed, for options that are given by name.
-        help: One or two short sentences: what it does, and its unit.
+        choices: The allowed names, for options that are given by name.
+        help: One or two short sentences: what the option does, and its unit.
         repr: Whether the option is part of the instance's repr.
     """
     about = {_MARK: (Limits(least, most, above, below, tuple(choices)), help)}
@@ -102,7 +102,7 @@ def _options_of(cls: Any) -> tuple[Option, ...]:
 
 
 def _declared(cls: Any, name: str) -> tuple[Limits, str]:
-    """The limits and the help of a field; a class that only changes a default keeps those of its base."""
+    """The limits and the help of a field; a class that only changes a default keeps the limits and help of its base."""
     for base in cls.__mro__:
         own = vars(base).get("__dataclass_fields__", {})
         if name in own and _MARK in own[name].metadata:
@@ -121,7 +121,7 @@ def check(instance: Any, error: type[NetLensError] = NetLensError) -> None:
         error: The class of the error.
 
     Raises:
-        NetLensError: It names the class, the option, the value, and what the value must be.
+        NetLensError: An option is wrong; the message names the class, the option, the value, and what it must be.
     """
     cls = type(instance)
     for one in options_of(cls):

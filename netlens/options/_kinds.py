@@ -1,4 +1,4 @@
-"""Kinds: types as annotations say them, in words; and the objects that can be given by a name."""
+"""Kinds: the types of annotations in words, and the objects that a text can give by name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from netlens.options._limits import Limits
 from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Plain, Words, form_of
 
-FEW = 9  # names beyond it are too many to list
+FEW = 9  # so many names, or more, are not listed
 NAMED: dict[type, Mapping[str, type]] = {}
-"""For each type that a text can name objects of, the classes by their names."""
+"""For each type whose objects a text can give by name: the classes by name."""
 
 
 def named(kind: type, names: Mapping[str, type]) -> None:
@@ -27,7 +27,7 @@ def said(kind: Any, limits: Limits) -> str:
     """
     match form_of(kind, limits.choices):
         case Either(kinds):
-            # a list comes last, so that what its items must be ends the sentence
+            # a list comes last, so that the sentence ends with what the items must be
             ordered = sorted(kinds, key=lambda one: isinstance(form_of(one), Fixed | Listed | Mapped))
             *first, last = dict.fromkeys(said(one, limits) for one in ordered)
             return f"{', '.join(first)} or {last}" if first else last

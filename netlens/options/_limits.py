@@ -1,4 +1,4 @@
-"""Limits: what numbers and names may be."""
+"""Limits: which numbers and names an option accepts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Limits:
-    """What numbers and names may be, also those in a list.
+    """The limits of a number or a name, or of each number or name in a list.
 
-    least, most: bounds that belong to the range. above, below: bounds that do not. choices: all names that there are.
+    The bounds `least` and `most` are allowed themselves; `above` and `below` are not. `choices` are all allowed names.
     """
 
     least: Number | None = None
@@ -40,7 +40,7 @@ class Limits:
 
     @property
     def phrase(self) -> str:
-        """The bounds as they follow the words "a number"."""
+        """The bounds in words that follow "a number"."""
         text = str(self)
         if not text:
             return ""

@@ -35,7 +35,7 @@ def parse(cls: type[T], text: str, **given: Any) -> T:
     Args:
         cls: The class.
         text: The options that are given; the others have their defaults.
-        given: Further options as values, which count where the text does not name them.
+        given: Further options as values; an option in the text replaces the one given here.
     """
     values = dict(given)
     named: set[str] = set()
@@ -91,12 +91,12 @@ def table(cls: type) -> list[Row]:
 
 
 def read(option: Option, text: str, between: str = "/") -> Any:
-    """The value of an option that a text means, unchecked; the items of a list stand between `between`."""
+    """The value that a text means for an option, unchecked. `between` separates the items of a list."""
     return _read(text.strip(), option.kind, between)
 
 
 def spelled(value: Any, between: str = "/") -> str:
-    """A value as `parse` reads it.
+    """A value as a text that `parse` reads.
 
     >>> [spelled(value) for value in (None, True, 0.5, (32, 16))]
     ['none', 'yes', '0.5', '32/16']
@@ -115,7 +115,7 @@ def spelled(value: Any, between: str = "/") -> str:
 
 
 def _read(text: str, kind: Any, between: str) -> Any:
-    """The value of the type that a text means; the text itself where it means none, which the check then refuses."""
+    """The value of the type `kind` that a text means; if it means none, the text itself, which the check refuses."""
     value = _value(text, kind, between)
     return text if value is MISSING else value
 
@@ -153,7 +153,7 @@ def _value(text: str, kind: Any, between: str) -> Any:
 
 
 def _turn(kind: Any, text: str, between: str) -> int:
-    """When a kind is tried: any text may be a name, so a name comes late, and a list of one item after it."""
+    """The order in which kinds are tried: names come late, as any text may be a name; lists of one item come last."""
     form = form_of(kind)
     if isinstance(form, Fixed | Listed):
         several = between in text or all(part.strip().isdecimal() for part in text.lower().split("x"))
@@ -171,7 +171,7 @@ def _several(text: str, item: Any, between: str) -> Any:
 
 
 def _weights(text: str, item: Any, between: str) -> Any:
-    """A mapping from names to values, of which those that are not given are 1: `layer2,layer3:0.5`."""
+    """A mapping from names to values, such as `layer2,layer3:0.5`. A name without a value has the value 1."""
     parts = text.split(between)
     if ":" not in text:
         return MISSING

@@ -1,4 +1,4 @@
-"""Values: whether one is of a kind and within its limits, and the one wording of all errors."""
+"""Values: whether a value has the right type and keeps its limits, and the wording of all errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapp
 
 
 class MisfitError(Exception):
-    """A value is not of a type, or not within its limits."""
+    """A value does not have its type, or is not within its limits."""
 
 
 def checked(
@@ -37,8 +37,8 @@ def checked(
     """An argument of a function, checked as an option is.
 
     Args:
-        what: What to call it in an error.
-        value: What was given.
+        what: The name of the argument in an error.
+        value: The value of the argument.
         kind: Its type, such as `int` or `float | None`.
         least, most, above, below, choices: As for `option`.
         hint: What to give instead, at the end of the error.
@@ -51,7 +51,7 @@ def checked(
 
 
 def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
-    """Raise if one of the given names is not the name of an option, with the names that there are."""
+    """Raise if a given name is not the name of an option. The message lists the options."""
     every = list(names)
     for name in given:
         if name not in every:
@@ -70,10 +70,10 @@ def fitted(
 
 
 def _fit(value: Any, kind: Any, limits: Limits) -> Any:
-    """The value as one of the type; raises `MisfitError` where it is none."""
+    """The value as a value of the type `kind`. Raises `MisfitError` if that is not possible."""
     match form_of(kind, limits.choices):
         case Either(kinds):
-            # what already is of one of the types, as a tensor may be, is not turned into a number
+            # a value that already has one of the types, as a tensor may, is not turned into a number
             for one in sorted(kinds, key=lambda one: not (isinstance(one, type) and isinstance(value, one))):
                 try:
                     return _fit(value, one, limits)
@@ -119,7 +119,7 @@ def _number(value: Any, kind: type, limits: Limits) -> Number:
             number: Number = index(value)
         else:
             number = float(value) if math.isfinite(value) else math.nan
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # also of tensors that hold several numbers
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # for example, of a tensor with several numbers
         raise MisfitError from None
     if math.isnan(number) or not limits.hold(number):
         raise MisfitError

@@ -1,4 +1,4 @@
-"""Forms: what an annotation says of a value, told apart once for checks, texts, errors and tables."""
+"""Forms: the kinds of annotations, distinguished once for checks, texts, errors and tables."""
 
 from __future__ import annotations
 
@@ -83,6 +83,6 @@ def form_of(kind: Any, choices: tuple[str, ...] = ()) -> Form:
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """The types of a union; of another type, the type itself."""
+    """The types of a union; for any other type, that type alone."""
     form = form_of(kind)
     return form.kinds if isinstance(form, Either) else (kind,)

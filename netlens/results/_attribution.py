@@ -1,4 +1,4 @@
-"""Attribution: the contribution of each part of an image, with a heat map, a drawing and a file format."""
+"""Attribution: the contribution of each part of an image, with a heatmap, a drawing and a file format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Attribution(HeatMapped):
         image: The explained images (N, C, H, W) in [0, 1]; None if the input is not an image.
         provenance: The method, the network and the objective.
         maps: The values as maps over the image (N, C, h, w), if `values` have another layout, such as tokens.
-        reduction: How values become a heat map. "magnitude" sums |v| over channels (for gradients). "signed" does the
+        reduction: How values become a heatmap. "magnitude" sums |v| over channels (for gradients). "signed" does the
             same and also draws the sign (for integrated gradients or occlusion). "cam" scales the sum over channels
             from its minimum to its maximum.
         diagnostics: Other numbers (N, ...) by name, such as the completeness gap.
@@ -93,7 +93,7 @@ class Attribution(HeatMapped):
     def __iter__(self) -> Iterator[Attribution]:
         return (self[i] for i in range(len(self)))
 
-    # heat maps
+    # heatmaps
 
     @property
     def spatial(self) -> Tensor:
@@ -106,7 +106,7 @@ class Attribution(HeatMapped):
         if maps.ndim != 4:
             raise NotApplicable(
                 f"{self.provenance.method} at {self.provenance.layer} gave values of shape {tuple(maps.shape)}, "
-                "which have no layout over the image, so there is no heat map; read .values, or take a layer with maps."
+                "which have no layout over the image, so there is no heatmap; read .values, or take a layer with maps."
             )
         return maps
 
@@ -203,7 +203,7 @@ class Attribution(HeatMapped):
             if shapes[0] != shapes[1]:
                 raise ResultError(
                     f"{self.provenance.method} {sign} {other.provenance.method}: the {name} are {shapes[0]} and "
-                    f"{shapes[1]}, but must match; compare heat maps instead, which share the size of the image."
+                    f"{shapes[1]}, but must match; compare heatmaps instead, which share the size of the image."
                 )
         return replace(
             self,
@@ -215,13 +215,13 @@ class Attribution(HeatMapped):
         )
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """The values and the maps after this change of both."""
+        """The values and the maps, each changed by `change`."""
         return {"values": change(self.values), "maps": None if self.maps is None else change(self.maps)}
 
     # pictures and files
 
     def show(self, **options: Any) -> Picture:
-        """Draw each image beside its heat map, one row per sample. The options are those of `netlens.show.panel`."""
+        """Draw each image beside its heatmap, one row per sample. The options are those of `netlens.show.panel`."""
         from netlens.show import panel  # matplotlib loads only when something is drawn
 
         return panel([self], **options)

@@ -86,7 +86,7 @@ class Render:
         return f"Render({text}: {len(self)} of {height} × {width}, {len(self.history)} steps)"
 
     def __getitem__(self, index: int | slice) -> Render:
-        """One picture, as a batch of one; or a slice of the pictures. The state is left out: it belongs to all."""
+        """One picture, as a batch of one; or a slice of the pictures. The state, which belongs to all, is left out."""
         index = slice_of(index, len(self), "pictures")
         return replace(
             self,
@@ -198,7 +198,7 @@ class Render:
         text = PngInfo()
         text.add_text(storage.KEY, json.dumps(header))
         buffer = io.BytesIO()
-        # a single picture keeps its transparency
+        # a render of one picture keeps its transparency
         is_transparent = len(self) == 1 and self.images.shape[1] == 4
         to_pil(self.images[0] if is_transparent else self.grid(columns)).save(buffer, "PNG", pnginfo=text)
         return buffer.getvalue()

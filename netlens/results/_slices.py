@@ -1,4 +1,4 @@
-"""Slices: the rows of a result that an index or a slice means."""
+"""Slices: the rows of a result that an index or a slice selects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State: everything that an optimization needs to continue as without a break, and its file."""
+"""State: everything that an optimization needs to continue as if it had never stopped, and the file of the state."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _header_text(path: Path) -> str:
 
 def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     path = Path(path)
-    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # pictures are saved under either
+    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # a .png suffix may have capital letters
     if suffix not in suffixes:
         raise ResultError(f"{path} must end in {' or '.join(suffixes)}.")
     if not path.is_file():
@@ -109,7 +109,7 @@ def readable(path: str | Path) -> Iterator[None]:
     """Within the block, errors of reading a damaged file, or a file of another program, become `ResultError`."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:  # no such chunk, no metadata, or another structure
+    except (KeyError, TypeError, AttributeError) as error:  # the file has no chunk, no metadata, or another structure
         raise ResultError(f"{path} was not saved by netlens: its provenance is missing or incomplete.") from error
     except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
         raise ResultError(f"{path} is damaged, or netlens did not save it; save the result again.") from error

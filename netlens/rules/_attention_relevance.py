@@ -30,7 +30,7 @@ def uniform(active: Sequence[bool]) -> Rule:
 
 
 def numerator(active: Sequence[bool]) -> Rule:
-    """All relevance of a quotient, such as a value over its norm, goes to the numerator. The divisor is a constant."""
+    """The numerator of a quotient, such as a value over its norm, takes all relevance; the divisor is a constant."""
     index = list(active).index(True)
 
     def backward(

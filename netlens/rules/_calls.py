@@ -1,4 +1,4 @@
-"""The call of a layer: its arguments, and its output if other tensors replace the ones that it read."""
+"""The call of a layer: its arguments, and its output if other tensors replace the tensors that it read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(layer: nn.Module, reads: Sequence[Any], inputs: Sequence[Tensor]) -> An
 
 
 def substituted(reads: Sequence[Any], inputs: Sequence[Tensor]) -> list[Any]:
-    """The values that a layer read, after `inputs` replace the tensors among them."""
+    """The values that a layer read, with `inputs` in place of the tensors among them."""
     remaining = iter(inputs)
     values: list[Any] = pytree.tree_map_only(Tensor, lambda _: next(remaining), list(reads))
     return values

@@ -125,7 +125,7 @@ class Dependence:
 
     def maybe_discrete(self, step: Step) -> frozenset[str]:
         """The keys that a step reads whose values may be integers or booleans that depend on the inputs."""
-        picks = self.picked(step) is not None  # one of several outputs, unchanged
+        picks = self.picked(step) is not None  # the step selects an unchanged output
         return frozenset(() if picks else self._maybe_discrete.intersection(step.reads))
 
     def anchor(self, step: Step) -> str | None:

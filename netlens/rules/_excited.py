@@ -24,8 +24,8 @@ def exciting() -> Rule:
     """z⁺ without bias: the positive contributions share the relevance of an output.
 
     An output without positive contributions is a special case. If the output is negative, its negative contributions
-    share its relevance. (This can happen before a tanh, before a GELU, or without an activation function.) If it is
-    positive, it comes from the bias alone. Its relevance then ends there, as in the paper.
+    share its relevance. (This can happen before a tanh, before a GELU, or without an activation function.) If the
+    output is positive, it comes from the bias alone. Its relevance then ends there, as in the paper.
     """
 
     def backward(layer: nn.Module, inputs: Sequence[Tensor], output: Tensor, relevance_: Tensor) -> Sequence[Tensor]:
@@ -74,7 +74,8 @@ def of_the_same_sign(
                     (value * (sign * term_sign)).clamp(min=0).requires_grad_() if is_active else value * term_sign
                     for value, is_active, term_sign in zip(inputs, active_inputs, term_signs, strict=True)
                 ]
-                # the signs of the terms turn a difference into a sum
+                # `terms` are clamped to be positive; `term_signs` restores the sign that each has in the layer, so a
+                # difference adds up
                 total = layer(*(value * term_sign for value, term_sign in zip(terms, term_signs, strict=True)))
             gradients = vjp(total, terms, quotient(signed_relevance, total, epsilon))
             for i, (value, gradient) in enumerate(zip(terms, gradients, strict=True)):

@@ -1,7 +1,8 @@
 """Layers that divide by a norm: layer, group, instance and RMS norm, `normalize`, and batch norm by the batch.
 
 Such a layer subtracts the mean, which is linear. Then it divides the values by their size, the root of a mean of
-squares. The slopes of quotients, roots and squares have closed forms, so no small number divides another.
+squares. The multipliers of quotients, roots and squares have closed forms, so no small difference is divided by
+another.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ NAMES = (*dict.fromkeys(_FORMS.values()), "normalize")
 def norm(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
 ) -> Sequence[Tensor | None]:
-    """The multipliers of a norm. With running statistics, a norm is linear: they are its gradient."""
+    """The multipliers of a norm. With running statistics, a norm is linear, and its multipliers are its gradient."""
     inner: Any = innermost(layer)
     if not isinstance(inner, Function):
         form = next(form for kind, form in _FORMS.items() if isinstance(inner, kind))
@@ -74,7 +75,7 @@ def _rows(form: str, options: Mapping[str, Any], value: Tensor) -> Tensor:
         return value.movedim(options["dim"], -1)
     if "dims" in options:
         return to_rows(value, options["dims"])
-    if form == "batch_norm":  # by the statistics of the batch: all samples share one size
+    if form == "batch_norm":  # all samples of a batch share one size
         return value.transpose(0, 1).flatten(1)
     if form == "instance_norm":
         return value.flatten(2)
@@ -98,7 +99,7 @@ def _of_unit_length(x: Tensor, r: Tensor, gradient: Tensor, eps: float) -> Tenso
     x, r = x.to(gradient), r.to(gradient)
     x_size, r_size = (value.square().sum(-1, keepdim=True).sqrt().clamp(min=eps) for value in (x, r))
     rise = x.square().sum(-1, keepdim=True) - r.square().sum(-1, keepdim=True)
-    short = (x_size <= eps) | (r_size <= eps)  # `max` has a slope of its own there
+    short = (x_size <= eps) | (r_size <= eps)  # the size is eps there, and does not grow with the length
     slope = torch.where(short & (rise != 0), (x_size - r_size) / rise, torch.where(short, 0, 1 / (x_size + r_size)))
     return _divided_by_size(x, r, x_size, r_size, slope, gradient)
 

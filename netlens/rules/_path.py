@@ -87,7 +87,7 @@ class _RefinedPath(StraightPath):
     def estimated(self) -> Estimated:
         outputs, outputs_at_0 = self.outputs(self.layer, self.end), self.outputs(self.layer, self.points(0))
         value_a, value_b = self.value(outputs_at_0), self.value(outputs)
-        # at position 0, masks, indices and numbers are those of the input; in the run on the baseline they may differ
+        # the start of the path has the masks, indices and numbers of the input; the run on the baseline may have others
         unbound = self.layer.layer if isinstance(self.layer, Bound) else self.layer
         reference_outputs = self.outputs(unbound, self.reference)
         if [output.shape for output in reference_outputs] != [output.shape for output in outputs]:
@@ -226,7 +226,7 @@ class _RefinedPath(StraightPath):
 
     @cached_property
     def rows(self) -> int:
-        """The number of rows of the tensors that change if it is the same for all, else 1."""
+        """The number of rows of the tensors that change, if all have the same number; else 1."""
         values = [x for x, varies in zip(self.end, self.varies, strict=True) if varies] + self.gradients
         counts = {len(value) if value.ndim else 1 for value in values}
         return counts.pop() if len(counts) == 1 and all(value.numel() for value in values) else 1
@@ -245,7 +245,7 @@ def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def _choose(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | None:
-    """The new values in these rows, the old values in the others. None counts as 0; None if both are None."""
+    """The new values in these rows, the old values in all others. None counts as 0, or stays None if both are None."""
     present = old if old is not None else new
     if present is None:
         return None
@@ -255,4 +255,4 @@ def _choose(rows: Tensor, new: Tensor | None, old: Tensor | None) -> Tensor | No
 def _paired(gradient: Tensor, change: Tensor) -> Tensor:
     """The gradient times the change, element by element. Complex numbers count as their two real parts."""
     product = (gradient.conj() * change).real if change.is_complex() or gradient.is_complex() else gradient * change
-    return torch.where(gradient == 0, 0, product)  # also for an infinite change
+    return torch.where(gradient == 0, 0, product)  # 0 even for an infinite change

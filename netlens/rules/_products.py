@@ -23,7 +23,7 @@ def product(factors: int) -> Propagate:
     def propagate(
         layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Tensor
     ) -> Sequence[Tensor | None]:
-        if not all(is_differentiable(value) for value in inputs):  # x * (x > 0)
+        if not all(is_differentiable(value) for value in inputs):  # a factor is a mask: x * (x > 0)
             return chosen(layer, inputs, reference, gradient)
         return mean_gradient(layer, inputs, reference, gradient, nodes)
 
@@ -60,7 +60,7 @@ def larger(
     x, r = a - b, ra - rb
     choice = (a > b).to(x.dtype) + (a == b).to(x.dtype) / 2
     slope = (x.relu() - r.relu()) / (x - r)
-    slope = torch.where((x == r) | slope.isnan(), choice, slope)  # NaN: masks hold infinities
+    slope = torch.where((x == r) | slope.isnan(), choice, slope)  # the slope of infinite masks is NaN
     shares = [gradient * slope, gradient * (1 - slope)]
     if name_of(innermost(layer)).startswith("min"):
         shares.reverse()
@@ -76,9 +76,9 @@ def chosen(
 ) -> Sequence[Tensor | None]:
     """The multipliers of a layer that chooses between two activations by a mask, such as `where`.
 
-    Where the mask equals the mask of the reference, they are the true gradients. Where it differs, the two activations
-    share the change of the output in proportion to the squares of their changes. If no activation changes, the change
-    of the output is unexplained. `numbers` are the indices of inputs that are masks in the form of numbers.
+    Where the mask equals the mask of the reference, the multipliers are the true gradients. Where it differs, the two
+    activations share the change of the output in proportion to the squares of their changes. If no activation changes,
+    the change of the output is unexplained. `numbers` are the indices of inputs that are masks in the form of numbers.
     """
     reference_tensors = tensors(reference)
     pairs = list(zip(inputs, reference_tensors, strict=True))

@@ -1,4 +1,4 @@
-"""Gradients of a layer, integrated over the straight path from its values on the baseline to its inputs."""
+"""Gradients of a layer, integrated over the straight path from its inputs on the baseline to its inputs."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ State = tuple[Tensor, ...]
 
 
 def is_recurrent(layer: nn.Module) -> bool:
-    """Whether a layer is a recurrent layer of torch, and its type has torch's forward."""
+    """Whether a layer is a recurrent layer of torch with torch's own forward."""
     kinds = (kind for kind in RECURRENT if isinstance(layer, kind))
     return any(type(layer).forward is kind.forward for kind in kinds) and not layer._forward_pre_hooks
 
@@ -87,7 +87,7 @@ class _Step(nn.Module, ABC):
     @staticmethod
     def split(gates: Tensor, count: int) -> list[Tensor]:
         """The values (N, H) of each gate."""
-        split = torch.chunk(gates, count, -1)  # one layer for all gates, so that the gradient is one tensor
+        split = torch.chunk(gates, count, -1)  # one chunk layer serves all gates, so that their gradient is one tensor
         return [split[i] for i in range(count)]
 
 
@@ -126,7 +126,7 @@ def _step(layer: nn.Module, suffix: str = "") -> _Step:
 
 
 class _Cell(nn.Module):
-    """One step, for cells."""
+    """The one step of a recurrent cell."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 
 def has_weights(layer: nn.Module) -> bool:
-    """Whether a layer is a linear layer or a (transposed) convolution of torch, and its type has torch's forward."""
+    """Whether a layer is a linear layer or a (transposed) convolution of torch with torch's own forward."""
     return type(layer).forward in _FORWARDS
 
 
@@ -47,7 +47,7 @@ def signed_parts(x: Tensor) -> list[Tensor]:
 
     If no value is negative, the list holds the positive part only.
     """
-    if bool(x.amin() >= 0):  # for example after a rectifier; the result is the same, and one run of the layer is saved
+    if bool(x.amin() >= 0):  # as after a ReLU: without a negative part, one run of the layer is saved
         return [x.detach().requires_grad_()]
     return [x.detach().clamp(min=0).requires_grad_(), x.detach().clamp(max=0).requires_grad_()]
 

@@ -21,12 +21,12 @@ Near = Callable[[Tensor, Tensor], Tensor]
 
 
 def _never(x: Tensor, r: Tensor) -> Tensor:
-    """No values are near, for functions that copy their input or are constant: even small differences are exact."""
+    """For functions that copy their input or are constant: no values are near, as even small differences are exact."""
     return torch.zeros_like(x)
 
 
 def _cube_root(x: Tensor) -> float:
-    """The cube root of the rounding of the type of x."""
+    """The cube root of the rounding error of the type of x."""
     return float(torch.finfo(x.dtype).eps ** (1 / 3))
 
 
@@ -36,7 +36,7 @@ def _relative_to_values(x: Tensor, r: Tensor) -> Tensor:
 
 
 def _relative_to_one(x: Tensor, r: Tensor) -> Tensor:
-    """For smooth functions whose curvature lies at values around 1, such as a sigmoid."""
+    """For smooth functions that bend at values around 1, such as a sigmoid."""
     return _cube_root(x) * ((x + r).abs() / 2).clamp(min=1)
 
 
@@ -66,7 +66,7 @@ def secant(
     """
     reference_tensors = tensors(reference)
     index = _changing(inputs, reference_tensors)
-    # another tensor changes, or is broadcast against this one
+    # several tensors change, or a tensor is broadcast against another
     if index is None or inputs[index].shape != gradient.shape:
         return along_path(layer, inputs, reference, gradient)
     x, r = (wide(layer, value) for value in (inputs[index], reference_tensors[index]))

@@ -74,7 +74,7 @@ class Composite(ABC):
 
     @abstractmethod
     def weights(self, flat: FlatModel, step: Step, first: bool) -> Rule:
-        """The rule of a convolution or linear layer. `first` says that no other one lies between it and the input."""
+        """The rule of a convolution or linear layer. `first` says that no other such layer comes before it."""
 
     def mixes(self, layer: nn.Module, takers: Sequence[bool] | None = None) -> Rule:
         """The rule of other layers that mix activations. `takers` says which of their factors take relevance."""
@@ -256,7 +256,7 @@ def first_layers(flat: FlatModel) -> set[str]:
 
 
 def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
-    """An edge of the box of inputs, after the layers before the first convolution."""
+    """A bound of the inputs, as the first convolution reads it: after the layers before the convolution."""
     channels = getattr(step.layer, "in_channels", 1)
     if edge.numel() not in (1, channels):
         raise NotApplicable(
@@ -271,7 +271,7 @@ def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
         with torch.no_grad():
             whole = pixel.to(weight).expand(1, channels, *pixel.shape[2:])
             edge_there = flat.record(whole, layers=step.reads[0])[step.reads[0]]
-    except RuntimeError:  # the layers before it cannot run on a single pixel
+    except RuntimeError:  # the layers before the convolution cannot run on a single pixel
         edge_there = None
     if not isinstance(edge_there, Tensor) or edge_there.shape != whole.shape:
         raise NotApplicable(

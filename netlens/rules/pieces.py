@@ -59,7 +59,7 @@ def through_pieces(
 
 
 def run_pieces(network: FlatModel, values: dict[str, Tensor], keys: Sequence[str]) -> dict[str, Any]:
-    """The values at `keys` in a network of pieces. Meters of memory get the values of all pieces, as one layer."""
+    """The values at `keys` in a network of pieces. To a `Meter`, the values of all pieces are in memory at once."""
     recorded_keys = [step.key for step in network.program.steps if not step.hidden] if meters() else keys
     with unmetered():
         values_by_key = network.program.run(values, list(dict.fromkeys((*recorded_keys, *keys))))

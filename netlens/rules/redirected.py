@@ -1,4 +1,4 @@
-"""Redirected rectifiers: if a rectifier blocks the whole gradient of a sample, a part of it passes nevertheless."""
+"""Redirected rectifiers: if a rectifier blocks the whole gradient of a sample, a part of the gradient still passes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from netlens.flat.rules import Rule, Rules, vjp
 def live_range(layer: nn.Module) -> tuple[float, float]:
     """The range of inputs in which a rectifier is not constant: its lower and its upper end."""
     layer = innermost(layer)
-    if isinstance(layer, nn.Hardtanh):  # and ReLU6, which is one
+    if isinstance(layer, nn.Hardtanh):  # ReLU6 is a Hardtanh, too
         return layer.min_val, layer.max_val
     if isinstance(layer, nn.Hardsigmoid):
         return -3.0, 3.0

@@ -84,13 +84,14 @@ def epsilon(epsilon: float = STABILIZER, active: Sequence[bool] | None = None) -
     """LRP-ε: the share of an input is its contribution to the output, `a_i * w_i / (Σ a * w + b)`.
 
     The bias keeps its share of the relevance. The rule fits every layer that is linear in its inputs, such as sums,
-    means and affine norms. For any other layer, the share is the gradient times the input. With epsilon=0, the rule is
-    LRP-0.
+    means and affine norms. For any other layer, the contribution is the gradient times the input, and it is divided by
+    the output as well. With epsilon=0, the rule is LRP-0.
 
     Args:
         epsilon: The number that is added to the magnitude of the output, at least 0.
-        active: Whether each input takes relevance. The output is a product of these inputs, and each takes an equal
-            part (the product rule of AttnLRP, https://arxiv.org/abs/2402.05602). None if all inputs are terms of a sum.
+        active: For each input, whether it takes relevance. The output counts as the product of the active inputs, and
+            each takes an equal part (the product rule of AttnLRP, https://arxiv.org/abs/2402.05602). None: the inputs
+            are terms of a sum, and all of them are active.
     """
 
     def backward(

@@ -42,14 +42,14 @@ Missed = Callable[[str, Tensor | None], None]
 
 
 def copied(layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any) -> Sequence[Tensor]:
-    """The multipliers of a copy that stops gradients, such as `x.detach()`. It changes as its input does."""
+    """The multipliers of a copy that stops gradients, such as `x.detach()`. The copy changes as its input does."""
     return (gradient.to(inputs[0].dtype),)
 
 
 def extreme(
     layer: nn.Module, inputs: Sequence[Tensor], reference: Sequence[Any], gradient: Any
 ) -> Sequence[Tensor | None]:
-    """The multipliers of `max` and `min`, of two tensors or among the values of one tensor."""
+    """The multipliers of `max` and `min`: of two tensors element by element, or of the values of one tensor."""
     return (larger if len(inputs) == 2 else selection)(layer, inputs, reference, gradient)
 
 
@@ -214,7 +214,8 @@ def _propagation(step: Step, active: Collection[str], jumping: Set[str]) -> Prop
         return copied
     if count == 0 or is_linear(layer) or is_discrete(layer):
         return None
-    if isinstance(layer, Multiply) and count > 1 and not jumping.isdisjoint(step.reads):  # x * (x > 0).float()
+    # a product with a mask, such as x * (x > 0).float()
+    if isinstance(layer, Multiply) and count > 1 and not jumping.isdisjoint(step.reads):
         return partial(chosen, numbers=[index for index, key in enumerate(step.reads) if key in jumping])
     if is_product(layer) or name in ("where", "masked_fill"):
         return None if count == 1 else product(count) if is_product(layer) else chosen

@@ -30,7 +30,7 @@ def selection(
     if gradient is None:  # only the indices are read
         return [None]
     x, r, dim = inputs[0], tensors(reference)[0], _dim(layer)
-    if dim is None:  # over all values
+    if dim is None:  # the selection is from all values
         shape = x.shape
         x, r, dim = x.flatten(), r.flatten(), 0
         (x_value, x_index), (r_value, r_index) = (_of_all(layer, value) for value in (x, r))

@@ -1,4 +1,4 @@
-"""All drawing: heat maps over images, panels that compare them, sheets of images. Without pyplot's global state."""
+"""All drawing: heatmaps over images, panels that compare them, sheets of images. Without pyplot's global state."""
 
 from netlens.show._overlay import Look, Style, overlay
 from netlens.show._panel import Scale, panel

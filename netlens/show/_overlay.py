@@ -36,21 +36,21 @@ class Look:
     itself also serves as `cmap`.
     """
 
-    style: Style | None = option(None, help="The heat map, or it over the photo, or the photo masked or faded by it.")
+    style: Style | None = option(None, help="The heatmap alone, over the photo, or as what masks or fades the photo.")
     sign: Sign | None = option(None, help="Which values count: all with their sign, those of one sign, or magnitudes.")
     cmap: str | None = option(None, help="The name of a color map of matplotlib.")
     outlier_perc: float | None = option(None, least=0, most=100, help="The percentage of pixels that saturate.")
-    alpha: float = option(1.0, least=0, most=1, help="The strength of the heat map over the photo.")
+    alpha: float = option(1.0, least=0, most=1, help="The strength of the heatmap over the photo.")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # the name of a Colormap
+        object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # a Colormap is stored by name
         check(self, ResultError)
         if self.cmap is not None and self.cmap not in mpl.colormaps:
             raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
 
 
 class Heat:
-    """An attribution under a look: a raw heat map at the size of the image, and the limits of its colors."""
+    """An attribution drawn by a `Look`: a raw heatmap at the size of the image, and the limits of its colors."""
 
     def __init__(self, attribution: HeatMapped, look: Look) -> None:
         reduction = attribution.reduction
@@ -124,7 +124,7 @@ def _sign(reduction: Reduction, style: Style) -> Sign:
 
 
 def share(heats: Sequence[Heat]) -> None:
-    """Give all heat maps the same limits, so that a color is the same raw value in each of them."""
+    """Give all heatmaps the same limits, so that a color is the same raw value in each of them."""
     high = torch.stack([heat.high.max() for heat in heats]).max()
     lows = [heat.low.min() for heat in heats if not heat.diverging]
     for heat in heats:
@@ -144,7 +144,7 @@ def photograph(image: Tensor) -> Pixels:
 
 
 def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Tensor:
-    """Maps (N,C,H,W) at a size for a screen: enlarged by a whole number, so that every pixel keeps its exact place.
+    """Maps (N,C,H,W) at a size for a screen: enlarged by a whole number, so that every pixel keeps its exact position.
 
     Images larger than the screen shrink. Very small images keep square pixels.
     """

@@ -42,7 +42,7 @@ def panel(
 
     Raises:
         ResultError: there is no attribution, or their numbers of samples or the titles do not match.
-        NotApplicable: an attribution has no place in an image.
+        NotApplicable: an attribution has no layout over the image.
     """
     checked("scale", scale, Scale, error=ResultError)
     columns = checked("columns", columns, int | None, least=1, error=ResultError)
@@ -99,5 +99,5 @@ def _wrapped(rows: list[list[Tile]], columns: int | None) -> list[list[Tile]]:
 
 
 def _without_title(tile: Tile, first: Tile) -> Tile:
-    """The tile without its title, if the first tile of its column has the same one."""
+    """The tile without its title, if the first tile of its column has the same title."""
     return replace(tile, title="") if tile.title == first.title else tile

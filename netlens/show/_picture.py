@@ -18,7 +18,7 @@ NOTEBOOK_SCALE = 2 / 3  # a smaller picture is sharp on dense screens, and two o
 
 
 class Picture(Figure):
-    """A figure of matplotlib whose places are pixels from its top left corner."""
+    """A figure of matplotlib in which all coordinates are pixels from its top left corner."""
 
     def __init__(self, width: int, height: int) -> None:
         super().__init__(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")

@@ -35,7 +35,7 @@ _CHECK_EVERY = 16  # steps between two checks on a GPU, because a check waits fo
 
 @dataclass
 class Group:
-    """Samples that share an optimizer: all samples; or a single one, if the optimizer is not elementwise."""
+    """Samples that share an optimizer: all samples; or only one sample, if the optimizer is not elementwise."""
 
     rows: range
     param: Param
@@ -68,7 +68,7 @@ class Ascent:
         self.finished_parameters = self.parameters
         self.health = torch.zeros_like(history)
         self.checked = 0
-        self.chunks = Chunks()  # how many pictures run together; the first step measures it
+        self.chunks = Chunks()  # how many pictures run together, as the first step measures
 
     def _groups(self, parameters: Sequence[Tensor], make_optimizer: MakeOptimizer) -> list[Group]:
         leaves = [leaf(tensor) for tensor in parameters]
@@ -139,7 +139,7 @@ class Ascent:
         group.optimizer.step(closure)  # type: ignore[arg-type]
 
     def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """The objective of each picture (n,), its gradient (n, C, H, W), and whether it passes the network (n,)."""
+        """The objective of each picture (n,), its gradient (n, C, H, W), and whether the network has one (n,)."""
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
             values, gradient, reached = self._differentiated(images[first:last], rows[first:last], step)

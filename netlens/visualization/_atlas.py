@@ -60,7 +60,7 @@ class Atlas(Drawn):
         if not self.grouped:
             mosaic = self.pictures.grid(self.weights.shape[2])
             height, width = mosaic.shape[1:]
-            # the image gets the proportions of the grid, so that each picture is at the same place as its position
+            # the image gets the proportions of the grid, so that each picture lies over the position that it shows
             shown = [heatmaps.resize(self.image[None], (height, width))[0].clamp(0, 1), mosaic]
             return sheet(torch.stack([m.expand(3, -1, -1) for m in shown]), ["image", self.layer])
         height, width = self.pictures.images.shape[2:]
@@ -86,15 +86,15 @@ class Charting(FromNoise):
     """The options of an atlas.
 
     Without `groups`, there is a picture of each position, gray where the layer is 0. Maps with more positions than
-    `cells` are averaged. With `groups`, the part of the activation above 0 is factorized into so many non-negative
-    factors.
+    `cells` are averaged. With `groups`, the part of the activation above 0 is factorized into this number of
+    non-negative factors.
     """
 
     steps: int = 128
     groups: int | None = option(
-        None, least=1, help="So many kinds of place instead of a grid of all places; needs scikit-learn."
+        None, least=1, help="How many groups of positions to show instead of a grid of all; needs scikit-learn."
     )
-    cells: int = option(7, least=1, help="Places along the longer side of the grid, at most.")
+    cells: int = option(7, least=1, help="The largest number of positions along the longer side of the grid.")
     cell_size: int = option(96, least=1, help="Side of each picture, in pixels.")
     cosine_power: float = option(1.0, least=0, help="How much the direction of the activation counts.")
     chunk: int = option(16, least=1, help="How many pictures are made at a time.")
@@ -185,7 +185,7 @@ def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
 def _fit(model: Any, values: Any) -> tuple[Any, Any]:
     from sklearn.exceptions import ConvergenceWarning
 
-    with silenced(ConvergenceWarning):  # `error` says how well it converged
+    with silenced(ConvergenceWarning):  # `error` says how well the fit converged
         return model.fit_transform(values), model.components_
 
 

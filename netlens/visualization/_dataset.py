@@ -45,7 +45,7 @@ class Example:
         path: The file.
         value: The objective.
         image: The image, or the crop of it, (C, h, w) in [0, 1].
-        box: The place of the crop in the input of the network, in pixels: (top, bottom, left, right).
+        box: The edges of the crop in the input of the network, in pixels: (top, bottom, left, right).
     """
 
     path: Path
@@ -77,7 +77,7 @@ class Examples(Drawn, Sequence[Example]):
         return len(self.best)
 
     def show(self) -> Picture:
-        """Draw the optimized picture, if there is one, and then all images, in the size of the first one."""
+        """Draw the optimized picture, if there is one, and then all images, in the size of the first image."""
         from netlens.show import sheet
 
         shown = [] if self.picture is None else [self.picture.images[:1]]
@@ -178,7 +178,7 @@ def _batches(
 def _values_of(
     flat: FlatModel, objective: Objective, x: Tensor, crops: bool, paths: Sequence[Path], chunks: Chunks
 ) -> tuple[list[float], list[Cell | None]]:
-    """The value of each image; for crops, (row, column, height, width): the highest position, and the map's size."""
+    """The value of each image, and for crops (row, column of the highest value, height, width of the map)."""
 
     def work(first: int, last: int) -> tuple[list[float], list[Cell | None]]:
         return _values_of_chunk(flat, objective, x[first:last], crops, paths[first:last])
@@ -210,7 +210,7 @@ def _values_of_chunk(
 def _recorded(flat: FlatModel, objective: Objective, x: Tensor) -> dict[str, Tensor]:
     try:
         return flat.record(x, layers=objective.layers)
-    except RuntimeError as error:  # layers raise it for a wrong shape
+    except RuntimeError as error:  # layers raise a RuntimeError for a wrong shape
         if isinstance(error, NetLensError) or out_of_memory(error):
             raise
         raise NotApplicable(

@@ -198,7 +198,7 @@ def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: 
     if not isinstance(objective, str):
         raise NetLensError("a dream towards an image needs the key of a layer, not an objective.")
     source = towards if not isinstance(towards, Tensor) else FromImage(towards).pictures[0].mul(255).round().byte()
-    # the network runs on it once, at the size that the network expects
+    # the network runs on the other image once, at the size that it expects
     return guide(flat.key(objective), source).settled(flat, base)
 
 

@@ -25,8 +25,9 @@ from netlens.visualization.transforms import Chain, Transform
 
 HEAVIEST = 10**12  # with a larger weight, the distance would be lost in rounding
 
-# (alpha, variation). Pixels need the weights of the paper (for deep layers, converted to means over pixels in [0, 1]).
-# Waves are a prior already; a small weight of the variation prevents checkerboard patterns
+# (alpha, variation). For pixels: the weights of the paper at deep layers, converted to means over pixels in [0, 1].
+# The other parameterizations, such as waves, favor natural pictures by themselves; a small weight of the variation
+# prevents checkerboard patterns
 _OF_PIXELS, _OF_OTHERS = (10.0, 13.0), (0.0, 0.2)
 
 
@@ -144,14 +145,14 @@ def _names(flat: FlatModel, layers: Any) -> Sequence[str]:
 
 
 def _param(param: type[Sized] | Sized, base: Tensor, seed: int) -> Param:
-    """The parameterization for one picture of the image's size. Its other options stay."""
+    """The parameterization for one picture of the image's size, with all other options unchanged."""
     _, channels, *extent = base.shape
     options = {"size": tuple(extent), "batch": 1, "channels": channels, "seed": seed}
     return made_by(param, **options)
 
 
 def _settled(flat: FlatModel, objective: Objective, base: Tensor) -> Objective:
-    """The settled objective: it has read the activation of the image once, and does not read it in each step."""
+    """The settled objective, which reads the activation of the image once, and not in each step."""
     return objective.settled(flat, network_input(flat, objective, base))
 
 

@@ -121,7 +121,7 @@ class Judge:
 
     def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
         if images.shape[2:] != self.size:
-            # not by `Fit`, which skips pixels of large pictures and reads beyond the edges of small ones
+            # `Fit` would skip pixels of large pictures and read beyond the edges of small ones
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)
         return Chain((self.transforms, Fit(self.size)))(images, generators)
 
@@ -204,7 +204,7 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
 
 
 def preprocessing_of(flat: FlatModel) -> Preprocessing:
-    """The preprocessing of a network. For a network with one input channel, it is that of gray pictures."""
+    """The preprocessing of a network. A network with one input channel gets the preprocessing of gray pictures."""
     preprocessing = flat.adapter.preprocessing
     return preprocessing.in_gray() if channels_of(flat) == 1 else preprocessing
 

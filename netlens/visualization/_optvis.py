@@ -29,7 +29,7 @@ ADAM: MakeOptimizer = partial(torch.optim.Adam, lr=0.05)
 
 
 class OptVis:
-    """Makes pictures that maximize an objective, also after small disturbances of the pictures.
+    """Makes pictures that maximize an objective, even after small disturbances of the pictures.
 
     Pictures are in [0, 1]. The network gets them after the preprocessing of its adapter. It gets them at their own size
     if it can run on this size, else at the size that the preprocessing names.
@@ -141,7 +141,7 @@ class OptVis:
         )
 
     def _captions(self, n: int) -> tuple[str, ...] | None:
-        """The objective of each sample as a text. None if all are equal, or if the samples have targets."""
+        """The objective of each sample as a text. None if all texts are equal, or if the samples have targets."""
         if n == 1 or not self.objective.splits or self.objective.targets(self.flat, n) is not None:
             return None
         captions = tuple(repr(self.objective.take([i])) for i in range(n))
@@ -170,7 +170,7 @@ def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
 
 
 def _description(option: Any) -> Any:
-    """An option as a description for the provenance: its class and the options of the class."""
+    """An option for the provenance: a dataclass as its name and fields, a function or class as its name."""
     if is_dataclass(option) and not isinstance(option, type):
         options = {field.name: _description(getattr(option, field.name)) for field in fields(option)}
         return {type(option).__name__: options}
@@ -184,6 +184,6 @@ def _description(option: Any) -> Any:
 
 
 def check_options(options: Iterable[str], fixed: Sequence[str] = ("steps", "progress")) -> None:
-    """Raise if one of these is no option of `OptVis.render`, or if the caller sets it itself (`fixed`)."""
+    """Raise if an option is none of `OptVis.render`, or if the calling function sets it itself (`fixed`)."""
     allowed = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *fixed)]
     known("rendering", options, allowed)

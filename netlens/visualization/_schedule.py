@@ -19,7 +19,7 @@ Stop = Callable[[Tensor], Tensor]
 
 
 def constant(step: int, steps: int) -> float:
-    """The learning rate stays the same."""
+    """The learning rate never changes."""
     return 1.0
 
 

@@ -80,7 +80,7 @@ class Tiled:
     whole picture. If it reads several layers, the weight of a layer may differ by a few per cent, because sizes of maps
     are rounded. An objective that is not local, such as a logit, is evaluated on each tile by itself.
 
-    Without an `overlap`, it is the receptive field, but at most an eighth of the tile.
+    By default, the `overlap` is the receptive field, but at most an eighth of the tile.
     """
 
     flat: FlatModel = option(help="The network.")

@@ -21,7 +21,7 @@ LEAFY: Final = 0.75
 """The share of backgrounds that are dead leaves."""
 
 LEAF: Final = (0.012, 0.08)
-"""The radius of the smallest and the largest leaves, as a share of the image side: that of the disc of equal area."""
+"""The radius of the smallest and the largest leaves (of discs of equal area), as a share of the image side."""
 
 LEAVES: Final = 900
 """The number of leaves: a few large ones and many small ones. They cover nearly the whole image."""

@@ -52,7 +52,7 @@ def star(x: Field, y: Field) -> Field:
 
 def heart(x: Field, y: Field) -> Field:
     """A square on its tip, with a half disc on each upper side."""
-    unit = math.sqrt(math.pi / (1 / 2 + math.pi / 8))  # for the area of the unit disc
+    unit = math.sqrt(math.pi / (1 / 2 + math.pi / 8))  # gives the heart the area of the unit disc
     side = np.abs(x) / unit
     up = 0.55 - y / unit
     lozenge = (side + np.abs(up - 0.5) - 0.5) / math.sqrt(2)

@@ -37,8 +37,8 @@ class Thing:
     shape: str
     texture: str | None
     position: Field  # (2,): x, y
-    radius: float  # of the disc of equal area
-    frame: Field  # (2, 2): from the axes of the image to those of the thing, with determinant 1, so that it keeps areas
+    radius: float  # the radius of a disc with the same area
+    frame: Field  # (2, 2): from the axes of the image to the axes of the thing; areas stay the same
     weave: tuple[float, float, float, float]  # the angle of the texture, its period in radii, its phases in periods
     colors: tuple[Field, Field]
     light: Field  # (2,): growth of brightness along the thing's axes, per radius
@@ -60,7 +60,7 @@ class Thing:
         ink = self._ink(x, y, radius)
         first, second = self.colors
         color = first + ink[..., None] * (second - first)
-        # a darker rim shows the outline, also if the object has the color of the background
+        # a darker rim shows the outline, even if the object has the color of the background
         rim = np.clip((distance + 0.04 * radius + 1) / 2, 0, 1)
         shade = (1 + self.light[0] * x + self.light[1] * y) * (1 - 0.45 * rim)
         return Layer((rows, columns), color * shade[..., None], cover)

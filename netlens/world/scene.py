@@ -33,7 +33,7 @@ MAIN: Final = (0.17, 0.28)
 """The smallest and the largest radius of the labeled object, as a share of the image side: that of an equal disc."""
 
 SMALL: Final = (0.055, 0.08)
-"""The same for the other objects. Their area is less than a quarter of that of any labeled object."""
+"""The same two radii for the other objects, whose area is less than a quarter of that of any labeled object."""
 
 HIDDEN: Final = (0.08, 0.25)
 """The smallest and the largest area of the plain object in front, as a share of the area of the labeled object."""
@@ -128,7 +128,7 @@ def _distractors(rng: np.random.Generator, main: Thing, label: int) -> list[Thin
         radius = rng.uniform(*SMALL)
         texture, shape = KINDS[(label + int(rng.integers(1, len(KINDS)))) % len(KINDS)]
         position = _free(rng.uniform(radius, 1 - radius, (16, 2)).astype(np.float32), radius, placed)
-        if position is not None:  # None if there is no free position
+        if position is not None:  # None if no position is free
             placed.append(thing(rng, shape, texture, position, radius))
     return placed[1:]
 

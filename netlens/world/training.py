@@ -127,7 +127,7 @@ class _Lesson:
         self.progress = tqdm(total=steps, desc="training", mininterval=10)
 
     def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Learn one batch, and return the loss before the step. It fills `x.grad` if x requires a gradient."""
+        """Learn one batch, and return the loss before the step. The gradient is added to `x.grad` if x requires one."""
         # with smoothed labels, a probability above 0.9 does not lower the loss
         with torch.autocast("cpu", torch.bfloat16):  # several times as fast on processors with bfloat16
             logits = self.model(x)

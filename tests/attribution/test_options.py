@@ -122,7 +122,7 @@ def test_what_is_no_method_rule_function_or_box_is_refused(network):
 
 def test_what_is_no_network_or_input_is_refused(network):
     for name, weights in ((None, None), ("resnet18", 5), ("resnet18", True)):
-        with pytest.raises(WeightsError, match=r"is opened by its name|'default' or the path of a file"):
+        with pytest.raises(WeightsError, match=r"is opened by its name|'random' or the path of a file"):
             open_network(name, weights)  # type: ignore[arg-type]
     for x in (X.to_sparse(), X.to("meta")):
         with pytest.raises(ImageError, match="holds no picture that can be read"):

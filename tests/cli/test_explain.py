@@ -124,7 +124,7 @@ def test_a_network_with_its_weights(photo: str) -> None:
 
 
 def test_random_weights_are_said(photo: str) -> None:
-    result = run("explain", photo, "--model", "squeezenet1_1", "--method", "saliency")
+    result = run("explain", photo, "--model", "squeezenet1_1", "--weights", "random", "--method", "saliency")
     assert "squeezenet1_1 has random weights" in result.stderr
 
 
@@ -153,3 +153,29 @@ def test_an_interrupt_leaves_no_picture(photo: str, monkeypatch: pytest.MonkeyPa
 def test_a_name_too_long_for_a_file_is_told_before_any_work(photo: str) -> None:
     failed(run("dream", photo, "--layer", "stem", "-o", "y" * 253 + ".png"), "too long")
     failed(run("dream", photo, "--layer", "stem", "-o", "y" * 400), "too long")
+
+
+def test_the_names_of_classes_come_from_a_file(photo: str) -> None:
+    save_file(build("squeezenet1_1", num_classes=3).state_dict(), "weights.safetensors")
+    Path("names.txt").write_text("sheep\ngoat\nold cow\n")
+    network = ["--model", "squeezenet1_1", "--weights", "weights.safetensors", "--method", "saliency"]
+    result = run("explain", photo, *network, "--classes", "names.txt", "--target", "cow", "-o", "a.png")
+    assert result.exit_code == 0, result.output
+    assert "  old cow (2)\n" in result.output or "note: explaining 'old cow'" in result.stderr
+    assert "class 2" in run("explain", photo, *network, "-o", "b.png").output  # the names of ImageNet are not theirs
+    Path("names.txt").write_text("sheep\ngoat\n")
+    failed(run("explain", photo, *network, "--classes", "names.txt"), "3 classes, but 2 names")
+    failed(run("explain", photo, *network, "--classes", "none.txt"), "none.txt")
+
+
+def test_a_network_of_a_file_that_is_run(photo: str) -> None:
+    Path("mine.py").write_text("import torchvision\n\ndef make():\n    return torchvision.models.squeezenet1_1()\n")
+    result = run("explain", photo, "--model", "mine.py:make", "--method", "saliency")
+    assert result.exit_code == 0 and "mine.py:make sees" in result.output, result.output
+    failed(run("explain", photo, "--model", "mine.py:mak"), "no function 'mak'", "'make'")
+    assert run("layers", "mine.py:make").exit_code == 0
+
+
+def test_layers_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("downloaded"))
+    assert "fc" in run("layers", "resnet18").output

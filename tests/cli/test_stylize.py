@@ -139,7 +139,7 @@ def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files,
     assert not (files / "out").exists()
 
 
-@pytest.mark.parametrize("weights", [None, "default", "IMAGENET1K_V1", __file__])
+@pytest.mark.parametrize("weights", ["pretrained", "random", "default", "IMAGENET1K_V1", __file__])
 def test_networks_that_torchvision_has_are_known_without_being_built(monkeypatch, weights):
     monkeypatch.setattr("netlens.zoo.open_network", None)
     check_network("resnet18", weights)

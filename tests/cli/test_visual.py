@@ -208,7 +208,8 @@ def test_random_weights_and_broken_images_are_said() -> None:
     result = visualize(f"{LAYER}:0", "--images", ".", "-o", "out.png")
     assert result.exit_code == 0 and "note: 1 of 2 files were skipped: text.jpg" in result.stderr
     result = run(
-        "dream", "photo.png", "--layer", "features.0", "--model", "squeezenet1_1", "--octaves", "1", "--steps", "1"
+        *("dream", "photo.png", "--layer", "features.0", "--model", "squeezenet1_1", "--weights", "random"),
+        *("--octaves", "1", "--steps", "1"),
     )
     assert result.exit_code == 0 and "squeezenet1_1 has random weights" in result.stderr
 
@@ -242,7 +243,7 @@ def test_suffixes_may_be_in_capitals() -> None:
 def test_random_weights_are_the_same_each_time_and_touch_no_generator() -> None:
     state = torch.get_rng_state()
     for name in ("one.png", "two.png"):
-        options = ["--steps", "1", "--size", "32", "-o", name]
+        options = ["--weights", "random", "--steps", "1", "--size", "32", "-o", name]
         result = run("visualize", "squeezenet1_1", "features.0:0", *options)
         assert result.exit_code == 0 and "random weights (seed 0)" in result.stderr
         assert torch.equal(torch.get_rng_state(), state)

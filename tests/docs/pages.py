@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -17,6 +18,17 @@ PAGES = tuple(
     str(path.relative_to(ROOT))
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
 )
+VIT = {
+    "model_type": "vit",
+    "architectures": ["ViTForImageClassification"],
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 64,
+    "patch_size": 16,
+}
+"""A small network of Hugging Face."""
 PHOTOS = ("photo", "other", "content", "style", "a", "b", "cat", "dog", "pets", "macaw", "street")
 
 
@@ -32,7 +44,7 @@ def inline(page: str) -> list[str]:
 
 
 def fill(folder: Path) -> None:
-    """Put the files into a folder of which the docs speak: photos, and weights of mobilenet_v2, which are random."""
+    """Put the files of which the docs speak into a folder: photos, random weights of mobilenet_v2, names, a config."""
     for index, name in enumerate(PHOTOS):
         Image.fromarray(scene(index).image).save(folder / f"{name}.jpg")
     Image.fromarray(scene(20).image).save(folder / "scene.png")
@@ -41,3 +53,6 @@ def fill(folder: Path) -> None:
         (folder / inner / source).write_bytes((folder / source).read_bytes())
     torch.manual_seed(0)
     save_file(build("mobilenet_v2").state_dict(), folder / "path.safetensors")
+    (folder / "names.txt").write_text("\n".join(map(str, range(1000))))
+    (folder / "vit").mkdir()
+    (folder / "vit" / "config.json").write_text(json.dumps(VIT))

@@ -66,7 +66,10 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
 """What a page takes for granted, by the names that it uses."""
 
 CHANGED = {
-    "README.md": {'weights="default"': 'weights="path.safetensors"', "n_steps=100": "n_steps=2"},
+    "README.md": {
+        'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")',
+        "n_steps=100": "n_steps=2",
+    },
     "docs/visualization.md": {
         "Fourier(224,": "Fourier(64,",
         "steps=256": "steps=1",

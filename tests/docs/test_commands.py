@@ -29,6 +29,12 @@ SMALL = {
 }
 """What is added to a command, so that it takes a second."""
 
+ELSEWHERE = {
+    "timm/convnext_tiny.fb_in1k": ("timm", "timm/test_convnext"),
+    "hf/google/vit-base-patch16-224": ("transformers", "vit"),
+}
+"""Networks that would be downloaded, with their library and a small network of random weights in their place."""
+
 NOT_RUN = {
     r"\.venv/bin/(ruff|python -m pytest)": "a part of `make test`, which runs this test",
     r"(pip|pre-commit) install": "changes the environment",
@@ -68,6 +74,11 @@ def test_a_command_of_netlens_runs(command: str, folder: Path) -> None:
     if "--zoom" in arguments:
         arguments[arguments.index("--zoom") + 1] = "2"
         added = (*added[:4],)
+    for published in ELSEWHERE.keys() & set(arguments):
+        library, small = ELSEWHERE[published]
+        pytest.importorskip(library, reason=f"{library} is not installed, see the extras of netlens")
+        arguments = [small if argument == published else argument for argument in arguments]
+        added = ("--weights", "random")
     result = CliRunner().invoke(main, [name, *arguments, *added], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     if "-o" in arguments:

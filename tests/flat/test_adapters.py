@@ -1,13 +1,14 @@
 """What adapters say of a family is true of the network: the CAM layer exists, and a place in a map is that place."""
 
 import importlib.metadata
+from typing import ClassVar
 
 import pytest
 import torch
 import torchvision.models as tv
 from torch import nn
 
-from netlens.errors import NetLensWarning, NotApplicable
+from netlens.errors import NetLensWarning, NotApplicable, TraceError
 from netlens.evaluation import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
 from netlens.flat.adapter import adapter_of, logits_of
@@ -261,3 +262,57 @@ def test_maps_that_were_permuted_back_have_their_channels_first(name, key):
     key = flat.key(key)
     at = flat.record(x, layers=key)[key]
     assert grid_of(flat, key, at) is at and at.shape[2] == at.shape[3] != at.shape[1]
+
+
+class Alike(nn.Sequential):
+    """A network whose library has no base class, but says facts in an attribute."""
+
+    facts: ClassVar[dict[str, str]] = {"layer": "0"}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(adapter, "REGISTRY", dict(adapter.REGISTRY))
+    monkeypatch.setattr(adapter, "BY_ATTRIBUTES", dict(adapter.BY_ATTRIBUTES))
+
+    @register(having=("facts",))
+    def by_attribute(network):
+        return Adapter(cam_layer=network.facts["layer"], background=7, example=(1, 3, 8, 8))
+
+
+def test_an_adapter_fits_by_attributes_and_says_what_the_class_leaves_open(registered):
+    assert adapter_of(Alike()).cam_layer == "0" and adapter_of(nn.Sequential()) == Adapter()
+
+    @register(f"{Alike.__module__}.{Alike.__qualname__}")
+    def by_class(network):
+        return Adapter(cam_layer="1")
+
+    both = adapter_of(Alike())
+    assert (both.cam_layer, both.background, both.example) == ("1", 7, (1, 3, 8, 8))
+
+
+class Asks(nn.Module):
+    facts: ClassVar[dict[str, str]] = {"layer": "conv"}
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x).relu() if x.shape[1] == 3 else self.conv(x)
+
+
+def test_without_an_example_the_shape_of_the_adapter_is_one(registered):
+    network = Asks(3).double()
+    flat = FlatModel.from_nn_Module(network)
+    assert len(flat.assumptions) == 1 and "relu" in flat.layers
+    x = torch.rand(2, 3, 12, 12, dtype=torch.float64)
+    assert torch.equal(flat(x), network(x))
+    with pytest.raises(TraceError):
+        FlatModel.from_nn_Module(network, inputs=("x",))  # inputs of a choice, for which the shape is unknown
+
+
+def test_a_network_that_takes_another_shape_is_unrolled_without_an_example(registered):
+    plain = Alike(nn.Conv2d(1, 4, 3), nn.ReLU())
+    flat = FlatModel.from_nn_Module(plain)
+    assert list(flat.layers) == ["0", "1"] and flat(torch.zeros(1, 1, 8, 8)).shape == (1, 4, 6, 6)

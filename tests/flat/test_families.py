@@ -136,17 +136,18 @@ class Attending(nn.Module):
 
 def sequences(batch_first):
     generator = torch.Generator().manual_seed(0)
-    query, memory = torch.randn(3, 5, 8, generator=generator), torch.randn(3, 7, 8, generator=generator)
+    kind = {"generator": generator, "dtype": torch.float64}
+    query, memory = torch.randn(3, 5, 8, **kind), torch.randn(3, 7, 8, **kind)
     return (query, memory) if batch_first else (query.transpose(0, 1), memory.transpose(0, 1))
 
 
 MASKS = {
     "no mask": (None, None),
     "boolean": (torch.ones(5, 7).triu(1).bool(), None),
-    "added": (torch.linspace(-1, 1, 35).view(5, 7), None),
-    "per head": (torch.linspace(-1, 1, 210).view(6, 5, 7), None),
+    "added": (torch.linspace(-1, 1, 35, dtype=torch.float64).view(5, 7), None),
+    "per head": (torch.linspace(-1, 1, 210, dtype=torch.float64).view(6, 5, 7), None),
     "padding": (None, torch.arange(7).expand(3, 7) > torch.tensor([[3], [5], [6]])),
-    "padding added": (None, torch.linspace(-1, 1, 21).view(3, 7)),
+    "padding added": (None, torch.linspace(-1, 1, 21, dtype=torch.float64).view(3, 7)),
     "both": (torch.ones(5, 7).triu(1).bool(), torch.arange(7).expand(3, 7) > torch.tensor([[3], [5], [6]])),
 }
 
@@ -155,16 +156,16 @@ MASKS = {
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("need_weights, average", [(True, True), (True, False), (False, True)])
 def test_attention_under_masks(masks, batch_first, need_weights, average):
-    network = randomized(Attending(batch_first=batch_first))
+    network = randomized(Attending(batch_first=batch_first)).double()
     inputs, masked = sequences(batch_first), MASKS[masks]
     names = [name for name, mask in zip(("mask", "padding"), masked, strict=True) if mask is not None]
     given = [mask for mask in masked if mask is not None]
     network.forward.__func__.__defaults__ = (None, None, need_weights, average)
     flat = FlatModel.from_nn_Module(network, inputs=["query", "memory", *names])
     (output, weights), (expected, known) = flat(*inputs, *given), network(*inputs, *masked)
-    torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
     if need_weights:
-        torch.testing.assert_close(weights, known, rtol=0, atol=1e-6)
+        torch.testing.assert_close(weights, known, rtol=0, atol=1e-12)
     else:
         assert weights is known is None
     assert "attention.softmax" in flat.layers and not flat.opaque
@@ -180,19 +181,19 @@ def test_attention_of_other_make(options):
         def forward(self, query, key, value):
             return self.attention(query, key, value)[0]
 
-    network, (query, memory) = randomized(Cross()), sequences(batch_first=True)
+    network, (query, memory) = randomized(Cross()).double(), sequences(batch_first=True)
     key, value = memory[..., : options.get("kdim", 8)], memory[..., : options.get("vdim", 8)]
     flat = FlatModel.from_nn_Module(network)
-    torch.testing.assert_close(flat(query, key, value), network(query, key, value), rtol=0, atol=1e-6)
+    torch.testing.assert_close(flat(query, key, value), network(query, key, value), rtol=0, atol=1e-12)
     assert ("attention.softmax" in flat.layers) == ("add_bias_kv" not in options)
 
 
 def test_attention_on_one_unbatched_sequence():
-    network, (query, memory) = randomized(Attending()), sequences(batch_first=True)
+    network, (query, memory) = randomized(Attending()).double(), sequences(batch_first=True)
     network.forward.__func__.__defaults__ = (None, None, True, True)
     flat = FlatModel.from_nn_Module(network)
     for have, want in zip(flat(query[0], memory[0]), network(query[0], memory[0]), strict=True):
-        torch.testing.assert_close(have, want, rtol=0, atol=1e-6)
+        torch.testing.assert_close(have, want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -200,10 +201,10 @@ def test_attention_on_one_unbatched_sequence():
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_transformer_encoders_unroll(options, batch_first):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first, **options)
-    network = randomized(nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8)))
+    network = randomized(nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(8))).double()
     x, _ = sequences(batch_first)
     assert_near(FlatModel.from_nn_Module(network), network, x)
     mask, padding = torch.ones(5, 5).triu(1).bool(), torch.arange(5).expand(3, 5) > torch.tensor([[3], [4], [5]])
     flat = FlatModel.from_nn_Module(network, inputs=["src", "mask", "src_key_padding_mask"])
-    torch.testing.assert_close(flat(x, mask, padding), network(x, mask, padding), rtol=0, atol=1e-5)
+    torch.testing.assert_close(flat(x, mask, padding), network(x, mask, padding), rtol=0, atol=1e-12)
     assert "layers.1.self_attn.softmax" in flat.layers and not flat.opaque

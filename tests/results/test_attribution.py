@@ -1,4 +1,4 @@
-"""Frozen results: heat maps, arithmetic, selection, and files that give back what was saved."""
+"""Frozen results: heatmaps, arithmetic, selection, and files that give back what was saved."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def attribution(*shape, reduction="magnitude", size=(6, 8), channels=3, **more):
     return Attribution(torch.randn(shape), torch.rand(n, channels, *size), provenance(n), reduction=reduction, **more)
 
 
-# heat maps
+# heatmaps
 
 
 def test_the_heat_of_a_gradient():

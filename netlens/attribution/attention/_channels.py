@@ -45,7 +45,7 @@ def weighing_channels(
 
 
 class Product(NamedTuple):
-    """A product of an attention map with values, and the dimension of the values along which it sums."""
+    """A product of an attention map with values, and the dimension of the values along which the product sums."""
 
     values: str
     dim: int
@@ -119,9 +119,10 @@ def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes:
         return _numbered(value, 1)
     linear = is_kind(layer, nn.Linear) or name_of(layer) == "linear"
     if linear or (not with_numbers and (is_kind(layer, nn.LayerNorm) or name_of(layer) == "layer_norm")):
-        mixes = not with_numbers or _varies(numbers[with_numbers[0]], -1)  # else it mixes tokens, as in an MLP-mixer
+        # if the channels are not along the last dimension, the layer mixes tokens, as in an MLP-mixer
+        mixes = not with_numbers or _varies(numbers[with_numbers[0]], -1)
         return _numbered(value, -1) if mixes else _stretched(numbers[with_numbers[0]], value)
-    # the channels of a product are those of its last factor
+    # a product has the channels of its last factor
     candidates = reversed(with_numbers) if is_kind(layer, MatMul) else with_numbers
     stretched = (_stretched(numbers[key], value) for key in candidates)
     return next((tensor for tensor in stretched if tensor is not None), None)
@@ -139,7 +140,7 @@ def _numbered(value: Tensor, dim: int) -> Tensor:
 
 
 def _stretched(numbers: Tensor, value: Tensor) -> Tensor | None:
-    """The numbers in the shape of a value whose channels have the same position, whatever its other sizes."""
+    """The numbers, expanded to the shape of `value`; None if the channels do not lie along the same dimension there."""
     if numbers.shape == value.shape:
         return numbers
     if numbers.ndim != value.ndim or 0 in numbers.shape:

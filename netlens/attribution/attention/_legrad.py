@@ -32,7 +32,7 @@ class LeGrad(AttentionMethod):
     the map A of a layer, y is the objective if the output of its block skips all later blocks and directly enters the
     layers after the last block (norm, pooling, head). A layer is left out if the output of its block has another shape
     than that of the last block (earlier stages of Swin). With respect to a layer, only the attention after it counts.
-    The last step of the paper, min-max, is left to the heat map.
+    The last step of the paper, min-max, is left to the heatmap.
 
     Bousselham et al. 2024, https://arxiv.org/abs/2404.03214
     """
@@ -66,7 +66,7 @@ class LeGrad(AttentionMethod):
         last: str,
         n: int,
     ) -> Tensor:
-        """The gradient at the attention map `key` if the output `end` of its block replaces that of the last block."""
+        """The gradient at the attention map `key` if `end`, its block's output, replaces that of the last block."""
         with differentiating():
             point = activations[key].detach().requires_grad_()
             frontier = {name: activations[name] for name in flat.frontier(key)}

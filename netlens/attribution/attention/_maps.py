@@ -19,8 +19,8 @@ from netlens.flat.running import Step
 def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = None) -> list[str]:
     """The keys of all attention maps, in order: softmaxes whose output is the first factor of a matrix product.
 
-    Attention over channels does not count. A run of the first image of `x` shows it, once per network; before that run,
-    it is included.
+    Attention over channels does not count. A run of the first image of `x` shows which maps are such, once per network;
+    before that run, they are included.
 
     Args:
         flat: The network.
@@ -63,10 +63,10 @@ def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = N
 
 
 def by_head(key: str, value: object, n: int) -> Tensor:
-    """An attention map, or its gradient, as (n, windows, heads, queries, keys). Without windows, there is one."""
+    """An attention map, or its gradient, as (n, windows, heads, queries, keys). A map without windows has one."""
     maps = per_sample(key, real_tensor(key, value), n)
     if maps.ndim == 3:
-        maps = maps[:, None]  # a single head without its dimension
+        maps = maps[:, None]  # the map of a single head has no dimension of heads
     if maps.ndim == 4:
         maps = maps[:, None]
     if maps.ndim != 5 or maps.shape[-1] != maps.shape[-2]:
@@ -86,7 +86,7 @@ def _weighs(step: Step, key: str) -> bool:
 
 
 def _summed(layer: Function) -> Iterator[int]:
-    """The inputs of an einsum that are rows of weights: it sums their last dimension and keeps the one before."""
+    """The inputs of an einsum that are rows of weights: their last dimension is summed, the one before kept."""
     equation = layer.args[0]
     if not isinstance(equation, str):
         return

@@ -26,14 +26,14 @@ class AttentionMap(AttentionMethod):
     over all queries; with windows, over the queries of the same window. An attention lies in [0, 1], and the attention
     of one query to all tokens sums to 1.
 
-    `layer` is the place of an attention map among all (the last by default), or its key, glob or path (of several, the
-    last). `head` is one head; None means the mean over heads. The maps themselves, (N, heads, T, T), are layers:
-    `flat.record(x, layers="*softmax*")`.
+    `layer` is the index of an attention map among all (by default the last), or its key, glob or path (of several
+    matches, the last). `head` is one head; None means the mean over heads. The maps themselves, (N, heads, T, T), are
+    layers: `flat.record(x, layers="*softmax*")`.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
 
-    layer: int | str = option(-1, help="The attention map: its place among all, or its key, glob or path.")
+    layer: int | str = option(-1, help="The attention map: its index among all, or its key, glob or path.")
     head: int | None = option(None, least=0, help="One head; none for the mean over heads.")
     reads_objective = False
 

@@ -23,8 +23,8 @@ class Tokens:
     def of(cls, flat: FlatModel, x: Tensor, key: str, windows: int, tokens: int) -> Tokens:
         """The tokens of the attention map at `key`, which has `windows` windows per sample of `tokens` tokens each.
 
-        The adapter says where they lie. Without an adapter, the last tokens of a sequence are square patches of the
-        image in rows, and the tokens before them (class token, distillation token, registers) have no position.
+        The adapter says where the tokens lie. Without an adapter, the last tokens of a sequence are square patches of
+        the image in rows, and the tokens before them (class token, distillation token, registers) have no position.
         """
         cut = flat.adapter.windows(flat, key) if flat.adapter.windows is not None else None
         if cut is not None:
@@ -50,7 +50,7 @@ class Tokens:
 
 
 def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
-    """The positions of tokens by the adapter: it lays out the numbers of the tokens. None if it cannot."""
+    """The positions of tokens, by an adapter that lays out the numbers of the tokens. None if the adapter cannot."""
     if flat.adapter.grid is None:
         return None
     numbers = torch.arange(tokens, dtype=torch.float64).view(1, tokens, 1)
@@ -59,7 +59,7 @@ def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
 
 
 def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
-    """The positions of tokens if as many as possible of the last ones are square patches that tile the image."""
+    """The positions of tokens if as many as possible of the last tokens are square patches that tile the image."""
     if x.ndim == 4:
         height, width = x.shape[-2:]
         for patches in range(tokens, 0, -1):

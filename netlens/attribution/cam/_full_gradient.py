@@ -47,7 +47,7 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
 
 
 def full_points(flat: FlatModel, x: Tensor, objective: Objective) -> list[str]:
-    """The keys at which `full_gradients` reads gradients, first the input. A shared run of these spares another one."""
+    """The keys at which `full_gradients` reads gradients, the input first. Methods may share a run that reads them."""
     return [flat.inputs[0], *(step.key for step in _biased(live_values(flat, x, objective)))]
 
 
@@ -70,7 +70,7 @@ def _has_bias(step: Step, live: Live) -> bool:
 
 
 def _is_known(layer: nn.Module) -> bool:
-    """Whether the weights of a layer say its bias."""
+    """Whether the weights of a layer give its bias, so that no derivative is needed."""
     return isinstance(layer, _KNOWN) and getattr(layer, "running_mean", layer.weight) is not None
 
 

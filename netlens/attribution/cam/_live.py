@@ -51,7 +51,7 @@ class Live:
 
 
 def live_values(flat: FlatModel, x: Tensor, objective: Objective) -> Live:
-    """The values that carry a gradient from x to the objective. A run of the first sample shows it, once per size."""
+    """The values that carry a gradient from x to the objective. A run of the first sample shows them, once per size."""
     fetches = {key for name in flat.keys_of(objective.layers) for key in _keys(flat, name)}
     if tapped_visit(flat) is not None:  # hooks may change anything
         return _live_of_run(flat, x, fetches)

@@ -52,7 +52,7 @@ def _importance(suffix: Suffix, first: int, last: int) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        # if this fails, the derivatives are not the cause
+        # if this plain run fails, too, a missing derivative is not the cause, and its error is raised
         suffix.value(range(first, last), suffix.activation[first:last])
         raise _refused(suffix) from error
     importance = gradient if curved is None else gradient - curved / 2

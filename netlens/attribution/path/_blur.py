@@ -40,7 +40,7 @@ class BlurIntegratedGradients(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        weights, places = quadrature(self.quadrature, self.n_steps)
+        weights, nodes = quadrature(self.quadrature, self.n_steps)
         suffix = Suffix.of(flat, x, objective, wrt)
         activation, n = suffix.activation, len(x)
         if not can_blur(flat, wrt, activation):
@@ -49,8 +49,8 @@ class BlurIntegratedGradients(Method):
                 "Take IntegratedGradients."
             )
         space = ScaleSpace(activation)
-        # the places are squared, because an image loses most of its detail, and f changes most, at the smallest scales
-        sigmas, slopes = self.max_sigma * places**2, self.max_sigma * 2 * places
+        # nodes are squared, because a small blur already removes most of the detail, so f changes most at small sigmas
+        sigmas, slopes = self.max_sigma * nodes**2, self.max_sigma * 2 * nodes
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)

@@ -68,10 +68,11 @@ class GuidedIntegratedGradients(Method):
         return values, {"completeness_gap": values.flatten(1).sum(1) - change}
 
     def _advanced(self, progress: Tensor, length: Tensor, gradient: Tensor, alpha: float) -> Tensor:
-        """The progress of the features of one sample after the step that leaves the share 1 - alpha of the distance."""
+        """The progress of one sample's features when the share `alpha` of its L1 distance to the input is covered."""
         lowest, highest = max(alpha - self.max_dist, 0.0), min(alpha + self.max_dist, 1.0)
         rank = 1 + int(self.fraction * (progress.numel() - 1))
-        # features whose gradients differ only by rounding move together, so the result is the same in every batch
+        # gradients that differ only by rounding count as equal, and their features move together; so the result is the
+        # same in every batch
         tie = torch.finfo(gradient.dtype).eps ** 0.6 * gradient.abs().max()
         progress = progress.clamp(min=lowest)
         while True:

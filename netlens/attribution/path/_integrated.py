@@ -43,10 +43,10 @@ class IntegratedGradients(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        weights, places = quadrature(self.quadrature, self.n_steps)
-        # an end of the path may be a constant image, whose ties a max pool breaks by rounding. Only the network itself
-        # breaks them as the network does
-        inside = bool(((places > 0) & (places < 1)).all())
+        weights, nodes = quadrature(self.quadrature, self.n_steps)
+        # an end of the path may be a constant image, where a max pool chooses among equal pixels by rounding. The fast
+        # version may choose other pixels than the network there, so it runs only if all nodes lie inside the path
+        inside = bool(((nodes > 0) & (nodes < 1)).all())
         suffix = Suffix.of(flat, x, objective, wrt, many=inside)
         end = suffix.activation
         start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).activation
@@ -54,7 +54,7 @@ class IntegratedGradients(Method):
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)
-            alpha = each(places[steps], end)
+            alpha = each(nodes[steps], end)
             gradient = suffix.gradient(rows, start[rows] + alpha * (end[rows] - start[rows]))
             return summed(gradient * each(weights[steps], end), rows, n)
 

@@ -46,7 +46,7 @@ class LayerConductance(Method):
             points = start[rows] + alpha * (x[rows] - start[rows])
             return rows, *gradient_of(flat, points, objective.take(rows), wrt)
 
-        # activation and gradient of the last n rows; the first one is of the same sample, one step earlier
+        # activation and gradient of the last n rows; the first row is the current sample, one step earlier
         last_points: list[tuple[Tensor, Tensor]] = []
         total: dict[int, Tensor] = {}
         for rows, activations, gradients in in_chunks((self.n_steps + 1) * n, work):
@@ -77,12 +77,12 @@ class InternalInfluence(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        weights, places = quadrature(self.quadrature, self.n_steps)
+        weights, nodes = quadrature(self.quadrature, self.n_steps)
         start, n = baseline_like(flat, flat.inputs[0], x, self.baselines), len(x)
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)
-            points = start[rows] + each(places[steps], x) * (x[rows] - start[rows])
+            points = start[rows] + each(nodes[steps], x) * (x[rows] - start[rows])
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * each(weights[steps], gradient), rows, n)
 

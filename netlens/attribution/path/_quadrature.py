@@ -1,4 +1,4 @@
-"""Quadratures: the places along a path where a gradient is evaluated, and the weight of each."""
+"""Quadratures: the nodes (points of a path) at which a gradient is evaluated, and the weight of each node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Quadrature = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_
 
 
 def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The weights (n,) and places (n,) of n evaluations on [0, 1]. The weights sum to 1.
+    """The weights (n,) and nodes (n,) of n evaluations on [0, 1]. The weights sum to 1.
 
     >>> [part.tolist() for part in quadrature("riemann_middle", 2)]
     [[0.5, 0.5], [0.25, 0.75]]
@@ -23,8 +23,8 @@ def quadrature(name: Quadrature, n: int) -> tuple[np.ndarray, np.ndarray]:
         raise NetLensError(f"{name} needs at least 2 steps, not {n}.")
     even = np.full(n, 1 / n)
     if name == "gausslegendre":
-        places, weights = np.polynomial.legendre.leggauss(n)
-        return weights / 2, (1 + places) / 2
+        nodes, weights = np.polynomial.legendre.leggauss(n)
+        return weights / 2, (1 + nodes) / 2
     if name == "riemann_left":
         return even, np.arange(n) / n
     if name == "riemann_right":

@@ -23,7 +23,7 @@ from netlens.options import option
 @register
 @dataclass(frozen=True, eq=False)
 class GradientShap(Method):
-    """Expected gradients: the gradient at random places between baselines and the input, times their difference.
+    """Expected gradients: the gradient at random points between baselines and the input, times their difference.
 
     `values` are the mean over draws of (x - b) * d f(b + t (x - b)) / d x, with a random baseline b and a random t in
     [0, 1]. They have the shape of `wrt` and the unit of the objective f. `multiply=False` gives the mean gradient. With
@@ -33,8 +33,8 @@ class GradientShap(Method):
     standard deviation of noise on the input, as a share of the range (max - min) of the sample.
 
     In expectation, the values sum to f(x) minus the mean of f over the baselines. All samples of a batch share the
-    draws. The draws are stratified: each of the `n_samples` equal parts of the path has one place, and m neighboring
-    places use each of the m baselines once. This keeps the expectation and lowers the variance.
+    draws. The draws are stratified: each of the `n_samples` equal parts of the path has one point, and m neighboring
+        points use each of the m baselines once. This keeps the expectation and lowers the variance.
 
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
@@ -54,7 +54,7 @@ class GradientShap(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         baselines, n = self._distribution(x), len(x)
-        places, chosen = self.draws(len(baselines))
+        shares, chosen = self.draws(len(baselines))
         scale = self.noise_level * spans(x)
 
         def at(points: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class GradientShap(Method):
             start, end = baselines[chosen[draws]], x[rows]
             if self.noise_level > 0:
                 end = end + scale[rows] * torch.stack([normal(x, self.seed, draw) for draw in draws])
-            points = start + each(places[draws], x) * (end - start)
+            points = start + each(shares[draws], x) * (end - start)
             _, gradient = gradient_of(flat, points, objective.take(rows), wrt)
             return summed(gradient * (at(end) - at(start)) if self.multiply else gradient, rows, n)
 
@@ -73,12 +73,12 @@ class GradientShap(Method):
         return mean
 
     def draws(self, m: int) -> tuple[np.ndarray, np.ndarray]:
-        """For each draw, its place on the path in [0, 1] and the index of its baseline among m."""
+        """For each draw, the share of the path up to its point, in [0, 1], and the index of its baseline among m."""
         # this stream differs from the streams of the noise, which have two numbers
         random = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
-        places = (np.arange(self.n_samples) + random.random(self.n_samples)) / self.n_samples
+        shares = (np.arange(self.n_samples) + random.random(self.n_samples)) / self.n_samples
         chosen = np.concatenate([random.permutation(m) for _ in range(0, self.n_samples, m)])
-        return places, chosen[: self.n_samples]
+        return shares, chosen[: self.n_samples]
 
     def _distribution(self, x: Tensor) -> Tensor:
         if not isinstance(self.baselines, Tensor):

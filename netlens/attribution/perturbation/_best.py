@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class Best:
-    """Final: keeps, for each row of candidates (n, ...), the one with the highest value (n,); the first among equals.
+    """Final: keeps, for each row of candidates (n, ...), the one with the highest value (n,). Of equals, the first.
 
     >>> best = Best()
     >>> best.offer(torch.tensor([1.0, 5.0]), torch.tensor([10.0, 50.0]))

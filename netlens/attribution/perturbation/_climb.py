@@ -1,4 +1,4 @@
-"""Ascent on scores whose order alone counts, in phases that each start from the best place so far."""
+"""Ascent on scores of which only the order counts. It runs in phases; each starts from the best point so far."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from netlens.options import option
 
 Variant = Literal["preserve", "delete", "dual"]
 _LEVELS = 8  # levels of blur; a mask interpolates between them
-_PLACES = 9  # positions along each side, where discs are tried
+_CENTERS = 9  # the largest number of disc centers along each side
 
 
 @register
@@ -111,7 +111,7 @@ class ExtremalPerturbation(Method):
             return total, smooth.gain(slope)
 
         start, of_input = Best(), masked.suffix.wrt in masked.suffix.flat.inputs
-        # rounding must not choose between discs that do equally well; under autocast, layers are rounded already
+        # without autocast, because rounding must not choose between equally good discs; layers are rounded already
         with torch.autocast(areas.device.type, enabled=False) if of_input else nullcontext():
             for scores in _discs(smooth.cells, areas):
                 start.offer(reached(scores), scores)
@@ -145,7 +145,7 @@ class ExtremalPerturbation(Method):
 
 
 def _discs(sizes: tuple[int, int], areas: Tensor) -> Iterator[Tensor]:
-    """Scores (rows, *sizes) that fall by 1 from the middle of a disc to its border, for a disc at each position."""
+    """Scores (rows, *sizes) that fall by 1 from the center of a disc to its border, for each center in a grid."""
     axes = [torch.arange(size, device=areas.device) + 0.5 for size in sizes]
     radius = (areas * (sizes[0] * sizes[1] / math.pi)).sqrt()
     for y, x in product(*[_spaced(size) for size in sizes]):
@@ -154,14 +154,14 @@ def _discs(sizes: tuple[int, int], areas: Tensor) -> Iterator[Tensor]:
 
 
 def _spaced(size: int) -> list[float]:
-    count = min(_PLACES, size)
-    return [(place + 0.5) * size / count for place in range(count)]
+    count = min(_CENTERS, size)
+    return [(index + 0.5) * size / count for index in range(count)]
 
 
 def interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
     """The first level where `shown` is 1, the last where it is 0; elsewhere a linear mix of the two nearest levels."""
     position = (1 - shown) * (len(levels) - 1)
-    # an integer belongs to the interval above it, except the last, so the slope exists everywhere
+    # an integer position belongs to the interval above it (the last one, below it), so the slope exists everywhere
     below = position.detach().floor().clamp(0, len(levels) - 2)
     fraction = position - below
     weights = [(below == k) * (1 - fraction) + (below == k - 1) * fraction for k in range(len(levels))]
@@ -169,7 +169,7 @@ def interpolated(levels: Sequence[Tensor], shown: Tensor) -> Tensor:
 
 
 def _as_maps(activation: Tensor, dims: Sequence[int]) -> Tensor:
-    """Activations as maps (rows, channels, h, w). A sequence becomes maps of one row."""
+    """Activations as maps (samples, channels, h, w). `dims` become h and w; if `dims` is one dimension, h is 1."""
     maps = activation.movedim(tuple(dims), tuple(range(-len(dims), 0)))
     return maps if len(dims) == 2 else maps.reshape(len(activation), -1, 1, maps.shape[-1])
 

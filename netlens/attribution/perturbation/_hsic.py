@@ -88,7 +88,7 @@ def hsic(visible: Tensor, values: Tensor) -> Tensor:
 
 
 def median_distance(values: Tensor) -> Tensor:
-    """(n,): the (lower) median distance between two of the values (n, m), without a list of all m (m - 1) / 2."""
+    """(n,): the (lower) median distance between two of the values (n, m), without a list of all distances."""
     ordered = values.sort(1).values
     count = values.shape[1]
     half = (count * (count - 1) // 2 + 1) // 2

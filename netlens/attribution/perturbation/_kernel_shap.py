@@ -69,7 +69,7 @@ class Stratum:
 
     @property
     def mass(self) -> Fraction:
-        """The sum of the kernel's weights of all its coalitions."""
+        """The sum of the kernel's weights over all coalitions of the stratum."""
         weight = Fraction(self.count - 1, comb(self.count, self.size) * self.size * (self.count - self.size))
         return self.coalitions * weight
 
@@ -122,7 +122,7 @@ class Plan:
         return float(stratum.mass / stratum.coalitions)
 
     def _stratum(self, pair: int) -> tuple[Stratum | None, int]:
-        """The stratum of a pair if it is tried as a whole, else None; and the number of the pair in it."""
+        """The stratum of a pair if the stratum is tried as a whole, else None; and the index of the pair within it."""
         for stratum in self.whole:
             if pair < stratum.pairs:
                 return stratum, pair

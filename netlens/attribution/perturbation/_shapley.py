@@ -39,7 +39,8 @@ class ShapleyValueSampling(OverFeatures):
         totals = [torch.zeros(count, dtype=torch.float64) for count in game.counts]
         for sample, index, _, value in game.play([self.n_samples * (count - 1) for count in game.counts], self._first):
             order, joined = self._place(game.counts[sample], index)
-            # this value ends the gain of the feature that joined last, and starts the gain of the next feature
+            # the gain of a feature is f after it joins less f before: this value adds to the gain of the last feature,
+            # and is subtracted from the gain of the next feature
             totals[sample][order[joined]] += value - empty[sample]
             totals[sample][order[joined + 1]] -= value - empty[sample]
         for sample, count in enumerate(game.counts):
@@ -48,12 +49,12 @@ class ShapleyValueSampling(OverFeatures):
         return [total / self.n_samples for total in totals], {}
 
     def _first(self, count: int, index: int) -> Tensor:
-        """The coalition of the features that have joined."""
+        """The coalition of the run with this index, as a mask (count,): the features that come first in its order."""
         order, joined = self._place(count, index)
         return torch.zeros(count, dtype=torch.bool).index_fill(0, order[: joined + 1], True)
 
     def _place(self, count: int, index: int) -> tuple[Tensor, int]:
-        """The order at an index, and the place of the feature that joined last. The last place belongs to f(x)."""
+        """The order of the run with this index, and the index in the order of the feature that joined last."""
         number, joined = divmod(index, count - 1)
         return self._order(count, number), joined
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_EQUAL = 1e-6  # scores that differ by less than this share of the largest count as equal
+_EQUAL = 1e-6  # scores that differ by less than this share of the largest score count as equal
 _COLDNESS = 20.0  # the inverse temperature of the smooth maximum
 
 
@@ -78,7 +78,7 @@ class SmoothMask:
         return less + share * (more - less) + 0 * flat.sum(1)[:, None, None]
 
     def gain(self, slope: Tensor) -> Tensor:
-        """(rows, *cells): what a single bump at each cell would add to the objective, as a share of the largest.
+        """(rows, *cells): what a single bump at each cell would add to the objective, as a share of the largest gain.
 
         `slope` (rows, height, width) is the gradient of the objective at the masks.
         """
@@ -95,7 +95,7 @@ class SmoothMask:
         return (bumps * torch.softmax(_COLDNESS * bumps, 1)).sum(1).view_as(cells)
 
     def _maximum_of_ones(self, cells: Tensor) -> Tensor:
-        """The same for cells that are 0 or 1. Both sums of the maximum are then convolutions, which take less time."""
+        """The smooth maximum for cells that are 0 or 1. Its two sums are then convolutions, which take less time."""
         weights = torch.exp(_COLDNESS * self.kernel)
         sums = F.conv2d(
             cells[:, None],

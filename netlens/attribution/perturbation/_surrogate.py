@@ -9,10 +9,10 @@ from netlens.errors import NotApplicable
 
 
 class Moments:
-    """Final: the weighted moments of a linear regression. It needs no more of its data, however many there are."""
+    """Final: the weighted moments of a linear regression. A fit needs nothing else of its data."""
 
     def __init__(self, features: int) -> None:
-        self.gram = torch.zeros(features + 1, features + 1, dtype=torch.float64)  # the first is the constant 1
+        self.gram = torch.zeros(features + 1, features + 1, dtype=torch.float64)  # index 0: constant 1
         self.cross = torch.zeros(features + 1, dtype=torch.float64)
         self.square = 0.0
 
@@ -30,7 +30,7 @@ class Moments:
         return covariance, value[1:] - mean * value[0], self.square / self.gram[0, 0] - value[0] ** 2
 
     def ridge(self, alpha: float) -> Tensor:
-        """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; the smallest among equals."""
+        """The coefficients that minimize Σ weight · error² + alpha · ‖coefficients‖²; of several, the smallest."""
         features, cross, _ = self.centered()
         penalty = alpha / self.gram[0, 0] * torch.eye(len(cross), dtype=torch.float64)
         coefficients: Tensor = torch.linalg.pinv(features + penalty, rtol=1e-12, hermitian=True) @ cross
@@ -60,12 +60,12 @@ class Moments:
     def constrained(self, total: float) -> Tensor:
         """The coefficients (k,) that sum to `total` and minimize Σ weight · error² without an intercept.
 
-        If several do, these are the most equal ones.
+        If several vectors of coefficients do, the result is the one nearest to equal coefficients.
         """
         features, cross = self.gram[1:, 1:], self.cross[1:]
         count = len(cross)
         equal = torch.full((count,), total / count, dtype=torch.float64)
-        # the difference to equal coefficients sums to zero, so all is projected on the vectors that sum to zero
+        # coefficients differ from equal ones by a vector that sums to zero, so the fit is made among such vectors
         zero_sum = torch.eye(count, dtype=torch.float64) - 1 / count
         inner = torch.linalg.pinv(zero_sum @ features @ zero_sum, rtol=1e-10, hermitian=True)
         coefficients: Tensor = equal + zero_sum @ (inner @ (zero_sum @ (cross - features @ equal)))

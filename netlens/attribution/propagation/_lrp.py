@@ -87,7 +87,7 @@ class LRP(Method):
 
 @dataclass(frozen=True, repr=False)
 class _Share(Objective):
-    """An objective whose gradient at each layer that it reads is its contribution: activation * gradient."""
+    """An objective whose gradient at each layer that it reads is the layer's contribution: activation * gradient."""
 
     objective: Objective
 

@@ -107,7 +107,7 @@ class Incremental:
             nonlocal local
             value = step.layer(*inputs)
             self.shapes[step.key] = _shape(value)
-            if step.hidden or changed.isdisjoint(step.reads):  # variants have the sizes of the sample
+            if step.hidden or changed.isdisjoint(step.reads):  # the value is the same for all variants
                 self.base[step.key] = value
                 return value
             local = local and self.layouts.local(step, changed, self.shapes)
@@ -255,10 +255,11 @@ class Incremental:
         return to_channels_last(full) if channels_last else full
 
     def _unchanged(self, keys: Sequence[str], rows: int) -> dict[str, Any]:
-        """The values of all variants at keys that do not depend on the window.
+        """The values at `keys`, for all variants. None of these values depends on the window.
 
-        Feeds are repeated for all rows. Other values are computed with this number of rows, because they may hold the
-        rows in any dimension. The next run with the same number of rows uses them again.
+        Feeds are repeated, one copy for each row. Values that depend only on weights stay as they are. All others are
+        computed from the repeated feeds, because their rows may be in any dimension. The next run with the same keys
+        and number of rows uses the computed values again.
         """
         repeated = {key: self._repeated(key, rows) for key in keys if key in self.feeds or key not in self._per_sample}
         computed_keys = tuple(key for key in keys if key not in repeated)

@@ -98,7 +98,7 @@ def _is_pointwise(layer: nn.Module, channels_last: bool) -> bool:
     if row.has(Trait.PER_CHANNEL) and channels_last:
         return False
     norms = (submodule for submodule in layer.modules() if isinstance(submodule, nn.BatchNorm2d))
-    if any(norm.running_mean is None or norm.training for norm in norms):  # statistics of the whole map
+    if any(norm.running_mean is None or norm.training for norm in norms):  # norms over the whole map
         return False
     works_by_position = row.has(Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS)
     return works_by_position and has_known_forward(layer) and _has_numbers_only(layer)
@@ -129,7 +129,7 @@ def _combines_by_position(layer: nn.Module, unchanged_shapes: list[Any], channel
 
     An input that does not change must be a map, or be constant over all positions.
     """
-    if channels_last and _works_on_last_dimension(layer):  # the unchanged inputs are its weight and bias
+    if channels_last and _works_on_last_dimension(layer):  # unchanged: weight and bias of the layer
         return all(len(shape) <= 1 for shape in unchanged_shapes)
     if isinstance(layer, Concatenate):
         dim = layer.kwargs.get("dim", layer.args[1] if len(layer.args) > 1 else 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Patch:
-    """The output of a layer in one rectangle per row. Outside of the rectangle, the output is that of the sample.
+    """A layer's output for variants of a sample (the rows), in one rectangle each. Elsewhere, it is as for the sample.
 
     A rectangle may be larger than the change, so that the rectangles of all rows have the same size.
 
@@ -84,7 +84,7 @@ def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Rectangles:
 
 
 def _covered(spans: Sequence[tuple[Sequence[int], int]], limit: int) -> tuple[tuple[int, ...], int]:
-    """Along one axis: for each row, the start of a span that covers all its spans; and one extent for all rows.
+    """Along one axis: for each row, the start of a span that covers all spans of the row; and one extent for all.
 
     A span is given by (the start for each row, the extent).
     """

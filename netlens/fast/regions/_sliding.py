@@ -35,7 +35,7 @@ class Axis:
         return (outputs - 1) * self.stride + self.extent
 
     def grown(self, size: int, limit: int) -> int:
-        """The largest number of outputs, of `limit` in all, that depend on `size` neighboring inputs."""
+        """The largest number of outputs that depend on `size` neighboring inputs; the layer has `limit` outputs."""
         return min(limit, (size + self.extent - 2) // self.stride + 1)
 
     def reached(self, starts: Sequence[int], size: int, limit: int) -> tuple[tuple[int, ...], int]:
@@ -56,15 +56,16 @@ class Sliding:
 
     @classmethod
     def of(cls, layer: nn.Module) -> Sliding | None:
-        """The sliding window of a layer. None for other types, and layers with another rule at the border."""
-        if layer._forward_pre_hooks or layer._forward_hooks:  # hooks may change the weight or the result
+        """The sliding window of a layer. None for all other types of layers, and for unusual rules at the border."""
+        # hooks may change the weight or the result, so the layer is not known to be a sliding window
+        if layer._forward_pre_hooks or layer._forward_hooks:
             return None
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and _runs_as(layer, nn.Conv2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, _padding(layer), layer.dilation), 0.0)
         if isinstance(layer, nn.MaxPool2d) and not layer.return_indices and _runs_as(layer, nn.MaxPool2d):
             return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, layer.dilation), -math.inf)
         if isinstance(layer, nn.AvgPool2d) and _runs_as(layer, nn.AvgPool2d):
-            # otherwise, an average at the border may be over fewer values
+            # if padding is left out of the average, a window at the border averages fewer values than other windows
             unpadded = layer.count_include_pad or _pair(layer.padding) == (0, 0)
             if unpadded and not layer.ceil_mode:
                 return cls(layer, _axes(layer.kernel_size, layer.stride, layer.padding, 1), 0.0)

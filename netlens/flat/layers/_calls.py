@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Slot:
-    """A placeholder in the arguments of a call. The input number `index` of the layer replaces it."""
+    """A placeholder in the arguments of a call, which the input number `index` of the layer replaces."""
 
     index: int
 

@@ -47,8 +47,9 @@ def _single_view(base: Tensor, view: Tensor) -> Tensor:
 class Again(nn.Module):
     """A view that is taken again after its base has changed.
 
-    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some tensors and a copy of others. If it is
-    a copy, the output is the earlier value. Inputs: the earlier value, then the inputs of `view`, the base first.
+    Some operations (`reshape`, `contiguous`, `to`, indexing) make a view of some tensors and a copy of others. If the
+    operation makes a copy, the output is the earlier value. Inputs: the earlier value, then the inputs of `view`, the
+    base first.
 
     Args:
         view: The layer that makes the view.

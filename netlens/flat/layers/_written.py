@@ -36,7 +36,7 @@ class Written(Wrapper):
         active_meters = meters()
         for layer, indices in zip(self.parts, self.reads, strict=True):
             values.append(layer(*(values[index] for index in indices)))
-            if len(values) <= len(self.parts):  # the run of the program notes the last value
+            if len(values) <= len(self.parts):  # the run of the program itself measures the last value
                 for meter in active_meters:
                     meter.note(values[-1], values[:-1])
         return values[-1]

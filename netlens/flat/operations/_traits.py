@@ -72,7 +72,7 @@ NO_TRAITS = Trait(0)
 class Reach(Enum):
     """The part of the input map on which one output depends."""
 
-    POINT = "the values at its place"
+    POINT = "the values at its position"
     WINDOW = "the values in a sliding window"
     ROW = "all values along the last dimension"
     WHOLE = "all values"

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def guarded(run: Callable[..., T], *args: Any) -> T:
-    """The result of `run(*args)`. The operations named above have correct gradients in this call, at any depth.
+    """The result of `run(*args)`. In this call, guarded operations have correct gradients, at any depth.
 
     The guard does not see operations within TorchScript.
     """
@@ -55,14 +55,14 @@ class _Guard(TorchFunctionMode):
 
 
 def _with_strides(strides: tuple[int, ...], gradient: Tensor | None) -> Tensor | None:
-    """The gradient in a tensor with these strides; None, for autograd, if it needs no change."""
-    if gradient is None or gradient.stride() == strides:  # autograd passes None for a gradient of zeros
+    """The gradient in a tensor with these strides; None, which autograd takes as no change, if it has them already."""
+    if gradient is None or gradient.stride() == strides:  # a gradient of zeros may be None
         return None
     return gradient.new_empty_strided(gradient.shape, strides).copy_(gradient)
 
 
 def is_misread(layer: nn.Module) -> bool:
-    """Whether a layer is one of these operations or may call one, as opaque layers and the user's code may."""
+    """Whether a layer is an operation that needs the guard, or may call one (an opaque layer, the user's code)."""
     layer = innermost(layer)
     return _MISREAD.of(layer, None, lambda: _may_be_misread(layer))
 

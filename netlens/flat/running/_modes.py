@@ -10,6 +10,6 @@ import torch
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Within the block, torch records gradients, also if the caller is under `no_grad` or `inference_mode`."""
+    """Within the block, torch records gradients, even if the caller is under `no_grad` or `inference_mode`."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

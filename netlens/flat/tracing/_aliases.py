@@ -79,7 +79,7 @@ class Aliases:
         return self.values[a].root is self.values[b].root
 
     def overwrite(self, node: fx.Node, key: str) -> None:
-        """Record that an in-place operation changes the tensor to the value at `key`; and its base if it is a view."""
+        """Record that an in-place operation sets the tensor to the value at `key`. The base of a view changes, too."""
         value = self.values[node]
         root, written = value.root, [value]
         self._current_key(value)

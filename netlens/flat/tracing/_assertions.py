@@ -9,9 +9,9 @@ _FILLERS = ("CACHE", "NOT_TAKEN", "EXTENDED_ARG")
 
 
 def asserts(frame: FrameType) -> bool:
-    """Whether the frame evaluates the condition of an `assert`: if it is false, the next instruction loads the error.
+    """Whether the frame evaluates the condition of an `assert`: a false condition leads to code that loads the error.
 
-    torch.fx recognizes this only in the byte code of old versions of Python.
+    torch.fx recognizes assertions only in the byte code of old versions of Python.
     """
     code = [instruction for instruction in dis.get_instructions(frame.f_code) if instruction.opname not in _FILLERS]
     upcoming = [index for index, instruction in enumerate(code) if instruction.offset >= frame.f_lasti][:3]

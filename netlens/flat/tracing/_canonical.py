@@ -24,7 +24,7 @@ from netlens.flat.tracing._formulas import elementwise, reduction
 MAX_STEPS = 32
 """The largest number of steps in one formula."""
 
-# by the names of their functions
+# the steps that may be part of a formula, by the names of their functions
 _AFFINE = "add sub rsub subtract mul multiply truediv div divide true_divide neg negative"
 _ENDING = """
     pow abs exp log log1p reciprocal maximum minimum fmax fmin max min logaddexp where masked_fill setitem clamp clip
@@ -131,8 +131,8 @@ class Graph:
     def formula(self, end: Step) -> tuple[Step, set[str]] | None:
         """The step that replaces the formula that ends with `end`, and the keys of the activations that disappear.
 
-        If several regions match, the one with the most reductions counts; among equal ones, the shortest. For example,
-        a softmax that first subtracts the maximum contains a shorter region that is a softmax, too.
+        If several regions match, the one with the most reductions counts; of several such regions, the shortest. For
+        example, a softmax that first subtracts the maximum contains a shorter region that is a softmax, too.
         """
         best: _Region | None = None
         equivalent: nn.Module | None = None
@@ -178,7 +178,7 @@ class Graph:
             if source_step is None or not self.joins(source_step) or len(region) > MAX_STEPS:
                 return
             if _activates(source_step) and self.readers[latest] > readers_inside[latest]:
-                return  # a step outside reads this inner value
+                return  # a step outside of the formula reads an inner value
             del frontier[latest]
             step = source_step
 

@@ -101,7 +101,7 @@ class Examples:
         self.running = False
 
     def run(self, node: fx.Node) -> None:
-        """Compute the value of a node from those of its inputs, as the network would."""
+        """Compute the value of a node from the values of its inputs, as the network would."""
         with self.quiet():
             self.values[node] = self._value(node)
         reads = node.all_input_nodes

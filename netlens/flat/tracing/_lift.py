@@ -227,7 +227,7 @@ _MODULES: dict[Any, Callable[..., tuple[nn.Module, Any]]] = {
     F.adaptive_max_pool2d: _module(nn.AdaptiveMaxPool2d),
 }
 
-# the same functions, without the last argument, which changes only the speed
+# functions without the last argument of torch's function (cudnn), which changes only the speed
 _WITHOUT_CUDNN: dict[Any, Callable[..., Any]] = {torch.layer_norm: F.layer_norm, torch.group_norm: F.group_norm}
 
 # the argument that makes a norm use the statistics of the batch; the running statistics are then updated, but not used
@@ -237,7 +237,7 @@ _STATISTICS: dict[Any, str] = {F.batch_norm: "training", F.instance_norm: "use_i
 def _without_statistics(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a norm. Without running statistics, if it uses those of the batch and would only update them."""
+    """The arguments of a norm, without running statistics if the norm would only update them (it uses the batch's)."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     if bound.arguments[_STATISTICS[function]] is not True:

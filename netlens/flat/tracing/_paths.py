@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+PLAIN = frozenset({type(None), bool, int, float, str})
+"""The types of the usual settings, which hold no modules and no tensors."""
+
 
 def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
     """All modules of a tree by path, also the modules in plain lists, tuples and dicts of their owner.
@@ -26,9 +29,11 @@ def modules_of(root: nn.Module, prefix: str) -> dict[str, nn.Module]:
             modules[path] = value
             if isinstance(value, torch.jit.ScriptModule):
                 return
-            children = {**value._modules, **{k: v for k, v in value.__dict__.items() if not k.startswith("_")}}
+            attributes = value.__dict__.items()
+            children = {**value._modules, **{k: v for k, v in attributes if not k.startswith("_")}}
             for name, child in children.items():
-                visit(child, f"{path}.{name}".lstrip("."))
+                if type(child) not in PLAIN:
+                    visit(child, f"{path}.{name}".lstrip("."))
         elif type(value) in (list, tuple):
             for index, item in enumerate(value):
                 visit(item, f"{path}.{index}")

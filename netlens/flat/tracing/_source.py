@@ -1,4 +1,4 @@
-"""The network behind a flat model. A fingerprint shows whether it has changed; then it is unrolled again."""
+"""The network behind a flat model. If its fingerprint shows a change, the network is unrolled again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.flat.tracing._paths import modules_of
+from netlens.flat.tracing._state import OF_EVERY_MODULE
 from netlens.flat.tracing._unroll import Unrolling
 
-# Every module has these attributes. Flags and hooks do not change what it computes in eval mode; the tables of
-# parameters, buffers and submodules are compared entry by entry.
-_IGNORED = frozenset(vars(nn.Module()))
-_MOST = 8  # unrollings for inputs of different shapes
+_MOST = 8  # the largest number of stored unrollings, each for inputs of other shapes
 _NUMBERS = (int, float, str, bytes, torch.dtype, torch.device)
 
 
@@ -105,8 +103,10 @@ class Fingerprint:
     def __init__(self, root: nn.Module, written: Collection[tuple[str, str]] = ()) -> None:
         self.tables: list[_Table] = []
         for module_path, module in modules_of(root, "").items():
-            if not isinstance(module, torch.jit.ScriptModule):  # it makes new tensors at each access
-                self._add_module(module, _IGNORED | {name for path, name in written if path == module_path})
+            if not isinstance(module, torch.jit.ScriptModule):  # a ScriptModule makes new tensors at each access
+                # flags and hooks do not change what a module computes in eval mode, and tables are compared by entries
+                ignored = OF_EVERY_MODULE | {name for path, name in written if path == module_path}
+                self._add_module(module, ignored)
         self.values = self._values()
         self.tensors = [value for value in self.values if isinstance(value, Tensor)]
         self.addresses = list(map(_address, self.tensors))

@@ -33,11 +33,14 @@ def restore(containers: list[tuple[Any, Any]]) -> None:
         container.extend(content) if isinstance(container, list) else container.update(content)
 
 
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""The attributes of every module: flags, hooks, and the tables of parameters, buffers and submodules."""
+
 Attributes = dict[str, tuple[nn.Module, dict[str, Any]]]
 
 
 def attributes_of(modules: Mapping[str, nn.Module]) -> Attributes:
-    """The attributes and buffers of modules as they are now, by path."""
+    """The attributes and buffers of modules as they are now, by path, without those of every module."""
     scripted = torch.jit.ScriptModule
     return {path: (module, _ids(module)) for path, module in modules.items() if not isinstance(module, scripted)}
 
@@ -49,6 +52,7 @@ def _ids(module: nn.Module) -> dict[str, Any]:
         if type(value) in (list, dict)
         else id(value)
         for name, value in {**module.__dict__, **module._buffers}.items()
+        if name not in OF_EVERY_MODULE
     }
 
 

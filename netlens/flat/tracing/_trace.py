@@ -1,7 +1,4 @@
-"""Tracing: one symbolic run of a network gives its graph. A part that cannot be traced stays whole.
-
-Such a part is as small as possible.
-"""
+"""Tracing: one symbolic run of a network gives its graph. The smallest part that cannot be traced stays whole."""
 
 from __future__ import annotations
 
@@ -164,7 +161,7 @@ class _Tracer(fx.Tracer):
             yield
 
     def silent(self) -> bool:
-        """Whether nothing is recorded: while the example runs, or in another thread."""
+        """Whether calls are not recorded: while the example runs, or in another thread."""
         return threading.get_ident() != self.thread or (self.examples is not None and self.examples.running)
 
     def module_at(self, path: str) -> tuple[nn.Module, bool]:
@@ -207,12 +204,12 @@ class _Tracer(fx.Tracer):
         return answer
 
     def length(self, value: fx.Proxy) -> Any:
-        """What `len` gives: a traced size of a tensor, so that any batch may follow, and else a number."""
+        """What `len` gives: the traced size of a tensor, so that any batch may follow; a number for other values."""
         exists, example = self.example_of(value)
         return cast("Any", value).shape[0] if exists and isinstance(example, Tensor) else self.count(value)
 
     def hashed(self, value: fx.Proxy) -> int:
-        """The hash of a traced number is that of the number, so that it finds it in a dict."""
+        """The hash of a traced number: that of the number on the example, so that the network finds it in a dict."""
         exists, example = self.example_of(value)
         if not exists or isinstance(example, Tensor):
             return object.__hash__(value)
@@ -298,7 +295,7 @@ class _Tracer(fx.Tracer):
         if isinstance(a, Tensor) and not isinstance(a, fx.Proxy):
             a = self.twins.get(id(a), a)
             a = a.detach() if a.requires_grad else a  # never the user's own parameter
-            registered = id(a) in self.tensor_paths  # a new tensor is one that the forward makes
+            registered = id(a) in self.tensor_paths  # else the forward itself makes the tensor
             path = self.tensor_paths.setdefault(id(a), f"{self.scopes[-1]}.constant".lstrip("."))
             if path in self.tensors and self.tensors[path] is not a:
                 path = self.tensor_paths[id(a)] = f"{path}_{len(self.tensors)}"
@@ -326,7 +323,7 @@ class _Tracer(fx.Tracer):
         )
 
     def call_without_hooks(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """The output of a module, as one layer or as those of its parts."""
+        """The output of a module, which becomes one layer, or the layers of its parts."""
         path = self.path_of_module(m)
         if path in self.opaque:
             return self.create_proxy("call_module", path, args, kwargs)
@@ -337,7 +334,7 @@ class _Tracer(fx.Tracer):
             if m.training and id(m) in self.in_eval_mode:
                 self.opaque[path] = "the forward around it puts it into train mode"
             output = self.create_proxy("call_module", path, args, kwargs)
-            for hook in m._forward_hooks.values():  # of the module's own library; it gathers the outputs of layers
+            for hook in m._forward_hooks.values():  # hooks by which the module's own library gathers outputs
                 changed = hook(m, args, output)
                 output = output if changed is None else changed
             return output
@@ -385,7 +382,7 @@ class _Tracer(fx.Tracer):
             self.paths[id(submodule)] = path
             if not submodule.training:
                 self.in_eval_mode.add(id(submodule))
-            pieces = self.rewrite(submodule)  # done before the trace, because no module can be made during a trace
+            pieces = self.rewrite(submodule)  # before the trace, because a trace allows no new modules
             if pieces is not None:
                 self.pieces[path] = pieces
                 self.register(pieces, path)

@@ -119,7 +119,7 @@ class _Unroll:
         nodes, args, kwargs = _slots(*_positional(module, node.args, node.kwargs))
         layer: nn.Module
         if path in self.trace.opaque:
-            # no pure copy: the layer works on clones of its inputs anyway
+            # an opaque layer needs no pure copy, because it works on clones of its inputs
             layer = Opaque(module, args, kwargs, self.trace.opaque[path], self.read_later(node, nodes))
         elif not kwargs and args == tuple(Slot(i) for i in range(len(nodes))):
             layer = pure_copy(module)
@@ -155,7 +155,7 @@ class _Unroll:
             self.aliases.alias(node, node.args[0])
             return
         source = node.args[0] if node.args else None
-        if isinstance(source, fx.Node) and source in self.extremes:  # it selects the values, which the source returns
+        if isinstance(source, fx.Node) and source in self.extremes:  # the source returns the values alone
             self.aliases.alias(node, source)
             return
         parts = parts_of_attention(node.args, node.kwargs) if function is F.scaled_dot_product_attention else None

@@ -143,7 +143,7 @@ def noise(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """A leaf tensor with the same numbers that requires gradients."""
+    """A leaf tensor that requires gradients, with the numbers of another tensor."""
     # a tensor that is made under inference_mode cannot be optimized
     with torch.inference_mode(False):
         return tensor.detach().clone().requires_grad_()

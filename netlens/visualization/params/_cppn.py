@@ -17,7 +17,7 @@ from netlens.visualization.params._base import Size, leaf, noise
 from netlens.visualization.params._invertible import Startable, resampled
 from netlens.visualization.params.color import from_image, to_image
 
-UNIT = 0.4  # scale of parameters; at a learning rate of 0.05, 1 leaves many pictures uniform, and 0.2 is slow
+UNIT = 0.4  # scale of parameters; at a learning rate of 0.05, a scale of 1 leaves many pictures uniform, 0.2 is slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class CPPN(Startable):
 
 
 def _mixed(signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A linear layer. Its scale is such that the usual learning rates fit, for any number of inputs."""
+    """A linear layer, scaled so that the usual learning rates fit for any number of inputs."""
     return torch.baddbmm(bias, signal, weight) * (UNIT / math.sqrt(weight.shape[1]))
 
 

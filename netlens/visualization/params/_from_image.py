@@ -71,7 +71,7 @@ class FromImage(Wrapped):
         return self.inner.resized(parameters, size)
 
     def with_channels(self, channels: int) -> FromImage:
-        """The same with another number of channels. The values of a new channel are 1, so that alpha starts opaque."""
+        """The same start with another number of channels. A new channel is 1 everywhere: alpha starts opaque."""
         images = colored(self.pictures, channels)[:, :channels]
         if channels > images.shape[1] + 1:
             raise ImageError(f"an image of {images.shape[1]} channels cannot start pictures of {channels}.")
@@ -99,7 +99,7 @@ def pictures_of(image: Tensor | Source, channels: int | None = None) -> Tensor:
 
 
 def colored(pictures: Tensor, channels: int) -> Tensor:
-    """Pictures in gray if `channels` is 1, or in color if it is 3 or more. Others stay unchanged."""
+    """Pictures in gray if `channels` is 1, or in color if it is 3 or more. Other pictures stay unchanged."""
     if channels == 1:
         return gray(pictures[:, :3])
     return pictures.expand(-1, 3, -1, -1) if channels >= 3 and pictures.shape[1] == 1 else pictures

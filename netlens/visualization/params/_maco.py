@@ -69,7 +69,7 @@ class Maco(Startable):
 
     def fitted(self, image: Tensor) -> Maco:
         spectra = of_picture(from_image(image, self.decorrelate))
-        # if a wave is its own mirror image, its value in the spectrum of a real picture is real
+        # the value of a wave that is its own mirror image is real, and its phase stays 0: its sign is kept here
         is_real = is_own_mirror(spectra, image.shape[-1])
         return replace(self, magnitude=torch.where(is_real, spectra.real, spectra.abs()))
 
@@ -121,16 +121,16 @@ class Maco(Startable):
 
 
 def _resized_magnitude(extent: tuple[int, int], magnitude: Tensor) -> Tensor:
-    """The magnitude of the resized picture. For new high frequencies, it is proportional to one over the frequency."""
+    """The magnitude of the resized picture. At new high frequencies, it is proportional to one over the frequency."""
     height, width = extent
     rows, columns = magnitude.shape[1:]
     if (rows, columns) == (height, width // 2 + 1):
         return magnitude
-    # two widths have the same number of waves; the picture is assumed to be a square, or else of even width
+    # an even and an odd width have the same number of waves; if the picture is no square, its width is taken as even
     across = rows if rows // 2 + 1 == columns else max(2 * (columns - 1), 1)
     vertical = torch.fft.fftfreq(height, 1 / height, dtype=magnitude.dtype, device=magnitude.device).round().long()
     horizontal = torch.arange(width // 2 + 1, device=magnitude.device)
-    fastest = (rows - 1) // 2, (across - 1) // 2  # without those of even sides, which are their own mirror images
+    fastest = (rows - 1) // 2, (across - 1) // 2  # the fastest waves, except those that are their own mirror images
     nearest = vertical.clamp(-fastest[0], fastest[0])[:, None], horizontal.clamp(max=fastest[1])
     fall = falling(extent, magnitude)
     further = fall / fall[nearest]

@@ -14,7 +14,7 @@ def frequencies(extent: tuple[int, int], like: Tensor) -> Tensor:
 
 
 def falling(extent: tuple[int, int], like: Tensor) -> Tensor:
-    """(h, w // 2 + 1): one over the frequency, the strength of waves in photographs. The mean counts as the longest."""
+    """(h, w // 2 + 1): 1 / frequency, the strength of waves in photographs. The mean counts as the longest wave."""
     return 1 / frequencies(extent, like).clamp(min=1 / max(extent))
 
 
@@ -74,5 +74,5 @@ def is_own_mirror(spectrum: Tensor, width: int) -> Tensor:
 
 
 def _own_mirrors(width: int) -> list[int]:
-    """The columns that are their own mirror image: the mean, and for an even width the highest frequency."""
+    """The columns of the spectrum that are their own mirror image: 0 and, for an even width, the highest frequency."""
     return [0] if width % 2 else [0, width // 2]

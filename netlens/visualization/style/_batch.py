@@ -65,7 +65,7 @@ class Batch:
         Args:
             path: The file.
             model: The network of all settings without a model; by default "shapes".
-            weights: The weights of this network.
+            weights: The weights of this network; by default "pretrained".
 
         Raises:
             NetLensError: The file has a mistake; or `model` or `weights` is given, but the file has a network for all
@@ -80,7 +80,7 @@ class Batch:
         return list(dict.fromkeys(files if self.source is None else [*files, self.source]))
 
     @property
-    def networks(self) -> list[tuple[str, str | None]]:
+    def networks(self) -> list[tuple[str, str]]:
         """The names and weights of all networks that the batch needs."""
         return list(dict.fromkeys((job.model, job.weights) for job in self.jobs))
 
@@ -129,7 +129,7 @@ class Batch:
                     outcome = Outcome(job, folder, "skipped", losses)
             except NetLensError as error:
                 outcome = Outcome(job, folder, "failed", why=str(error))
-            except Exception as error:  # such as too little memory or a full disk; the next job may be smaller
+            except Exception as error:  # for example, memory or disk is full; the next job may be smaller
                 outcome = Outcome(job, folder, "failed", why=" ".join(f"{type(error).__name__}: {error}".split()))
             yield outcome
 

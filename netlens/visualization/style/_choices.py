@@ -34,7 +34,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
 }
 STARTS = ("content", "style", "noise")
 OPTIMIZERS = ("lbfgs", "adam")
-ITERATIONS = 20  # of L-BFGS in one step of the renderer
+ITERATIONS = 20  # iterations of L-BFGS in one step of the renderer
 HISTORY = 20  # steps that L-BFGS remembers
 
 
@@ -70,7 +70,7 @@ def transforms_of(choice: str | Transform) -> Transform:
 
 
 def shares(weights: Sequence[float] | None, n: int) -> tuple[float, ...]:
-    """The weight of each of n styles; they sum to 1."""
+    """The weight of each of n styles; the weights sum to 1."""
     if weights is None:
         return (1 / n,) * n
     if len(weights) != n or not sum(weights) > 0:

@@ -43,7 +43,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
         row = {outcome.job.settings: outcome for outcome in finished if outcome.job.pair == pair}
         job = next(iter(row.values())).job
         shown: list[tuple[Path | None, str]] = [(job.content, "content"), *((style, "style") for style in job.styles)]
-        shown += [(None, "")] * (most - len(job.styles))  # so that a setting has the same column in all rows
+        shown += [(None, "")] * (most - len(job.styles))  # white, so that settings stay in their columns
         shown += [(row[name].result, name) if name in row else (None, "") for name in columns]
         rows.append([Tile(_small(file, side), title) for file, title in shown])
     return images.save(arranged(rows).rgba()[..., :3], path)
@@ -52,7 +52,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
 def fitting_side(rows: int, columns: int, side: int) -> int:
     """The longer side with which all pictures fit into one file that `images.load` can read."""
     pitch = min(math.sqrt(images.MAX_PIXELS / (rows * columns)), LONGEST / max(rows, columns))
-    side = min(side, int((pitch - 20) / 1.12))  # titles, and gaps between pictures
+    side = min(side, int((pitch - 20) / 1.12))  # 1.12 for titles, and 20 pixels for gaps
     if side < SMALLEST:
         raise NetLensError(f"{rows} rows of {columns} pictures are too many for one contact sheet; divide the batch.")
     return side

@@ -20,7 +20,7 @@ from netlens.visualization.style._transfer import StyleTransfer
 
 _NETWORK = ("model", "weights")
 _PAIR = ("name", "content", "style", "content_mask", "style_mask")
-_USUAL = "shapes"
+_USUAL, _USUAL_WEIGHTS = "shapes", "pretrained"
 
 SHEET = "contact.jpg"
 """The name of the contact sheet, in the folder that holds the folders of the pairs."""
@@ -42,7 +42,7 @@ class Job:
     masks: tuple[tuple[Path | None, Path | None], ...]
     transfer: StyleTransfer
     model: str
-    weights: str | None
+    weights: str
 
     @property
     def start(self) -> Path | None:
@@ -63,16 +63,14 @@ class Job:
             "styles": [_fingerprint(path) for path in self.styles],
             "masks": [[None if mask is None else _fingerprint(mask) for mask in pair] for pair in self.masks],
         }
-        weights = None
-        if self.weights is not None:
-            file = Path(self.weights)
-            weights = _fingerprint(file) if file.is_file() else self.weights
+        file = Path(self.weights)
+        weights = _fingerprint(file) if file.is_file() else self.weights
         if self.start is not None:
             files["start"] = _fingerprint(self.start)
         # the fingerprint replaces the path, because there may be several paths to a file
         transfer = self.transfer if self.start is None else replace(self.transfer, start=STARTS[0])
         request = files | {"options": as_settings(transfer), "model": self.model, "weights": weights}
-        plain: dict[str, Any] = json.loads(json.dumps(request))  # as it is after reading it from a file
+        plain: dict[str, Any] = json.loads(json.dumps(request))  # as a file would give it back
         return plain
 
 
@@ -149,7 +147,7 @@ def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
 
 def _network(
     data: Mapping[str, Any], options: Mapping[str, Any], overrides: Mapping[str, Any], root: Path
-) -> tuple[str, str | None]:
+) -> tuple[str, str]:
     """The model and weights of settings: from the settings, else from the file, else from `overrides`.
 
     The model and the weights come from the same source. The only exception: settings may name other weights for the
@@ -160,10 +158,10 @@ def _network(
     if named and "model" not in named:
         raise NetLensError("the file names weights without a model; name the model, too.")
     network = named or {"model": _USUAL} | dict(overrides)
-    model, weights = network["model"], network.get("weights")
-    if not isinstance(model, str) or not isinstance(weights, str | None):
+    model, weights = network["model"], network.get("weights", _USUAL_WEIGHTS)
+    if not isinstance(model, str) or not isinstance(weights, str):
         raise NetLensError(f"model and weights must be names, not {model!r} and {weights!r}.")
-    if named and weights is not None and (root / weights).is_file():
+    if named and (root / weights).is_file():
         weights = str(root / weights)
     return model, weights
 
@@ -176,7 +174,7 @@ def _transfer(options: Mapping[str, Any], root: Path) -> StyleTransfer:
     return from_settings({key: value for key, value in options.items() if key not in _NETWORK})
 
 
-def _job(pair: _Pair, settings: str, transfer: StyleTransfer, model: str, weights: str | None) -> Job:
+def _job(pair: _Pair, settings: str, transfer: StyleTransfer, model: str, weights: str) -> Job:
     shares(transfer.style_weights, len(pair.styles))
     full = extent(pair.extents[0], transfer.size, str(pair.content))
     for file, size in zip(pair.styles, pair.extents[1:], strict=True):

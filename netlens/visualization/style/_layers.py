@@ -53,7 +53,7 @@ def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]
 
 
 def _shapes(flat: FlatModel, look: Tensor) -> Shapes:
-    """The stride and the channel count of each rectifier with maps. If there is none, those of each layer with maps."""
+    """The stride and the channel count of each rectifier with maps. Without rectifiers, of each layer with maps."""
     keys = [step.key for step in flat.program.steps if not step.hidden]
     live = [step.key for step in flat.program.steps if not step.hidden and is_kind(step.layer, RECTIFIERS)]
     shapes = _maps(flat, look, live)

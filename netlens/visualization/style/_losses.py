@@ -46,9 +46,9 @@ def style_loss(
 ) -> Objective:
     """The distance of a picture from the styles: 0 for the style itself, 1 for the content (its input is given).
 
-    The term of each layer and each style is normalized in this way. Then the terms are averaged by the weights of the
-    layers and of the styles. If the content nearly has the style already, the unit is a thousandth of the distance of a
-    layer that is all 0.
+    The distance of each layer and each style is divided by its unit, the distance of the content. Then the quotients
+    are averaged by the weights of the layers and of the styles. If the content nearly has the style already, the unit
+    is a thousandth of the distance of a layer that is all 0.
     """
     with torch.inference_mode(False), torch.no_grad():
         record = Record(flat, flat.record(content_input, layers=list(layers)))

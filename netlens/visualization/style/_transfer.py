@@ -59,7 +59,8 @@ class StyleTransfer(StyleOptions):
             progress: Whether a terminal shows the progress.
 
         Returns:
-            The picture. The options of its provenance hold the losses of the finished picture, without disturbance.
+            The picture. The options of its provenance hold the losses of the content and of this picture, both computed
+            without transforms.
 
         Raises:
             NetLensError: An argument is wrong.

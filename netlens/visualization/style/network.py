@@ -12,7 +12,7 @@ from netlens.flat import FlatModel
 if TYPE_CHECKING:
     from netlens.visualization.style._jobs import Job
 
-Opener = Callable[[str, str | None], FlatModel]
+Opener = Callable[[str, str], FlatModel]
 """A function from the name and the weights of a network to the network, such as `netlens.zoo.open_network`."""
 
 _SEEDS = 2**64  # the number of seeds that torch supports
@@ -23,7 +23,7 @@ class Network:
 
     def __init__(self, opener: Opener) -> None:
         self.opener = opener
-        self.key: tuple[str, str | None, int] | None = None
+        self.key: tuple[str, str, int] | None = None
         self.flat: FlatModel | None = None
 
     def of(self, job: Job) -> FlatModel:
@@ -36,9 +36,9 @@ class Network:
         return self.flat
 
 
-def seeded(opener: Opener, model: str, weights: str | None, seed: int) -> FlatModel:
+def seeded(opener: Opener, model: str, weights: str, seed: int) -> FlatModel:
     """Open a network after a seed is set in torch's global generator. The generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        # only the generator of the CPU, because only this one is restored
+        # not torch.manual_seed, because only the generator of the CPU is restored
         torch.random.default_generator.manual_seed(seed % _SEEDS)
         return opener(model, weights)

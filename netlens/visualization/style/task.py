@@ -23,7 +23,7 @@ from netlens.visualization.style._options import Region, StyleOptions
 from netlens.visualization.style._sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization.style.color import recolored, with_chroma_of
 
-COARSEST = 32  # pixels; the smallest side of a picture at a size before the last one
+COARSEST = 32  # pixels; at every size but the last, the shorter side of each picture has at least this length
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Stage:
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:
     style = picture(source, f"style {i}")
-    most_channels = max(style.shape[1], content.shape[1])  # the same number, so that colors can be matched
+    most_channels = max(style.shape[1], content.shape[1])  # content and style need the same channels to match colors
     return colored(recolored(colored(style, most_channels), colored(content, most_channels), color), channels)
 
 

@@ -44,7 +44,7 @@ def check_range(transform: Transform, low: float, high: float) -> None:
 
 
 def check_batch(images: Tensor, generators: Generators) -> None:
-    """Raise unless these are pictures, with one generator for each."""
+    """Raise unless the images are pictures, with one generator for each picture."""
     if images.ndim != 4 or len(images) != len(generators):
         shape = tuple(images.shape)
         raise NetLensError(f"a transform takes pictures (N, C, H, W) and N generators, not {shape}, {len(generators)}.")

@@ -1,4 +1,4 @@
-"""Chains of transforms, and the usual ones."""
+"""Chains of transforms, and the usual transforms."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ def test_a_byte_order_mark_does_no_harm(file):
 @pytest.mark.parametrize(
     "top, own, beside, expected",
     [
-        ({}, {}, {}, ("shapes", None)),
+        ({}, {}, {}, ("shapes", "pretrained")),
         ({}, {}, {"model": "resnet18", "weights": "default"}, ("resnet18", "default")),
         ({"model": "vgg11", "weights": "default"}, {}, {}, ("vgg11", "default")),
-        ({"model": "vgg11", "weights": "default"}, {"model": "resnet18"}, {}, ("resnet18", None)),
+        ({"model": "vgg11", "weights": "default"}, {"model": "resnet18"}, {}, ("resnet18", "pretrained")),
         ({"model": "vgg11", "weights": "default"}, {"weights": "IMAGENET1K_V1"}, {}, ("vgg11", "IMAGENET1K_V1")),
     ],
 )
@@ -108,7 +108,7 @@ def test_the_weights_are_those_of_the_model_that_they_stand_beside(file, top, ow
 def test_a_network_beside_the_file_is_for_the_settings_without_one_and_refused_if_there_are_none(file):
     write(file, settings={"own": SETTINGS | {"model": "vgg11"}, "usual": SETTINGS})
     networks = {job.settings: (job.model, job.weights) for job in Batch.read(file, "resnet18", "default").jobs}
-    assert networks == {"own": ("vgg11", None), "usual": ("resnet18", "default")}
+    assert networks == {"own": ("vgg11", "pretrained"), "usual": ("resnet18", "default")}
     for where in ({"model": "vgg11"}, {"settings": {"own": SETTINGS | {"model": "vgg11"}}}):
         write(file, **where)
         for beside in ({"model": "resnet18"}, {"weights": "default"}):
