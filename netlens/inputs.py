@@ -13,6 +13,8 @@ from netlens.errors import TraceError
 from netlens.flat import FlatModel
 from netlens.flat.adapter import adapter_of
 from netlens.flat.intake import channels_of, check_fits, fitted
+from netlens.flat.proof import prove
+from netlens.flat.tracing import example_of
 from netlens.flat.twin import unwrapped
 from netlens.options import checked
 from netlens.preprocessing import Preprocessing, as_batch
@@ -61,7 +63,7 @@ class Input:
         flat = _with_knowledge(_flattened(network, x, preprocessing), preprocessing, classes)
         batch = _batch(x, flat)
         check_fits(flat, batch)
-        return cls(flat, batch)
+        return cls(flat.fitting(batch[:1]), batch)
 
 
 def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocessing | None) -> FlatModel:
@@ -77,7 +79,7 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
         flat = FlatModel.from_nn_Module(network)
     except TraceError:
         flat = None
-    if flat is not None and not flat.opaque and not hooked:
+    if flat is not None and not flat.opaque and not hooked and _is_proven(flat, network, x, preprocessing):
         return flat
     # code that asks for shapes, and hooks that may change values, need an example
     example = x.detach() if _needs_no_preprocessing(x) else _images(x, network, chosen, None)
@@ -87,6 +89,18 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
         if flat is None or hooked:
             raise
         return flat
+
+
+def _is_proven(flat: FlatModel, network: nn.Module, x: Any, preprocessing: Preprocessing | None) -> bool:
+    """Whether a flat model that was made without an example gives what its network gives on the first sample of x."""
+    example, original = _batch(x, _with_knowledge(flat, preprocessing, None))[:1], unwrapped(network)
+    try:
+        prove(flat, original, example_of(original, example))
+    except TraceError:
+        return False
+    except Exception:  # the network does not take this input; its own error is clearer where it runs
+        return True
+    return True
 
 
 def _with_knowledge(

@@ -35,7 +35,7 @@ def together(
     >>> with together(methods, flat, torch.randn(1, 3, 8, 8), objective) as x:
     ...     cam, saliency = (method(flat, x, objective) for method in methods)
     """
-    flat.follow()
+    flat = flat.fitting(x[:1])
     with torch.inference_mode(False), torch.no_grad(), unchanged():
         batch = without_graph(x)
         points = _points(methods, flat, batch, objective, wrt)

@@ -118,7 +118,7 @@ class Method(ABC):
             NonFiniteError: The input, an activation or a value is NaN or Inf.
         """
         _check_arguments(flat, x, objective)
-        flat.follow()
+        flat = flat.fitting(x[:1])  # one sample, because samples may run together or one by one
         wrt = flat.key(wrt)
         key = self.at(flat, x, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here

@@ -16,6 +16,7 @@ from netlens.fast._folding import copied, foldable, foldings, rebuilt
 from netlens.fast._layout import layout
 from netlens.fast._watched import Watched
 from netlens.flat import FlatModel
+from netlens.flat.layers import Computed, evaluated
 from netlens.flat.rules import Ruled
 from netlens.flat.running import tapped_visit
 from netlens.memo import Memo
@@ -73,6 +74,8 @@ def _fast_version(flat: FlatModel, keep: frozenset[str], foldable_keys: frozense
     steps, replaced = [], []
     for step in flat.program.steps:
         layer = layers.get(step.key, step.layer)
+        if isinstance(layer, Computed):
+            layer = evaluated(layer)
         if type(layer) is nn.Conv2d and channels_last:
             layer = _channels_last(layer)
         if layer is not step.layer:

@@ -9,6 +9,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
+from netlens.flat.layers import Computed
 from netlens.precision import widest
 
 BLOCK = 2**16
@@ -81,7 +82,8 @@ class _SummedGroup:
 
 
 def _tensors(layers: Sequence[nn.Module]) -> Iterator[Tensor]:
-    for layer in layers:
+    parts = (part for layer in layers for part in (layer.modules() if isinstance(layer, Computed) else (layer,)))
+    for layer in parts:
         for tensor in (*layer._parameters.values(), *layer._buffers.values()):
             if tensor is not None:
                 yield tensor

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -13,25 +12,25 @@ from torch.jit import ScriptModule
 
 from netlens.classes import ClassNames
 from netlens.errors import LayerNotFound, NetLensError, RecordError, TraceError
-from netlens.flat import _surgery as surgery
-from netlens.flat._proof import prove
+from netlens.flat._editable import Editable
+from netlens.flat._fits import assumptions_of, misfit, note_fit
 from netlens.flat._summary import Summary, summarize
-from netlens.flat._unrolled import Unrolled
 from netlens.flat._usual import source_along
 from netlens.flat.adapter import Adapter, adapter_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
-from netlens.flat.layers import Normalize, Opaque
+from netlens.flat.layers import Opaque
 from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
+from netlens.flat.proof import prove
 from netlens.flat.reading import key_of, logits_from
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
-from netlens.flat.tracing import Assumption, AssumptionError, Source, Unrolling, unroll
+from netlens.flat.tracing import AssumptionError, Source, Unrolling, kind_of, unroll
 from netlens.flat.twin import twins, unwrapped
-from netlens.memo import forget
+from netlens.memo import Memo, forget
 
 
-class FlatModel(Unrolled):
+class FlatModel(Editable):
     """Any network as a flat list of pure, named layers that share the network's weights.
 
     Make one with `FlatModel.from_nn_Module(network)`. It always computes what the network computes in eval mode.
@@ -137,8 +136,10 @@ class FlatModel(Unrolled):
         name = name if name is not None else type(network).__name__.lower()
         flat = cls(program, name, opaque, adapter, classes if classes is not None else adapter.classes)
         flat._source, flat._source_program = source, program
-        if source.example is not None and check and unwrap is None:
-            prove(flat, network, source.example)
+        if source.example is not None:
+            note_fit(program, tuple(source.example.values()))
+            if check and unwrap is None:
+                prove(flat, network, source.example)
         return flat
 
     def follow(self) -> None:
@@ -167,8 +168,7 @@ class FlatModel(Unrolled):
     @property
     def assumptions(self) -> tuple[str, ...]:
         """The answers about shapes and types on the example, each with the line of code that asks."""
-        checks = (getattr(step.layer, "function", None) for step in self.program.steps if step.guard)
-        return tuple(dict.fromkeys(str(check) for check in checks if isinstance(check, Assumption)))
+        return assumptions_of(self.program)
 
     def detached(self) -> FlatModel:
         """Return this flat model itself. It no longer follows changes of its network."""
@@ -201,24 +201,51 @@ class FlatModel(Unrolled):
             The output in the network's own structure, or the activation of `until`.
         """
 
-        def run() -> Any:
-            fetches = self.program.outputs if until is None else (self.key(until),)
-            values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
-            return self.program.assemble(values) if until is None else values[fetches[0]]
-
-        return self._along(inputs, run)
-
-    def _along(self, inputs: Sequence[Any], run: Callable[[], Any]) -> Any:
-        """The result of a run. If the inputs break an assumption, the network is unrolled along these inputs."""
         self.follow()
+        fetches = self.program.outputs if until is None else (self.key(until),)
         try:
-            return run()
-        except AssumptionError:
-            if self._source is None or self.program is not self._source_program:
-                raise
-            self._source.unroll_along(inputs)
-            self.follow()
-            return run()
+            values = self.program.run(self._feeds(inputs), fetches, tapped_visit(self))
+        except AssumptionError as error:
+            return self._other(inputs, error)(*inputs, until=until)
+        return self.program.assemble(values) if until is None else values[fetches[0]]
+
+    def fitting(self, *inputs: Any) -> FlatModel:
+        """The flat model for these inputs: this one, unless one of its assumptions does not hold for them.
+
+        Then the network is unrolled along them. The result has its own layers, and hooks of this flat model see it.
+        `flat(x)`, methods and `NetLens` do this by themselves.
+
+        Args:
+            *inputs: The inputs of the network, in the order of `flat.inputs`.
+
+        Raises:
+            TraceError: The network does not take such inputs; or this flat model is an edited view or a view with
+                rules, which cannot be made anew for them.
+        """
+        self.follow()
+        other = _OTHERS.known(self, kind_of(inputs))
+        error = misfit(self.program, inputs) if other is None else None
+        return self._other(inputs, error) if error is not None else other if other is not None else self
+
+    def _other(self, inputs: Sequence[Any], error: AssumptionError) -> FlatModel:
+        """The flat model of the same network for other inputs, for which an assumption of this one does not hold."""
+        if self._source is None or self.program is not self._source_program:
+            raise AssumptionError(
+                f"this view of {self.name} has rules or edited layers, and its layers are those for inputs of another "
+                f"shape or type: {error.assumption}. Make the view from flat.fitting(x), where flat is the flat model "
+                "without them.",
+                error.assumption,
+            ) from error
+
+        def unrolled() -> FlatModel:
+            source = self._source.along(inputs)  # type: ignore[union-attr]
+            program, opaque, _ = source.unrolling
+            other = FlatModel(program, self.name, opaque, self.adapter, self.classes)
+            other._source, other._source_program, other.origin = source, program, self.origin
+            note_fit(program, inputs)
+            return other
+
+        return _OTHERS.of(self, kind_of(inputs), unrolled)
 
     def record(self, *inputs: Any, layers: LayerKey | Sequence[LayerKey]) -> dict[str, Tensor]:
         """Compute the activations of some layers; nothing runs after the deepest of them.
@@ -230,7 +257,11 @@ class FlatModel(Unrolled):
         Returns:
             The activations by exact key.
         """
-        return dict(self._along(inputs, lambda: self.run(self._feeds(inputs), self.keys_of(layers))))
+        self.follow()
+        try:
+            return dict(self.run(self._feeds(inputs), self.keys_of(layers)))
+        except AssumptionError as error:
+            return self._other(inputs, error).record(*inputs, layers=layers)
 
     def resume(self, activations: Mapping[str, Any], until: LayerKey | None = None) -> Any:
         """Compute the output, or the activation of `until`, from recorded activations.
@@ -295,44 +326,6 @@ class FlatModel(Unrolled):
         view.origin = self.origin
         return view
 
-    def prepend(self, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model with a new first `layer` with the key `name`. It reads the first input.
-
-        If the layer is a `Normalize`, the flat model takes images in [0, 1], and the preprocessing of its adapter no
-        longer normalizes.
-        """
-        flat = self.insert_after(self.inputs[0], name, layer)
-        if isinstance(layer, Normalize):
-            preprocessing = self.adapter.preprocessing
-            mean, std = (0.0,) * len(preprocessing.mean), (1.0,) * len(preprocessing.std)
-            flat.adapter = replace(self.adapter, preprocessing=replace(preprocessing, mean=mean, std=std))
-        return flat
-
-    def insert_after(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model with a new `layer` after `key`. All readers of `key` read the new layer instead."""
-        self.follow()
-        return self.edited(surgery.insert_after(self.program, self.key(key), name, layer))
-
-    def insert_before(self, key: LayerKey, name: str, layer: nn.Module) -> FlatModel:
-        """A flat model with a new `layer` between `key` and the first value that `key` reads."""
-        self.follow()
-        return self.edited(surgery.insert_before(self.program, self.layers.key(key), name, layer))
-
-    def replace(self, key: LayerKey, layer: nn.Module) -> FlatModel:
-        """A flat model in which `layer` replaces the layer `key`."""
-        self.follow()
-        return self.edited(surgery.substitute(self.program, self.layers.key(key), layer))
-
-    def remove(self, key: LayerKey) -> FlatModel:
-        """A flat model without the layer `key`, which must have one input. Its readers read this input instead."""
-        self.follow()
-        return self.edited(surgery.remove(self.program, self.layers.key(key)))
-
-    def cut(self, key: LayerKey) -> FlatModel:
-        """A flat model that ends after the layer `key`. Its output is the activation of this layer."""
-        self.follow()
-        return self.edited(surgery.cut(self.program, self.layers.key(key)))
-
     def knowing(
         self, adapter: Adapter | None = None, classes: ClassNames | None = None, name: str | None = None
     ) -> FlatModel:
@@ -395,3 +388,6 @@ class FlatModel(Unrolled):
 
     def __repr__(self) -> str:
         return f"FlatModel({self.name}: {len(self.layers)} layers, {len(self.opaque)} opaque)"
+
+
+_OTHERS: Memo[FlatModel, FlatModel] = Memo(most=8)

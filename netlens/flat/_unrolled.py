@@ -14,7 +14,7 @@ from netlens.flat.running import Program
 
 
 class Unrolled(nn.Module, ABC):
-    """Abstract: a network as a program of named layers. `FlatModel` is the only subclass."""
+    """Abstract: a network as a program of named layers. `FlatModel` is one."""
 
     name: str
     """The name of the network in messages and results."""

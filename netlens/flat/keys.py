@@ -9,7 +9,8 @@ from numbers import Integral
 from torch import nn
 
 from netlens.errors import LayerNotFound, closest
-from netlens.flat.operations import is_kind
+from netlens.flat.layers import Opaque
+from netlens.flat.operations import innermost, is_kind
 
 LayerKey = str | int | type[nn.Module]
 OUTPUT = "output"
@@ -31,6 +32,9 @@ def part(name: str, head: str | int | None) -> str:
         ('class scores of age', 'class scores')
     """
     return name if head is None else f"{name} of {head}"
+
+
+_WHOLE = "which could not be unrolled (flat.opaque says why), so its parts have no keys"
 
 
 def several(names: LayerKey | Iterable[LayerKey]) -> list[LayerKey]:
@@ -113,8 +117,10 @@ class Layers(Mapping[str, nn.Module]):
             matches = [key for key, layer in self._layers.items() if is_kind(layer, name)]
             if not matches:
                 kinds = sorted({type(layer).__name__ for layer in self._layers.values()})
+                inside = [key for key, part in self._opaque() if any(isinstance(m, name) for m in part.modules())]
+                hint = f" There are some inside {inside[0]!r}, {_WHOLE}." if inside else ""
                 raise LayerNotFound(
-                    f"{self._network} has no layer of type {name.__name__}; its types: {', '.join(kinds)}."
+                    f"{self._network} has no layer of type {name.__name__}; its types: {', '.join(kinds)}.{hint}"
                 )
             return matches
         if name in self._layers:
@@ -124,13 +130,21 @@ class Layers(Mapping[str, nn.Module]):
         else:
             matches = [key for key in keys if key.startswith(f"{name}.")][-1:]
         if not matches:
-            raise LayerNotFound(f"{self._network} has no layer {name!r}. Closest: {closest(name, self._paths())}.")
+            parts = [key for key, part in self._opaque() if name.startswith(f"{key}.")]
+            hint = f" {parts[0]!r} is one layer, {_WHOLE}." if parts else ""
+            raise LayerNotFound(
+                f"{self._network} has no layer {name!r}. Closest: {closest(name, self._paths())}.{hint}"
+            )
         return matches
 
     def find_all(self, names: LayerKey | Iterable[LayerKey]) -> list[str]:
         """The keys of the layers that any of `names` names, each once, in the order in which they run."""
         matches = {key for name in several(names) for key in self.find(name)}
         return [key for key in self._layers if key in matches]
+
+    def _opaque(self) -> list[tuple[str, Opaque]]:
+        layers = ((key, innermost(layer)) for key, layer in self._layers.items())
+        return [(key, layer) for key, layer in layers if isinstance(layer, Opaque)]
 
     def _paths(self) -> list[str]:
         """Every key, and every path above a key."""

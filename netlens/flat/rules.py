@@ -16,6 +16,7 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.keys import LayerKey
 from netlens.flat.layers import Bound, Wrapper
+from netlens.flat.opacity import about_opaque
 from netlens.flat.operations import is_kind
 from netlens.flat.running import Program, guarded, is_misread
 from netlens.memo import Memo
@@ -109,8 +110,7 @@ class Rules:
                 rule_by_key[key] = rule
         if not rule_by_key:
             kinds = sorted({type(layer).__name__ for layer in flat.layers.values()})
-            opaque = ", ".join(map(repr, flat.opaque))
-            hint = f" No rule reaches a layer inside an opaque one ({opaque}): see flat.opaque." if opaque else ""
+            hint = about_opaque(flat, "no rule reaches them")
             raise NotApplicable(f"{self.name}: no layer of {flat.name} matches; its types: {', '.join(kinds)}.{hint}")
         steps = tuple(
             replace(step, layer=Ruled(step.layer, rule_by_key[step.key])) if step.key in rule_by_key else step

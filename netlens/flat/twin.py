@@ -165,6 +165,8 @@ class _Copier:
         for name, value in module.__dict__.items():
             if name in _HOOKS:
                 new.__dict__[name] = self.hooks(module, name, value)
+            elif name == "_compiled_call_impl":  # of `module.compile()`; it runs the original
+                new.__dict__[name] = None
             elif name == "training" and self.keep_state:
                 new.__dict__[name] = False
             else:
@@ -204,7 +206,8 @@ class _Copier:
 
     def hooks(self, module: nn.Module, name: str, hooks: Any) -> Any:
         """The hooks that are part of what the module computes: those of torch and those of the module's own library."""
-        if not hooks or (self.keep_hooks and name.startswith(_FORWARD_HOOKS)):
+        says_how = name not in _FORWARD_HOOKS and name.startswith(_FORWARD_HOOKS)  # how hooks are called, by their id
+        if not hooks or says_how or (self.keep_hooks and name in _FORWARD_HOOKS):
             return hooks.copy()
         computing = (
             (key, hook) for key, hook in hooks.items() if name in _FORWARD_HOOKS and is_of_network(hook, module)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NetLensError, NotApplicable, TraceError
 from netlens.fast import fast
 from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel, intake
@@ -58,17 +58,21 @@ class Judge:
         if not judge._layers:
             return judge
         for size in sizes:
-            judge = replace(judge, size=size)
+            judge = cls(flat, objective, transforms, size)
             try:
-                judge._run(torch.zeros(1, channels_of(flat), *size))
+                image = torch.zeros(1, channels_of(flat), *size)
+                judge = replace(judge, flat=flat.fitting(judge._input(image)))
+                judge._run(image)
                 return judge
-            except NetLensError:
-                raise
+            except NetLensError as error:
+                if not isinstance(error, TraceError):  # a network that checks its sizes is not unrolled for others
+                    raise
+                failure: Exception = error
             except Exception as error:  # layers raise different errors for a size that they cannot run on
                 if out_of_memory(error):
                     raise
                 failure = error
-        if not isinstance(failure, RuntimeError | AssertionError):  # for a wrong shape, layers raise one of these types
+        if not isinstance(failure, RuntimeError | AssertionError | TraceError):  # a wrong shape raises one of these
             raise failure
         tried = " or ".join(f"{height} by {width}" for height, width in sizes)
         why = " ".join(str(failure).split())[:160]

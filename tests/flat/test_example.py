@@ -210,11 +210,40 @@ class Switches(nn.Module):
             return self.linear(x)
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)])
-def test_a_part_that_switches_gradients_or_autocast_stays_as_it_is(mode: Callable[[], Any]) -> None:
-    net = nn.Sequential(nn.Linear(8, 8), Switches(mode))
+@pytest.mark.parametrize("example", [None, torch.rand(2, 8)])
+def test_a_part_under_autocast_is_unrolled_and_runs_under_it(example: Tensor | None) -> None:
+    net = nn.Sequential(
+        nn.Linear(8, 8), Switches(lambda: torch.autocast("cpu", torch.bfloat16)), nn.Linear(8, 8).bfloat16()
+    )
     x = torch.rand(2, 8)
+    flat = FlatModel.from_nn_Module(net, example=example)
+    assert not flat.opaque and torch.equal(flat(x), net(x))
+    values = flat.record(x, layers=["0", "1.linear"])
+    assert [value.dtype for value in values.values()] == [torch.float32, torch.bfloat16]
+
+
+def test_what_runs_without_gradients_passes_none() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                gate = self.linear(x).sigmoid()
+            return x * gate
+
+    net, x = Gated(), torch.rand(2, 8, requires_grad=True)
     flat = FlatModel.from_nn_Module(net, example=x)
+    assert not flat.opaque and torch.equal(flat(x), net(x))
+    gradients = [torch.autograd.grad(network(x).sum(), x)[0] for network in (net, flat)]
+    assert torch.equal(*gradients)
+
+
+def test_without_an_example_such_a_part_stays_as_it_is() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), Switches(torch.no_grad))
+    x = torch.rand(2, 8)
+    flat = FlatModel.from_nn_Module(net)
     assert list(flat.opaque) == ["1"] and torch.equal(flat(x), net(x))
 
 

@@ -11,6 +11,7 @@ from netlens.attribution.attention._channels import weighing_channels
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.layers import Function, MatMul, Reshape, Slot
+from netlens.flat.opacity import about_opaque
 from netlens.flat.operations import Trait, is_kind, name_of, operation_of
 from netlens.flat.running import Step
 
@@ -44,7 +45,10 @@ def attention_maps(flat: FlatModel, wrt: str | None = None, x: Tensor | None = N
         why = (
             f": {fused[0]!r} is fused; build the network with eager attention, which computes the maps" if fused else ""
         )
-        raise NotApplicable(f"{flat.name} has no attention maps (a softmax that multiplies values){why}.")
+        raise NotApplicable(
+            f"{flat.name} has no attention maps (a softmax that multiplies values){why}."
+            + about_opaque(flat, "no attention is seen in them")
+        )
     channels = weighing_channels(flat, x, maps, _passes)
     if channels.issuperset(maps):
         raise NotApplicable(

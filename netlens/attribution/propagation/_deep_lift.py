@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,16 @@ from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
+from netlens.flat.opacity import about_opaque
 from netlens.objectives import Objective, Record
 from netlens.options import option
 from netlens.rules.rescale import Rescale
 
 MISSED = 1e-6
 """The share of the change of the objective that a layer may lose without a warning."""
+INCOMPLETE = 1e-3
+"""The share of the change of the objective that the values may miss in all without a warning; more in half precision,
+whose numbers have few digits."""
 
 
 @register
@@ -40,7 +44,7 @@ class DeepLift(Method):
     On a differentiable network, the values are complete up to rounding: they sum to f(x) - f(baseline).
     `diagnostics["completeness_gap"]` (N,) is their sum less this change, in the unit of f. A gap remains if the
     objective is not linear in what it reads, and behind layers that jump: integers, masks and indices that depend on
-    the input. A warning names these layers and their share of the change.
+    the input. A warning names these layers and their share of the change, or the share that the values miss in all.
 
     A layer without a known rule uses its mean gradient between the baseline and the input. The mean is refined until
     less than 1e-9 of the change is missing. On a path with many kinks, at most 1% is left, and is shared in proportion
@@ -65,8 +69,9 @@ class DeepLift(Method):
             return contributions(flat, x[first:last], baseline[first:last], of_chunk, wrt, self.multiply, missed)
 
         values, gaps = zip(*in_chunks(len(x), work), strict=True)
-        missed.warn(flat.name)
-        return torch.cat(values), _diagnostics(flat, objective, wrt, torch.cat(gaps))
+        diagnostics = _diagnostics(flat, objective, wrt, torch.cat(gaps))
+        missed.warn(flat, diagnostics)
+        return torch.cat(values), diagnostics
 
 
 @register
@@ -106,8 +111,9 @@ class DeepLiftShap(Method):
             return summed(values, rows, n), summed(gap, rows, n)
 
         values, gaps = zip(*in_chunks(m * n, work), strict=True)
-        missed.warn(flat.name)
-        return sum(values) / m, _diagnostics(flat, objective, wrt, sum(gaps) / m)
+        diagnostics = _diagnostics(flat, objective, wrt, sum(gaps) / m)
+        missed.warn(flat, diagnostics, m)
+        return sum(values) / m, diagnostics
 
     def _number(self, x: Tensor) -> int:
         """The number of baselines."""
@@ -141,6 +147,7 @@ class Missed:
         self.by_layer: dict[str, float] = {}
         self.unknown: dict[str, None] = {}
         self.change = 0.0
+        self.dtype = torch.float64  # the least exact type of the values
 
     def of_layer(self, key: str, gap: Tensor | None, n: int) -> None:
         """Add the gap of a layer: one number per row, or one for all rows; None if its change is unknown."""
@@ -150,8 +157,13 @@ class Missed:
         rows = gap.view(n, -1).sum(1) if len(gap) % n == 0 else gap.sum()
         self.by_layer[key] = self.by_layer.get(key, 0.0) + float(rows.abs().sum())
 
-    def warn(self, name: str) -> None:
-        """Warn with the names of the layers, and the share of the change of the objective that each loses."""
+    def warn(self, flat: FlatModel, diagnostics: Mapping[str, Tensor], draws: int = 1) -> None:
+        """Warn with the names of the layers, and the share of the change of the objective that each loses.
+
+        If no layer loses any, but the values miss a part of the change, warn of that. `draws` is the number of
+        baselines, whose mean the diagnostics are.
+        """
+        name = flat.name
         large = {key: gap for key, gap in self.by_layer.items() if gap > MISSED * self.change}
         descriptions = [
             f"{key!r} ({_share(gap, self.change)})" for key, gap in sorted(large.items(), key=lambda item: -item[1])
@@ -161,6 +173,19 @@ class Missed:
             warnings.warn(
                 f"DeepLIFT of {name} loses the effect of layers that change in jumps and have no slope: "
                 f"{', '.join(descriptions)}. Percentages are of the change of the objective.",
+                NetLensWarning,
+                stacklevel=2,
+            )
+            return
+        gap = diagnostics.get("completeness_gap")
+        if gap is None or self.change == 0:
+            return
+        total = float(gap.abs().sum()) * draws
+        if total > max(INCOMPLETE, 8 * torch.finfo(self.dtype).eps) * self.change:
+            opaque = about_opaque(flat, "DeepLIFT integrates over them as over one function")
+            warnings.warn(
+                f"DeepLIFT of {name} misses {_share(total, self.change)} of the change of the objective. It is "
+                f"complete if the objective is linear in what it reads, as a logit is.{opaque}",
                 NetLensWarning,
                 stacklevel=2,
             )
@@ -194,6 +219,7 @@ def contributions(
     change = run.values - evaluated(objective, Record(flat, reference), n)
     if missed is not None:
         missed.change += float(change.abs().sum())
+        missed.dtype = x.dtype
     return (values if multiply else multipliers), values.flatten(1).sum(1) - change
 
 

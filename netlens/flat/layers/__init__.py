@@ -4,6 +4,8 @@ A call of a function becomes a `Function` (`Add`, `MatMul`, `Reshape`, ...), a p
 a `Constant`, a part that could not be unrolled an `Opaque`. A `Wrapper` runs another layer in its own way.
 """
 
+from netlens.flat.layers._attention import CausalScores, MaskedScores, MaskedSoftmax, RepeatedHeads
+from netlens.flat.layers._autocast import Autocast
 from netlens.flat.layers._bound import Bound
 from netlens.flat.layers._calls import (
     Add,
@@ -27,6 +29,7 @@ from netlens.flat.layers._calls import (
     Wrapper,
     fill,
 )
+from netlens.flat.layers._computed import Computed, Recipe, computed, evaluated
 from netlens.flat.layers._normalize import Normalize
 from netlens.flat.layers._opaque import Opaque
 from netlens.flat.layers._views import Again, Scatter
@@ -36,15 +39,20 @@ __all__ = [
     "Add",
     "Again",
     "Apply",
+    "Autocast",
     "Bound",
     "Call",
+    "CausalScores",
     "Clamp",
     "ClampFromZero",
+    "Computed",
     "Concatenate",
     "Constant",
     "Divide",
     "Function",
     "LogSumExp",
+    "MaskedScores",
+    "MaskedSoftmax",
     "MatMul",
     "Mean",
     "Multiply",
@@ -54,6 +62,8 @@ __all__ = [
     "Permute",
     "Piece",
     "QuickGELU",
+    "Recipe",
+    "RepeatedHeads",
     "Reshape",
     "Scatter",
     "Select",
@@ -62,6 +72,8 @@ __all__ = [
     "Subtract",
     "Wrapper",
     "Written",
+    "computed",
+    "evaluated",
     "fill",
     "from_rows",
     "to_rows",

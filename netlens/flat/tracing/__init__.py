@@ -2,7 +2,17 @@
 
 from netlens.flat.tracing._example import Assumption, AssumptionError
 from netlens.flat.tracing._inputs import as_arguments, example_of
-from netlens.flat.tracing._source import Source, unchanged
+from netlens.flat.tracing._source import Source, kind_of, unchanged
 from netlens.flat.tracing._unroll import Unrolling, unroll
 
-__all__ = ["Assumption", "AssumptionError", "Source", "Unrolling", "as_arguments", "example_of", "unchanged", "unroll"]
+__all__ = [
+    "Assumption",
+    "AssumptionError",
+    "Source",
+    "Unrolling",
+    "as_arguments",
+    "example_of",
+    "kind_of",
+    "unchanged",
+    "unroll",
+]

@@ -41,7 +41,15 @@ _MACHINERY = ("torch.fx", "torch.utils", "torch.overrides", "torch._", "torch.nn
 
 
 class AssumptionError(TraceError):
-    """An input has another shape or type than the example along which a network was unrolled."""
+    """An input has another shape or type than the example along which a network was unrolled.
+
+    Args:
+        assumption: The assumption that does not hold, for messages.
+    """
+
+    def __init__(self, message: str, assumption: str = "") -> None:
+        super().__init__(message)
+        self.assumption = assumption
 
 
 class Assumption:
@@ -61,8 +69,9 @@ class Assumption:
     def __call__(self, value: Any) -> None:
         if self.fact(value) != self.answer:
             raise AssumptionError(
-                f"the network was unrolled for inputs of another shape or type: {self}. Call the flat model on the "
-                "input, which unrolls the network for it."
+                f"the network was unrolled for inputs of another shape or type: {self}. Take flat.fitting(x), which is "
+                "unrolled for the input x.",
+                str(self),
             )
 
     def __str__(self) -> str:
@@ -122,6 +131,14 @@ class Examples:
             values,
         )
 
+    def is_no_layer(self, target: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a function of the network's own library writes into its arguments or gives more than one tensor."""
+        copies = self.copies((args, kwargs))
+        before = [(leaf, leaf._version) for leaf in pytree.tree_leaves(copies) if isinstance(leaf, Tensor)]
+        with self.quiet():
+            result = target(*copies[0], **copies[1])
+        return not isinstance(result, Tensor) or any(leaf._version != version for leaf, version in before)
+
     def forget(self, nodes: Sequence[fx.Node]) -> None:
         for node in nodes:
             self.values.pop(node, None)
@@ -146,7 +163,7 @@ class Examples:
         return target(*args, **kwargs)
 
     def _makes_size_from_data(self, node: fx.Node, reads: Sequence[fx.Node]) -> bool:
-        if not self.on_data.intersection(reads):
+        if not self.on_data.intersection(reads) or (node.target is operator.getitem and len(reads) == 1):
             return False
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
         if name in _SIZED_BY_DATA or (name == "where" and len(reads) == 1):
@@ -166,7 +183,8 @@ def _is_fact(node: fx.Node) -> bool:
         return node.target in _FACT_METHODS or node.target in _SHAPED_LIKE
     if node.target is builtins.getattr:
         return node.args[1] in _FACTS
-    return node.target is builtins.len or getattr(node.target, "__name__", "") in _SHAPED_LIKE
+    name = getattr(node.target, "__name__", "")
+    return node.target is builtins.len or name in _SHAPED_LIKE or name.startswith("sym_size")
 
 
 def _plain(value: Any) -> Any:
@@ -220,25 +238,40 @@ _FACTORIES = (
 )
 
 
+_FINFO, _IINFO = torch.finfo, torch.iinfo
+
+
+def finfo(dtype: torch.dtype) -> torch.finfo:
+    return _FINFO(dtype)
+
+
+def iinfo(dtype: torch.dtype) -> torch.iinfo:
+    return _IINFO(dtype)
+
+
+# functions of numbers and types, as they are recorded
+_OF_TYPES = {"finfo": finfo, "iinfo": iinfo}
+
+
 @contextmanager
 def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number.
+    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number or type.
 
     Torch calls them without asking their arguments, because none is a tensor.
     """
-    originals = {name: getattr(torch, name) for name in _FACTORIES}
+    originals = {name: getattr(torch, name) for name in (*_FACTORIES, *_OF_TYPES)}
 
-    def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
+    def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
             if silent() or not any(isinstance(leaf, fx.Proxy) for leaf in pytree.tree_leaves((args, kwargs))):
                 return function(*args, **kwargs)
-            return fx.Proxy.__torch_function__(function, (), args, kwargs)
+            return fx.Proxy.__torch_function__(_OF_TYPES.get(name, function), (), args, kwargs)
 
         return call
 
     for name, function in originals.items():
-        setattr(torch, name, recorded(function))
+        setattr(torch, name, recorded(name, function))
     try:
         yield
     finally:

@@ -46,9 +46,13 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def as_arguments(network: nn.Module, named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call of the network. Names that its forward does not have stand for `*args`."""
+    """The arguments of a call of the network, by position where possible. Other names than its own are for `*args`."""
     parameters = inspect.signature(network.forward).parameters
-    variadic = tuple(value for name, value in named.items() if name not in parameters)
-    if not variadic:
-        return (), dict(named)
-    return tuple(named.values()), {}
+    if any(name not in parameters for name in named):
+        return tuple(named.values()), {}
+    args: list[Any] = []
+    for name, parameter in parameters.items():
+        if name not in named or parameter.kind not in _POSITIONAL:
+            break
+        args.append(named[name])
+    return tuple(args), {name: value for name, value in named.items() if name not in list(parameters)[: len(args)]}

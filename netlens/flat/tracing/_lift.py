@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from netlens.flat import layers
 from netlens.flat.layers import Slot
+from netlens.flat.tracing._exported import counterpart
 
 Lifted = tuple[nn.Module, list[int]]
 
@@ -56,7 +57,7 @@ def pure(function: Callable[..., Any]) -> Callable[..., Any] | None:
     if function in _IN_PLACE:
         return _IN_PLACE[function]
     if not name.endswith("_") or name.endswith("__"):
-        return None
+        return counterpart(function)
     for owner in (Tensor, torch, F):
         if getattr(owner, name, None) is function:
             return getattr(owner, name[:-1], None) or OnCopy(name)

@@ -55,32 +55,41 @@ class Source:
         example: Mapping[str, Any] | None,
     ) -> None:
         self.network, self.unroll, self.example = network, unroll, example
-        self._by_shapes: OrderedDict[Any, Unrolling] = OrderedDict()
+        self._others: OrderedDict[Any, Source] = OrderedDict()
         self.unrolling = unroll(example)
         self.fingerprint = Fingerprint(network, self.unrolling.written)
 
     def refresh(self) -> Unrolling:
         """The unrolling of the network as it is now."""
         if not _UNCHANGED.get() and self.fingerprint.changed():
-            self._by_shapes.clear()
+            self._others.clear()
             self.unrolling = self.unroll(self.example)
             self.fingerprint = Fingerprint(self.network, self.unrolling.written)
         return self.unrolling
 
-    def unroll_along(self, inputs: Sequence[Any]) -> None:
-        """Unroll the network along inputs for which questions about shapes or types have other answers."""
-        assert self.example is not None
-        self.example = dict(zip(self.example, inputs, strict=True))
-        shapes = tuple(
-            (value.shape, value.dtype, value.device)
-            for value in pytree.tree_leaves(inputs)
-            if isinstance(value, Tensor)
-        )
-        if shapes not in self._by_shapes:
-            self._by_shapes[shapes] = self.unroll(self.example)
-            while len(self._by_shapes) > _MOST:
-                self._by_shapes.popitem(last=False)
-        self.unrolling = self._by_shapes[shapes]
+    def along(self, inputs: Sequence[Any]) -> Source:
+        """The same network, unrolled along other inputs, whose shapes or types have other answers. The last few stay.
+
+        Raises:
+            TraceError: The network does not take inputs of these shapes, or was unrolled without an example.
+        """
+        kind = kind_of(inputs)
+        if kind not in self._others:
+            names = self.example if self.example is not None else ()
+            self._others[kind] = Source(self.network, self.unroll, dict(zip(names, inputs, strict=True)))
+            while len(self._others) > _MOST:
+                self._others.popitem(last=False)
+        self._others.move_to_end(kind)
+        return self._others[kind]
+
+
+def kind_of(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """What the answers about shapes and types follow from: those of all tensors in the inputs, and all other values."""
+    leaves, structure = pytree.tree_flatten(list(inputs))
+    return str(structure), *(
+        (leaf.shape, leaf.dtype, leaf.device, leaf.layout) if isinstance(leaf, Tensor) else repr(leaf)
+        for leaf in leaves
+    )
 
 
 class Fingerprint:

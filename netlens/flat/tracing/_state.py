@@ -1,4 +1,4 @@
-"""The state that a forward may change: attributes, lists and dicts, and the modes of torch."""
+"""The state that a forward may change: attributes, lists and dicts, and autocast."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import torch
 from torch import nn
 
 
-def modes() -> tuple[bool, ...]:
-    return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+def autocasts() -> tuple[tuple[str, torch.dtype | None], ...]:
+    """For each type of device, the type in which autocast computes products; None where it is off."""
+    return tuple(
+        (device, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None)
+        for device in ("cpu", "cuda")
+    )
 
 
 def containers_in(value: Any) -> list[tuple[Any, Any]]:

@@ -1,41 +1,37 @@
-"""Tracing: one symbolic run of a network gives its graph. A part that cannot be traced stays whole.
-
-Such a part is as small as possible.
-"""
+"""Tracing: one symbolic run of a network gives its graph. The smallest part that cannot be traced stays whole."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
-from netlens.flat.layers import Piece
-from netlens.flat.operations import is_added
 from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._autograd import plain_functions
+from netlens.flat.tracing._caches import looks_up, uncached
 from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
 from netlens.flat.tracing._inputs import as_arguments, input_names
+from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
-from netlens.flat.tracing._state import attributes_of, changed_since, containers_in, modes, restore
+from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, restore
 from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
 from netlens.flat.tracing._values import Value, ValueAttribute, Weight
+from netlens.flat.tracing._wrapped import whole_if_layers
 from netlens.flat.twin import Twins
 
-_LEAVES = (Piece, torchvision.ops.StochasticDepth, torchvision.ops.FrozenBatchNorm2d, torchvision.ops.DeformConv2d)
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
 _ONE_AT_A_TIME = threading.Lock()
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -96,27 +92,15 @@ def trace(
             graph = tracer.trace(root)
     except Exception as error:
         reason = reason_of(error)
+        example_may_answer = example is None and isinstance(error, fx.proxy.TraceError)
+        hint = " Or give an example=x, which answers questions about shapes and types." if example_may_answer else ""
         raise TraceError(
             f"{type(root).__name__}.forward cannot be traced: {reason}. Move that part into a submodule of its own: "
-            "it then becomes one opaque layer, and everything around it is unrolled."
+            f"it then becomes one opaque layer, and everything around it is unrolled.{hint}"
         ) from error
     written = tracer.written | changed_since(attributes)
     modules, tensors = tracer.modules_by_path, tracer.tensors
     return Trace(graph, modules, tensors, names, tracer.output, tracer.opaque, written, tracer.literals)
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a trace keeps a module as one layer.
-
-    It keeps modules of torch without children, the pieces of adapters, a few modules of torchvision, and modules of the
-    types that a person added by `operations.add`.
-    """
-    if isinstance(module, _LEAVES) or is_added(type(module)) or parametrize.is_parametrized(module):
-        return True
-    if isinstance(module, _CONTAINERS):
-        return False
-    of_torch = type(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    return of_torch and (isinstance(module, nn.MultiheadAttention) or not any(module.children()))
 
 
 class _Tracer(fx.Tracer):
@@ -129,7 +113,7 @@ class _Tracer(fx.Tracer):
         example: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.modes = modes()
+        self.autocasts = autocasts()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
         self.assumptions: set[tuple[fx.Node, Any]] = set()
         self.inputs = inputs
@@ -165,11 +149,15 @@ class _Tracer(fx.Tracer):
     @contextmanager
     def exemplified(self) -> Iterator[None]:
         """The context in which a network may be traced along an example."""
-        if self.examples is None:
-            yield
-            return
-        keeps_random_numbers = torch.random.fork_rng(devices=[])
-        with keeps_random_numbers, types_of_examples(self.example_of, self.length), recorded_factories(self.silent):
+        with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())  # a forward that switches gradients off is then seen to do so
+            stack.enter_context(plain_functions())
+            if self.examples is not None:
+                stack.enter_context(torch.random.fork_rng(devices=[]))
+                stack.enter_context(uncached(self.modules_by_path.values()))
+                stack.enter_context(types_of_examples(self.example_of, self.length))
+                stack.enter_context(recorded_factories(self.silent))
+                stack.enter_context(whole_if_layers(self.examples.is_no_layer))
             yield
 
     def silent(self) -> bool:
@@ -225,8 +213,8 @@ class _Tracer(fx.Tracer):
         exists, example = self.example_of(value)
         if not exists or isinstance(example, Tensor):
             return object.__hash__(value)
-        if isinstance(example, (tuple, list, dict)):
-            raise TypeError("it uses a traced shape as a key")  # a cache of the network would keep the key
+        if isinstance(example, (tuple, list, dict)) or not looks_up(sys._getframe(2)):
+            raise TypeError("it uses a traced shape as a key")  # a cache of the network would keep it
         return hash(self.content(value))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
@@ -245,9 +233,24 @@ class _Tracer(fx.Tracer):
         proxy = super().create_proxy(*args, **kwargs)
         if self.examples is not None:
             self.examples.run(proxy.node)
-            if self.modes != modes() and proxy.node in self.examples.on_data:
-                raise TypeError("its forward switches gradients or autocast on or off")
-        return proxy
+            example = self.examples.values[proxy.node]
+            if isinstance(example, Tensor):
+                proxy.node.meta["ndim"] = example.ndim
+        return self.in_modes(proxy) if proxy.node.op.startswith("call") and not self.silent() else proxy
+
+    def in_modes(self, value: fx.Proxy) -> fx.Proxy:
+        """A value as autocast and `no_grad`, which the forward may switch, make it.
+
+        The layer runs under the same autocast, and a value without a gradient is detached.
+        """
+        if autocasts() != self.autocasts:
+            value.node.meta["autocasts"] = autocasts()
+        if torch.is_grad_enabled() or (self.examples is not None and value.node not in self.examples.on_data):
+            return value
+        if self.examples is None or not isinstance(self.examples.values[value.node], Tensor):
+            raise TypeError("its forward switches gradients off")
+        with torch.enable_grad():
+            return self.create_proxy("call_method", "detach", (value,), {})
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace.

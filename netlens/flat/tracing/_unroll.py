@@ -9,21 +9,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from netlens.errors import TraceError
 from netlens.flat.keys import OUTPUT
-from netlens.flat.layers import Apply, Call, Constant, Function, Opaque, Slot
+from netlens.flat.layers import Apply, Autocast, Call, Constant, Function, Opaque, Slot
 from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
+from netlens.flat.tracing._attention import Part, parts_of_attention
 from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
+from netlens.flat.tracing._exported import usual
+from netlens.flat.tracing._functional import is_functional, with_modules
+from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
-from netlens.flat.tracing._trace import Rewrite, Trace, is_leaf, trace
+from netlens.flat.tracing._trace import Rewrite, Trace, trace
 from netlens.flat.twin import Twins, pure_copy, works_in_place
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
+_NDIMS = {nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
 _ASSERTIONS = (torch._assert,)
 _GRADIENT_METHODS = {"requires_grad_", "retain_grad"}
 
@@ -68,6 +74,7 @@ class _Unroll:
         self.extremes: set[fx.Node] = set()  # calls of `max` and `min` that give their values without indices
         self.literals: set[str] = set()  # keys of the constants that the forward itself makes
         self.opaque: dict[str, str] = {}
+        self.ndims: dict[str, int | None] = {}  # the number of dimensions of outputs by key, where they are known
         self.inputs = ("input",) if len(trace.inputs) == 1 else trace.inputs
         # the key of a module is its path, so the call of a function must not take that key first
         self.reserved = {path for path, module in trace.modules.items() if is_leaf(module)} | set(self.inputs)
@@ -88,7 +95,8 @@ class _Unroll:
                 outputs = tuple(self.output(leaf) for leaf in node.args[0])
             else:
                 self.call(node)
-        steps = canonical(tuple(_needed(self.steps.values(), outputs)), outputs, self.literals)
+        steps = with_modules(tuple(_needed(self.steps.values(), outputs)), self.inputs, self.ndims)
+        steps = canonical(tuple(_needed(steps, outputs)), outputs, self.literals)
         steps = tuple(_needed(steps, outputs))
         opaque = {step.key: self.opaque[step.key] for step in steps if step.key in self.opaque}
         return Program(steps, self.inputs, outputs, self.trace.output), opaque
@@ -135,6 +143,8 @@ class _Unroll:
 
     def call(self, node: fx.Node) -> None:
         function: Any = node.target
+        if isinstance(function, torch._ops.OpOverload):
+            function, node.args = usual(function, node.args)
         if node.op == "call_method":
             function = getattr(Tensor, str(node.target), None) or operator.methodcaller(str(node.target))
         if node.kwargs.get("out") is not None:
@@ -147,6 +157,10 @@ class _Unroll:
         source = node.args[0] if node.args else None
         if isinstance(source, fx.Node) and source in self.extremes:  # the source returns the values alone
             self.aliases.alias(node, source)
+            return
+        parts = parts_of_attention(node.args, node.kwargs) if function is F.scaled_dot_product_attention else None
+        if parts is not None:
+            self.parts(node, parts)
             return
         in_place, (args, kwargs) = without_inplace(function, node.args, node.kwargs)
         counterpart = pure(function)
@@ -168,8 +182,24 @@ class _Unroll:
             layer.keeps_type = True
         self.append_layer(node, key, layer, reads, in_place=in_place or counterpart is not None)
 
+    def parts(self, node: fx.Node, parts: Sequence[Part]) -> None:
+        """Append the steps of the pieces of a call. The last one gives the value of the node."""
+        keys: dict[str, str] = {}
+        for part in parts:
+            reads = tuple(keys[read] if isinstance(read, str) else self.aliases.key(read) for read in part.reads)
+            key = f"{node.meta['scope']}.{part.name}".lstrip(".")
+            keys[part.name] = f"~{node.name}.{part.name}" if part.hidden else self.name(key)
+            self.append(Step(keys[part.name], part.layer, reads, hidden=part.hidden))
+        self.aliases.define(node, keys[parts[-1].name])
+
     def append_layer(self, node: fx.Node, key: str, layer: nn.Module, reads: list[fx.Node], in_place: bool) -> None:
         """Append the step of a layer. Record the key of the node's value, and which other values it overwrites."""
+        if is_functional(layer):
+            norm = type(self.trace.modules.get(node.meta["scope"]))
+            of_norm = next((ndim for kind, ndim in _NDIMS.items() if issubclass(norm, kind)), None)
+            self.ndims[key] = node.meta.get("ndim", of_norm)
+        if "autocasts" in node.meta:
+            layer = Autocast(layer, node.meta["autocasts"])
         self.append(Step(key, layer, tuple(self.aliases.key(source) for source in reads)))
         target = node.args[0] if node.args else node.kwargs.get("input")
         if in_place and reads and reads[0] is target:
@@ -189,7 +219,7 @@ class _Unroll:
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
         """Whether a call computes numbers (shapes, devices, indices) and no activation."""
-        if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in _ASSERTIONS:
+        if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in (*_ASSERTIONS, Tensor.size):
             return True
         if isinstance(function, Assumption):
             return True

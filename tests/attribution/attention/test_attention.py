@@ -284,13 +284,15 @@ def test_a_softmax_over_classes_is_no_attention():
 
 
 class _Fused(nn.Module):
+    """Drops weights at random, so that its attention stays one call."""
+
     def __init__(self) -> None:
         super().__init__()
         self.qkv, self.head = nn.Linear(6, 18), nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, -1)
-        return self.head(F.scaled_dot_product_attention(q, k, v).mean(1))
+        return self.head(F.scaled_dot_product_attention(q, k, v, dropout_p=0.1).mean(1))
 
 
 def test_fused_attention_says_what_to_do():
