@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from netlens.attribution import GradCAM
@@ -58,7 +58,7 @@ def planted(
     """Plant a patch in pictures of noise, and say where Grad-CAM finds it: the mean of the maps of several pictures.
 
     Args:
-        flat: The network, with random or trained weights.
+        flat: The network, with trained weights, or initial ones that are `awakened`.
         shape: The shape (1, ...) of its input.
         layer: The layer that Grad-CAM reads; None for its default.
         dims: The spatial dimensions of the input; None for all after the channels.
@@ -88,6 +88,20 @@ def planted(
         share=float(on_patch.sum() / positive.sum()),
         on_patch=cam.numel() > 1 and all(place in near for place, near in zip(largest, inside, strict=True)),
     )
+
+
+def awakened(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give the constant parameters of a network some noise, in place: an initial head of zeros answers nothing.
+
+    All other weights stay. Those of the network's own initialization mix positions little, so that the patch stays the
+    place that changes most. Random weights of full size in token mixers and attention drown it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            if tensor.is_floating_point() and tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
+                tensor.add_(0.02 * torch.randn(tensor.shape, generator=generator).to(tensor))
+    return network
 
 
 def _cam(flat: FlatModel, blank: Tensor, picture: Tensor, layer: str | None) -> tuple[str, Tensor]:

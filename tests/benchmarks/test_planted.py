@@ -14,6 +14,7 @@ from benchmarks.planted import planted
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import Adapter, FlatModel
+from netlens.flat.grid import grid_of
 
 SHAPE = (1, 3, 64, 64)
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -39,11 +40,9 @@ def test_the_patch_is_found(name: str) -> None:
 def test_a_wrong_layout_is_found_out(name: str) -> None:
     """The same network with its rows and columns exchanged: the patch lies elsewhere."""
     flat = flat_of(name)
-    grid = flat.adapter.grid
 
-    def transposed(network: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-        maps = activation if grid is None else grid(network, key, activation)
-        return None if maps is None else maps.transpose(2, 3)
+    def transposed(network: FlatModel, key: str, activation: Tensor) -> Tensor:
+        return grid_of(flat, key, activation, torch.empty(SHAPE)).transpose(2, 3)
 
     assert not planted(flat.knowing(replace(flat.adapter, grid=transposed)), SHAPE).on_patch
 
