@@ -297,6 +297,7 @@ class FlatModel(Editable):
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
         """Compute the values at `fetches` (exact keys, or "output") from `feeds` (values by exact key)."""
         visit = tapped_visit(self)
+        self.see(feeds)
         if OUTPUT not in fetches or self.layers.has(OUTPUT):
             return self.program.run(feeds, fetches, visit)
         keys = list(dict.fromkeys([key for key in fetches if key != OUTPUT] + list(self.program.outputs)))
@@ -358,7 +359,7 @@ class FlatModel(Editable):
             raise NetLensError(
                 f"{self.name} takes {len(self.inputs)} input(s) ({', '.join(self.inputs)}), but got {len(inputs)}."
             )
-        return tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True)))
+        return self.see(tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True))))
 
     def _exact_key(self, key: str) -> str:
         if key in self.inputs or self.layers.has(key):

@@ -224,8 +224,8 @@ def test_maps_of_a_swin_have_their_channels_last():
     assert_close(value(swin, channel("features.1", 5), x), maps[..., 5].mean((1, 2)))
     assert_close(value(swin, neuron("features.1", 5, 3, 19), x), maps[:, 3, 19, 5])
     assert_close(value(swin, neuron("features.1", 5), x), maps[:, 8, 10, 5])
-    with pytest.raises(NotApplicable, match="no adapter lays out over the image"):
-        value(swin, channel("features.1.0.attn.softmax", 0), x)
+    with pytest.raises(NotApplicable, match="have no layout over the input"):  # attention mixes all places
+        value(swin, channel("features.1.0.attn.mixed", 0), x)
 
 
 # contracts
