@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
-from netlens.attribution.activations import batch_activations
+from netlens.attribution.activations import values_of
 from netlens.attribution.batch import without_graph
 from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
@@ -254,9 +254,9 @@ class NetLens(Methods):
     def _read(self) -> Scores | None:
         """The scores of the images, from one forward pass without gradients; None if the network has no classes."""
         try:
-            keys = list(dict.fromkeys([self.flat.key(part(SCORES, self.head)), OUTPUT]))
+            names = [part(SCORES, self.head), OUTPUT]
             with torch.inference_mode(False), torch.no_grad():
-                values = batch_activations(self.flat, without_graph(self.x), keys)
+                values = values_of(self.flat, without_graph(self.x), names)
                 return scores_of(self.flat, values, self.head)
         except NotApplicable as reason:
             self._without_classes = str(reason)

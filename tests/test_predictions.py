@@ -210,6 +210,17 @@ def test_rows_of_scores_are_explained_by_an_index() -> None:
     assert_close(NetLens(model, X, objective=logit((7, 2))).saliency().values, gradient.abs())
 
 
+def test_an_input_of_another_shape_unrolls_the_network_again() -> None:
+    def asks(net: Any, y: Tensor) -> Tensor:
+        return scores(net, y[..., :6] if y.shape[-1] > 9 else y).softmax(1)
+
+    net = network(asks)
+    model = FlatModel.from_nn_Module(net, example=X)
+    wide = torch.rand(2, 3, 12, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert_close(NetLens(model, wide).scores.probabilities, net(wide))
+    assert_close(NetLens(model, X).scores.probabilities, net(X))
+
+
 def test_a_squeezed_score_of_a_network_that_takes_one_sample() -> None:
     def one(net: Any, y: Tensor) -> Tensor:
         return scores(net, y.view(1, 4, 10, 8))[:, :1].sigmoid().squeeze()

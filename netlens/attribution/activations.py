@@ -44,6 +44,19 @@ def batch_activations(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[s
         )
 
 
+def values_of(flat: FlatModel, x: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """The values of x (n, ...) at the layers with these names, by exact key, also if the network takes one sample only.
+
+    The whole batch runs as the network itself would, so that an input of another shape unrolls the network again.
+    """
+    return whole_or_singly(
+        flat,
+        x,
+        lambda: flat.record(x, layers=names),
+        lambda: joined(flat, [flat.record(sample, layers=names) for sample in x.split(1)]),
+    )
+
+
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
     """The values at those of the keys where the samples come first: tensors, or tuples of tensors."""
     in_rows = list(with_rows(flat, x, keys))
