@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter, register, rewrite
 from netlens.flat.layers import Piece
 from netlens.preprocessing import IMAGENET
@@ -142,23 +141,10 @@ def window_attention_v2(module: nn.Module) -> nn.Module:
     return WindowAttention(module, cosine=True)
 
 
-def _grid(flat: FlatModel, key: str, activation: Tensor) -> Tensor | None:
-    """Maps (N, C, h, w). Channels are last between the first and the last permutation. Windows have no grid (None)."""
-    if key in ("features.0.0", "permute", "permute.permute", "avgpool", *flat.inputs):
-        return activation
-    is_window = ".attn." in key and not key.endswith(".reverse")
-    return activation.permute(0, 3, 1, 2) if activation.ndim == 4 and not is_window else None
-
-
-def _windows(flat: FlatModel, key: str) -> str | None:
-    """The layer in the same block that cuts the map into the windows of an attention map."""
-    return f"{key.rpartition('.')[0]}.partition"
-
-
 @register("torchvision.models.swin_transformer.SwinTransformer")
 def swin(network: nn.Module) -> Adapter:
     windows: Any = (m.window_size for m in network.modules() if hasattr(m, "window_size"))
     window = next(windows, (7, 7))[0]
     size = 32 * window  # windows of 7 belong to images of 224, windows of 8 to 256
     preprocessing = replace(IMAGENET, size=(size, size), resize=size + 8, interpolation="bicubic")
-    return Adapter(cam_layer="norm", preprocessing=preprocessing, grid=_grid, windows=_windows)
+    return Adapter(preprocessing=preprocessing)

@@ -13,16 +13,19 @@ from torch import Tensor, nn
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
-from netlens.attribution.activations import output_of
+from netlens.attribution.activations import batch_activations
 from netlens.attribution.batch import without_graph
 from netlens.attribution.method import configured, picture
+from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
-from netlens.errors import NetLensError, NetLensWarning, NonFiniteError
+from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.heads import heads_of
+from netlens.flat.keys import OUTPUT, SCORES, part
 from netlens.inputs import Input
 from netlens.methods import Methods
 from netlens.objectives import Objective
-from netlens.objectives.classes import check_known, classes_of, plain
+from netlens.objectives.classes import check_known, classes_of, in_head, plain
 from netlens.objectives.regions import Region
 from netlens.options import checked
 from netlens.predictions import Prediction, Predictions, Scores, scores_of
@@ -43,15 +46,20 @@ class NetLens(Methods):
             a single image explains each of them; methods that perturb the image then run once for all classes. None
             explains the class that the network predicts. For maps of scores (segmentation) the objective is the mean
             score over the positions at which the network predicts the class; for boxes (detection) it is the score of
-            the box with the highest score.
+            the box with the highest score. If the network has several outputs, ("age", 3) is class 3 of its output
+            "age"; an index names an item of a tuple.
         preprocessing: How the network wants its images; None for what its adapter says.
         classes: The names of the network's classes; None for what its adapter says.
         precision: "bf16" computes products in bfloat16, which is faster on some processors and less exact (see
             docs/speed.md); None computes in the network's own type.
+        objective: What to explain, in place of a class. A network without classes, such as one that gives embeddings
+            or depths, needs one, here or in each call.
 
     Raises:
         ImageError: An image cannot be read, or has the wrong number of channels.
         ClassNotFound: The network has no such class.
+        NotApplicable: The output of the network holds no scores of classes, but a target is given. Without a target,
+            `predictions` and calls without an objective raise this error.
         NetLensError: The input does not fit the network, or the class names do not fit its output.
         NonFiniteError: The input or the output holds NaN or Inf.
 
@@ -74,27 +82,52 @@ class NetLens(Methods):
         preprocessing: Preprocessing | None = None,
         classes: ClassNames | Sequence[str] | None = None,
         precision: Literal["bf16"] | None = None,
+        objective: Objective | None = None,
     ) -> None:
         self.precision = checked("precision", precision, Literal["bf16"] | None)
         fitted = Input.of(network, x, preprocessing, classes)
         self.flat, self.x = fitted.flat, fitted.batch
-        targets = plain(target)
-        self.copies = len(self.x) == 1 and isinstance(targets, (list, tuple)) and len(targets) > 1
-        self.scores = self._scores()
+        if target is not None and objective is not None:
+            raise NetLensError("give a target or an objective, not both.")
+        self.head, classes_given = self._head(plain(target))
+        self.copies = len(self.x) == 1 and isinstance(classes_given, (list, tuple)) and len(classes_given) > 1
+        self._without_classes = ""  # why the network has no scores of classes
+        self._scores = self._read()
+        self.targets: tuple[int, ...] = ()
+        self._objective = objective
+        if self._scores is None:
+            if target is not None:
+                raise NotApplicable(self._without_classes)
+            return
         if self.copies:  # as views of one image, so that methods run it once for all targets
-            self.x = self.x.expand(len(targets), *self.x.shape[1:])
-            self.scores = self.scores.repeated(len(targets))
+            self.x = self.x.expand(len(classes_given), *self.x.shape[1:])
+            self._scores = self._scores.repeated(len(classes_given))
         if self.logits.isnan().any():
             raise NonFiniteError(
                 f"the output of {self.flat.name} holds NaN; check the weights and the scale of the input."
             )
-        if self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
+        if self.head is None and self.flat.classes is not None and len(self.flat.classes) != self.logits.shape[1]:
             raise NetLensError(
                 f"{self.flat.name} has {self.logits.shape[1]} classes, but classes has {len(self.flat.classes)} names; "
                 "give one name for each class."
             )
-        self.targets = self._targets(target)
-        self.objective = self._objective()
+        if objective is None:
+            self.targets = self._classes(classes_given)
+            self._objective = self._of_targets(self._scores)
+
+    @property
+    def scores(self) -> Scores:
+        """The output of the network as scores of classes. A network without classes raises `NotApplicable`."""
+        if self._scores is None:
+            raise NotApplicable(self._without_classes)
+        return self._scores
+
+    @property
+    def objective(self) -> Objective:
+        """What is explained if a call names no objective. A network without classes has none: `NotApplicable`."""
+        if self._objective is None:
+            raise NotApplicable(self._without_classes)
+        return self._objective
 
     @property
     def logits(self) -> Tensor:
@@ -109,8 +142,9 @@ class NetLens(Methods):
     def predictions(self, k: int = 5) -> Predictions:
         """The k most probable classes of each image, most probable first.
 
-        The probability is the softmax of the logits, or the sigmoid of a single logit. For maps of scores it is the
-        mean over positions; for boxes it is the highest score of all boxes.
+        The probability is the softmax of the logits, or the sigmoid of a single logit. A network that ends in a softmax
+        or sigmoid gives its probabilities unchanged. For maps of scores it is the mean over positions; for boxes it is
+        the highest score of all boxes.
 
         Args:
             k: How many classes, at least 1.
@@ -128,7 +162,7 @@ class NetLens(Methods):
 
     def name_of(self, index: int) -> str:
         """The name of a class, or `class 7` if the network's classes have no names."""
-        names = self.flat.classes
+        names = self.flat.classes if self.head is None else None
         return names[index] if names is not None and index < len(names) else f"class {index}"
 
     @overload
@@ -204,30 +238,51 @@ class NetLens(Methods):
         return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
     def __repr__(self) -> str:
-        explained = ", ".join(self.name_of(target) for target in self.targets)
+        explained = ", ".join(map(self.name_of, self.targets))
+        if not self.targets:
+            explained = "no class" if self._objective is None else repr(self._objective)
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
 
-    def _scores(self) -> Scores:
-        """The scores of the images, from one forward pass without gradients."""
+    def _head(self, target: Any) -> tuple[str | None, Any]:
+        """The output that a target names (None for the one that holds the scores), and the classes."""
+        if isinstance(target, tuple) and len(target) == 2:
+            names = heads_of(self.flat).entries
+            if target[0] in names and (isinstance(target[0], str) or heads_of(self.flat).are_items):
+                return in_head(target, self.flat)
+        return None, list(target) if isinstance(target, tuple) else target
+
+    def _read(self) -> Scores | None:
+        """The scores of the images, from one forward pass without gradients; None if the network has no classes."""
         try:
+            keys = list(dict.fromkeys([self.flat.key(part(SCORES, self.head)), OUTPUT]))
             with torch.inference_mode(False), torch.no_grad():
-                return scores_of(self.flat, output_of(self.flat, without_graph(self.x)))
+                values = batch_activations(self.flat, without_graph(self.x), keys)
+                return scores_of(self.flat, values, self.head)
+        except NotApplicable as reason:
+            self._without_classes = str(reason)
+            return None
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError, IndexError, ValueError) as error:
             size = self.flat.adapter.preprocessing.size
             hint = "" if size is None else f" (the usual size is {size[0]}x{size[1]})"
-            reason = str(error).split("\n")[0]
+            reason_of_torch = str(error).split("\n")[0]
+            if len(self.x) == 1 and needs_several(self.flat, self.x):
+                raise NetLensError(
+                    f"{self.flat.name} runs with two samples, but not with one; give a batch as large as it needs: "
+                    f"{reason_of_torch}"
+                ) from error
             raise NetLensError(
-                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: {reason}"
+                f"{self.flat.name} cannot take an input of {'x'.join(map(str, self.x.shape[1:]))}{hint}: "
+                f"{reason_of_torch}"
             ) from error
 
-    def _targets(self, target: Any) -> tuple[int, ...]:
+    def _classes(self, target: Any) -> tuple[int, ...]:
         """The class to explain in each sample, by index."""
         n, count = self.logits.shape
         if target is None:
             return self.scores.target
-        targets = classes_of(list(target) if isinstance(target, tuple) else target, self.flat, n)
+        targets = classes_of(target, self.flat, n)
         check_known(targets, self.flat, count)
         for i, (chosen, predicted) in enumerate(zip(targets, self.scores.target, strict=True)):
             if not self.scores.predicted[i, chosen] and count > 1 and not self.copies:
@@ -240,14 +295,15 @@ class NetLens(Methods):
                 )
         return targets
 
-    def _objective(self) -> Objective:
+    def _of_targets(self, scores: Scores) -> Objective:
         """The score of the target in the image, in the positions where the target is predicted, or in its best box."""
-        target = list(self.targets) if len(self.targets) > 1 else self.targets[0]
-        if self.scores.boxes:
+        classes = list(self.targets) if len(self.targets) > 1 else self.targets[0]
+        target = classes if self.head is None else (self.head, classes)
+        if scores.boxes:
             return objectives.box(target).settled(self.flat, self.x)
-        positions = self.scores.positions
-        if positions is None:
+        if scores.positions is None:
             return objectives.logit(target)
-        where = positions == torch.tensor(self.targets, device=positions.device)[:, None, None]
-        where |= ~where.flatten(1).any(1)[:, None, None]  # a class that is predicted nowhere: everywhere
+        where = scores.positions[range(len(self.targets)), list(self.targets)]
+        nowhere = ~where.flatten(1).any(1)  # a class that is predicted nowhere is explained over the whole image
+        where = where | nowhere.reshape(-1, *[1] * (where.ndim - 1))
         return Region(target, weights=where)

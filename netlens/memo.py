@@ -51,6 +51,10 @@ class Memo(Generic[K, V]):
         """The answer that the memo holds; None if it holds none."""
         return self._answers.get(owner, OrderedDict()).get(question)
 
+    def all(self, owner: K) -> list[V]:
+        """All answers about an object that the memo holds. The latest used is the last."""
+        return list(self._answers.get(owner, OrderedDict()).values())
+
     def note(self, owner: K, question: Hashable, answer: V) -> None:
         """Replace the answer to a question."""
         self.drop(owner, question)

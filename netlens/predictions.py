@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from netlens.flat import FlatModel
-from netlens.flat.adapter import Detections
-from netlens.objectives.regions import predicted_map
-from netlens.precision import widest
+from netlens.flat.heads import head_of
+from netlens.objectives import Record
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Prediction:
     Args:
         index: The index of the class.
         name: The name of the class.
-        probability: From 0 to 1, after the softmax.
+        probability: From 0 to 1, after the softmax, or as the network gives it.
         logit: The score before the softmax.
     """
 
@@ -61,7 +60,7 @@ class Scores:
         probabilities: (N, classes), after the softmax; of maps the mean over positions, of boxes the highest.
         target: (N,), the class to explain if nobody names one.
         predicted: (N, classes), whether the network predicts the class: for the image, a position or a box.
-        positions: (N, h, w), the class at each position, if the output is maps.
+        positions: (N, classes, h, w), whether the class is predicted at each position, if the output is maps.
         boxes: Whether the output is boxes.
     """
 
@@ -74,36 +73,47 @@ class Scores:
 
     def repeated(self, n: int) -> Scores:
         """The scores of n copies of the image, from these scores of one."""
-        positions = None if self.positions is None else self.positions.expand(n, -1, -1)
-        by_class = (self.logits, self.probabilities, self.predicted)
-        logits, probabilities, predicted = (value.expand(n, -1) for value in by_class)
+        parts = (self.logits, self.probabilities, self.predicted, self.positions)
+        logits, probabilities, predicted, positions = (
+            None if part is None else part.expand(n, *part.shape[1:]) for part in parts
+        )
+        assert logits is not None and probabilities is not None and predicted is not None
         return Scores(logits, probabilities, self.target * n, predicted, positions, self.boxes)
 
 
-def scores_of(flat: FlatModel, output: Any) -> Scores:
-    """The scores of each image, from the network's output in its own structure.
+def scores_of(flat: FlatModel, values: Mapping[str, Any], head: str | None = None) -> Scores:
+    """The scores of each image, from the output of the network and the value that its scores are read from, by key.
 
     The target of an image is the class with the highest score; for maps, the class that most positions have; for boxes,
     the class of the box with the highest score. The background is the target only if nothing else is predicted.
+
+    Args:
+        flat: The network.
+        values: The output at "output"; the value at `flat.key(part(SCORES, head))`, if it is another one.
+        head: The part of the output that holds the scores; None for the one that netlens chooses.
+
+    Raises:
+        NotApplicable: The output holds no scores of classes.
     """
-    background = flat.adapter.background
-    if isinstance(output, Detections):
-        highest = output.scores.amax(1)
-        predicted = _marked(output.scores.argmax(2), highest.shape[1])
-        return Scores(output.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True)
-    scores = flat.logits(output)
-    precise = scores.to(widest(scores.device))
-    probabilities = precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
+    record = Record(flat, values)
+    background = flat.adapter.background if head is None else None
+    found = record.detections() if head is None else None
+    if found is not None:
+        highest = found.scores.amax(1)
+        predicted = _marked(found.scores.argmax(2), highest.shape[1])
+        return Scores(found.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True)
+    scores, probabilities = record.scores(head), record.probabilities(head)
+    is_predicted = head_of(flat, head).predicted(scores)
     if scores.ndim == 2:
-        return Scores(scores, probabilities, _largest(scores), _marked(scores.argmax(1, keepdim=True), scores.shape[1]))
-    by_position = predicted_map(scores.flatten(2))
-    counts = torch.stack([(by_position == c).sum(1) for c in range(scores.shape[1])], 1)
+        is_predicted |= _marked(scores.argmax(1, keepdim=True), scores.shape[1])
+        return Scores(scores, probabilities, _largest(scores), is_predicted)
+    counts = is_predicted.flatten(2).sum(2)
     return Scores(
         scores.flatten(2).mean(2),
         probabilities.flatten(2).mean(2),
         _largest(_without(counts, background)),
         counts > 0,
-        predicted_map(scores) if scores.ndim == 4 else None,
+        is_predicted if scores.ndim > 3 else None,
     )
 
 

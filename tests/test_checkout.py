@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ADAPTER = """
 import torchvision
 from netlens.flat.adapter import adapter_of
-print(adapter_of(torchvision.models.resnet18()).cam_layer)
+print(adapter_of(torchvision.models.inception_v3(init_weights=False)).preprocessing.size[0])
 import netlens.adapters.swin as module
 print(module.__file__)
 """
@@ -45,7 +45,7 @@ def run(checkout: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_plain_checkout_knows_its_adapters(checkout):
     answer = run(checkout, ADAPTER)
-    assert answer.stdout.split() == ["layer4", str(checkout / "adapters" / "swin.py")], answer.stderr
+    assert answer.stdout.split() == ["299", str(checkout / "adapters" / "swin.py")], answer.stderr
 
 
 def test_a_folder_beside_netlens_is_only_taken_where_the_project_says_so(checkout):

@@ -44,13 +44,6 @@ def batch_activations(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[s
         )
 
 
-def output_of(flat: FlatModel, x: Tensor) -> Any:
-    """The output of the network on x (n, ...) in its own structure, even if the network takes single samples only."""
-    return whole_or_singly(
-        flat, x, lambda: flat(x), lambda: joined(flat, [{OUTPUT: flat(sample)} for sample in x.split(1)])[OUTPUT]
-    )
-
-
 def _rows(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Any]:
     """The values at those of the keys where the samples come first: tensors, or tuples of tensors."""
     in_rows = list(with_rows(flat, x, keys))

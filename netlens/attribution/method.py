@@ -74,6 +74,7 @@ class Method(ABC):
     | `attribute(...)`    | the values, and numbers that show how good they are                     | none          |
     | `points(...)`       | the layers whose plain gradient it reads; methods can share that run    | no layers     |
     | `at(...)`           | the layer whose values it gives                                         | `wrt`         |
+    | `settled(...)`      | itself, with the choices made that depend on the objective              | itself        |
     | `reduction`         | how a heatmap makes one number per position of the values               | `"magnitude"` |
     | `gives_maps`        | whether the values are maps over the image, whatever `wrt` is           | `False`       |
     | `reads_objective`   | whether the values depend on the objective                              | `True`        |
@@ -120,7 +121,8 @@ class Method(ABC):
         _check_arguments(flat, x, objective)
         flat = flat.fitting(x[:1])  # one sample, because samples may run together or one by one
         wrt = flat.key(wrt)
-        key = self.at(flat, x, wrt)
+        method = self.settled(flat, x, objective, wrt)
+        key = method.at(flat, x, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
         with torch.inference_mode(False), torch.no_grad(), unchanged():
             # the type differs from that of the weights only under autocast, where the type of the weights is as good
@@ -129,14 +131,14 @@ class Method(ABC):
             values, diagnostics = whole_or_singly(
                 flat,
                 x,
-                lambda: self._whole(flat, x, objective, wrt),
-                lambda: self._singly(flat, x, objective, wrt),
+                lambda: method._whole(flat, x, objective, wrt),
+                lambda: method._singly(flat, x, objective, wrt),
             )
             return Attribution(
                 values=values,
                 image=picture(flat, x),
                 provenance=_provenance(self, flat, objective, key, len(x)),
-                maps=None if self.gives_maps else _maps(flat, key, values),
+                maps=None if self.gives_maps else _maps(flat, key, values, x),
                 reduction=self.reduction,
                 diagnostics=diagnostics,
             )
@@ -198,6 +200,17 @@ class Method(ABC):
     def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
         """The layers whose gradient the method reads in a plain run, so that several methods can share that run."""
         return ()
+
+    def settled(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Method:
+        """The method after the choices that depend on the objective, such as the layer that it reads by default."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Method):
+                chosen = value.settled(flat, x, objective, wrt)
+                if chosen is not value:
+                    changed[field.name] = chosen
+        return replace(self, **changed) if changed else self
 
     def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         """The key of the layer whose values the method gives when it is called with `wrt`."""
@@ -266,12 +279,12 @@ def _of_samples(method: Method, samples: range, n: int) -> Method:
     return replace(method, **changed) if changed else method
 
 
-def _maps(flat: FlatModel, key: str, values: Tensor) -> Tensor | None:
+def _maps(flat: FlatModel, key: str, values: Tensor, x: Tensor) -> Tensor | None:
     """The values as maps over the image. None if they are such maps already, or have no positions in the image."""
     if key in flat.inputs:
         return None
     try:
-        maps = grid_of(flat, key, values)
+        maps = grid_of(flat, key, values, x)
     except NotApplicable:
         return None
     return None if maps is values else maps

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from netlens.attribution._probes import close, kind_of, pair_like, probed
 from netlens.attribution._sample_axis import samples_stay_apart
 from netlens.attribution._sample_rules import over_batch
-from netlens.attribution.singly import noted_to_take_one
+from netlens.attribution.singly import needs_whole, noted_to_take_one
 from netlens.flat import FlatModel
 from netlens.flat.running import Tap
 from netlens.memo import Memo
@@ -26,14 +26,17 @@ def mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers in which samples that run together change each other, such as a norm over the batch.
 
     These are norms without running statistics, and all layers (opaque ones too) whose values for two samples together
-    differ from the values for each sample alone. A network that takes only one sample has none.
+    differ from the values for each sample alone. A network that takes only one sample has none. A network that runs the
+    batch, but no single sample, mixes them in its output.
     """
     if noted_to_take_one(flat, x):
         return ()
 
     def find() -> tuple[str, ...]:
         norms = [step.key for step in flat.program.steps if over_batch(step.layer)]
-        return tuple(norms) if norms or samples_stay_apart(flat, x.ndim) else mixing_by_runs(flat, x)
+        if norms or samples_stay_apart(flat, x.ndim):
+            return tuple(norms)
+        return flat.program.outputs[:1] if len(x) > 1 and needs_whole(flat, x) is not None else mixing_by_runs(flat, x)
 
     return _MIXING.of(flat, kind_of(x), find)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from netlens.attribution._probes import kind_of, probed
-from netlens.errors import NetLensWarning, NonFiniteError
+from netlens.errors import NetLensWarning, NonFiniteError, NotApplicable
 from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
@@ -32,6 +32,19 @@ def takes_one(flat: FlatModel, x: Tensor) -> str | None:
     return _TAKES_ONE.of(flat, kind_of(x), tries)
 
 
+def needs_several(flat: FlatModel, x: Tensor) -> bool:
+    """Whether a network that does not run one sample like those of x runs two of them."""
+    return not isinstance(probed(flat, x[:1].repeat(2, *[1] * (x.ndim - 1)), flat.program.outputs), Exception)
+
+
+def needs_whole(flat: FlatModel, x: Tensor) -> str | None:
+    """Why the network does not run one sample of x, although it runs all of them together; else None."""
+    alone = probed(flat, x[:1], flat.program.outputs)
+    if not isinstance(alone, Exception) or isinstance(probed(flat, x, flat.program.outputs), Exception):
+        return None
+    return str(alone).strip().split("\n")[0]
+
+
 def noted_to_take_one(flat: FlatModel, x: Tensor) -> bool:
     """Whether an earlier run showed that the network takes only one sample at a time. The network does not run."""
     return _TAKES_ONE.known(flat, kind_of(x)) is not None
@@ -41,6 +54,9 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
     """The result of `whole`. If it fails because the network takes only one sample at a time, the result of `singly`.
 
     The first such failure warns. Only a failure causes the runs that show the reason.
+
+    Raises:
+        NotApplicable: The network runs the batch, but no single sample, and `whole` needs that.
     """
     if noted_to_take_one(flat, x):
         return singly()
@@ -52,7 +68,13 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
             raise
         why = takes_one(flat, x)
         if why is None:
-            raise
+            other = needs_whole(flat, x)
+            if other is None:
+                raise
+            raise NotApplicable(
+                f"{flat.name} runs with {len(x)} samples, but not with one ({other}), so only methods that run the "
+                "batch as it is can explain it, such as saliency."
+            ) from error
     if not _WARNED.known(flat):
         _WARNED.note(flat, None, True)
         warnings.warn(

@@ -7,7 +7,7 @@ A person needs what this door offers. Other rooms also read the packages `layers
 from netlens.flat import edits, operations
 from netlens.flat._hooks import Hooks
 from netlens.flat._model import FlatModel
-from netlens.flat.adapter import Adapter, register, rewrite
+from netlens.flat.adapter import Adapter, Detections, register, rewrite
 from netlens.flat.layers import Normalize
 from netlens.flat.operations import RECTIFIERS
 from netlens.flat.rules import Rule, Rules, vjp
@@ -15,6 +15,7 @@ from netlens.flat.rules import Rule, Rules, vjp
 __all__ = [
     "RECTIFIERS",
     "Adapter",
+    "Detections",
     "FlatModel",
     "Hooks",
     "Normalize",

@@ -16,12 +16,13 @@ from netlens.flat._editable import Editable
 from netlens.flat._fits import assumptions_of, misfit, note_fit
 from netlens.flat._summary import Summary, summarize
 from netlens.flat._usual import source_along
-from netlens.flat.adapter import Adapter, adapter_of, logits_of, rewritten
+from netlens.flat.adapter import Adapter, adapter_of, rewritten
 from netlens.flat.keys import OUTPUT, LayerKey, Layers, several
 from netlens.flat.layers import Opaque
 from netlens.flat.memory import keep_freed_memory
 from netlens.flat.operations import is_kind
 from netlens.flat.proof import prove
+from netlens.flat.reading import key_of, logits_from
 from netlens.flat.rules import Rules
 from netlens.flat.running import Program, tapped_inputs, tapped_visit
 from netlens.flat.tracing import AssumptionError, Source, Unrolling, kind_of, unroll
@@ -296,6 +297,7 @@ class FlatModel(Editable):
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
         """Compute the values at `fetches` (exact keys, or "output") from `feeds` (values by exact key)."""
         visit = tapped_visit(self)
+        self.see(feeds)
         if OUTPUT not in fetches or self.layers.has(OUTPUT):
             return self.program.run(feeds, fetches, visit)
         keys = list(dict.fromkeys([key for key in fetches if key != OUTPUT] + list(self.program.outputs)))
@@ -305,17 +307,18 @@ class FlatModel(Editable):
 
     def key(self, name: LayerKey) -> str:
         """The exact key of the layer that `name` names: a key, a path, a glob, a type or an index."""
-        return name if isinstance(name, str) and name in self.inputs else self.layers.key(name)
+        exact = key_of(self, name)
+        return str(exact) if exact is not name or exact in self.inputs else self.layers.key(name)
 
     def keys_of(self, names: LayerKey | Sequence[LayerKey]) -> list[str]:
         """The exact keys of the layers with these names. "input" and "output" are names, too."""
-        listed = several(names)
+        listed = [key_of(self, name) for name in several(names)]
         ends = [n for n in listed if isinstance(n, str) and n in (*self.inputs, OUTPUT) and not self.layers.has(n)]
         return ends + self.layers.find_all([n for n in listed if n not in ends])
 
     def logits(self, output: Any) -> Tensor:
         """Read class scores (N, classes), or maps of class scores (N, classes, h, w), from the network's output."""
-        return (self.adapter.logits if self.adapter.logits is not None else logits_of)(output)
+        return logits_from(self, output)
 
     def with_rules(self, rules: Rules) -> FlatModel:
         """A view on the same weights. The layers that `rules` choose propagate backwards by these rules."""
@@ -331,13 +334,8 @@ class FlatModel(Editable):
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
-        view = FlatModel(
-            self.program,
-            name if name is not None else self.name,
-            self.opaque,
-            adapter if adapter is not None else self.adapter,
-            classes if classes is not None else self.classes,
-        )
+        known = (adapter if adapter is not None else self.adapter, classes if classes is not None else self.classes)
+        view = FlatModel(self.program, name if name is not None else self.name, self.opaque, *known)
         view.origin = self.origin
         return view._following(self)
 
@@ -361,7 +359,7 @@ class FlatModel(Editable):
             raise NetLensError(
                 f"{self.name} takes {len(self.inputs)} input(s) ({', '.join(self.inputs)}), but got {len(inputs)}."
             )
-        return tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True)))
+        return self.see(tapped_inputs(self, dict(zip(self.inputs, inputs, strict=True))))
 
     def _exact_key(self, key: str) -> str:
         if key in self.inputs or self.layers.has(key):

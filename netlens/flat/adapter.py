@@ -26,6 +26,8 @@ class Adapter:
         preprocessing: How an image becomes the input of the network.
         logits: A function from the output, in the network's own structure, to class scores (N, classes) or maps of
             them (N, classes, h, w); None for `logits_of`.
+        detections: For a detector, a function from the output, in the network's own structure, and the height and width
+            of the input to the `Detections` of all candidate boxes; None if the network is no detector.
         grid: A function from (flat, layer key, activation) to maps (N, C, h, w), or to None if the positions of the
             layer do not lie on the image.
         windows: A function from (flat, key of an attention map) to the key of the layer that cuts a map (N, h, w, C)
@@ -45,6 +47,7 @@ class Adapter:
     cam_layer: str | None = None
     preprocessing: Preprocessing = IMAGENET
     logits: Callable[[Any], Tensor] | None = None
+    detections: Callable[[Any, tuple[int, int]], Detections] | None = None
     grid: Callable[..., Tensor | None] | None = None
     windows: Callable[..., str | None] | None = None
     classes: ClassNames | None = None

@@ -1,36 +1,94 @@
-"""Activations as maps over the image."""
+"""Activations as maps over the input: one answer for everything that asks where an activation lies."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import torch
 from torch import Tensor
 
 from netlens.errors import NotApplicable
 from netlens.flat._model import FlatModel
+from netlens.flat.intake import channels_of, weight_of
+from netlens.flat.keys import OUTPUT
+from netlens.flat.places import Followed, Grid, followed, known
+
+_USUAL_SIDE = 224
 
 
-def grid_of(flat: FlatModel, key: str, activation: Tensor) -> Tensor:
-    """Lay out an activation as maps over the image.
+def grid_of(flat: FlatModel, key: str, activation: Tensor, x: Tensor | None = None) -> Tensor:
+    """Lay out an activation as maps over the input.
 
     Args:
-        flat: The flat model. The `grid` of its adapter makes the maps; without one, an activation of 4 dimensions
-            counts as maps.
+        flat: The flat model. If its adapter has a `grid`, that makes the maps. Otherwise the layers tell where each
+            element of the activation comes from.
         key: The key of the layer.
-        activation: The activation of the layer.
+        activation: The activation of the layer, for any number of samples.
+        x: The input of the network, for its shape; None for that of the latest run.
 
     Returns:
-        Maps (N, C, h, w).
+        Maps (N, C, *spatial), with one spatial size for each dimension of the input: (N, C, h, w) for images.
 
     Raises:
-        NotApplicable: The activation has no layout over the image.
+        NotApplicable: The activation has no layout over the input.
     """
     grid = flat.adapter.grid
     kind = f"type {type(activation).__name__}"
     if isinstance(activation, Tensor):
-        maps = grid(flat, key, activation) if grid is not None else activation
-        if maps is not None and maps.ndim == 4:
-            return maps
+        if grid is not None:
+            maps = grid(flat, key, activation)
+            if maps is not None and maps.ndim > 2:
+                return maps
+        else:
+            layout = layout_at(flat, key, activation.shape, x)
+            if layout is not None:
+                return layout.maps(activation)
         kind = f"shape {tuple(activation.shape)}"
     raise NotApplicable(
-        f"layer {key!r} of {flat.name} has activations of {kind}, which no adapter lays out over the image; "
-        "choose a layer whose activations are maps (N, C, h, w), or give an Adapter(grid=...)."
+        f"layer {key!r} of {flat.name} has activations of {kind}, which have no layout over the input; choose a layer "
+        "whose activations are maps (N, C, h, w) or tokens that form a grid, or give an Adapter(grid=...)."
     )
+
+
+def layout_at(flat: FlatModel, key: str, shape: Sequence[int], x: Tensor | None = None) -> Grid | None:
+    """How activations of this shape lie over the input, by the layers of the network. None if they do not."""
+    if key == OUTPUT and not flat.layers.has(OUTPUT):
+        key = flat.program.outputs[0]
+    if key in flat.inputs:
+        return Grid.of_maps(tuple(shape)) if len(shape) > 2 else None
+    others = []
+    for places in _candidates(flat, x):
+        layout = places.grid(key)
+        layout = places.grid_of_stream(key) if layout is None else layout
+        if layout is not None and layout.fits(shape):
+            return layout
+        others.append(layout)
+    resized = (layout.resized(shape) for layout in others if layout is not None)
+    layout = next((layout for layout in resized if layout is not None), None)
+    if layout is None and len(shape) > 2 and prod(shape[2:]) == 1:
+        return Grid.of_maps(tuple(shape))  # maps of one position, which a layer pools
+    return layout
+
+
+def _candidates(flat: FlatModel, x: Tensor | None) -> Iterator[Followed]:
+    """What is known of the places for the shape of x; without x, for that of the latest run, and for the usual one."""
+    if x is None and flat.seen is not None:
+        yield _followed(flat, flat.seen)
+    if x is None:
+        yield from reversed(known(flat.program))
+    yield followed_for(flat, x)
+
+
+def followed_for(flat: FlatModel, x: Tensor | None) -> Followed:
+    """What is known of the places of all values, for an input of the shape of x; by default of the usual shape."""
+    if x is not None:
+        return _followed(flat, x.shape)
+    size = flat.adapter.preprocessing.size
+    sides = size if size is not None else (_USUAL_SIDE, _USUAL_SIDE)
+    channels = channels_of(flat)
+    return _followed(flat, (1, len(flat.adapter.preprocessing.mean) if channels is None else channels, *sides))
+
+
+def _followed(flat: FlatModel, shape: Sequence[int]) -> Followed:
+    return followed(flat.program, ((1, *shape[1:]),), weight_of(flat, torch.empty(0)))

@@ -15,6 +15,23 @@ from netlens.flat.operations import innermost, is_kind
 LayerKey = str | int | type[nn.Module]
 OUTPUT = "output"
 """The key of the output of a network, beside the keys of its inputs and layers."""
+SCORES = "class scores"
+"""The name of the value that holds the scores of classes: the output, or the layer before its last activation."""
+EMBEDDING = "output embedding"
+"""The name of the value that holds an embedding: the output, or one entry of it."""
+
+ITEM = "item "
+"""What stands before the index of a head, which counts only if the output is a tuple."""
+
+
+def part(name: str, head: str | int | None) -> str:
+    """The name of the scores or of the embedding in one head of a network; None for the head that netlens chooses.
+
+    Example:
+        >>> part(SCORES, "age"), part(SCORES, None)
+        ('class scores of age', 'class scores')
+    """
+    return name if head is None else f"{name} of {head}"
 
 
 _WHOLE = "which could not be unrolled (flat.opaque says why), so its parts have no keys"

@@ -16,6 +16,7 @@ from netlens.objectives._boxes import box
 from netlens.objectives._directions import direction, direction_at
 from netlens.objectives._guide import guide
 from netlens.objectives._images import alpha_norm, blur, boundary, l1, l2, total_variation
+from netlens.objectives._similarity import similarity
 from netlens.objectives._statistics import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
 from netlens.objectives._style import style
 from netlens.objectives.classes import log_probability, logit
@@ -54,6 +55,7 @@ __all__ = [
     "neuron",
     "output",
     "region",
+    "similarity",
     "style",
     "total_variation",
 ]

@@ -102,7 +102,8 @@ class ActivationGrid(Reference):
 
     def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
         maps = record.maps(name)
-        return cosine_weighted_product(maps, reference[0][:, :, None, None], self.cosine_power).flatten(1).mean(1)
+        vectors = reference[0].view(*reference[0].shape, *[1] * (maps.ndim - 2))
+        return cosine_weighted_product(maps, vectors, self.cosine_power).flatten(1).mean(1)
 
     def __repr__(self) -> str:
         return f"activation_grid({self.names[0]!r}{power_text(self.cosine_power)})"

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.adapter import Detections
 from netlens.flat.grid import grid_of
+from netlens.flat.heads import head_of
 from netlens.flat.keys import OUTPUT
+from netlens.flat.reading import detections_from, scores_in
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,35 @@ class Record:
     @property
     def logits(self) -> Tensor:
         """(N, classes): the class scores; or (N, classes, h, w): maps of class scores."""
-        return self.flat.logits(self.values[OUTPUT])
+        return self.scores()
+
+    def scores(self, head: str | int | None = None) -> Tensor:
+        """(N, classes): the class scores of a head of the network; or (N, classes, h, w): maps of class scores.
+
+        Args:
+            head: The name of the head in the output; None for the one that holds the scores of classes.
+
+        Raises:
+            NotApplicable: The head holds no scores of classes. The message names the objective to use.
+        """
+        return head_of(self.flat, head).by_class(self.raw_scores(head), self.flat.name)
+
+    def raw_scores(self, head: str | int | None = None) -> Tensor:
+        """The scores of a head before its last activation, with the dimensions in the order of the output."""
+        return scores_in(self.flat, self.values, head)
+
+    def probabilities(self, head: str | int | None = None) -> Tensor:
+        """(N, classes) or (N, classes, h, w): the probabilities of a head, as the network gives them if it does.
+
+        The record needs the output of the network.
+        """
+        chosen = head_of(self.flat, head)
+        given = None if chosen.activation is None else chosen.of(self.values[OUTPUT])
+        return chosen.probabilities(self.scores(head), given)
+
+    def detections(self, size: tuple[int, int] = (1, 1)) -> Detections | None:
+        """The candidate boxes of a detector, in pixels of an input of a height and width; None for other networks."""
+        return detections_from(self.flat, self.values[OUTPUT], size) if OUTPUT in self.values else None
 
     def maps(self, layer: str) -> Tensor:
         """The activation of a layer as maps (N, C, h, w). A vector of features (N, C) becomes maps of one position.

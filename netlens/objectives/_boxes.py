@@ -44,7 +44,8 @@ class Box(PerSample):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return (OUTPUT,)
+        # the box is in pixels of the input, so the size of the input is needed until a candidate is chosen
+        return (OUTPUT,) if self.box is None or self.chosen is not None else (OUTPUT, "input")
 
     def __call__(self, record: Record) -> Tensor:
         detections = _detections(record)
@@ -136,13 +137,17 @@ def box(target: Target, box: Any = None, *, probability: bool = False) -> Object
 
 
 def _detections(record: Record) -> Detections:
-    output = record.raw(OUTPUT)
-    if not isinstance(output, Detections):
+    """The candidates, in pixels of the input if the record holds the input, else in units of the image."""
+    x = record.values.get(record.flat.inputs[0])
+    height, width = x.shape[-2:] if isinstance(x, Tensor) else (1, 1)
+    found = record.detections((height, width))
+    if found is None:
         raise NotApplicable(
-            f"{record.flat.name} is no detector that netlens supports: its output is {type(output).__name__}, "
-            "not Detections(boxes, logits, scores)."
+            f"{record.flat.name} is no detector that netlens supports: its output is "
+            f"{type(record.raw(OUTPUT)).__name__}, not Detections(boxes, logits, scores); say how they follow from it: "
+            "Adapter(detections=...)."
         )
-    return output
+    return found
 
 
 def _checked(box: Any, n: int) -> Tensor:

@@ -57,9 +57,8 @@ class Direction(PerSample):
         if tuple(vector.shape) not in ((channels,), (n, channels)):
             needed = f"({channels},)" + (f" or ({n}, {channels})" if vector.ndim == 2 else "")
             raise NetLensError(f"vector has shape {tuple(vector.shape)}, but layer {self.layer!r} needs {needed}.")
-        return self.reduce(
-            cosine_weighted_product(maps, vector.expand(n, channels)[:, :, None, None], self.cosine_power)
-        )
+        vectors = vector.expand(n, channels).view(n, channels, *[1] * (maps.ndim - 2))
+        return self.reduce(cosine_weighted_product(maps, vectors, self.cosine_power))
 
     def take(self, samples: Sequence[int]) -> Objective:
         return replace(self, vector=self.vector[list(samples)]) if self.vector.ndim == 2 else self

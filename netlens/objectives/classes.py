@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from netlens.errors import ClassNotFound, NetLensError
 from netlens.flat import FlatModel
-from netlens.flat.adapter import Detections
-from netlens.flat.keys import OUTPUT
+from netlens.flat.heads import head_of, heads_of
+from netlens.flat.keys import ITEM, SCORES, part
 from netlens.objectives._base import Combination, Objective, PerSample, Record
 
 if TYPE_CHECKING:
-    Target = int | str | tuple[int, ...] | Sequence[int | str] | Tensor
+    Target = int | str | tuple[Any, ...] | Sequence[int | str] | Tensor
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,33 +27,43 @@ class OfClass(PerSample):
 
     Args:
         target: A class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
-            an index into all dimensions of the output except the first, so that it selects one number.
+            an index into all dimensions of the output except the first, so that it selects one number. If the network
+            has several outputs, a tuple such as ("age", 3) names one of them, and then the class.
     """
 
     target: Target
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return (OUTPUT,)
+        return (part(SCORES, head_named(self.target)),)
 
     def __call__(self, record: Record) -> Tensor:
-        values = self.scores(record)
-        if isinstance(self.target, tuple):
-            return self._entry(values, self.target)
+        head, target = in_head(self.target, record.flat)
+        if isinstance(target, tuple):
+            return self._entry(self.scores(record, head, as_output=True), target)
+        values = self.scores(record, head)
         values = values.flatten(2).mean(2) if values.ndim > 2 else values
-        classes = classes_of(self.target, record.flat, len(values))
+        classes = classes_of(target, record.flat, len(values))
         check_known(classes, record.flat, values.shape[1])
         return values.gather(1, torch.tensor(classes, device=values.device)[:, None])[:, 0]
 
     @staticmethod
     @abstractmethod
-    def scores(record: Record) -> Tensor:
-        """(N, classes): the number of each class; or (N, classes, h, w): maps of these numbers."""
+    def scores(record: Record, head: str | None, as_output: bool = False) -> Tensor:
+        """(N, classes): the number of each class; or (N, classes, h, w): maps of these numbers.
+
+        With `as_output`, the dimensions are in the order of the network's output.
+        """
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
-        if isinstance(self.target, tuple):
-            return (int(self.target[0]),) * n
-        return classes_of(self.target, flat, n)
+        _, target = in_head(self.target, flat)
+        if isinstance(target, tuple):
+            return (int(target[0]),) * n
+        return classes_of(target, flat, n)
+
+    def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
+        targets, names = super().named_targets(flat, n)
+        return targets, names if in_head(self.target, flat)[0] is None else None  # the names are those of another head
 
     def take(self, samples: Sequence[int]) -> Objective:
         return replace(self, target=target_of(self.target, samples))
@@ -71,8 +80,8 @@ class Logit(OfClass):
     """The score of a class before the softmax; see `logit`."""
 
     @staticmethod
-    def scores(record: Record) -> Tensor:
-        return record.logits
+    def scores(record: Record, head: str | None, as_output: bool = False) -> Tensor:
+        return record.raw_scores(head) if as_output else record.scores(head)
 
     def __repr__(self) -> str:
         return f"logit({plain(self.target)!r})"
@@ -82,13 +91,17 @@ class LogProbability(OfClass):
     """The logarithm of the probability of a class; see `log_probability`."""
 
     @staticmethod
-    def scores(record: Record) -> Tensor:
-        output = record.raw(OUTPUT)
-        if isinstance(output, Detections):
-            highest = output.scores.amax(1)
+    def scores(record: Record, head: str | None, as_output: bool = False) -> Tensor:
+        found = record.detections() if head is None else None
+        if found is not None:
+            highest = found.scores.amax(1)
             return highest.clamp(min=torch.finfo(highest.dtype).tiny).log()
-        scores = record.logits
-        return logsigmoid(scores) if scores.shape[1] == 1 else scores.log_softmax(1)
+        chosen = head_of(record.flat, head)
+        if not as_output:
+            return chosen.log_probabilities(record.scores(head))
+        scores = record.raw_scores(head)
+        axis = chosen.class_axis(scores)
+        return chosen.log_probabilities(scores.movedim(axis, 1)).movedim(1, axis)
 
     def __repr__(self) -> str:
         return f"log_probability({plain(self.target)!r})"
@@ -99,7 +112,8 @@ def logit(target: Target) -> Objective:
 
     Args:
         target: A class by index or name, for all samples; or a list or tensor of classes, one per sample. A tuple is
-            an index into all dimensions of the output except the first, so that it selects one number.
+            an index into all dimensions of the output except the first, so that it selects one number. If the network
+            has several outputs, a tuple such as ("age", 3) names one of them, and then the class.
 
     Raises:
         ClassNotFound: When the objective is computed: the network has no such class.
@@ -114,9 +128,9 @@ def logit(target: Target) -> Objective:
 def log_probability(target: Target) -> Objective:
     """The logarithm of the probability of a class: log softmax(scores)[target].
 
-    If the network has a single score, the probability is its sigmoid. For a detector, it is the highest score of the
-    class over all boxes. If the scores of all classes rise by the same amount, the probability does not change. If the
-    network is sure of the class, the gradient is close to 0.
+    If the network has a single score, or ends in a sigmoid, the probability is the sigmoid of the score. For a
+    detector, it is the highest score of the class over all boxes. If the scores of all classes rise by the same amount,
+    the probability of a softmax does not change. If the network is sure of the class, the gradient is close to 0.
 
     Args:
         target: The class, as for `logit`.
@@ -144,6 +158,25 @@ def is_sum_of_logits(objective: Objective) -> bool:
     return all(isinstance(term, Logit) for term in terms)
 
 
+def head_named(target: Target) -> str | None:
+    """The head that a target names, for `part`; None if the target is a class alone."""
+    if not isinstance(target, tuple) or not target:
+        return None
+    if isinstance(target[0], str):
+        return target[0]
+    return f"{ITEM}{target[0]}" if len(target) == 2 else None
+
+
+def in_head(target: Target, flat: FlatModel) -> tuple[str | None, Target]:
+    """The head that a target names (None for the one that holds the scores of classes), and the class in that head."""
+    name = head_named(target)
+    if name is None or not isinstance(target, tuple) or (name.startswith(ITEM) and not heads_of(flat).are_items):
+        return None, target
+    if len(target) < 2:
+        raise ClassNotFound(f"target {target!r} names an output, but no class; give ({target[0]!r}, class).")
+    return name.removeprefix(ITEM), target[1] if len(target) == 2 else target[1:]
+
+
 def classes_of(target: Target, flat: FlatModel, n: int) -> tuple[int, ...]:
     """The index of the class of each of n samples; `check_known` checks whether the indices are in range."""
     names = plain(target)
@@ -165,6 +198,8 @@ def check_known(classes: Sequence[int], flat: FlatModel, count: int) -> None:
 def target_of(target: Target, samples: Sequence[int]) -> Target:
     """The target of a batch that consists of these samples."""
     names = plain(target)
+    if isinstance(names, tuple) and len(names) == 2 and isinstance(plain(names[1]), list):
+        return (names[0], target_of(names[1], samples))
     if isinstance(names, (str, tuple)) or not isinstance(names, Sequence):
         return target
     return [names[sample] for sample in samples]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
-from netlens.flat.keys import OUTPUT
+from netlens.flat.heads import head_of
+from netlens.flat.keys import SCORES, part
 from netlens.objectives._base import Objective, PerSample, Record
-from netlens.objectives.classes import check_known, classes_of, plain, target_of
+from netlens.objectives.classes import check_known, classes_of, head_named, in_head, plain, target_of
 
 if TYPE_CHECKING:
     from netlens.objectives.classes import Target
@@ -41,7 +42,8 @@ class Region(PerSample):
     @property
     def layers(self) -> tuple[str, ...]:
         # boxes and masks are in pixels of the input, so the size of the input is needed
-        return (OUTPUT,) if self.weights is not None or self.where is None else (OUTPUT, "input")
+        scores = part(SCORES, head_named(self.target))
+        return (scores,) if self.weights is not None or self.where is None else (scores, "input")
 
     def __call__(self, record: Record) -> Tensor:
         scores = self._scores(record)
@@ -52,7 +54,7 @@ class Region(PerSample):
                 f"{self} was settled on maps {tuple(weights.shape)}, so it cannot be computed for maps "
                 f"{tuple(scores.shape)}."
             )
-        return (scores * weights).sum((1, 2)) / weights.sum((1, 2))
+        return (scores * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
 
     def take(self, samples: Sequence[int]) -> Objective:
         rows = list(samples)
@@ -63,7 +65,11 @@ class Region(PerSample):
         return replace(self, target=target_of(self.target, rows), where=where, weights=weights)
 
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...]:
-        return classes_of(self.target, flat, n)
+        return classes_of(in_head(self.target, flat)[1], flat, n)
+
+    def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
+        targets, names = super().named_targets(flat, n)
+        return targets, names if in_head(self.target, flat)[0] is None else None  # the names are those of another head
 
     def settled(self, flat: FlatModel, x: Tensor) -> Objective:
         if self.weights is not None:
@@ -76,8 +82,9 @@ class Region(PerSample):
 
     def _scores(self, record: Record) -> Tensor:
         """(N, h, w): the map of the class."""
-        maps = _maps(record)
-        classes = classes_of(self.target, record.flat, len(maps))
+        head, target = in_head(self.target, record.flat)
+        maps = _maps(record, head)
+        classes = classes_of(target, record.flat, len(maps))
         check_known(classes, record.flat, maps.shape[1])
         return maps[range(len(maps)), list(classes)]
 
@@ -86,6 +93,8 @@ class Region(PerSample):
         n, size = len(scores), (scores.shape[1], scores.shape[2])
         if self.where is None:
             weights = self._predicted(record)
+        elif scores.ndim > 3:
+            raise NotApplicable(f"{record.flat.name} returns volumes of scores; leave out the region {self}.")
         else:
             image = tuple(record[record.flat.inputs[0]].shape[-2:])
             if _dimensions(self.where) == 1:
@@ -97,7 +106,7 @@ class Region(PerSample):
                 # for each position of the map, the mean of the mask over its area
                 mask = F.adaptive_avg_pool2d(mask[:, None], size)[:, 0]
             weights = mask.expand(n, *size)
-        empty = (weights.sum((1, 2)) == 0).nonzero().flatten().tolist()
+        empty = (weights.flatten(1).sum(1) == 0).nonzero().flatten().tolist()
         if empty:
             sample = f" in sample {empty[0]}" if n > 1 else ""
             if self.where is not None:
@@ -110,13 +119,14 @@ class Region(PerSample):
 
     def _predicted(self, record: Record) -> Tensor:
         """(N, h, w): 1 where the network predicts the class, 0 elsewhere."""
-        maps = _maps(record)
+        head, _ = in_head(self.target, record.flat)
+        maps = _maps(record, head)
         finite = torch.isfinite(maps).flatten(1).all(1)
         if not finite.all():
             bad = int((~finite).nonzero()[0])
             raise NonFiniteError(f"the scores of {record.flat.name} hold NaN or Inf for sample {bad}.")
-        classes = torch.tensor(self.targets(record.flat, len(maps)), device=maps.device)
-        return (predicted_map(maps) == classes[:, None, None]).to(maps.dtype)
+        classes = list(self.targets(record.flat, len(maps)))
+        return head_of(record.flat, head).predicted(maps)[range(len(maps)), classes].to(maps.dtype)
 
     def __repr__(self) -> str:
         where = self.where
@@ -150,22 +160,10 @@ def region(target: Target, where: Any = None) -> Objective:
     return Region(target, where)
 
 
-def predicted_map(maps: Tensor) -> Tensor:
-    """(N, h, w): the class that is predicted at each position of maps of scores (N, classes, h, w).
-
-    A network with a single class predicts it where its score is above 0, and nothing (-1) elsewhere.
-
-    Example:
-        >>> predicted_map(torch.tensor([[[[1.0, 2.0]], [[0.0, 3.0]]]])).tolist()
-        [[[0, 1]]]
-    """
-    return maps.argmax(1) if maps.shape[1] > 1 else torch.where(maps[:, 0] > 0, 0, -1)
-
-
-def _maps(record: Record) -> Tensor:
+def _maps(record: Record, head: str | None) -> Tensor:
     """(N, classes, h, w): the maps of scores. Raises `NotApplicable` if the network returns something else."""
-    maps = record.logits
-    if maps.ndim != 4:
+    maps = record.scores(head)
+    if maps.ndim < 4:
         raise NotApplicable(
             f"{record.flat.name} returns scores {tuple(maps.shape)}, not maps (N, classes, h, w), so a class has no "
             "region; use logit(class), or box(class, ...) for a detector."

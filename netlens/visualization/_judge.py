@@ -127,7 +127,8 @@ class Judge:
 
     def _run(self, images: Tensor, redirect: bool = False) -> dict[str, Tensor]:
         runner = self._redirected if redirect else self._runner
-        return runner.run({self.flat.inputs[0]: self._input(images)}, self._layers)
+        # the record belongs to the network, whose layers are laid out over this input
+        return runner.run(self.flat.see({self.flat.inputs[0]: self._input(images)}), self._layers)
 
     def _input(self, images: Tensor) -> Tensor:
         device = self._weights.device

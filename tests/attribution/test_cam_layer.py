@@ -77,12 +77,13 @@ def test_an_auxiliary_head_is_not_the_network():
             x = self.conv(x)
             return {"out": self.main(x), "aux": self.aux(x)}
 
-    assert cam_layer(FlatModel.from_nn_Module(TwoHeads())) == "main"
+    # the maps that the main head gives are the prediction itself; what both heads read is no concern of the other one
+    assert cam_layer(FlatModel.from_nn_Module(TwoHeads())) == "conv"
 
 
 def test_without_convolutions_there_is_no_such_layer(cases):
     case = cases["vectors"]
-    with pytest.raises(NotApplicable, match=r"no 2-d convolution.*name one with layer="):
+    with pytest.raises(NotApplicable, match=r"no layer .* has activations with positions .*name one with layer="):
         GradCAM()(case.flat, case.x, logit(0))
     with pytest.raises(NotApplicable, match=r"layer '1' .* choose a layer whose activations are maps \(N, C, h, w\)"):
         GradCAM("1")(case.flat, case.x, logit(0))

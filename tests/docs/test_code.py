@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.testing import assert_close
 from torchvision.models import detection, segmentation
 
@@ -22,6 +22,18 @@ from netlens.errors import NetLensWarning
 from netlens.objectives import logit
 from netlens.weights import build
 from tests.docs.pages import PAGES, blocks, fill
+
+
+class Detector(nn.Module):
+    """A detector that returns (N, cells, 4 + 1 + classes)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.Conv2d(3, 8, 16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.cells(x).flatten(2).transpose(1, 2)
+        return torch.cat([48 + y[..., :2], 8 + y[..., 2:4].exp(), y[..., 4:]], -1)
 
 
 def of_the_readme() -> dict[str, Any]:
@@ -44,13 +56,20 @@ def of_targets() -> dict[str, Any]:
         small = {"min_size": 96, "max_size": 128}
         return detection.retinanet_resnet50_fpn(weights=None, weights_backbone=None, score_thresh=0.0, **small)
 
+    generator = torch.Generator().manual_seed(1)
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(8))
     return {
         "FlatModel": FlatModel,
         "GradCAM": GradCAM,
         "NetLens": NetLens,
         "fcn_resnet50": segmentation_network,
         "flat": open_network("mobilenet_v2", "path.safetensors"),
+        "encoder": encoder,
         "mask": torch.ones(520, 520),
+        "my_detector": Detector(),
+        "other": torch.rand(1, 3, 96, 96, generator=generator),
+        "text": torch.randn(8, generator=generator),
+        "other_text": torch.randn(8, generator=generator),
         "objectives": objectives,
         "retinanet": detector("DEFAULT"),
         "retinanet_resnet50_fpn": detector,

@@ -8,6 +8,7 @@ import torch
 import torchvision.models as tv
 from torch import nn
 
+from netlens.attribution import cam_layer
 from netlens.errors import NetLensWarning, NotApplicable, TraceError
 from netlens.evaluation import randomized
 from netlens.flat import Adapter, FlatModel, adapter, register, rewrite
@@ -51,9 +52,9 @@ def named(request):
 @pytest.mark.filterwarnings("ignore")
 def test_the_cam_layer_is_a_map_over_the_image(named):
     name, flat = named
-    key = flat.key(flat.adapter.cam_layer)
-    assert key.startswith(NETWORKS[name][1])
     x = torch.randn(2, 3, 64, 64)
+    key = cam_layer(flat, x)
+    assert key.startswith(NETWORKS[name][1])
     with torch.no_grad():
         maps = grid_of(flat, key, flat(x, until=key))
     assert maps.ndim == 4 and maps.shape[0] == 2 and maps.shape[2] == maps.shape[3] > 1
@@ -106,38 +107,44 @@ def test_reversed_windows_lie_where_they_were_cut(name):
         partition = flat.layers[f"features.1.{block}.attn.partition"]
         reverse = flat.layers[f"features.1.{block}.attn.reverse"]
         assert torch.equal(reverse(partition(x), x), x)
-    key = "features.1.0.attn.softmax"
-    with pytest.raises(NotApplicable, match="no adapter lays out over the image"), torch.no_grad():
-        grid_of(flat, key, flat(torch.randn(1, 3, 64, 64), until=key))
+
+
+@pytest.mark.parametrize("name", ["swin", "swin_v2"])
+def test_tokens_in_windows_lie_where_they_were_cut(name):
+    """Windows, shifted ones too, are laid out as the map that they were cut from."""
+    flat, x = made(name), torch.randn(2, 3, 64, 64)
+    for block in ("0", "1"):
+        cut = f"features.1.{block}.attn.partition"
+        source = next(step.reads[0] for step in flat.program.steps if step.key == cut)
+        with torch.no_grad():
+            values = flat.record(x, layers=[source, cut])
+        assert torch.equal(grid_of(flat, cut, values[cut], x), values[source].permute(0, 3, 1, 2))
 
 
 def test_vit_tokens_by_hand():
     """Token 1 + row * side + column is the patch at (row, column); the class token is left out."""
     flat = made("vit")
-    tokens = torch.arange(17.0).view(1, 17, 1).expand(2, 17, 3)
-    maps = grid_of(flat, flat.key(flat.adapter.cam_layer), tokens)
-    assert maps.shape == (2, 3, 4, 4)
+    tokens = torch.arange(17.0).view(1, 17, 1).expand(2, 17, 16)
+    maps = grid_of(flat, "encoder.ln", tokens)
+    assert maps.shape == (2, 16, 4, 4)
     assert torch.equal(maps[1, 2], torch.arange(1.0, 17).view(4, 4))
     with pytest.raises(NotApplicable, match=r"activations of shape \(2, 5\)"):
         grid_of(flat, "heads.head", torch.zeros(2, 5))
     with pytest.raises(NotApplicable):
-        grid_of(flat, "encoder.ln", torch.zeros(2, 12, 3))  # eleven patches are no square
+        grid_of(flat, "encoder.ln", torch.zeros(2, 12, 16))  # eleven patches are no square
     with pytest.raises(NotApplicable):
-        grid_of(flat, "class_token", torch.zeros(2, 1, 3))  # nor is none
+        grid_of(flat, "class_token", torch.zeros(2, 1, 16))  # nor is none
 
 
-def test_windows_of_maxvit_have_no_place():
-    flat, x = made("maxvit"), torch.randn(1, 3, 64, 64)
-    keys = [key for key in flat.layers if "_attention." in key]
-    laid_out = []
-    with torch.no_grad():
-        for key, activation in flat.record(x, layers=keys).items():
-            try:
-                grid_of(flat, key, activation)
-                laid_out.append(key)
-            except NotApplicable:
-                continue
-    assert laid_out == [key for key in keys if key.endswith("departition_op.reshape_1")] != []
+def test_windows_of_maxvit_lie_where_they_were_cut():
+    """Both kinds of windows, before they are joined again, are laid out as the map that they become."""
+    flat, x = made("maxvit"), torch.randn(2, 3, 64, 64)
+    for kind in ("window", "grid"):
+        path = f"blocks.0.layers.0.layers.{kind}_attention"
+        joined, cut = flat.find(f"{path}.departition_op")[-1], flat.key(f"{path}.add_1")
+        with torch.no_grad():
+            values = flat.record(x, layers=[joined, cut])
+        assert torch.equal(grid_of(flat, cut, values[cut], x), values[joined])
 
 
 def test_softmax_of_attention_is_a_distribution(named):
@@ -229,7 +236,7 @@ def test_an_entry_point_that_fails_is_a_warning(monkeypatch):
     monkeypatch.setattr(adapter, "entry_points", lambda group: [Point(), *points(group=group)])
     monkeypatch.setattr(adapter, "_discovered", False)
     with pytest.warns(NetLensWarning, match=r"adapter 'broken' \(nowhere\.to\.be:found\) cannot be loaded: no module"):
-        assert adapter_of(tv.resnet18()).cam_layer == "layer4"
+        assert adapter_of(tv.VisionTransformer(32, 16, 1, 2, 16, 32)).preprocessing.size == (32, 32)
 
 
 class Answer:

@@ -160,7 +160,6 @@ def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) ->
         "rescale": _name(rescale._propagation(step, ready, set())),
         "excitation": repr(Excitation().sums(layer, active)) if any(active) else None,
         "live": list(map(str, live_range(layer))) if is_kind(layer, MORTAL) else None,
-        "same place": operation_of(layer).has(cam_layer._SAME_PLACE),
         "pools all": cam_layer.pools_all(layer),
         "linear head": head._is_linear(layer),
         "unchanged in head": operation_of(layer).has(Trait.KEEPS),

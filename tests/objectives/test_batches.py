@@ -8,6 +8,7 @@ from torch.autograd import gradcheck
 from torch.testing import assert_close
 
 from netlens.errors import NetLensError
+from netlens.flat.keys import SCORES
 from netlens.objectives import alignment, channel, content, diversity, interpolation, logit, neuron
 
 RANDOM = torch.randn(4, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -71,7 +72,7 @@ def test_interpolation_goes_from_one_to_the_other(value):
 def test_interpolation_keeps_its_shares_when_the_batch_is_cut(conv, value):
     x = torch.randn(4, 3, 10, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     objective = interpolation(logit([0, 1, 2, 0]), -content("3", x[:1]))
-    assert objective.layers == ("output", "3")
+    assert objective.layers == (SCORES, "3")
     settled = objective.settled(conv, x)
     assert settled.settled(conv, x) is settled
     whole = value(settled, x, conv)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torchvision.ops import box_iou
 
+from netlens import NetLens
+from netlens.adapters.detr import exclusive
 from netlens.attribution import Occlusion, Saliency
 from netlens.errors import ClassNotFound, NetLensError, NotApplicable
-from netlens.flat import FlatModel
-from netlens.flat.adapter import Detections
+from netlens.flat import Adapter, Detections, FlatModel
 from netlens.objectives import Objective, Record, box, logit
+from tests.networks.endings import GridDetector, QueryDetector, of_cells
 
 BOXES = torch.tensor([[0, 0, 4, 4], [0, 0, 4, 5], [0, 0, 2, 2], [6, 6, 9, 9]], dtype=torch.float64)
 X = torch.randn(3, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -120,3 +125,72 @@ def test_other_mistakes():
         value(FlatModel.from_nn_Module(nn.Linear(12, 3).double()), box(1))
     with pytest.raises(NetLensError, match="settled on 3 samples, so it cannot be computed for 2"):
         value(judge(), box(1).settled(judge(), X), X[:2])
+
+
+QUERIES = Adapter(detections=lambda out, size: exclusive(out["logits"], out["pred_boxes"], size))
+DETECTORS = {"queries": (QueryDetector, QUERIES), "grid": (GridDetector, Adapter(detections=of_cells))}
+IMAGES = torch.rand(2, 3, 32, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def read(name: str, output: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """The boxes in pixels of `IMAGES`, the scores before the sigmoid or softmax and after, by hand."""
+    if name == "queries":
+        x, y, width, height = (output["pred_boxes"] * torch.tensor([48.0, 32.0, 48.0, 32.0])).unbind(-1)
+        logits, scores = output["logits"][..., :3], output["logits"].softmax(-1)[..., :3]
+    else:
+        x, y, width, height = output[:, :4].unbind(1)
+        logits = output[:, 5:].transpose(1, 2)
+        scores = logits.sigmoid() * output[:, 4, :, None].sigmoid()
+    return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1), logits, scores
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_of_ones_own(name: str) -> None:
+    make, adapter = DETECTORS[name]
+    network = make().double()
+    flat = FlatModel.from_nn_Module(network, adapter=adapter)
+    boxes, logits, scores = read(name, network(IMAGES))
+    found = Record(flat, flat.record(IMAGES, layers=["output"])).detections((32, 48))
+    assert found is not None
+    for given, expected in zip(found, (boxes, logits, scores), strict=True):
+        assert_close(given, expected)
+    assert_close(value(flat, logit(1), IMAGES), logits[:, :, 1].amax(1))
+    for i in (0, 4):  # the candidate of a box is found again by its place in the image
+        near = [box(2, boxes[:, i]), box(2, boxes[:, i], probability=True)]
+        is_near = torch.stack([one_to_all(boxes[n, i], boxes[n]) for n in (0, 1)])
+        chosen = scores[..., 2].masked_fill(is_near < 0.9, -1).argmax(1)
+        for objective, values in zip(near, (logits, scores), strict=True):
+            expected = values[[0, 1], chosen, 2]
+            assert_close(value(flat, objective, IMAGES), expected)
+            assert_close(value(flat, objective.settled(flat, IMAGES), IMAGES), expected)
+            assert_close(value(flat, objective.take([1, 1]), IMAGES[[1, 1]]), expected[[1, 1]])
+            assert objective.settled(flat, IMAGES).layers == ("output",)
+
+
+def one_to_all(one: Tensor, boxes: Tensor) -> Tensor:
+    return box_iou(one[None], boxes)[0]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_lens_explains_the_surest_box(name: str) -> None:
+    make, adapter = DETECTORS[name]
+    network = make().double()
+    lens = NetLens(FlatModel.from_nn_Module(network, adapter=adapter), IMAGES)
+    leaf = IMAGES.clone().requires_grad_()
+    _, logits, scores = read(name, network(leaf))
+    surest = scores.amax(1).argmax(1)
+    assert lens.targets == tuple(surest.tolist())
+    assert_close(lens.scores.probabilities, scores.amax(1))
+    rows, chosen = [0, 1], scores[[0, 1], :, surest].argmax(1)
+    (gradient,) = torch.autograd.grad(logits[rows, chosen, surest].sum(), leaf)
+    assert_close(lens.saliency().values, gradient.abs())
+    covered = IMAGES.clone()
+    covered[:, :, :8, :8] = 0
+    change = logits[rows, chosen, surest] - read(name, network(covered))[1][rows, chosen, surest]
+    assert_close(lens.occlusion(window=8, stride=8).values[:, 0, 0, 0], change.detach())
+    assert lens.grad_cam(layer="body").heatmap().shape == (2, 1, 32, 48)
+    with pytest.raises(NotApplicable, match=r"no detector that netlens supports.*Adapter\(detections="):
+        NetLens(network, IMAGES, objective=box(1)).saliency()
+    with pytest.raises(NotApplicable, match=r"Adapter\(detections=") as refused:
+        NetLens(network, IMAGES).saliency()
+    assert "a class alone names no number" in str(refused.value)

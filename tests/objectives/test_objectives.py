@@ -12,6 +12,7 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from netlens.classes import ClassNames
 from netlens.errors import ClassNotFound, LayerNotFound, NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.keys import SCORES
 from netlens.objectives import Objective, Record, channel, direction, layer, logit, neuron, output
 
 X = torch.randn(3, 3, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -63,7 +64,7 @@ def test_the_algebra(flat):
     assert_close(value(flat, sum([one, other, one])), 2 * a + b)
     assert_close(value(flat, np.float64(2) * one), 2 * a)
     assert value(flat, 0 * one).abs().max() == 0
-    assert set((one + other - one).layers) == {"output", "1"}
+    assert set((one + other - one).layers) == {SCORES, "1"}
 
 
 def test_a_combination_reads_as_it_was_written():
@@ -223,8 +224,8 @@ def test_maps_of_a_swin_have_their_channels_last():
     assert_close(value(swin, channel("features.1", 5), x), maps[..., 5].mean((1, 2)))
     assert_close(value(swin, neuron("features.1", 5, 3, 19), x), maps[:, 3, 19, 5])
     assert_close(value(swin, neuron("features.1", 5), x), maps[:, 8, 10, 5])
-    with pytest.raises(NotApplicable, match="no adapter lays out over the image"):
-        value(swin, channel("features.1.0.attn.softmax", 0), x)
+    with pytest.raises(NotApplicable, match="have no layout over the input"):  # attention mixes all places
+        value(swin, channel("features.1.0.attn.mixed", 0), x)
 
 
 # contracts

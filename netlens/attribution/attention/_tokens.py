@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from netlens.attribution.activations import activations_of
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.grid import followed_for
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,20 @@ class Tokens:
     def of(cls, flat: FlatModel, x: Tensor, key: str, windows: int, tokens: int) -> Tokens:
         """The tokens of the attention map at `key`, which has `windows` windows per sample of `tokens` tokens each.
 
-        The adapter says where the tokens lie. Without an adapter, the last tokens of a sequence are square patches of
-        the image in rows, and the tokens before them (class token, distillation token, registers) have no position.
+        The adapter says where they lie. Without an adapter, the layers tell which part of the image each token comes
+        from. Tokens of no part (class token, distillation token, registers) have no position.
         """
         cut = flat.adapter.windows(flat, key) if flat.adapter.windows is not None else None
-        if cut is not None:
-            places = _in_windows(flat, x, cut)
-        elif windows > 1:
+        laid_out = _in_windows(flat, x, cut) if cut is not None else _by_adapter(flat, key, tokens)
+        places = _by_layers(flat, x, key, windows * tokens) if laid_out is None else laid_out
+        if places is None:
+            within = f" in {windows} windows" if windows > 1 else ""
             raise NotApplicable(
-                f"{key!r} of {flat.name} attends within {windows} windows, and no adapter says where these lie; "
-                "give an Adapter(windows=...)."
+                f"the {tokens} tokens{within} of {key!r} of {flat.name} do not form a grid over the input "
+                f"{tuple(x.shape)}; give an Adapter(grid=...) that lays tokens (N, T, C) out as maps (N, C, h, w)."
             )
-        else:
-            laid_out = _by_adapter(flat, key, tokens)
-            places = laid_out if laid_out is not None else _in_rows(flat, x, key, tokens)
-        placeless = sorted(set(range(windows * tokens)) - set(places.flatten().tolist())) if cut is None else []
+        # a window that reaches past the map has tokens that come from no part, but they are no summary
+        placeless = sorted(set(range(windows * tokens)) - set(places.flatten().tolist())) if windows == 1 else []
         return cls(places.to(x.device), placeless[0] if placeless else None)
 
     def queried(self, relevance: Tensor) -> Tensor:
@@ -58,18 +59,13 @@ def _by_adapter(flat: FlatModel, key: str, tokens: int) -> Tensor | None:
     return None if maps is None or maps.ndim != 4 else maps[0, 0].long()
 
 
-def _in_rows(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor:
-    """The positions of tokens if as many as possible of the last tokens are square patches that tile the image."""
-    if x.ndim == 4:
-        height, width = x.shape[-2:]
-        for patches in range(tokens, 0, -1):
-            h = round((patches * height / width) ** 0.5)
-            if h > 0 and patches % h == 0 and h * width == patches // h * height and height % h == 0:
-                return torch.arange(tokens - patches, tokens).view(h, patches // h)
-    raise NotApplicable(
-        f"the {tokens} tokens of {key!r} of {flat.name} do not tile the input {tuple(x.shape)}; "
-        "give an Adapter(grid=...) that lays tokens (N, T, C) out as maps (N, C, h, w)."
-    )
+def _by_layers(flat: FlatModel, x: Tensor, key: str, tokens: int) -> Tensor | None:
+    """The positions of tokens, counted through all windows, as the layers tell them. None if they tell no grid."""
+    layout = followed_for(flat, x).grid(key)
+    if layout is None or prod(layout.shape[dim] for dim in layout.dims) != tokens:
+        return None
+    order = torch.arange(tokens) if layout.order is None else layout.order
+    return order.view(layout.sizes)
 
 
 def _in_windows(flat: FlatModel, x: Tensor, cut: str) -> Tensor:

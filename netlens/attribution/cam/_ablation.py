@@ -42,18 +42,18 @@ class AblationCAM(ActivationMaps):
         for key in keys:
             linear = of_scores(flat, objective) and pooled_features(flat, key) is not None
             suffix = Suffix.of(flat, x, objective, key, many=not linear)
-            maps = grid_of(flat, key, suffix.activation)
+            maps = grid_of(flat, key, suffix.activation, x)
             y = suffix.values(suffix.activation)
             if linear:
-                falls = (grid_of(flat, key, suffix.gradients(suffix.activation)) * maps).sum((2, 3))
+                falls = (grid_of(flat, key, suffix.gradients(suffix.activation), x) * maps).sum((2, 3))
             else:
-                falls = ablated(suffix, maps, y)
+                falls = ablated(suffix, maps, y, x)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
 
 
-def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
+def ablated(suffix: Suffix, maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """(N, C): how far the value y (N,) of the suffix falls when one channel of the activation becomes 0."""
-    dim = channel_dim(suffix, maps)
+    dim = channel_dim(suffix, maps, x)
     by_channel = suffix.activation.movedim(dim, 1)
     jobs = (by_channel != 0).flatten(2).any(2).nonzero()  # NaN counts too
     falls = torch.zeros(by_channel.shape[:2], dtype=y.dtype, device=y.device)
@@ -69,7 +69,7 @@ def ablated(suffix: Suffix, maps: Tensor, y: Tensor) -> Tensor:
     return falls
 
 
-def channel_dim(suffix: Suffix, maps: Tensor) -> int:
+def channel_dim(suffix: Suffix, maps: Tensor, x: Tensor) -> int:
     """The dimension of the activation that becomes the channels of its maps, in any layout of a family."""
     activation, channels = suffix.activation[:1], maps.shape[1]
     numbers = torch.arange(channels, dtype=torch.float32, device=activation.device)
@@ -77,7 +77,7 @@ def channel_dim(suffix: Suffix, maps: Tensor) -> int:
         if activation.shape[dim] == channels:
             shape = [1] * activation.ndim
             shape[dim] = channels
-            number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(activation.shape))
+            number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(activation.shape), x)
             if torch.equal(number_maps, numbers.view(1, -1, 1, 1).expand_as(number_maps)):
                 return dim
     raise NotApplicable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,21 +44,28 @@ class ActivationMaps(Method):
     gives_maps = True
 
     def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
-        return self.layers(flat, wrt)[-1]
+        return self.layers(flat, x, wrt)[-1]
 
-    def layers(self, flat: FlatModel, wrt: str) -> list[str]:
+    def settled(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Method:
+        # an objective that reads an earlier layer than the output needs a still earlier one
+        chosen = self.layer is not None or wrt not in flat.inputs
+        if chosen or not self.reads_objective or objective.layers == (OUTPUT,):
+            return self
+        return replace(self, layer=cam_layer(flat, x, objective.layers))
+
+    def layers(self, flat: FlatModel, x: Tensor, wrt: str) -> list[str]:
         """The exact keys of the layers that the method reads."""
         if wrt not in flat.inputs:
             return [flat.key(wrt)]
         if self.layer is None:
-            return [cam_layer(flat)]
+            return [cam_layer(flat, x)]
         names = several(self.layer)
         if not names:
             raise NetLensError("layer names no layer; give at least one, or None for the last maps of the network.")
         return list(dict.fromkeys(key for name in names for key in flat.find(name)))
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        keys = self.layers(flat, wrt)
+        keys = self.layers(flat, x, wrt)
         for key in keys if self.reads_objective else ():
             check_after(flat, objective, key)
         cams = self.cams(flat, x, objective, keys)
@@ -79,11 +86,11 @@ class GradientMaps(ActivationMaps):
     """Abstract: a method whose map follows from the activation of a layer and the gradient of the objective there."""
 
     def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
-        return tuple(self.layers(flat, wrt))
+        return tuple(self.layers(flat, x, wrt))
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key, activation, gradient in zip(keys, *gradients_of(flat, x, objective, keys), strict=True):
-            yield self.combine(grid_of(flat, key, activation), grid_of(flat, key, gradient))
+            yield self.combine(grid_of(flat, key, activation, x), grid_of(flat, key, gradient, x))
 
     @abstractmethod
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
@@ -103,7 +110,7 @@ def weighted(weights: Tensor, maps: Tensor) -> Tensor:
 def maps_of(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> dict[str, Tensor]:
     """The maps (N, C, h, w) of these layers, for methods that need no gradient."""
     activations = activations_of(flat, x, keys)
-    return {key: grid_of(flat, key, per_sample(key, real_tensor(key, activations[key]), len(x))) for key in keys}
+    return {key: grid_of(flat, key, per_sample(key, real_tensor(key, activations[key]), len(x)), x) for key in keys}
 
 
 def check_after(flat: FlatModel, objective: Objective, key: str) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from netlens.attribution.cam._base import ActivationMaps, maps_of, weighted
 from netlens.attribution.cam._head import pooled_features
 from netlens.attribution.engine import gradient_of
-from netlens.attribution.method import register
+from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
@@ -31,8 +31,11 @@ class CAM(ActivationMaps):
 
     needs = "pooled maps"
 
+    def settled(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Method:
+        return self  # it explains class scores alone, and says so
+
     def points(self, flat: FlatModel, x: Tensor, wrt: str) -> tuple[str, ...]:
-        return tuple(self._pooled(flat, key) for key in self.layers(flat, wrt))
+        return tuple(self._pooled(flat, key) for key in self.layers(flat, x, wrt))
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
         for key, maps in maps_of(flat, x, keys).items():

@@ -66,7 +66,7 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
         for key, part in full_gradients(flat, x, objective):
             total = total + part.flatten(1).sum(1)
             try:
-                maps = grid_of(flat, key, part)
+                maps = grid_of(flat, key, part, x)
             except NotApplicable:  # a part without positions, such as the classifier's bias, counts but is not drawn
                 continue
             cam = cam + _as_map(maps, x.shape[-2:])

@@ -70,7 +70,7 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
         for rows, gradients in self._gradients(flat, x, objective, keys):
             index = torch.tensor(rows, device=x.device)
             for key, gradient in zip(keys, gradients, strict=True):
-                of_maps = precise(grid_of(flat, key, gradient))
+                of_maps = precise(grid_of(flat, key, gradient, x))
                 for power, moment in enumerate(moments[key], start=1):
                     moment.index_add_(0, index, of_maps**power / self.n_samples)
         for key, (first, second, third) in moments.items():

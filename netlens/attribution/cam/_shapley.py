@@ -42,7 +42,7 @@ class ShapleyCAM(ActivationMaps):
         for key in keys:
             suffix = Suffix.of(flat, x, objective, key)
             importance = torch.cat(list(in_chunks(len(x), partial(_importance, suffix))))
-            yield weighted(grid_of(flat, key, importance).mean((2, 3)), grid_of(flat, key, suffix.activation))
+            yield weighted(grid_of(flat, key, importance, x).mean((2, 3)), grid_of(flat, key, suffix.activation, x))
 
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:

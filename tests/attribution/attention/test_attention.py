@@ -13,6 +13,7 @@ from torchvision.models import MaxVit, SwinTransformer
 from netlens.attribution import AttentionMap, AttentionRollout, GradientRollout, LeGrad, SmoothGradient
 from netlens.attribution.attention import attention_maps
 from netlens.errors import NetLensError, NotApplicable
+from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 
@@ -308,14 +309,15 @@ def test_tokens_of_no_image_have_no_place():
         AttentionMap()(flat, torch.randn(1, 7, WIDTH), logit(0))
 
 
-def test_windows_that_no_adapter_knows_are_refused():
+def test_windows_that_no_adapter_knows_lie_where_the_layers_cut_them():
     torch.manual_seed(0)
     network = MaxVit((32, 32), 8, 4, [8], [1], 8, 0.0, num_classes=3)
-    flat = FlatModel.from_nn_Module(network.eval())
+    flat = FlatModel.from_nn_Module(randomized(network))
     x = torch.randn(1, 3, 32, 32)
-    for method in (AttentionMap(), LeGrad()):
-        with pytest.raises(NotApplicable, match=r"attends within 4 windows, .*\(windows=\.\.\.\)"):
-            method(flat, x, logit(0))
+    key = flat.find("*window_attention*softmax*")[-1]
+    maps = flat.record(x, layers=key)[key]  # (1, 4, heads, 16, 16): four windows of 4 x 4 on 8 x 8
+    received = maps.mean((2, 3)).view(1, 2, 2, 4, 4).permute(0, 1, 3, 2, 4).reshape(1, 1, 8, 8)
+    assert_close(AttentionMap(key)(flat, x, logit(0)).values, received)
     for method in (AttentionRollout(), GradientRollout()):
         with pytest.raises(NotApplicable, match=r"regrouped .* choose AttentionMap or LeGrad"):
             method(flat, x, logit(0))
