@@ -200,24 +200,37 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Callable[[Any], Any]) -> Iterator[None]:
-    """Within the block, `isinstance` and `len` see traced values as what they are on the example."""
-    real_isinstance, real_len = builtins.isinstance, builtins.len
+    """Within the block, questions of Python about types and lengths see traced values as they are on the example."""
+    real: dict[str, Any] = {name: getattr(builtins, name) for name in ("isinstance", "len", "callable", "hasattr")}
+    real_isinstance, real_len, real_callable, real_hasattr = real.values()
 
-    def isinstance_(value: Any, kinds: Any) -> bool:
-        if not issubclass(type(value), fx.Proxy):
-            return real_isinstance(value, kinds)
-        caller = sys._getframe(1).f_globals.get("__name__") or ""
+    def seen(value: Any) -> Any:
+        """What the code that asks sees: the example of a traced value."""
+        caller = sys._getframe(2).f_globals.get("__name__") or ""
         exists, example = (False, None) if caller.startswith(_MACHINERY) else value_of(value)
-        return real_isinstance(example if exists else value, kinds)
+        return example if exists else value
+
+    # torch asks for types all the time, so the usual case comes first
+    def isinstance_(value: Any, kinds: Any) -> bool:
+        return bool(real_isinstance(seen(value) if issubclass(type(value), fx.Proxy) else value, kinds))
+
+    def callable_(value: Any) -> bool:
+        return bool(real_callable(seen(value) if issubclass(type(value), fx.Proxy) else value))
+
+    def hasattr_(value: Any, name: str) -> bool:
+        return bool(real_hasattr(seen(value) if issubclass(type(value), fx.Proxy) else value, name))
 
     def len_(value: Any) -> Any:
         return length_of(value) if issubclass(type(value), fx.Proxy) else real_len(value)
 
-    builtins.isinstance, builtins.len = isinstance_, len_
+    asked = {"isinstance": isinstance_, "len": len_, "callable": callable_, "hasattr": hasattr_}
+    for name, function in asked.items():
+        setattr(builtins, name, function)
     try:
         yield
     finally:
-        builtins.isinstance, builtins.len = real_isinstance, real_len
+        for name, function in real.items():
+            setattr(builtins, name, function)
 
 
 _FACTORIES = (
