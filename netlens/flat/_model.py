@@ -297,11 +297,10 @@ class FlatModel(Editable):
     def run(self, feeds: Mapping[str, Any], fetches: Sequence[str]) -> dict[str, Any]:
         """Compute the values at `fetches` (exact keys, or "output") from `feeds` (values by exact key)."""
         visit = tapped_visit(self)
-        self.see(feeds)
         if OUTPUT not in fetches or self.layers.has(OUTPUT):
-            return self.program.run(feeds, fetches, visit)
+            return self.program.run(self.see(feeds), fetches, visit)
         keys = list(dict.fromkeys([key for key in fetches if key != OUTPUT] + list(self.program.outputs)))
-        values = self.program.run(feeds, keys, visit)
+        values = self.program.run(self.see(feeds), keys, visit)
         values[OUTPUT] = self.program.assemble(values)
         return {key: values[key] for key in fetches}
 

@@ -84,6 +84,9 @@ def followed_for(flat: FlatModel, x: Tensor | None) -> Followed:
     """What is known of the places of all values, for an input of the shape of x; by default of the usual shape."""
     if x is not None:
         return _followed(flat, x.shape)
+    example = flat.adapter.example
+    if isinstance(example, tuple):
+        return _followed(flat, example)
     size = flat.adapter.preprocessing.size
     sides = size if size is not None else (_USUAL_SIDE, _USUAL_SIDE)
     channels = channels_of(flat)
