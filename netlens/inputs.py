@@ -103,13 +103,7 @@ def _flattened(network: FlatModel | nn.Module, x: Any, preprocessing: Preprocess
 def _is_proven(flat: FlatModel, network: nn.Module, x: Any, preprocessing: Preprocessing | None) -> bool:
     """Whether a flat model that was made without an example gives what its network gives on the first sample of x."""
     example, original = _batch(x, _with_knowledge(flat, preprocessing, None))[:1], unwrapped(network)
-    try:
-        prove(flat, original, example_of(original, example))
-    except TraceError:
-        return False
-    except Exception:  # the network does not take this input; its own error is clearer where it runs
-        return True
-    return True
+    return _gives(flat, network, example_of(original, example))
 
 
 def _with_knowledge(
@@ -149,20 +143,31 @@ def _of_several(
 
 
 def _flat_of_several(network: nn.Module, values: Mapping[str, Any]) -> FlatModel:
-    """The flat model of a network of several inputs: as it is without an example, if that gives what the network gives."""
-    count = max((len(x) for x in values.values() if isinstance(x, Tensor) and x.ndim), default=1)
-    alike = isinstance(network, nn.Module) and all(isinstance(x, Tensor) and x.ndim for x in values.values())
-    example = {name: x.expand(count, *x.shape[1:]) if len(x) == 1 else x for name, x in values.items()} if alike else None
+    """The flat model of a network of several inputs, with them as the example if it cannot be made without one."""
+    tensors = [x for x in values.values() if isinstance(x, Tensor) and x.ndim > 0]
+    count = max(map(len, tensors), default=1)
+    rows = [x.expand(count, *x.shape[1:]) if len(x) == 1 else x for x in tensors]
+    example = dict(zip(values, rows, strict=False))
+    if len(tensors) < len(values) or not isinstance(network, nn.Module):  # an error says so later
+        return FlatModel.from_nn_Module(network, inputs=list(values))
     try:
         flat = FlatModel.from_nn_Module(network, inputs=list(values))
-        if example is not None and not flat.opaque:
-            prove(flat, unwrapped(network), example)
-        if example is None or not flat.opaque:
+        if not flat.opaque and _gives(flat, network, example):
             return flat
     except TraceError:
-        if example is None:
-            raise
+        pass
     return FlatModel.from_nn_Module(network, inputs=list(values), example=example)
+
+
+def _gives(flat: FlatModel, network: nn.Module, example: Mapping[str, Any]) -> bool:
+    """Whether a flat model gives what its network gives on an example, or the network does not run on it at all."""
+    try:
+        prove(flat, unwrapped(network), example)
+    except TraceError:
+        return False
+    except Exception:  # the network does not take this input; its own error is clearer where it runs
+        return True
+    return True
 
 
 def named_inputs(network: FlatModel | nn.Module, x: Any) -> dict[str, Any] | None:
