@@ -1,7 +1,7 @@
 """Heatmaps of raw attributions: their sign, their scale and their size. Pure functions of tensors.
 
-Maps are (N,C,h,w), and heatmaps are (N,1,h,w). Each sample is treated alone, so that a batch equals its samples one by
-one.
+Maps are (N,C,h,w), and heatmaps are (N,1,h,w); those of signals are (N,C,t), and those of volumes and clips
+(N,C,d,h,w). Each sample is treated alone, so that a batch equals its samples one by one.
 
 Example:
     >>> values = torch.tensor([[[[3.0, -1.0]], [[-2.0, 0.0]]]])  # one sample, two channels, 1 x 2 pixels
@@ -24,6 +24,8 @@ from netlens.options import checked
 Sign = Literal["all", "positive", "negative", "absolute_value"]
 Reduction = Literal["magnitude", "signed", "cam"]
 Limits = tuple[Tensor, Tensor]
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""The linear interpolation of torch by the number of sides."""
 
 
 class ResultError(NetLensError):
@@ -36,7 +38,8 @@ class HeatMapped(ABC):
     The drawings in `netlens.show` read nothing else, so that they need not know what a result is.
     """
 
-    image: Tensor | None  # (N,C,H,W) in [0,1]: the images to draw over; None if the input is no image
+    image: Tensor | None
+    """What is drawn over: images (N,C,H,W) or volumes (N,C,D,H,W) in [0,1], or signals (N,C,T); None for vectors."""
     reduction: Reduction
 
     @abstractmethod
@@ -45,7 +48,7 @@ class HeatMapped(ABC):
     @property
     @abstractmethod
     def spatial(self) -> Tensor:
-        """(N,C,h,w): the values over the image, at their own resolution; `NotApplicable` if they have no position."""
+        """(N,C,*sides): the values over the image, at their own resolution; `NotApplicable` if they have none."""
 
     @property
     @abstractmethod
@@ -58,20 +61,20 @@ class HeatMapped(ABC):
 
 
 def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
-    """(N,1,h,w): the sum of maps over their channels, of the values that have the sign.
+    """(N,1,*sides): the sum of maps over their channels, of the values that have the sign.
 
     `absolute_value` is `positive` plus `negative`, and `all` is `positive` minus `negative`.
 
     Args:
-        maps: (N,C,h,w).
+        maps: (N,C,*sides), with one, two or three sides.
         sign: "all" sums v, "positive" max(0,v), "negative" max(0,-v) and "absolute_value" |v|.
 
     Raises:
         NonFiniteError: the maps hold NaN or Inf; the message names the samples.
     """
     checked("sign", sign, Sign, error=ResultError)
-    if maps.ndim != 4:
-        raise ResultError(f"Maps are (N,C,h,w), not {tuple(maps.shape)}.")
+    if maps.ndim not in (3, 4, 5):
+        raise ResultError(f"Maps are (N,C,h,w), or (N,C) and one or three sides, not {tuple(maps.shape)}.")
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of half-precision channels overflow
     samples = (~torch.isfinite(maps)).flatten(1).any(dim=1).nonzero().flatten().tolist()
     if samples:
@@ -85,27 +88,34 @@ def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
     return maps.sum(dim=1, keepdim=True)
 
 
-def resize(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """(N,C,H,W): maps, resized bilinearly.
+def resize(maps: Tensor, size: int | tuple[int, ...]) -> Tensor:
+    """(N,C,H,W): maps, resized linearly along each side.
 
     Corners are the corners of the picture, not the centers of its corner pixels (align_corners=False), so that each
-    cell of a 7 x 7 map lies over the part of the image that it sees. Smaller maps are antialiased. Maps of the right
-    size are returned as they are.
+    cell of a 7 x 7 map lies over the part of the image that it sees. Smaller maps are antialiased; those of signals and
+    volumes are means. Maps of the right size are returned as they are.
 
     Args:
-        maps: (N,C,h,w).
-        size: (height, width) in pixels, or one number for a square.
+        maps: (N,C,h,w), or (N,C) and one or three sides.
+        size: (height, width) in pixels, or one number for all sides.
     """
-    size = checked("size", size, int | tuple[int, int], least=1, error=ResultError)
-    height, width = (size, size) if isinstance(size, int) else size
-    if maps.shape[-2:] == (height, width):
+    size = checked("size", size, int | tuple[int, ...], least=1, error=ResultError)
+    rank = maps.ndim - 2
+    sides = (size,) * rank if isinstance(size, int) else size
+    if len(sides) != rank:
+        raise ResultError(f"size has {len(sides)} numbers, but the maps {tuple(maps.shape)} have {rank} sides.")
+    if maps.shape[2:] == sides:
         return maps
-    shrinks = height < maps.shape[-2] or width < maps.shape[-1]
-    return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+    shrinks = any(new < old for new, old in zip(sides, maps.shape[2:], strict=True))
+    if rank == 2:
+        return F.interpolate(maps, sides, mode="bilinear", align_corners=False, antialias=shrinks)
+    smaller = tuple(min(new, old) for new, old in zip(sides, maps.shape[2:], strict=True))
+    maps = F.interpolate(maps, smaller, mode="area") if shrinks else maps
+    return F.interpolate(maps, sides, mode=LINEAR[rank], align_corners=False)
 
 
 def percentile(heat: Tensor, q: float) -> Tensor:
-    """(N,1,1,1): the `q`-th percentile of each sample, from 0 to 100, linear between neighbors.
+    """(N,1,...): the `q`-th percentile of each sample, from 0 to 100, linear between neighbors.
 
     Example:
         >>> percentile(torch.tensor([[[[0.0, 10.0, 20.0]]]]), 75).item()
@@ -116,24 +126,29 @@ def percentile(heat: Tensor, q: float) -> Tensor:
     position = q / 100 * (ordered.shape[1] - 1)
     below = int(position)
     above = min(below + 1, ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, below], ordered[:, above], position - below)[:, None, None, None]
+    return _column(torch.lerp(ordered[:, below], ordered[:, above], position - below), heat)
 
 
 def limits(heat: Tensor, q: float = 99) -> Limits:
-    """The minimum and the `q`-th percentile of each sample, each (N,1,1,1).
+    """The minimum and the `q`-th percentile of each sample, each (N,1,...).
 
     Where both are equal, as in a map with a single bright pixel, the maximum replaces the percentile: the bright pixel
     is the signal, not an outlier.
     """
-    low, high = heat.amin(dim=(1, 2, 3), keepdim=True), percentile(heat, q)
-    return low, torch.where(high > low, high, heat.amax(dim=(1, 2, 3), keepdim=True))
+    low, high = _column(heat.flatten(1).amin(1), heat), percentile(heat, q)
+    return low, torch.where(high > low, high, _column(heat.flatten(1).amax(1), heat))
 
 
 def bound(heat: Tensor, q: float = 99) -> Tensor:
-    """(N,1,1,1): the `q`-th percentile of each sample's magnitudes, or the maximum where the percentile is 0."""
+    """(N,1,...): the `q`-th percentile of each sample's magnitudes, or the maximum where the percentile is 0."""
     magnitudes = heat.abs()
     high = percentile(magnitudes, q)
-    return torch.where(high > 0, high, magnitudes.amax(dim=(1, 2, 3), keepdim=True))
+    return torch.where(high > 0, high, _column(magnitudes.flatten(1).amax(1), heat))
+
+
+def _column(numbers: Tensor, like: Tensor) -> Tensor:
+    """(N,1,...): one number per sample, in a shape that broadcasts to `like`."""
+    return numbers.view(-1, *[1] * (like.ndim - 1))
 
 
 def rescale(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -277,11 +277,11 @@ def as_batch(x: Any, preprocessing: Preprocessing | None, channels: int | None =
     return batch
 
 
-def check_finite(batch: Tensor) -> None:
+def check_finite(batch: Tensor, what: str = "the input") -> None:
     """Raise `NonFiniteError` if the batch (N, ...) holds NaN or Inf. The error names the sample."""
     if not all_finite(batch):
         index = first_bad(batch, len(batch))
-        raise NonFiniteError(f"the input holds NaN or Inf in sample {index}; replace or drop that sample.")
+        raise NonFiniteError(f"{what} holds NaN or Inf in sample {index}; replace or drop that sample.")
 
 
 def _batches(x: Any, preprocessing: Preprocessing | None) -> list[Tensor]:

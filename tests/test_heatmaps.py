@@ -125,4 +125,4 @@ def test_wrong_words_and_shapes_are_refused():
     with pytest.raises(NetLensError, match="'absolute_value'"):
         heatmaps.reduce(VALUES, "abs")
     with pytest.raises(NetLensError, match="N,C,h,w"):
-        heatmaps.reduce(VALUES[0])
+        heatmaps.reduce(VALUES[0, 0])

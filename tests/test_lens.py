@@ -16,6 +16,7 @@ from netlens.attribution import METHODS, GradCAM, Saliency
 from netlens.errors import ClassNotFound, ImageError, LayerNotFound, NetLensError, NetLensWarning, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.objectives import channel, logit
+from netlens.visualization import Fourier, OptVis
 from netlens.world.scene import CLASSES, scene
 
 
@@ -208,3 +209,20 @@ def test_bf16_is_near_and_said(flat: FlatModel) -> None:
     assert not torch.is_autocast_enabled("cpu")
     with pytest.raises(NetLensError, match="precision is 'fp8', but must be 'bf16' or None"):
         NetLens(flat, image, precision="fp8")  # type: ignore[arg-type]
+
+
+def test_a_network_that_normalizes_its_input_itself_takes_its_own_number_of_channels(tmp_path):
+    class GrayScan(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.conv((x - 0.5) / 0.25)).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network, x = GrayScan().eval(), torch.rand(1, 1, 32, 32)
+    result = NetLens(network, x).occlusion(window=8, stride=8)
+    assert result.image.shape == (1, 1, 32, 32) and result.save(tmp_path / "scan.png").exists()
+    render = OptVis(FlatModel.from_nn_Module(network), channel("conv", 0)).render(Fourier(32), steps=1, progress=False)
+    assert render.images.shape == (1, 1, 32, 32)

@@ -7,10 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from netlens.attribution._scale_space import ScaleSpace, can_blur
+from netlens.attribution._positions import has_maps, positions_of
+from netlens.attribution._scale_space import ScaleSpace
 from netlens.attribution.batch import are_copies
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import explained_input, input_of, is_input, layout_at, with_input
 
 Baseline = float | Tensor | Literal["black", "white", "uniform", "mean", "blur"]
 """One number everywhere; or a tensor that broadcasts to what is explained; or a name.
@@ -20,10 +22,12 @@ Colors are those of the picture before its preprocessing, so they exist only for
 - "black", "white": every pixel has this color.
 - "uniform": every pixel has a random color. Each channel is drawn from [0, 1] with seed 0, alike for all samples.
 
-Other names are statistics of what is explained (pictures or maps), so each sample has its own baseline:
+Other names are statistics of what is explained (signals, pictures, volumes or maps), so each sample has its own
+baseline:
 
 - "mean": each channel has its mean over the sample everywhere.
-- "blur": the sample under a Gaussian blur, whose deviation is a tenth of the shorter side.
+- "blur": the sample under a Gaussian blur, whose deviation is a tenth of the shorter side. The frames of a clip that a
+  network reads one by one are blurred each alone.
 
 The number 0 is the mean color of the training data, if the preprocessing subtracts it.
 
@@ -61,33 +65,50 @@ def baseline_like(flat: FlatModel, wrt: str, at: Tensor, baseline: Baseline) -> 
 
 def _named(flat: FlatModel, wrt: str, at: Tensor, name: str) -> Tensor:
     """The baseline of this name: in the shape of `at`, or as one row for all samples."""
-    if not can_blur(flat, wrt, at):
+    if not has_maps(flat, wrt, at):
         raise NotApplicable(
             f"the baseline {name!r} needs images or maps (N, C, h, w); {wrt!r} gives {tuple(at.shape)}. "
             "Give a number or a tensor."
         )
+    dims = positions_of(flat, wrt, at)
     if name == "mean":
-        return at.mean((2, 3), keepdim=True).expand_as(at).contiguous()
+        return at.mean(dims, keepdim=True).expand_as(at).contiguous()
     if name == "blur":
-        deviation = BLUR * min(at.shape[2:])
-        return ScaleSpace(at).blurred(list(range(len(at))), at.new_full((len(at),), deviation))
+        sides = blurred_dims(flat, wrt, at)
+        deviation = BLUR * min(at.shape[side] for side in sides)
+        return ScaleSpace(at, sides).blurred(list(range(len(at))), at.new_full((len(at),), deviation))
     return _of_color(flat, wrt, at, name)
 
 
+def blurred_dims(flat: FlatModel, wrt: str, at: Tensor) -> tuple[int, ...]:
+    """The dimensions over which a blur of the activation `at` goes: its positions, but not the time of frames."""
+    dims = positions_of(flat, wrt, at)
+    time = layout_at(flat, wrt, at).time if is_input(flat, wrt) else None
+    return tuple(dim for dim in dims if dim != time) if len(dims) > 1 else dims
+
+
 def _of_color(flat: FlatModel, wrt: str, at: Tensor, name: str) -> Tensor:
-    """(1, C, H, W): a picture of this color, or of random colors, in the network's units."""
-    if wrt not in flat.inputs:
+    """(1, ...): a picture of this color, or of random colors, in the network's units."""
+    layout = layout_at(flat, wrt, at) if is_input(flat, wrt) else None
+    if layout is None or layout.channel is None or layout.rank < 2:
         raise NotApplicable(
             f"the baseline {name!r} is a color, which {wrt!r} of {flat.name} has not; take mean, blur or a number."
         )
-    preprocessing = flat.adapter.preprocessing.in_gray() if at.shape[1] == 1 else flat.adapter.preprocessing
-    if at.shape[1] != len(preprocessing.mean):
+    channels = at.shape[layout.channel]
+    preprocessing = flat.adapter.preprocessing.in_gray() if channels == 1 else flat.adapter.preprocessing
+    if channels != len(preprocessing.mean):
         raise NotApplicable(
-            f"the baseline {name!r} is a color, but the input of {flat.name} has {at.shape[1]} channels, and its "
+            f"the baseline {name!r} is a color, but the input of {flat.name} has {channels} channels, and its "
             f"preprocessing {len(preprocessing.mean)}; give an Adapter(preprocessing=...) that fits, or a number."
         )
     if name == "uniform":
         picture = torch.rand(1, *at.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(at)
     else:
         picture = torch.full_like(at[:1], float(name == "white"), memory_format=torch.contiguous_format)
-    return preprocessing.normalize(picture)
+    return preprocessing.normalize(picture.movedim(layout.channel, -3)).movedim(-3, layout.channel).contiguous()
+
+
+def input_baseline(flat: FlatModel, x: Tensor, wrt: str, baseline: Baseline) -> Tensor:
+    """The baseline of the batch x (N, ...). Of several inputs, the explained one gets the baseline; others stay."""
+    values = baseline_like(flat, explained_input(flat, wrt), input_of(flat, x, wrt), baseline)
+    return with_input(flat, x, wrt, values)

@@ -10,16 +10,24 @@ from torch import Tensor
 
 from netlens.fast.chunks import out_of_memory
 from netlens.flat import FlatModel
+from netlens.flat.bundle import parts_of
 from netlens.flat.memory import unmetered
 from netlens.flat.running import Tap, tapped, untapped
 
 
-def pair_like(x: Tensor) -> Tensor:
-    """Two samples of the shape of those of x. They differ in their statistics and at every position."""
+def pair_like(flat: FlatModel, x: Tensor) -> Tensor:
+    """Two samples of the shape of those of x. They differ in their statistics and at every position.
+
+    Integers among several inputs are those of x, because noise may be no index.
+    """
     if not x.is_floating_point():
         return x[[0, -1]]
     noise = torch.randn(2, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
-    return torch.cat([noise[:1], noise[1:] / 4 + 1])
+    pair = torch.cat([noise[:1], noise[1:] / 4 + 1])
+    for part in parts_of(flat).values():
+        if not part.dtype.is_floating_point:
+            pair[:, part.columns] = x[[0, -1]][:, part.columns]
+    return pair
 
 
 def probed(flat: FlatModel, x: Tensor, keys: Sequence[str], tap: Tap | None = None) -> dict[str, Any] | Exception:

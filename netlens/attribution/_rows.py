@@ -90,7 +90,7 @@ def rows_by_probe(flat: FlatModel, x: Tensor, keys: Sequence[str]) -> set[str]:
     new = [key for key in new if key in from_input]
     if new:
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            pair = pair_like(x)
+            pair = pair_like(flat, x)
             one, other, both = (flat.run({flat.inputs[0]: samples}, new) for samples in (pair[:1], pair[1:], pair))
         answers |= {key: _joins(both[key], one[key], other[key]) for key in new}
     return {key for key in keys if answers.get(key, False)}

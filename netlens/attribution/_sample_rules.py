@@ -317,6 +317,7 @@ _FUNCTIONS: dict[str, Callable[..., State]] = {
 """The rules of functions by name: from the arguments of a call, with states in place of values, to a state."""
 
 _MODULES: dict[Any, Callable[[Any, int], State]] = {
+    layers.Part: lambda layer, ndim: Rows(len(layer.shape) + 1) if ndim == 2 else _UNKNOWN,
     nn.Flatten: lambda layer, ndim: _flattened(Rows(ndim), layer.start_dim, layer.end_dim),
     nn.Unflatten: lambda layer, ndim: _unflattened(Rows(ndim), layer.dim, layer.unflattened_size),
     (nn.Softmax, nn.LogSoftmax): lambda layer, ndim: _along(ndim, layer.dim),

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-
-from netlens.flat import FlatModel
-from netlens.flat.grid import grid_of
-
-
-def can_blur(flat: FlatModel, wrt: str, at: Tensor) -> bool:
-    """Whether the activation `at` of the layer `wrt` is images or maps (N, C, h, w), which a blur needs."""
-    return at.ndim == 4 and (wrt in flat.inputs or grid_of(flat, wrt, at).shape == at.shape)
 
 
 class ScaleSpace:
@@ -20,30 +14,54 @@ class ScaleSpace:
     The blur works on the cosine transform of each axis. It scales a cosine of w radians per pixel by
     exp(-(sigma w)^2 / 2). So no kernel is cut off, a blur of 0 gives the image itself, and the derivative with respect
     to sigma is exact. The blur keeps the mean. For a sigma above about 1, it equals the sampled Gaussian kernel.
+
+    Args:
+        images: The images, or signals, volumes or clips, (N, ...).
+        dims: The dimensions that are blurred; None for the last two.
     """
 
-    def __init__(self, images: Tensor) -> None:
-        height, width = images.shape[-2:]
-        (self.rows, down), (self.columns, across) = _cosines(height, images), _cosines(width, images)
-        self.squared = down[:, None].square() + across.square()
+    def __init__(self, images: Tensor, dims: Sequence[int] | None = None) -> None:
+        self.dims = (images.ndim - 2, images.ndim - 1) if dims is None else tuple(dims)
+        self.cosines: list[Tensor] = []
+        self.squared = images.new_zeros(())
+        for dim in self.dims:
+            cosines, frequencies = _cosines(images.shape[dim], images)
+            self.cosines.append(cosines)
+            self.squared = self.squared + frequencies.square().view([-1 if d == dim else 1 for d in range(images.ndim)])
         with torch.autocast(images.device.type, enabled=False):
-            self.spectrum = self.rows @ images @ self.columns.T
+            self.spectrum = images
+            for dim, cosines in zip(self.dims, self.cosines, strict=True):
+                self.spectrum = _along(self.spectrum, cosines, dim)
 
     def blurred(self, samples: list[int], sigma: Tensor) -> Tensor:
-        """(n, C, H, W): these samples, each under the blur of its own sigma (n,)."""
+        """(n, ...): these samples, each under the blur of its own sigma (n,)."""
         return self._image(self.spectrum[samples] * self._decay(sigma))
 
     def change(self, samples: list[int], sigma: Tensor) -> Tensor:
-        """(n, C, H, W): the derivative of `blurred` with respect to sigma."""
-        slope = -sigma.view(-1, 1, 1, 1) * self.squared * self._decay(sigma)
+        """(n, ...): the derivative of `blurred` with respect to sigma."""
+        slope = -self._each(sigma) * self.squared * self._decay(sigma)
         return self._image(self.spectrum[samples] * slope)
 
+    def _each(self, sigma: Tensor) -> Tensor:
+        return sigma.view(-1, *[1] * (self.spectrum.ndim - 1))
+
     def _decay(self, sigma: Tensor) -> Tensor:
-        return torch.exp(-sigma.view(-1, 1, 1, 1).square() * self.squared / 2)
+        return torch.exp(-self._each(sigma).square() * self.squared / 2)
 
     def _image(self, spectrum: Tensor) -> Tensor:
         with torch.autocast(spectrum.device.type, enabled=False):
-            return self.rows.T @ spectrum @ self.columns
+            for dim, cosines in zip(self.dims, self.cosines, strict=True):
+                spectrum = _along(spectrum, cosines.T, dim)
+            return spectrum
+
+
+def _along(values: Tensor, matrix: Tensor, dim: int) -> Tensor:
+    """The product of a matrix with the values along one dimension."""
+    if dim == values.ndim - 1:
+        return values @ matrix.T
+    if dim == values.ndim - 2:
+        return matrix @ values
+    return (matrix @ values.movedim(dim, -2)).movedim(-2, dim)
 
 
 def _cosines(size: int, like: Tensor) -> tuple[Tensor, Tensor]:

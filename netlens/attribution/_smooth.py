@@ -44,7 +44,7 @@ class _Noisy(Wrapping):
 
     def _copies(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Iterator[Tensor]:
         n = len(x)
-        scale = self.noise_level * spans(x)
+        scale = self.noise_level * spans(flat, x, wrt)
 
         def work(first: int, last: int) -> Tensor:
             # rows of one sample lie n apart: first all samples of one copy, then all samples of the next

@@ -15,6 +15,7 @@ from netlens.attribution.method import Method
 from netlens.attribution.singly import whole_or_singly
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import key_of
 from netlens.flat.keys import OUTPUT
 from netlens.flat.tracing import unchanged
 from netlens.objectives import Objective
@@ -55,7 +56,7 @@ def _points(methods: Sequence[Method], flat: FlatModel, x: Tensor, objective: Ob
     wanted: set[str] = set()
     for method in methods:
         try:
-            wanted.update(method.points(flat, x, flat.key(wrt)))
+            wanted.update(method.points(flat, x, key_of(flat, wrt)))
         except NotApplicable:  # the method raises the error itself when it is called
             continue
     read = set(flat.keys_of(objective.layers))

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor
 
 from netlens.attribution._finite import check_finite
+from netlens.attribution._nothing import note_nothing
+from netlens.attribution._picture import picture as picture  # also for the rooms above
+from netlens.attribution._positions import channels_first, has_maps
 from netlens.attribution._run import shared_run
-from netlens.attribution.batch import are_copies, without_graph
+from netlens.attribution.batch import without_graph
 from netlens.attribution.mixing import count_together, mixing
 from netlens.attribution.singly import whole_or_singly
 from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.fast.chunks import sized
 from netlens.flat import FlatModel
+from netlens.flat.bundle import is_input, key_of, layout_at
 from netlens.flat.grid import grid_of
 from netlens.flat.intake import check_fits, weight_of
 from netlens.flat.running import tapped_visit
@@ -112,7 +116,7 @@ class Method(ABC):
             flat: The network.
             x: The samples (N, ...), of the type and on the device of the network.
             objective: What to explain, one number per sample.
-            wrt: "input", or any name of a layer.
+            wrt: "input", the name of an input if there are several, or any name of a layer.
 
         Raises:
             NotApplicable: The method has no meaning for the network or the layer.
@@ -120,7 +124,7 @@ class Method(ABC):
         """
         _check_arguments(flat, x, objective)
         flat = flat.fitting(x[:1])  # one sample, because samples may run together or one by one
-        wrt = flat.key(wrt)
+        wrt = key_of(flat, wrt)
         method = self.settled(flat, x, objective, wrt)
         key = method.at(flat, x, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
@@ -134,9 +138,12 @@ class Method(ABC):
                 lambda: method._whole(flat, x, objective, wrt),
                 lambda: method._singly(flat, x, objective, wrt),
             )
+            diagnostics = note_nothing(
+                type(self).__name__, objective, key, values, diagnostics, bool(getattr(self, "relu", False))
+            )
             return Attribution(
                 values=values,
-                image=picture(flat, x),
+                image=picture(flat, x, key),
                 provenance=_provenance(self, flat, objective, key, len(x)),
                 maps=None if self.gives_maps else _maps(flat, key, values, x),
                 reduction=self.reduction,
@@ -253,20 +260,6 @@ def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> 
     return cls(**options)
 
 
-def picture(flat: FlatModel, x: Tensor) -> Tensor | None:
-    """The explained images in [0, 1], without their preprocessing. None if the input is no image."""
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        return None
-    if are_copies(x):
-        first = picture(flat, x[:1])
-        return None if first is None else first.expand(len(x), -1, -1, -1)
-    image = x.detach().float()
-    if x.shape[1] == len(flat.adapter.preprocessing.mean):
-        return flat.adapter.preprocessing.denormalize(image).clamp(0, 1)
-    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
-    return (image - low) / (high - low).clamp(min=torch.finfo(image.dtype).tiny)
-
-
 def _of_samples(method: Method, samples: range, n: int) -> Method:
     """The method for some of n samples. An option that holds one row per sample keeps the rows of these samples."""
     changed: dict[str, Any] = {}
@@ -281,8 +274,11 @@ def _of_samples(method: Method, samples: range, n: int) -> Method:
 
 def _maps(flat: FlatModel, key: str, values: Tensor, x: Tensor) -> Tensor | None:
     """The values as maps over the image. None if they are such maps already, or have no positions in the image."""
-    if key in flat.inputs:
-        return None
+    if is_input(flat, key):
+        if not values.is_floating_point() or not has_maps(flat, key, values):
+            return None
+        maps = channels_first(values, layout_at(flat, key, values).positions)
+        return None if maps.shape == values.shape and maps.stride() == values.stride() else maps
     try:
         maps = grid_of(flat, key, values, x)
     except NotApplicable:

@@ -54,7 +54,7 @@ _MIXING: Memo[FlatModel, tuple[str, ...]] = Memo()
 
 def mixing_by_runs(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers whose values for two samples together differ from the values for each sample alone."""
-    pair, outputs = pair_like(x), flat.program.outputs
+    pair, outputs = pair_like(flat, x), flat.program.outputs
     # mixing in an opaque part may change the output for some samples only, so the values of the part are compared too
     watched = tuple(dict.fromkeys((*outputs, *flat.opaque)))
     runs = [probed(flat, samples, watched) for samples in (pair[:1], pair[1:], pair)]
@@ -136,7 +136,7 @@ def _differ(both: Any, one: Any, other: Any) -> bool:
 
 def _splits(flat: FlatModel, x: Tensor, objective: Objective) -> bool:
     """Whether an objective gives each of two samples its own number, although it does not say so."""
-    pair, keys = pair_like(x), flat.keys_of(objective.layers)
+    pair, keys = pair_like(flat, x), flat.keys_of(objective.layers)
     values = []
     for samples in (pair[:1], pair[1:], pair):
         run = probed(flat, samples, keys)

@@ -73,7 +73,8 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
                 raise
             raise NotApplicable(
                 f"{flat.name} runs with {len(x)} samples, but not with one ({other}), so only methods that run the "
-                "batch as it is can explain it, such as saliency."
+                "batch as it is can explain it, such as saliency. Data of each sample that the network holds can be a "
+                "second input: NetLens(network, (x, data))."
             ) from error
     if not _WARNED.known(flat):
         _WARNED.note(flat, None, True)

@@ -12,6 +12,7 @@ from netlens.errors import NotApplicable
 from netlens.flat._model import FlatModel
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.keys import OUTPUT
+from netlens.flat.layers import Part
 from netlens.flat.places import Followed, Grid, followed, known
 
 _USUAL_SIDE = 224
@@ -84,6 +85,9 @@ def followed_for(flat: FlatModel, x: Tensor | None) -> Followed:
     """What is known of the places of all values, for an input of the shape of x; by default of the usual shape."""
     if x is not None:
         return _followed(flat, x.shape)
+    parts = [step.layer for step in flat.program.steps if isinstance(step.layer, Part)]
+    if parts:  # a bundle has an input of one shape
+        return _followed(flat, (1, parts[-1].columns.stop))
     example = flat.adapter.example
     if isinstance(example, tuple):
         return _followed(flat, example)

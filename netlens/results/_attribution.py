@@ -30,7 +30,8 @@ class Attribution(HeatMapped):
     Args:
         values: The raw values (N, ...), in the units of the method. They have the shape of the input or of the layer;
             those of class activation maps are (N, 1, h, w).
-        image: The explained images (N, C, H, W) in [0, 1]; None if the input is not an image.
+        image: The explained images (N, C, H, W), volumes or clips (N, C, D, H, W) in [0, 1], or signals (N, C, T); None
+            if the input is none of these.
         provenance: The method, the network and the objective.
         maps: The values as maps over the image (N, C, h, w), if `values` have another layout, such as tokens.
         reduction: How values become a heatmap. "magnitude" sums |v| over channels (for gradients). "signed" does the
@@ -60,8 +61,8 @@ class Attribution(HeatMapped):
     def __post_init__(self) -> None:
         checked("reduction", self.reduction, Reduction, error=ResultError)
         if self.image is not None:
-            if self.image.ndim != 4:
-                raise ResultError(f"image must be (N,C,H,W), not {tuple(self.image.shape)}.")
+            if self.image.ndim not in (3, 4, 5):
+                raise ResultError(f"image must be (N,C,H,W), (N,C,T) or (N,C,D,H,W), not {tuple(self.image.shape)}.")
             object.__setattr__(self, "image", self.image.detach())
         targets = {"targets": self.provenance.targets, "target_names": self.provenance.target_names}
         tensors: dict[str, Tensor | Sequence[object] | None]
@@ -97,13 +98,13 @@ class Attribution(HeatMapped):
 
     @property
     def spatial(self) -> Tensor:
-        """(N,C,h,w): the values over the image, at their own resolution.
+        """(N,C,*sides): the values over the image, at their own resolution.
 
         Raises:
             NotApplicable: The values have no layout over the image.
         """
         maps = self.values if self.maps is None else self.maps
-        if maps.ndim != 4:
+        if maps.ndim != (4 if self.image is None else self.image.ndim):
             raise NotApplicable(
                 f"{self.provenance.method} at {self.provenance.layer} gave values of shape {tuple(maps.shape)}, "
                 "which have no layout over the image, so there is no heatmap; read .values, or take a layer with maps."
@@ -119,13 +120,15 @@ class Attribution(HeatMapped):
         """The explained class of a sample, by name or number; or the objective if there is no class."""
         return self.provenance.subject(sample)
 
-    def heatmap(self, size: int | tuple[int, int] | None = None, percentile: float | None = None) -> Tensor:
+    def heatmap(self, size: int | tuple[int, ...] | None = None, percentile: float | None = None) -> Tensor:
         """(N,1,H,W) in [0,1]: the sum over channels of |v|, or of v for a class activation map, scaled per sample.
+
+        That of a signal is (N,1,T), and that of a volume or a clip (N,1,D,H,W).
 
         The minimum becomes 0, and the percentile becomes 1. A constant map becomes zeros.
 
         Args:
-            size: (height, width) in pixels, or one number for a square; None for the size of the image, or of the maps
+            size: (height, width) in pixels, or one number for all sides; None for the size of the image, or of the maps
                 if there is no image.
             percentile: From 0 to 100; None for 99, or for 100 (the maximum) of a class activation map.
 
@@ -136,8 +139,7 @@ class Attribution(HeatMapped):
         cam = self.reduction == "cam"
         heat = heatmaps.reduce(self.spatial, "all" if cam else "absolute_value")
         if size is None:
-            height, width = (heat if self.image is None else self.image).shape[-2:]
-            size = (height, width)
+            size = tuple((heat if self.image is None else self.image).shape[2:])
         heat = heatmaps.resize(heat, size)
         return heatmaps.normalize(heat, (100 if cam else 99) if percentile is None else percentile)
 
@@ -227,13 +229,13 @@ class Attribution(HeatMapped):
         return panel([self], **options)
 
     def save(self, path: str | Path, **options: Any) -> Path:
-        """Write a drawing (.png) or the raw values (.safetensors, .npz), with the provenance in the same file.
+        """Write a drawing (.png), a film (.gif) or the raw values (.safetensors, .npz), with the provenance inside.
 
-        `read_provenance` reads the provenance of each of these files; a PNG holds it in a text chunk.
+        `read_provenance` reads the provenance of each of these files. A film shows the slices of a volume or clip.
 
         Args:
             path: The file; its suffix chooses the format.
-            options: The options of `show`, for a drawing.
+            options: The options of `show`, for a drawing; those of `netlens.show.film`, for a film.
 
         Raises:
             ResultError: The path has another suffix, or the file cannot be written.
@@ -242,8 +244,14 @@ class Attribution(HeatMapped):
         header = {"provenance": asdict(self.provenance), "reduction": self.reduction}
         if suffix == ".png":
             return storage.write(path, self.show(**options).png(header))
+        if suffix == ".gif":
+            from netlens.show import film  # matplotlib loads only when something is drawn
+
+            return storage.write(path, film([self], header=header, **options))
         if suffix not in storage.FORMATS:
-            raise ResultError(f"{path} must end in .png (a drawing), .safetensors or .npz (the raw values).")
+            raise ResultError(
+                f"{path} must end in .png (a drawing), .gif (a film), .safetensors or .npz (the raw values)."
+            )
         optional = {"image": self.image, "maps": self.maps}
         tensors = {"values": self.values} | {name: t for name, t in optional.items() if t is not None}
         tensors |= {f"diagnostics.{name}": tensor for name, tensor in self.diagnostics.items()}

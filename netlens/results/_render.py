@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colors that a GIF can have
 LARGEST_GIF = 65_535  # the longest side of a GIF, in pixels
 LONGEST_FILM = 600  # seconds; a GIF cannot show a frame much longer
+_DIAGNOSTICS = "diagnostics."  # how the names of these tensors begin in a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,6 +44,8 @@ class Render:
         frames: The pictures (N, C, h, w) after some of the steps, if they were stored.
         state: The state from which the optimization can continue; None if there is none.
         captions: (N,), the captions of the pictures; None for captions with classes and seeds.
+        diagnostics: Other numbers (N,) by name: "found_nothing" is 1 for a picture that the network never changed. It
+            is left out if there is no such picture.
 
     Raises:
         ResultError: The tensors do not have one row per picture.
@@ -61,6 +64,7 @@ class Render:
     frames: tuple[Tensor, ...] = ()
     state: State | None = None
     captions: tuple[str, ...] | None = None
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) < 1:
@@ -97,6 +101,7 @@ class Render:
             frames=tuple(frame[index] for frame in self.frames),
             state=None,
             captions=None if self.captions is None else self.captions[index],
+            diagnostics={name: numbers[index] for name, numbers in self.diagnostics.items()},
         )
 
     def __iter__(self) -> Iterator[Render]:
@@ -137,6 +142,7 @@ class Render:
             raise ResultError(f"{path} must end in .png (the pictures) or .safetensors (everything).")
         tensors = {"images": self.images, "render.history": self.history}
         tensors |= {f"frames.{i}": frame for i, frame in enumerate(self.frames)}
+        tensors |= {f"{_DIAGNOSTICS}{name}": numbers for name, numbers in self.diagnostics.items()}
         if self.state is not None:
             state, header["state"] = self.state.packed()
             tensors |= state
@@ -157,6 +163,9 @@ class Render:
                 frames=tuple(tensors[f"frames.{i}"] for i in range(header["frames"])),
                 state=State.unpacked(tensors, header["state"]) if "state" in header else None,
                 captions=header.get("captions"),
+                diagnostics={
+                    name.removeprefix(_DIAGNOSTICS): t for name, t in tensors.items() if name.startswith(_DIAGNOSTICS)
+                },
             )
 
     def save_gif(self, path: str | Path, seconds: float = 4.0, columns: int | None = None) -> Path:

@@ -68,12 +68,12 @@ def read_provenance(path: str | Path) -> Provenance:
     """The provenance of a saved result.
 
     Args:
-        path: A file (.png, .safetensors or .npz) that `save` of a result wrote.
+        path: A file (.png, .gif, .safetensors or .npz) that `save` of a result wrote.
 
     Raises:
         ResultError: The file does not exist, is damaged, or holds no provenance.
     """
-    path = _existing(path, (".png", *FORMATS))
+    path = _existing(path, (".png", ".gif", *FORMATS))
     with readable(path):
         return Provenance.from_dict(_header(path)["provenance"])
 
@@ -87,6 +87,9 @@ def _header_text(path: Path) -> str:
     if path.suffix.lower() == ".png":
         with Image.open(path, formats=["PNG"]) as picture:
             return str(picture.text[KEY])
+    if path.suffix.lower() == ".gif":
+        with Image.open(path, formats=["GIF"]) as picture:
+            return bytes(picture.info["comment"]).decode()
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             return str(file.metadata()[KEY])
@@ -96,7 +99,8 @@ def _header_text(path: Path) -> str:
 
 def _existing(path: str | Path, suffixes: tuple[str, ...]) -> Path:
     path = Path(path)
-    suffix = ".png" if path.suffix.lower() == ".png" else path.suffix  # a .png suffix may have capital letters
+    lower = path.suffix.lower()
+    suffix = lower if lower in (".png", ".gif") else path.suffix  # drawings are saved under either
     if suffix not in suffixes:
         raise ResultError(f"{path} must end in {' or '.join(suffixes)}.")
     if not path.is_file():

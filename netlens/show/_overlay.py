@@ -17,13 +17,15 @@ from netlens import heatmaps
 from netlens.errors import NotApplicable
 from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign
 from netlens.options import check, option
+from netlens.show._curve import curve
+from netlens.show._strip import FRAME, chosen_frames, frames_of, strips
 
 Style = Literal["heat_map", "blended_heat_map", "masked_image", "alpha_scaling"]
 Pixels = NDArray[np.uint8]  # (N,H,W,4)
 
 # a photo hides fine maps that lie over it; coarse maps need the photo
 STYLES: dict[Reduction, Style] = {"magnitude": "heat_map", "signed": "blended_heat_map", "cam": "blended_heat_map"}
-SEQUENTIAL, OVER_PHOTO, DIVERGING = "inferno", "turbo", "bwr"
+SEQUENTIAL, OVER_PHOTO, DIVERGING, BEHIND_CURVE = "inferno", "turbo", "bwr", "Reds"
 SMALLEST, LARGEST = 400, 1024  # bounds of the longer side, in drawn pixels
 PIXEL_ART = 64  # images up to this size are drawn with square pixels; larger ones are interpolated
 
@@ -41,12 +43,17 @@ class Look:
     cmap: str | None = option(None, help="The name of a color map of matplotlib.")
     outlier_perc: float | None = option(None, least=0, most=100, help="The percentage of pixels that saturate.")
     alpha: float = option(1.0, least=0, most=1, help="The strength of the heatmap over the photo.")
+    bands: Sequence[int] | None = option(
+        None, least=0, help="The bands that are drawn: one in gray, or three as red, green and blue; none for the mean."
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cmap", getattr(self.cmap, "name", self.cmap))  # a Colormap is stored by name
         check(self, ResultError)
         if self.cmap is not None and self.cmap not in mpl.colormaps:
             raise ResultError(f"matplotlib has no color map {self.cmap!r}; see matplotlib.colormaps.")
+        if self.bands is not None and len(self.bands) not in (1, 3):
+            raise ResultError(f"bands has {len(self.bands)} numbers; give one, or three for red, green and blue.")
 
 
 class Heat:
@@ -59,18 +66,26 @@ class Heat:
                 f"the input that {attribution.title} explained is no image, so there is nothing to draw; "
                 "read .values or .heatmap()."
             )
-        self.image, self.alpha = attribution.image, look.alpha
-        height, width = self.image.shape[-2:]
+        self.image, self.alpha, self.bands = attribution.image, look.alpha, look.bands
+        size = tuple(self.image.shape[2:])
+        self.rank = len(size)
+        if self.rank == 1 and look.style is not None:
+            raise ResultError(f"a signal is drawn as a curve, so it has no style {look.style!r}; leave style out.")
+        if self.bands is not None and max(self.bands) >= self.image.shape[1]:
+            raise ResultError(
+                f"bands names {max(self.bands)}, but the input has the bands 0 to {self.image.shape[1] - 1}."
+            )
         self.style = STYLES[reduction] if look.style is None else look.style
         self.sign = _sign(reduction, self.style) if look.sign is None else look.sign
         # the zero of a class activation map has no meaning, unless the look asks for signs
         self.diverging = self.sign == "all" and not (reduction == "cam" and look.sign is None)
         maps = attribution.spatial.detach().cpu()
-        self.coarse = maps.shape[-2] < height or maps.shape[-1] < width
-        self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), (height, width))
+        self.coarse = any(side < whole for side, whole in zip(maps.shape[2:], size, strict=True))
+        self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), size)
         outliers = (0 if reduction == "cam" else 1) if look.outlier_perc is None else look.outlier_perc
         self.low, self.high = self._limits(100 - outliers)
         over_photo = OVER_PHOTO if self.style == "blended_heat_map" else SEQUENTIAL
+        over_photo = BEHIND_CURVE if self.rank == 1 else over_photo
         self.cmap = (DIVERGING if self.diverging else over_photo) if look.cmap is None else look.cmap
 
     def _limits(self, q: float) -> Limits:
@@ -80,10 +95,28 @@ class Heat:
         return (-bound if self.diverging else torch.zeros_like(bound)), bound
 
     def pixels(self) -> Pixels:
-        """(N,H',W',4): the drawing of each sample, enlarged by `enlarge`."""
-        unit = enlarge(self.unit, "bilinear" if self.coarse else "nearest")
+        """(N,H',W',4): the drawing of each sample, enlarged by `enlarge`; signals as curves, volumes as strips."""
+        if self.rank == 1:
+            return np.stack([self._curve(sample) for sample in range(len(self.image))])
+        if self.rank == 3:
+            frames = chosen_frames(self.image.shape[2])
+            return strips(self.frames(frames), len(frames))
+        return self._drawn(self.image, self.unit, SMALLEST)
+
+    def frames(self, frames: list[int]) -> Pixels:
+        """(N * frames,H',W',4): these slices of each sample."""
+        return self._drawn(frames_of(self.image, frames), frames_of(self.unit, frames), FRAME)
+
+    def _curve(self, sample: int) -> Pixels:
+        signal = self.image[sample].detach().cpu()
+        signal = signal if self.bands is None else signal[list(self.bands)]
+        raw, unit = self.raw[sample, 0], self.unit[sample, 0]
+        return curve(signal, raw, unit, self.cmap, self.diverging, self.alpha)
+
+    def _drawn(self, image: Tensor, unit: Tensor, smallest: int) -> Pixels:
+        unit = enlarge(unit, "bilinear" if self.coarse else "nearest", smallest)
         strength = unit.abs()
-        photo, opacity = _photo(self.image), torch.ones_like(strength)
+        photo, opacity = _photo(image, self.bands, smallest), torch.ones_like(strength)
         if self.style == "masked_image":
             return _rgba(photo * strength, opacity)
         if self.style == "alpha_scaling":
@@ -137,13 +170,22 @@ def overlay(attribution: HeatMapped, look: Look | None = None) -> Pixels:
     return Heat(attribution, Look() if look is None else look).pixels()
 
 
-def photograph(image: Tensor) -> Pixels:
-    """(N,H',W',4): the images (N,C,H,W), at the size of their overlays."""
-    photo = _photo(image)
+def photograph(image: Tensor, bands: Sequence[int] | None = None) -> Pixels:
+    """(N,H',W',4): the images (N,C,H,W), at the size of their overlays; volumes (N,C,D,H,W) as strips."""
+    if image.ndim == 5:
+        frames = chosen_frames(image.shape[2])
+        return strips(photographed_frames(image, frames, bands), len(frames))
+    photo = _photo(image, bands)
     return _rgba(photo, torch.ones_like(photo[:, :1]))
 
 
-def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Tensor:
+def photographed_frames(image: Tensor, frames: list[int], bands: Sequence[int] | None = None) -> Pixels:
+    """(N * frames,H',W',4): these slices of volumes (N,C,D,H,W)."""
+    photo = _photo(frames_of(image, frames), bands, FRAME)
+    return _rgba(photo, torch.ones_like(photo[:, :1]))
+
+
+def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"], smallest: int = SMALLEST) -> Tensor:
     """Maps (N,C,H,W) at a size for a screen: enlarged by a whole number, so that every pixel keeps its exact position.
 
     Images larger than the screen shrink. Very small images keep square pixels.
@@ -152,18 +194,19 @@ def enlarge(maps: Tensor, mode: Literal["nearest", "bilinear", "bicubic"]) -> Te
     side = max(height, width)
     if side > LARGEST:
         return heatmaps.resize(maps, (max(height * LARGEST // side, 1), max(width * LARGEST // side, 1)))
-    times = -(-SMALLEST // side)
+    times = -(-smallest // side)
     if mode == "nearest" or side <= PIXEL_ART:
         return maps.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
     return F.interpolate(maps, (height * times, width * times), mode=mode, align_corners=False)
 
 
-def _photo(image: Tensor) -> Tensor:
-    """Images as (N,3,H',W') in [0,1]."""
+def _photo(image: Tensor, bands: Sequence[int] | None = None, smallest: int = SMALLEST) -> Tensor:
+    """Images as (N,3,H',W') in [0,1], from these bands."""
     image = image.detach().cpu().to(torch.float32)
+    image = image if bands is None else image[:, list(bands)]
     if image.shape[1] != 3:  # gray images; or other bands (satellites), whose mean shows where things are
         image = image.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    return enlarge(image, "bicubic").clamp(0, 1)
+    return enlarge(image, "bicubic", smallest).clamp(0, 1)
 
 
 def _pale(photo: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ import numpy as np
 
 from netlens.heatmaps import HeatMapped, ResultError
 from netlens.options import checked
+from netlens.show._curve import LETTER
 from netlens.show._overlay import Heat, Look, photograph, share
 from netlens.show._picture import Picture
+from netlens.show._strip import chosen_frames, which
 from netlens.show._tiles import IN_A_ROW, Tile, arranged
 
 Scale = Literal["each", "shared"]
@@ -29,7 +31,8 @@ def panel(
 ) -> Picture:
     """Draw each image, and beside it one overlay per attribution; a batch becomes one row per sample.
 
-    Each tile names its method and what it explains.
+    Each tile names its method and what it explains. Volumes and clips are strips of some slices, and signals are curves
+    over the colors of their attribution. Both lie below each other.
 
     Args:
         attributions: one attribution, or several of the same samples.
@@ -38,7 +41,7 @@ def panel(
         columns: the number of tiles after which a row is wrapped.
         colorbar: whether to draw the raw values below each tile.
         original: whether to draw the images.
-        look: the fields of `Look`: style, sign, cmap, outlier_perc, alpha.
+        look: the fields of `Look`: style, sign, cmap, outlier_perc, alpha, bands.
 
     Raises:
         ResultError: there is no attribution, or their numbers of samples or the titles do not match.
@@ -58,7 +61,10 @@ def panel(
     heats = [Heat(attribution, Look(**look)) for attribution in attributions]
     if scale == "shared":
         share(heats)
-    return arranged(_wrapped(_rows(attributions, heats, names, original=original, bars=colorbar), columns))
+    wide = any(heat.rank != 2 for heat in heats)
+    columns = 1 if wide and columns is None else columns
+    rows = _wrapped(_rows(attributions, heats, names, original=original, bars=colorbar), columns)
+    return arranged(rows, LETTER if wide else None)
 
 
 def _rows(
@@ -66,23 +72,33 @@ def _rows(
 ) -> list[list[Tile]]:
     """One row per sample: each image once, then its overlays."""
     overlays = [heat.pixels() for heat in heats]
-    photos = [photograph(heat.image) for heat in heats]
+    photos = [
+        overlay if heat.rank == 1 else photograph(heat.image, heat.bands)
+        for heat, overlay in zip(heats, overlays, strict=True)
+    ]
     new = [j == 0 or not np.array_equal(photos[j], photos[j - 1]) for j in range(len(photos))]
     rows = []
     for i in range(len(attributions[0])):
         subjects = [attribution.subject(i) for attribution in attributions]
-        told_once = (
-            original and len(set(subjects)) == 1
-        )  # the subject stands over the image only, not over each overlay
+        # the subject stands over the image only, not over each overlay
+        told_once = original and len(set(subjects)) == 1 and all(heat.rank != 1 for heat in heats)
         row: list[Tile] = []
         for j, (heat, name) in enumerate(zip(heats, names, strict=True)):
-            if original and new[j]:
-                photo = photos[j][i]
-                row.append(Tile(photo, title=subjects[j]) if told_once else Tile(photo, subtitle="image"))
+            if original and new[j] and heat.rank != 1:  # the drawing of a curve holds the signal itself
+                photo, slices = photos[j][i], _slices(heat)
+                row.append(Tile(photo, subjects[j], slices) if told_once else Tile(photo, subtitle=slices or "image"))
             bar = (heat.cmap, heat.labels(i)) if bars and heat.colored else None
             row.append(Tile(overlays[j][i], name, "" if told_once else subjects[j], bar))
         rows.append(row)
     return rows
+
+
+def _slices(heat: Heat) -> str:
+    """The line that names the slices of a volume or clip that are drawn."""
+    if heat.rank != 3:
+        return ""
+    count = heat.image.shape[2]
+    return which(chosen_frames(count), count)
 
 
 def _wrapped(rows: list[list[Tile]], columns: int | None) -> list[list[Tile]]:

@@ -26,11 +26,14 @@ class Tile:
     bar: tuple[str, list[str]] | None = None  # a color map and the labels along it
 
 
-def arranged(rows: list[list[Tile]]) -> Picture:
-    """The tiles in a grid of equal cells, with as much room for text as the text needs."""
+def arranged(rows: list[list[Tile]], letter: int | None = None) -> Picture:
+    """The tiles in a grid of equal cells, with as much room for text as the text needs.
+
+    `letter` is the height of the letters in pixels; by default it follows from the size of the tiles.
+    """
     height = max(tile.pixels.shape[0] for row in rows for tile in row)
     width = max(tile.pixels.shape[1] for row in rows for tile in row)
-    letter = max(SMALLEST, round(0.056 * max(width, height)))
+    letter = max(SMALLEST, round(0.056 * max(width, height))) if letter is None else letter
     width = max(width, 8 * letter)  # room for a title over a narrow image
     gap, thin = round(0.5 * letter), round(0.8 * letter)
     heads = [[any(t.title for t in row) * 1.45 * letter, any(t.subtitle for t in row) * 1.3 * letter] for row in rows]

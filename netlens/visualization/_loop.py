@@ -42,8 +42,12 @@ class Loop:
     stop: Stop | None
     progress: bool
 
-    def run(self, resume: State | None = None) -> tuple[Tensor, State]:
-        """Run the optimization; return the final pictures (N, C, H, W) and the final state."""
+    def run(self, resume: State | None = None) -> tuple[Tensor, State, Tensor]:
+        """Run the optimization.
+
+        Returns:
+            The final pictures (N, C, H, W), the final state, and which samples (N,) the network has never changed.
+        """
         with differentiating():
             step = start = 0 if resume is None else resume.step
             stage = self.schedule.stage(max(0, step - 1), self.steps)
@@ -64,20 +68,20 @@ class Loop:
                         ascent.retire(step, self.stop)
                     self._call_callbacks("on_step", ascent, step)
                     bar.update()
-            if step > start:
-                self._warn_of_dead(alive | ascent.alive)
+            dead = ~(alive | ascent.alive) & (step > start)
+            self._warn_of_dead(dead)
             state = ascent.state(step)
             if stage < len(self.schedule.sizes):  # all samples were finished before the last size
                 ascent = self._grown(len(self.schedule.sizes), ascent)
             self._call_callbacks("on_end", ascent, step)
             with torch.no_grad():
-                return ascent.param.image(ascent.parameters), state
+                return ascent.param.image(ascent.parameters), state, dead
 
-    def _warn_of_dead(self, alive: Tensor) -> None:
-        if not alive.all():
-            dead = ", ".join(str(int(sample)) for sample in (~alive).nonzero())
+    def _warn_of_dead(self, dead: Tensor) -> None:
+        if dead.any():
+            samples = ", ".join(str(int(sample)) for sample in dead.nonzero())
             warnings.warn(
-                f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {dead}, so the "
+                f"the gradient of {self.objective} of {self.flat.name} was 0 at all steps for sample {samples}, so the "
                 "network did not change the picture; choose another layer or channel.",
                 NetLensWarning,
                 stacklevel=4,

@@ -115,7 +115,7 @@ class OptVis:
         transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
         checked("gradient", transforms, Sequence[Callable[..., Any]], hint="give transforms such as normalized")
         param = suited(param, self.flat)
-        images, state = Loop(
+        images, state, dead = Loop(
             *(self.flat, self.objective, self.transforms, param, steps, optimizer, schedule, transforms),
             *(redirect, callbacks, stop, progress),
         ).run(resume.state if isinstance(resume, Render) else resume)
@@ -138,6 +138,7 @@ class OptVis:
             frames=tuple(frames),
             state=state,
             captions=self._captions(len(images)),
+            diagnostics={"found_nothing": dead.cpu().double()} if dead.any() else {},
         )
 
     def _captions(self, n: int) -> tuple[str, ...] | None:

@@ -124,16 +124,16 @@ def test_vectors_have_no_picture(cases):
         result.show()
 
 
-def test_maps_without_a_picture_have_a_heat_map_of_their_own_size(tmp_path):
+def test_five_bands_are_a_picture_and_are_saved_with_it(tmp_path):
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Conv2d(5, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 6, 2)))
-    result = Saliency()(flat, torch.randn(2, 5, 6, 8), logit(0))
-    assert result.image is None
+    x = torch.randn(2, 5, 6, 8)
+    result = Saliency()(flat, x, logit(0))
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    assert torch.allclose(result.image, (x - low) / (high - low))
     assert result.heatmap().shape == (2, 1, 6, 8) and result.heatmap(size=12).shape == (2, 1, 12, 12)
     assert (result - 0.5 * result).values.shape == (2, 5, 6, 8)
-    with pytest.raises(NotApplicable, match="no image"):
-        result.show()
     again = type(result).load(result.save(tmp_path / "bands.npz"))
-    assert again.image is None and torch.equal(again.values, result.values)
+    assert torch.equal(again.image, result.image) and torch.equal(again.values, result.values)
 
 
 def test_nan_that_a_rectifier_would_hide(cases):

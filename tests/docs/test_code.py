@@ -77,8 +77,33 @@ def of_targets() -> dict[str, Any]:
     }
 
 
+class _Patient(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear, self.head = nn.Conv2d(3, 8, 3), nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, image: torch.Tensor, patient: torch.Tensor) -> torch.Tensor:
+        seen = torch.relu(self.conv(image)).mean((2, 3))
+        scores: torch.Tensor = self.head(seen * torch.sigmoid(self.linear(patient)))
+        return scores
+
+
+def of_inputs() -> dict[str, Any]:
+    torch.manual_seed(0)
+    head = [nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)]
+    heartbeat = nn.Sequential(nn.Conv1d(2, 4, 7), nn.AdaptiveAvgPool1d(4), *head)
+    tumor = nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    ecg, scan = torch.randn(1, 2, 120), torch.rand(1, 1, 8, 16, 16)
+    for network, x in ((heartbeat, ecg), (tumor, scan)):
+        network(x)  # its last layer is made for the size of x
+    image, patient = torch.rand(2, 3, 32, 32), torch.rand(2, 4)
+    networks = {"heartbeat": heartbeat, "tumor": tumor, "skin": _Patient()}
+    return {**networks, "ecg": ecg, "scan": scan, "image": image, "patient": patient}
+
+
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README.md": of_the_readme,
+    "docs/inputs.md": of_inputs,
     "docs/methods.md": of_methods,
     "docs/targets.md": of_targets,
 }

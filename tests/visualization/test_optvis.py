@@ -378,6 +378,17 @@ def test_a_penalty_on_the_picture_hides_no_dead_unit(penalty):
     assert rendered(flat, objective, redirect=30, **options).history[-1] > 0.3
 
 
+def test_a_dead_picture_is_noted_in_the_render_and_in_its_file(tmp_path):
+    flat = dead_network(nn.ReLU(), -1.9)
+    options = {"param": Pixel(6, decorrelate=False), "transforms": Chain()}
+    with pytest.warns(NetLensWarning, match="was 0 at all steps"):
+        render = rendered(flat, channel("2", 0), redirect=0, steps=3, **options)
+    assert render.diagnostics["found_nothing"].tolist() == [1.0]
+    again = type(render).load(render.save(tmp_path / "dead.safetensors"))
+    assert again[0].diagnostics["found_nothing"].tolist() == [1.0]
+    assert not rendered(flat, channel("2", 0), redirect=30, steps=40, **options).diagnostics
+
+
 def test_they_wake_what_starts_above_the_upper_end():
     flat = dead_network(nn.ReLU6(), 5.0)
     options = {"param": Pixel(6, decorrelate=False), "steps": 40, "transforms": Chain()}

@@ -13,6 +13,7 @@ from netlens.attribution.attention._tokens import Tokens
 from netlens.attribution.method import register
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import is_input
 from netlens.objectives import Objective
 from netlens.options import option
 
@@ -39,7 +40,7 @@ class AttentionMap(AttentionMethod):
 
     def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         maps = attention_maps(flat, x=x)
-        if wrt not in flat.inputs:
+        if not is_input(flat, wrt):
             if wrt not in maps:
                 raise NotApplicable(f"{wrt!r} is no attention map; those of {flat.name} are {', '.join(maps)}.")
             return wrt

@@ -12,6 +12,7 @@ from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.cam._base import ActivationMaps, weighted
 from netlens.attribution.cam._head import of_scores, pooled_features
+from netlens.attribution.cam._sides import sides_of
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -45,7 +46,7 @@ class AblationCAM(ActivationMaps):
             maps = grid_of(flat, key, suffix.activation, x)
             y = suffix.values(suffix.activation)
             if linear:
-                falls = (grid_of(flat, key, suffix.gradients(suffix.activation), x) * maps).sum((2, 3))
+                falls = (grid_of(flat, key, suffix.gradients(suffix.activation), x) * maps).sum(sides_of(maps))
             else:
                 falls = ablated(suffix, maps, y, x)
             yield weighted(falls / y.masked_fill(y == 0, 1)[:, None] if self.relative else falls, maps)
@@ -78,7 +79,7 @@ def channel_dim(suffix: Suffix, maps: Tensor, x: Tensor) -> int:
             shape = [1] * activation.ndim
             shape[dim] = channels
             number_maps = grid_of(suffix.flat, suffix.wrt, numbers.view(shape).expand(activation.shape), x)
-            if torch.equal(number_maps, numbers.view(1, -1, 1, 1).expand_as(number_maps)):
+            if torch.equal(number_maps, numbers.view(1, -1, *[1] * (number_maps.ndim - 2)).expand_as(number_maps)):
                 return dim
     raise NotApplicable(
         f"the channels of the maps of {suffix.wrt!r} are no dimension of its activation "

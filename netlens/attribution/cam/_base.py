@@ -17,6 +17,7 @@ from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import Method
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import is_input
 from netlens.flat.grid import grid_of
 from netlens.flat.keys import OUTPUT, several
 from netlens.objectives import Objective
@@ -29,6 +30,8 @@ LAYER = "A layer with maps, by name or index, or several layers; none for the la
 @dataclass(frozen=True)
 class ActivationMaps(Method):
     """Abstract: a method that makes one map (N, 1, h, w) per layer, at the resolution of that layer.
+
+    Maps of signals have one side, (N, 1, t), and those of volumes and clips three.
 
     `layer` is any layer with maps, by name or index, or several layers. None means the last maps of the network. If
     `wrt` is a layer, the method explains that layer. With `relu`, negative values become 0.
@@ -55,7 +58,7 @@ class ActivationMaps(Method):
 
     def layers(self, flat: FlatModel, x: Tensor, wrt: str) -> list[str]:
         """The exact keys of the layers that the method reads."""
-        if wrt not in flat.inputs:
+        if not is_input(flat, wrt):
             return [flat.key(wrt)]
         if self.layer is None:
             return [cam_layer(flat, x)]
@@ -101,7 +104,7 @@ def weighted(weights: Tensor, maps: Tensor) -> Tensor:
     """(N, 1, h, w): the sum over channels of maps (N, C, h, w), with one weight per channel (N, C)."""
     # one sample at a time, because all products together would be as large as the maps of all samples
     sums = [
-        (sample_weights[:, None, None] * sample_maps).sum(0, keepdim=True)
+        (sample_weights.view(-1, *[1] * (sample_maps.ndim - 1)) * sample_maps).sum(0, keepdim=True)
         for sample_weights, sample_maps in zip(weights, maps, strict=True)
     ]
     return torch.stack(sums)

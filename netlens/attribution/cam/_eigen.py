@@ -71,5 +71,5 @@ def projected(maps: Tensor, centered: bool) -> Tensor:
     cam = rows @ first[:, :, None]
     cam = torch.where(-cam.amin(1, keepdim=True) > cam.amax(1, keepdim=True), -cam, cam)
     cam = cam.masked_fill(broken[:, None, None], torch.nan)
-    projection: Tensor = cam.transpose(1, 2).unflatten(2, maps.shape[-2:]).to(maps.dtype)
+    projection: Tensor = cam.transpose(1, 2).unflatten(2, maps.shape[2:]).to(maps.dtype)
     return projection

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution._backward import evaluated
+from netlens.attribution._positions import has_maps, positions_of
 from netlens.attribution._run import sharing
 from netlens.attribution.activations import activations_of
 from netlens.attribution.cam._base import check_after
 from netlens.attribution.cam._full_gradient import full_gradients, full_points
+from netlens.attribution.cam._sides import resized, sides_of
 from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.fast.chunks import in_chunks
 from netlens.flat import FlatModel
+from netlens.flat.bundle import parts_of
 from netlens.flat.grid import grid_of
 from netlens.flat.running import tapped_visit
 from netlens.heatmaps import rescale
@@ -45,9 +47,11 @@ class FullGrad(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         check_after(flat, objective, wrt)
+        if parts_of(flat):
+            raise NotApplicable(f"FullGrad takes a network of one input; {flat.name} has {', '.join(parts_of(flat))}.")
         if wrt not in flat.inputs:
             raise NotApplicable(f"FullGrad explains an image by all layers together, not by {wrt!r}; leave wrt out.")
-        if x.ndim != 4:
+        if not has_maps(flat, wrt, x) or positions_of(flat, wrt, x) != sides_of(x):
             raise NotApplicable(f"FullGrad explains images (N, C, H, W), not {tuple(x.shape)}; use InputXGradient.")
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +73,7 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
                 maps = grid_of(flat, key, part, x)
             except NotApplicable:  # a part without positions, such as the classifier's bias, counts but is not drawn
                 continue
-            cam = cam + _as_map(maps, x.shape[-2:])
+            cam = cam + _as_map(maps, x.shape[2:])
         record = Record(flat, activations_of(flat, x, flat.keys_of(objective.layers)))
         return cam, total - evaluated(objective, record, len(x))
 
@@ -77,6 +81,8 @@ def _explained(flat: FlatModel, x: Tensor, objective: Objective) -> tuple[Tensor
 def _as_map(maps: Tensor, size: torch.Size) -> Tensor:
     """(N, 1, H, W): the magnitude of each channel is scaled to [0, 1]; the sum over channels is resized."""
     magnitudes = maps.abs()
-    scaled = rescale(magnitudes, magnitudes.amin((2, 3), keepdim=True), magnitudes.amax((2, 3), keepdim=True))
+    scaled = rescale(
+        magnitudes, magnitudes.amin(sides_of(maps), keepdim=True), magnitudes.amax(sides_of(maps), keepdim=True)
+    )
     # a resize is linear, so one map is resized instead of one map per channel
-    return F.interpolate(scaled.sum(1, keepdim=True), size, mode="bilinear")
+    return resized(scaled.sum(1, keepdim=True), size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from netlens.attribution._derivatives import directional_derivative, missing_derivative
 from netlens.attribution.activations import activations_of
@@ -19,7 +20,7 @@ from netlens.flat.running import Step
 from netlens.objectives import Objective
 
 _GIVES_TUPLES = ("chunk", "split", "tensor_split", "unbind")  # a tuple has no gradient
-_KNOWN = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d)
+_KNOWN = (_ConvNd, nn.Linear, nn.BatchNorm2d)
 
 
 def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator[tuple[str, Tensor]]:
@@ -57,7 +58,7 @@ def _biased(live: Live) -> list[Step]:
 
 def _has_bias(step: Step, live: Live) -> bool:
     layer = step.layer
-    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+    if isinstance(layer, (_ConvNd, nn.Linear)):
         return layer.bias is not None
     if any(_has_bias(producer, live) for producer in live.producers(step)):
         return True
@@ -79,13 +80,13 @@ def _bias(flat: FlatModel, step: Step, activation: Tensor, inputs: Mapping[str, 
     layer = step.layer
     if isinstance(layer, nn.Linear):
         return layer.bias
-    if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        return layer.bias[:, None, None]  # type: ignore[index]
+    if isinstance(layer, _ConvNd):
+        return layer.bias.view(-1, *[1] * (activation.ndim - 2))  # type: ignore[union-attr]
     if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.running_var is not None:
         scale = (layer.running_var + layer.eps).rsqrt()
         scale = scale if layer.weight is None else scale * layer.weight
         shift = -scale * layer.running_mean
-        return (shift if layer.bias is None else shift + layer.bias)[:, None, None]
+        return (shift if layer.bias is None else shift + layer.bias).view(-1, *[1] * (activation.ndim - 2))
     return activation - _along_inputs(flat, step, inputs, live).reshape(activation.shape)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from netlens.attribution.cam._sides import resized
 from netlens.options import checked
 
 Fusion = Literal["mean", "max", "product"]
@@ -22,14 +23,14 @@ def fused(cams: Sequence[Tensor], how: Fusion) -> Tensor:
     [[0.5, 1.0], [1.0, 1.0], [0.0, 1.0]]
     """
     checked("fusion", how, Fusion)
-    finest = max((cam.shape[-2:] for cam in cams), key=lambda size: size[0] * size[1])
-    resized = torch.stack([F.interpolate(cam, finest, mode="bilinear") for cam in cams])
+    finest = max((cam.shape[2:] for cam in cams), key=math.prod)
+    alike = torch.stack([resized(cam, finest) for cam in cams])
     if how == "mean":
-        return resized.mean(0)
-    return resized.amax(0) if how == "max" else resized.prod(0)
+        return alike.mean(0)
+    return alike.amax(0) if how == "max" else alike.prod(0)
 
 
 def by_maximum(cam: Tensor) -> Tensor:
     """The map of each sample divided by its largest magnitude; zeros stay zeros."""
-    largest = cam.abs().amax((1, 2, 3), keepdim=True)
+    largest = cam.abs().amax(tuple(range(1, cam.ndim)), keepdim=True)
     return cam / largest.clamp(min=torch.finfo(cam.dtype).tiny)

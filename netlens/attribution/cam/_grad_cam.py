@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution._gradient import GuidedBackprop
+from netlens.attribution._positions import has_maps, positions_of
 from netlens.attribution.cam._base import LAYER, GradientMaps, weighted
+from netlens.attribution.cam._sides import resized, sides_of
 from netlens.attribution.method import Method, register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -36,7 +38,7 @@ class GradCAM(GradientMaps):
     """
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        return weighted(gradient.mean((2, 3)), activation)
+        return weighted(gradient.mean(sides_of(gradient)), activation)
 
 
 @register
@@ -52,8 +54,8 @@ class XGradCAM(GradientMaps):
     """
 
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        total = activation.sum((2, 3))
-        weights = (gradient * activation).sum((2, 3)) / total.masked_fill(total == 0, 1)
+        total = activation.sum(sides_of(activation))
+        weights = (gradient * activation).sum(sides_of(activation)) / total.masked_fill(total == 0, 1)
         return weighted(weights.masked_fill(total == 0, 0), activation)
 
 
@@ -76,6 +78,10 @@ class GuidedGradCAM(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         cam = GradCAM(self.layer).attribute(flat, x, objective, flat.inputs[0])
         gradient = GuidedBackprop().attribute(flat, x, objective, wrt)
-        if gradient.ndim != 4:
+        if not has_maps(flat, wrt, gradient):
             raise NotApplicable(f"guided Grad-CAM needs maps (N, C, h, w); {wrt!r} gives {tuple(gradient.shape)}.")
-        return gradient * F.interpolate(cam, gradient.shape[-2:], mode=self.interpolation)
+        positions = positions_of(flat, wrt, gradient)
+        size = [gradient.shape[dim] for dim in positions]
+        nearest = self.interpolation == "nearest" and len(size) == cam.ndim - 2
+        large = F.interpolate(cam, size, mode="nearest") if nearest else resized(cam, size)
+        return gradient * (large if gradient.ndim == large.ndim else large[:, 0]).movedim(sides_of(large), positions)

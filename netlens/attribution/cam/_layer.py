@@ -84,7 +84,7 @@ class _Sweep:
         self.program = program
         self.places = places
         # sizes of values are no paths
-        self.from_input = program.reached(program.inputs[:1]) - {step.key for step in program.steps if step.hidden}
+        self.from_input = program.reached([places.first]) - {step.key for step in program.steps if step.hidden}
         self.open: set[str] = set()
         self.bypassing: set[str] = set()
         self.alive: dict[str, Alive] = {}

@@ -11,6 +11,7 @@ from torch import Tensor
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._noise import normal, spans
 from netlens.attribution.cam._base import ActivationMaps, GradientMaps, maps_of, weighted
+from netlens.attribution.cam._sides import sides_of
 from netlens.attribution.engine import gradients_of
 from netlens.attribution.method import register
 from netlens.flat import FlatModel
@@ -40,7 +41,7 @@ class GradCAMPlusPlus(GradientMaps):
     def combine(self, activation: Tensor, gradient: Tensor) -> Tensor:
         activation, gradient = precise(activation), precise(gradient)
         alpha = _alpha(gradient.square(), gradient**3, activation)
-        return weighted((alpha * gradient.clamp(min=0)).sum((2, 3)), activation)
+        return weighted((alpha * gradient.clamp(min=0)).sum(sides_of(activation)), activation)
 
 
 @register
@@ -75,13 +76,13 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
                     moment.index_add_(0, index, of_maps**power / self.n_samples)
         for key, (first, second, third) in moments.items():
             alpha = _alpha(second, third, maps[key])
-            yield weighted((alpha * first.clamp(min=0)).sum((2, 3)), maps[key])
+            yield weighted((alpha * first.clamp(min=0)).sum(sides_of(first)), maps[key])
 
     def _gradients(
         self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]
     ) -> Iterator[tuple[list[int], tuple[Tensor, ...]]]:
         n = len(x)
-        scale = self.noise_level * spans(x)
+        scale = self.noise_level * spans(flat, x, flat.inputs[0])
 
         def work(first: int, last: int) -> tuple[list[int], tuple[Tensor, ...]]:
             # rows of one sample lie n apart: first all samples of one copy, then all samples of the next
@@ -95,6 +96,6 @@ class SmoothGradCAMPlusPlus(ActivationMaps):
 
 def _alpha(square: Tensor, cube: Tensor, activation: Tensor) -> Tensor:
     """Equation 19, from the (mean) square and cube of the gradient. It is 0 where the gradient or the divisor is 0."""
-    divisor = 2 * square + activation.clamp(min=0).sum((2, 3), keepdim=True) * cube
+    divisor = 2 * square + activation.clamp(min=0).sum(sides_of(activation), keepdim=True) * cube
     zero = divisor == 0
     return (square / divisor.masked_fill(zero, 1)).masked_fill(zero, 0)

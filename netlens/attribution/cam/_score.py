@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._noise import normal
+from netlens.attribution._positions import has_maps, positions_of
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.cam._base import ActivationMaps, maps_of, weighted
+from netlens.attribution.cam._sides import resized, sides_of
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import first_input
 from netlens.objectives import Objective
 from netlens.options import option
 
@@ -43,9 +45,11 @@ class MaskingMaps(ActivationMaps):
     convention: Convention = option("paper", help="How a channel becomes a mask: as in the paper, or as in a library.")
 
     def cams(self, flat: FlatModel, x: Tensor, objective: Objective, keys: Sequence[str]) -> Iterator[Tensor]:
-        if x.ndim != 4:
-            raise NotApplicable(f"{type(self).__name__} masks images (N, C, H, W), not {tuple(x.shape)}.")
-        suffix = Suffix.of(flat, x, objective, flat.inputs[0], many=True)
+        suffix = Suffix.of(flat, x, objective, first_input(flat), many=True)
+        if not has_maps(flat, suffix.wrt, suffix.activation):
+            raise NotApplicable(
+                f"{type(self).__name__} masks images (N, C, H, W), not {tuple(suffix.activation.shape)}."
+            )
         for maps in maps_of(flat, x, keys).values():
             yield weighted(self.weights(suffix, maps.to(x.dtype)), maps)
 
@@ -61,8 +65,10 @@ class MaskingMaps(ActivationMaps):
     def weights(self, suffix: Suffix, maps: Tensor) -> Tensor:
         """(N, C): the softmax over channels of the mean score of the masked images."""
         x, (n, channels) = suffix.activation, maps.shape[:2]
-        spread = maps.amax((2, 3)) - maps.amin((2, 3))  # NaN for a broken channel, which then runs and is reported
-        constant = maps.amax((2, 3)) == maps.amin((2, 3))
+        sides, positions = sides_of(maps), positions_of(suffix.flat, suffix.wrt, x)
+        size = [x.shape[dim] for dim in positions]
+        spread = maps.amax(sides) - maps.amin(sides)  # NaN for a broken channel, which then runs and is reported
+        constant = maps.amax(sides) == maps.amin(sides)
         chosen = torch.ones_like(constant)
         if self.n_channels is not None:
             ranks = spread.argsort(stable=True, dim=1, descending=True)
@@ -78,10 +84,12 @@ class MaskingMaps(ActivationMaps):
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             where = jobs[torch.arange(first, last, device=jobs.device) // self.copies]
             samples, of_channels = where.T
-            masks = self._masks(maps[samples, of_channels][:, None], x.shape[-2:])
+            masks = self._masks(maps[samples, of_channels][:, None], size)
             for row, (mask, channel) in enumerate(zip(masks, of_channels.tolist(), strict=True)):
                 masks[row] = self.disturbed(mask, channel, (first + row) % self.copies)
-            return where, suffix.value(samples.tolist(), x[samples] * masks) / self.copies
+            return where, suffix.value(
+                samples.tolist(), x[samples] * _in_layout(masks, positions, x.ndim)
+            ) / self.copies
 
         for where, score in in_chunks(len(jobs) * self.copies, work):
             scores.index_put_((where[:, 0], where[:, 1]), score.to(scores.dtype), accumulate=True)
@@ -93,12 +101,11 @@ class MaskingMaps(ActivationMaps):
 
     def _masks(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """Masks (rows, 1, H, W) in [0, 1], each from one channel of maps (rows, 1, h, w)."""
-        size = list(size)
         if self.convention == "torchcam":
-            return F.interpolate(_scaled(maps, eps=1e-8), size, mode="bilinear")
+            return resized(_scaled(maps, eps=1e-8), size)
         if self.convention == "pytorch-grad-cam":
-            return _scaled(F.interpolate(maps, size, mode="bilinear", align_corners=True), eps=1e-8)
-        return _scaled(F.interpolate(maps, size, mode="bilinear"), eps=0)
+            return _scaled(resized(maps, size, align_corners=True), eps=1e-8)
+        return _scaled(resized(maps, size), eps=0)
 
 
 @register
@@ -170,7 +177,13 @@ class ISCAM(MaskingMaps):
         return mask * ((step * (step + 1) / 2 if self.cumulative else step) / self.n_steps)
 
 
+def _in_layout(masks: Tensor, positions: Sequence[int], ndim: int) -> Tensor:
+    """Masks (rows, 1, *sizes) in a shape that broadcasts to an input with these positions."""
+    masks = masks if masks.ndim == ndim else masks[:, 0]
+    return masks.movedim(tuple(range(masks.ndim - len(positions), masks.ndim)), tuple(positions))
+
+
 def _scaled(maps: Tensor, eps: float) -> Tensor:
     """Each map, scaled so that its minimum is 0 and its maximum 1; a constant map becomes 0."""
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    low, high = maps.amin(sides_of(maps), keepdim=True), maps.amax(sides_of(maps), keepdim=True)
     return (maps - low) / (high - low + eps).clamp(min=torch.finfo(maps.dtype).tiny)

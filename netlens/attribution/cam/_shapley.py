@@ -18,6 +18,7 @@ from netlens.attribution._derivatives import (
 )
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.cam._base import ActivationMaps, weighted
+from netlens.attribution.cam._sides import sides_of
 from netlens.attribution.method import register
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
@@ -42,7 +43,8 @@ class ShapleyCAM(ActivationMaps):
         for key in keys:
             suffix = Suffix.of(flat, x, objective, key)
             importance = torch.cat(list(in_chunks(len(x), partial(_importance, suffix))))
-            yield weighted(grid_of(flat, key, importance, x).mean((2, 3)), grid_of(flat, key, suffix.activation, x))
+            maps = grid_of(flat, key, importance, x)
+            yield weighted(maps.mean(sides_of(maps)), grid_of(flat, key, suffix.activation, x))
 
 
 def _importance(suffix: Suffix, first: int, last: int) -> Tensor:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from netlens.attribution._baseline import blurred_dims
 from netlens.attribution._chunk import in_chunks
-from netlens.attribution._scale_space import ScaleSpace, can_blur
+from netlens.attribution._positions import has_maps
+from netlens.attribution._scale_space import ScaleSpace
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.method import Method, register
 from netlens.attribution.path._quadrature import Quadrature, quadrature
@@ -43,12 +45,12 @@ class BlurIntegratedGradients(Method):
         weights, nodes = quadrature(self.quadrature, self.n_steps)
         suffix = Suffix.of(flat, x, objective, wrt)
         activation, n = suffix.activation, len(x)
-        if not can_blur(flat, wrt, activation):
+        if not has_maps(flat, wrt, activation):
             raise NotApplicable(
                 f"a blur needs images or maps (N, C, h, w); {wrt!r} gives {tuple(activation.shape)}. "
                 "Take IntegratedGradients."
             )
-        space = ScaleSpace(activation)
+        space = ScaleSpace(activation, blurred_dims(flat, wrt, activation))
         # nodes are squared, because a small blur already removes most of the detail, so f changes most at small sigmas
         sigmas, slopes = self.max_sigma * nodes**2, self.max_sigma * 2 * nodes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import chunk_size
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.method import Method, register
@@ -47,7 +47,7 @@ class GuidedIntegratedGradients(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt)
         end, n = suffix.activation, len(x)
-        start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).activation
+        start = Suffix.of(flat, input_baseline(flat, x, wrt, self.baselines), objective, wrt).activation
         displacement = precise(end - start)
         # the share of its displacement that each feature has made, from 0 to 1
         progress = torch.zeros_like(displacement)

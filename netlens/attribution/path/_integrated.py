@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.method import Method, register
@@ -49,7 +49,7 @@ class IntegratedGradients(Method):
         inside = bool(((nodes > 0) & (nodes < 1)).all())
         suffix = Suffix.of(flat, x, objective, wrt, many=inside)
         end = suffix.activation
-        start = Suffix.of(flat, baseline_like(flat, flat.inputs[0], x, self.baselines), objective, wrt).activation
+        start = Suffix.of(flat, input_baseline(flat, x, wrt, self.baselines), objective, wrt).activation
         n = len(x)
 
         def work(first: int, last: int) -> Tensor:

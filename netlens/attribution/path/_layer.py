@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
@@ -38,7 +38,7 @@ class LayerConductance(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        start, n = baseline_like(flat, flat.inputs[0], x, self.baselines), len(x)
+        start, n = input_baseline(flat, x, wrt, self.baselines), len(x)
 
         def work(first: int, last: int) -> tuple[list[int], Tensor, Tensor]:
             rows, steps = rows_of(first, last, n)
@@ -78,7 +78,7 @@ class InternalInfluence(Method):
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         weights, nodes = quadrature(self.quadrature, self.n_steps)
-        start, n = baseline_like(flat, flat.inputs[0], x, self.baselines), len(x)
+        start, n = input_baseline(flat, x, wrt, self.baselines), len(x)
 
         def work(first: int, last: int) -> Tensor:
             rows, steps = rows_of(first, last, n)

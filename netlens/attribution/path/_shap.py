@@ -16,6 +16,7 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import each, rows_of, summed
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.bundle import input_of, with_input
 from netlens.objectives import Objective
 from netlens.options import option
 
@@ -53,16 +54,16 @@ class GradientShap(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        baselines, n = self._distribution(x), len(x)
+        baselines, n = self._distribution(input_of(flat, x, wrt)), len(x)
         shares, chosen = self.draws(len(baselines))
-        scale = self.noise_level * spans(x)
+        scale = self.noise_level * spans(flat, x, wrt)
 
         def at(points: Tensor) -> Tensor:
             return points if wrt in flat.inputs else per_sample(wrt, flat.record(points, layers=wrt)[wrt], len(points))
 
         def work(first: int, last: int) -> Tensor:
             rows, draws = rows_of(first, last, n)
-            start, end = baselines[chosen[draws]], x[rows]
+            start, end = with_input(flat, x[rows], wrt, baselines[chosen[draws]]), x[rows]
             if self.noise_level > 0:
                 end = end + scale[rows] * torch.stack([normal(x, self.seed, draw) for draw in draws])
             points = start + each(shares[draws], x) * (end - start)

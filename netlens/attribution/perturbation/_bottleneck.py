@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netlens.attribution._chunk import chunk_size
 from netlens.attribution._noise import stream
+from netlens.attribution._positions import positions_of
 from netlens.attribution._rows import per_sample
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.activations import batch_activations
@@ -18,10 +19,10 @@ from netlens.attribution.cam import cam_layer
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import summed
 from netlens.attribution.perturbation._best import Best
-from netlens.attribution.perturbation._masks import spatial_dims
 from netlens.errors import NetLensError, NotApplicable
 from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel
+from netlens.flat.bundle import is_input
 from netlens.flat.running import differentiating
 from netlens.objectives import Objective
 from netlens.options import option
@@ -67,7 +68,7 @@ class InformationBottleneck(Method):
     reduction = "cam"
 
     def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
-        if wrt not in flat.inputs:
+        if not is_input(flat, wrt):
             return flat.key(wrt)
         return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
 
@@ -81,7 +82,7 @@ class InformationBottleneck(Method):
             raise NetLensError(f"reference must be inputs of the network, a tensor (m, {sizes}), not {kind}.")
         suffix = Suffix.of(flat, x, objective, key)
         activation = precise(suffix.activation)
-        dims = spatial_dims(flat, key, activation)
+        dims = positions_of(flat, key, activation)
         mean, deviation = self._statistics(flat, x, key, activation, dims)
         surprise = ((activation - mean) / deviation).square()
         kernels = [_gaussian(activation.shape[dim], self.sigma).to(activation) for dim in dims]

@@ -45,7 +45,7 @@ class Coalitions:
         """Run the network on x up to `wrt`, once. The mask, or a default one, divides the activation into features."""
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation = suffix.activation
-        mask = default_mask(flat, x, wrt, activation, n_segments) if feature_mask is None else feature_mask
+        mask = default_mask(flat, wrt, activation, n_segments) if feature_mask is None else feature_mask
         baseline = baseline_like(flat, wrt, activation, baselines)
         return cls(suffix, activation, baseline, *numbered(mask, activation))
 

@@ -20,7 +20,7 @@ from netlens.attribution.perturbation._best import Best
 from netlens.attribution.perturbation._climb import Climb
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._smooth_mask import SmoothMask
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.running import differentiating
 from netlens.objectives import Objective
@@ -69,6 +69,11 @@ class ExtremalPerturbation(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         areas = self._areas()
         masked = Masked.of(flat, x, objective, wrt, 0.0 if self.baselines is None else self.baselines)
+        if len(masked.sizes) > 2:
+            raise NotApplicable(
+                f"ExtremalPerturbation makes masks of one or two dimensions, and {wrt!r} of {flat.name} has positions "
+                f"{'x'.join(map(str, masked.sizes))}; take RISE or Occlusion."
+            )
         n = len(x)
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:

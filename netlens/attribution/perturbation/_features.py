@@ -24,9 +24,9 @@ class OverFeatures(Method):
     """Abstract: a method that gives each feature one number, from the objective f with some of the features off.
 
     `feature_mask` holds integers and broadcasts to `wrt`, (1 or N, ...). Entries with equal numbers are one feature:
-    they are switched together and get the same value. None takes the superpixels of a picture (about `n_segments`), a
-    grid of at most `n_segments` patches of the maps of a layer, each token, or each entry of a vector. `superpixels`
-    and `patches` make masks.
+    they are switched together and get the same value. None takes the superpixels of a picture (about `n_segments`), at
+    most `n_segments` segments of a signal or blocks of a volume, as many patches of the maps of a layer, each token, or
+    each entry of a vector. `superpixels` and `patches` make masks.
 
     `baselines` replaces a feature that is off. It is a number, a name, or a tensor that broadcasts to `wrt`.
     """

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from netlens.attribution._baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
+from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix
-from netlens.attribution.perturbation._masks import spatial_dims
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 
@@ -34,7 +34,7 @@ class Masked:
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation = suffix.activation
         baseline = baseline_like(flat, wrt, activation, baselines)
-        return cls(suffix, activation, baseline, spatial_dims(flat, wrt, activation))
+        return cls(suffix, activation, baseline, positions_of(flat, wrt, activation))
 
     @property
     def sizes(self) -> tuple[int, ...]:

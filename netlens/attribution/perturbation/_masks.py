@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
+from netlens.attribution._positions import positions_of
 from netlens.attribution.perturbation._superpixels import superpixels
-from netlens.errors import NetLensError, NotApplicable
+from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.flat.grid import grid_of
+from netlens.flat.bundle import is_input, layout_at
+from netlens.flat.layout import rank_of
 from netlens.options import checked
 
 
-def default_mask(flat: FlatModel, x: Tensor, wrt: str, activation: Tensor, n_segments: int) -> Tensor:
+def default_mask(flat: FlatModel, wrt: str, activation: Tensor, n_segments: int) -> Tensor:
     """The default features of an activation, as a mask (N or 1, ...) that broadcasts to it.
 
-    A picture has about `n_segments` superpixels. Other maps have at most `n_segments` patches, over all channels. Each
-    token of a sequence and each entry of a vector is one feature.
+    A picture has about `n_segments` superpixels. A signal, a volume, and other maps have at most `n_segments` blocks,
+    over all channels. Each token of a sequence and each entry of a vector is one feature.
     """
-    if wrt in flat.inputs and x.ndim == 4 and x.shape[1] in (1, 3):
-        return superpixels(flat, x, n_segments)
-    dims = spatial_dims(flat, wrt, activation)
+    dims = positions_of(flat, wrt, activation)
+    if is_input(flat, wrt) and dims == (2, 3) and activation.ndim == 4 and activation.shape[1] in (1, 3):
+        return superpixels(flat, activation, n_segments, wrt)
     sizes = [activation.shape[dim] for dim in dims]
-    numbers = patches(sizes[0], sizes[1], n_segments) if len(sizes) == 2 else torch.arange(sizes[0])
+    in_blocks = len(sizes) > 1 or dims != (1,) or _is_signal(flat, wrt, activation)
+    numbers = blocks(sizes, n_segments) if in_blocks else torch.arange(sizes[0])
     return numbers.view([activation.shape[dim] if dim in dims else 1 for dim in range(activation.ndim)])
+
+
+def _is_signal(flat: FlatModel, wrt: str, activation: Tensor) -> bool:
+    """Whether a sequence is a signal: a convolution slides over it, or a recurrent layer reads it step by step."""
+    return is_input(flat, wrt) and (rank_of(flat, wrt) == 1 or layout_at(flat, wrt, activation).time is not None)
 
 
 def patches(height: int, width: int, n_segments: int) -> Tensor:
@@ -37,17 +47,37 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
     tensor([[0, 0, 1, 1, 2, 2],
             [0, 0, 1, 1, 2, 2]])
     """
-    checked("n_segments", n_segments, int, least=1)
-    shapes = [(rows, min(width, n_segments // rows)) for rows in range(1, min(height, n_segments) + 1)]
+    return blocks((height, width), n_segments)
 
-    def misfit(shape: tuple[int, int]) -> float:
-        # how far patches are from squares, and how far their number is from n_segments, both as logarithms of ratios
-        rows, columns = shape
-        return abs(math.log(height * columns / (rows * width))) + math.log(n_segments / (rows * columns))
 
-    rows, columns = min(shapes, key=misfit)
-    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
-    return row[:, None] * columns + column
+def blocks(sizes: Sequence[int], n_segments: int) -> Tensor:
+    """A mask (*sizes) of at most `n_segments` blocks of nearly equal sizes and sides, numbered in order.
+
+    >>> blocks((6,), 3)
+    tensor([0, 0, 1, 1, 2, 2])
+    """
+    n_segments = checked("n_segments", n_segments, int, least=1)
+
+    def misfit(counts: tuple[int, ...]) -> float:
+        # how far blocks are from cubes, and how far their number is from n_segments, both as logarithms of ratios
+        ratios = [a * k / (b * n) for (a, n), (b, k) in combinations(zip(sizes, counts, strict=True), 2)]
+        return max((abs(math.log(ratio)) for ratio in ratios), default=0.0) + math.log(n_segments / math.prod(counts))
+
+    counts = min(_divisions(sizes, n_segments), key=misfit)
+    number = torch.zeros([1] * len(sizes), dtype=torch.long)
+    for dim, (size, count) in enumerate(zip(sizes, counts, strict=True)):
+        along = torch.arange(size) * count // size
+        number = number * count + along.view([-1 if d == dim else 1 for d in range(len(sizes))])
+    return number
+
+
+def _divisions(sizes: Sequence[int], most: int) -> Iterator[tuple[int, ...]]:
+    """Numbers of blocks along each dimension, with a product of at most `most` and the largest possible last one."""
+    if len(sizes) == 1:
+        yield (min(sizes[0], most),)
+        return
+    for count in range(1, min(sizes[0], most) + 1):
+        yield from ((count, *rest) for rest in _divisions(sizes[1:], most // count))
 
 
 def numbered(mask: Tensor, activation: Tensor) -> tuple[Tensor, tuple[int, ...]]:
@@ -80,19 +110,4 @@ def numbered(mask: Tensor, activation: Tensor) -> tuple[Tensor, tuple[int, ...]]
         (rows, counts)
         if len(rows) == len(activation)
         else (rows.expand(len(activation), *rows.shape[1:]), counts * len(activation))
-    )
-
-
-def spatial_dims(flat: FlatModel, wrt: str, activation: Tensor) -> tuple[int, ...]:
-    """The dimensions of the positions of an activation: two of an image or of maps, one of tokens or features."""
-    if activation.ndim == 4:
-        maps = activation if wrt in flat.inputs else grid_of(flat, wrt, activation)
-        if maps is not activation and maps.shape == activation.permute(0, 3, 1, 2).shape:
-            return (1, 2)
-        if maps.shape == activation.shape:
-            return (2, 3)
-    if activation.ndim in (2, 3):
-        return (1,)
-    raise NotApplicable(
-        f"{wrt!r} of shape {tuple(activation.shape)} is neither maps nor tokens nor a vector; choose another."
     )

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
+from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix
 from netlens.attribution._windows import Windows
 from netlens.attribution.method import Method, register
-from netlens.attribution.perturbation._masks import spatial_dims
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
@@ -32,10 +32,10 @@ class Occlusion(Method):
     values. On a sequence, a window covers consecutive tokens or features. A pixel that no window covers has the value
     0.
 
-    `window` and `stride` count pixels of `wrt`. Each is one number or (height, width). The border crops a window that
-    reaches past it.
+    `window` and `stride` count pixels of `wrt`. Each is one number, (height, width), or one number for each dimension
+    of a signal, volume or clip. The border crops a window that reaches past it.
 
-    On maps, only what a window can change is computed again, exactly. The diagnostic `macs` (N,) counts the
+    On maps of images, only what a window can change is computed again, exactly. The diagnostic `macs` (N,) counts the
     multiply-accumulates of convolutions and linear layers that were computed, and `macs_saved` (N,) how many more full
     runs would have taken.
 
@@ -43,7 +43,7 @@ class Occlusion(Method):
     """
 
     window: int | Sequence[int] = option(
-        32, least=1, help="Size of the window in pixels: one side, or height and width."
+        32, least=1, help="Size of the window in pixels: one side, height and width, or one for each dimension."
     )
     stride: int | Sequence[int] = option(16, least=1, help="Distance from one window to the next, in pixels.")
     baselines: Baseline = option(0.0, help=BASELINES)
@@ -53,7 +53,7 @@ class Occlusion(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         suffix = Suffix.of(flat, x, objective, wrt, many=True)
         activation, n = suffix.activation, len(x)
-        dims = spatial_dims(flat, wrt, activation)
+        dims = positions_of(flat, wrt, activation)
         windows = [
             _index(activation, dims, window) for window in self._windows([activation.shape[dim] for dim in dims])
         ]
@@ -61,7 +61,7 @@ class Occlusion(Method):
         windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
         baseline = baseline_like(flat, wrt, activation, self.baselines)
         total, cover = torch.zeros_like(activation), torch.zeros_like(activation[0])
-        partial = Windows.of(suffix) if dims == (2, 3) else None
+        partial = Windows.of(suffix) if dims == (2, 3) else None  # other layouts run as a whole
         before = suffix.values(activation) if partial is None else activation.new_zeros(n)
 
         def work(first: int, last: int) -> list[tuple[int, tuple[slice, ...], Tensor]]:

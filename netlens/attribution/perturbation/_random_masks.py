@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netlens.attribution._noise import stream
-
-_SMOOTH = {1: "linear", 2: "bilinear"}
+from netlens.heatmaps import LINEAR
 
 
 def cells_along(sizes: Sequence[int], grid_size: int) -> tuple[int, ...]:
@@ -42,6 +41,6 @@ def shifted(seed: int, index: int, sizes: Sequence[int], grid_size: int, probabi
     steps = [math.ceil(size / count) for size, count in zip(sizes, counts, strict=True)]
     starts = [int(torch.randint(step, (), generator=generator)) for step in steps]
     large = [(count + 1) * step for count, step in zip(counts, steps, strict=True)]
-    smooth = F.interpolate(cells[None, None], large, mode=_SMOOTH[len(counts)], align_corners=False)[0, 0]
+    smooth = F.interpolate(cells[None, None], large, mode=LINEAR[len(counts)], align_corners=False)[0, 0]
     cropped = smooth[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))]
     return cropped.clamp(max=1)  # weights that sum to 1 may round to more than 1

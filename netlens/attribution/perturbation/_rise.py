@@ -11,6 +11,7 @@ from netlens.attribution._baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import shifted
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.options import option
@@ -23,7 +24,7 @@ class RISE(Method):
 
     `values` are the sum over masks of f(masked x) * mask, divided by (n_masks * p). They have the shape of `wrt` and
     the unit of the objective f, and are the same for all channels of a position. A mask has `grid_size` cells per side,
-    each visible with `probability` p. It is resized bilinearly and shifted at random. All samples get the same masks,
+    each visible with `probability` p. It is resized linearly and shifted at random. All samples get the same masks,
     and a hidden position becomes the baseline.
 
     The paper explains probabilities; the objective `output(lambda scores: scores.softmax(1)[:, k])` gives them. A logit
@@ -45,6 +46,11 @@ class RISE(Method):
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
         masked = Masked.of(flat, x, objective, wrt, self.baselines)
         sizes = masked.sizes
+        if len(sizes) > 3:
+            raise NotApplicable(
+                f"RISE makes masks of up to three dimensions, and {wrt!r} of {flat.name} has {len(sizes)}; "
+                "take Occlusion."
+            )
         weighted = torch.zeros(len(x), *sizes, dtype=masked.dtype, device=x.device)
         masks_sum, values_sum = torch.zeros_like(weighted), weighted.new_zeros(len(x))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netlens.attribution.method import picture
+from netlens.attribution._picture import drawn
 from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.bundle import first_input
 from netlens.options import checked
 
 
-def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
+def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, wrt: str | None = None) -> Tensor:
     """About `n_segments` superpixels of each picture, as a feature mask (N, 1, H, W) of integers.
 
     SLICO finds them on the pictures without preprocessing, as a person sees them. The superpixels of each picture are
@@ -21,6 +22,7 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
         flat: The network, whose adapter knows the preprocessing.
         x: The pictures (N, 1 or 3, H, W), as the network reads them.
         n_segments: About how many superpixels a picture has, at least 1.
+        wrt: The input that x is, for a network of several inputs; None for the first one.
 
     Raises:
         NotApplicable: `x` holds no pictures, or scikit-image is missing.
@@ -28,8 +30,8 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50) -> Tensor:
     Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120
     """
     checked("n_segments", n_segments, int, least=1)
-    pictures = picture(flat, x)
-    if pictures is None:
+    pictures = drawn(flat, first_input(flat) if wrt is None else wrt, x)
+    if pictures is None or pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise NotApplicable(f"superpixels need pictures (N, 1 or 3, H, W), not {tuple(x.shape)}; give a feature_mask.")
     try:
         from skimage.segmentation import slic

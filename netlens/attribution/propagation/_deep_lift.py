@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution._backward import evaluated
-from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
+from netlens.attribution._baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._rows import per_sample
 from netlens.attribution.engine import forward_and_backward
@@ -19,6 +19,7 @@ from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.bundle import input_of, with_input
 from netlens.flat.keys import OUTPUT
 from netlens.flat.opacity import about_opaque
 from netlens.objectives import Objective, Record
@@ -62,7 +63,7 @@ class DeepLift(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        baseline, missed = baseline_like(flat, flat.inputs[0], x, self.baselines), Missed()
+        baseline, missed = input_baseline(flat, x, wrt, self.baselines), Missed()
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             of_chunk = objective.take(range(first, last))
@@ -102,12 +103,13 @@ class DeepLiftShap(Method):
     linear = True
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
-        n, m, missed = len(x), self._number(x), Missed()
+        n, m, missed = len(x), self._number(input_of(flat, x, wrt)), Missed()
 
         def work(first: int, last: int) -> tuple[Tensor, Tensor]:
             rows, draws = rows_of(first, last, n)
-            baseline = self._baselines_of(x[rows], draws)
-            values, gap = contributions(flat, x[rows], baseline, objective.take(rows), wrt, self.multiply, missed)
+            samples = x[rows]
+            baseline = with_input(flat, samples, wrt, self._baselines_of(input_of(flat, samples, wrt), draws))
+            values, gap = contributions(flat, samples, baseline, objective.take(rows), wrt, self.multiply, missed)
             return summed(values, rows, n), summed(gap, rows, n)
 
         values, gaps = zip(*in_chunks(m * n, work), strict=True)

@@ -32,6 +32,7 @@ from netlens.flat.layers._calls import (
 from netlens.flat.layers._computed import Computed, Recipe, computed, evaluated
 from netlens.flat.layers._normalize import Normalize
 from netlens.flat.layers._opaque import Opaque
+from netlens.flat.layers._part import Part
 from netlens.flat.layers._views import Again, Scatter
 from netlens.flat.layers._written import LogSumExp, OfUnitSize, QuickGELU, Standardized, Written, from_rows, to_rows
 
@@ -59,6 +60,7 @@ __all__ = [
     "Normalize",
     "OfUnitSize",
     "Opaque",
+    "Part",
     "Permute",
     "Piece",
     "QuickGELU",

@@ -103,6 +103,7 @@ _row((), "detach", _T.VIEW, relevance=_R.COPIES)
 # operations that move values
 _row(layers.Reshape, "view reshape squeeze unsqueeze", _RESHAPE, _AT, relevance=_R.ARRANGES)
 _row(layers.Permute, "permute transpose t", _RESHAPE, _AT, relevance=_R.ARRANGES)
+_row(layers.Part, "", _MOVE | _T.HOMOGENEOUS, _AT, relevance=_R.ARRANGES)
 _row(layers.Select, "getitem select narrow", _RESHAPE, _AT, relevance=_R.ARRANGES)
 _row(nn.Flatten, "flatten", _RESHAPE, Reach.WHOLE, relevance=_R.ARRANGES)
 _row(nn.Unflatten, "unflatten", _MOVE | _T.VIEW, _AT, relevance=_R.ARRANGES)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netlens.flat.layers import Part
 from netlens.flat.operations import Trait, operation_of
 from netlens.flat.places._grid import Grid
 from netlens.flat.places._moves import places_after, reads_first_alone
@@ -44,17 +45,19 @@ class Followed:
         self._steps = {step.key: step for step in program.steps}
         self._order = {key: index for index, key in enumerate((*program.inputs, *self._steps))}
         self._picture: tuple[int, ...] = ()
+        self.first = program.inputs[0]
+        """The input that has positions: the first one, or the first such part of a bundle."""
         for key, shape in zip(program.inputs, shapes, strict=False):  # further inputs have no positions
             self.values[key] = torch.empty(shape, dtype=like.dtype, device="meta")
-            is_map = len(shape) > 2 and prod(shape[2:]) > 1
-            self._places[key] = Raster(tuple(shape[2:])) if is_map else Unplaced.NOWHERE
-            self._picture = self._picture if self._picture or not is_map else tuple(shape[2:])
+            self._place_input(key, shape)
         from_input = program.reached(program.inputs)
         for step in program.steps:
             if step.hidden or step.key not in from_input:
                 self._places[step.key] = Unplaced.NOWHERE
             if step.guard or not all(key in self.values for key in step.reads):
                 continue
+            if isinstance(step.layer, Part):
+                self._place_input(step.key, (1, *step.layer.shape))
             try:
                 self.values[step.key] = given(step.layer, [self.values[key] for key in step.reads])
             except (
@@ -62,6 +65,13 @@ class Followed:
             ) as error:  # any layer may refuse a stand-in, in any way; the rest of the network is unknown
                 reason = str(error).split("\n")[0]
                 self.failure = self.failure or f"{step.key!r} takes no numbers of zero ({reason})"
+
+    def _place_input(self, key: str, shape: Sequence[int]) -> None:
+        """Note the places of an input of this shape."""
+        is_map = len(shape) > 2 and prod(shape[2:]) > 1
+        self._places[key] = Raster(tuple(shape[2:])) if is_map else Unplaced.NOWHERE
+        if is_map and not self._picture:
+            self._picture, self.first = tuple(shape[2:]), key
 
     def grid(self, key: str) -> Grid | None:
         """The grid on which the value at `key` lies; None if it has none."""

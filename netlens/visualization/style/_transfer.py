@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
 from netlens.options import checked, known, options_of
 from netlens.results import Render
@@ -68,6 +70,13 @@ class StyleTransfer(StyleOptions):
         """
         checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         task = Task.of(self, flat, content, styles, regions)
+        if task.is_flat:
+            warnings.warn(
+                "the content has one color everywhere, so it shows nothing that the picture could keep; the picture is "
+                "made of the style alone.",
+                NetLensWarning,
+                stacklevel=2,
+            )
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
         for k, factor in enumerate(task.factors):

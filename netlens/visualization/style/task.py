@@ -128,7 +128,22 @@ class Task:
             options=described,
         )
         history = torch.cat([r.history for r in renders])
-        return replace(render, images=images, history=history, frames=tuple(frames), provenance=provenance, state=None)
+        diagnostics = {"found_nothing": torch.ones(1, dtype=torch.float64)} if self.is_flat else {}
+        return replace(
+            render,
+            images=images,
+            history=history,
+            frames=tuple(frames),
+            provenance=provenance,
+            state=None,
+            diagnostics=diagnostics,
+        )
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the content has one color everywhere, so that it shows nothing that could be kept."""
+        pixels = self.content.flatten(2)
+        return bool((pixels == pixels[..., :1]).all())
 
     def _in_colors(self, images: Tensor) -> Tensor:
         """Pictures (1, C, h, w) with the content's chroma."""

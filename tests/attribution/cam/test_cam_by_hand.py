@@ -257,7 +257,9 @@ def test_smooth_grad_cam_plus_plus_from_its_copies(cases):
     key = case.flat.key(case.family.middle)
     objective = logit(list(case.targets))
     gradients = [
-        gradient_of(case.flat, case.x + 0.2 * spans(case.x) * normal(case.x, 5, copy), objective, key)[1].numpy()
+        gradient_of(
+            case.flat, case.x + 0.2 * spans(case.flat, case.x, "input") * normal(case.x, 5, copy), objective, key
+        )[1].numpy()
         for copy in range(3)
     ]
     first, second, third = (np.mean([g**power for g in gradients], axis=0) for power in (1, 2, 3))

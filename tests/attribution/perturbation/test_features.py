@@ -27,6 +27,7 @@ from netlens.attribution.perturbation._masks import (
 )
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.layout import layout_of
 from netlens.objectives import logit
 
 METHODS = [
@@ -171,6 +172,7 @@ def test_no_run_is_wasted_and_none_is_larger_than_the_chunk(method, runs, cases)
     flat = case.flat.prepend("counting", Counting())
     mask = patches(15, 20, 6)
     mixing(flat, case.x)  # it is told once that samples do not change each other
+    layout_of(flat, {"input": case.x})  # and once where the positions of the input lie
     batches.clear()
     with chunks_of(5):
         replace(method, feature_mask=mask)(flat, case.x, logit(0), wrt="counting")
@@ -251,10 +253,10 @@ def test_the_default_features_are_the_places(cases, name, wrt, shape):
     case = cases[name]
     wrt = case.flat.key(wrt)
     at = case.x if wrt == "input" else case.flat(case.x, until=wrt)
-    mask = default_mask(case.flat, case.x, wrt, at, 1000)
+    mask = default_mask(case.flat, wrt, at, 1000)
     assert mask.shape == shape
     assert (wrt == "input" and name == "plain") or mask.unique().numel() == mask.numel()
-    few = default_mask(case.flat, case.x, wrt, at, 4)
+    few = default_mask(case.flat, wrt, at, 4)
     assert len(few.unique()) == (len(mask.unique()) if name in ("vectors", "vit") else 4)
 
 

@@ -224,6 +224,14 @@ def test_a_mask_that_is_nearly_black_is_told(tmp_path):
         mask_of(tmp_path / "mask.png", "the mask")
 
 
+def test_a_content_of_one_color_is_told(flat, content):
+    plain = torch.full((3, 32, 40), 0.4)
+    with pytest.warns(NetLensWarning, match="the content has one color everywhere"):
+        render = stylize(flat, plain, STYLE, progress=False, steps=2, **PLAIN)
+    assert render.diagnostics["found_nothing"].tolist() == [1.0]
+    assert not stylize(flat, content, STYLE, progress=False, steps=2, **PLAIN).diagnostics
+
+
 def test_gray_networks_and_gray_pictures(content):
     gray = network(channels=1)
     options = PLAIN | {"steps": 4, "style_layers": LAYERS, "progress": False}
