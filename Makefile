@@ -34,8 +34,12 @@ records: .venv/installed-test
 fuzz: .venv/installed-test
 	$(BIN)/python -m tests.generated.fuzz --modules $(or $(MODULES),2000)
 
-matrix: $(if $(METHODS),.venv/installed-superpixels,.venv/installed)
-	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix)
+# TIMM=families, TIMM=all (goes on where the last run stopped), HF=all or OTHERS=all; else torchvision
+NETWORKS := $(if $(TIMM),timm-$(TIMM),$(if $(HF),huggingface,$(if $(OTHERS),others,torchvision)))
+
+matrix: $(if $(METHODS),.venv/installed-superpixels,$(if $(TIMM)$(HF)$(OTHERS),.venv/installed-matrix,.venv/installed))
+	$(BIN)/python -m $(if $(METHODS),benchmarks.methods --methods $(METHODS),benchmarks.matrix $(NETWORKS) \
+		$(if $(filter all,$(TIMM)),--resume))
 
 completeness: .venv/installed
 	$(BIN)/python -m benchmarks.completeness
@@ -79,6 +83,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
+
+.venv/installed-matrix: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[matrix]"
 	touch $@
 
 .venv/installed-test: .venv/installed

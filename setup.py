@@ -20,6 +20,8 @@ ATLAS = ["scikit-learn>=1.5"]
 # networks of other libraries, by name
 TIMM = ["timm>=1.0.15"]
 HUGGING_FACE = ["transformers>=5"]
+# other libraries whose networks `make matrix` unrolls
+NETWORKS = ["segmentation-models-pytorch>=0.5", "monai>=1.5", "open-clip-torch>=3", "peft>=0.18", "einops>=0.8"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
 
 setup(
@@ -84,6 +86,7 @@ setup(
         "hf": HUGGING_FACE,
         "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE],
         "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
+        "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],
     },
     entry_points={

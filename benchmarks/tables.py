@@ -6,6 +6,12 @@ import re
 from pathlib import Path
 
 
+def read_between(page: Path, mark: str) -> str:
+    """What lies between the two marks of a page."""
+    begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->"
+    return page.read_text().partition(begin)[2].partition(end)[0]
+
+
 def write_between(page: Path, mark: str, text: str) -> None:
     """Put `text` between `<!-- mark: begin -->` and `<!-- mark: end -->` of a Markdown page."""
     begin, end = (re.escape(f"<!-- {mark}: {side} -->") for side in ("begin", "end"))

@@ -1,28 +1,95 @@
-"""The matrix of networks: passes on a network that is unrolled right, and fails, loudly, on one that is not."""
+"""The matrix of networks: passes on a network that is unrolled right, and fails, loudly, on one that is not.
+
+A part of its networks is measured here, so that the tables of docs/networks.md stay true.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from benchmarks import matrix
+from benchmarks.matrix import Built, Row, Subject, measure, subjects_of
+from benchmarks.matrix.__main__ import main
+from netlens.flat import FlatModel
+
+SOURCES = {
+    "timm": (
+        "timm:smallest",
+        ("test_vit", "test_resnet", "test_convnext", "test_efficientnet", "test_nfnet", "test_byobnet"),
+    ),
+    "transformers": (
+        "huggingface:subjects",
+        (
+            *("ViTForImageClassification", "MobileNetV2ForImageClassification", "Dinov2WithRegistersBackbone"),
+            *("SegformerForSemanticSegmentation", "YolosForObjectDetection", "DepthAnythingForDepthEstimation"),
+        ),
+    ),
+    "torchvision": ("torchvision_tasks:subjects", ("lraspp_mobilenet_v3_large",)),
+    "torch": ("wrappers:subjects", ("DataParallel", "AveragedModel", "*args, **kwargs")),
+    "segmentation_models_pytorch": ("segmentation_models:subjects", ("Unet, resnet18",)),
+    "monai": ("monai:subjects", ("UNet, 2-D",)),
+}
 
 
-def test_a_network_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert matrix.main(["squeezenet1_1"]) == 0
+@pytest.mark.parametrize(("library", "name"), [(key, name) for key, (_, names) in SOURCES.items() for name in names])
+def test_a_network_of_each_kind_passes(library: str, name: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    row = measure(next(subject for subject in subjects_of(SOURCES[library][0]) if subject.name == name))
+    assert row.passed and not row.unbuilt, row
+    assert row.opaque == {}
+    assert row.found["grad_cam"].value == 1, row.found
+    assert row.found["deep_lift"].value < 1e-3, row.found
+    assert row.found["lrp"].value is not None, row.found
+
+
+def test_a_process_of_its_own_gives_a_row_of_the_table(tmp_path, monkeypatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(tmp_path)
+    assert main(["torchvision", "squeezenet1_1"]) == 0
     assert "| squeezenet1_1 | 66 | 0 | equal |" in capsys.readouterr().out
+    assert (tmp_path / "out/matrix/torchvision.jsonl").read_text().count("\n") == 1
 
 
-def test_a_network_that_differs_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Wrong(nn.Module):
-        def __init__(self, flat: nn.Module) -> None:
-            super().__init__()
-            self.flat, self.layers, self.opaque, self.adapter = flat, flat.layers, flat.opaque, flat.adapter
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
 
-        def forward(self, x: object) -> object:
-            return self.flat(x) * 1.001
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layer(x)
+        return scores
 
-    real = matrix.FlatModel.from_nn_Module
-    monkeypatch.setattr(matrix.FlatModel, "from_nn_Module", lambda network: Wrong(real(network)))
-    assert matrix.main(["squeezenet1_1"]) == 1
-    assert "failed: squeezenet1_1" in capsys.readouterr().out
+
+def of(network: nn.Module) -> Subject:
+    return Subject("tiny", "test", lambda: Built(network, torch.ones(1, 3)))
+
+
+def test_a_network_that_differs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = FlatModel.from_nn_Module(Tiny())
+    monkeypatch.setattr(FlatModel, "from_nn_Module", lambda network, **options: other)
+    row = measure(of(Tiny()), methods=())
+    assert row.difference is not None and row.difference > 0.01
+    assert not row.passed and row.verdict != "equal"
+
+
+def test_a_network_that_cannot_be_unrolled_is_a_row_that_fails() -> None:
+    class Torn(Tiny):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if x.sum() > 0 else x
+
+    row = measure(of(Torn()), methods=())
+    assert row.verdict == "refused" and "TraceError" in row.refusal and not row.passed
+
+
+def test_a_network_that_does_not_run_does_not_count() -> None:
+    row = measure(of(nn.Linear(4, 2)))
+    assert row.verdict == "not built" and "RuntimeError" in row.unbuilt and row.passed
+
+
+def test_a_row_is_the_same_after_it_lay_in_a_file() -> None:
+    row = measure(of(Tiny()))
+    assert row.found.keys() == {"grad_cam", "deep_lift", "lrp"}
+    assert Row.from_json(row.to_json()) == row

@@ -1,0 +1,11 @@
+"""`make matrix`: networks of several collections, each beside its flat model.
+
+Every network gets random weights and batch norm statistics, so that nothing is hidden by zeros and ones.
+"""
+
+from benchmarks.matrix._collections import COLLECTIONS, Collection, subjects_of
+from benchmarks.matrix._measure import measure
+from benchmarks.matrix._row import Row
+from benchmarks.matrix._subject import Built, Subject
+
+__all__ = ["COLLECTIONS", "Built", "Collection", "Row", "Subject", "measure", "subjects_of"]

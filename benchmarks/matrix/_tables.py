@@ -1,0 +1,102 @@
+"""Tables of rows for the docs and the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from benchmarks.matrix._measure import COMPLETE
+from benchmarks.matrix._row import Found, Row, shown
+
+NAMES = {"grad_cam": "Grad-CAM", "deep_lift": "DeepLIFT", "lrp": "LRP"}
+
+
+def plain(rows: Sequence[Row]) -> str:
+    """One line per network: what the flat model is."""
+    lines = ["| network | layers | opaque | output | seconds to flatten |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.network} | {row.layers} | {len(row.opaque)} | {row.verdict} | {row.seconds:.2f} |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def with_methods(rows: Sequence[Row]) -> str:
+    """One line per network: what the flat model is, and what methods find in it. Reasons are below the table."""
+    lines = [
+        "| network | of | layers | opaque | output | Grad-CAM | patch | DeepLIFT | LRP | seconds to flatten |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(row) for row in rows]
+    return "\n".join([*lines, "", *_reasons(rows)])
+
+
+def _line(row: Row) -> str:
+    if row.refusal or row.unbuilt:
+        return f"| {row.network} | {row.family} | | | {row.verdict} | | | | | |"
+    cam = row.found.get("grad_cam")
+    found = "" if cam is None or cam.value is None else "found" if cam.value == 1 else "**missed**"
+    deep_lift, lrp = (shown(row.found.get(method)) for method in ("deep_lift", "lrp"))
+    cells = (row.layers, len(row.opaque), row.verdict, shown(cam), found, deep_lift, lrp)
+    return f"| {row.network} | {row.family} | {' | '.join(map(str, cells))} | {row.seconds:.2f} |"
+
+
+def _reasons(rows: Sequence[Row]) -> Iterable[str]:
+    """Each reason once, with the networks that have it."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        told = [("not built", row.unbuilt), ("refused", row.refusal)]
+        told += [("opaque", f"{reason}") for reason in dict.fromkeys(row.opaque.values())]
+        for method, found in row.found.items():
+            told += [(NAMES[method], found.refusal), (f"{NAMES[method]}, error", found.error)]
+        for what, reason in told:
+            if reason:  # without the folder where this machine keeps its libraries, and without the name of one network
+                reason = re.sub(r"[^\s(]*/site-packages/", "", reason).replace(row.network, "the network")
+                reason = reason.replace(row.network.lower(), "the network")
+                reasons.setdefault((what, reason), []).append(row.network)
+    return [f"- {what}, {', '.join(networks)}: {reason}" for (what, reason), networks in reasons.items()]
+
+
+def families(rows: Sequence[Row]) -> str:
+    """One line per family, for the README."""
+    lines = ["| family | networks | layers | opaque | output against the original |", "|---|---|---|---|---|"]
+    for family in dict.fromkeys(row.family for row in rows):
+        members = [row for row in rows if row.family == family]
+        counts = sorted(row.layers for row in members)
+        layers = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
+        equal = sum(row.difference == 0 for row in members)
+        worst = max(float("inf") if row.difference is None else row.difference for row in members)
+        verdict = "equal, bit for bit" if equal == len(members) else f"within {worst:.0e}"
+        names = members[0].network if len(members) == 1 else f"{members[0].network} … ({len(members)})"
+        lines.append(f"| {names} | {len(members)} | {layers} | {sum(len(r.opaque) for r in members)} | {verdict} |")
+    return "\n".join(lines)
+
+
+SUMMARY = (
+    "| collection | networks | flat | without opaque part | equal | up to rounding | differs | patch found | "
+    "no place | DeepLIFT complete | LRP |\n|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def summary(title: str, rows: Sequence[Row]) -> str:
+    """One line for a whole collection."""
+    built = [row for row in rows if not row.unbuilt]
+    flat = [row for row in built if row.difference is not None]
+    equal, right = (sum(row.difference == 0 for row in flat), sum(row.passed for row in flat))
+    counts = (len(built), len(flat), sum(not row.opaque for row in flat), equal, right - equal, len(flat) - right)
+    cams, deep_lift, lrp = ([row.found[method] for row in flat if method in row.found] for method in NAMES)
+    cells = [
+        *map(str, counts),
+        _share(cams, lambda value: value == 1),
+        str(sum(bool(cam.refusal) for cam in cams)) if cams else "",
+        _share(deep_lift, lambda value: value <= COMPLETE),
+        _share(lrp, lambda value: True),
+    ]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def _share(found: Sequence[Found], right: Callable[[float], bool]) -> str:
+    """How many of the networks to which a method applies it is right on, and on how many it warns instead."""
+    applied = [each for each in found if not each.refusal]
+    good = sum(each.value is not None and right(each.value) for each in applied)
+    warned = sum(each.value is not None and not right(each.value) and bool(each.warning) for each in applied)
+    return f"{good} of {len(applied)}{f', {warned} warned' if warned else ''}" if applied else ""

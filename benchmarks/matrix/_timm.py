@@ -1,0 +1,47 @@
+"""timm's networks: the smallest of every module of `timm.models`, or all of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models._registry import _module_to_models
+
+from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+
+FAMILIES = Path(__file__).with_name("timm_families.txt")
+"""The smallest network of each module, which `python -m benchmarks.matrix.smallest` finds."""
+
+
+SMALL = 128  # pixels, for networks that take images of any size
+
+
+def build(name: str, small: bool = False) -> Built:
+    """A network by name. With `small`, its image is small, unless it takes images of one size only."""
+    network = timm.create_model(name)
+    facts: dict[str, Any] = network.pretrained_cfg
+    channels, height, width = facts["input_size"]
+    if small and not facts["fixed_input_size"]:
+        least = facts.get("min_input_size") or (channels, SMALL, SMALL)
+        height, width = (max(SMALL, side) for side in least[1:])
+    return Built(with_random_weights(network), image(height, width, channels))
+
+
+def by_module() -> dict[str, list[str]]:
+    """The entry points of every module of `timm.models`."""
+    return {module: sorted(names) for module, names in sorted(_module_to_models.items())}
+
+
+def smallest() -> list[Subject]:
+    """The smallest network of each module."""
+    lines = [line.split() for line in FAMILIES.read_text().splitlines()]
+    return [Subject(name, module, partial(build, name)) for module, name, _ in lines]
+
+
+def everything() -> list[Subject]:
+    """Every entry point."""
+    return [
+        Subject(name, module, partial(build, name, True)) for module, names in by_module().items() for name in names
+    ]
