@@ -61,7 +61,9 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
     if noted_to_take_one(flat, x):
         return singly()
     try:
-        return whole()
+        result = whole()
+        # a part of `whole` may have found out; then this call gives the same bits as all later ones
+        return singly() if noted_to_take_one(flat, x) else result
     except Exception as error:
         # a sample that is broken or too large would fail alone, too
         if isinstance(error, NonFiniteError) or out_of_memory(error):
