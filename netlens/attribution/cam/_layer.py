@@ -127,8 +127,10 @@ class _Sweep:
         self.open.discard(step.key)
         self.bypassing.discard(step.key)
         values = self.places.values
-        inputs, output = [values.get(key) for key in step.reads], values.get(step.key)
-        before = alive_before(step.layer, inputs, output, self.alive[step.key])
+        before: list[Alive] = [None] * len(step.reads)
+        if step.key in values:  # else the places could not be followed so far, and everything may matter
+            inputs = [values[key] for key in step.reads]
+            before = alive_before(step.layer, inputs, values[step.key], self.alive[step.key])
         keeps = self.predicted.get(step.key, False) and _keeps_channels(step.layer)
         for index, (key, alive) in enumerate(zip(step.reads, before, strict=True)):
             if key not in self.from_input:
