@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from torch import nn
@@ -9,6 +10,8 @@ from torch import nn
 from netlens.flat._unrolled import Unrolled
 from netlens.flat.layers import Opaque
 from netlens.flat.operations import innermost
+
+_FOLDERS = re.compile(r"\((?:[^()`]*[/\\])(?=[^/\\`]*:\d+: )")  # a reason names the line by the whole path of its file
 
 
 def about_opaque(flat: Unrolled, cannot: str, between: Collection[str] | None = None) -> str:
@@ -36,7 +39,7 @@ def about_opaque(flat: Unrolled, cannot: str, between: Collection[str] | None = 
     largest = max(parts, key=lambda key: parts[key])
     others = f" and {len(parts) - 1} other part{'s' if len(parts) > 2 else ''}" if len(parts) > 1 else ""
     are = "is" if inside == 1 else "are"
-    why = flat.opaque[largest]
+    why = _FOLDERS.sub("(", flat.opaque[largest])
     return (
         f" {inside} of {total} layers {are} inside {largest!r}{others}, which could not be unrolled: {why}; {cannot}."
     )
