@@ -70,7 +70,7 @@ class InformationBottleneck(Method):
     def at(self, flat: FlatModel, x: Tensor, wrt: str) -> str:
         if not is_input(flat, wrt):
             return flat.key(wrt)
-        return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat)
+        return flat.key(self.layer) if self.layer is not None else bottleneck_layer(flat, x)
 
     def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> tuple[Tensor, dict[str, Tensor]]:
         key = self.at(flat, x, wrt)
@@ -185,7 +185,7 @@ def information(share: Tensor, surprise: Tensor) -> Tensor:
     return (noise_share.square() + share.square() * surprise - 1) / 2 - noise_share.log()
 
 
-def bottleneck_layer(flat: FlatModel) -> str:
+def bottleneck_layer(flat: FlatModel, x: Tensor | None = None) -> str:
     """The layer in the middle of those that all information passes, up to the layer of class activation maps.
 
     All information passes a layer if no later layer reads a value from before it, as between two residual blocks.
@@ -193,7 +193,7 @@ def bottleneck_layer(flat: FlatModel) -> str:
     Raises:
         NotApplicable: The network has no such layer.
     """
-    end, waist = cam_layer(flat), []
+    end, waist = cam_layer(flat, x), []
     from_image = set(flat.inputs)  # values that depend on the image: not sizes, and not what follows from weights alone
     steps = [step for step in flat.program.steps if not step.hidden]
     last_read = {key: index for index, step in enumerate(steps) for key in step.reads}
