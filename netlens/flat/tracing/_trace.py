@@ -341,10 +341,9 @@ class _Tracer(fx.Tracer):
         elif isinstance(m, torch.jit.ScriptModule):
             self.opaque[path] = "it is compiled by TorchScript"
             return self.create_proxy("call_module", path, args, kwargs)
-        attributes = attributes_of(
-            {self.paths[id(submodule)]: submodule for submodule in m.modules() if id(submodule) in self.paths}
-        )
-        backup = {submodule: dict(submodule.__dict__) for submodule in m.modules()}
+        parts = list(m.modules())
+        attributes = attributes_of({self.paths[id(part)]: part for part in parts if id(part) in self.paths})
+        backup = {part: dict(part.__dict__) for part in parts}
         containers = containers_in((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
             if isinstance(argument, ValueAttribute):
