@@ -108,6 +108,9 @@ def test_a_module_and_its_options_are_there(
         assert all((ROOT / path).exists() for path in paths)
         return
     spec = importlib.util.find_spec(module)
+    if spec is not None and spec.submodule_search_locations:  # Python runs this file of a package
+        module = f"{module}.__main__"
+        spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
     assert "__main__" in Path(spec.origin).read_text()
     options = [word for word in words if word.startswith("--")]
