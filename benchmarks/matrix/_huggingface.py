@@ -16,7 +16,7 @@ from transformers import PretrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image
 
 TASKS = {
     "image classification": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
@@ -162,7 +162,7 @@ def tiny(config: PretrainedConfig) -> PretrainedConfig:
 
 def build(kind: str, name: str) -> Built:
     config = tiny(CONFIG_MAPPING[kind]())
-    network = with_random_weights(getattr(transformers, name)(config))
+    network = getattr(transformers, name)(config)
     size = getattr(config, "image_size", None)
     size = SIZES.get(name, size if isinstance(size, int) else SIZE)
     dims = {"siglip2": (1,), "videomt": (3, 4)}.get(kind)

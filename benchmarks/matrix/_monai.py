@@ -9,7 +9,7 @@ from typing import Any
 from monai.networks import nets
 from torch import nn
 
-from benchmarks.matrix._subject import Built, Subject, image, volume, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image, volume
 
 
 def subjects() -> Iterator[Subject]:
@@ -53,7 +53,7 @@ def subjects() -> Iterator[Subject]:
             x = image(32, 32, 1) if dims == 2 else volume(32)
         if name in ("SwinUNETR", "FlexibleUNet", "EfficientNetBN", "DenseNet121"):
             x = image(64, 64, 1) if dims == 2 else volume(64)
-        return Built(with_random_weights(make(**options)), x)
+        return Built(make(**options), x)
 
     for name in makers:
         for dims in (2, 3):

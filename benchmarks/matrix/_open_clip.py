@@ -9,18 +9,18 @@ from typing import Any
 import open_clip
 import torch
 
-from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image
 
 
 def subjects() -> Iterator[Subject]:
     def encoder(name: str) -> Built:
-        network: Any = with_random_weights(open_clip.create_model(name).visual)
+        network: Any = open_clip.create_model(name).visual
         size = network.image_size
         height, width = size if isinstance(size, tuple) else (size, size)
         return Built(network, image(height, width))
 
     def pair(name: str) -> Built:
-        network = with_random_weights(open_clip.create_model(name))
+        network = open_clip.create_model(name)
         return Built(network, (image(224, 224), torch.randint(0, 1000, (1, 77))))
 
     for name in ("RN50", "ViT-B-32", "ViT-S-32-alt", "MobileCLIP-S1", "PE-Core-T-16-384", "convnext_base"):

@@ -8,13 +8,13 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 
-from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image
 
 
 def subjects() -> Iterator[Subject]:
     def build(name: str, encoder: str, options: dict[str, Any]) -> Built:
         network = smp.create_model(name, encoder, encoder_weights=None, classes=4, **options)
-        return Built(with_random_weights(network), image(128, 128))
+        return Built(network, image(128, 128))
 
     for name, architecture in smp.MODEL_ARCHITECTURES_MAPPING.items():
         dpt: dict[str, Any] = {"dynamic_img_size": True} if name == "dpt" else {}

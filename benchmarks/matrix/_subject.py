@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,14 +18,16 @@ class Built:
     """A network and inputs that it takes.
 
     Attributes:
-        network: The network, with random weights.
+        network: The network, as its library makes it.
         example: A tensor, a tuple of inputs, or a dict of inputs by name. The first input is the one to be explained.
         dims: The dimensions of that input that are positions in the picture; None for all after the channels.
+        fixed: Whether its weights stay as they are, because they are random already.
     """
 
     network: nn.Module
     example: Any
     dims: tuple[int, ...] | None = None
+    fixed: bool = False
 
     def call(self, example: Any) -> Any:
         """The output of the network itself."""
@@ -36,7 +38,16 @@ class Built:
     def doubled(self) -> Built:
         """The same in double precision. The network changes."""
         wide = pytree.tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, self.example)
-        return Built(self.network.double(), wide, self.dims)
+        return replace(self, network=self.network.double(), example=wide)
+
+    def randomize(self) -> None:
+        """Give the network random parameters and batch norm statistics, and set it to eval mode."""
+        if not self.fixed:
+            with_random_weights(self.network)
+        network: Any = self.network
+        if hasattr(network, "rpn"):  # random weights would shift all boxes out of the image, where they are dropped
+            with torch.no_grad():
+                network.rpn.head.bbox_pred.weight.mul_(0.01)
 
 
 class Held(nn.Module):

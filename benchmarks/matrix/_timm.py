@@ -9,7 +9,7 @@ from typing import Any
 import timm
 from timm.models._registry import _module_to_models
 
-from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image
 
 FAMILIES = Path(__file__).with_name("timm_families.txt")
 """The smallest network of each module, which `python -m benchmarks.matrix.smallest` finds."""
@@ -26,7 +26,7 @@ def build(name: str, small: bool = False) -> Built:
     if small and not facts["fixed_input_size"]:
         least = facts.get("min_input_size") or (channels, SMALL, SMALL)
         height, width = (max(SMALL, side) for side in least[1:])
-    return Built(with_random_weights(network), image(height, width, channels))
+    return Built(network, image(height, width, channels))
 
 
 def by_module() -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import torchvision
 
-from benchmarks.matrix._subject import Built, Subject, image, with_random_weights
+from benchmarks.matrix._subject import Built, Subject, image
 from netlens.flat.adapter import adapter_of
 from netlens.weights import build
 
@@ -23,7 +23,7 @@ def _family(name: str) -> str:
 
 
 def _built(name: str) -> Built:
-    network = with_random_weights(build(name))
+    network = build(name)
     size = adapter_of(network).preprocessing.size
     assert size is not None
     return Built(network, image(*size))

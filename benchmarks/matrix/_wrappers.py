@@ -189,8 +189,7 @@ WRAPPERS: dict[str, Callable[[], nn.Module]] = {
 def build(name: str) -> Built:
     network = WRAPPERS[name]()
     if name == "torch.export":  # which has no eval mode, and random weights already
-        return Built(network, image(SIZE, SIZE))
-    with_random_weights(network)
+        return Built(network, image(SIZE, SIZE), fixed=True)
     if name == "frames and a GRU":
         return Built(network, image(3 * SIZE, SIZE).view(1, 3, 3, SIZE, SIZE), dims=(3, 4))
     if name == "PEFT, LoRA in a ViT of transformers":
