@@ -70,7 +70,7 @@ def _row(subject: Subject, methods: Sequence[str]) -> Row:
     if difference > TOLERANCE:
         row = replace(row, exact=exact_difference(built.doubled(), other))
     lost = found.get("deep_lift")
-    if lost is not None and lost.value is not None and lost.value > COMPLETE and not lost.warning:
+    if lost is not None and lost.value is not None and lost.value > COMPLETE:
         exact = attempt(lambda: completeness(*explained(built.doubled(), other)))
         if exact.value is not None:
             found["deep_lift"] = replace(exact, text=f"{exact.text} in float64")
