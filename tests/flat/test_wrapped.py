@@ -52,6 +52,13 @@ def positions(height: int, width: int) -> Tensor:
 _TABLE: dict[int, Tensor] = {}
 
 
+class Missing:
+    """What libraries put in the place of a package that is not installed: it raises where somebody uses it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ImportError(f"{name} needs a package that is not installed")
+
+
 class Caching(Small):
     """Keeps what it computes for a size in caches of its Python module."""
 
@@ -145,6 +152,12 @@ def test_caches_hold_no_traced_values() -> None:
     assert positions.cache_info().currsize == 1 and type(positions(12, 12)) is Tensor
     other = torch.rand(1, 3, 10, 14)
     assert torch.equal(flat(other), net(other))
+
+
+def test_a_stand_in_for_a_missing_package_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(positions.__wrapped__.__globals__, "_optional", Missing())
+    net, x = Caching().eval(), torch.rand(1, 3, 12, 12)
+    assert torch.equal(FlatModel.from_nn_Module(net, example=x, check=False)(x), net(x))
 
 
 def test_a_key_of_another_cache_leaves_the_part_as_it_is() -> None:

@@ -32,7 +32,7 @@ def uncached(modules: Iterable[nn.Module]) -> Iterator[None]:
                     stack.callback(setattr, namespace, name, value)
                 elif type(value) in (dict, list, set) and not name.startswith("__"):
                     stack.callback(_restored, value, value.copy())
-                for cell in getattr(_function(value), "__closure__", None) or ():
+                for cell in _cells(_function(value)):
                     cached = _content(cell)
                     if isinstance(cached, _CACHED):
                         cell.cell_contents = cached.__wrapped__
@@ -50,6 +50,11 @@ def _namespaces(modules: Iterable[nn.Module]) -> list[Any]:
 
 def _function(value: Any) -> Any:
     return value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+
+
+def _cells(value: Any) -> tuple[types.CellType, ...]:
+    # another object may answer any attribute with an error, such as a library that is missing
+    return value.__closure__ or () if isinstance(value, types.FunctionType) else ()
 
 
 def _content(cell: types.CellType) -> Any:
