@@ -24,10 +24,9 @@ SOURCES = {
         "huggingface:subjects",
         (
             *("ViTForImageClassification", "MobileNetV2ForImageClassification", "Dinov2WithRegistersBackbone"),
-            *("SegformerForSemanticSegmentation", "YolosForObjectDetection", "DepthAnythingForDepthEstimation"),
+            *("YolosForObjectDetection", "DepthAnythingForDepthEstimation"),
         ),
     ),
-    "torchvision": ("torchvision_tasks:subjects", ("lraspp_mobilenet_v3_large",)),
     "torch": ("wrappers:subjects", ("DataParallel", "AveragedModel", "*args, **kwargs")),
     "segmentation_models_pytorch": ("segmentation_models:subjects", ("Unet, resnet18",)),
     "monai": ("monai:subjects", ("UNet, 2-D",)),
