@@ -103,7 +103,9 @@ def resize(maps: Tensor, size: int | tuple[int, ...]) -> Tensor:
     rank = maps.ndim - 2
     sides = (size,) * rank if isinstance(size, int) else size
     if len(sides) != rank:
-        raise ResultError(f"size has {len(sides)} numbers, but the maps {tuple(maps.shape)} have {rank} sides.")
+        raise ResultError(
+            f"size is {sides}, but must be one number, or {rank}: one for each side of the maps {tuple(maps.shape)}."
+        )
     if maps.shape[2:] == sides:
         return maps
     shrinks = any(new < old for new, old in zip(sides, maps.shape[2:], strict=True))

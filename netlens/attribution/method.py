@@ -125,10 +125,10 @@ class Method(ABC):
         _check_arguments(flat, x, objective)
         flat = flat.fitting(x[:1])  # one sample, because samples may run together or one by one
         wrt = key_of(flat, wrt)
-        method = self.settled(flat, x, objective, wrt)
-        key = method.at(flat, x, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
         with torch.inference_mode(False), torch.no_grad(), unchanged():
+            method = self.settled(flat, x, objective, wrt)
+            key = method.at(flat, x, wrt)
             # the type differs from that of the weights only under autocast, where the type of the weights is as good
             x = without_graph(x).to(weight_of(flat, x).dtype)
             objective = objective.settled(flat, x)

@@ -27,6 +27,7 @@ from netlens.evaluation import randomized
 from netlens.fast import chunks
 from netlens.fast.chunks import fitting, in_chunks
 from netlens.flat import FlatModel
+from netlens.flat.layout import layout_of
 from netlens.flat.memory import LARGEST, Meter, metered
 from netlens.objectives import logit, output
 
@@ -166,6 +167,7 @@ def test_the_first_runs_alone_and_the_rest_in_chunks(method, chunks, cases):
 
     flat = case.flat.prepend("counting", Counting())
     mixing(flat, case.x)  # it is told once that samples do not change each other
+    layout_of(flat, {"input": case.x})  # and once where the positions of the input lie
     rows.clear()
     method(flat, case.x[:1], logit(0))
     # besides the first of 40 steps, or of 7 times 9 windows, the sample itself runs alone, and the baseline

@@ -183,7 +183,10 @@ class Missed:
         if gap is None or self.change == 0:
             return
         total = float(gap.abs().sum()) * draws
-        if total > max(INCOMPLETE, 8 * torch.finfo(self.dtype).eps) * self.change:
+        # under autocast, products are rounded to a shorter type
+        rounded = torch.is_autocast_enabled(gap.device.type)
+        dtype = torch.get_autocast_dtype(gap.device.type) if rounded else self.dtype
+        if total > max(INCOMPLETE, 8 * torch.finfo(dtype).eps) * self.change:
             opaque = about_opaque(flat, "DeepLIFT integrates over them as over one function")
             warnings.warn(
                 f"DeepLIFT of {name} misses {_share(total, self.change)} of the change of the objective. It is "

@@ -130,17 +130,25 @@ class Followed:
         needed = [key for key in asked if key not in self._places]
         if not needed:
             inputs = [self.values[key] for key in step.reads]
-            at = places_after(
-                step.layer, inputs, [self._places.get(key, Unplaced.NOWHERE) for key in step.reads], value
-            )
-            is_open = at is Unplaced.UNKNOWN and isinstance(value, Tensor)
-            self._places[step.key] = inferred(value.shape, self._picture) if is_open else at
+            before = [self._places.get(key, Unplaced.NOWHERE) for key in step.reads]
+            at = places_after(step.layer, inputs, before, value)
+            if at is Unplaced.UNKNOWN and isinstance(value, Tensor):
+                at = inferred(value.shape, self._picture)
+                # a layer that nobody knows keeps maps as maps
+                if at is Unplaced.UNKNOWN and value.ndim > 2 and any(_are_maps(each, value) for each in before):
+                    at = Raster(tuple(value.shape[2:]))
+            self._places[step.key] = at
         return needed
 
     def _is_stream(self, key: str, value: Tensor) -> bool:
         read = self.values[key]
         same = isinstance(read, Tensor) and read.shape == value.shape
         return same and self._places.get(key) is not Unplaced.NOWHERE
+
+
+def _are_maps(places: Any, value: Tensor) -> bool:
+    """Whether these places are those of maps with as many sides as the value has behind its channels."""
+    return isinstance(places, Raster) and len(places.sizes) == value.ndim - 2
 
 
 _FOLLOWED: Memo[Program, Followed] = Memo(most=8)

@@ -321,7 +321,8 @@ def _coordinate(value: Any, at: Any, axis: int) -> Any:
     if not isinstance(value, Tensor):
         return value
     if isinstance(at, (Raster, Coordinates)):
-        return coordinates_of(at, value.shape).axes[axis].expand(value.shape)
+        # a function of the user may take a view that exists only in contiguous memory
+        return coordinates_of(at, value.shape).axes[axis].expand(value.shape).contiguous()
     dtype = torch.float32 if value.is_floating_point() else value.dtype
     return torch.zeros((), dtype=dtype, device="cpu").expand(value.shape)
 

@@ -27,6 +27,7 @@ from netlens.attribution.perturbation._masks import (
 )
 from netlens.errors import NetLensError, NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.grid import layout_at
 from netlens.flat.layout import layout_of
 from netlens.objectives import logit
 
@@ -172,7 +173,9 @@ def test_no_run_is_wasted_and_none_is_larger_than_the_chunk(method, runs, cases)
     flat = case.flat.prepend("counting", Counting())
     mask = patches(15, 20, 6)
     mixing(flat, case.x)  # it is told once that samples do not change each other
-    layout_of(flat, {"input": case.x})  # and once where the positions of the input lie
+    # and once where the positions of the input and of the layer lie
+    layout_of(flat, {"input": case.x})
+    layout_at(flat, "counting", case.x.shape, case.x)
     batches.clear()
     with chunks_of(5):
         replace(method, feature_mask=mask)(flat, case.x, logit(0), wrt="counting")

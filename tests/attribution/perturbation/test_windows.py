@@ -28,6 +28,8 @@ from netlens.attribution.perturbation._boxes import (
     boxes,
 )
 from netlens.flat import FlatModel, Hooks
+from netlens.flat.grid import layout_at
+from netlens.flat.layout import layout_of
 from netlens.objectives import channel, logit
 from netlens.results import Attribution
 from tests.applicability.table import A_CLASS, AT_A_LAYER, applying
@@ -203,6 +205,9 @@ def test_what_comes_before_the_layer_of_ablation_and_score_cam_runs_once(convent
 
     flat = flat.insert_after("trunk.3", "killing", Killing())
     mixing(flat, case.x)  # it is told once that samples do not change each other
+    # and once where the positions of the input and of the layer lie
+    layout_of(flat, {"input": case.x})
+    layout_at(flat, "killing", case.flat(case.x, until="trunk.3").shape, case.x)
     early.clear()
     late.clear()
     METHODS["ablation_cam"](layer="killing")(flat, case.x, logit(0))
