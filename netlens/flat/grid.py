@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netlens.errors import NotApplicable
 from netlens.flat._model import FlatModel
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Part
+from netlens.flat.operations import innermost
 from netlens.flat.places import Followed, Grid, followed, known
 
 _USUAL_SIDE = 224
@@ -94,7 +95,17 @@ def followed_for(flat: FlatModel, x: Tensor | None) -> Followed:
     size = flat.adapter.preprocessing.size
     sides = size if size is not None else (_USUAL_SIDE, _USUAL_SIDE)
     channels = channels_of(flat)
+    entries = None if channels is not None else _entries_of(flat)
+    if entries is not None:
+        return _followed(flat, (1, entries))
     return _followed(flat, (1, len(flat.adapter.preprocessing.mean) if channels is None else channels, *sides))
+
+
+def _entries_of(flat: FlatModel) -> int | None:
+    """The number of entries of a vector, if a linear layer is the first that reads the input; else None."""
+    first = next((step for step in flat.program.steps if not step.hidden and flat.inputs[0] in step.reads), None)
+    layer = None if first is None else innermost(first.layer)
+    return layer.in_features if isinstance(layer, nn.Linear) else None
 
 
 def _followed(flat: FlatModel, shape: Sequence[int]) -> Followed:
