@@ -13,6 +13,7 @@ from netlens.flat._model import FlatModel
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Part
+from netlens.flat.layout import Layout, layout_of
 from netlens.flat.operations import innermost
 from netlens.flat.places import Followed, Grid, followed, known
 
@@ -58,7 +59,7 @@ def layout_at(flat: FlatModel, key: str, shape: Sequence[int], x: Tensor | None 
     if key == OUTPUT and not flat.layers.has(OUTPUT):
         key = flat.program.outputs[0]
     if key in flat.inputs:
-        return Grid.of_maps(tuple(shape)) if len(shape) > 2 else None
+        x = torch.empty(tuple(shape), device="meta")
     others = []
     for places in _candidates(flat, x):
         layout = places.grid(key)
@@ -109,4 +110,18 @@ def _entries_of(flat: FlatModel) -> int | None:
 
 
 def _followed(flat: FlatModel, shape: Sequence[int]) -> Followed:
-    return followed(flat.program, ((1, *shape[1:]),), weight_of(flat, torch.empty(0)))
+    one = (1, *shape[1:])
+    weight = weight_of(flat, torch.empty(0))
+    return followed(flat.program, (one,), weight, _layout(flat, one, weight))
+
+
+def _layout(flat: FlatModel, shape: tuple[int, ...], like: Tensor) -> Layout | None:
+    """Which dimensions of the input are positions; None if channels come first, as far as anybody can tell."""
+    is_bundle = any(isinstance(step.layer, Part) for step in flat.program.steps)
+    if is_bundle or len(shape) < 3 or len(flat.inputs) > 1:
+        return None
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+    try:
+        return layout_of(flat, {flat.inputs[0]: noise})
+    except Exception:  # a shape that the network does not take fails anywhere, and `Followed.failure` tells where
+        return None
