@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
@@ -152,3 +152,23 @@ def test_what_has_no_layout_is_refused():
     x = torch.randn(2, 3, 8, 8)
     with pytest.raises(NotApplicable, match="no layout over the input"):
         grid_of(vector, "2", vector(x), x)
+
+
+@fx.wrap
+def rows_of_windows(x: Tensor) -> Tensor:
+    return x.view(x.shape[0], x.shape[1], -1)
+
+
+def test_a_function_that_views_its_input_moves_places():
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = nn.Conv2d(3, 8, PATCH, PATCH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return rows_of_windows(self.cut(x)).transpose(1, 2).relu()
+
+    network = Viewed()
+    flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 16, 24)
+    key = list(flat.layers)[-1]
+    assert torch.equal(grid_of(flat, key, flat(x), x), network.cut(x).relu())
