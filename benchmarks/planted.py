@@ -27,6 +27,7 @@ from netlens.objectives import Objective, output
 # where the patch begins along each spatial dimension of the input, and its length, as shares of the picture
 _STARTS = {1: (0.625,), 2: (0.125, 0.625), 3: (0.125, 0.625, 0.375)}
 _LENGTH = 0.25
+_SPREAD = 1.5
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Planted:
         largest: The position of the largest value.
         share: The part of the map's positive values that lies on the patch.
         on_patch: Whether the position of the largest value overlaps the patch.
+        contrast: The largest change that the patch makes at a position of the layer, divided by the mean change. Near
+            1, the network itself spreads the patch over all positions, as untrained token mixers and late attention do.
+            Then `on_patch` depends on the weights, and says nothing about places. Read an earlier layer.
     """
 
     layer: str
@@ -46,6 +50,12 @@ class Planted:
     largest: tuple[int, ...]
     share: float
     on_patch: bool
+    contrast: float
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the network spreads the patch over all positions, so that nothing can be found."""
+        return self.contrast < _SPREAD
 
 
 def planted(
@@ -71,7 +81,8 @@ def planted(
     """
     dims = tuple(range(2, len(shape))) if dims is None else tuple(dims)
     found = [_cam(flat, *_pictures(flat, shape, dims, seed), layer) for seed in range(pictures)]
-    key, cam = found[0][0], torch.stack([cam for _, cam in found]).mean(0)
+    key, cam = found[0][0], torch.stack([cam for _, cam, _ in found]).mean(0)
+    size = torch.stack([size for _, _, size in found]).mean(0)
     inside = [
         [index for index in range(size) if index / size < start + _LENGTH and (index + 1) / size > start]
         for size, start in zip(cam.shape, _STARTS[len(dims)], strict=True)
@@ -87,6 +98,7 @@ def planted(
         largest=largest,
         share=float(on_patch.sum() / positive.sum()),
         on_patch=cam.numel() > 1 and all(place in near for place, near in zip(largest, inside, strict=True)),
+        contrast=float(size.max() / size.mean()),
     )
 
 
@@ -104,8 +116,11 @@ def awakened(network: nn.Module, seed: int = 0) -> nn.Module:
     return network
 
 
-def _cam(flat: FlatModel, blank: Tensor, picture: Tensor, layer: str | None) -> tuple[str, Tensor]:
-    """The layer that Grad-CAM reads, and its map of the patch (spatial sizes), scaled to a largest magnitude of 1."""
+def _cam(flat: FlatModel, blank: Tensor, picture: Tensor, layer: str | None) -> tuple[str, Tensor, Tensor]:
+    """The layer that Grad-CAM reads, its map of the patch (spatial sizes), and the size of the change at each position.
+
+    The map is scaled to a largest magnitude of 1.
+    """
     objective = _change_of_output(flat, blank, picture)
     key = GradCAM(layer, relu=False)(flat, picture, objective).provenance.layer
     (activation,), (gradient,) = gradients_of(flat, picture, objective, (key,))
@@ -113,7 +128,7 @@ def _cam(flat: FlatModel, blank: Tensor, picture: Tensor, layer: str | None) -> 
         change = grid_of(flat, key, activation) - grid_of(flat, key, flat.record(blank, layers=key)[key])
     weights = grid_of(flat, key, gradient).flatten(2).mean(2)
     cam = torch.einsum("c,c...->...", weights[0], change[0])
-    return key, cam / cam.abs().max()
+    return key, cam / cam.abs().max(), change[0].abs().mean(0)
 
 
 def _pictures(flat: FlatModel, shape: Sequence[int], dims: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:

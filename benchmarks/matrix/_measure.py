@@ -191,7 +191,8 @@ def question() -> Objective:
 def place(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
     """Whether the largest value of Grad-CAM's map lies on the only patch that matters."""
     found = planted(flat, x.shape, dims=dims)
-    return Found(float(found.on_patch), f"`{found.layer}` {'×'.join(map(str, found.grid))}")
+    spread = ", the network spreads the patch" if found.is_spread else ""
+    return Found(float(found.on_patch), f"`{found.layer}` {'×'.join(map(str, found.grid))}{spread}")
 
 
 def completeness(flat: FlatModel, x: Tensor) -> Found:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netlens.errors import NotApplicable
 from netlens.flat._model import FlatModel
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Part
+from netlens.flat.layout import Layout, layout_of
+from netlens.flat.operations import innermost
 from netlens.flat.places import Followed, Grid, followed, known
 
 _USUAL_SIDE = 224
@@ -57,7 +59,7 @@ def layout_at(flat: FlatModel, key: str, shape: Sequence[int], x: Tensor | None 
     if key == OUTPUT and not flat.layers.has(OUTPUT):
         key = flat.program.outputs[0]
     if key in flat.inputs:
-        return Grid.of_maps(tuple(shape)) if len(shape) > 2 else None
+        x = torch.empty(tuple(shape), device="meta")
     others = []
     for places in _candidates(flat, x):
         layout = places.grid(key)
@@ -94,8 +96,32 @@ def followed_for(flat: FlatModel, x: Tensor | None) -> Followed:
     size = flat.adapter.preprocessing.size
     sides = size if size is not None else (_USUAL_SIDE, _USUAL_SIDE)
     channels = channels_of(flat)
+    entries = None if channels is not None else _entries_of(flat)
+    if entries is not None:
+        return _followed(flat, (1, entries))
     return _followed(flat, (1, len(flat.adapter.preprocessing.mean) if channels is None else channels, *sides))
 
 
+def _entries_of(flat: FlatModel) -> int | None:
+    """The number of entries of a vector, if a linear layer is the first that reads the input; else None."""
+    first = next((step for step in flat.program.steps if not step.hidden and flat.inputs[0] in step.reads), None)
+    layer = None if first is None else innermost(first.layer)
+    return layer.in_features if isinstance(layer, nn.Linear) else None
+
+
 def _followed(flat: FlatModel, shape: Sequence[int]) -> Followed:
-    return followed(flat.program, ((1, *shape[1:]),), weight_of(flat, torch.empty(0)))
+    one = (1, *shape[1:])
+    weight = weight_of(flat, torch.empty(0))
+    return followed(flat.program, (one,), weight, _layout(flat, one, weight))
+
+
+def _layout(flat: FlatModel, shape: tuple[int, ...], like: Tensor) -> Layout | None:
+    """Which dimensions of the input are positions; None if channels come first, as far as anybody can tell."""
+    is_bundle = any(isinstance(step.layer, Part) for step in flat.program.steps)
+    if is_bundle or len(shape) < 3 or len(flat.inputs) > 1:
+        return None
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+    try:
+        return layout_of(flat, {flat.inputs[0]: noise})
+    except Exception:  # a shape that the network does not take fails anywhere, and `Followed.failure` tells where
+        return None

@@ -47,6 +47,23 @@ def test_a_wrong_layout_is_found_out(name: str) -> None:
     assert not planted(flat.knowing(replace(flat.adapter, grid=transposed)), SHAPE).on_patch
 
 
+def test_a_network_that_spreads_the_patch_is_told_from_one_that_has_wrong_places() -> None:
+    class Spreads(nn.Module):
+        def __init__(self, share: float) -> None:
+            super().__init__()
+            self.conv, self.share = nn.Conv2d(3, 4, 8, 8), share
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.conv(x)
+            return (maps + self.share * maps.mean((2, 3), keepdim=True)).tanh().mean((2, 3))
+
+    for share, spread in ((0.1, False), (300.0, True)):
+        torch.manual_seed(0)
+        found = planted(FlatModel.from_nn_Module(Spreads(share).double()), SHAPE, "add")
+        assert found.is_spread is spread
+        assert found.on_patch or spread
+
+
 def test_a_layer_of_one_position_does_not_pass() -> None:
     assert not planted(flat_of("resnet"), SHAPE, "avgpool").on_patch
 

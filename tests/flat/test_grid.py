@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
-from netlens.flat.grid import grid_of
+from netlens.flat.grid import followed_for, grid_of
 
 PATCH = 4
 
@@ -85,6 +85,16 @@ def test_merged_patches_lie_at_their_center():
     flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 16, 24)
     expected = network(x).transpose(1, 2).unflatten(2, (2, 3))
     assert torch.equal(grid_of(flat, "flatten", flat(x), x), expected)
+    joined = flat(x, until="cat")
+    assert joined.shape == (2, 2, 3, 32)
+    assert torch.equal(grid_of(flat, "cat", joined, x), joined.permute(0, 3, 1, 2))
+
+
+def test_a_network_of_vectors_is_not_taken_for_one_of_images():
+    flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 2)))
+    assert followed_for(flat, None).shapes == ((1, 9),)
+    with pytest.raises(NotApplicable, match=r"shape \(2, 6\), which have no layout over the input"):
+        grid_of(flat, "1", torch.zeros(2, 6))
 
 
 def test_maps_with_channels_last_and_maps_of_signals_and_volumes():
@@ -142,3 +152,23 @@ def test_what_has_no_layout_is_refused():
     x = torch.randn(2, 3, 8, 8)
     with pytest.raises(NotApplicable, match="no layout over the input"):
         grid_of(vector, "2", vector(x), x)
+
+
+@fx.wrap
+def rows_of_windows(x: Tensor) -> Tensor:
+    return x.view(x.shape[0], x.shape[1], -1)
+
+
+def test_a_function_that_views_its_input_moves_places():
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = nn.Conv2d(3, 8, PATCH, PATCH)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return rows_of_windows(self.cut(x)).transpose(1, 2).relu()
+
+    network = Viewed()
+    flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 16, 24)
+    key = list(flat.layers)[-1]
+    assert torch.equal(grid_of(flat, key, flat(x), x), network.cut(x).relu())

@@ -11,13 +11,14 @@ from netlens.flat import FlatModel
 from netlens.flat.grid import followed_for
 from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import MatMul, Mean
+from netlens.flat.opacity import about_opaque
 from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
 from netlens.flat.places import Alive, Followed, Grid, alive_before, joined
 from netlens.flat.running import Program, Step
 from netlens.memo import Memo
 
 _KEEPS_CHANNELS = Trait.ELEMENTWISE | Trait.KEEPS | Trait.MOVES | Trait.SOFTMAX | Trait.MEETS
-_RESIZES = {"interpolate", "upsample", "log_softmax", "grid_sample"}
+_RESIZES = {"interpolate", "upsample", "log_softmax", "grid_sample", "mean", "amax"}
 _POOLS = (
     nn.modules.pooling._MaxPoolNd,
     nn.modules.pooling._AvgPoolNd,
@@ -188,14 +189,9 @@ def _resizes(layer: nn.Module) -> bool:
 def _why_not(flat: FlatModel, places: Followed) -> str:
     """The message for a network without a layer to look at."""
     advice = "name one with layer=..., or give an adapter with cam_layer."
-    hidden = list(flat.opaque)
+    hidden = about_opaque(flat, "nobody can look inside", flat.program.reached([places.first]))
     if hidden:
-        more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
-        why = flat.opaque[hidden[0]]
-        return (
-            f"class activation maps find no layer of {flat.name} with positions of the input: {hidden[0]!r}{more} "
-            f"could not be unrolled ({why}), and nobody can look inside; {advice}"
-        )
+        return f"class activation maps find no layer of {flat.name} with positions of the input.{hidden} So {advice}"
     if places.failure:
         return f"class activation maps cannot follow positions through {flat.name}: {places.failure}; {advice}"
     laid_out = [key for key in flat.layers if places.grid(key) is not None]

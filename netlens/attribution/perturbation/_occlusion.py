@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
@@ -16,7 +17,7 @@ from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix
 from netlens.attribution._windows import Windows
 from netlens.attribution.method import Method, register
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.options import option
@@ -33,7 +34,8 @@ class Occlusion(Method):
     0.
 
     `window` and `stride` count pixels of `wrt`. Each is one number, (height, width), or one number for each dimension
-    of a signal, volume or clip. The border crops a window that reaches past it.
+    of a signal, volume or clip. The border crops a window that reaches past it. If one window covers everything, all
+    values are equal, and a warning says so.
 
     On maps of images, only what a window can change is computed again, exactly. The diagnostic `macs` (N,) counts the
     multiply-accumulates of convolutions and linear layers that were computed, and `macs_saved` (N,) how many more full
@@ -57,6 +59,14 @@ class Occlusion(Method):
         windows = [
             _index(activation, dims, window) for window in self._windows([activation.shape[dim] for dim in dims])
         ]
+        if len(windows) == 1:
+            sides = " x ".join(str(activation.shape[dim]) for dim in dims)
+            warnings.warn(
+                f"Occlusion: one window covers all of {wrt!r} ({sides}), so all values of a sample are equal; give a "
+                f"smaller window than {self.window} and a smaller stride than {self.stride}.",
+                NetLensWarning,
+                stacklevel=2,
+            )
         # the largest windows come first, because they determine the size of chunks
         windows.sort(key=lambda window: [part.start - part.stop for part in window if part.stop is not None])
         baseline = baseline_like(flat, wrt, activation, self.baselines)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netlens.flat.layers import Part
+from netlens.flat.layout import Layout
 from netlens.flat.operations import Trait, operation_of
 from netlens.flat.places._grid import Grid
 from netlens.flat.places._moves import places_after, reads_first_alone
@@ -31,9 +32,12 @@ class Followed:
         program: The network.
         shapes: The shape of one sample of each input, with the dimension of samples: (1, C, H, W).
         like: A weight, for the type of the inputs.
+        layout: Which dimensions of the first input are positions; None for all after the channels in dimension 1.
     """
 
-    def __init__(self, program: Program, shapes: Sequence[tuple[int, ...]], like: Tensor) -> None:
+    def __init__(
+        self, program: Program, shapes: Sequence[tuple[int, ...]], like: Tensor, layout: Layout | None = None
+    ) -> None:
         self.shapes = tuple(shapes)
         self.failure = ""
         """Why places could not be followed to the end; empty if they could."""
@@ -49,7 +53,7 @@ class Followed:
         """The input that has positions: the first one, or the first such part of a bundle."""
         for key, shape in zip(program.inputs, shapes, strict=False):  # further inputs have no positions
             self.values[key] = torch.empty(shape, dtype=like.dtype, device="meta")
-            self._place_input(key, shape)
+            self._place_input(key, shape, layout if key == self.first else None)
         from_input = program.reached(program.inputs)
         for step in program.steps:
             if step.hidden or step.key not in from_input:
@@ -57,7 +61,7 @@ class Followed:
             if step.guard or not all(key in self.values for key in step.reads):
                 continue
             if isinstance(step.layer, Part):
-                self._place_input(step.key, (1, *step.layer.shape))
+                self._place_input(step.key, (1, *step.layer.shape), step.layer.layout)
             try:
                 self.values[step.key] = given(step.layer, [self.values[key] for key in step.reads])
             except (
@@ -66,12 +70,15 @@ class Followed:
                 reason = str(error).split("\n")[0]
                 self.failure = self.failure or f"{step.key!r} takes no numbers of zero ({reason})"
 
-    def _place_input(self, key: str, shape: Sequence[int]) -> None:
+    def _place_input(self, key: str, shape: Sequence[int], layout: Layout | None) -> None:
         """Note the places of an input of this shape."""
-        is_map = len(shape) > 2 and prod(shape[2:]) > 1
-        self._places[key] = Raster(tuple(shape[2:])) if is_map else Unplaced.NOWHERE
-        if is_map and not self._picture:
-            self._picture, self.first = tuple(shape[2:]), key
+        dims = tuple(range(2, len(shape))) if layout is None else layout.positions
+        sizes = tuple(shape[dim] for dim in dims)
+        # entries of a vector are no positions: nothing tells that neighbors belong together
+        is_spread = len(shape) > 2 and prod(sizes) > 1
+        self._places[key] = _in_rows(tuple(shape), sizes, dims) if is_spread else Unplaced.NOWHERE
+        if is_spread and not self._picture:
+            self._picture, self.first = sizes, key
 
     def grid(self, key: str) -> Grid | None:
         """The grid on which the value at `key` lies; None if it has none."""
@@ -154,16 +161,19 @@ def _are_maps(places: Any, value: Tensor) -> bool:
 _FOLLOWED: Memo[Program, Followed] = Memo(most=8)
 
 
-def followed(program: Program, shapes: Sequence[tuple[int, ...]], like: Tensor) -> Followed:
+def followed(
+    program: Program, shapes: Sequence[tuple[int, ...]], like: Tensor, layout: Layout | None = None
+) -> Followed:
     """The places of all values for one sample of these shapes of the inputs, worked out once.
 
     Args:
         program: The network.
         shapes: The shape of one sample of each input, with the dimension of samples: (1, C, H, W).
         like: A weight, for the type of the inputs.
+        layout: Which dimensions of the first input are positions; None for all after the channels in dimension 1.
     """
-    question = (tuple(shapes), like.dtype)
-    return _FOLLOWED.of(program, question, lambda: Followed(program, shapes, like))
+    question = (tuple(shapes), like.dtype, layout)
+    return _FOLLOWED.of(program, question, lambda: Followed(program, shapes, like, layout))
 
 
 def known(program: Program) -> list[Followed]:

@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netlens.flat.places._places import Coordinates, Places, Raster
+from netlens.flat.places._places import Coordinates, Places, Raster, mean_over
 
 _STEPS = 20_000  # coordinates that differ by less than this part of the input are the same
 
@@ -37,7 +37,14 @@ class Grid:
         if isinstance(places, Raster):
             dims = tuple(range(2, len(shape)))
             return cls(tuple(shape), dims, places.sizes, None) if prod(places.sizes) > 1 else None
-        return _of_coordinates(places) if isinstance(places, Coordinates) else None
+        if not isinstance(places, Coordinates):
+            return None
+        grid = _of_coordinates(places)
+        # Swin's merging puts several neighbors into the channels of one position, whose place is then their center
+        for dim in (len(shape) - 1, 1):
+            if grid is None and len(shape) > 2:
+                grid = _of_coordinates(Coordinates(mean_over(places.whole(), [dim]), places.shape))
+        return grid
 
     @classmethod
     def of_maps(cls, shape: Sequence[int]) -> Grid:

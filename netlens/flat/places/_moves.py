@@ -286,10 +286,15 @@ def _moved(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], outpu
     with torch.no_grad():
         for axis in range(rank):
             values = [_coordinate(value, at, axis) for value, at in zip(inputs, places, strict=True)]
-            results.append(layer(*values))
+            results.append(layer(*(_dense(value) for value in values) if is_foreign(layer) else values))
     if isinstance(output, Tensor):
         return placed(results, output.shape)
     return [placed([each[i] for each in results], value.shape) for i, value in enumerate(output)]
+
+
+def _dense(value: Any) -> Any:
+    """The coordinates in memory of their own: a function of the user's may view them, as views of one number forbid."""
+    return value.contiguous() if isinstance(value, Tensor) else value
 
 
 def _joined(places: Sequence[Any], output: Tensor) -> Raster | None:

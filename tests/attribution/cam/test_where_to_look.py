@@ -14,6 +14,7 @@ from netlens.attribution import GradCAM, cam_layer
 from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
+from netlens.flat.grid import grid_of
 from netlens.objectives import channel
 
 SHAPE = (1, 3, 32, 32)
@@ -195,5 +196,74 @@ def test_an_opaque_part_is_named():
             return self.conv(x).mean((2, 3)) if float(x.sum()) > -1e9 else x.mean((2, 3))
 
     flat = FlatModel.from_nn_Module(nn.Sequential(Hidden(), nn.Linear(4, 2)))
-    with pytest.raises(NotApplicable, match=r"'0' could not be unrolled .*nobody can look inside.*layer="):
+    with pytest.raises(NotApplicable, match=r"1 of 2 layers is inside '0', which .*nobody can look inside.*layer="):
         cam_layer(flat, torch.empty(SHAPE))
+
+
+class Frames(nn.Module):
+    """Clips (N, T, C, H, W): one convolution for all frames, and the mean over positions and time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder(), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.encoder(x.flatten(0, 1))
+        return self.head(maps.mean((2, 3)).view(x.shape[0], x.shape[1], -1).mean(1))
+
+
+class ChannelsLast(nn.Module):
+    """Images (N, H, W, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder(), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.permute(0, 3, 1, 2)).mean((2, 3)))
+
+
+class Entries(nn.Module):
+    """Sequences (N, T, D): one linear layer for all times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.head = nn.Sequential(nn.Linear(3, 8), nn.ReLU()), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.each(x).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "dims", "layer", "grid"),
+    [
+        (Frames, (1, 8, 3, 16, 24), (1, 3, 4), "encoder.3", (8, 8, 12)),
+        (ChannelsLast, (1, 16, 24, 3), (1, 2), "encoder.3", (8, 12)),
+        (Entries, (1, 16, 3), (1,), "each.1", (16,)),
+    ],
+)
+def test_the_sides_of_the_map_are_those_of_the_layout_of_the_input(make, shape, dims, layer, grid):
+    torch.manual_seed(0)
+    flat = FlatModel.from_nn_Module(randomized(make()).double())
+    found = planted(flat, shape, dims=dims)
+    assert (found.layer, found.grid, found.on_patch) == (layer, grid, True)
+
+
+def test_frames_of_a_loop_lie_in_space_and_no_layer_of_one_frame_is_chosen_for_all():
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.cell, self.head = encoder(), nn.GRUCell(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = x.new_zeros(x.shape[0], 8)
+            for t in range(x.shape[1]):
+                h = self.cell(self.encoder(x[:, t]).mean((2, 3)), h)
+            return self.head(h)
+
+    x = torch.randn(2, 3, 3, 16, 24)
+    flat = FlatModel.from_nn_Module(Loop(), example=x)
+    activation = flat(x, until="encoder.3_1")
+    assert torch.equal(grid_of(flat, "encoder.3_1", activation, x), activation[:, :, None])
+    with pytest.raises(NotApplicable, match=r"on all paths .* the last is 'encoder.3_2'.*layer="):
+        cam_layer(flat, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ from netlens.attribution.perturbation._boxes import (
     Box,
     boxes,
 )
+from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel, Hooks
 from netlens.flat.grid import layout_at
 from netlens.flat.layout import layout_of
@@ -218,3 +221,14 @@ def test_what_comes_before_the_layer_of_ablation_and_score_cam_runs_once(convent
     METHODS["score_cam"](layer="killing", convention=convention)(flat, case.x, logit(0))
     black = convention != "paper"  # one run for all dead channels
     assert sum(early) == 3 * (6 + black) + 3  # and the samples themselves
+
+
+def test_a_window_that_covers_everything_is_told():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 12, 16)
+    with pytest.warns(NetLensWarning, match=r"one window covers all of 'input' \(12 x 16\).*smaller window than 32"):
+        values = Occlusion()(flat, x, logit(0)).values
+    assert all(torch.allclose(sample, sample[0, 0, 0]) for sample in values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Occlusion(4, 2)(flat, x, logit(0)).values.std() > 0
