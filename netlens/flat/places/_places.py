@@ -116,6 +116,6 @@ def _raster(places: Coordinates) -> Raster | None:
     if len(places.shape) != rank + 2 or places.shape[0] != 1 or prod(places.shape[2:]) < 2:
         return None
     for expected, axis in zip(coordinates_of(Raster(places.shape[2:]), places.shape).axes, places.axes, strict=True):
-        if axis.shape != expected.shape or not torch.allclose(axis, expected, rtol=0, atol=1e-4):
+        if axis.shape != expected.shape or not torch.allclose(axis.to(expected), expected, rtol=0, atol=1e-4):
             return None
     return Raster(places.shape[2:])
