@@ -33,6 +33,13 @@ def restore(containers: list[tuple[Any, Any]]) -> None:
         container.extend(content) if isinstance(container, list) else container.update(content)
 
 
+def content_of(module: nn.Module) -> list[tuple[Any, Any]]:
+    """The tables of a module: its attributes, parameters, buffers and submodules, each with a copy."""
+    names = ("_parameters", "_buffers", "_modules")
+    tables = [module.__dict__, *(module.__dict__[name] for name in names if name in module.__dict__)]
+    return [(table, table.copy()) for table in tables]
+
+
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """The attributes of every module: flags, hooks, and the tables of parameters, buffers and submodules."""
 

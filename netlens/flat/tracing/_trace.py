@@ -24,7 +24,7 @@ from netlens.flat.tracing._inputs import as_arguments, input_names
 from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
-from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, restore
+from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, content_of, restore
 from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
 from netlens.flat.tracing._values import Value, ValueAttribute, Weight
 from netlens.flat.tracing._wrapped import whole_if_layers
@@ -343,7 +343,7 @@ class _Tracer(fx.Tracer):
             return self.create_proxy("call_module", path, args, kwargs)
         parts = list(m.modules())
         attributes = attributes_of({self.paths[id(part)]: part for part in parts if id(part) in self.paths})
-        backup = {part: dict(part.__dict__) for part in parts}
+        backup = [content_of(part) for part in parts]
         containers = containers_in((args, kwargs))
         for argument in pytree.tree_leaves((args, kwargs)):
             if isinstance(argument, ValueAttribute):
@@ -361,9 +361,8 @@ class _Tracer(fx.Tracer):
                 self.assumptions = {(node, answer) for node, answer in self.assumptions if node not in set(erased)}
             restore(containers)
             self.written |= changed_since(attributes)
-            for submodule, values in backup.items():  # the forward may have stored traced values in attributes
-                submodule.__dict__.clear()
-                submodule.__dict__.update(values)
+            for content in backup:  # the forward may have stored traced values in attributes and buffers
+                restore(content)
             self.opaque[path] = reason_of(error)
             return self.create_proxy("call_module", path, args, kwargs)
         finally:
