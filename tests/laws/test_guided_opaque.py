@@ -94,7 +94,7 @@ def test_only_what_lies_between_counts_and_only_for_rules():
 def test_a_network_without_rectifiers_outside_is_told_where_they_may_lie(method):
     flat = flat_of(RECTIFYING["a function"], nn.Identity())
     with pytest.raises(
-        NotApplicable, match=r"no layer of .* matches; .*No rule reaches a layer inside an opaque one \('2'\)"
+        NotApplicable, match=r"no layer of .* matches; .*2 of 8 layers are inside '2', .*; no rule reaches them"
     ):
         method(flat, X, logit(0))
 

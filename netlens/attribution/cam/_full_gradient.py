@@ -87,7 +87,8 @@ def _bias(flat: FlatModel, step: Step, activation: Tensor, inputs: Mapping[str, 
         scale = scale if layer.weight is None else scale * layer.weight
         shift = -scale * layer.running_mean
         return (shift if layer.bias is None else shift + layer.bias).view(-1, *[1] * (activation.ndim - 2))
-    return activation - _along_inputs(flat, step, inputs, live).reshape(activation.shape)
+    bias = activation - _along_inputs(flat, step, inputs, live).reshape(activation.shape)
+    return bias.masked_fill(activation.isinf(), 0)  # a mask sets scores to -inf, which no gradient passes
 
 
 def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: Live) -> Tensor:
@@ -99,8 +100,10 @@ def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: 
         return output
 
     primals = [inputs[key] for key in sources]
+    # where a mask sets a score to -inf, the score does not depend on the image
+    along = [value.masked_fill(value.isinf(), 0) if value.is_floating_point() else value for value in primals]
     try:
-        return directional_derivative(run, primals, primals)
+        return directional_derivative(run, primals, along)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from netlens.attribution.cam._layer import pools_all
+from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
+from netlens.flat.keys import OUTPUT, SCORES
 from netlens.flat.layers import Permute, Reshape, Select
 from netlens.flat.operations import Trait, is_kind, operation_of
 from netlens.flat.running import Step
@@ -17,7 +21,7 @@ _CHANNELS_FIRST = [0, 3, 1, 2]
 
 
 def pooled_features(flat: FlatModel, key: str) -> str | None:
-    """The key of the mean over space of the maps at `key`, if only linear layers lead from there to the output.
+    """The key of the mean over space of the maps at `key`, if only linear layers lead from there to the class scores.
 
     None if another layer reads the maps or their mean, or if a layer on the way is not linear. Otherwise the gradient
     of a score at the pooled features is the row of the classifier's weights for that score.
@@ -28,7 +32,8 @@ def pooled_features(flat: FlatModel, key: str) -> str | None:
     if step is None or not pools_all(step.layer) or is_kind(step.layer, nn.AdaptiveMaxPool2d):
         return None
     pooled = step.key
-    while step is not None and step.key not in flat.program.outputs[-1:]:
+    ends = _keys_of_scores(flat)
+    while step is not None and step.key not in ends:
         step = _only_reader(flat, step.key)
         if step is not None and not _is_linear(step.layer):
             return None
@@ -38,6 +43,15 @@ def pooled_features(flat: FlatModel, key: str) -> str | None:
 def of_scores(flat: FlatModel, objective: Objective) -> bool:
     """Whether the objective is a weighted sum of the scores that the network gives."""
     return flat.adapter.logits is None and is_sum_of_logits(objective)
+
+
+def _keys_of_scores(flat: FlatModel) -> Sequence[str]:
+    """Where the class scores lie: before the last activation, if the network ends in one, else at the output."""
+    try:
+        key = flat.key(SCORES)
+    except NotApplicable:  # an output without classes
+        key = OUTPUT
+    return flat.program.outputs[-1:] if key == OUTPUT else (key,)
 
 
 def _only_reader(flat: FlatModel, key: str) -> Step | None:

@@ -128,7 +128,9 @@ def _of_several(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], 
         return [NOWHERE for _ in output]
     if row.has(Trait.MOVES) and UNKNOWN not in known:
         return _moved(layer, inputs, places, output)
-    if row.has(Trait.INDICES | Trait.INDICES_ALONG) and len(output) == 2:
+    if row.has(Trait.INDICES):
+        return [NOWHERE for _ in output]  # each position comes from where the values say
+    if row.has(Trait.INDICES_ALONG) and len(output) == 2:
         values = output[0]
         if isinstance(inputs[0], Tensor):
             return [_reduced(innermost(layer), places[0], inputs[0], values), NOWHERE]
