@@ -117,7 +117,7 @@ def test_the_transformers_of_timm_show_their_attention(name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm is an optional package")
     entry, options = {
         "vit": ("vit_tiny_patch16_224", {"img_size": 32, "depth": 2}),
-        "eva": ("eva02_tiny_patch14_224", {"img_size": 28, "depth": 2}),
+        "eva": ("eva02_tiny_patch14_224", {"img_size": 28, "depth": 2, "num_classes": 5}),
         "maxvit": ("maxvit_rmlp_pico_rw_256", {"img_size": 64, "depths": (1, 1, 1, 1)}),
         "beit": ("beit_base_patch16_224", {"img_size": 32, "depth": 2, "embed_dim": 48, "num_heads": 3}),
     }[name]

@@ -457,7 +457,8 @@ def test_no_layer_beyond_the_deepest_runs():
     relu, late = Counted(nn.ReLU()), Never()
     flat = flattened(nn.Sequential(nn.Conv2d(3, 4, 1), relu, nn.Conv2d(4, 4, 1), nn.Identity()), PLAIN)
     flat = flat.replace("1.inner", relu).replace("3", late)
-    Counted.calls = 0  # the trace's
+    rendered(flat, channel("2", 0), Pixel(8), steps=1)  # it is told once where the positions of layers lie
+    Counted.calls = 0
     rendered(flat, channel("2", 0), Pixel(8), steps=5, redirect=0)
     assert Counted.calls == 6  # one to see whether the network takes pictures of this size
     with pytest.raises(NotApplicable, match="not needed"):

@@ -302,11 +302,12 @@ def test_fused_attention_says_what_to_do():
         AttentionRollout()(flat, torch.randn(1, 4, 6), logit(0))
 
 
-def test_tokens_of_no_image_have_no_place():
+def test_tokens_of_a_sequence_lie_along_it():
     network = nn.Sequential(nn.TransformerEncoderLayer(WIDTH, HEADS, 20, batch_first=True), nn.Flatten())
-    flat = FlatModel.from_nn_Module(network.eval())
-    with pytest.raises(NotApplicable, match=r"the 7 tokens of '0.self_attn.softmax' .* give an Adapter\(grid="):
-        AttentionMap()(flat, torch.randn(1, 7, WIDTH), logit(0))
+    flat, x = FlatModel.from_nn_Module(network.eval()), torch.randn(2, 7, WIDTH)
+    result = AttentionMap()(flat, x, logit(0))
+    attention = flat(x, until="0.self_attn.softmax")
+    assert_close(result.values, attention.mean((1, 2))[:, None])
 
 
 def test_windows_that_no_adapter_knows_lie_where_the_layers_cut_them():
