@@ -11,6 +11,7 @@ from netlens.playground._explain_tab import PREDICTED
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._layers import MARK, SEARCH, layer_list
 from netlens.playground._links import Linked
+from netlens.playground._look import marked
 from netlens.playground._look_pages import STOPPED, Page
 from netlens.playground._picker import picker
 from netlens.playground._see import See
@@ -95,7 +96,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         return one.html(made, STOPPED)
 
     def spots(name: str, text: str) -> str:
-        picture = studio.thumbnail(name, 480)
+        picture = marked(studio.lens(name), None, 480)  # what the network sees, which may be a crop of the photo
         at = See.of(text).at if "@" in (text or "") else None
         place = "hidden" if at is None else f'style="left:{100 * at[0]:.2f}%;top:{100 * at[1]:.2f}%"'
         return (
