@@ -1,22 +1,31 @@
-# The two commands: `make demo` and `make test`. Everything they need is installed into .venv.
+# The three commands: `make demo`, `make playground` and `make test`. Everything they need is installed into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
+.PHONY: demo playground browser test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
 	@$(BIN)/netlens explain "$(if $(IMAGE),$(IMAGE),images/scene.png)" --model "$(MODEL)" \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(METHOD),--method "$(METHOD)") -o "$(OUT)"
 
+# BROWSER=no keeps it from opening a browser
+playground: .venv/installed-playground
+	@$(BIN)/netlens playground --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		$(if $(IMAGES),--images "$(IMAGES)") $(if $(PORT),--port $(PORT)) $(if $(filter no,$(BROWSER)),--no-browser)
+
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# every tab as a person would use it; needs chromium
+browser: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground -s
 
 # adapters/ is checked as what it is installed as, netlens.adapters
 types: .venv/installed-test
@@ -75,6 +84,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-superpixels: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[superpixels]"
+	touch $@
+
+.venv/installed-playground: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[playground]"
 	touch $@
 
 .venv/installed-timm: .venv/installed

@@ -17,12 +17,16 @@ ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
+# the page in the browser
+PLAYGROUND = ["gradio>=6.20,<7", "imageio>=2.34", "imageio-ffmpeg>=0.5"]
 # networks of other libraries, by name
 TIMM = ["timm>=1.0.15"]
 HUGGING_FACE = ["transformers>=5"]
 # other libraries whose networks `make matrix` unrolls
 NETWORKS = ["segmentation-models-pytorch>=0.5", "monai>=1.5", "open-clip-torch>=3", "peft>=0.18", "einops>=0.8"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
+# a person's hand in the page
+BROWSER = ["playwright>=1.50"]
 
 setup(
     name="netlens",
@@ -82,9 +86,10 @@ setup(
     extras_require={
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
+        "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE],
+        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
         "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],

@@ -15,7 +15,7 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
-    ("errors", "files", "finite", "memo", "precision", "silence", "version"),
+    ("errors", "files", "finite", "interruption", "memo", "precision", "silence", "version"),
     ("options",),
     ("heatmaps", "images", "classes", "processors"),
     ("checkpoints", "preprocessing"),
@@ -30,6 +30,7 @@ ROWS = [
     ("zoo",),
     ("inputs", "methods"),
     ("lens",),
+    ("playground",),
     ("cli",),
 ]
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
@@ -222,7 +223,7 @@ def test_only_images_imports_pyimgy_and_nothing_its_torch_patches() -> None:
 def test_importing_netlens_is_light() -> None:
     code = "import sys, netlens, netlens.lens, netlens.zoo; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"matplotlib", "matplotlib.pyplot", "pyimgy", "captum", "sklearn", "pandas"} & set(modules)
+    assert not {"matplotlib", "matplotlib.pyplot", "pyimgy", "captum", "sklearn", "pandas", "gradio"} & set(modules)
 
 
 def test_what_is_kept_of_a_flat_model_goes_when_its_network_changes():

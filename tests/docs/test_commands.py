@@ -57,6 +57,7 @@ INLINE = [(page, code) for page in PAGES for code in inline(page) if re.match(FO
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("netlens.playground.serve", lambda *arguments: None)  # a server would wait for its end
     fill(tmp_path)
     settings = blocks("docs/visualization.md", "json")[0].replace('"steps": 100', '"steps": 1, "size": 64')
     (tmp_path / "pairs.json").write_text(settings)

@@ -13,6 +13,7 @@ from netlens.flat.memory import meters
 from netlens.flat.running._guard import guarded, is_misread
 from netlens.flat.running._reuse import may_overwrite, overwriters
 from netlens.flat.running._step import Schedule, Step, Visit
+from netlens.interruption import Interrupted, interruption
 from netlens.memo import Memo
 
 
@@ -49,7 +50,10 @@ class Program:
         misread = self.misread if recording else frozenset()
         visited = frozenset() if visit is None else visit.keys
         in_place = self.in_place(feeds, fetches, visited) if visited is not None and may_overwrite(schedule) else {}
+        interrupted = interruption()
         for step, dead in schedule:
+            if interrupted is not None and interrupted():
+                raise Interrupted(f"stopped before {step.key!r}.")
             inputs = [values[key] for key in step.reads]
             if visit is not None and (visited is None or step.key in visited):
                 value = guarded(visit.run, step, inputs) if recording else visit.run(step, inputs)

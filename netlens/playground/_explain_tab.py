@@ -1,0 +1,184 @@
+"""The tab Explain: why does the network see this? Several methods side by side, each as soon as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from netlens.attribution import METHODS, method_named
+from netlens.errors import NetLensError
+from netlens.playground import _html as html
+from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain, remembered
+from netlens.playground._forms import form, read
+from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._links import Linked
+from netlens.playground._picker import picker
+from netlens.playground._studio import Studio, class_choice, class_of
+from netlens.playground._work import Show
+
+NAME, TITLE = "explain", "Explain"
+START = ("grad_cam", "integrated_gradients", "occlusion")
+PREDICTED, AUTOMATIC = "predicted class", "automatic"
+_FIRST = "Choose a picture and press Explain. The maps appear one by one."
+
+
+def build(studio: Studio, opened: gr.Textbox) -> Linked:
+    """Build the tab; see `netlens.playground._page.Tab`."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            picture = picker(studio, NAME).name
+            says = gr.HTML(elem_id="predictions", js_on_load=html.CLICKS, min_height=132)
+            target = gr.Dropdown(
+                [PREDICTED, *studio.class_choices],
+                value=PREDICTED,
+                label="Class to explain",
+                info="Type to search, or click on a prediction.",
+                allow_custom_value=True,
+                elem_id="target",
+            )
+            methods = gr.Dropdown(
+                list(METHODS),
+                value=list(START),
+                multiselect=True,
+                label="Methods",
+                info="Several methods appear side by side.",
+                elem_id="methods",
+            )
+            layer = gr.Dropdown(
+                [AUTOMATIC, *studio.flat.layers],
+                value=AUTOMATIC,
+                label="Layer",
+                info="For class activation maps and other methods that read a layer.",
+                elem_id="layer",
+            )
+            options = gr.Textbox(visible="hidden", elem_id="options")
+            with gr.Accordion("Options of these methods", open=False, elem_id="options-of-methods"):
+                _forms(methods, options, opened)
+        with gr.Column(scale=8, min_width=300):
+            with gr.Row(elem_classes="nl-actions"):
+                run = gr.Button("Explain", variant="primary", elem_id="explain-run", size="md")
+                stop = stop_button(NAME)
+            with gr.Row(equal_height=True):
+                view = gr.Radio(list(VIEWS), value="overlay", label="Show", elem_id="view")
+                opacity = gr.Slider(0, 1, 1, step=0.05, label="Opacity over the picture", elem_id="opacity")
+            maps = gr.HTML(html.hint(_FIRST), elem_id="maps", min_height=120)
+            with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
+                lines = gr.Code(language="python", label="The same in a notebook", elem_id="code")
+
+    asked = [picture, target, methods, layer, options]
+
+    def look_at(name: str) -> str:
+        return predictions(studio, name)
+
+    def compute(*values: Any) -> Work:
+        *question, view, opacity = values
+        asked = _question(*question)
+        answers: dict[str, Answer] = {}
+
+        def work(show: Show[str]) -> None:
+            def add(answer: Answer) -> None:
+                answers[answer.text] = answer
+                show(_drawn(asked.methods, answers, view, opacity))
+
+            show(_drawn(asked.methods, answers, view, opacity))
+            explain(studio, asked, add)
+
+        return work
+
+    def follow(where: str, *values: Any) -> Work | None:
+        return compute(*values) if where == NAME else None
+
+    def redraw(*values: Any) -> Any:
+        *question, view, opacity = values
+        asked = _question(*question)
+        known = [answer for text in asked.methods if (answer := remembered(studio, asked, text)) is not None]
+        if not known:
+            return gr.skip()
+        return _drawn([answer.text for answer in known], {answer.text: answer for answer in known}, view, opacity)
+
+    def stopped(*values: Any) -> str:
+        *question, view, opacity = values
+        asked = _question(*question)
+        answers = {text: remembered(studio, asked, text) for text in asked.methods}
+        return _drawn(
+            asked.methods, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity
+        )
+
+    def show_code(*values: Any) -> str:
+        return code(studio, _question(*values))
+
+    every = [*asked, view, opacity]
+    light([picture.change, opened.change], look_at, picture, says)
+    light(says.click, _said, None, target)
+    light([view.change, opacity.release], redraw, every, maps)
+    light([control.change for control in asked], show_code, asked, lines)
+    heavy(run.click, compute, every, maps, stop)
+    heavy(opened.change, follow, [opened, *every], maps, stop)
+    light(stop.button.click, stopped, every, maps)
+    parts = {"picture": picture, "target": target, "methods": methods, "layer": layer, "options": options}
+    return Linked(NAME, parts | {"view": view, "opacity": opacity}, (run.click,))
+
+
+def predictions(studio: Studio, name: str) -> str:
+    """A picture, and beside it the classes that the network sees in it; a click on a class says it."""
+    found = studio.lens(name).predictions(5)[0]
+    rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
+    says = [class_choice(studio.flat.classes, one.index) for one in found]
+    photo = html.source(studio.thumbnail(name))
+    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says)}</div>'
+
+
+def _said(event: gr.EventData) -> str:
+    return str(event.say)
+
+
+def _question(picture: str, target: str, methods: Sequence[str], layer: str, options: str) -> Question:
+    named = None if target == PREDICTED else class_of(target)
+    chosen_layer = None if layer in (AUTOMATIC, "", None) else layer
+    return Question(picture, named, chosen(methods, read(options)), chosen_layer)
+
+
+def _drawn(methods: Sequence[str], answers: dict[str, Answer], view: str, opacity: float) -> str:
+    """The maps so far, in the order of the methods."""
+    if not methods:
+        return html.hint("Choose at least one method.")
+    turn = next((text for text in methods if text not in answers), None)
+    figures = []
+    for text in methods:
+        answer = answers.get(text)
+        if answer is None:
+            figures.append(html.waiting(text, "computing" if text == turn else "waiting"))
+        elif answer.result is None:
+            figures.append(html.refused(text, answer.why))
+        else:
+            figures.append(_figure(answer, view, opacity))
+    return html.grid(figures)
+
+
+def _figure(answer: Answer, view: str, opacity: float) -> str:
+    result = answer.result
+    assert result is not None
+    try:
+        picture = drawn(result, view, opacity)
+    except NetLensError as error:  # values without a place in the image
+        return html.refused(answer.text, " ".join(str(error).split()))
+    subject = result.subject(0)
+    seconds = "" if answer.seconds is None else f" · {answer.seconds:.2f} s"
+    saves = [("PNG", f"result/{answer.key}.png"), ("numbers", f"result/{answer.key}.npz")]
+    return html.figure(picture, answer.text, f"{subject}{seconds}", f"{answer.text} for {subject}", saves)
+
+
+def _forms(methods: gr.Dropdown, options: gr.Textbox, opened: gr.Textbox) -> None:
+    """The options of the chosen methods, which follow the choice."""
+
+    def forms(names: list[str], text: str) -> None:
+        for name in names or ():
+            cls = method_named(name)
+            with gr.Group(elem_classes="nl-form"):
+                gr.HTML(f"<h3>{name.replace('_', ' ')}</h3>")
+                form(cls, name, read(text), options, leave_out=["layer"])
+
+    gr.render(inputs=[methods, options], triggers=[methods.change, opened.change])(forms)

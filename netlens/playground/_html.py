@@ -1,0 +1,126 @@
+"""HTML: pictures with captions, bars and clicks, as the page shows them. All texts are escaped here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from urllib.parse import urlencode
+
+import numpy as np
+from PIL import Image
+
+CLICKS = """
+element.addEventListener('click', (event) => {
+    const one = event.target.closest('[data-say]');
+    if (!one || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    trigger('click', {say: one.dataset.say});
+});
+"""
+"""JavaScript of a `gr.HTML`: a click on what has `data-say` is an event with this text as `say`."""
+
+
+def source(picture: Image.Image | np.ndarray) -> str:
+    """A picture as the address of an image, which holds its pixels; so no file is written and none is served."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    small = image.width * image.height <= 64 * 64
+    rgb = image.convert("RGB")
+    rgb.save(buffer, "PNG") if small else rgb.save(buffer, "JPEG", quality=90)
+    kind = "png" if small else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def link(**parameters: str | int | None) -> str:
+    """The address of a state of the page.
+
+    >>> link(tab="look", layer="stem", channel=3, at=None)
+    '?tab=look&layer=stem&channel=3'
+    """
+    return "?" + urlencode({name: value for name, value in parameters.items() if value not in (None, "")})
+
+
+def figure(
+    picture: Image.Image | np.ndarray,
+    title: str,
+    note: str = "",
+    alt: str = "",
+    links: Iterable[tuple[str, str]] = (),
+    say: str = "",
+    href: str = "",
+) -> str:
+    """A picture with its caption.
+
+    Args:
+        picture: The picture.
+        title: Its name.
+        note: What else is said of it, in a smaller line.
+        alt: What it shows, for those who cannot see it; by default its title.
+        links: Files to save, as words and addresses.
+        say: What a click on it says; see `CLICKS`.
+        href: The address of what a click on it opens.
+    """
+    image = f'<img src="{source(picture)}" alt="{escape(alt or title)}">'
+    if say:
+        image = f'<a href="{escape(href or "#")}" data-say="{escape(say)}">{image}</a>'
+    saves = "".join(f' <a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
+    about = f'<span class="nl-note">{escape(note)}</span>' if note else ""
+    return (
+        f'<figure class="nl-figure">{image}<figcaption><b>{escape(title)}</b>{about}'
+        f"{f'<span class=nl-saves>{saves}</span>' if saves else ''}</figcaption></figure>"
+    )
+
+
+def waiting(title: str, note: str = "waiting") -> str:
+    """The place of a picture that is being made."""
+    return (
+        f'<figure class="nl-figure nl-waiting"><div class="nl-blank"></div><figcaption><b>{escape(title)}</b>'
+        f'<span class="nl-note">{escape(note)}</span></figcaption></figure>'
+    )
+
+
+def refused(title: str, why: str) -> str:
+    """The place of a picture that cannot be made, with the reason."""
+    return (
+        f'<figure class="nl-figure nl-refused"><div class="nl-blank"><p>{escape(why)}</p></div>'
+        f"<figcaption><b>{escape(title)}</b></figcaption></figure>"
+    )
+
+
+def grid(figures: Sequence[str], small: bool = False) -> str:
+    """Pictures side by side, as many as there is room for."""
+    return f'<div class="nl-grid{" nl-small" if small else ""}">{"".join(figures)}</div>'
+
+
+def hint(text: str) -> str:
+    """A sentence in a quiet color."""
+    return f'<p class="nl-hint">{escape(text)}</p>'
+
+
+def bars(rows: Sequence[tuple[str, float, str]], says: Sequence[str] = (), hrefs: Sequence[str] = ()) -> str:
+    """Numbers as bars from a middle line, or from the left if none is below 0.
+
+    Args:
+        rows: For each bar its name, its number and the number as a text.
+        says: What a click on each name says; see `CLICKS`.
+        hrefs: The address of what a click on each name opens.
+    """
+    if not rows:
+        return ""
+    most = max(abs(value) for _, value, _ in rows) or 1.0
+    signed = any(value < 0 for _, value, _ in rows)
+    lines = []
+    for i, (name, value, text) in enumerate(rows):
+        share = abs(value) / most * (50 if signed else 100)
+        left = (50 if value >= 0 else 50 - share) if signed else 0
+        kind = "nl-low" if value < 0 else "nl-high"
+        bar = f'<span class="nl-bar"><i class="{kind}" style="left:{left:.1f}%;width:{share:.1f}%"></i></span>'
+        inner = f'<span class="nl-name">{escape(name)}</span>{bar}<span class="nl-number">{escape(text)}</span>'
+        if i < len(says) and says[i]:
+            href = hrefs[i] if i < len(hrefs) else "#"
+            lines.append(f'<li><a href="{escape(href)}" data-say="{escape(says[i])}">{inner}</a></li>')
+        else:
+            lines.append(f"<li><span>{inner}</span></li>")
+    return f'<ul class="nl-bars">{"".join(lines)}</ul>'

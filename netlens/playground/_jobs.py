@@ -1,0 +1,85 @@
+"""Jobs: the events of the page that compute. A heavy job waits its turn, streams, and can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from netlens.playground._work import Show, in_one_line, shown_as_made
+
+
+class Stop(NamedTuple):
+    """A button that stops the heavy job of a tab, and the place beside it that shows the queue."""
+
+    button: gr.Button
+    status: gr.HTML
+
+
+def stop_button(tab: str) -> Stop:
+    """Put a button that stops the heavy job of a tab on the page, and the place for its queue."""
+    button = gr.Button("Stop", elem_id=f"{tab}-stop", size="md")
+    return Stop(button, gr.HTML(elem_id=f"{tab}-status", elem_classes="nl-status", min_height=36))
+
+
+Work = Callable[[Show[Any]], None]
+
+
+def heavy(triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: Any, stop: Stop) -> None:
+    """Let an event start a heavy job: one at a time for the whole page, in a queue whose length users see.
+
+    Args:
+        triggers: The event, such as `button.click`, or a list of events.
+        job: Gets the values of `inputs`, and gives the work: a function that computes, and shows what it has so far.
+            None if there is nothing to do.
+        inputs: Components.
+        outputs: A component, or a list of them; what the work shows are their values.
+        stop: What stops it; see `stop_button`.
+    """
+    still = gr.skip() if not isinstance(outputs, list) else tuple(gr.skip() for _ in outputs)
+
+    def stream(*values: Any) -> Iterator[Any]:
+        with in_one_line():
+            work = job(*values)
+            if work is None:
+                yield still
+                return
+            for shown in shown_as_made(work):
+                yield still if shown is None else shown
+
+    event = gr.on(
+        triggers if isinstance(triggers, list) else [triggers],
+        stream,
+        inputs,
+        outputs,
+        concurrency_id="heavy",
+        concurrency_limit=1,
+        trigger_mode="always_last",
+        show_progress="full",
+        show_progress_on=stop.status,
+        api_visibility="private",
+    )
+    stop.button.click(None, None, None, cancels=[event], queue=False)
+
+
+def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
+    """Let events start a short computation, which does not wait for heavy jobs."""
+
+    @wraps(function)  # Gradio reads the annotations, to give an event or a request
+    def told(*values: Any) -> Any:
+        with in_one_line():
+            return function(*values)
+
+    return gr.on(
+        triggers if isinstance(triggers, list) else [triggers],
+        told,
+        inputs,
+        outputs,
+        concurrency_id="light",
+        concurrency_limit=2,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
+    )

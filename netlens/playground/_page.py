@@ -1,0 +1,75 @@
+"""Page: the tabs of the playground, and the address that leads to what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from netlens.playground import _explain_tab, _look_tab
+from netlens.playground._links import OPENED, Linked
+from netlens.playground._studio import Studio
+from netlens.zoo import RANDOM
+
+
+class Tab(NamedTuple):
+    """A tab of the page.
+
+    Args:
+        name: Its name in the address of the page, `?tab=name`.
+        title: Its title.
+        build: Puts the components on the page, and says which of them are part of the address. It gets the studio, and
+            a hidden text that becomes the name of the tab after a link has set its components: the tab may then
+            compute what the link is about.
+    """
+
+    name: str
+    title: str
+    build: Callable[[Studio, gr.Textbox], Linked]
+
+
+TABS = (
+    Tab(_explain_tab.NAME, _explain_tab.TITLE, _explain_tab.build),
+    Tab(_look_tab.NAME, _look_tab.TITLE, _look_tab.build),
+)
+"""The tabs in their order. A new tab is one more file with a `build`, and one more line here."""
+
+
+def page(studio: Studio) -> gr.Blocks:
+    """The page with all its tabs."""
+    # files that Gradio keeps go after an hour
+    with gr.Blocks(title="netlens playground", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
+        gr.HTML(_head(studio), elem_id="head")
+        opened = gr.Textbox(visible="hidden")
+        linked = []
+        with gr.Tabs(elem_id="tabs") as tabs:
+            for tab in TABS:
+                with gr.Tab(tab.title, id=tab.name, elem_id=f"tab-{tab.name}") as item:
+                    links = tab.build(studio, opened)
+                links.follow(item.select)
+                linked.append(links)
+        components = [component for links in linked for component in links.components.values()]
+
+        def open_link(request: gr.Request) -> list[Any]:
+            given = {str(name): str(value) for name, value in dict(request.query_params).items()}
+            values = [value for links in linked for value in links.values(given)]
+            name = given.get("tab")
+            known = name in {tab.name for tab in TABS}
+            return [gr.Tabs(selected=name) if known else gr.skip(), *values, name if known else "start"]
+
+        # two steps, so that the components have their values before the tab computes with them
+        place = gr.Textbox(visible="hidden")
+        loaded = blocks.load(open_link, None, [tabs, *components, place], queue=False, show_progress="hidden")
+        loaded.then(None, place, opened, js=OPENED, queue=False, show_progress="hidden")
+    return blocks
+
+
+def _head(studio: Studio) -> str:
+    flat = studio.flat
+    count = "" if flat.classes is None else f", {len(flat.classes)} classes"
+    about = f"{flat.name}: {len(flat.layers)} layers{count}"
+    if studio.weights == RANDOM:
+        about += ", random weights"
+    return f'<header class="nl-head"><h1>netlens <span>playground</span></h1><p>{escape(about)}</p></header>'

@@ -1,0 +1,61 @@
+"""Picker: how a tab gets its picture, from the pictures of the playground or from the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from netlens.errors import ImageError
+from netlens.playground._jobs import light
+from netlens.playground._studio import SUFFIXES, Studio
+
+_LINK = "A picture of yours stays in the memory of this playground, and a link to it works only while it is there."
+
+
+@dataclass(frozen=True)
+class Picker:
+    """The components of a picker. The value of `name` is what `Studio.picture` reads."""
+
+    name: gr.Dropdown
+    file: gr.File
+
+
+def picker(studio: Studio, tab: str, label: str = "Picture") -> Picker:
+    """Put a picker on the page: a list of pictures, and a place to drop one."""
+    names = list(studio.pictures)
+    name = gr.Dropdown(
+        names,
+        value=names[0],
+        label=label,
+        info="Type to search, or drop a picture of yours below.",
+        allow_custom_value=True,
+        elem_id=f"{tab}-picture",
+    )
+    file = gr.File(
+        label="A picture of yours",
+        file_types=[*SUFFIXES],
+        type="filepath",
+        height=120,
+        elem_id=f"{tab}-file",
+        elem_classes="nl-drop",
+    )
+    note = gr.HTML(visible=False, elem_classes="nl-hint")
+
+    def taken(path: str | None) -> Any:
+        if path is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        try:
+            mine = studio.keep(path)
+        except ImageError as error:  # a warning, not an error, so that the place for the next file is free again
+            gr.Warning(escape(str(error)), title="This file does not work")
+            return gr.skip(), None, gr.skip()
+        finally:
+            Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
+        return gr.Dropdown([*names, mine], value=mine), None, gr.HTML(_LINK, visible=True)
+
+    light(file.upload, taken, file, [name, file, note])
+    return Picker(name, file)

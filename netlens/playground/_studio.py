@@ -1,0 +1,185 @@
+"""Studio: the network, the pictures and the results of a playground."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from netlens import images
+from netlens.classes import ClassNames
+from netlens.errors import ImageError, NetLensWarning
+from netlens.flat import FlatModel
+from netlens.lens import NetLens
+from netlens.playground._store import Store, digest
+from netlens.results import Attribution
+from netlens.silence import silenced
+from netlens.zoo import PRETRAINED
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MOST_PIXELS = 40_000_000
+"""The largest picture that the page takes; it is known before the picture is decoded."""
+MOST_BYTES = 32 * 2**20
+"""The largest file that the page takes."""
+_SCENES = 12
+_SEARCHED = 60  # scenes among which those that excite a channel are found
+_LISTED = 1000  # pictures of a folder
+_MEMORY = 256 * 2**20  # bytes of pictures of the users; also of results
+
+
+def _bytes_of_picture(picture: Image.Image) -> int:
+    return 3 * picture.width * picture.height
+
+
+def _bytes_of_result(result: Attribution) -> int:
+    tensors = (result.values, result.image, result.maps)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """The network, the pictures and the results of a playground.
+
+    Args:
+        flat: The network.
+        model: The name by which `open_network` opened it.
+        weights: The weights that it got, for the code that the page shows.
+        classes: The names of its classes as `open_network` got them, for the same code.
+        folder: A folder of pictures; None for scenes of the bundled world.
+    """
+
+    flat: FlatModel
+    model: str = "shapes"
+    weights: str = PRETRAINED
+    classes: str | None = None
+    folder: Path | None = None
+    uploads: Store[Image.Image] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_picture))
+    results: Store[Attribution] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_result))
+    lenses: Store[NetLens] = field(default_factory=lambda: Store(4))
+    drawn: Store[Any] = field(default_factory=lambda: Store(64))
+
+    @cached_property
+    def pictures(self) -> dict[str, Path | int]:
+        """The pictures to choose from, by name: files of the folder, or seeds of scenes.
+
+        Raises:
+            ImageError: The folder is none, or holds no picture.
+        """
+        if self.folder is None:
+            return {f"scene {seed}": seed for seed in range(_SCENES)}
+        if not self.folder.is_dir():
+            raise ImageError(f"{self.folder} is no folder; give --images a folder of pictures.")
+        files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not files:
+            raise ImageError(f"{self.folder} holds no picture ({', '.join(SUFFIXES)}).")
+        return {path.relative_to(self.folder).as_posix(): path for path in files[:_LISTED]}
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The pictures as files. Scenes are written into a folder of their own, which goes when the program ends."""
+        if self.folder is not None:
+            return [source for source in self.pictures.values() if isinstance(source, Path)]
+        folder = Path(self._scenes.name)
+        return [images.save(_scene(seed), folder / f"scene {seed}.png") for seed in range(_SEARCHED)]
+
+    @cached_property
+    def _scenes(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="netlens-scenes-")
+
+    def picture(self, name: str | None) -> Image.Image:
+        """A picture by its name: one of `pictures`, or one that `keep` has kept.
+
+        Raises:
+            ImageError: There is no such picture, or no longer; or it cannot be read.
+        """
+        if not name:
+            raise ImageError("there is no picture yet; choose one, or drop one of yours.")
+        kept = self.uploads.get(name)
+        if kept is not None:
+            return kept
+        if name not in self.pictures:
+            raise ImageError(f"{name} is not here, or no longer; drop it again, or choose another picture.")
+        source = self.pictures[name]
+        return read_capped(source) if isinstance(source, Path) else _scene(source)
+
+    def thumbnail(self, name: str | None, side: int = 320) -> Image.Image:
+        """A picture, made small enough for the page."""
+        picture = self.picture(name).copy()
+        picture.thumbnail((side, side))
+        return picture
+
+    def keep(self, path: str | os.PathLike[str]) -> str:
+        """Keep a picture of a user in memory, and return the name by which `picture` gives it.
+
+        Raises:
+            ImageError: It is too large, or cannot be read.
+        """
+        picture = read_capped(Path(path))
+        name = f"{Path(path).stem[:40]} · {digest(picture.size, picture.tobytes())[:8]}"
+        self.uploads.put(name, picture)
+        return name
+
+    def is_upload(self, name: str | None) -> bool:
+        """Whether a name is that of a picture that a user brought."""
+        return bool(name) and name not in self.pictures
+
+    def lens(self, name: str | None, target: Any = None) -> NetLens:
+        """The lens of a picture and a class; None for the class that the network predicts."""
+
+        def made() -> NetLens:
+            with silenced(NetLensWarning):  # the page shows what is predicted, and which class is explained
+                return NetLens(self.flat, self.picture(name), target)
+
+        return self.lenses.made((name, target), made)
+
+    @cached_property
+    def class_choices(self) -> list[str]:
+        """The classes as a list to choose from, such as "88: macaw"; empty if they have no names."""
+        names = self.flat.classes
+        return [] if names is None else [class_choice(names, index) for index in range(len(names))]
+
+
+def class_choice(names: ClassNames | None, index: int) -> str:
+    """A class in the list of classes."""
+    return str(index) if names is None or index >= len(names) else f"{index}: {names[index]}"
+
+
+def class_of(choice: str | None) -> Any:
+    """The index or name of a class that was chosen, or typed by hand; None for none.
+
+    >>> class_of("88: macaw"), class_of("88"), class_of("macaw"), class_of("")
+    (88, 88, 'macaw', None)
+    """
+    text = (choice or "").strip()
+    number = text.partition(":")[0]
+    if number.isdecimal() and number.isascii():
+        return int(number[:9])
+    return text or None
+
+
+def read_capped(path: Path) -> Image.Image:
+    """A picture of a file that has at most `MOST_BYTES` and `MOST_PIXELS`; both are checked before it is decoded."""
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise ImageError(f"{path.name} has over {MOST_BYTES // 2**20} MB; export it smaller.")
+    try:
+        with Image.open(path) as header:  # reads the size alone
+            width, height = header.size
+    except Exception:  # `load` below says what is wrong with the file
+        width = height = 0
+    if width * height > MOST_PIXELS:
+        raise ImageError(f"{path.name} is {width} × {height}, over {MOST_PIXELS:,} pixels; shrink it first.")
+    try:
+        return images.load(path)
+    except ImageError as error:
+        raise ImageError(str(error).replace(str(path), path.name)) from error  # its folder is nobody's business
+
+
+def _scene(seed: int) -> Image.Image:
+    from netlens.world.scene import scene
+
+    return images.load(scene(seed).image)

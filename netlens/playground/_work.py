@@ -1,0 +1,99 @@
+"""Work: a long computation in a thread of its own that shows what it has so far, and that can be stopped."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from netlens.errors import NetLensError
+from netlens.fast.chunks import out_of_memory
+from netlens.interruption import Interrupted, interruptible
+
+T = TypeVar("T")
+Show = Callable[[T], None]
+_BREATH = 0.1  # seconds after which the page looks whether somebody still waits for the result
+_ONE = threading.Lock()  # a computation that was stopped may run up to its next layer; the next one waits for it
+
+
+class _End:
+    """The end of a computation, and the error that ended it."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def shown_as_made(work: Callable[[Show[T]], None]) -> Iterator[T | None]:
+    """Run `work` in a thread, and yield each result that it shows; None, from time to time, while it has nothing new.
+
+    When the page stops to ask for results (Stop was pressed, or the tab was closed), the computation ends before the
+    next layer of the network. One computation runs at a time. Errors of the computation are raised here.
+
+    Args:
+        work: The computation. It gets a function that shows a result.
+    """
+    results: queue.Queue[Any] = queue.Queue()
+    stop = threading.Event()
+
+    def run() -> None:
+        error = None
+        try:
+            with _turn(stop), interruptible(stop.is_set):
+                work(results.put)
+        except Interrupted:
+            pass
+        except BaseException as raised:  # it is raised again in the thread of the page
+            error = raised
+        results.put(_End(error))
+
+    threading.Thread(target=run, name="netlens playground", daemon=True).start()
+    try:
+        while True:
+            try:
+                result = results.get(timeout=_BREATH)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(result, _End):
+                if result.error is not None:
+                    raise result.error
+                return
+            yield result
+    finally:
+        stop.set()
+
+
+@contextmanager
+def _turn(stop: threading.Event) -> Iterator[None]:
+    """Wait until no other computation runs."""
+    while not _ONE.acquire(timeout=_BREATH):
+        if stop.is_set():
+            raise Interrupted
+    try:
+        if stop.is_set():
+            raise Interrupted
+        yield
+    finally:
+        _ONE.release()
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Show an error that a person can correct as one line of the page, without a traceback."""
+    try:
+        yield
+    except (NetLensError, OSError) as error:
+        raise _shown(" ".join(str(error).split())) from error
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _shown("there is not enough memory; choose a smaller size, or a smaller picture.") from error
+
+
+def _shown(text: str) -> gr.Error:
+    return gr.Error(escape(text), title="This does not work", print_exception=False)

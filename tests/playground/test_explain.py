@@ -1,0 +1,80 @@
+"""What the tab Explain shows is what netlens computes, and the code that it shows computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from netlens import NetLens
+from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain
+from netlens.show import overlay
+
+UNPREDICTED = pytest.mark.filterwarnings("ignore:explaining:netlens.errors.NetLensWarning")
+
+
+def answers_of(studio, question):
+    found: list[Answer] = []
+    explain(studio, question, found.append)
+    return found
+
+
+@UNPREDICTED
+def test_each_method_answers_with_the_values_of_netlens(studio):
+    question = Question("scene 1", 3, ("saliency", "occlusion:window=32,stride=16", "grad_cam"), "trunk_output.block2")
+    answers = answers_of(studio, question)
+    lens = NetLens(studio.flat, studio.picture("scene 1"), 3)
+    expected = [
+        lens.saliency(),
+        lens.occlusion(window=32, stride=16),
+        lens.grad_cam(layer="trunk_output.block2"),
+    ]
+    assert [answer.text for answer in answers] == list(question.methods)
+    for answer, other in zip(answers, expected, strict=True):
+        torch.testing.assert_close(answer.result.values.double(), other.values.double(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_method_that_fails_does_not_stop_the_others(studio):
+    question = Question("scene 1", None, ("occlusion:window=0", "attention_map", "nonsense", "saliency"))
+    answers = {answer.text: answer for answer in answers_of(studio, question)}
+    assert answers["saliency"].result is not None
+    assert "window is 0" in answers["occlusion:window=0"].why
+    assert "attention" in answers["attention_map"].why
+    assert "nonsense" in answers["nonsense"].why
+    assert all("\n" not in answer.why for answer in answers.values())
+
+
+def test_a_question_asked_twice_is_computed_once(studio, monkeypatch):
+    question = Question("scene 4", None, ("saliency",))
+    (first,) = answers_of(studio, question)
+    monkeypatch.setattr("netlens.attribution.Saliency.__call__", lambda *_: pytest.fail("it was computed again"))
+    (second,) = answers_of(studio, question)
+    assert second.result is first.result
+
+
+@UNPREDICTED
+@pytest.mark.parametrize("target", [None, 3])
+def test_the_code_gives_the_same_numbers(studio, target):
+    question = Question("scene 2", target, ("grad_cam", "integrated_gradients:n_steps=5,baselines=blur"))
+    lines = code(studio, question).replace(".show()", "").split("\n")
+    assert "lens.integrated_gradients(n_steps=5, baselines='blur')" in lines
+    names: dict = {}
+    calls = [line for line in lines if line.startswith("lens.")]
+    exec("\n".join(line for line in lines if line not in calls), names)
+    for call, answer in zip(calls, answers_of(studio, question), strict=True):
+        torch.testing.assert_close(eval(call, names).values, answer.result.values)
+
+
+def test_at_full_opacity_the_drawing_is_that_of_netlens_and_below_the_photo_shines_through(studio):
+    (answer,) = answers_of(studio, Question("scene 2", None, ("grad_cam",)))
+    for view, look in VIEWS.items():
+        whole = np.asarray(drawn(answer.result, view, 1.0)).astype(int)
+        assert np.array_equal(whole, overlay(answer.result, look)[0][..., :3])
+        photo = np.asarray(drawn(answer.result, view, 0.0)).astype(int)
+        half = np.asarray(drawn(answer.result, view, 0.5)).astype(int)
+        assert np.abs(half - (whole + photo) / 2).max() <= 1
+
+
+def test_options_of_a_form_become_the_text_of_its_method():
+    options = {"occlusion.window": "32", "lime.seed": "3", "occlusion.stride": "8"}
+    assert chosen(["grad_cam", "occlusion"], options) == ("grad_cam", "occlusion:window=32,stride=8")
