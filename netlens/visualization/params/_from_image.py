@@ -26,8 +26,8 @@ class FromImage(Wrapped):
     """A parameterization that starts at an image. The first picture equals the image, up to one gray level of 8 bits.
 
     The source is a tensor (C, H, W) or (N, C, H, W), or any source of `images.load`. The base is `Pixel`, `Fourier`,
-    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels and seed of an
-    instance are ignored. With `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of
+    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels, seed and squash of an
+    instance are ignored: colors are squashed by a sine, because a sigmoid would keep black and white as they are. With `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of
     the network is added to the image.
     """
 
@@ -56,7 +56,7 @@ class FromImage(Wrapped):
     def _start_at(self, pictures: Tensor) -> None:
         batch, channels, *extent = pictures.shape
         base = self.base if isinstance(self.base, Startable) else self.base()
-        inner = base.plain(size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+        inner = base.plain(size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed, squash="sine")
         object.__setattr__(self, "pictures", pictures)
         object.__setattr__(self, "_inner", inner.fitted(pictures))
 

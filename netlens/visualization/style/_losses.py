@@ -71,7 +71,10 @@ def style_loss(
 
 
 def content_loss(flat: FlatModel, content_input: Tensor, layers: Mapping[str, float], loss: str) -> Objective:
-    """The distance of a picture from the content (its input is given): 0 for the content, 1 for its mean color."""
+    """The distance of a picture from the content (its input is given): 0 for the content, 1 for its mean color.
+
+    If the content is flat, it is its mean color. Then 1 is the distance of a layer that is all 0.
+    """
     with torch.inference_mode(False), torch.no_grad():
         plain = content_input.mean((2, 3), keepdim=True).expand_as(content_input)
         record = Record(flat, flat.record(plain, layers=list(layers)))
@@ -80,7 +83,8 @@ def content_loss(flat: FlatModel, content_input: Tensor, layers: Mapping[str, fl
             if not weight:
                 continue
             objective = content(name, content_input).settled(flat, content_input)
-            normalized = objective / max(float(objective(record)), _LEAST)
+            unit = float(objective(record))
+            normalized = objective / (unit if unit > _LEAST else 1.0)
             terms.append(weight * (normalized if loss == "squared" else Rooted(normalized)))
     return sum(terms) / sum(layers.values())  # type: ignore[return-value]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
@@ -116,6 +117,7 @@ class Task:
             name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
             for name in stage.losses
         }
+        _warn_of_rise(losses, stage.weights)
         described = dict(render.provenance.options) | {
             "content_layers": self.content_layers,
             "style_layers": self.style_layers,
@@ -164,13 +166,17 @@ class Stage:
     @property
     def objective(self) -> Objective:
         """The weighted sum of the losses."""
+        return sum(self.weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss."""
         options = self.task.options
-        weights = {
+        return {
             "content": options.content_weight,
             "style": options.style_weight,
             "total_variation": options.tv_weight,
         }
-        return sum(weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
 
     def value(self, name: str, pictures: Tensor) -> float:
         """One of the losses of a picture (1, C, H, W) in [0, 1]."""
@@ -191,6 +197,19 @@ class Stage:
         else:
             begin = colored(picture(options.start, "the start"), self.content.shape[1])
         return FromImage(resampled(begin, size), base, seed=options.seed)
+
+
+def _warn_of_rise(losses: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> None:
+    """Warn if the content itself is at least as good as the picture that was found."""
+    start, end = (sum(weights[name] * loss[when] for name, loss in losses.items()) for when in ("start", "end"))
+    if end >= start:
+        text = ", ".join(f"{name} {loss['start']:.3g} → {loss['end']:.3g}" for name, loss in losses.items())
+        warnings.warn(
+            f"the losses did not fall: their weighted sum is {end:.3g}, and {start:.3g} for the content ({text}). "
+            "The style may be flat, tiny, or the same as the content; or give more steps, a lower lr or content_weight.",
+            NetLensWarning,
+            stacklevel=4,
+        )
 
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:

@@ -364,3 +364,29 @@ def test_it_is_found_beside_dream_and_invert():
     assert visualization.stylize is stylize
     with pytest.raises(AttributeError, match="style_transfer"):
         _ = visualization.style_transfer
+
+
+def flat_picture(*color, side=32):
+    return torch.tensor(color, dtype=torch.float64).view(3, 1, 1).expand(3, side, side).clone()
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_a_flat_content_takes_the_style(flat, level):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    render = stylize(flat, flat_picture(level, level, level), STYLE, progress=False, steps=60, **options)
+    assert losses(render)["style"]["end"] < 0.5
+    assert render.images.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    "style", [waves(24, 24, 0.9, 0.7).mean(0, keepdim=True), waves(16, 16, 0.9, 0.7)], ids=["gray", "tiny"]
+)
+def test_a_gray_or_tiny_style_is_taken(flat, content, style):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    assert losses(stylize(flat, content, style, progress=False, steps=60, **options))["style"]["end"] < 0.5
+
+
+def test_losses_that_do_not_fall_are_warned_of(flat, content):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    with pytest.warns(NetLensWarning, match="the losses did not fall.*style"):
+        stylize(flat, content, content, progress=False, steps=3, **options)
