@@ -19,6 +19,7 @@ from netlens.results import State
 from netlens.visualization._gradients import GradientTransform
 from netlens.visualization._judge import Judge
 from netlens.visualization._schedule import Stop
+from netlens.visualization._tiled_judge import TiledJudge
 from netlens.visualization.params import Param, leaf
 from netlens.visualization.transforms import shaped
 
@@ -52,7 +53,7 @@ class Ascent:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: Judge | TiledJudge,
         param: Param,
         parameters: Sequence[Tensor],
         make_optimizer: MakeOptimizer,
@@ -65,7 +66,7 @@ class Ascent:
         self.rates = [[entry["lr"] for entry in group.optimizer.param_groups] for group in self.groups]
         self.done = done
         self.alive = done.clone()  # (N,), whether a sample is finished or has had a gradient that is not 0
-        self.finished_parameters = self.parameters
+        self.finished_parameters = self.parameters if bool(done.any()) else []
         self.health = torch.zeros_like(history)
         self.checked = 0
         self.chunks = Chunks()  # how many pictures run together, as the first step measures

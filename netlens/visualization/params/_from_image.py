@@ -26,9 +26,10 @@ class FromImage(Wrapped):
     """A parameterization that starts at an image. The first picture equals the image, up to one gray level of 8 bits.
 
     The source is a tensor (C, H, W) or (N, C, H, W), or any source of `images.load`. The base is `Pixel`, `Fourier`,
-    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels, seed and squash of an
-    instance are ignored: colors are squashed by a sine, because a sigmoid would keep black and white as they are. With `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of
-    the network is added to the image.
+    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels, seed and squash
+    of an instance are ignored: colors go through a sine, because a sigmoid would keep black and white as they are. With
+    `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of the network is added to the
+    image.
     """
 
     source: Tensor | Source = option(

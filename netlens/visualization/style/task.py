@@ -19,12 +19,15 @@ from netlens.visualization.params import FromImage, Param, colored, resampled
 from netlens.visualization.params.color import gray
 from netlens.visualization.style._choices import PARAMS, STATISTICS, shares, weighed
 from netlens.visualization.style._layers import default_layers
-from netlens.visualization.style._losses import Look, content_loss, style_loss, value_at
+from netlens.visualization.style._losses import Look, content_loss, style_loss
 from netlens.visualization.style._options import Region, StyleOptions
+from netlens.visualization.style._reading import Reading
 from netlens.visualization.style._sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization.style.color import recolored, with_chroma_of
 
 COARSEST = 32  # pixels; at every size but the last, the shorter side of each picture has at least this length
+
+FEWEST = 16  # the losses may still rise in the first steps of an optimizer
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Task:
         base = colored(base, channels)
         style_layers, content_layers = options.style_layers, options.content_layers
         if style_layers is None or content_layers is None:
-            style_default, content_default = default_layers(flat, Sight(flat)(base))
+            style_default, content_default = default_layers(flat, Sight(flat)(_patch(base, options.tile)))
             style_layers = style_default if style_layers is None else style_layers
             content_layers = content_default if content_layers is None else content_layers
         return cls(
@@ -92,7 +95,7 @@ class Task:
         longest = max(self.content.shape[-2:])
         content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
         styles = self._sized(factor)
-        sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
+        sight = Sight(self.flat, (*self.content_layers, *self.style_layers), options.tile)
         content_input = sight(content)
         weights = shares(options.style_weights, len(styles))
         looks = [Look(sight(s), weight, *masks) for s, weight, masks in zip(styles, weights, self.masks, strict=True)]
@@ -100,9 +103,11 @@ class Task:
         statistic = STATISTICS[statistic]() if isinstance(statistic, str) else statistic
         losses = {}
         if options.content_weight:
-            losses["content"] = content_loss(self.flat, content_input, self.content_layers, options.loss)
+            losses["content"] = content_loss(self.flat, content_input, self.content_layers, options.loss, options.tile)
         if options.style_weight:
-            losses["style"] = style_loss(self.flat, content_input, looks, self.style_layers, statistic, options.loss)
+            losses["style"] = style_loss(
+                self.flat, content_input, looks, self.style_layers, statistic, options.loss, options.tile
+            )
         if options.tv_weight:
             losses["total_variation"] = total_variation()
         return Stage(self, sight, content, tuple(styles), losses)
@@ -117,7 +122,8 @@ class Task:
             name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
             for name in stage.losses
         }
-        _warn_of_rise(losses, stage.weights)
+        if options.steps >= FEWEST:
+            _warn_of_rise(losses, stage.weights)
         described = dict(render.provenance.options) | {
             "content_layers": self.content_layers,
             "style_layers": self.style_layers,
@@ -180,7 +186,8 @@ class Stage:
 
     def value(self, name: str, pictures: Tensor) -> float:
         """One of the losses of a picture (1, C, H, W) in [0, 1]."""
-        return value_at(self.task.flat, self.losses[name], self.sight(pictures))
+        reading = Reading(self.task.flat, self.task.options.tile)
+        return reading.values([self.losses[name]], self.sight(pictures))[0]
 
     def start(self, previous: Tensor | None) -> Param:
         """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""
@@ -199,6 +206,11 @@ class Stage:
         return FromImage(resampled(begin, size), base, seed=options.seed)
 
 
+def _patch(picture: Tensor, tile: int | None) -> Tensor:
+    """A picture no larger than a tile, to find out how large the maps of layers are."""
+    return picture if tile is None else picture[..., :tile, :tile]
+
+
 def _warn_of_rise(losses: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> None:
     """Warn if the content itself is at least as good as the picture that was found."""
     start, end = (sum(weights[name] * loss[when] for name, loss in losses.items()) for when in ("start", "end"))
@@ -206,7 +218,7 @@ def _warn_of_rise(losses: Mapping[str, Mapping[str, float]], weights: Mapping[st
         text = ", ".join(f"{name} {loss['start']:.3g} → {loss['end']:.3g}" for name, loss in losses.items())
         warnings.warn(
             f"the losses did not fall: their weighted sum is {end:.3g}, and {start:.3g} for the content ({text}). "
-            "The style may be flat, tiny, or the same as the content; or give more steps, a lower lr or content_weight.",
+            "The style may be flat, tiny, or that of the content. Else give more steps, a lower lr or content_weight.",
             NetLensWarning,
             stacklevel=4,
         )

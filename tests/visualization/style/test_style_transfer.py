@@ -20,8 +20,8 @@ from netlens.visualization.style._losses import (
     Rooted,
     content_loss,
     style_loss,
-    value_at,
 )
+from netlens.visualization.style._reading import Reading
 from netlens.visualization.style._sight import (
     Sight,
     mask_of,
@@ -72,6 +72,10 @@ def content():
 
 STYLE = waves(24, 24, 0.9, 0.7)
 OTHER = waves(28, 20, 0.3, -1.4, (-0.2, 0.1, 0.4))
+
+
+def value_at(flat, objective, x):
+    return Reading(flat).values([objective], x)[0]
 
 
 def losses(render):
@@ -389,4 +393,4 @@ def test_a_gray_or_tiny_style_is_taken(flat, content, style):
 def test_losses_that_do_not_fall_are_warned_of(flat, content):
     options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
     with pytest.warns(NetLensWarning, match="the losses did not fall.*style"):
-        stylize(flat, content, content, progress=False, steps=3, **options)
+        stylize(flat, content, content, progress=False, steps=16, **options)
