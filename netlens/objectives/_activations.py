@@ -54,7 +54,7 @@ class Content(Reference):
             ]
 
         maps = [total.unflatten(2, shapes[name]) for name, total in zip(self.names, sweep(parts), strict=True)]
-        return replace(self, prepared_tensors=tuple((activation,) for activation in maps))
+        return replace(self, image=None, prepared_tensors=tuple((activation,) for activation in maps))
 
     def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
         return tuple(self._part(record, name, at[name], *tensors) for name, tensors in self._references())

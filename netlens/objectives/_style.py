@@ -61,7 +61,9 @@ class Style(Reference):
             ]
         )
         statistics = [self.statistic.joined(total, self.image_mask is not None) for total in totals]
-        return replace(self, prepared_tensors=tuple((s, *units[i : i + 1]) for i, s in enumerate(statistics)))
+        return replace(
+            self, image=None, prepared_tensors=tuple((s, *units[i : i + 1]) for i, s in enumerate(statistics))
+        )
 
     def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
         return tuple(self._part(record, name, at[name], self.mask, units) for name, (_, *units) in self._references())

@@ -72,12 +72,13 @@ class Loop:
                     bar.update()
             dead = ~(alive | ascent.alive) & (step > start)
             self._warn_of_dead(dead)
-            state = ascent.state(step)
+            finished = ascent
             if stage < len(self.schedule.sizes):  # all samples were finished before the last size
-                ascent = self._grown(len(self.schedule.sizes), ascent)
-            self._call_callbacks("on_end", ascent, step)
+                finished = self._grown(len(self.schedule.sizes), ascent)
+            self._call_callbacks("on_end", finished, step)
             with torch.no_grad():
-                return ascent.param.image(ascent.parameters), state, dead
+                images = finished.param.image(finished.parameters)
+            return images, ascent.state(step), dead  # the state is made last, because both take memory
 
     def _warn_of_dead(self, dead: Tensor) -> None:
         if dead.any():

@@ -50,13 +50,18 @@ class TiledJudge:
     def __call__(
         self, images: Tensor, generators: Generators, rows: Sequence[int] | None = None, redirect: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The objective of each picture, and the pictures that the network gets; see `Judge`."""
+        """The objective of each picture, as `Judge` gives it.
+
+        In place of the pictures that the network gets, it returns a tensor (n, 1). Its gradient is the largest gradient
+        at these pictures, which takes less memory than the gradient itself.
+        """
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
         shown = self.judge.disturbed(images.view_as(images), generators)
         objective = self.objective if rows is None else self.objective.take(rows)
-        values: Tensor = _InTiles.apply(images, shown, self, objective, redirect)
-        return values, shown
+        strongest = images.new_zeros(len(images), 1).requires_grad_(images.requires_grad)
+        values: Tensor = _InTiles.apply(images, shown, strongest, self, objective, redirect)
+        return values, strongest
 
     def prepared(self, images: Tensor) -> TiledJudge:
         """The same judge, with its objective `prepared` for pictures of this shape."""
@@ -90,7 +95,13 @@ class _InTiles(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, shown: Tensor, judge: TiledJudge, objective: Objective, redirect: bool
+        ctx: Any,
+        images: Tensor,
+        shown: Tensor,
+        strongest: Tensor,
+        judge: TiledJudge,
+        objective: Objective,
+        redirect: bool,
     ) -> Tensor:
         totals: list[Tensor | None] = []
         for tile in judge.mosaic.tiles:
@@ -107,7 +118,7 @@ class _InTiles(torch.autograd.Function):
         return values.detach().to(images)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, shown = ctx.saved_tensors
         at_images = torch.zeros_like(images) if ctx.needs_input_grad[0] and ctx.judge.reads_picture else None
         at_shown = torch.zeros_like(shown)
@@ -124,4 +135,5 @@ class _InTiles(torch.autograd.Function):
             if at_images is not None:
                 tile.of(at_images).add_(found[0])
             tile.of(at_shown).add_(found[1])
-        return at_images, at_shown, None, None, None
+        strongest = torch.stack([torch.maximum(at.amax(), -at.amin()) for at in at_shown])[:, None]
+        return at_images, at_shown, strongest, None, None, None

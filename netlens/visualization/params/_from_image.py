@@ -41,7 +41,7 @@ class FromImage(Wrapped):
     seed: int | Sequence[int] = option(0, least=0, help="Seed of the disturbances of the pictures.")
     gray: bool = option(False, help="Whether pictures have one channel, for a gray network.")
     pictures: Tensor = field(init=False, repr=False)
-    """(N, C, H, W) in [0, 1], float64: the pictures at which it starts."""
+    """(N, C, H, W) in [0, 1]: the pictures at which it starts, in float32 if the source is, else in float64."""
     _inner: Startable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -52,6 +52,8 @@ class FromImage(Wrapped):
         pictures = pictures_of(self.source, 1 if self.gray else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)
+        if isinstance(self.source, Tensor) and self.source.dtype == torch.float32:
+            pictures = pictures.float()  # half of the memory, for large pictures
         self._start_at(pictures.repeat_interleave(self.copies, 0))
 
     def _start_at(self, pictures: Tensor) -> None:

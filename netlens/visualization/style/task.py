@@ -12,6 +12,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
 from netlens.visualization._judge import channels_of
@@ -66,12 +67,15 @@ class Task:
             style_default, content_default = default_layers(flat, Sight(flat)(_patch(base, options.tile)))
             style_layers = style_default if style_layers is None else style_layers
             content_layers = content_default if content_layers is None else content_layers
+        styles = [_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)]
+        dtype = torch.float64 if weight_of(flat, torch.empty(0)).dtype == torch.float64 else torch.float32
+        kept = base.to(dtype)
         return cls(
             options=options,
             flat=flat,
-            original=original,
-            content=base,
-            styles=tuple(_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)),
+            original=kept if original is base else original.to(dtype),
+            content=kept,
+            styles=tuple(style.to(dtype) for style in styles),
             masks=_masks(regions, len(style_sources)),
             content_layers=weighed(flat, content_layers),
             style_layers=weighed(flat, style_layers),
@@ -80,11 +84,11 @@ class Task:
     @property
     def factors(self) -> list[float]:
         """The sizes of the picture, in their order, relative to the full size."""
-        shortest = min(side for p in (self.content, *self._sized(1.0)) for side in p.shape[-2:])
+        shortest = min(side for p in (self.content, *self.sized(1.0)) for side in p.shape[-2:])
         smaller_factors = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
         return [factor for factor in smaller_factors if shortest * factor >= COARSEST] + [1.0]
 
-    def _sized(self, factor: float) -> list[Tensor]:
+    def sized(self, factor: float) -> list[Tensor]:
         """The styles for a content at `factor` times the full size."""
         side = style_side(self.content.shape[2:], factor * self.options.style_scale)
         return [resampled(s, extent(s.shape[2:], side, f"style {i}")) for i, s in enumerate(self.styles)]
@@ -94,7 +98,7 @@ class Task:
         options = self.options
         longest = max(self.content.shape[-2:])
         content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
-        styles = self._sized(factor)
+        styles = self.sized(factor)
         sight = Sight(self.flat, (*self.content_layers, *self.style_layers), options.tile)
         content_input = sight(content)
         weights = shares(options.style_weights, len(styles))
@@ -110,7 +114,7 @@ class Task:
             )
         if options.tv_weight:
             losses["total_variation"] = total_variation()
-        return Stage(self, sight, content, tuple(styles), losses)
+        return Stage(self, factor, sight, content, losses)
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
@@ -155,7 +159,7 @@ class Task:
 
     def _in_colors(self, images: Tensor) -> Tensor:
         """Pictures (1, C, h, w) with the content's chroma."""
-        original = resampled(self.original, (images.shape[2], images.shape[3]))
+        original = resampled(self.original.double(), (images.shape[2], images.shape[3]))
         return with_chroma_of(images.double(), original).to(images).clamp(0, 1)
 
 
@@ -164,9 +168,9 @@ class Stage:
     """A style transfer at one size."""
 
     task: Task
+    factor: float
     sight: Sight
     content: Tensor
-    styles: tuple[Tensor, ...]
     losses: dict[str, Objective]
 
     @property
@@ -200,7 +204,7 @@ class Stage:
         if previous is not None:
             begin = previous
         elif isinstance(options.start, str) and options.start in ("content", "style"):
-            begin = self.content if options.start == "content" else self.styles[0]
+            begin = self.content if options.start == "content" else self.task.sized(self.factor)[0]
         else:
             begin = colored(picture(options.start, "the start"), self.content.shape[1])
         return FromImage(resampled(begin, size), base, seed=options.seed)
