@@ -56,6 +56,13 @@ class FromImage(Wrapped):
             pictures = pictures.float()  # half of the memory, for large pictures
         self._start_at(pictures.repeat_interleave(self.copies, 0))
 
+    @classmethod
+    def sharing(cls, pictures: Tensor, base: Startable | type[Startable], seed: int) -> FromImage:
+        """A start at pictures (N, C, H, W) in [0, 1] that are not copied. Nobody may change them."""
+        param = cls(pictures, base, seed=seed)
+        object.__setattr__(param, "pictures", pictures)
+        return param
+
     def _start_at(self, pictures: Tensor) -> None:
         batch, channels, *extent = pictures.shape
         base = self.base if isinstance(self.base, Startable) else self.base()

@@ -83,7 +83,7 @@ class StyleTransfer(StyleOptions):
             stage = task.stage(factor)
             steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
-            start = stage.start(renders[-1].images.double() if renders else None)
+            start = stage.start(renders[-1].images.to(stage.content) if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms), self.tile)
             # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
             render = optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)

@@ -207,7 +207,7 @@ class Stage:
             begin = self.content if options.start == "content" else self.task.sized(self.factor)[0]
         else:
             begin = colored(picture(options.start, "the start"), self.content.shape[1])
-        return FromImage(resampled(begin, size), base, seed=options.seed)
+        return FromImage.sharing(resampled(begin, size), base, options.seed)
 
 
 def _patch(picture: Tensor, tile: int | None) -> Tensor:
