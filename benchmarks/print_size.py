@@ -15,6 +15,7 @@ import sys
 import time
 
 from netlens.visualization import dream
+from netlens.visualization.params import pictures_of, resampled
 from netlens.visualization.style import StyleTransfer
 from netlens.zoo import open_network
 
@@ -52,8 +53,8 @@ def measured(options: argparse.Namespace) -> str:
             size=(options.size, options.size), scales=1, steps=options.steps, tile=options.tile, param=options.param
         )(flat, options.content, options.style, progress=False)
     else:
-        settings = {"octaves": 1, "steps": options.steps, "size": options.size, "tile": options.tile}
-        dream(flat, options.content, options.layer, progress=False, **settings)
+        square = resampled(pictures_of(options.content).float(), options.size)[0]
+        dream(flat, square, options.layer, progress=False, octaves=1, steps=options.steps, tile=options.tile)
     seconds = (time.perf_counter() - begin) / options.steps
     return f"| {options.only} | {peak():.2f} | {before:.2f} | {seconds:.0f} |"
 

@@ -123,7 +123,10 @@ class Task:
         if options.color == "luminance" and self.original.shape[1] == 3:
             images, *frames = map(self._in_colors, (images, *frames))
         losses = {
-            name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
+            name: {
+                "start": stage.value(name, stage.content),
+                "end": stage.value(name, render.images.to(stage.content.dtype)),
+            }
             for name in stage.losses
         }
         if options.steps >= FEWEST:
