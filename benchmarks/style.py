@@ -97,7 +97,7 @@ def losses(flat: FlatModel, images: Tensor, content: str, style: str, size: int)
     picture = FromImage(load(to_pil(images[0]))).pictures
     in_color = Task.of(StyleTransfer(size=size, loss="squared"), flat, content, style, None).stage(1.0)
     in_gray = Task.of(StyleTransfer(size=size, color="luminance", loss="squared"), flat, content, style, None)
-    matched = matched_moments(gray(picture), gray(in_gray.original)).clamp(0, 1)
+    matched = matched_moments(gray(picture), gray(in_gray.original.double())).clamp(0, 1)
     content_loss = in_gray.stage(1.0).value("content", colored(matched, in_gray.content.shape[1]))
     return [in_color.value("style", picture), content_loss]
 

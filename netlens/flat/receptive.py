@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import dataclasses
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Field:
         size: The height and width, in pixels, of the part of the input on which one value depends; None for the whole
             input.
         stride: The distance, in pixels, between the fields of neighboring values: vertical and horizontal.
+        before, after: How far the field reaches, in pixels, before and after the pixel at (row, column) times stride.
 
     Example:
         >>> print(Field((7, 7), (2, 2)))
@@ -28,6 +30,8 @@ class Field:
 
     size: tuple[int, int] | None
     stride: tuple[int, int] = (1, 1)
+    before: tuple[int, int] = dataclasses.field(default=(0, 0), compare=False)
+    after: tuple[int, int] = dataclasses.field(default=(0, 0), compare=False)
 
     def __str__(self) -> str:
         return "all" if self.size is None else f"{_sides(self.size)} /{_sides(self.stride)}"
@@ -101,8 +105,15 @@ def _joint(fields: list[Field]) -> Field:
     sizes = [field.size for field in fields if field.size is not None]
     strides = [field.stride for field in fields if field.size != (0, 0)] or [(1, 1)]
     return Field(
-        (max(h for h, _ in sizes), max(w for _, w in sizes)), (max(h for h, _ in strides), max(w for _, w in strides))
+        _largest(sizes),
+        _largest(strides),
+        _largest([field.before for field in fields]),
+        _largest([field.after for field in fields]),
     )
+
+
+def _largest(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return max(h for h, _ in pairs), max(w for _, w in pairs)
 
 
 def _through_window(field: Field, size: tuple[int, int], layer: nn.Module) -> Field:
@@ -110,7 +121,19 @@ def _through_window(field: Field, size: tuple[int, int], layer: nn.Module) -> Fi
     dilation = _pair(getattr(layer, "dilation", 1))
     grown = [s + (k - 1) * d * j for s, k, d, j in zip(size, kernel, dilation, field.stride, strict=True)]
     steps = [j * s for j, s in zip(field.stride, stride, strict=True)]
-    return replace(field, size=(grown[0], grown[1]), stride=(steps[0], steps[1]))
+    reaches = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+    pads = _pads(layer, reaches)
+    before = [b + p * j for b, p, j in zip(field.before, pads, field.stride, strict=True)]
+    after = [a + (r - p) * j for a, r, p, j in zip(field.after, reaches, pads, field.stride, strict=True)]
+    return Field((grown[0], grown[1]), (steps[0], steps[1]), (before[0], before[1]), (after[0], after[1]))
+
+
+def _pads(layer: nn.Module, reaches: list[int]) -> list[int]:
+    """The rows and columns that a window layer adds before its input."""
+    padding = getattr(layer, "padding", 0)
+    if isinstance(padding, str):
+        return [reach // 2 for reach in reaches] if padding == "same" else [0, 0]
+    return list(_pair(padding))
 
 
 def _pair(value: object) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from netlens.objectives._base import Objective, Record
 from netlens.objectives._directions import check_power, cosine_weighted_product, power_text
 from netlens.objectives._reference import Reference, check_alive, resized, weights_of
 from netlens.objectives.layers import names_of
+from netlens.objectives.parts import Part, Place, Sweep
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -39,6 +41,44 @@ class Content(Reference):
             return distance.sum(1) / unit.sum(1) if self.normalized else distance.mean(1)
         distance, unit = ((values * weights).sum((1, 2, 3)) for values in (distance, unit))
         return distance / unit if self.normalized else distance / (activation.shape[1] * weights.sum())
+
+    def measured(self, sweep: Sweep) -> Content:
+        """The same distance; the activations of the reference are read in tiles."""
+        shapes: dict[str, tuple[int, int]] = {}
+
+        def parts(record: Record, at: Mapping[str, Place]) -> list[Part]:
+            shapes.update({name: at[name].shape for name in self.names})
+            return [
+                Part(at[name].of(record.maps(name)).flatten(2), at[name].indices(record[name].device), at[name].whole)
+                for name in self.names
+            ]
+
+        maps = [total.unflatten(2, shapes[name]) for name, total in zip(self.names, sweep(parts), strict=True)]
+        return replace(self, image=None, prepared_tensors=tuple((activation,) for activation in maps))
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        return tuple(self._part(record, name, at[name], *tensors) for name, tensors in self._references())
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        values = []
+        for total, (name, (reference,)) in zip(totals, self._references(), strict=True):
+            shape = (reference.shape[2], reference.shape[3])
+            weights = weights_of(self.mask, reference, name, shape)
+            if self.normalized:
+                weighted = reference if weights is None else reference * weights.sqrt()
+                values.append(total / torch.linalg.vector_norm(weighted.flatten(1), dim=1).square())
+            else:
+                positions = shape[0] * shape[1] if weights is None else weights.sum()
+                values.append(total / (reference.shape[1] * positions))
+        return torch.stack(values).mean(0)
+
+    def _part(self, record: Record, name: str, place: Place, reference: Tensor) -> Part:
+        maps = place.of(record.maps(name))
+        if tuple(reference.shape[1:]) != (maps.shape[1], *place.shape):
+            raise NetLensError(f"the reference of {self} has another size than the picture; tiles need the same size.")
+        distance = (maps - place.of_whole(reference).to(maps)).square()
+        weights = weights_of(self.mask, maps, name, place.shape)
+        return Part((distance if weights is None else distance * place.of_whole(weights)).sum((1, 2, 3)))
 
     def resized_reference(self, batch: Tensor, x: Tensor) -> Tensor:
         return resized(batch, x)
@@ -109,7 +149,7 @@ class ActivationGrid(Reference):
         return f"activation_grid({self.names[0]!r}{power_text(self.cosine_power)})"
 
 
-def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normalized: bool = True) -> Objective:
+def content(layers: str | Sequence[str], image: Any, *, mask: Any = None, normalized: bool = True) -> Content:
     """The squared distance of the activations from those of another picture: ‖Φ − Φ0‖² / ‖Φ0‖².
 
     Φ is the activation of the layer, Φ0 that of `image`. It is a penalty: subtract it to approach the picture.

@@ -18,6 +18,7 @@ from netlens.flat.grid import grid_of
 from netlens.flat.heads import head_of
 from netlens.flat.keys import OUTPUT
 from netlens.flat.reading import detections_from, scores_in
+from netlens.objectives.parts import Part, Place
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ class Objective(ABC):
     | `take(samples)`     | the objective for some of the samples                            | itself              |
     | `settled(flat, x)`  | the objective after all choices that depend on the content of x  | `prepared(flat, x)` |
     | `prepared(flat, x)` | the objective after all that depends on the shape of x alone     | itself              |
+    | `parts(record, at)` | what a tile of a picture adds, for pictures in tiles             | refuses             |
+    | `joined(totals)`    | the number of each sample, from the totals of all tiles          | refuses             |
     | `targets(flat, n)`  | the class that the objective asks about, for each sample         | `None`              |
 
     Attribution calls `settled` once, and the objective is then a fixed function of the image. A renderer changes the
@@ -161,6 +164,27 @@ class Objective(ABC):
     def targets(self, flat: FlatModel, n: int) -> tuple[int, ...] | None:
         """The class of the objective for each of n samples. None if the objective has no class, or several classes."""
         return None
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        """What a tile of a picture adds to the totals from which the objective follows.
+
+        Args:
+            record: The activations of the tile.
+            at: For each name in `layers`, the positions that the tile stands for.
+
+        Raises:
+            NotApplicable: The objective does not follow from totals.
+        """
+        raise NotApplicable(f"{self} does not follow from sums over tiles; give tile=None.")
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        """(N,): the number of each sample, from the totals of its `parts` over all tiles."""
+        raise NotApplicable(f"{self} does not follow from sums over tiles; give tile=None.")
+
+    @property
+    def n_parts(self) -> int:
+        """The number of `parts`."""
+        return 1
 
     def named_targets(self, flat: FlatModel, n: int) -> tuple[tuple[int, ...] | None, tuple[str, ...] | None]:
         """The `targets` and the names of these classes. The names are None if the network has no class names."""
@@ -249,6 +273,20 @@ class Combination(Objective):
 
     def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
         return self._with([term.prepared(flat, x) for _, term in self.terms])
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        return tuple(part for _, term in self.terms for part in term.parts(record, at))
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        values, rest = [], list(totals)
+        for weight, term in self.terms:
+            values.append(weight * term.joined(rest[: term.n_parts]))
+            del rest[: term.n_parts]
+        return torch.stack(values).sum(0)
+
+    @property
+    def n_parts(self) -> int:
+        return sum(term.n_parts for _, term in self.terms)
 
     def _with(self, terms: Sequence[Objective]) -> Combination:
         if all(new is old for new, (_, old) in zip(terms, self.terms, strict=True)):

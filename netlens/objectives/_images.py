@@ -7,7 +7,7 @@ pixels and colors, so that one weight fits pictures of every size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from netlens.errors import NotApplicable
 from netlens.objectives._base import Objective, PerSample, Record
+from netlens.objectives.parts import Part, Place
 from netlens.options import checked
 
 
@@ -26,10 +27,13 @@ class PictureObjective(PerSample):
     Args:
         function: A function from pictures (N, C, H, W) in [0, 1] to numbers (N,).
         name: The text of `repr`.
+        by_pixel: For a mean over pixels and colors: the function whose mean it is, from pictures to (N, C, H, W). The
+            value of a pixel depends on the pixel itself and on the next one in each direction.
     """
 
     function: Callable[[Tensor], Tensor]
     name: str
+    by_pixel: Callable[[Tensor], Tensor] | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -37,6 +41,16 @@ class PictureObjective(PerSample):
 
     def __call__(self, record: Record) -> Tensor:
         return self.function(picture_of(record))
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        if self.by_pixel is None:
+            return super().parts(record, at)
+        place = at["input"]
+        values = place.of(self.by_pixel(picture_of(record)))
+        return (Part(values.flatten(1).sum(1) / (values.shape[1] * place.whole)),)
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        return totals[0]
 
     def take(self, samples: Sequence[int]) -> Objective:
         return self
@@ -64,16 +78,19 @@ def total_variation(beta: float = 2) -> Objective:
     """
     beta = checked("beta", beta, float, least=1)
 
-    def value(picture: Tensor) -> Tensor:
+    def at_pixels(picture: Tensor) -> Tensor:
         dx = F.pad(picture.diff(dim=3), (0, 1, 0, 0))
         dy = F.pad(picture.diff(dim=2), (0, 0, 0, 1))
         if beta == 2:
-            return (dx.square() + dy.square()).flatten(1).mean(1)
+            return dx.square() + dy.square()
         # where both are 0, vector_norm has the gradient 0, while a square root has an infinite one
-        lengths: Tensor = torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta).flatten(1).mean(1)
+        lengths: Tensor = torch.linalg.vector_norm(torch.stack([dx, dy]), dim=0).pow(beta)
         return lengths
 
-    return PictureObjective(value, f"total_variation({beta:g})")
+    def value(picture: Tensor) -> Tensor:
+        return at_pixels(picture).flatten(1).mean(1)
+
+    return PictureObjective(value, f"total_variation({beta:g})", at_pixels)
 
 
 def l1(constant: float = 0.5) -> Objective:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from netlens.flat.intake import fitted
 from netlens.objectives._base import Objective, PerSample, Record
 from netlens.precision import precise
 from netlens.preprocessing import as_batch
+
+R = TypeVar("R", bound="Reference")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -70,7 +72,7 @@ class Reference(PerSample):
             return replace(self, prepared_tensors=_rows(self.prepared_tensors, rows))
         return replace(self, rows=rows if self.rows is None else tuple(self.rows[row] for row in rows))
 
-    def prepared(self, flat: FlatModel, x: Tensor) -> Objective:
+    def prepared(self: R, flat: FlatModel, x: Tensor) -> R:
         return (
             self
             if self.prepared_tensors is not None
@@ -84,6 +86,20 @@ class Reference(PerSample):
     @abstractmethod
     def compare(self, record: Record, name: str, *reference: Tensor) -> Tensor:
         """(N,): compare the activation of a layer with its `reference_tensors`, each (1, ...) or (N, ...)."""
+
+    def apart(self: R) -> list[R]:
+        """The objective of each layer alone, once it has read its reference."""
+        return [replace(self, names=(name,), prepared_tensors=(tensors,)) for name, tensors in self._references()]
+
+    def _references(self) -> list[tuple[str, tuple[Tensor, ...]]]:
+        """Each layer with its tensors, for pictures in tiles."""
+        if self.prepared_tensors is None:
+            raise NetLensError(f"{self} has not read its reference yet; call prepared first.")
+        return list(zip(self.names, self.prepared_tensors, strict=True))
+
+    @property
+    def n_parts(self) -> int:
+        return len(self.names)
 
     def resized_reference(self, batch: Tensor, x: Tensor) -> Tensor:
         """The references, resized for a comparison with the input x. By default, they keep their size."""
@@ -110,11 +126,15 @@ def resized(batch: Tensor, x: Tensor) -> Tensor:
     return F.interpolate(batch, x.shape[2:], mode="bilinear", antialias=True)
 
 
-def weights_of(mask: Any, maps: Tensor, key: str) -> Tensor | None:
-    """(h, w): the mean of a mask of weights (H, W) over the area of each position of maps (N, C, h, w)."""
+def weights_of(mask: Any, maps: Tensor, key: str, shape: tuple[int, int] | None = None) -> Tensor | None:
+    """(h, w): the mean of a mask of weights (H, W) over the area of each position of maps (N, C, h, w).
+
+    If `maps` belong to a tile, `shape` is the height and width of the map of the whole picture.
+    """
     if mask is None:
         return None
-    if maps.shape[2:] == (1, 1):
+    shape = (maps.shape[2], maps.shape[3]) if shape is None else shape
+    if shape == (1, 1):
         raise NotApplicable(f"layer {key!r} has a single position, so a mask has no effect; choose a layer with maps.")
     weights = torch.as_tensor(mask)
     if weights.ndim != 2:
@@ -123,7 +143,7 @@ def weights_of(mask: Any, maps: Tensor, key: str) -> Tensor | None:
         raise NetLensError(
             "a mask must hold True and False, or finite weights of at least 0; at least one must be above 0."
         )
-    return F.adaptive_avg_pool2d(weights.to(maps)[None, None], (maps.shape[2], maps.shape[3]))[0, 0]
+    return F.adaptive_avg_pool2d(weights.to(maps)[None, None], shape)[0, 0]
 
 
 def check_alive(values: Tensor, record: Record, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from netlens.errors import NotApplicable
 from netlens.objectives._transport import sorted_values, transport
+from netlens.objectives.parts import Part
 from netlens.options import check, option
+from netlens.precision import widest
 
 
 class Statistic(ABC):
@@ -27,6 +30,25 @@ class Statistic(ABC):
     @abstractmethod
     def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
         """(N,): the distance of each sample's statistic from the statistic of the style, (1, ...) or (N, ...)."""
+
+    def part(self, features: Tensor, weights: Tensor | None, at: Tensor, positions: int) -> Part:
+        """What a tile of a picture adds to the total from which `joined` computes the statistic.
+
+        By default it adds its features, so the whole map is kept. A statistic that is a sum keeps the sum alone.
+
+        Args:
+            features: (N, C, p), those of the tile.
+            weights: (P,), the weights of all positions of the picture; None: equal weights.
+            at: (p,), the positions of the tile in the picture.
+            positions: P, the number of positions of the picture.
+        """
+        if weights is not None:
+            features = torch.cat([features, weights[at].expand(len(features), 1, -1)], 1)
+        return Part(features, at, positions)
+
+    def joined(self, total: Tensor, weighted: bool) -> Tensor:
+        """(N, ...): the statistic, from the total of all parts. `weighted` says whether they had weights."""
+        return self.of(total[:, :-1], total[0, -1]) if weighted else self.of(total, None)
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,13 @@ class Gram(Statistic):
         share = _shares(features, weights)
         return (features * share) @ features.transpose(1, 2) / features.shape[1]
 
+    def part(self, features: Tensor, weights: Tensor | None, at: Tensor, positions: int) -> Part:
+        share = _share_at(features, weights, at, positions)
+        return Part((features * share) @ features.transpose(1, 2) / features.shape[1])
+
+    def joined(self, total: Tensor, weighted: bool) -> Tensor:
+        return total
+
     def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
         return (statistic - style_statistic).square().sum((1, 2))
 
@@ -63,6 +92,18 @@ class MeanStd(Statistic):
         mean = (features * share).sum(2)
         # where a channel is constant, vector_norm has the gradient 0; the root of the variance has an infinite one
         std = torch.linalg.vector_norm((features - mean[:, :, None]) * share.sqrt(), dim=2)
+        return torch.stack([mean, std], 1)
+
+    def part(self, features: Tensor, weights: Tensor | None, at: Tensor, positions: int) -> Part:
+        share = _share_at(features, weights, at, positions)
+        wide = features.to(widest(features.device))  # of sums of squares, a variance keeps half of the digits
+        return Part(torch.stack([(wide * share).sum(2), (wide.square() * share).sum(2)], 1))
+
+    def joined(self, total: Tensor, weighted: bool) -> Tensor:
+        mean, square = total.unbind(1)
+        variance = square - mean.square()
+        varies = variance > 16 * torch.finfo(total.dtype).eps * square  # else it is rounding, and its root has no slope
+        std = torch.where(varies, torch.where(varies, variance, 1).sqrt(), 0)
         return torch.stack([mean, std], 1)
 
     def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
@@ -139,10 +180,28 @@ class Contextual(Statistic):
             raise NotApplicable("a contextual distance needs features at several positions; choose a layer with maps.")
         if weights is None and positions <= self.points:
             return features
-        weights = torch.ones(positions) if weights is None else weights.cpu()
+        return features[:, :, self._drawn(weights, positions).to(features.device)]
+
+    def part(self, features: Tensor, weights: Tensor | None, at: Tensor, positions: int) -> Part:
+        if weights is None and positions <= self.points:
+            return Part(features, at, positions)
+        drawn = self._drawn(weights, positions).to(at.device)
+        here = torch.isin(drawn, at)
+        # the positions of a tile ascend
+        return Part(features[:, :, torch.searchsorted(at, drawn[here])], here.nonzero()[:, 0], len(drawn))
+
+    def joined(self, total: Tensor, weighted: bool) -> Tensor:
+        if total.shape[2] < 2:
+            raise NotApplicable("a contextual distance needs features at several positions; choose a layer with maps.")
+        return total
+
+    def _drawn(self, weights: Tensor | None, positions: int) -> Tensor:
+        """The positions, in ascending order."""
+        if weights is None:
+            return _evenly_drawn(positions, self.points, self.seed)
         count = min(self.points, int((weights > 0).sum()))
-        drawn = torch.multinomial(weights.double(), count, generator=torch.Generator().manual_seed(self.seed))
-        return features[:, :, drawn.sort().values.to(features.device)]
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.multinomial(weights.cpu().double(), count, generator=generator).sort().values
 
     def distance(self, statistic: Tensor, style_statistic: Tensor) -> Tensor:
         center = style_statistic.mean(2, keepdim=True)
@@ -156,8 +215,21 @@ class Contextual(Statistic):
         return -similarities.amax(1).mean(1).log()
 
 
+def _share_at(features: Tensor, weights: Tensor | None, at: Tensor, positions: int) -> Tensor:
+    """(p,): the share of each position of a tile; the shares of all tiles sum to 1."""
+    return features.new_full(at.shape, 1 / positions) if weights is None else weights[at] / weights.sum()
+
+
 def _shares(features: Tensor, weights: Tensor | None) -> Tensor:
     """(P,): the share of each position; the shares sum to 1."""
     if weights is None:
         return features.new_full(features.shape[2:], 1 / features.shape[2])
     return weights / weights.sum()
+
+
+@lru_cache(maxsize=16)
+def _evenly_drawn(positions: int, count: int, seed: int) -> Tensor:
+    """`count` of the positions, in ascending order. Each tile of a picture asks for them again."""
+    with torch.inference_mode(False):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.multinomial(torch.ones(positions).double(), count, generator=generator).sort().values

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from netlens.objectives._base import Objective, Record
+from netlens.errors import NotApplicable
+from netlens.objectives._base import Record
 from netlens.objectives._reference import Reference, check_alive, weights_of
 from netlens.objectives._statistics import Gram, Statistic
 from netlens.objectives.layers import names_of
+from netlens.objectives.parts import Part, Place, Sweep
 from netlens.precision import precise
 
 
@@ -41,6 +44,57 @@ class Style(Reference):
             maps = maps / unit[:, None, None, None]
         return self.statistic.distance(self._statistic(maps, weights_of(self.mask, maps, name)), statistic)
 
+    def measured(self, sweep: Sweep) -> Style:
+        """The same distance; the statistics of the reference are read in tiles."""
+        units: list[Tensor] = []
+        if self.normalized:
+            units = [total.sqrt() for total in sweep(self._squares)]
+            for name, unit in zip(self.names, units, strict=True):
+                if not unit.all():
+                    raise NotApplicable(
+                        f"layer {name!r} is all 0 on the picture, so distances cannot be normalized; choose another."
+                    )
+        totals = sweep(
+            lambda record, at: [
+                self._part(record, name, at[name], self.image_mask, units[i : i + 1])
+                for i, name in enumerate(self.names)
+            ]
+        )
+        statistics = [self.statistic.joined(total, self.image_mask is not None) for total in totals]
+        return replace(
+            self, image=None, prepared_tensors=tuple((s, *units[i : i + 1]) for i, s in enumerate(statistics))
+        )
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        return tuple(self._part(record, name, at[name], self.mask, units) for name, (_, *units) in self._references())
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        values = [
+            self.statistic.distance(self.statistic.joined(total, self.mask is not None), statistic.to(total))
+            for total, (_, (statistic, *_)) in zip(totals, self._references(), strict=True)
+        ]
+        return torch.stack(values).mean(0)
+
+    def _part(self, record: Record, name: str, place: Place, mask: Any, units: Sequence[Tensor]) -> Part:
+        maps = precise(place.of(record.maps(name)))
+        for unit in units:
+            maps = maps / unit.to(maps)[:, None, None, None]
+        weights = weights_of(mask, maps, name, place.shape)
+        return self.statistic.part(
+            maps.flatten(2), None if weights is None else weights.flatten(), place.indices(maps.device), place.whole
+        )
+
+    def _squares(self, record: Record, at: Mapping[str, Place]) -> list[Part]:
+        """The mean square of each layer's features, over the positions and their weights."""
+        parts = []
+        for name in self.names:
+            squares = precise(at[name].of(record.maps(name))).square().mean(1)
+            weights = weights_of(self.image_mask, squares, name, at[name].shape)
+            if weights is not None:
+                squares = squares * (at[name].of_whole(weights) / weights.mean())
+            parts.append(Part(squares.sum((1, 2)) / at[name].whole))
+        return parts
+
     def _statistic(self, maps: Tensor, weights: Tensor | None) -> Tensor:
         return self.statistic.of(maps.flatten(2), None if weights is None else weights.flatten())
 
@@ -56,7 +110,7 @@ def style(
     mask: Any = None,
     image_mask: Any = None,
     normalized: bool = False,
-) -> Objective:
+) -> Style:
     """The distance of a statistic of features from that of another picture. It is a penalty: subtract it.
 
     Args:

@@ -19,6 +19,7 @@ from netlens.results import State
 from netlens.visualization._gradients import GradientTransform
 from netlens.visualization._judge import Judge
 from netlens.visualization._schedule import Stop
+from netlens.visualization._tiled_judge import TiledJudge
 from netlens.visualization.params import Param, leaf
 from netlens.visualization.transforms import shaped
 
@@ -52,7 +53,7 @@ class Ascent:
 
     def __init__(
         self,
-        judge: Judge,
+        judge: Judge | TiledJudge,
         param: Param,
         parameters: Sequence[Tensor],
         make_optimizer: MakeOptimizer,
@@ -65,7 +66,7 @@ class Ascent:
         self.rates = [[entry["lr"] for entry in group.optimizer.param_groups] for group in self.groups]
         self.done = done
         self.alive = done.clone()  # (N,), whether a sample is finished or has had a gradient that is not 0
-        self.finished_parameters = self.parameters
+        self.finished_parameters = self.parameters if bool(done.any()) else []
         self.health = torch.zeros_like(history)
         self.checked = 0
         self.chunks = Chunks()  # how many pictures run together, as the first step measures
@@ -121,19 +122,27 @@ class Ascent:
 
         def closure() -> Tensor:
             nonlocal evaluated
-            images = group.param.image(group.parameters)
+            for tensor in group.parameters:
+                tensor.grad = None  # the memory of the last gradient is free while the network runs
+            # a picture in tiles is large, so its graph is made again after the tiles have run
+            tiled = isinstance(self.judge, TiledJudge)
+            with torch.set_grad_enabled(not tiled):
+                images = group.param.image(group.parameters)
             values, gradient, reached = self._judged(images.detach(), group.rows, step, redirect)
+            if tiled:
+                images = group.param.image(group.parameters)
             self.alive[rows] |= reached
             for transform in self.gradient:
                 gradient = shaped(transform(gradient), gradient.shape, "a gradient transform")
-            gradients = torch.autograd.grad(
-                images, group.parameters, gradient, allow_unused=True, materialize_grads=True
+            gradients = list(
+                torch.autograd.grad(images, group.parameters, gradient, allow_unused=True, materialize_grads=True)
             )
-            for tensor, gradient in zip(group.parameters, gradients, strict=True):
-                tensor.grad = gradient.neg().contiguous()  # some optimizers expect contiguous gradients
+            del images, gradient
             if not evaluated:
                 self._note(step, rows, values, gradients)
                 evaluated = True
+            for tensor in group.parameters:
+                tensor.grad = gradients.pop(0).neg().contiguous()  # some optimizers expect contiguous gradients
             return -values.sum()
 
         group.optimizer.step(closure)  # type: ignore[arg-type]
@@ -214,7 +223,8 @@ class Ascent:
 
     def state(self, step: int) -> State:
         """The state that lets another run continue after `step` steps."""
-
+        for group in self.groups:
+            group.optimizer.zero_grad()  # the next step makes its own gradients, and these may be large
         memories = [group.optimizer.state_dict()["state"] for group in self.groups]
         return State(
             step=step,

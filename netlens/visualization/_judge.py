@@ -98,28 +98,33 @@ class Judge:
         if images.shape[1] == channels_of(self.flat) + 1:
             images = on_backgrounds(images, generators)
         # a new tensor, even if nothing disturbs the pictures, so that the gradient through the network is separate
-        shown = self._disturbed(images.view_as(images), generators) if self._layers else images
-        record = self._run(shown, redirect) if self._layers else {}
-        if len(self._layers) < len(self._keys):
-            record[self.flat.inputs[0]] = self._normalized(images)
+        shown = self.disturbed(images.view_as(images), generators) if self._layers else images
         objective = self.objective if rows is None else self.objective.take(rows)
-        values = objective(Record(self.flat, {key: precise(value) for key, value in record.items()}))
+        values = objective(self.record(images, shown, redirect))
         if not isinstance(values, Tensor) or values.shape != (len(images),):
             actual = f"{tuple(values.shape)} numbers" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise NotApplicable(f"{objective} gives {actual} for {len(images)} samples; it must give one number each.")
         return values, shown
 
+    def record(self, images: Tensor, shown: Tensor, redirect: bool = False) -> Record:
+        """What the objective reads of pictures (n, C, H, W) that are `shown` to the network (n, C, h, w)."""
+        record = self._run(shown, redirect) if self._layers else {}
+        if len(self._layers) < len(self._keys):
+            record[self.flat.inputs[0]] = self._normalized(images)
+        return Record(self.flat, {key: precise(value) for key, value in record.items()})
+
     def plain_input(self, images: Tensor) -> Tensor:
         """The network's input for pictures (n, C, H, W) in [0, 1] without disturbance: resized and normalized."""
         plain = replace(self, transforms=Chain())
-        return self._input(plain._disturbed(images, [torch.Generator()] * len(images)))
+        return self._input(plain.disturbed(images, [torch.Generator()] * len(images)))
 
     def prepared(self, images: Tensor) -> Judge:
         """The same judge, with its objective `prepared` for pictures of this shape."""
         colors = images.detach()[:, : channels_of(self.flat)]
         return replace(self, objective=self.objective.prepared(self.flat, self.plain_input(colors)))
 
-    def _disturbed(self, images: Tensor, generators: Generators) -> Tensor:
+    def disturbed(self, images: Tensor, generators: Generators) -> Tensor:
+        """The pictures that the network gets: disturbed, with its size."""
         if images.shape[2:] != self.size:
             # `Fit` would skip pixels of large pictures and read beyond the edges of small ones
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True, align_corners=False)

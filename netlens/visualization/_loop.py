@@ -21,6 +21,7 @@ from netlens.visualization._callbacks import Callback, Moment
 from netlens.visualization._gradients import GradientTransform
 from netlens.visualization._judge import Judge, channels_of
 from netlens.visualization._schedule import Schedule, Stop
+from netlens.visualization._tiled_judge import TiledJudge
 from netlens.visualization.params import Param, Size, extent_of
 from netlens.visualization.transforms import Transform
 
@@ -41,6 +42,7 @@ class Loop:
     callbacks: Sequence[Callback]
     stop: Stop | None
     progress: bool
+    tile: int | None = None
 
     def run(self, resume: State | None = None) -> tuple[Tensor, State, Tensor]:
         """Run the optimization.
@@ -70,12 +72,13 @@ class Loop:
                     bar.update()
             dead = ~(alive | ascent.alive) & (step > start)
             self._warn_of_dead(dead)
-            state = ascent.state(step)
+            finished = ascent
             if stage < len(self.schedule.sizes):  # all samples were finished before the last size
-                ascent = self._grown(len(self.schedule.sizes), ascent)
-            self._call_callbacks("on_end", ascent, step)
+                finished = self._grown(len(self.schedule.sizes), ascent)
+            self._call_callbacks("on_end", finished, step)
             with torch.no_grad():
-                return ascent.param.image(ascent.parameters), state, dead
+                images = finished.param.image(finished.parameters)
+            return images, ascent.state(step), dead  # the state is made last, because both take memory
 
     def _warn_of_dead(self, dead: Tensor) -> None:
         if dead.any():
@@ -124,7 +127,11 @@ class Loop:
         return param.resized(parameters, size)
 
     def _ascent(self, param: Param, parameters: Sequence[Tensor], history: Tensor, done: Tensor) -> Ascent:
-        judge = Judge.of(self.flat, self.objective, self.transforms, param.extent)
+        judge: Judge | TiledJudge
+        if self.tile is not None and max(param.extent) > self.tile:
+            judge = TiledJudge.of(self.flat, self.objective, self.transforms, param.extent, self.tile)
+        else:
+            judge = Judge.of(self.flat, self.objective, self.transforms, param.extent)
         with torch.no_grad():
             judge = judge.prepared(param.image(parameters))
         return Ascent(judge, param, parameters, self.optimizer, self.gradient, history, done)

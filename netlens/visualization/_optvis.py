@@ -20,6 +20,7 @@ from netlens.visualization._callbacks import Callback, Frames
 from netlens.visualization._gradients import GradientTransform
 from netlens.visualization._loop import Loop, suited
 from netlens.visualization._schedule import Schedule, Stop
+from netlens.visualization._tiles import LARGEST
 from netlens.visualization.params import Param
 from netlens.visualization.transforms import Transform, standard
 
@@ -38,6 +39,9 @@ class OptVis:
         flat: The network.
         objective: The objective to maximize.
         transforms: The disturbances; None for `standard()`. `Chain()` disturbs nothing.
+        tile: The side, in pixels, of the tiles in which the network runs on larger pictures; None for whole pictures.
+            The pictures are the same up to rounding. The objective must follow from sums over positions, as
+            `objectives.style`, `content` and `total_variation` do.
 
     Raises:
         NetLensError: An argument has the wrong type.
@@ -54,7 +58,9 @@ class OptVis:
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
 
-    def __init__(self, flat: FlatModel, objective: Objective, transforms: Transform | None = None) -> None:
+    def __init__(
+        self, flat: FlatModel, objective: Objective, transforms: Transform | None = None, tile: int | None = None
+    ) -> None:
         checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         checked("the objective", objective, Objective, hint="give one such as channel('layer3', 12)")
         if isinstance(transforms, type) or not callable(transforms):  # a function may take the place of a transform
@@ -62,6 +68,7 @@ class OptVis:
         flat.keys_of(objective.layers)  # a wrong name raises here, and not after a long run
         self.flat = flat
         self.objective = objective
+        self.tile = checked("tile", tile, int | None, least=32, most=LARGEST)
         self.transforms = standard() if transforms is None else transforms
 
     def render(
@@ -117,7 +124,7 @@ class OptVis:
         param = suited(param, self.flat)
         images, state, dead = Loop(
             *(self.flat, self.objective, self.transforms, param, steps, optimizer, schedule, transforms),
-            *(redirect, callbacks, stop, progress),
+            *(redirect, callbacks, stop, progress, self.tile),
         ).run(resume.state if isinstance(resume, Render) else resume)
         options = {
             "param": param,

@@ -14,7 +14,7 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.images import MAX_PIXELS
 from netlens.options import check, checked, option
-from netlens.visualization.params.color import to_image
+from netlens.visualization.params.color import Squash, to_image
 
 Size = int | tuple[int, int]
 
@@ -50,6 +50,11 @@ class Param(ABC):
         """Whether the channels of `values` vary independently in photographs, unlike red, green and blue."""
 
     @property
+    @abstractmethod
+    def squash(self) -> Squash:
+        """How the colors of `values` become levels from 0 to 1."""
+
+    @property
     def shared(self) -> bool:
         """Whether a picture depends on the tensors of other pictures of the batch."""
         return False
@@ -76,7 +81,7 @@ class Param(ABC):
 
     def image(self, parameters: Sequence[Tensor]) -> Tensor:
         """(N, C, H, W) in [0, 1]: the pictures of these parameters. They are differentiable."""
-        return to_image(self.values(parameters), self.decorrelate)
+        return to_image(self.values(parameters), self.decorrelate, self.squash)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ class Sized(Param):
     channels: int = option(3, least=1, help="Number of color channels: 3, or 1 for a gray network.")
     seed: int | Sequence[int] = option(0, least=0, help="The seed of each picture, or of the first one.")
     decorrelate: bool = option(True, help="Whether to optimize colors that vary independently in photographs.")
+    squash: Squash = option(
+        "sigmoid", help="How numbers become levels: by a sigmoid, or by a sine, which also moves black and white."
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -53,7 +53,7 @@ class CPPN(Startable):
         return replace(self, batch=len(rows), seed=seeds, ground=self.ground[rows.start : rows.stop])
 
     def fitted(self, image: Tensor) -> CPPN:
-        return replace(self, ground=from_image(image, self.decorrelate))
+        return replace(self, ground=from_image(image, self.decorrelate, self.squash))
 
     def encoded(self, values: Tensor) -> list[Tensor]:
         *hidden, weight, bias = self.start(values.device, values.dtype)
@@ -84,7 +84,8 @@ class CPPN(Startable):
     def resized(self, parameters: Sequence[Tensor], size: Size) -> tuple[CPPN, list[Tensor]]:
         ground = self.ground
         if ground is not None:
-            ground = from_image(resampled(to_image(ground, self.decorrelate), size), self.decorrelate)
+            colors = self.decorrelate, self.squash
+            ground = from_image(resampled(to_image(ground, *colors), size), *colors)
         return replace(self, size=size, ground=ground), [leaf(tensor) for tensor in parameters]
 
     def _ground(self, like: Tensor) -> Tensor:

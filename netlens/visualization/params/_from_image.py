@@ -26,9 +26,10 @@ class FromImage(Wrapped):
     """A parameterization that starts at an image. The first picture equals the image, up to one gray level of 8 bits.
 
     The source is a tensor (C, H, W) or (N, C, H, W), or any source of `images.load`. The base is `Pixel`, `Fourier`,
-    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels and seed of an
-    instance are ignored. With `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of
-    the network is added to the image.
+    `Pyramid`, `Maco` or `CPPN`, as a class or as an instance with options. The size, batch, channels, seed and squash
+    of an instance are ignored: colors go through a sine, because a sigmoid would keep black and white as they are. With
+    `Maco`, the magnitudes of the waves stay those of the image. With `CPPN`, the output of the network is added to the
+    image.
     """
 
     source: Tensor | Source = option(
@@ -40,7 +41,7 @@ class FromImage(Wrapped):
     seed: int | Sequence[int] = option(0, least=0, help="Seed of the disturbances of the pictures.")
     gray: bool = option(False, help="Whether pictures have one channel, for a gray network.")
     pictures: Tensor = field(init=False, repr=False)
-    """(N, C, H, W) in [0, 1], float64: the pictures at which it starts."""
+    """(N, C, H, W) in [0, 1]: the pictures at which it starts, in float32 if the source is, else in float64."""
     _inner: Startable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,12 +52,21 @@ class FromImage(Wrapped):
         pictures = pictures_of(self.source, 1 if self.gray else None)
         if self.size is not None:
             pictures = resampled(pictures, self.size)
+        if isinstance(self.source, Tensor) and self.source.dtype == torch.float32:
+            pictures = pictures.float()  # half of the memory, for large pictures
         self._start_at(pictures.repeat_interleave(self.copies, 0))
+
+    @classmethod
+    def sharing(cls, pictures: Tensor, base: Startable | type[Startable], seed: int) -> FromImage:
+        """A start at pictures (N, C, H, W) in [0, 1] that are not copied. Nobody may change them."""
+        param = cls(pictures, base, seed=seed)
+        object.__setattr__(param, "pictures", pictures)
+        return param
 
     def _start_at(self, pictures: Tensor) -> None:
         batch, channels, *extent = pictures.shape
         base = self.base if isinstance(self.base, Startable) else self.base()
-        inner = base.plain(size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed)
+        inner = base.plain(size=(extent[0], extent[1]), batch=batch, channels=channels, seed=self.seed, squash="sine")
         object.__setattr__(self, "pictures", pictures)
         object.__setattr__(self, "_inner", inner.fitted(pictures))
 

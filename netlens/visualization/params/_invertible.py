@@ -41,7 +41,7 @@ class Startable(Sized):
             expected = (self.channels, *self.extent)
             raise NetLensError(f"an image of {tuple(image.shape[1:])} cannot start a picture of {expected}; resize it.")
         with torch.inference_mode(False), torch.no_grad():
-            return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate))]
+            return [leaf(tensor) for tensor in self.encoded(from_image(image.clone(), self.decorrelate, self.squash))]
 
 
 @dataclass(frozen=True)

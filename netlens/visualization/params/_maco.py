@@ -53,7 +53,7 @@ class Maco(Startable):
     def like(cls, images: Tensor, **options: Any) -> Maco:
         """Maco with the mean magnitude and color of images (N, C, H, W) in [0, 1]. By default, it has their size."""
         param = cls(**{"size": tuple(images.shape[2:]), "channels": images.shape[1], **options})
-        spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate))
+        spectra = of_picture(from_image(resampled(images, param.size), param.decorrelate, param.squash))
         magnitude = spectra.abs().mean(0)
         magnitude[:, 0, 0] = spectra[:, :, 0, 0].real.mean(0)
         return replace(param, magnitude=magnitude)
@@ -68,7 +68,7 @@ class Maco(Startable):
         return replace(self, batch=len(rows), seed=seeds, magnitude=self.magnitude[rows.start : rows.stop])
 
     def fitted(self, image: Tensor) -> Maco:
-        spectra = of_picture(from_image(image, self.decorrelate))
+        spectra = of_picture(from_image(image, self.decorrelate, self.squash))
         # the value of a wave that is its own mirror image is real, and its phase stays 0: its sign is kept here
         is_real = is_own_mirror(spectra, image.shape[-1])
         return replace(self, magnitude=torch.where(is_real, spectra.real, spectra.abs()))

@@ -64,7 +64,7 @@ class Shared(Wrapped):
             pairs = zip(parameters[-n:], param._extents(), strict=True)
             shared = [_spread(coarse, extent) for coarse, extent in pairs]
             # the whole picture is resized, because without the shared part its values may be beyond black and white
-            values = from_image(resampled(self.image(parameters), size), self.decorrelate)
+            values = from_image(resampled(self.image(parameters), size), self.decorrelate, self.squash)
             tensors = param.param.encoded(values - param._common(shared))
         return param, [leaf(tensor) for tensor in [*tensors, *shared]]
 

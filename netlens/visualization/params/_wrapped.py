@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.visualization.params._base import Param
+from netlens.visualization.params.color import Squash
 
 
 class Wrapped(Param):
@@ -38,6 +39,10 @@ class Wrapped(Param):
     @property
     def decorrelate(self) -> bool:
         return self.inner.decorrelate
+
+    @property
+    def squash(self) -> Squash:
+        return self.inner.squash
 
     @property
     def shared(self) -> bool:

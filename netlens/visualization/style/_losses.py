@@ -10,7 +10,9 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.objectives import Objective, Record, Statistic, content, style
+from netlens.objectives import Objective, Record, Statistic
+from netlens.objectives.parts import Part, Place
+from netlens.visualization.style._reading import Reading
 
 _LEAST = 1e-3  # the lower bound of a unit, relative to the distance of a layer that is all 0
 
@@ -43,6 +45,7 @@ def style_loss(
     layers: Mapping[str, float],
     statistic: Statistic,
     loss: str,
+    tile: int | None = None,
 ) -> Objective:
     """The distance of a picture from the styles: 0 for the style itself, 1 for the content (its input is given).
 
@@ -50,39 +53,51 @@ def style_loss(
     are averaged by the weights of the layers and of the styles. If the content nearly has the style already, the unit
     is a thousandth of the distance of a layer that is all 0.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        record = Record(flat, flat.record(content_input, layers=list(layers)))
-        silent = Record(flat, {key: torch.zeros_like(value) for key, value in record.values.items()})
-        terms = []
-        for look in looks:
-            for name, weight in layers.items():
-                if not weight or not look.weight:
-                    continue
-                objective = style(
-                    name, look.picture, statistic, mask=look.mask, image_mask=look.style_mask, normalized=True
-                ).settled(flat, content_input)
-                unit = max(float(objective(record)), _LEAST * float(objective(silent)))
-                if not unit > 0:
-                    raise NetLensError(f"layer {name!r} of {flat.name} is the same for all styles; leave it out.")
-                normalized = objective / unit
-                terms.append(weight * look.weight * (normalized if loss == "squared" else Rooted(normalized)))
+    reading = Reading(flat, tile)
+    names = tuple(name for name, weight in layers.items() if weight)
+    distances = [
+        (weight * look.weight, objective)
+        for look in looks
+        if look.weight
+        for weight, objective in zip(
+            [layers[name] for name in names],
+            reading.styles(names, look.picture, content_input, statistic, look.mask, look.style_mask),
+            strict=True,
+        )
+    ]
+    objectives = [objective for _, objective in distances]
+    units = reading.values([*objectives, *map(Silenced, objectives)], content_input)
+    terms = []
+    for (weight, objective), own, silent in zip(distances, units, units[len(objectives) :], strict=False):
+        unit = max(own, _LEAST * silent)
+        if not unit > 0:
+            raise NetLensError(
+                f"layer {objective.layers[0]!r} of {flat.name} is the same for all styles; leave it out."
+            )
+        terms.append(weight * _lossy(objective / unit, loss))
     total = sum(look.weight for look in looks) * sum(layers.values())
     return sum(terms) / total  # type: ignore[return-value]
 
 
-def content_loss(flat: FlatModel, content_input: Tensor, layers: Mapping[str, float], loss: str) -> Objective:
-    """The distance of a picture from the content (its input is given): 0 for the content, 1 for its mean color."""
-    with torch.inference_mode(False), torch.no_grad():
-        plain = content_input.mean((2, 3), keepdim=True).expand_as(content_input)
-        record = Record(flat, flat.record(plain, layers=list(layers)))
-        terms = []
-        for name, weight in layers.items():
-            if not weight:
-                continue
-            objective = content(name, content_input).settled(flat, content_input)
-            normalized = objective / max(float(objective(record)), _LEAST)
-            terms.append(weight * (normalized if loss == "squared" else Rooted(normalized)))
+def content_loss(
+    flat: FlatModel, content_input: Tensor, layers: Mapping[str, float], loss: str, tile: int | None = None
+) -> Objective:
+    """The distance of a picture from the content (its input is given): 0 for the content, 1 for its mean color.
+
+    If the content is flat, it is its mean color. Then 1 is the distance of a layer that is all 0.
+    """
+    reading = Reading(flat, tile)
+    names = tuple(name for name, weight in layers.items() if weight)
+    objectives = reading.contents(names, content_input)
+    plain = content_input.mean((2, 3), keepdim=True).expand_as(content_input)
+    terms = []
+    for name, objective, unit in zip(names, objectives, reading.values(objectives, plain), strict=True):
+        terms.append(layers[name] * _lossy(objective / (unit if unit > _LEAST else 1.0), loss))
     return sum(terms) / sum(layers.values())  # type: ignore[return-value]
+
+
+def _lossy(objective: Objective, loss: str) -> Objective:
+    return objective if loss == "squared" else Rooted(objective)
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +114,19 @@ class Rooted(Objective):
         return self.inner.layers
 
     def __call__(self, record: Record) -> Tensor:
-        value = self.inner(record)
+        return self._root(self.inner(record))
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        return self.inner.parts(record, at)
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        return self._root(self.inner.joined(totals))
+
+    @property
+    def n_parts(self) -> int:
+        return self.inner.n_parts
+
+    def _root(self, value: Tensor) -> Tensor:
         root: Tensor = ((value + _SMOOTH).sqrt() - _SMOOTH**0.5) / ((1 + _SMOOTH) ** 0.5 - _SMOOTH**0.5)
         return root
 
@@ -107,7 +134,29 @@ class Rooted(Objective):
         return f"root({self.inner!r})"
 
 
-def value_at(flat: FlatModel, objective: Objective, x: Tensor) -> float:
-    """The objective of one picture, given as the network's input x."""
-    with torch.inference_mode(False), torch.no_grad():
-        return float(objective(Record(flat, flat.record(x, layers=list(objective.layers)))))
+@dataclass(frozen=True, repr=False)
+class Silenced(Objective):
+    """An objective of layers that are all 0."""
+
+    inner: Objective
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.inner.layers
+
+    def __call__(self, record: Record) -> Tensor:
+        return self.inner(_silent(record))
+
+    def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
+        return self.inner.parts(_silent(record), at)
+
+    def joined(self, totals: Sequence[Tensor]) -> Tensor:
+        return self.inner.joined(totals)
+
+    @property
+    def n_parts(self) -> int:
+        return self.inner.n_parts
+
+
+def _silent(record: Record) -> Record:
+    return Record(record.flat, {key: torch.zeros_like(value) for key, value in record.values.items()})

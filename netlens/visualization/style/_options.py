@@ -12,6 +12,7 @@ from netlens.options import check, checked, option
 from netlens.visualization._ascent import MakeOptimizer
 from netlens.visualization._optvis import MOST_STEPS
 from netlens.visualization._schedule import Stop
+from netlens.visualization._tiles import LARGEST, TILE
 from netlens.visualization.params import Invertible
 from netlens.visualization.style._choices import OPTIMIZERS, PARAMS, STATISTICS, TRANSFORMS, Layers
 from netlens.visualization.style._losses import LOSSES
@@ -65,6 +66,7 @@ class StyleOptions:
     scales: int = option(
         2, least=1, most=16, help="Number of sizes, each half of the next; sides below 32 pixels are left out."
     )
+    tile: int | None = option(None, least=32, most=LARGEST, help=TILE)
     color: str = option("style", choices=COLORS, help="Colors of the style; or of the content, in one of three ways.")
     seed: int = option(0, least=0, help="Seed of noise and disturbances.")
 

@@ -16,9 +16,11 @@ from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, Record
+from netlens.visualization._tiled_judge import judge_of_large
 from netlens.visualization.params import pictures_of
 from netlens.visualization.params.color import gray
 from netlens.visualization.picture import network_input
+from netlens.visualization.transforms import Chain
 
 SMALLEST = 16  # pixels; in a smaller picture, no layer has a meaningful statistic
 
@@ -29,10 +31,15 @@ class Sight:
 
     flat: FlatModel
     layers: tuple[str, ...] = (OUTPUT,)
+    tile: int | None = None  # the network runs on tiles of this side, if a picture is larger
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The network's input for pictures (N, C, H, W) in [0, 1]: normalized, with the network's device and type."""
-        return network_input(self.flat, _Reading(self.layers), pictures)
+        extent = pictures.shape[2], pictures.shape[3]
+        reading = _Reading(self.layers)
+        if self.tile is None or max(extent) <= self.tile:
+            return network_input(self.flat, reading, pictures)
+        return judge_of_large(self.flat, reading, Chain(), extent, self.tile).plain_input(pictures)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -83,12 +83,11 @@ class StyleTransfer(StyleOptions):
             stage = task.stage(factor)
             steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
-            start = stage.start(renders[-1].images.double() if renders else None)
-            optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms))
+            start = stage.start(renders[-1].images.to(stage.content) if renders else None)
+            optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms), self.tile)
             # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
-            renders.append(
-                optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)
-            )
+            render = optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)
+            renders.append(replace(render, state=None))  # a style has no state, which would fill the memory
         return task.result(stage, renders)
 
 

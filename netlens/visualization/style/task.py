@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
+from netlens.flat.intake import weight_of
 from netlens.objectives import Objective, total_variation
 from netlens.results import Provenance, Render
 from netlens.visualization._judge import channels_of
@@ -18,12 +20,15 @@ from netlens.visualization.params import FromImage, Param, colored, resampled
 from netlens.visualization.params.color import gray
 from netlens.visualization.style._choices import PARAMS, STATISTICS, shares, weighed
 from netlens.visualization.style._layers import default_layers
-from netlens.visualization.style._losses import Look, content_loss, style_loss, value_at
+from netlens.visualization.style._losses import Look, content_loss, style_loss
 from netlens.visualization.style._options import Region, StyleOptions
+from netlens.visualization.style._reading import Reading
 from netlens.visualization.style._sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization.style.color import recolored, with_chroma_of
 
 COARSEST = 32  # pixels; at every size but the last, the shorter side of each picture has at least this length
+
+FEWEST = 16  # the losses may still rise in the first steps of an optimizer
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,18 @@ class Task:
         base = colored(base, channels)
         style_layers, content_layers = options.style_layers, options.content_layers
         if style_layers is None or content_layers is None:
-            style_default, content_default = default_layers(flat, Sight(flat)(base))
+            style_default, content_default = default_layers(flat, Sight(flat)(_patch(base, options.tile)))
             style_layers = style_default if style_layers is None else style_layers
             content_layers = content_default if content_layers is None else content_layers
+        styles = [_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)]
+        dtype = torch.float64 if weight_of(flat, torch.empty(0)).dtype == torch.float64 else torch.float32
+        kept = base.to(dtype)
         return cls(
             options=options,
             flat=flat,
-            original=original,
-            content=base,
-            styles=tuple(_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)),
+            original=kept if original is base else original.to(dtype),
+            content=kept,
+            styles=tuple(style.to(dtype) for style in styles),
             masks=_masks(regions, len(style_sources)),
             content_layers=weighed(flat, content_layers),
             style_layers=weighed(flat, style_layers),
@@ -76,11 +84,11 @@ class Task:
     @property
     def factors(self) -> list[float]:
         """The sizes of the picture, in their order, relative to the full size."""
-        shortest = min(side for p in (self.content, *self._sized(1.0)) for side in p.shape[-2:])
+        shortest = min(side for p in (self.content, *self.sized(1.0)) for side in p.shape[-2:])
         smaller_factors = [0.5**k for k in range(self.options.scales - 1, 0, -1)]
         return [factor for factor in smaller_factors if shortest * factor >= COARSEST] + [1.0]
 
-    def _sized(self, factor: float) -> list[Tensor]:
+    def sized(self, factor: float) -> list[Tensor]:
         """The styles for a content at `factor` times the full size."""
         side = style_side(self.content.shape[2:], factor * self.options.style_scale)
         return [resampled(s, extent(s.shape[2:], side, f"style {i}")) for i, s in enumerate(self.styles)]
@@ -90,8 +98,8 @@ class Task:
         options = self.options
         longest = max(self.content.shape[-2:])
         content = resampled(self.content, extent(self.content.shape[2:], round(longest * factor), "the content"))
-        styles = self._sized(factor)
-        sight = Sight(self.flat, (*self.content_layers, *self.style_layers))
+        styles = self.sized(factor)
+        sight = Sight(self.flat, (*self.content_layers, *self.style_layers), options.tile)
         content_input = sight(content)
         weights = shares(options.style_weights, len(styles))
         looks = [Look(sight(s), weight, *masks) for s, weight, masks in zip(styles, weights, self.masks, strict=True)]
@@ -99,12 +107,14 @@ class Task:
         statistic = STATISTICS[statistic]() if isinstance(statistic, str) else statistic
         losses = {}
         if options.content_weight:
-            losses["content"] = content_loss(self.flat, content_input, self.content_layers, options.loss)
+            losses["content"] = content_loss(self.flat, content_input, self.content_layers, options.loss, options.tile)
         if options.style_weight:
-            losses["style"] = style_loss(self.flat, content_input, looks, self.style_layers, statistic, options.loss)
+            losses["style"] = style_loss(
+                self.flat, content_input, looks, self.style_layers, statistic, options.loss, options.tile
+            )
         if options.tv_weight:
             losses["total_variation"] = total_variation()
-        return Stage(self, sight, content, tuple(styles), losses)
+        return Stage(self, factor, sight, content, losses)
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
@@ -113,9 +123,14 @@ class Task:
         if options.color == "luminance" and self.original.shape[1] == 3:
             images, *frames = map(self._in_colors, (images, *frames))
         losses = {
-            name: {"start": stage.value(name, stage.content), "end": stage.value(name, render.images.double())}
+            name: {
+                "start": stage.value(name, stage.content),
+                "end": stage.value(name, render.images.to(stage.content.dtype)),
+            }
             for name in stage.losses
         }
+        if options.steps >= FEWEST:
+            _warn_of_rise(losses, stage.weights)
         described = dict(render.provenance.options) | {
             "content_layers": self.content_layers,
             "style_layers": self.style_layers,
@@ -147,7 +162,7 @@ class Task:
 
     def _in_colors(self, images: Tensor) -> Tensor:
         """Pictures (1, C, h, w) with the content's chroma."""
-        original = resampled(self.original, (images.shape[2], images.shape[3]))
+        original = resampled(self.original.double(), (images.shape[2], images.shape[3]))
         return with_chroma_of(images.double(), original).to(images).clamp(0, 1)
 
 
@@ -156,25 +171,30 @@ class Stage:
     """A style transfer at one size."""
 
     task: Task
+    factor: float
     sight: Sight
     content: Tensor
-    styles: tuple[Tensor, ...]
     losses: dict[str, Objective]
 
     @property
     def objective(self) -> Objective:
         """The weighted sum of the losses."""
+        return sum(self.weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss."""
         options = self.task.options
-        weights = {
+        return {
             "content": options.content_weight,
             "style": options.style_weight,
             "total_variation": options.tv_weight,
         }
-        return sum(weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
 
     def value(self, name: str, pictures: Tensor) -> float:
         """One of the losses of a picture (1, C, H, W) in [0, 1]."""
-        return value_at(self.task.flat, self.losses[name], self.sight(pictures))
+        reading = Reading(self.task.flat, self.task.options.tile)
+        return reading.values([self.losses[name]], self.sight(pictures))[0]
 
     def start(self, previous: Tensor | None) -> Param:
         """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""
@@ -187,10 +207,28 @@ class Stage:
         if previous is not None:
             begin = previous
         elif isinstance(options.start, str) and options.start in ("content", "style"):
-            begin = self.content if options.start == "content" else self.styles[0]
+            begin = self.content if options.start == "content" else self.task.sized(self.factor)[0]
         else:
             begin = colored(picture(options.start, "the start"), self.content.shape[1])
-        return FromImage(resampled(begin, size), base, seed=options.seed)
+        return FromImage.sharing(resampled(begin, size), base, options.seed)
+
+
+def _patch(picture: Tensor, tile: int | None) -> Tensor:
+    """A picture no larger than a tile, to find out how large the maps of layers are."""
+    return picture if tile is None else picture[..., :tile, :tile]
+
+
+def _warn_of_rise(losses: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> None:
+    """Warn if the content itself is at least as good as the picture that was found."""
+    start, end = (sum(weights[name] * loss[when] for name, loss in losses.items()) for when in ("start", "end"))
+    if end >= start:
+        text = ", ".join(f"{name} {loss['start']:.3g} → {loss['end']:.3g}" for name, loss in losses.items())
+        warnings.warn(
+            f"the losses did not fall: their weighted sum is {end:.3g}, and {start:.3g} for the content ({text}). "
+            "The style may be flat, tiny, or that of the content. Else give more steps, a lower lr or content_weight.",
+            NetLensWarning,
+            stacklevel=4,
+        )
 
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:

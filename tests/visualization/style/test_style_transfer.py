@@ -20,8 +20,8 @@ from netlens.visualization.style._losses import (
     Rooted,
     content_loss,
     style_loss,
-    value_at,
 )
+from netlens.visualization.style._reading import Reading
 from netlens.visualization.style._sight import (
     Sight,
     mask_of,
@@ -72,6 +72,10 @@ def content():
 
 STYLE = waves(24, 24, 0.9, 0.7)
 OTHER = waves(28, 20, 0.3, -1.4, (-0.2, 0.1, 0.4))
+
+
+def value_at(flat, objective, x):
+    return Reading(flat).values([objective], x)[0]
 
 
 def losses(render):
@@ -364,3 +368,30 @@ def test_it_is_found_beside_dream_and_invert():
     assert visualization.stylize is stylize
     with pytest.raises(AttributeError, match="style_transfer"):
         _ = visualization.style_transfer
+
+
+def flat_picture(*color, side=32):
+    return torch.tensor(color, dtype=torch.float64).view(3, 1, 1).expand(3, side, side).clone()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_flat_content_takes_the_style(flat, level):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    with pytest.warns(NetLensWarning, match="the content has one color everywhere"):
+        render = stylize(flat, flat_picture(level, level, level), STYLE, progress=False, steps=120, **options)
+    assert losses(render)["style"]["end"] < 0.5
+    assert render.images.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    "style", [waves(24, 24, 0.9, 0.7).mean(0, keepdim=True), waves(16, 16, 0.9, 0.7)], ids=["gray", "tiny"]
+)
+def test_a_gray_or_tiny_style_is_taken(flat, content, style):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    assert losses(stylize(flat, content, style, progress=False, steps=60, **options))["style"]["end"] < 0.5
+
+
+def test_losses_that_do_not_fall_are_warned_of(flat, content):
+    options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
+    with pytest.warns(NetLensWarning, match="the losses did not fall.*style"):
+        stylize(flat, content, content, progress=False, steps=16, **options)
