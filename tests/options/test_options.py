@@ -33,6 +33,7 @@ from netlens.flat.running import Step
 from netlens.lens import NetLens
 from netlens.objectives import Contextual, SlicedWasserstein, logit
 from netlens.options import Option, check, checked, option, options_of, parse, read, spelled, split, table
+from netlens.playground import Studio
 from netlens.preprocessing import Preprocessing
 from netlens.results import Provenance
 from netlens.rules import COMPOSITES
@@ -93,7 +94,7 @@ NEEDED: dict[type, dict[str, Any]] = {
 Tiled = next(cls for cls in CLASSES if cls.__name__ == "Tiled")  # private to its room
 MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer, Tiled)]
 # what netlens makes to hold results, rules and work; nobody gives them options
-HOLDING = {Attribution, Provenance, Step, Work, Rule, Rules, Outcome, Tile, View}
+HOLDING = {Attribution, Provenance, Step, Studio, Work, Rule, Rules, Outcome, Tile, View}
 EACH = [(cls, one) for cls in CLASSES for one in options_of(cls)]
 
 
