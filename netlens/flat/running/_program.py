@@ -78,11 +78,15 @@ class Program:
         self, feeds: Collection[str], fetches: Sequence[str], visited: frozenset[str]
     ) -> dict[str, Callable[..., Any]]:
         """The functions that a run may call in place of layers, by key. They overwrite inputs without other readers."""
+        if torch.compiler.is_compiling():
+            return overwriters(self.schedule(feeds, fetches), visited)
         question = (frozenset(feeds), tuple(fetches), visited, torch.is_grad_enabled())
         return _OVERWRITERS.of(self, question, lambda: overwriters(self.schedule(feeds, fetches), visited))
 
     def schedule(self, feeds: Collection[str], fetches: Sequence[str]) -> Schedule:
         """The steps that compute `fetches` from `feeds`. With each, the keys of the values that no later step reads."""
+        if torch.compiler.is_compiling():  # a compiler would look at the programs of all other networks in the memo
+            return self._schedule(feeds, set(fetches))
         question = (frozenset(feeds), tuple(fetches))
         return _SCHEDULES.of(self, question, lambda: self._schedule(feeds, set(fetches)))
 
