@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -86,6 +87,7 @@ def _header(path: Path) -> Header:
 def _header_text(path: Path) -> str:
     if path.suffix.lower() == ".png":
         with Image.open(path, formats=["PNG"]) as picture:
+            assert isinstance(picture, PngImageFile)
             return str(picture.text[KEY])
     if path.suffix.lower() == ".gif":
         with Image.open(path, formats=["GIF"]) as picture:
