@@ -101,7 +101,7 @@ def _along_inputs(flat: FlatModel, step: Step, inputs: Mapping[str, Any], live: 
 
     primals = [inputs[key] for key in sources]
     # where a mask sets a score to -inf, the score does not depend on the image
-    along = [value.masked_fill(value.isinf(), 0) if value.is_floating_point() else value for value in primals]
+    along = [value.masked_fill(value.isinf(), 0) if bool(value.isinf().any()) else value for value in primals]
     try:
         return directional_derivative(run, primals, along)
     except torch.OutOfMemoryError:
