@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -241,4 +242,10 @@ def described(error: Exception) -> str:
     if isinstance(error, NetLensError):
         return text
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{text} ({place.filename.split('site-packages/')[-1]}:{place.lineno})"
+    return f"{text} ({_short(place.filename)}:{place.lineno})"
+
+
+def _short(path: str) -> str:
+    """The path of a file within its package or this repository, without the folders of a machine."""
+    inside = path.split("site-packages/")[-1]
+    return inside.removeprefix(f"{Path(__file__).resolve().parents[2]}/")

@@ -42,7 +42,7 @@ def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
         return 0.5 + noise.abs()
     if name == "logit_scale":
         return 2 + 0.1 * noise
-    if noise.ndim > 1:
+    if noise.ndim > 1 and noise.numel() > 0:
         weights: torch.Tensor = noise * (2 / noise[0].numel()) ** 0.5
         return weights
     if name.endswith("weight"):
