@@ -72,8 +72,8 @@ class StyleTransfer(StyleOptions):
         task = Task.of(self, flat, content, styles, regions)
         if task.is_flat:
             warnings.warn(
-                "the content has one color everywhere, so it shows nothing that the picture could keep; the picture is "
-                "made of the style alone.",
+                "the content has one color everywhere, so it has no shapes that the picture could keep; the picture "
+                "shows little but the style.",
                 NetLensWarning,
                 stacklevel=2,
             )
