@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo playground browser test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures clean
+.PHONY: demo playground browser test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -73,6 +73,9 @@ rendering: .venv/installed-bench
 
 visual: .venv/installed-bench
 	$(BIN)/python -m benchmarks.visual --weights "$(WEIGHTS)" --photo "$(PHOTO)"
+
+screenshots: .venv/installed-test
+	$(BIN)/python -m benchmarks.screenshots --weights "$(WEIGHTS)" --photos "$(PHOTOS)"
 
 pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures
