@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,31 @@ def test_imports_are_absolute_and_none_is_hidden_in_a_string() -> None:
             assert not relative or room(path) == "adapters", f"{path} has a relative import"
             called = node.func if isinstance(node, ast.Call) else None
             assert getattr(called, "attr", getattr(called, "id", "")) not in ("import_module", "__import__"), path
+
+
+# what a type of layers does stands in the table of operations; these files hold the code for the types that they list
+IMPLEMENTS = {
+    "netlens.flat.layout": "modules whose parts are called with maps as rows",
+    "netlens.flat.tracing._canonical": "the modules that a function may be called by",
+    "netlens.flat.tracing._formulas": "the modules that a formula may be called by",
+    "netlens.inputs": "what a network that is not flat yet may read first",
+    "netlens.rules._recurrent": "the pieces of recurrent layers",
+    "netlens.rules._relevance_norms": "the rules of norms",
+}
+
+
+def test_what_layers_do_stands_in_one_table() -> None:
+    """A list of many module types is a property of theirs, and properties belong to `netlens.flat.operations`."""
+    listing = set()
+    for name, path in MODULES.items():
+        if not name.startswith("netlens.") or name.startswith("netlens.flat.operations"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Tuple | ast.Set | ast.List):
+                types = [type_ for type_ in map(ast.unparse, node.elts) if re.match(r"nn\.[\w.]+$", type_)]
+                if len(types) > 3:
+                    listing.add(name)
+    assert listing == set(IMPLEMENTS)
 
 
 def test_the_library_imports_no_benchmark() -> None:

@@ -13,11 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.layers import CONVOLUTIONS, TRANSPOSED
 from netlens.flat.running import Program, Step, may_change, tapped_visit
 from netlens.precision import widest
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
 
 def folded(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
@@ -81,7 +79,7 @@ def _pairs(program: Program) -> Iterator[tuple[str, Step]]:
 
 def _foldable(layer: Any, norm: nn.Module) -> bool:
     # a subclass may compute something else, and a hook may compute another weight
-    plain = type(layer) in (*_CONVOLUTIONS, nn.Linear) and not layer._forward_pre_hooks
+    plain = type(layer) in (*CONVOLUTIONS, nn.Linear) and not layer._forward_pre_hooks
     if not plain or not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
         return False
     return norm.num_features == (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
@@ -102,7 +100,7 @@ def fold(layer: Any, norm: _BatchNorm, memory_format: torch.memory_format = torc
         # a copy in the wanted format, scaled in place, takes one pass over new memory less than a product and its copy
         new = copied(layer, memory_format)
         rows = scale.to(new.dtype)
-        if isinstance(layer, _TRANSPOSED):  # (in, out / groups, ...): the groups lie along the first dimension
+        if isinstance(layer, TRANSPOSED):  # (in, out / groups, ...): the groups lie along the first dimension
             by_group = rows.view(layer.groups, 1, -1, *[1] * (new.ndim - 2))
             new = (new.unflatten(0, (layer.groups, -1)) * by_group).flatten(0, 1)
         else:

@@ -6,29 +6,15 @@ from typing import Any
 
 from torch import nn
 
-from netlens.flat._moves import KEEPING, index_of, merges_samples
+from netlens.flat._moves import index_of, merges_samples
 from netlens.flat.layers import Function, Select
-from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
+from netlens.flat.operations import Relevance, Trait, innermost, name_of, operation_of
 from netlens.flat.running import Program, Step
 
 SQUEEZED = "squeezed"
 """The dimension of the channels is gone: the value has one number at each position."""
 
-_CHANNELS_FIRST = (
-    nn.modules.conv._ConvNd,
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.GroupNorm,
-    nn.Upsample,
-    nn.PixelShuffle,
-    nn.Softmax2d,
-)
-_CHANNELS_FIRST_NAMES = {f"{op}{n}d" for op in ("conv", "conv_transpose", "avg_pool", "max_pool") for n in (1, 2, 3)}
-_CHANNELS_FIRST_NAMES |= {"batch_norm", "group_norm", "instance_norm", "pixel_shuffle", "interpolate", "upsample"}
+_PASSES_CHANNELS = Trait.ELEMENTWISE | Trait.MEETS | Trait.KEEPS | Trait.CASTS
 
 
 def channel_axis(program: Program, key: str, ndim: int) -> int | str | None:
@@ -60,19 +46,19 @@ class _Axes:
             return None
         inner = innermost(step.layer)
         name = name_of(inner)
-        if is_kind(inner, (nn.Linear, nn.LayerNorm, nn.RMSNorm)) or name in {"linear", "layer_norm", "rms_norm"}:
+        operation = operation_of(inner)
+        if operation.has(Trait.CHANNELS_LAST):
             return -1
-        if is_kind(inner, _CHANNELS_FIRST) or name in _CHANNELS_FIRST_NAMES:
+        if operation.has(Trait.CHANNELS_FIRST):
             return 1
-        if is_kind(inner, (nn.Softmax, nn.LogSoftmax)) or name in {"softmax", "log_softmax"}:
+        if operation.has(Trait.SOFTMAX | Trait.LOG_SOFTMAX):
             dim = getattr(inner, "dim", None) if not isinstance(inner, Function) else inner.kwargs.get("dim")
             return dim if isinstance(dim, int) else 1
         if not step.reads:
             return None
-        if ndim == 3 and name in {"matmul", "bmm", "einsum"}:  # a product of tokens gives rows, not maps
+        if ndim == 3 and operation.relevance is Relevance.CONTRACTS:  # a product of tokens gives rows, not maps
             return -1
-        operation = operation_of(inner)
-        if operation.has(Trait.ELEMENTWISE | Trait.MEETS | Trait.KEEPS) or name in KEEPING | {"cat", "concat"}:
+        if operation.has(_PASSES_CHANNELS) or (operation.has(Trait.JOINS) and name != "stack"):
             # the latest value is the branch of a sum, whose last layer says more than a long way of sums
             latest = sorted(step.reads, key=lambda read: -self.order.get(read, -1))
             known = (self.axis(read, ndim) for read in latest)

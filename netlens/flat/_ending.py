@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from netlens.flat._moves import merges_samples, rearranges
 from netlens.flat.layers import Function, Select, fill
-from netlens.flat.operations import innermost, is_kind, name_of
+from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
 from netlens.flat.running import Program, Step
 
 Activation = Literal["softmax", "log_softmax", "sigmoid"]
-
-_RESIZE = {"interpolate", "upsample"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def ending(program: Program, key: str) -> Ending:
         if activation is not None:
             return _ended(at, steps, activation, tuple(moves), exact, key)
         inner = innermost(at.layer)
-        if name_of(inner) in _RESIZE or is_kind(inner, nn.Upsample):
+        if operation_of(inner).has(Trait.RESIZES):
             exact = False  # the mean of two probabilities is not the probability of the mean score
         elif not rearranges(at, steps):
             break
@@ -86,9 +84,10 @@ def _ended(
 def _activation(step: Step, steps: Mapping[str, Step]) -> Activation | None:
     inner = innermost(step.layer)
     name = name_of(inner)
-    if is_kind(inner, (nn.Softmax, nn.Softmax2d)) or name == "softmax":
+    operation = operation_of(inner)
+    if operation.has(Trait.SOFTMAX):
         return "softmax"
-    if is_kind(inner, nn.LogSoftmax) or name == "log_softmax":
+    if operation.has(Trait.LOG_SOFTMAX):
         return "log_softmax"
     if is_kind(inner, nn.Sigmoid) or name == "sigmoid":
         return "sigmoid"

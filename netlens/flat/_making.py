@@ -16,7 +16,6 @@ from netlens.flat.running import Program, Step
 _SIZES = {"norm", "linalg_norm", "linalg_vector_norm", "vector_norm", "sqrt", "sum", "pow", "square", "clamp", "mul"}
 _SIZES |= {"clamp_min", "expand_as", "expand", "add", "abs", "maximum", "unsqueeze"}
 _CLASSIFIERS = ("fc", "head", "heads", "classifier")
-_POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def _is_normalized_features(program: Program, key: str) -> bool:
     """Whether the value comes from a layer norm, with at most a mean or a selection after it: no classifier."""
     at = without_moves(program, key, _pools)
     return at is not None and (
-        is_kind(at.layer, (nn.LayerNorm, nn.RMSNorm, Standardized, OfUnitSize))
-        or name_of(innermost(at.layer)) in {"layer_norm", "rms_norm"}
+        is_kind(at.layer, (Standardized, OfUnitSize))
+        or (operation_of(at.layer).has(Trait.NORM) and operation_of(at.layer).has(Trait.CHANNELS_LAST))
     )
 
 
@@ -94,26 +93,20 @@ def _lacks_its_classifier(program: Program, key: str) -> bool:
 def _is_rectified(program: Program, key: str) -> bool:
     """Whether the value ends in an activation that gives no negative values, such as a ReLU."""
     at = without_moves(program, key)
-    return at is not None and (
-        is_kind(at.layer, (nn.ReLU, nn.ReLU6, nn.Softplus)) or name_of(innermost(at.layer)) in {"relu", "softplus"}
-    )
+    return at is not None and operation_of(at.layer).has(Trait.NONNEGATIVE)
 
 
 def _is_linear(program: Program, key: str) -> bool:
     """Whether the value comes from a linear layer or a convolution, perhaps resized or scaled, as scores do."""
     at = without_moves(program, key, lambda step: operation_of(step.layer).has(Trait.MEETS))
-    return at is not None and (
-        is_kind(at.layer, (nn.Linear, nn.modules.conv._ConvNd))
-        or name_of(innermost(at.layer)) in {"linear", "conv1d", "conv2d", "conv3d", "interpolate", "upsample"}
-    )
+    return at is not None and operation_of(at.layer).has(Trait.WEIGHS | Trait.RESIZES)
 
 
 def _is_joined(program: Program, key: str) -> bool:
     """Whether the value is several values side by side, such as boxes and scores."""
     at = without_moves(program, key)
-    return at is not None and name_of(innermost(at.layer)) in {"cat", "concat", "concatenate", "stack"}
+    return at is not None and operation_of(at.layer).has(Trait.JOINS)
 
 
 def _pools(step: Step) -> bool:
-    inner = innermost(step.layer)
-    return is_kind(inner, _POOLS) or name_of(inner) in {"mean", "adaptive_avg_pool2d", "adaptive_avg_pool1d"}
+    return operation_of(step.layer).has(Trait.POOLS | Trait.REDUCES)

@@ -11,9 +11,6 @@ from netlens.flat.layers import Function, Permute, Reshape, Select, Slot
 from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
 from netlens.flat.running import Program, Step
 
-KEEPING = {"contiguous", "clone", "to", "type_as", "type", "float", "double", "half", "bfloat16"}
-"""The names of functions that copy values, or change their type."""
-
 
 def without_moves(program: Program, key: str, passes: Callable[[Step], bool] | None = None) -> Step | None:
     """The step that computes a value, before its rearrangements and the steps that `passes` accepts."""
@@ -33,9 +30,9 @@ def rearranges(step: Step, steps: Mapping[str, Step]) -> bool:
         return False
     if isinstance(inner, Select):
         return not any(isinstance(item, (Tensor, Slot)) for item in index_of(inner))
-    if is_kind(inner, (nn.Flatten, nn.Unflatten, nn.Identity)) or operation_of(inner).has(Trait.KEEPS):
+    if is_kind(inner, (nn.Flatten, nn.Unflatten, nn.Identity)) or operation_of(inner).has(Trait.KEEPS | Trait.CASTS):
         return True
-    return isinstance(inner, (Reshape, Permute)) or name_of(inner) in KEEPING | {"flatten", "unflatten", "transpose"}
+    return isinstance(inner, (Reshape, Permute)) or name_of(inner) in {"flatten", "unflatten", "transpose"}
 
 
 def _first_size_is_samples(layer: nn.Module) -> bool:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netlens.errors import NetLensError
+from netlens.flat.layers import CONVOLUTIONS, TRANSPOSED
 
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_FORWARDS = {nn.Linear.forward, *(kind.forward for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED))}
+_FORWARDS = {nn.Linear.forward, *(kind.forward for kind in CONVOLUTIONS)}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -35,7 +35,7 @@ def applied(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = N
     """The output of the layer with another weight and bias."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, bias)
-    if isinstance(layer, _TRANSPOSED):
+    if isinstance(layer, TRANSPOSED):
         places: Any = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
         return _TRANSPOSE[weight.ndim - 2](x, weight, bias, *places)
     output: Tensor = layer._conv_forward(x, weight, bias)  # type: ignore[operator]

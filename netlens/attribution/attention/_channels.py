@@ -21,9 +21,6 @@ from netlens.flat.operations import Trait, is_kind, name_of, operation_of
 from netlens.flat.running import Step
 from netlens.memo import Memo
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
 # the softmaxes of a network that weigh channels
 _WEIGHING: Memo[FlatModel, set[str]] = Memo()
 
@@ -115,10 +112,10 @@ def _numbers(step: Step, values: dict[str, Any], numbers: dict[str, Any], sizes:
         return layer(*(values[key] if key in sizes else numbers[key] for key in step.reads))
     if not isinstance(value, Tensor):
         return None
-    if is_kind(layer, _CONVOLUTIONS) or name_of(layer) in ("conv1d", "conv2d", "conv3d"):
+    if operation_of(layer).has(Trait.WEIGHS) and operation_of(layer).has(Trait.BY_PLACE):
         return _numbered(value, 1)
-    linear = is_kind(layer, nn.Linear) or name_of(layer) == "linear"
-    if linear or (not with_numbers and (is_kind(layer, nn.LayerNorm) or name_of(layer) == "layer_norm")):
+    by_row = operation_of(layer).has(Trait.CHANNELS_LAST)
+    if by_row and (operation_of(layer).has(Trait.WEIGHS) or not with_numbers):
         # if the channels are not along the last dimension, the layer mixes tokens, as in an MLP-mixer
         mixes = not with_numbers or _varies(numbers[with_numbers[0]], -1)
         return _numbered(value, -1) if mixes else _stretched(numbers[with_numbers[0]], value)

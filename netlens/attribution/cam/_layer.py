@@ -10,23 +10,15 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.grid import followed_for
 from netlens.flat.keys import OUTPUT
-from netlens.flat.layers import MatMul, Mean
+from netlens.flat.layers import Mean
 from netlens.flat.opacity import about_opaque
-from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
+from netlens.flat.operations import Relevance, Trait, operation_of
 from netlens.flat.places import Alive, Followed, Grid, alive_before, joined
 from netlens.flat.running import Program, Step
 from netlens.memo import Memo
 
 _KEEPS_CHANNELS = Trait.ELEMENTWISE | Trait.KEEPS | Trait.MOVES | Trait.SOFTMAX | Trait.MEETS
-_RESIZES = {"interpolate", "upsample", "log_softmax", "grid_sample", "mean", "amax"}
-_POOLS = (
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.Upsample,
-)
-_PRODUCTS = {"scaled_dot_product_attention", "matmul", "bmm", "einsum", "baddbmm"}
+_SUMMARIZES = Trait.POOLS | Trait.RESIZES | Trait.REDUCES | Trait.LOG_SOFTMAX
 
 
 def cam_layer(flat: FlatModel, x: Tensor | None = None, objective: Sequence[str] = (OUTPUT,)) -> str:
@@ -148,7 +140,7 @@ class _Sweep:
 
     def _asks(self, step: Step, index: int) -> bool:
         """Whether a step uses an input as keys or values of attention, or prepares the input for this use."""
-        if is_kind(step.layer, MatMul) or name_of(step.layer) in _PRODUCTS:
+        if operation_of(step.layer).relevance in (Relevance.CONTRACTS, Relevance.ATTENDS):
             return index > 0 or all(key in self.from_input for key in step.reads)
         prepares = operation_of(step.layer).has(Trait.MOVES | Trait.KEEPS | Trait.MEETS | Trait.NORM)
         return self.asked.get(step.key, False) and prepares
@@ -168,22 +160,12 @@ def _are_maps(grid: Grid) -> bool:
 
 
 def _keeps_channels(layer: nn.Module) -> bool:
-    return operation_of(layer).has(_KEEPS_CHANNELS) or _resizes(layer)
+    return operation_of(layer).has(_KEEPS_CHANNELS | _SUMMARIZES)
 
 
 def _summarizes(layer: nn.Module) -> bool:
     """Whether a layer only pools, moves or resizes what it reads."""
-    return operation_of(layer).has(Trait.MOVES | Trait.KEEPS) or _resizes(layer)
-
-
-def _resizes(layer: nn.Module) -> bool:
-    name = name_of(layer)
-    return (
-        isinstance(innermost(layer), _POOLS)
-        or name in _RESIZES
-        or "_pool" in name
-        or isinstance(innermost(layer), nn.LogSoftmax)
-    )
+    return operation_of(layer).has(Trait.MOVES | Trait.KEEPS | _SUMMARIZES)
 
 
 def _why_not(flat: FlatModel, places: Followed) -> str:

@@ -29,7 +29,7 @@ from netlens.flat.layers._calls import (
     Wrapper,
     fill,
 )
-from netlens.flat.layers._computed import Computed, Recipe, computed, evaluated
+from netlens.flat.layers._computed import CONVOLUTIONS, TRANSPOSED, Computed, Recipe, computed, evaluated
 from netlens.flat.layers._normalize import Normalize
 from netlens.flat.layers._opaque import Opaque
 from netlens.flat.layers._part import Part
@@ -37,6 +37,8 @@ from netlens.flat.layers._views import Again, Scatter
 from netlens.flat.layers._written import LogSumExp, OfUnitSize, QuickGELU, Standardized, Written, from_rows, to_rows
 
 __all__ = [
+    "CONVOLUTIONS",
+    "TRANSPOSED",
     "Add",
     "Again",
     "Apply",

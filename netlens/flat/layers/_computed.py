@@ -54,10 +54,15 @@ class Computed(nn.Module):
         return tensor
 
 
-_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""The transposed convolutions. The first dimension of their weights is that of the inputs."""
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+"""The convolutions."""
+
 # a type for each, so that whoever asks for a `Conv2d` finds it; by name in this module, so that it can be pickled
 _KINDS: dict[type[nn.Module], type[nn.Module]] = {
-    kind: type(f"Computed{kind.__name__}", (Computed, kind), {"__module__": __name__}) for kind in _LINEAR
+    kind: type(f"Computed{kind.__name__}", (Computed, kind), {"__module__": __name__})
+    for kind in (nn.Linear, *CONVOLUTIONS)
 }
 globals().update({kind.__name__: kind for kind in _KINDS.values()})
 

@@ -45,18 +45,32 @@ _T, _C, _R, _AT = Trait, Curve, Relevance, Reach.POINT
 _EACH = _T.ELEMENTWISE | _T.BY_SAMPLE
 _RECTIFIES = _EACH | _T.RECTIFIER
 _AVERAGE = _T.LINEAR | _T.POSITIVE
+_MAPS = _T.CHANNELS_FIRST | _T.BY_PLACE
+_CONVOLVES = _MAPS | _T.LINEAR | _T.WEIGHS
+_POOLED = _MAPS | _T.POOLS
+_RESIZED = _MAPS | _T.RESIZES
 _MOVE = _T.LINEAR | _T.MOVES
+_PADDED = _T.LINEAR | _T.FILLS | _T.PADS
 _RESHAPE = _MOVE | _T.HOMOGENEOUS | _T.VIEW
 
 # activation functions
-_row(nn.ReLU, "relu", _RECTIFIES | _T.MORTAL | _T.HOMOGENEOUS | _T.INVERTIBLE, _AT, _C.COPY, _R.PASSES, F.relu)
-_row(nn.ReLU6, "relu6", _RECTIFIES | _T.MORTAL | _T.INVERTIBLE, _AT, _C.COPY, _R.PASSES, F.relu6)
+_row(
+    nn.ReLU,
+    "relu",
+    _RECTIFIES | _T.MORTAL | _T.HOMOGENEOUS | _T.INVERTIBLE | _T.NONNEGATIVE,
+    _AT,
+    _C.COPY,
+    _R.PASSES,
+    F.relu,
+)
+_row(nn.ReLU6, "relu6", _RECTIFIES | _T.MORTAL | _T.INVERTIBLE | _T.NONNEGATIVE, _AT, _C.COPY, _R.PASSES, F.relu6)
 _row((nn.Hardtanh, nn.Threshold), "hardtanh threshold", _RECTIFIES | _T.MORTAL, _AT, _C.COPY, _R.PASSES)
 _row(nn.LeakyReLU, "leaky_relu", _RECTIFIES | _T.HOMOGENEOUS, _AT, _C.SCALED, _R.PASSES)
 _row(nn.RReLU, "rrelu", _RECTIFIES, _AT, _C.SCALED, _R.PASSES)
 _row(nn.PReLU, "prelu", _RECTIFIES | _T.HOMOGENEOUS | _T.PER_CHANNEL, _AT, _C.SCALED, _R.PASSES)
 _row((nn.ELU, nn.CELU, nn.SELU), "elu celu selu", _RECTIFIES, _AT, _C.SCALED, _R.PASSES)
-_row((nn.Softplus, nn.GELU, nn.Mish), "softplus gelu mish", _RECTIFIES, _AT, _C.UNIT, _R.PASSES)
+_row(nn.Softplus, "softplus", _RECTIFIES | _T.NONNEGATIVE, _AT, _C.UNIT, _R.PASSES)
+_row((nn.GELU, nn.Mish), "gelu mish", _RECTIFIES, _AT, _C.UNIT, _R.PASSES)
 _row(nn.SiLU, "silu", _RECTIFIES, _AT, _C.UNIT, _R.PASSES, F.silu)
 _row(nn.Hardswish, "hardswish", _RECTIFIES | _T.MORTAL, _AT, _C.KINKED, _R.PASSES, F.hardswish)
 _row(nn.Sigmoid, "sigmoid", _EACH, _AT, _C.UNIT, _R.SQUASHES)
@@ -95,9 +109,9 @@ _row(
 # a dropout that is called as a function remains in a program only if it also drops values in eval mode
 _row((), "dropout dropout2d stochastic_depth", _T.LINEAR, relevance=_R.ARRANGES)
 _row(_drop._DropoutNd, "alpha_dropout", _EACH | _T.LINEAR | _T.KEEPS | _T.VIEW, _AT, relevance=_R.ARRANGES)
-_row((), "contiguous to type_as", _T.LINEAR | _T.KEEPS | _T.VIEW | _T.MOVES, _AT, relevance=_R.ARRANGES)
-_row((), "clone", _T.LINEAR | _T.MOVES, _AT, relevance=_R.ARRANGES)
-_row((), "type float double half bfloat16", _T.LINEAR | _T.VIEW, _AT, relevance=_R.ARRANGES)
+_row((), "contiguous to type_as", _T.LINEAR | _T.KEEPS | _T.VIEW | _T.MOVES | _T.CASTS, _AT, relevance=_R.ARRANGES)
+_row((), "clone", _T.LINEAR | _T.MOVES | _T.CASTS, _AT, relevance=_R.ARRANGES)
+_row((), "type float double half bfloat16", _T.LINEAR | _T.VIEW | _T.CASTS, _AT, relevance=_R.ARRANGES)
 _row((), "detach", _T.VIEW, relevance=_R.COPIES)
 
 # operations that move values
@@ -119,38 +133,44 @@ _row(
 )
 _row(
     (),
-    "repeat repeat_interleave tile flip roll rot90 index_select gather take_along_dim stack hstack "
-    "vstack dstack pixel_shuffle pixel_unshuffle",
+    "repeat repeat_interleave tile flip roll rot90 index_select gather take_along_dim hstack vstack dstack",
     _MOVE,
     relevance=_R.ARRANGES,
 )
-_row((), "tril triu setitem", _T.LINEAR, relevance=_R.ARRANGES)
-_row((nn.PixelShuffle, nn.PixelUnshuffle), "", _MOVE, relevance=_R.ARRANGES)
+_row((), "stack", _MOVE | _T.JOINS, relevance=_R.ARRANGES)
+_row((), "tril triu setitem", _T.LINEAR | _T.FILLS, relevance=_R.ARRANGES)
+_row((nn.PixelShuffle, nn.PixelUnshuffle), "pixel_shuffle pixel_unshuffle", _MOVE | _MAPS, relevance=_R.ARRANGES)
 _row(nn.ChannelShuffle, "channel_shuffle", _MOVE, _AT, relevance=_R.ARRANGES)
-_row(layers.Concatenate, "cat concat concatenate", _MOVE | _T.HOMOGENEOUS, _AT, relevance=_R.ARRANGES)
-_row((layers.Scatter, layers.Again), "", _T.LINEAR, relevance=_R.ARRANGES)
-_row((nn.ZeroPad2d, nn.ReflectionPad2d), "", _T.LINEAR | _T.HOMOGENEOUS, _AT, relevance=_R.ARRANGES)
+_row(layers.Concatenate, "cat concat concatenate", _MOVE | _T.HOMOGENEOUS | _T.JOINS, _AT, relevance=_R.ARRANGES)
+_row((layers.Scatter, layers.Again), "", _T.LINEAR | _T.FILLS, relevance=_R.ARRANGES)
+_row((nn.ZeroPad2d, nn.ReflectionPad2d), "", _PADDED | _T.HOMOGENEOUS, _AT, relevance=_R.ARRANGES)
 _row(
     (_pad._ConstantPadNd, _pad._ReflectionPadNd, _pad._ReplicationPadNd),
     "pad _patch_merging_pad",
-    _T.LINEAR,
+    _PADDED,
     _AT,
     relevance=_R.ARRANGES,
 )
-_row(_pad._CircularPadNd, "", _T.LINEAR)
+_row(_pad._CircularPadNd, "", _PADDED)
 _row((), "real imag", _T.LINEAR | _T.VIEW, relevance=_R.ARRANGES)
 _row((), "view_as_real view_as_complex", _T.LINEAR | _T.VIEW, relevance=_R.ARRANGES)
 
 # operations that choose values
 _row((), "masked_fill where maximum minimum", relevance=_R.ARRANGES)
-_row((), "amax amin msort", relevance=_R.ARRANGES)
-_row((), "max min median", _T.INDICES_ALONG, relevance=_R.ARRANGES)
-_row((), "nanmedian", _T.INDICES_ALONG)
+_row((), "amax amin", _T.REDUCES, relevance=_R.ARRANGES)
+_row((), "msort", relevance=_R.ARRANGES)
+_row((), "max min median", _T.INDICES_ALONG | _T.REDUCES, relevance=_R.ARRANGES)
+_row((), "nanmedian", _T.INDICES_ALONG | _T.REDUCES)
 _row((), "sort topk kthvalue mode cummax cummin", _T.INDICES, relevance=_R.ARRANGES)
-_row((nn.MaxPool2d,), "", _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WINDOW, relevance=_R.ARRANGES)
-_row(_pool._MaxPoolNd, "max_pool1d max_pool2d max_pool3d", relevance=_R.ARRANGES)
-_row(nn.AdaptiveMaxPool2d, "", _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WHOLE, relevance=_R.ARRANGES)
-_row(_pool._AdaptiveMaxPoolNd, "adaptive_max_pool1d adaptive_max_pool3d", relevance=_R.ARRANGES)
+_row((nn.MaxPool2d,), "", _POOLED | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WINDOW, relevance=_R.ARRANGES)
+_row(_pool._MaxPoolNd, "max_pool1d max_pool2d max_pool3d", _POOLED, relevance=_R.ARRANGES)
+_row(nn.AdaptiveMaxPool2d, "", _POOLED | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WHOLE, relevance=_R.ARRANGES)
+_row(
+    _pool._AdaptiveMaxPoolNd,
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d",
+    _POOLED,
+    relevance=_R.ARRANGES,
+)
 
 # arithmetic
 _MEETING = _T.MEETS | _T.BY_SAMPLE
@@ -162,52 +182,64 @@ _row(layers.Divide, "truediv div divide true_divide", _MEETING, _AT, relevance=_
 _row((), "complex", _T.LINEAR)
 
 # sums and products
-_row(layers.Mean, "mean", _AVERAGE | _T.HOMOGENEOUS, Reach.WHOLE)
-_row((), "sum cumsum", _AVERAGE)
-_row((), "nansum nanmean trace", _T.POSITIVE)
-_row(layers.MatMul, "matmul bmm", _T.MULTILINEAR, Reach.WHOLE, relevance=_R.CONTRACTS)
-_row((), "einsum mm mv dot tensordot", _T.MULTILINEAR, relevance=_R.CONTRACTS)
+_row(layers.Mean, "mean", _AVERAGE | _T.REDUCES | _T.HOMOGENEOUS, Reach.WHOLE)
+_row((), "sum", _AVERAGE | _T.REDUCES)
+_row((), "cumsum", _AVERAGE)
+_row((), "nansum nanmean", _T.POSITIVE | _T.REDUCES)
+_row((), "trace", _T.POSITIVE)
+_row((), "var std norm prod", _T.REDUCES)
+_row(layers.MatMul, "matmul bmm", _T.MULTILINEAR | _T.MATRIX_PRODUCT, Reach.WHOLE, relevance=_R.CONTRACTS)
+_row((), "mm", _T.MULTILINEAR | _T.MATRIX_PRODUCT, relevance=_R.CONTRACTS)
+_row((), "einsum mv dot tensordot", _T.MULTILINEAR, relevance=_R.CONTRACTS)
 _row((), "inner", relevance=_R.CONTRACTS)
-_row(
-    (), "outer linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", _T.MULTILINEAR
-)
-_row(LogSumExp, "logsumexp")
+_row((), "outer bilinear", _T.MULTILINEAR)
+_row((), "linear", _T.MULTILINEAR | _T.WEIGHS | _T.CHANNELS_LAST)
+_row((), "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d", _T.MULTILINEAR | _T.WEIGHS | _MAPS)
+_row(LogSumExp, "logsumexp", _T.REDUCES)
 _row((), "scaled_dot_product_attention", relevance=_R.ATTENDS)
-_row(nn.Linear, "", _T.LINEAR | _T.FRESH | _T.BY_SAMPLE, Reach.ROW)
-_row(nn.Conv2d, "", _T.LINEAR | _T.FRESH | _T.BY_SAMPLE, Reach.WINDOW)
-_row((nn.Conv1d, nn.Conv3d, nn.ConvTranspose2d), "", _T.LINEAR | _T.BY_SAMPLE)
-_row(_conv._ConvNd, "", _T.LINEAR)
+_row(nn.Linear, "", _T.LINEAR | _T.WEIGHS | _T.CHANNELS_LAST | _T.FRESH | _T.BY_SAMPLE, Reach.ROW)
+_row(nn.Conv2d, "", _CONVOLVES | _T.FRESH | _T.BY_SAMPLE, Reach.WINDOW)
+_row((nn.Conv1d, nn.Conv3d, nn.ConvTranspose2d), "", _CONVOLVES | _T.BY_SAMPLE)
+_row(_conv._ConvNd, "", _CONVOLVES)
 
 # pools that average, and resizing
-_row(nn.AvgPool2d, "", _AVERAGE | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WINDOW)
-_row(nn.AdaptiveAvgPool2d, "", _AVERAGE | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WHOLE)
+_row(nn.AvgPool2d, "", _POOLED | _AVERAGE | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WINDOW)
+_row(nn.AdaptiveAvgPool2d, "", _POOLED | _AVERAGE | _T.HOMOGENEOUS | _T.BY_SAMPLE, Reach.WHOLE)
 _row(
     (_pool._AvgPoolNd, _pool._AdaptiveAvgPoolNd),
     "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
-    _AVERAGE,
+    _POOLED | _AVERAGE,
 )
-_row(nn.Upsample, "", _T.LINEAR | _T.HOMOGENEOUS | _T.BY_SAMPLE)
-_row((), "interpolate upsample", _T.LINEAR)
-_row((nn.Fold,), "fold", _AVERAGE)
-_row(nn.Unfold, "", _T.LINEAR)
+_row(_pool._LPPoolNd, "lp_pool1d lp_pool2d lp_pool3d", _POOLED)
+_row(nn.Upsample, "", _RESIZED | _T.LINEAR | _T.HOMOGENEOUS | _T.BY_SAMPLE)
+_row((), "interpolate upsample", _RESIZED | _T.LINEAR)
+_row((), "grid_sample", _RESIZED)
+_row((nn.Fold,), "fold", _AVERAGE | _T.BY_PLACE)
+_row(nn.Unfold, "im2col", _T.LINEAR | _T.FILLS)
 
 # norms and softmaxes
-_row((nn.BatchNorm2d,), "", _T.NORM | _T.PER_CHANNEL | _T.FRESH | _T.BY_SAMPLE, _AT)
-_row(_batch._BatchNorm, "", _T.NORM | _T.BY_SAMPLE)
-_row(torchvision.ops.FrozenBatchNorm2d, "", _T.NORM | _T.PER_CHANNEL | _T.LINEAR | _T.BY_SAMPLE, _AT)
-_row((), "batch_norm", _T.NORM | _T.PER_CHANNEL)
+_row((nn.BatchNorm2d,), "", _T.NORM | _T.CHANNELS_FIRST | _T.PER_CHANNEL | _T.FRESH | _T.BY_SAMPLE, _AT)
+_row(_batch._BatchNorm, "", _T.NORM | _T.CHANNELS_FIRST | _T.BY_SAMPLE)
+_row(
+    torchvision.ops.FrozenBatchNorm2d,
+    "",
+    _T.NORM | _T.CHANNELS_FIRST | _T.PER_CHANNEL | _T.LINEAR | _T.BY_SAMPLE,
+    _AT,
+)
+_row((), "batch_norm", _T.NORM | _T.CHANNELS_FIRST | _T.PER_CHANNEL)
 _row(layers.Normalize, "", _T.PER_CHANNEL | _T.LINEAR, _AT, relevance=_R.PASSES)
-_row((nn.LayerNorm,), "layer_norm", _T.NORM, _AT, relevance=_R.CENTERS)
-_row(nn.GroupNorm, "group_norm", _T.NORM | _T.BY_SAMPLE, Reach.WHOLE, relevance=_R.CENTERS)
-_row((nn.InstanceNorm2d,), "", _T.NORM, Reach.WHOLE, relevance=_R.CENTERS)
-_row((nn.InstanceNorm1d, nn.InstanceNorm3d), "instance_norm", _T.NORM, relevance=_R.CENTERS)
+_row((nn.LayerNorm,), "layer_norm", _T.NORM | _T.CHANNELS_LAST, _AT, relevance=_R.CENTERS)
+_row(nn.GroupNorm, "group_norm", _T.NORM | _T.CHANNELS_FIRST | _T.BY_SAMPLE, Reach.WHOLE, relevance=_R.CENTERS)
+_row((nn.InstanceNorm2d,), "", _T.NORM | _T.CHANNELS_FIRST, Reach.WHOLE, relevance=_R.CENTERS)
+_row((nn.InstanceNorm1d, nn.InstanceNorm3d), "instance_norm", _T.NORM | _T.CHANNELS_FIRST, relevance=_R.CENTERS)
 _row(Standardized, "", _T.NORM, _AT, relevance=_R.CENTERS)
 _row(OfUnitSize, "", _T.NORM, _AT, relevance=_R.PASSES)
-_row(nn.RMSNorm, "rms_norm", _T.NORM, relevance=_R.PASSES)
+_row(nn.RMSNorm, "rms_norm", _T.NORM | _T.CHANNELS_LAST, relevance=_R.PASSES)
 _row((nn.LocalResponseNorm, nn.CrossMapLRN2d), "local_response_norm", _T.NORM, relevance=_R.PASSES)
 _row((), "normalize", _T.NORM, _AT, relevance=_R.PASSES)
-_row((nn.Softmax, nn.Softmax2d), "softmax", _T.SOFTMAX, relevance=_R.SOFTMAX)
-_row(nn.LogSoftmax, "log_softmax", relevance=_R.PASSES)
+_row((nn.Softmax,), "softmax", _T.SOFTMAX, relevance=_R.SOFTMAX)
+_row(nn.Softmax2d, "", _T.SOFTMAX | _T.CHANNELS_FIRST, relevance=_R.SOFTMAX)
+_row(nn.LogSoftmax, "log_softmax", _T.LOG_SOFTMAX, relevance=_R.PASSES)
 
 # operations whose outputs are no real numbers that follow from the input
 _row(

@@ -30,22 +30,50 @@ class Trait(Flag):
     """The output holds the input values, each at its position."""
     MOVES = auto()
     """Each output is one of the input values. Its position depends on no value."""
+    FILLS = auto()
+    """As `MOVES`, but some outputs may be constants, such as the border of a padded map."""
+    PADS = auto()
+    """As `FILLS`: the operation puts a border around its input."""
+    CASTS = auto()
+    """The outputs are the input values in the same order, perhaps of another type."""
+    JOINS = auto()
+    """The output holds several tensors side by side."""
+    WEIGHS = auto()
+    """The outputs are sums that trained weights multiply: a linear layer or a convolution."""
     LINEAR = auto()
     """The function is linear, up to a constant, in all tensors together."""
     MULTILINEAR = auto()
     """The function is linear in each tensor if the other tensors are constant."""
     POSITIVE = auto()
     """The function is linear, and no coefficient is negative."""
+    MATRIX_PRODUCT = auto()
+    """The operation multiplies matrices: the last two dimensions of two tensors."""
     MEETS = auto()
     """The operation is arithmetic on two tensors, element by element."""
     PER_CHANNEL = auto()
     """The operation treats each channel (dimension 1) by separate numbers, such as a weight for each channel."""
     BY_SAMPLE = auto()
     """Each output sample depends on one input sample alone, for every dimension that may hold the samples."""
+    CHANNELS_FIRST = auto()
+    """The channels of the output are dimension 1."""
+    CHANNELS_LAST = auto()
+    """The channels are the last dimension. Each row of outputs along it depends on the same row of the first input."""
+    BY_PLACE = auto()
+    """The dimensions from 2 on are positions. Each output depends on input positions around its own."""
+    POOLS = auto()
+    """As `BY_PLACE`: each output is a summary of the values in a window of its own channel."""
+    RESIZES = auto()
+    """As `BY_PLACE`: each output interpolates between values of its own channel."""
+    REDUCES = auto()
+    """The values along the dimensions that the call names become one value, or all values if it names none."""
     NORM = auto()
     """The operation divides by a size that it measures or has recorded."""
     SOFTMAX = auto()
     """The outputs along a dimension are positive and sum to 1."""
+    LOG_SOFTMAX = auto()
+    """The outputs are the logarithms of a softmax."""
+    NONNEGATIVE = auto()
+    """The operation is an activation function without negative outputs, and without an upper bound of 1."""
     VIEW = auto()
     """The output may share memory with the first input."""
     FRESH = auto()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from netlens.flat.layers import MatMul
-from netlens.flat.operations import Trait, innermost, is_kind, name_of, operation_of
+from netlens.flat.operations import Relevance, Trait, is_kind, name_of, operation_of
 
 Alive = Tensor | list[Any] | None
 """The elements that matter, as booleans that broadcast to the value; a list for several tensors; None for all."""
@@ -31,7 +31,7 @@ def alive_before(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Al
         output: The stand-in of what it gives.
         alive: The elements of the output that matter.
     """
-    row, name, inner = operation_of(layer), name_of(layer), innermost(layer)
+    row, name = operation_of(layer), name_of(layer)
     everything: list[Alive] = [None] * len(inputs)
     if row.has(Trait.MOVES) and not row.has(Trait.KEEPS):
         if alive is None and name not in _SELECTS:
@@ -42,11 +42,9 @@ def alive_before(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Al
     whole = alive.expand(output.shape)
     if row.has(_SAME) or name in ("where", "masked_fill"):
         return [_summed_to(whole, value) for value in inputs]
-    if isinstance(inner, nn.LayerNorm) or name in ("layer_norm", "rms_norm", "normalize") or row.has(Trait.SOFTMAX):
+    if row.has(Trait.CHANNELS_LAST | Trait.SOFTMAX) or (row.has(Trait.NORM) and output.ndim in (2, 3)):
         return _rows_back(inputs, whole, output.ndim - 1)
-    if isinstance(inner, (nn.RMSNorm, nn.Linear)) or name == "linear" or (row.has(Trait.NORM) and output.ndim == 3):
-        return _rows_back(inputs, whole, output.ndim - 1)
-    if name == "scaled_dot_product_attention":
+    if row.relevance is Relevance.ATTENDS:
         queries = _rows_back(inputs[:1], whole, output.ndim - 1)
         return [*queries, *everything[1:]]
     if is_kind(layer, MatMul) and len(inputs) == 2 and min(value.ndim for value in inputs) == output.ndim > 1:

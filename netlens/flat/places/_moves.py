@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -11,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netlens.flat.layers import Function, MatMul, Piece, Select
-from netlens.flat.operations import Trait, innermost, is_foreign, is_kind, name_of, operation_of
+from netlens.flat.layers import Function, Piece, Select
+from netlens.flat.operations import Relevance, Trait, innermost, is_foreign, name_of, operation_of
 from netlens.flat.places._places import (
     Coordinates,
     Places,
@@ -30,29 +29,7 @@ Axes = tuple[Tensor, ...]
 
 _SAME = Trait.ELEMENTWISE | Trait.NORM | Trait.SOFTMAX | Trait.KEEPS
 _NO_PLACE = Trait.CONSTANT | Trait.DISCRETE | Trait.NUMBER
-_PADS = {"pad", "_patch_merging_pad", "roll", "im2col", "setitem"}
-_SHUFFLES = {"pixel_shuffle", "pixel_unshuffle", "interpolate", "upsample", "fold", "grid_sample"}
-_REDUCES = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "logsumexp", "median", "nanmean", "prod"}
-_PRODUCTS = {"matmul", "bmm", "mm", "__matmul__"}
-_WINDOWS = (
-    nn.modules.conv._ConvNd,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._LPPoolNd,
-    nn.Upsample,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.Fold,
-)
-_CONVOLVES = re.compile(r"(conv|pool)(_transpose)?[123]d$")
-_PADDED = (
-    nn.modules.padding._ConstantPadNd,
-    nn.modules.padding._ReflectionPadNd,
-    nn.modules.padding._ReplicationPadNd,
-    nn.modules.padding._CircularPadNd,
-)
+_FROM_FIRST = Trait.CHANNELS_LAST | Trait.BY_PLACE | Trait.ELEMENTWISE | Trait.NORM | Trait.SOFTMAX
 
 
 def places_after(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], output: Any) -> Any:
@@ -75,33 +52,32 @@ def places_after(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any],
     if not tensors:
         return NOWHERE
     first, at = tensors[0]
-    rank = _window_rank(layer, first)
-    if rank:
-        return _resampled(at, first, output, rank)
+    if row.has(Trait.BY_PLACE) and first.ndim > 2:
+        return _resampled(at, first, output, first.ndim - 2)
     if all(each is NOWHERE for _, each in tensors):
         return NOWHERE
     if row.has(_SAME) and output.shape == first.shape:
         return at
     if row.has(Trait.MEETS) or name in ("where", "masked_fill", "maximum", "minimum", "lerp"):
         return _met(tensors, output)
-    if isinstance(inner, nn.Linear) or name == "linear":
+    if row.has(Trait.CHANNELS_LAST):
         return _averaged(at, first, [first.ndim - 1], output)
-    if name in _PRODUCTS or is_kind(layer, MatMul):
+    if row.has(Trait.MATRIX_PRODUCT):
         return _multiplied(tensors[0], tensors[1], output)
-    if name == "scaled_dot_product_attention":
+    if row.relevance is Relevance.ATTENDS:
         return NOWHERE  # each output comes from all positions
     if name == "einsum":
         return _contracted(inner, tensors, output)
-    if name in _REDUCES or (row.has(Trait.POSITIVE) and output.ndim <= first.ndim and isinstance(inner, Function)):
+    if row.has(Trait.REDUCES) or (
+        row.has(Trait.POSITIVE) and output.ndim <= first.ndim and isinstance(inner, Function)
+    ):
         return _reduced(inner, at, first, output)
     if any(each is UNKNOWN for _, each in tensors):
         return UNKNOWN
-    if isinstance(at, Raster) and (isinstance(inner, _PADDED) or name in ("pad", "_patch_merging_pad")):
+    if isinstance(at, Raster) and row.has(Trait.PADS):
         # a border of a map shifts its positions by less than one of them
         return Raster(tuple(output.shape[2:])) if output.shape[:2] == first.shape[:2] else UNKNOWN
-    if row.has(Trait.MOVES) or name in _PADS or isinstance(inner, (*_PADDED, nn.Unfold, nn.Flatten)):
-        return _moved(layer, inputs, places, output)
-    if type(inner).__name__ in ("Scatter", "Again"):
+    if row.has(Trait.MOVES | Trait.FILLS):
         return _moved(layer, inputs, places, output)
     if (isinstance(inner, Piece) or is_foreign(layer)) and _rearranges(layer, inputs, output):
         return _moved(layer, inputs, places, output)
@@ -110,10 +86,8 @@ def places_after(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any],
 
 def reads_first_alone(layer: nn.Module) -> bool:
     """Whether the places of what a layer gives follow from its first input alone."""
-    row, name, inner = operation_of(layer), name_of(layer), innermost(layer)
-    if isinstance(inner, (nn.Linear, *_WINDOWS)) or name in ("linear", "scaled_dot_product_attention"):
-        return True
-    return row.has(Trait.ELEMENTWISE | Trait.NORM | Trait.SOFTMAX) or bool(_CONVOLVES.search(name))
+    row = operation_of(layer)
+    return row.has(_FROM_FIRST) or row.relevance is Relevance.ATTENDS
 
 
 def _of_several(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], output: Any) -> Any:
@@ -135,14 +109,6 @@ def _of_several(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], 
         if isinstance(inputs[0], Tensor):
             return [_reduced(innermost(layer), places[0], inputs[0], values), NOWHERE]
     return [UNKNOWN for _ in output]
-
-
-def _window_rank(layer: nn.Module, first: Tensor) -> int:
-    """The number of dimensions over which a layer slides or resizes; 0 if it does neither."""
-    inner, name = innermost(layer), name_of(layer)
-    if isinstance(inner, _WINDOWS) or name in _SHUFFLES or _CONVOLVES.search(name):
-        return first.ndim - 2
-    return 0
 
 
 def _resampled(at: Places, first: Tensor, output: Tensor, rank: int) -> Places:
@@ -275,7 +241,7 @@ def _moved(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], outpu
         and _keeps_raster(layer, inputs, output)
     ):
         return Raster(tuple(output.shape[2:]))
-    if isinstance(output, Tensor) and name_of(layer) in ("cat", "concat", "concatenate"):
+    if isinstance(output, Tensor) and operation_of(layer).has(Trait.JOINS):
         joined = _joined(places, output)
         if joined is not None:
             return joined

@@ -14,7 +14,6 @@ from netlens.flat.layers import Constant, Function, MatMul
 from netlens.flat.operations import Trait, is_ours, name_of, operation_of
 
 _SAME_SHAPE = Trait.ELEMENTWISE | Trait.NORM | Trait.SOFTMAX | Trait.KEEPS
-_OTHER_TYPE = {"to", "type", "type_as", "float", "double", "half", "bfloat16"}
 
 
 def stand_in(value: Any) -> Any:
@@ -36,7 +35,7 @@ def given(layer: nn.Module, inputs: Sequence[Any]) -> Any:
             return first.new_empty((*first.shape[:-1], layer.out_features))
         if is_ours(type(layer)) or name_of(layer):
             row = operation_of(layer)
-            if row.has(_SAME_SHAPE) and name_of(layer) not in _OTHER_TYPE:
+            if row.has(_SAME_SHAPE) and not row.has(Trait.CASTS):
                 return first
             if len(inputs) == 1 and row.has(Trait.MEETS) and first.is_floating_point():
                 return first  # with a number
