@@ -98,6 +98,13 @@ class Ascent:
         gradients = torch.autograd.grad(values[0], parameters, allow_unused=True, materialize_grads=True)
         return any(bool(gradient[1:].any()) for gradient in gradients)
 
+    def image(self) -> Tensor:
+        """The current pictures (N, C, H, W)."""
+        with torch.no_grad():
+            if len(self.groups) > 1:
+                return self.param.image(self.parameters)
+            return self.param.image(self.groups[0].parameters)  # without the copies, which are large
+
     @property
     def parameters(self) -> list[Tensor]:
         """The current parameters of all samples."""
@@ -123,13 +130,14 @@ class Ascent:
         def closure() -> Tensor:
             nonlocal evaluated
             for tensor in group.parameters:
-                tensor.grad = None  # the memory of the last gradient is free while the network runs
+                tensor.grad = None  # some optimizers evaluate several times in a step
             # a picture in tiles is large, so its graph is made again after the tiles have run
             tiled = isinstance(self.judge, TiledJudge)
             with torch.set_grad_enabled(not tiled):
                 images = group.param.image(group.parameters)
             values, gradient, reached = self._judged(images.detach(), group.rows, step, redirect)
             if tiled:
+                del images
                 images = group.param.image(group.parameters)
             self.alive[rows] |= reached
             for transform in self.gradient:
@@ -146,6 +154,8 @@ class Ascent:
             return -values.sum()
 
         group.optimizer.step(closure)  # type: ignore[arg-type]
+        for tensor in group.parameters:
+            tensor.grad = None  # the next step makes its own gradients, and these may be large
 
     def _judged(self, images: Tensor, rows: range, step: int, redirect: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The objective of each picture (n,), its gradient (n, C, H, W), and whether the network has one (n,)."""
@@ -223,8 +233,6 @@ class Ascent:
 
     def state(self, step: int) -> State:
         """The state that lets another run continue after `step` steps."""
-        for group in self.groups:
-            group.optimizer.zero_grad()  # the next step makes its own gradients, and these may be large
         memories = [group.optimizer.state_dict()["state"] for group in self.groups]
         return State(
             step=step,

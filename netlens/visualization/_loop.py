@@ -76,8 +76,7 @@ class Loop:
             if stage < len(self.schedule.sizes):  # all samples were finished before the last size
                 finished = self._grown(len(self.schedule.sizes), ascent)
             self._call_callbacks("on_end", finished, step)
-            with torch.no_grad():
-                images = finished.param.image(finished.parameters)
+            images = finished.image()
             return images, ascent.state(step), dead  # the state is made last, because both take memory
 
     def _warn_of_dead(self, dead: Tensor) -> None:
@@ -142,7 +141,7 @@ class Loop:
                 step=step,
                 steps=self.steps,
                 values=ascent.history[step - 1].clone() if step else None,
-                draw=lambda: ascent.param.image(ascent.parameters),
+                draw=ascent.image,
                 capture=lambda: ascent.state(step),
             )
             for callback in self.callbacks:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from netlens.visualization import Alpha, Fourier, FromImage, Maco
+from netlens.visualization.params import _spectrum
 from netlens.visualization.params._spectrum import (
     to_picture,
 )
@@ -173,3 +174,25 @@ def test_a_channel_for_alpha_has_a_magnitude_too() -> None:
     param = Alpha(Maco.like(pictures))
     assert param.image(param.start()).shape == (1, 4, 12, 12)
     assert param.image(param.start())[:, 3].std() > 0.05
+
+
+@pytest.mark.parametrize("extent", [(6, 7), (5, 8), (1, 2), (4, 1)])
+def test_pictures_of_a_spectrum_have_true_gradients_in_parts_and_together(extent, monkeypatch):
+    """The written-out adjoint is the gradient of torch's transforms, however many channels run at once."""
+    spectrum = torch.randn(2, 3, extent[0], extent[1] // 2 + 1, dtype=torch.complex128, requires_grad=True)
+    width = extent[1]
+    mirrors = [0] if width % 2 else [0, width // 2]
+    rows = torch.view_as_real(torch.fft.ifft(spectrum, dim=-2, norm="ortho"))
+    real = torch.ones_like(rows)
+    real[..., mirrors, 1] = 0
+    expected = torch.fft.irfft(torch.view_as_complex(rows * real), n=width, dim=-1, norm="ortho")
+    weights = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), spectrum)
+    for together in (1, 2**22):
+        monkeypatch.setattr(_spectrum, "_TOGETHER", together)
+        picture = _spectrum.to_picture(spectrum, width)
+        torch.testing.assert_close(picture, expected, rtol=1e-12, atol=1e-12)
+        (found,) = torch.autograd.grad((picture * weights).sum(), spectrum)
+        torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda waves: _spectrum.to_picture(waves, width), spectrum)
+    assert torch.autograd.gradgradcheck(lambda waves: _spectrum.to_picture(waves, width), spectrum)

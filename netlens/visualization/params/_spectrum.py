@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,12 +28,60 @@ def of_picture(values: Tensor) -> Tensor:
 
 def to_picture(spectrum: Tensor, width: int) -> Tensor:
     """The real picture (..., h, width) of a spectrum. Imaginary parts that a real picture cannot have are ignored."""
-    columns = torch.view_as_real(torch.fft.ifft(spectrum, dim=-2, norm="ortho"))
-    # a real picture has no imaginary parts in these columns; FFT backends treat them in different ways
-    counts = torch.ones(columns.shape[-2:], dtype=columns.dtype, device=columns.device)
-    counts[_own_mirrors(width), 1] = 0
-    picture: Tensor = torch.fft.irfft(torch.view_as_complex(columns * counts), n=width, dim=-1, norm="ortho")
+    picture: Tensor = _ToPicture.apply(spectrum, width)
     return picture
+
+
+_TOGETHER = 2**22  # numbers that are transformed together: each transform takes several times their memory
+
+
+class _ToPicture(torch.autograd.Function):
+    """`to_picture`: a linear function, so its gradient is its adjoint, and that of the adjoint is the function."""
+
+    @staticmethod
+    def forward(ctx: Any, spectrum: Tensor, width: int) -> Tensor:
+        ctx.width = width
+        picture = torch.empty((*spectrum.shape[:-1], width), dtype=spectrum.real.dtype, device=spectrum.device)
+        for waves, levels in _in_parts(spectrum, picture):
+            columns = torch.fft.ifft(waves, dim=-2, norm="ortho")
+            _make_real(columns, width)
+            levels.copy_(torch.fft.irfft(columns, n=width, dim=-1, norm="ortho"))
+        return picture
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Adjoint.apply(gradient), None
+
+
+class _Adjoint(torch.autograd.Function):
+    """The adjoint of `to_picture`: all waves but those of their own mirror image count twice."""
+
+    @staticmethod
+    def forward(ctx: Any, picture: Tensor) -> Tensor:
+        ctx.width = width = picture.shape[-1]
+        shape = (*picture.shape[:-1], width // 2 + 1)
+        spectrum = torch.empty(shape, dtype=picture.dtype.to_complex(), device=picture.device)
+        for levels, waves in _in_parts(picture, spectrum):
+            columns = torch.fft.rfft(levels, dim=-1, norm="ortho")
+            columns[..., 1 : (width + 1) // 2] *= 2
+            _make_real(columns, width)
+            waves.copy_(torch.fft.fft(columns, dim=-2, norm="ortho"))
+        return spectrum
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return to_picture(gradient, ctx.width)
+
+
+def _in_parts(source: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same few channels of two contiguous tensors (..., h, w), so that the transforms take little memory."""
+    channels = max(1, _TOGETHER // max(1, source.shape[-2:].numel()))
+    yield from zip(source.flatten(0, -3).split(channels), target.flatten(0, -3).split(channels), strict=True)
+
+
+def _make_real(columns: Tensor, width: int) -> None:
+    """Drop the imaginary parts that a real picture cannot have. FFT backends treat them in different ways."""
+    columns.imag[..., _own_mirrors(width)] = 0
 
 
 @lru_cache(maxsize=8)
