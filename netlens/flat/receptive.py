@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netlens.flat.layers import Constant, OfUnitSize, Reshape, Select, Standardized
-from netlens.flat.operations import Reach, innermost, operation_of
+from netlens.flat.layers import Constant, Function, OfUnitSize, Reshape, Select, Standardized
+from netlens.flat.operations import Reach, Trait, innermost, operation_of
 from netlens.flat.running import Program, Step
 
 
@@ -81,7 +81,24 @@ def _field(step: Step, input_fields: list[Field | None]) -> Field | None:
         return WHOLE
     if isinstance(layer, Select) and _moves(layer):
         return None
+    if operation_of(layer).has(Trait.PADS):
+        return _shifted(joint, *_border(layer))
     return joint if reach is Reach.POINT else None
+
+
+def _border(layer: nn.Module) -> tuple[int, int]:
+    """The rows and columns that a padding adds before its input; 0 where a run decides them."""
+    sides = layer.args[1] if isinstance(layer, Function) and len(layer.args) > 1 else getattr(layer, "padding", ())
+    if not isinstance(sides, (tuple, list)) or len(sides) < 4 or not all(isinstance(side, int) for side in sides):
+        return 0, 0
+    return sides[2], sides[0]  # the sides of the last dimension come first
+
+
+def _shifted(field: Field, rows: int, columns: int) -> Field:
+    """The field of a map with so many rows and columns more before its first ones."""
+    (down, across), (top, left), (bottom, right) = field.stride, field.before, field.after
+    before = top + rows * down, left + columns * across
+    return dataclasses.replace(field, before=before, after=(bottom - rows * down, right - columns * across))
 
 
 def _flattens(layer: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 from netlens.visualization._judge import Judge, channels_of
-from netlens.visualization._mosaic import Mosaic
+from netlens.visualization._mosaic import Mosaic, tile_extent
 from netlens.visualization.params import on_backgrounds
 from netlens.visualization.transforms import Generators, Transform
 
@@ -81,7 +81,7 @@ def judge_of_large(
     Raises:
         NotApplicable: The network cannot run on a tile.
     """
-    probe = min(side, extent[0]), min(side, extent[1])
+    probe = tile_extent(flat, objective.layers, extent, side)
     judge = Judge.of(flat, objective, transforms, probe)
     if judge.size != probe:
         raise NotApplicable(

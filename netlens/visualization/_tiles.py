@@ -31,23 +31,28 @@ def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
 
     The margin between a tile's inner part and its end has `overlap` pixels, except at the ends of the picture. Tiles
     start at multiples of `stride`, so that a layer with this stride reads the same positions in a tile as in the whole
-    picture. So the last tile may be up to `stride` - 1 pixels longer.
+    picture. Divided by `stride`, their lengths leave the remainder that the length of the picture leaves, because some
+    networks pad by this remainder. So tiles have up to `stride` - 1 pixels more or less than `tile`.
 
     >>> spans(10, 6, 1)
     [(0, 6, 0, 5), (4, 10, 5, 10)]
     """
     if length <= tile:
         return [(0, length, 0, length)]
+    tile = span_of(length, tile, stride)
     step = (tile - 2 * overlap) // stride * stride
     if step < 1:
         raise NetLensError(
             f"a tile of {tile} pixels with an overlap of {overlap} on each side has no inner part; make tiles larger."
         )
-    last_start = (length - tile) // stride * stride
-    starts = [*range(0, last_start, step), last_start]
+    starts = [*range(0, length - tile, step), length - tile]
     cuts = [0, *(start + overlap for start in starts[1:]), length]
-    ends = [*(start + tile for start in starts[:-1]), length]
-    return list(zip(starts, ends, cuts, cuts[1:], strict=False))
+    return [(start, start + tile, begin, end) for start, begin, end in zip(starts, cuts, cuts[1:], strict=False)]
+
+
+def span_of(length: int, tile: int, stride: int) -> int:
+    """The length of the tiles along one side of a picture, see `spans`."""
+    return length if length <= tile else tile // stride * stride + length % stride
 
 
 @dataclass(frozen=True, repr=False, eq=False)

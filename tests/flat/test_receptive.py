@@ -73,6 +73,15 @@ def test_a_hand_worked_stack() -> None:
     assert str(fields["4"]) == "all"
 
 
+def test_a_padding_layer_shifts_the_field_like_the_padding_of_a_convolution() -> None:
+    inside = nn.Sequential(nn.Conv2d(3, 4, 5, 2, padding=2), nn.Conv2d(4, 4, 3, padding=1))
+    before = nn.Sequential(nn.ZeroPad2d(2), nn.Conv2d(3, 4, 5, 2), nn.ReflectionPad2d(1), nn.Conv2d(4, 4, 3))
+    fields = [
+        list(receptive_fields(FlatModel.from_nn_Module(network).program).values())[-1] for network in (inside, before)
+    ]
+    assert [(f.size, f.stride, f.before, f.after) for f in fields] == [((9, 9), (2, 2), (4, 4), (4, 4))] * 2
+
+
 def test_attention_sees_all_and_a_gate_does_too() -> None:
     vit = receptive_fields(FlatModel.from_nn_Module(build("vit_b_32")).program)
     assert vit["conv_proj"] == Field((32, 32), (32, 32)) and str(vit["encoder.ln"]) == "all"

@@ -68,6 +68,37 @@ def test_loss_and_gradient_are_those_of_the_whole(flat, statistic, size):
         assert tiled.value(name, image) == pytest.approx(whole.value(name, image), rel=1e-9)
 
 
+class Same(nn.Module):
+    """A convolution with a stride of 2 that pads by the size of its input, so that it gives half of it, rounded up."""
+
+    def __init__(self, channels: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel, self.conv = kernel, nn.Conv2d(channels, out, kernel, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pads = []
+        for side in reversed(x.shape[2:]):
+            pad = max((-(-side // 2) - 1) * 2 + self.kernel - side, 0)
+            pads += [pad // 2, pad - pad // 2]
+        return self.conv(nn.functional.pad(x, pads)).relu()
+
+
+@pytest.mark.parametrize("size", [(128, 128), (131, 126), (105, 129)])
+def test_padding_that_depends_on_the_size_is_that_of_the_whole(size):
+    torch.manual_seed(0)
+    network = nn.Sequential(Same(3, 6, 3), Same(6, 6, 5), Same(6, 6, 3)).double()
+    flat = FlatModel.from_nn_Module(network, example=torch.randn(1, 3, 64, 64).double())
+    layers = [key for key in flat.layers if "relu" in key]
+    image, parts = picture(*size, 4)[None], []
+    for tile in (None, TILE):
+        options = StyleTransfer(size=None, scales=1, tile=tile, style_layers=layers, content_layers=layers[-1])
+        objective = Task.of(options, flat, picture(*size, 1), picture(121, 99, 2), None).stage(1.0).objective
+        parts.append(value_and_gradient(flat, objective, image, tile))
+    (value, gradient), (in_tiles, of_tiles) = parts
+    assert_close(in_tiles, value, rtol=1e-9, atol=0)
+    assert (of_tiles - gradient).norm() <= 1e-9 * gradient.norm()
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_regions_are_those_of_the_whole(flat, statistic):
     size = SIZES[0]
