@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import dis
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+import torch
+from torch import fx
+
+from netlens.flat.tracing._lines import asking_line
 
 _FILLERS = ("CACHE", "NOT_TAKEN", "EXTENDED_ARG")
 
@@ -23,3 +31,49 @@ def asserts(frame: FrameType) -> bool:
     else:
         if_false = code[jump + 1]
     return if_false.opname == "LOAD_ASSERTION_ERROR" or "AssertionError" in if_false.argrepr
+
+
+ASSERTIONS = (torch._assert, torch._assert_async)
+"""The functions of torch that assert something about their first argument."""
+
+
+class Check:
+    """An assertion by `torch._check`, `torch._check_value` or the like.
+
+    Args:
+        error: The type of the error.
+        message: What the error says.
+    """
+
+    __name__ = "check"
+
+    def __init__(self, error: type[BaseException], message: str) -> None:
+        self.error, self.message = error, message
+
+    def __call__(self, condition: Any) -> None:
+        if not condition:
+            raise self.error(self.message)
+
+
+@contextmanager
+def recorded_checks(silent: Callable[[], bool]) -> Iterator[None]:
+    """Within the block, a check of a traced value becomes a node of the graph. All checks of torch end in one function.
+
+    Args:
+        silent: Whether calls are not recorded now.
+    """
+    original = torch._check_with
+
+    def check(error_type: type[BaseException], cond: Any, message: Any = None) -> None:
+        if silent() or not issubclass(type(cond), fx.Proxy):
+            original(error_type, cond, message)
+            return
+        # a message that is made when it is needed may read traced values, which are gone by then
+        said = message if type(message) is str else f"a check does not hold: {asking_line()}"
+        cond.tracer.create_proxy("call_function", Check(error_type, said), (cond,), {})
+
+    torch._check_with = check
+    try:
+        yield
+    finally:
+        torch._check_with = original

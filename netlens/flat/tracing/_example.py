@@ -8,15 +8,16 @@ of the program. If it depends on data, nothing gives it, and the part that asks 
 from __future__ import annotations
 
 import builtins
-import functools
 import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
@@ -27,6 +28,9 @@ _FACTS = {"shape", "ndim", "dtype", "device", "layout", "is_cuda", "is_mps", "is
 _FACT_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point"}
 _FACT_METHODS |= {"is_complex", "is_contiguous", "element_size", "type", "storage_offset"}
 _SHAPED_LIKE = {"zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full"}
+_FACT_FUNCTIONS = {"is_floating_point", "is_complex", "numel", "result_type", "is_same_size"}
+_NUMBERS = (int, float, complex, str, np.generic, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_NUMBERS += (np.ndarray, torch.finfo, torch.iinfo)
 _SIZED_BY_DATA = {
     "nonzero",
     "masked_select",
@@ -177,6 +181,12 @@ class Examples:
         )
 
 
+def is_number(example: Any) -> bool:
+    """Whether a value holds numbers, texts, types or devices alone, and so is no activation."""
+    leaves = pytree.tree_leaves(example)
+    return bool(leaves) and all(isinstance(leaf, _NUMBERS) for leaf in leaves)
+
+
 def _is_fact(node: fx.Node) -> bool:
     """Whether a node asks for the shape, type or device of a value, or makes a tensor of that shape alone."""
     if node.op == "call_method":
@@ -184,14 +194,14 @@ def _is_fact(node: fx.Node) -> bool:
     if node.target is builtins.getattr:
         return node.args[1] in _FACTS
     name = getattr(node.target, "__name__", "")
-    return node.target is builtins.len or name in _SHAPED_LIKE or name.startswith("sym_size")
+    return node.target is builtins.len or name in _SHAPED_LIKE or name.startswith("sym_size") or name in _FACT_FUNCTIONS
 
 
 def _plain(value: Any) -> Any:
     """Arguments without fx's immutable lists and dicts, which code of the network may ask for their type."""
-    if isinstance(value, list):
+    if type(value) in (list, immutable_list):
         return [_plain(item) for item in value]
-    if isinstance(value, dict):
+    if type(value) in (dict, immutable_dict):
         return {key: _plain(item) for key, item in value.items()}
     if type(value) is tuple:
         return tuple(_plain(item) for item in value)
@@ -212,7 +222,12 @@ def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Ca
 
     # torch asks for types all the time, so the usual case comes first
     def isinstance_(value: Any, kinds: Any) -> bool:
-        return bool(real_isinstance(seen(value) if issubclass(type(value), fx.Proxy) else value, kinds))
+        if not issubclass(type(value), fx.Proxy):
+            return bool(real_isinstance(value, kinds))
+        if kinds is Tensor and sys._getframe(1).f_globals.get("__name__") == pytree.__name__:
+            return value_of(value)[0] and real_isinstance(value_of(value)[1], Tensor)  # a network maps its tensors
+        # a network may ask whether it is traced, and then takes a path that does not depend on data
+        return bool(real_isinstance(value if kinds is fx.Proxy else seen(value), kinds))
 
     def callable_(value: Any) -> bool:
         return bool(real_callable(seen(value) if issubclass(type(value), fx.Proxy) else value))
@@ -231,62 +246,3 @@ def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Ca
     finally:
         for name, function in real.items():
             setattr(builtins, name, function)
-
-
-_FACTORIES = (
-    *(
-        "zeros",
-        "ones",
-        "empty",
-        "full",
-        "arange",
-        "linspace",
-        "logspace",
-        "eye",
-        "tensor",
-        "as_tensor",
-        "scalar_tensor",
-    ),
-    *("rand", "randn", "randint", "randperm", "range", "tril_indices", "triu_indices"),
-)
-
-
-_FINFO, _IINFO = torch.finfo, torch.iinfo
-
-
-def finfo(dtype: torch.dtype) -> torch.finfo:
-    return _FINFO(dtype)
-
-
-def iinfo(dtype: torch.dtype) -> torch.iinfo:
-    return _IINFO(dtype)
-
-
-# functions of numbers and types, as they are recorded
-_OF_TYPES = {"finfo": finfo, "iinfo": iinfo}
-
-
-@contextmanager
-def recorded_factories(silent: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number or type.
-
-    Torch calls them without asking their arguments, because none is a tensor.
-    """
-    originals = {name: getattr(torch, name) for name in (*_FACTORIES, *_OF_TYPES)}
-
-    def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function, updated=())
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if silent() or not any(isinstance(leaf, fx.Proxy) for leaf in pytree.tree_leaves((args, kwargs))):
-                return function(*args, **kwargs)
-            return fx.Proxy.__torch_function__(_OF_TYPES.get(name, function), (), args, kwargs)
-
-        return call
-
-    for name, function in originals.items():
-        setattr(torch, name, recorded(name, function))
-    try:
-        yield
-    finally:
-        for name, function in originals.items():
-            setattr(torch, name, function)

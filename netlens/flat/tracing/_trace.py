@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from netlens.errors import TraceError
-from netlens.flat.tracing._assertions import asserts
+from netlens.flat.tracing._assertions import asserts, recorded_checks
 from netlens.flat.tracing._autograd import plain_functions
 from netlens.flat.tracing._caches import looks_up, uncached
-from netlens.flat.tracing._example import Assumption, Examples, recorded_factories, types_of_examples
+from netlens.flat.tracing._example import Assumption, Examples, is_number, types_of_examples
 from netlens.flat.tracing._inputs import as_arguments, input_names
 from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lines import asking_line, reason_of
 from netlens.flat.tracing._paths import modules_of, tensors_of
+from netlens.flat.tracing._recorded import recorded_calls
 from netlens.flat.tracing._state import attributes_of, autocasts, changed_since, containers_in, content_of, restore
+from netlens.flat.tracing._traced import Trace
 from netlens.flat.tracing._user_hooks import arguments_after_hooks, output_after_hooks
 from netlens.flat.tracing._values import Value, ValueAttribute, Weight
 from netlens.flat.tracing._wrapped import whole_if_layers
@@ -32,31 +35,6 @@ from netlens.flat.twin import Twins
 
 # a trace patches nn.Module in the whole process and restores it afterwards; two traces at once would restore it wrong
 _ONE_AT_A_TIME = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Trace:
-    """The record of one symbolic run.
-
-    Attributes:
-        graph: The graph of calls.
-        modules: The modules that the graph names, by path.
-        tensors: The parameters, buffers and constants that the graph names, by path.
-        inputs: The names of the arguments that are inputs.
-        output: The structure of the output.
-        opaque: The reason for each part that stays whole, by path.
-        written: The attributes that the forward sets, each as (path of the module, name).
-        literals: The paths of the tensors that the forward itself makes from numbers, such as `torch.tensor(0.5)`.
-    """
-
-    graph: fx.Graph
-    modules: dict[str, nn.Module]
-    tensors: dict[str, Tensor]
-    inputs: tuple[str, ...]
-    output: pytree.TreeSpec
-    opaque: dict[str, str]
-    written: frozenset[tuple[str, str]]
-    literals: Collection[str] = ()
 
 
 Rewrite = Callable[[nn.Module], nn.Module | None]
@@ -152,11 +130,12 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())  # a forward that switches gradients off is then seen to do so
             stack.enter_context(plain_functions())
+            stack.enter_context(recorded_checks(self.silent))
             if self.examples is not None:
                 stack.enter_context(torch.random.fork_rng(devices=[]))
                 stack.enter_context(uncached(self.modules_by_path.values()))
                 stack.enter_context(types_of_examples(self.example_of, self.length))
-                stack.enter_context(recorded_factories(self.silent))
+                stack.enter_context(recorded_calls(self.silent, self.content))
                 stack.enter_context(whole_if_layers(self.examples.is_no_layer))
             yield
 
@@ -229,11 +208,15 @@ class _Tracer(fx.Tracer):
         exists, example = self.example_of(obj)
         return list(example) if exists and isinstance(example, Mapping) else super().keys(obj)
 
-    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        """Record a call, and give its traced value. None stays None, because code asks whether a value is None."""
         proxy = super().create_proxy(*args, **kwargs)
         if self.examples is not None:
             self.examples.run(proxy.node)
             example = self.examples.values[proxy.node]
+            if example is None and proxy.node.op.startswith("call") and proxy.node.target is not builtins.getattr:
+                return None
+            proxy.node.meta["number"] = is_number(example)
             if isinstance(example, Tensor):
                 proxy.node.meta["ndim"] = example.ndim
         return self.in_modes(proxy) if proxy.node.op.startswith("call") and not self.silent() else proxy
@@ -306,7 +289,7 @@ class _Tracer(fx.Tracer):
             if self.examples is not None:
                 self.examples.run(node)
             return node
-        return super().create_arg(a)
+        return super().create_arg(a.item() if isinstance(a, np.generic) else a)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self.silent():  # tracing patches nn.Module.__call__ for every thread

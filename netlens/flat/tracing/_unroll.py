@@ -6,6 +6,7 @@ import builtins
 import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Apply, Autocast, Call, Constant, Function, Opaque, Slot
 from netlens.flat.running import Program, Step
 from netlens.flat.tracing._aliases import Aliases
+from netlens.flat.tracing._assertions import ASSERTIONS, Check
 from netlens.flat.tracing._attention import Part, parts_of_attention
 from netlens.flat.tracing._canonical import canonical
 from netlens.flat.tracing._example import Assumption
@@ -24,13 +26,13 @@ from netlens.flat.tracing._exported import usual
 from netlens.flat.tracing._functional import is_functional, with_modules
 from netlens.flat.tracing._leaves import is_leaf
 from netlens.flat.tracing._lift import lift, pure, reshapes, values_alone, without_inplace
-from netlens.flat.tracing._trace import Rewrite, Trace, trace
+from netlens.flat.tracing._trace import Rewrite, trace
+from netlens.flat.tracing._traced import Trace
 from netlens.flat.twin import Twins, pure_copy, works_in_place
 
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout", "requires_grad", "itemsize", "nbytes"}
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "get_device", "is_floating_point", "item"}
 _NDIMS = {nn.BatchNorm2d: 4, nn.BatchNorm3d: 5}
-_ASSERTIONS = (torch._assert,)
 _GRADIENT_METHODS = {"requires_grad_", "retain_grad"}
 
 
@@ -146,7 +148,9 @@ class _Unroll:
         if isinstance(function, torch._ops.OpOverload):
             function, node.args = usual(function, node.args)
         if node.op == "call_method":
-            function = getattr(Tensor, str(node.target), None) or operator.methodcaller(str(node.target))
+            # a number may have a method of the same name as tensors, such as `x.shape.numel()`
+            of_tensor = None if node.args[0] in self.sizes else getattr(Tensor, str(node.target), None)
+            function = of_tensor or _Method(str(node.target))
         if node.kwargs.get("out") is not None:
             raise TraceError(
                 f"`{_label(function)}(out=...)` in {self.scope(node)} writes into another tensor; use the result."
@@ -212,19 +216,19 @@ class _Unroll:
         nodes, args, kwargs = _slots(node.args, node.kwargs)
         key = f"~{node.name}"
         reads = tuple(self.aliases.key(source) for source in nodes)
-        guard = function in _ASSERTIONS or isinstance(function, Assumption)
+        guard = function in ASSERTIONS or isinstance(function, (Assumption, Check))
         self.append(Step(key, Apply(function, args, kwargs), reads, hidden=True, guard=guard))
         self.sizes.add(node)
         self.aliases.define(node, key)
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
         """Whether a call computes numbers (shapes, devices, indices) and no activation."""
-        if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in (*_ASSERTIONS, Tensor.size):
+        if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in (*ASSERTIONS, Tensor.size):
             return True
-        if isinstance(function, Assumption):
+        if isinstance(function, (Assumption, Check)) or node.meta.get("number", False):
             return True
-        if function is builtins.getattr:
-            return node.args[1] in _SIZE_ATTRIBUTES
+        if function is builtins.getattr and node.args[1] in _SIZE_ATTRIBUTES:
+            return True
         inputs = node.all_input_nodes
         if not inputs or any(node not in self.sizes for node in inputs):
             return False
@@ -252,6 +256,16 @@ class _Unroll:
 
     def scope(self, node: fx.Node) -> str:
         return node.meta["scope"] or "the network's forward"
+
+
+class _Method:
+    """A function that calls a method of its first argument, which is no tensor."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(value, self.__name__)(*args, **kwargs)
 
 
 class _Returns:
@@ -321,10 +335,18 @@ def _makes_tensors(function: Callable[..., Any]) -> bool:
 
 
 def _needed(steps: Any, outputs: tuple[str, ...]) -> Iterator[Step]:
-    """The steps on which an output or a guard depends. All other steps have no effect."""
+    """The steps on which an output or a guard depends. All other steps have no effect.
+
+    Those on which guards alone depend are hidden. So a run that computes what they read computes them, too.
+    """
     steps = list(steps)
-    needed = {*outputs, *(step.key for step in steps if step.guard)}
+    of_outputs, of_guards = set(outputs), {step.key for step in steps if step.guard}
     for step in reversed(steps):
-        if step.key in needed:
-            needed.update(step.reads)
-    return (step for step in steps if step.key in needed)
+        for needed in (of_outputs, of_guards):
+            if step.key in needed:
+                needed.update(step.reads)
+    for step in steps:
+        if step.key in of_outputs:
+            yield step
+        elif step.key in of_guards:
+            yield replace(step, hidden=True)

@@ -6,15 +6,25 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 
 class Value(fx.Proxy):
     """A traced tensor. Unlike a plain proxy, it records in-place operators, because functionalization needs them."""
 
     tracer: Any
+    __array_priority__ = 1000  # as that of a tensor: a number of NumPy leaves an operator to the traced value
 
-    def __getattr__(self, name: str) -> ValueAttribute:
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(_OF_ARRAYS) or name in ("node", "tracer"):
+            raise AttributeError(f"a traced value has no {name}")
+        exists, example = self.tracer.example_of(self)
+        # the network may catch the error of an example without such an attribute, or ask whether it is None
+        if exists and not hasattr(type(example), name) and getattr(example, name) is None:
+            return None
         return ValueAttribute(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -38,6 +48,30 @@ class Value(fx.Proxy):
     def __float__(self) -> float:
         return float(self.tracer.content(self))
 
+    def __round__(self, digits: int | None = None) -> fx.Proxy:
+        proxy: fx.Proxy = self.tracer.create_proxy("call_function", round, (self, digits), {})
+        return proxy
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
+    def __str__(self) -> str:
+        """The name of a traced device or type, by which networks choose; for any other value, a text for messages."""
+        exists, example = self.tracer.example_of(self)
+        return str(self.tracer.content(self)) if exists and isinstance(example, _NAMED) else repr(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.tracer.content(self, _without_tensors), dtype)
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> fx.Proxy:
+        for leaf in pytree.tree_leaves((args, kwargs)):
+            if isinstance(leaf, Value):
+                _without_tensors(self.tracer.example_of(leaf)[1])
+        return fx.Proxy.__torch_function__(function, (), args, kwargs)
+
     def __contains__(self, item: Any) -> bool:
         return any(bool(item == part) for part in self)
 
@@ -46,8 +80,27 @@ class Value(fx.Proxy):
         return number
 
 
+_OF_ARRAYS = ("__array_", "__cuda_array_", "__dlpack")
+_NAMED = (torch.device, torch.dtype, str)
+
+
+def _without_tensors(example: Any) -> Any:
+    """The example, unless it is a tensor: the arrays that NumPy makes of tensors are not followed."""
+    if isinstance(example, Tensor):
+        raise TypeError("it hands a tensor to NumPy")
+    return example
+
+
 class ValueAttribute(fx.proxy.Attribute, Value):
     """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
+
+    @property
+    def node(self) -> fx.Node:
+        try:
+            node: fx.Node = super().node
+        except AttributeError as error:  # Python would take it for a missing attribute `node`
+            raise TypeError(str(error)) from error
+        return node
 
 
 class Weight(Value):
