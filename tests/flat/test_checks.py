@@ -52,7 +52,7 @@ FEW, MANY = torch.rand(2, 3, 4), torch.rand(2, 9, 4)
 
 
 def error_of(network: nn.Module, x: Tensor) -> type[Exception]:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which error it is, is the question
+    with pytest.raises(Exception) as caught:
         network(x)
     return caught.type
 
@@ -90,7 +90,30 @@ def test_a_check_is_no_assumption_because_the_network_makes_it_itself() -> None:
 def test_a_run_to_a_layer_asks_only_what_the_network_asks_up_to_there() -> None:
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Linear(4, 4), Checked(OF_SHAPES["value"])), example=FEW)
     assert flat(MANY, until="0").shape == MANY.shape
-    with pytest.raises(ValueError, match="a check does not hold"):
+    with pytest.raises(ValueError, match=r"torch\._check_value"):
+        flat(MANY)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("too many tokens", "too many tokens"),
+        (lambda: "too many tokens", "too many tokens"),
+        (None, "test_checks.py"),
+    ],
+)
+def test_an_error_says_what_the_network_says_or_where_it_asks(message: Any, said: str) -> None:
+    flat = FlatModel.from_nn_Module(Checked(lambda x: torch._check(x.shape[1] < 6, message)), example=FEW)
+    with pytest.raises(RuntimeError, match=said):
+        flat(MANY)
+
+
+@pytest.mark.parametrize("form", ["{0}", "{0:.2f}"])
+def test_a_message_that_quotes_a_value_gives_way_to_the_line(form: str) -> None:
+    network = Checked(lambda x: torch._check(x.shape[1] < 6, lambda: form.format(x.mean())))
+    flat = FlatModel.from_nn_Module(network, example=FEW)
+    assert not flat.opaque
+    with pytest.raises(RuntimeError, match=r"test_checks\.py"):
         flat(MANY)
 
 

@@ -48,7 +48,7 @@ OF_PYTHON: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "reduce": lambda net, x: x.reshape(-1, functools.reduce(lambda one, other: one * other, x.shape[1:])),
     "numel of a size": lambda net, x: x.reshape(x.shape[0], x.shape[1:].numel()),
     "index in a size": lambda net, x: x * x.shape.index(4),
-    "sum of sizes": lambda net, x: x.reshape((x.shape[0], 1) + x.shape[1:]),
+    "sum of sizes": lambda net, x: x.reshape(x.shape[:1] + (1,) + x.shape[1:]),  # noqa: RUF005
     "torch.Size": lambda net, x: x.reshape(torch.Size([x.shape[0], x.shape[1] * x.shape[2], x.shape[3]])),
     "sym_max": lambda net, x: x[..., : torch.sym_max(x.shape[2] // 2, 3)],
     "sym_not": lambda net, x: x * 2 if torch.sym_not(x.shape[2] == 3) else x,

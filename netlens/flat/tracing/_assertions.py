@@ -55,6 +55,15 @@ class Check:
             raise self.error(self.message)
 
 
+def _said(message: Any) -> str | None:
+    """The message of a check. None if there is none, or if it quotes traced values, which are gone when it is told."""
+    try:
+        said = str(message() if callable(message) else message)
+    except Exception:  # a traced value cannot be written as a number
+        return None
+    return None if message is None or "Proxy(" in said else said
+
+
 @contextmanager
 def recorded_checks(silent: Callable[[], bool]) -> Iterator[None]:
     """Within the block, a check of a traced value becomes a node of the graph. All checks of torch end in one function.
@@ -68,9 +77,7 @@ def recorded_checks(silent: Callable[[], bool]) -> Iterator[None]:
         if silent() or not issubclass(type(cond), fx.Proxy):
             original(error_type, cond, message)
             return
-        # a message that is made when it is needed may read traced values, which are gone by then
-        said = message if type(message) is str else f"a check does not hold: {asking_line()}"
-        cond.tracer.create_proxy("call_function", Check(error_type, said), (cond,), {})
+        cond.tracer.create_proxy("call_function", Check(error_type, _said(message) or asking_line()), (cond,), {})
 
     torch._check_with = check
     try:

@@ -29,8 +29,10 @@ _FACT_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "ge
 _FACT_METHODS |= {"is_complex", "is_contiguous", "element_size", "type", "storage_offset"}
 _SHAPED_LIKE = {"zeros_like", "ones_like", "empty_like", "full_like", "new_zeros", "new_ones", "new_empty", "new_full"}
 _FACT_FUNCTIONS = {"is_floating_point", "is_complex", "numel", "result_type", "is_same_size"}
-_NUMBERS = (int, float, complex, str, np.generic, torch.dtype, torch.device, torch.layout, torch.memory_format)
-_NUMBERS += (np.ndarray, torch.finfo, torch.iinfo)
+_NUMBERS: tuple[type, ...] = (
+    *(int, float, complex, str, np.generic, np.ndarray),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
+)
 _SIZED_BY_DATA = {
     "nonzero",
     "masked_select",

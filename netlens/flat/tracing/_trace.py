@@ -233,7 +233,8 @@ class _Tracer(fx.Tracer):
         if self.examples is None or not isinstance(self.examples.values[value.node], Tensor):
             raise TypeError("its forward switches gradients off")
         with torch.enable_grad():
-            return self.create_proxy("call_method", "detach", (value,), {})
+            detached: fx.Proxy = self.create_proxy("call_method", "detach", (value,), {})
+        return detached
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """An assertion becomes a node of the graph; any other control flow on a traced value stops the trace.

@@ -95,7 +95,7 @@ class ValueAttribute(fx.proxy.Attribute, Value):
     """An attribute of a traced tensor (`x.T`). A call shows that it is a method."""
 
     @property
-    def node(self) -> fx.Node:
+    def node(self) -> fx.Node:  # type: ignore[override]
         try:
             node: fx.Node = super().node
         except AttributeError as error:  # Python would take it for a missing attribute `node`
