@@ -195,6 +195,14 @@ def test_a_network_that_asks_whether_it_is_traced_takes_the_path_for_all_data() 
         assert torch.equal(flat(x), net(x))
 
 
+def test_a_value_that_the_example_knows_is_not_called_traced() -> None:
+    net = Asks(lambda net, x: x + without_data(net, torch.ones_like(x)))
+    flat = FlatModel.from_nn_Module(net, example=torch.rand(2, 4))
+    assert not any(key.startswith("where") for key in flat.layers)
+    x = torch.rand(3, 4)
+    assert torch.equal(flat(x), net(x))
+
+
 def test_an_assumption_about_a_tensor_that_nothing_else_reads_is_checked() -> None:
     net = Asks(lambda net, x: x * float(torch.zeros(x.shape).add(1).sum(0).max()))
     flat = FlatModel.from_nn_Module(net, example=torch.rand(2, 4))

@@ -211,7 +211,11 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Callable[[Any], Any]) -> Iterator[None]:
+def types_of_examples(
+    value_of: Callable[[Any], tuple[bool, Any]],
+    length_of: Callable[[Any], Any],
+    depends_on_data: Callable[[Any], bool],
+) -> Iterator[None]:
     """Within the block, questions of Python about types and lengths see traced values as they are on the example."""
     real: dict[str, Any] = {name: getattr(builtins, name) for name in ("isinstance", "len", "callable", "hasattr")}
     real_isinstance, real_len, real_callable, real_hasattr = real.values()
@@ -228,8 +232,11 @@ def types_of_examples(value_of: Callable[[Any], tuple[bool, Any]], length_of: Ca
             return bool(real_isinstance(value, kinds))
         if kinds is Tensor and sys._getframe(1).f_globals.get("__name__") == pytree.__name__:
             return value_of(value)[0] and real_isinstance(value_of(value)[1], Tensor)  # a network maps its tensors
-        # a network may ask whether it is traced, and then takes a path that does not depend on data
-        return bool(real_isinstance(value if kinds is fx.Proxy else seen(value), kinds))
+        example = seen(value)
+        if kinds is fx.Proxy and example is not value:
+            # a network that asks whether a value is traced means: whether it must not ask for its content
+            return depends_on_data(value)
+        return bool(real_isinstance(example, kinds))
 
     def callable_(value: Any) -> bool:
         return bool(real_callable(seen(value) if issubclass(type(value), fx.Proxy) else value))

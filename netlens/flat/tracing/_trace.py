@@ -134,7 +134,7 @@ class _Tracer(fx.Tracer):
             if self.examples is not None:
                 stack.enter_context(torch.random.fork_rng(devices=[]))
                 stack.enter_context(uncached(self.modules_by_path.values()))
-                stack.enter_context(types_of_examples(self.example_of, self.length))
+                stack.enter_context(types_of_examples(self.example_of, self.length, self.depends_on_data))
                 stack.enter_context(recorded_calls(self.silent, self.content))
                 stack.enter_context(whole_if_layers(self.examples.is_no_layer))
             yield
@@ -153,13 +153,17 @@ class _Tracer(fx.Tracer):
             return False, None
         return True, self.examples.values[value.node]
 
+    def depends_on_data(self, value: fx.Proxy) -> bool:
+        """Whether the example does not answer what a traced value is."""
+        return self.examples is None or value.node in self.examples.on_data
+
     def content(self, value: fx.Proxy, read: Callable[[Any], Any] = lambda example: example) -> Any:
         """The number or truth value that a traced value is on the example, as an assumption of the program.
 
         Raises:
             fx.proxy.TraceError: It depends on data.
         """
-        if self.examples is None or value.node in self.examples.on_data:
+        if self.depends_on_data(value):
             raise fx.proxy.TraceError("its control flow depends on the data")
         return self.assumed(value, read)
 
