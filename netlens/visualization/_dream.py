@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from netlens.flat.running import differentiating
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
 from netlens.options import check, checked, known, option, options_of
-from netlens.results import Provenance, Render
+from netlens.results import Provenance, Render, State
+from netlens.visualization._callbacks import Callback, Moment
 from netlens.visualization._gradients import normalized
 from netlens.visualization._octaves import MOST as MOST_OCTAVES
 from netlens.visualization._octaves import octave_sizes
@@ -70,6 +72,9 @@ def dream(
     *,
     towards: Any = None,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+    until: int | None = None,
+    resume: Render | State | None = None,
     **options: Any,
 ) -> Render:
     """Dream on an image: change it so that it shows more of the patterns that a layer sees in it.
@@ -84,14 +89,18 @@ def dream(
         towards: Another image of any kind. The dream then maximizes `objectives.guide`: it gives the image the patterns
             of the other one.
         progress: Whether a terminal shows the progress.
+        callbacks: Objects that watch the dream.
+        until: The number of steps over all sizes after which the dream ends early, at least 1; None for a whole dream.
+        resume: The result of an earlier dream with the same image, objective and options, or its state.
         options: The options of `Dreaming`.
 
     Returns:
         The picture. Its `history` holds, for each step, the sum of the objective over all positions, divided by the
-        number of pixels. Its `frames` are the pictures after each octave.
+        number of pixels. Its `frames` are the pictures after each octave, from `resume` on.
 
     Raises:
-        NetLensError: An option is wrong, or the objective does not depend on the picture.
+        NetLensError: An option is wrong, the objective does not depend on the picture, or the state to resume from
+            belongs to another dream.
 
     Example:
         >>> from netlens.zoo import open_network
@@ -102,41 +111,116 @@ def dream(
     """
     known("a dream", options, [o.name for o in options_of(Dreaming)])
     settings = Dreaming(**options)
+    checked("callbacks", callbacks, Sequence[Callback], hint="give a list such as [Frames(every=4)]")
+    until = checked("until", until, int | None, least=1)
+    checked("resume", resume, Render | State | None, hint="give what an earlier dream gave, or its state")
+    if isinstance(resume, Render) and resume.state is None:
+        raise NetLensError("this render has no state to resume from; give what `dream` gave, whole.")
     base = picture_for(flat, image, settings.size)
     goal = _objective(flat, objective, towards, base)
-    sizes = octave_sizes((base.shape[2], base.shape[3]), settings.octaves, settings.scale)
-    generator = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))
-    values: list[Tensor] = []
-    frames, alive = [], False
-    steps, quiet = len(sizes) * settings.steps, None if progress else True
-    with differentiating(), tqdm(total=steps, delay=1, disable=quiet, leave=False) as bar:
-        gradient = Tiled(flat, goal, settings.tile, settings.overlap, sizes[-1])
-        detail = torch.zeros_like(base[:, :, :1, :1])
-        for extent in sizes:
-            start = resampled(base, extent)
-            picture = (start + F.interpolate(detail, extent, mode="bilinear")).clamp(0, 1)
-            for _ in range(settings.steps):
-                picture, value = _step(picture, gradient, settings, generator)
-                values.append(value)
-                bar.update()
-            detail = picture - start
-            alive = alive or bool(detail.any())
-            frames.append(picture.float().cpu())
-    if not alive:
+    climb = _Climb(base, settings)
+    state = resume.state if isinstance(resume, Render) else resume
+    if state is not None:
+        climb.resume(state)
+    begin, steps = climb.step, climb.steps if until is None else min(until, climb.steps)
+    if begin > steps:
+        raise NetLensError(f"the state is {begin} steps old already; give a larger number to `until`, or none.")
+    frames: list[Tensor] = []
+    quiet = None if progress else True
+    with differentiating(), tqdm(total=steps, initial=begin, delay=1, disable=quiet, leave=False) as bar:
+        gradient = Tiled(flat, goal, settings.tile, settings.overlap, climb.sizes[-1])
+        _call(callbacks, "on_start", climb)
+        while climb.step < steps:
+            climb.go_on(gradient)
+            if climb.step == steps or climb.step % settings.steps == 0:
+                frames.append(climb.picture.float().cpu())
+            _call(callbacks, "on_step", climb)
+            bar.update()
+        _call(callbacks, "on_end", climb)
+    if climb.step > begin and not climb.changed:
         warnings.warn(
             f"the gradient of {goal!r} of {flat.name} is 0 all over the picture, so the dream did not change it; "
             "choose another layer or image.",
             NetLensWarning,
             stacklevel=2,
         )
+    ended = {"until": climb.step} if climb.step < climb.steps else {}
     return Render(
-        images=frames[-1],
-        history=torch.stack(values)[:, None].cpu(),
+        images=climb.picture.float().cpu(),
+        history=climb.history.cpu(),
         seeds=(settings.seed,),
-        provenance=_provenance(flat, goal, settings),
+        provenance=_provenance(flat, goal, settings, **ended),
         frames=tuple(frames),
+        state=climb.state(),
         captions=(f"dream of {goal!r}",),
     )
+
+
+class _Climb:
+    """A dream on its way through the octaves, from coarse to fine."""
+
+    def __init__(self, base: Tensor, settings: Dreaming) -> None:
+        self.base, self.settings = base, settings
+        self.sizes = octave_sizes((base.shape[2], base.shape[3]), settings.octaves, settings.scale)
+        self.steps = len(self.sizes) * settings.steps
+        self.generator = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))
+        self.values: list[Tensor] = []
+        self.step = 0
+        self.detailed = False
+        self._enter(0, torch.zeros_like(base[:, :, :1, :1]))
+
+    def go_on(self, gradient: Tiled) -> None:
+        """Do a step, at the next size if all steps at this one are done."""
+        if self.step and self.step % self.settings.steps == 0:
+            self._enter(self.step // self.settings.steps, self.picture - self.start)
+        down, right = self._shift()
+        value, direction = gradient(self.picture.roll((down, right), (2, 3)))
+        change = normalized(direction).roll((-down, -right), (2, 3))
+        # clamped in each step, because the gradient of a picture outside of [0, 1] is of no use
+        self.picture = self.picture.add(change, alpha=self.settings.step / 255).clamp_(0, 1)
+        self.values.append(value)
+        self.step += 1
+
+    @property
+    def changed(self) -> bool:
+        """Whether the dream has changed the picture."""
+        return self.detailed or bool((self.picture != self.start).any())
+
+    @property
+    def history(self) -> Tensor:
+        """(steps so far, 1), the objective."""
+        return torch.stack(self.values)[:, None] if self.values else self.base.new_zeros(0, 1)
+
+    def state(self) -> State:
+        """What a dream needs to go on: the picture, and the detail with which it entered its octave."""
+        tensors = tuple(tensor.detach().cpu().clone() for tensor in (self.picture, self.detail))
+        return State(self.step, tensors, self.history.cpu(), (), torch.zeros(1, dtype=torch.bool))
+
+    def resume(self, state: State) -> None:
+        """Go to where a state says."""
+        octave = max(state.step - 1, 0) // self.settings.steps
+        shapes = [tuple(tensor.shape) for tensor in state.parameters]
+        mine = (*self.base.shape[:2], *self.sizes[min(octave, len(self.sizes) - 1)])
+        if state.step > self.steps or len(shapes) != 2 or shapes[0] != mine:
+            raise NetLensError("the state belongs to another dream; resume with the image and options of that dream.")
+        self.step = state.step
+        self._enter(octave, state.parameters[1].to(self.base))
+        self.picture = state.parameters[0].to(self.base)
+        self.values = list(state.history[:, 0].to(self.base.device))
+        for _ in range(self.step):  # the next shifts are those of an uninterrupted dream
+            self._shift()
+
+    def _enter(self, octave: int, detail: Tensor) -> None:
+        """Start from the image at the size of an octave, with the detail that the smaller octaves have added."""
+        self.start = resampled(self.base, self.sizes[octave])
+        self.detail = detail
+        self.detailed = self.detailed or bool(detail.any())
+        self.picture = (self.start + F.interpolate(detail, self.sizes[octave], mode="bilinear")).clamp(0, 1)
+
+    def _shift(self) -> tuple[int, int]:
+        jitter = self.settings.jitter
+        down, right = (int(shift) for shift in self.generator.integers(-jitter, jitter + 1, 2))
+        return down, right
 
 
 def zoom(
@@ -168,7 +252,7 @@ def zoom(
             picture = _magnified(renders[-1].images.to(picture), settings.factor, settings.degrees)
         options_of_frame = {**of_dream, "size": None, "seed": settings.seed + i}
         frame = dream(flat, picture[0], objective, towards=towards, progress=False, **options_of_frame)
-        renders.append(replace(frame, frames=()))  # the octaves of all frames would fill the memory
+        renders.append(replace(frame, frames=(), state=None))  # those of all frames would fill the memory
     provenance = renders[0].provenance
     return Render(
         images=renders[-1].images,
@@ -178,17 +262,6 @@ def zoom(
         frames=tuple(r.images for r in renders),
         captions=renders[0].captions,
     )
-
-
-def _step(
-    picture: Tensor, gradient: Tiled, settings: Dreaming, generator: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """The picture after a step, and the objective before the step."""
-    down, right = (int(shift) for shift in generator.integers(-settings.jitter, settings.jitter + 1, 2))
-    value, direction = gradient(picture.roll((down, right), (2, 3)))
-    moved = picture.add(normalized(direction).roll((-down, -right), (2, 3)), alpha=settings.step / 255)
-    # clamped in each step, because the gradient of a picture outside of [0, 1] is of no use
-    return moved.clamp_(0, 1), value
 
 
 def _objective(flat: FlatModel, objective: Objective | str, towards: Any, base: Tensor) -> Objective:
@@ -212,5 +285,13 @@ def _magnified(picture: Tensor, factor: float, degrees: float) -> Tensor:
     return F.grid_sample(picture, grid, "bilinear", "reflection", align_corners=False).clamp(0, 1)
 
 
-def _provenance(flat: FlatModel, objective: Objective, settings: Dreaming) -> Provenance:
-    return Provenance("DeepDream", flat.name, repr(objective), options=asdict(settings))
+def _provenance(flat: FlatModel, objective: Objective, settings: Dreaming, **more: Any) -> Provenance:
+    return Provenance("DeepDream", flat.name, repr(objective), options=asdict(settings) | more)
+
+
+def _call(callbacks: Sequence[Callback], event: str, climb: _Climb) -> None:
+    if callbacks:
+        value = climb.values[-1].detach().clone()[None] if climb.values else None
+        moment = Moment(climb.step, climb.steps, value, lambda: climb.picture, climb.state)
+        for callback in callbacks:
+            getattr(callback, event)(moment)

@@ -117,7 +117,7 @@ class OptVis:
         checked("stop", stop, Callable | None, hint="give one that says which samples are done, as Plateau() does")
         checked("optimizer", optimizer, Callable, hint="give one such as partial(Adam, lr=0.05)")
         if isinstance(resume, Render) and resume.state is None:
-            raise NetLensError("this render has no state to resume from; parts, rows, dreams and styles have none.")
+            raise NetLensError("this render has no state to resume from; parts, rows, films and styles have none.")
         schedule = Schedule() if schedule is None else schedule
         transforms = (gradient,) if callable(gradient) or not isinstance(gradient, Sequence) else tuple(gradient)
         checked("gradient", transforms, Sequence[Callable[..., Any]], hint="give transforms such as normalized")

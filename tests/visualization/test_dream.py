@@ -11,7 +11,8 @@ from netlens.flat import FlatModel
 from netlens.flat.adapter import Adapter
 from netlens.objectives import Record, channel, content, guide, layer, logit
 from netlens.preprocessing import Preprocessing
-from netlens.visualization import dream, invert, zoom
+from netlens.results import Render
+from netlens.visualization import Callback, dream, invert, zoom
 from netlens.visualization._octaves import (
     octave_sizes,
 )
@@ -418,3 +419,55 @@ def test_an_octave_that_is_too_small_is_enlarged_to_what_the_network_expects_no_
     tiled = Tiled(flat, layer("3"), tile=96, picture=(400, 400))
     tiled(torch.rand(1, 3, 30, 30, dtype=torch.float64))
     assert [judge.size for judge in tiled._judges.values()] == [(64, 64)]
+
+
+# watching, stopping and going on
+
+CLIMB = {"octaves": 3, "steps": 4, "jitter": 5, "progress": False}
+
+
+class Seen(Callback):
+    """Notes what a dream tells."""
+
+    def __init__(self):
+        self.steps, self.sizes, self.values, self.states = [], [], [], []
+
+    def on_step(self, moment):
+        self.steps.append((moment.step, moment.steps))
+        self.sizes.append(tuple(moment.images.shape[2:]))
+        self.values.append(float(moment.values[0]))
+        self.states.append(moment.state)
+
+
+def test_callbacks_see_every_step_of_a_dream(flat, image):
+    seen = Seen()
+    render = dream(flat, image, "3", callbacks=[seen], **CLIMB)
+    assert seen.steps == [(i + 1, 12) for i in range(12)]
+    assert seen.sizes == [size for size in octave_sizes((72, 90), 3) for _ in range(4)]
+    assert seen.values == render.history[:, 0].tolist()
+    assert torch.equal(seen.states[-1].parameters[0].float(), render.images)
+    assert torch.equal(dream(flat, image, "3", **CLIMB).images, render.images)  # who watches changes nothing
+
+
+@pytest.mark.parametrize("until", range(1, 13))
+def test_a_dream_that_ended_early_goes_on_as_if_it_had_not(flat, image, until, tmp_path):
+    whole = dream(flat, image, "3", **CLIMB)
+    part = dream(flat, image, "3", until=until, **CLIMB)
+    assert len(part.history) == until
+    assert part.provenance.options.get("until") == (until if until < 12 else None)
+    same = dream(flat, image, "3", until=until, resume=part, **CLIMB)  # no step
+    assert torch.equal(same.images, part.images) and torch.equal(same.history, part.history)
+    rest = dream(flat, image, "3", resume=Render.load(part.save(tmp_path / "part.safetensors")), **CLIMB)
+    assert torch.equal(rest.images, whole.images) and torch.equal(rest.history, whole.history)
+
+
+def test_a_state_of_another_dream_is_refused(flat, image):
+    part = dream(flat, image, "3", until=5, **CLIMB)
+    with pytest.raises(NetLensError, match="belongs to another dream"):
+        dream(flat, image[:, :60], "3", resume=part, **CLIMB)
+    with pytest.raises(NetLensError, match="is 5 steps old already"):
+        dream(flat, image, "3", resume=part, until=3, **CLIMB)
+    with pytest.raises(NetLensError, match="no state to resume from"):
+        dream(flat, image, "3", resume=part[0], **CLIMB)
+    with pytest.raises(NetLensError, match="until is 0"):
+        dream(flat, image, "3", until=0, **CLIMB)
