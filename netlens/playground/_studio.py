@@ -16,6 +16,7 @@ from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.lens import NetLens
+from netlens.playground._drawing import Drawing
 from netlens.playground._store import Store, digest
 from netlens.results import Attribution
 from netlens.silence import silenced
@@ -41,6 +42,10 @@ def _bytes_of_result(result: Attribution) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 
+def _bytes_of_drawing(drawing: Drawing) -> int:
+    return drawing.nbytes
+
+
 @dataclass(frozen=True, eq=False)
 class Studio:
     """The network, the pictures and the results of a playground.
@@ -61,6 +66,7 @@ class Studio:
     uploads: Store[Image.Image] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_picture))
     results: Store[Attribution] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_result))
     lenses: Store[NetLens] = field(default_factory=lambda: Store(4))
+    drawings: Store[Drawing] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_drawing))
     drawn: Store[Any] = field(default_factory=lambda: Store(64))
 
     @cached_property
