@@ -13,10 +13,10 @@ from netlens import images
 from netlens.attribution import METHODS, Attribution, Method, method_from, together
 from netlens.errors import NetLensError
 from netlens.options import options_of
+from netlens.playground import _notebook as notebook
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.show import Look, overlay
-from netlens.zoo import PRETRAINED
 
 VIEWS: Mapping[str, Look] = {
     "overlay": Look(style="blended_heat_map"),
@@ -105,18 +105,10 @@ def drawn(result: Attribution, view: str, opacity: float) -> Image.Image:
 
 def code(studio: Studio, question: Question) -> str:
     """The lines that make the same results in a notebook."""
-    network = repr(studio.model)
-    network += "" if studio.weights == PRETRAINED else f", weights={studio.weights!r}"
-    network += "" if studio.classes is None else f", classes={studio.classes!r}"
-    source = studio.pictures.get(question.picture)
-    lines = ["from netlens import NetLens, open_network"]
-    if isinstance(source, int):
-        lines.append("from netlens.world.scene import scene")
-        picture = f"scene({source}).image"
-    else:
-        picture = repr("photo.jpg" if source is None else str(source))
+    imports, picture = notebook.picture(studio, question.picture)
     target = "" if question.target is None else f", target={question.target!r}"
-    lines.append(f"lens = NetLens(open_network({network}), {picture}{target})")
+    lines = ["from netlens import NetLens, open_network", *imports]
+    lines.append(f"lens = NetLens({notebook.network(studio)}, {picture}{target})")
     return "\n".join([*lines, *(_call(text, question.layer) for text in question.methods)])
 
 
@@ -128,16 +120,12 @@ def _call(text: str, layer: str | None) -> str:
     except NetLensError as error:
         return f"# {text}: {in_a_line(error)}"
     standard = type(method)()
-    changed = (
-        f"{one.name}={_python(getattr(method, one.name))}"
+    changed = {
+        one.name: getattr(method, one.name)
         for one in options_of(type(method))
         if getattr(method, one.name) != getattr(standard, one.name)
-    )
-    return f"lens.{name}({', '.join(changed)}).show()"
-
-
-def _python(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else repr(value)
+    }
+    return f"lens.{name}({notebook.arguments(changed)}).show()"
 
 
 def in_a_line(error: BaseException) -> str:

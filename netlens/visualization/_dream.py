@@ -159,6 +159,10 @@ def dream(
 class _Climb:
     """A dream on its way through the octaves, from coarse to fine."""
 
+    start: Tensor  # the image at the size of the octave
+    detail: Tensor  # what the smaller octaves have added to it
+    picture: Tensor
+
     def __init__(self, base: Tensor, settings: Dreaming) -> None:
         self.base, self.settings = base, settings
         self.sizes = octave_sizes((base.shape[2], base.shape[3]), settings.octaves, settings.scale)
