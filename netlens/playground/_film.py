@@ -90,7 +90,7 @@ def mp4(film: Film, render: Render) -> bytes:
     frames += frames[-1:] * STILL
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        # sides are even already, and browsers read no other order of colors
+        # sides are even already
         iio.imwrite(
             path,
             np.stack(frames),
@@ -99,7 +99,7 @@ def mp4(film: Film, render: Render) -> bytes:
             codec="libx264",
             quality=8,
             macro_block_size=2,
-            output_params=["-pix_fmt", "yuv420p", "-movflags", "+faststart"],
+            output_params=["-movflags", "+faststart"],
         )
         return path.read_bytes()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 GAP = 4  # pixels between the pictures of a grid
 PALETTE = 256  # colors that a GIF can have
+SAMPLED = 96  # the side of the sample of a frame from which its colors are chosen
 LARGEST_GIF = 65_535  # the longest side of a GIF, in pixels
 LONGEST_FILM = 600  # seconds; a GIF cannot show a frame much longer
 _DIAGNOSTICS = "diagnostics."  # how the names of these tensors begin in a file
@@ -188,7 +190,7 @@ class Render:
         frames = [_grid(heatmaps.resize(frame, (height, width)), columns) for frame in self.frames]
         if max(frames[0].shape[1:]) > LARGEST_GIF:
             raise ResultError(f"a GIF has sides of up to {LARGEST_GIF} pixels, not {tuple(frames[0].shape[1:])}.")
-        film = [to_pil(frame).convert("RGB").quantize(PALETTE) for frame in frames]
+        film = [_indexed(to_pil(frame).convert("RGB")) for frame in frames]
         duration = max(20, round(1000 * seconds / len(film)))  # milliseconds; viewers show faster films slowly
         buffer = io.BytesIO()
         durations = [duration] * (len(film) - 1) + [max(duration, 1000)]
@@ -227,6 +229,17 @@ def _grid(images: Tensor, columns: int | None) -> Tensor:
         y, x = i // across * (height + GAP), i % across * (width + GAP)
         grid[:, y : y + height, x : x + width] = image
     return grid
+
+
+def _indexed(frame: Image.Image) -> Image.Image:
+    """A frame with the colors that a GIF can have.
+
+    They are those of a sample of the pixels, because a choice from all pixels takes half a second per frame.
+    """
+    if max(frame.size) <= SAMPLED or frame.getcolors(PALETTE) is not None:
+        return frame.quantize(PALETTE)
+    sample = frame.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
+    return frame.quantize(palette=sample.quantize(PALETTE), dither=Image.Dither.NONE)
 
 
 def _opaque(images: Tensor) -> Tensor:

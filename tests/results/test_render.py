@@ -1,7 +1,7 @@
 """What was rendered is kept as it is: in memory, as a picture, as a film, and in a file without pickle."""
 
 import io
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -140,6 +140,27 @@ def test_a_film_shows_each_step_and_rests_on_the_last(tmp_path):
         assert (np.abs(shown[:, :13].astype(int) - round(level * 255)) <= 1).all()
         durations.append(film.info["duration"])
     assert durations == [200, 200, 1000]
+
+
+@pytest.mark.parametrize("spread", [0.02, 1.0])
+def test_the_colors_of_a_film_are_as_near_as_those_chosen_from_all_pixels(tmp_path, spread):
+    across, down = torch.linspace(0, 1, 160).expand(160, 160), torch.linspace(0, 1, 160)[:, None].expand(160, 160)
+    noise = torch.rand(3, 160, 160, generator=torch.Generator().manual_seed(0))
+    frame = ((1 - spread) * torch.stack([across * down, across, down]) + spread * noise)[None]
+    film = Image.open(replace(render(1), images=frame, frames=(frame,)).save_gif(tmp_path / "film.gif"))
+    exact = Image.fromarray(as_pixels(frame[0]))
+
+    def distance(picture):
+        return np.abs(np.asarray(picture.convert("RGB"), float) - np.asarray(exact)).mean()
+
+    assert distance(film) < 1.2 * distance(exact.quantize(256))
+
+
+def test_a_film_of_few_colors_keeps_them(tmp_path):
+    frame = torch.zeros(1, 3, 300, 300)
+    frame[0, :, 150, 7] = torch.tensor([1.0, 0.2, 0.4])  # one pixel
+    film = Image.open(replace(render(1), images=frame, frames=(frame,)).save_gif(tmp_path / "film.gif"))
+    assert film.convert("RGB").getpixel((7, 150)) == (255, 51, 102)
 
 
 def test_what_cannot_be_is_refused(tmp_path):
