@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,16 +76,16 @@ class Growing(Callback):
         about: Any = None,
     ) -> None:
         self.film, self.result, self.show, self.before, self.about = film, result, show, before, about
-        self.shown = -PACE
+        self.shown = -math.inf
 
     def on_start(self, moment: Moment) -> None:
-        self._take(moment)
+        self.on_step(moment)
 
     def on_step(self, moment: Moment) -> None:
         self._take(moment)
         if time.monotonic() - self.shown >= PACE:
             self.show(self.drawing(moment))
-            self.shown = time.monotonic()
+            self.shown = time.monotonic()  # after the look, so that steps get most of the time
 
     def drawing(self, moment: Moment) -> Drawing:
         """What there is at a moment."""

@@ -137,6 +137,13 @@ CSS = """
 .nl-section h3 { font-size: 15px; font-weight: 600; margin: 0; }
 .nl-section > .nl-hint { margin: 1px 0 8px; font-size: 13.5px; }
 
+.nl-sheet { max-width: 560px; }
+.nl-curve { display: block; width: 100%; height: 56px; margin-top: 10px; border-radius: 6px;
+  background: var(--background-fill-secondary); }
+.nl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.nl-source { width: 112px; }
+.nl-source img { display: block; width: 100%; height: auto; border-radius: 6px; margin: 0; }
+
 .nl-form h3 { font-size: 14px; font-weight: 600; margin: 10px 12px 0; }
 .nl-actions { justify-content: flex-start; align-items: center; }
 .nl-status { flex: 1 1 120px !important; }
@@ -150,6 +157,6 @@ footer { display: none !important; }
   .nl-photo { grid-template-columns: 96px minmax(0, 1fr); }
   .nl-photo .nl-bar { display: none; }
   .nl-photo .nl-bars li > * { grid-template-columns: minmax(0, 1fr) 46px; }
-  .nl-actions button { flex: 1 1 0 !important; }
+  .nl-actions button { flex: 1 1 0 !important; min-width: 88px !important; padding: 8px 10px !important; }
 }
 """

@@ -10,6 +10,7 @@ from netlens.errors import NetLensError
 from netlens.lens import NetLens
 from netlens.playground import _html as html
 from netlens.playground import _look as look
+from netlens.playground._dream import CHANNEL
 from netlens.playground._explain import drawn, in_a_line
 from netlens.playground._layers import reach, rows_of, shapes_of
 from netlens.playground._see import See
@@ -108,9 +109,13 @@ class Page:
         elif self.see.at is not None:
             trail += f" <span>at {self.see.at[0]:.0%} across, {self.see.at[1]:.0%} down</span>"
         here = escape(self.href(self.see))
+        draw = ""
+        if self.see.channel is not None:
+            address = html.link(tab="dream", what=CHANNEL, layer=self.key, channel=self.see.channel)
+            draw = f' <a class="nl-here" href="{escape(address)}">draw this channel</a>'
         return (
             f'<div class="nl-trail"><h2>{trail}</h2><p class="nl-note">{escape(" · ".join(filter(None, facts)))}'
-            f' <a class="nl-here" href="{here}">link to this page</a></p></div>'
+            f' <a class="nl-here" href="{here}">link to this page</a>{draw}</p></div>'
         )
 
     def href(self, see: See) -> str:

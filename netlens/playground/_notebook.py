@@ -45,11 +45,12 @@ def value(one: Any) -> str:
     if isinstance(one, type):
         return one.__name__
     if is_dataclass(one):
-        standard = type(one)()
+        cls: Any = type(one)
+        standard = cls()
         changed = {
             f.name: getattr(one, f.name)
             for f in fields(one)
             if f.init and getattr(one, f.name) != getattr(standard, f.name)
         }
-        return f"{type(one).__name__}({arguments(changed)})"
+        return f"{cls.__name__}({arguments(changed)})"
     return repr(one)

@@ -1,0 +1,199 @@
+"""The tab Dream and draw: channels, classes, dreams and inversions, with the picture growing as one watches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from netlens.playground import _html as html
+from netlens.playground._drawing import Drawing
+from netlens.playground._dream import (
+    CHANNEL,
+    CLASS,
+    DREAM,
+    INVERSION,
+    SIGNS,
+    WHATS,
+    Wish,
+    channels_of,
+    code,
+    first_layer,
+    forms_of,
+    found_nothing,
+    grow,
+    is_known,
+    key_of,
+)
+from netlens.playground._forms import form, read
+from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._links import Linked
+from netlens.playground._picker import picker
+from netlens.playground._studio import Studio
+from netlens.playground._work import Show
+
+NAME, TITLE = "dream", "Dream and draw"
+_FIRST = "Choose what to draw and press Draw. The picture grows as you watch."
+_ABOUT = {
+    CHANNEL: "A picture from noise that excites a channel of a layer, or inhibits it.",
+    CLASS: "A picture from noise that the network sees as a class.",
+    DREAM: "Your picture, with more of the patterns that a layer sees in it.",
+    INVERSION: "A picture from noise that a layer sees as it sees yours: what the layer knows of it.",
+}
+_Shown = tuple[Any, Any]  # the sheet, and the lines of code
+
+
+def build(studio: Studio, opened: gr.Textbox) -> Linked:
+    """Build the tab; see `netlens.playground._page.Tab`."""
+    layer_first = first_layer(studio)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            what = gr.Radio(list(WHATS), value=CHANNEL, label="Draw", info=_ABOUT[CHANNEL], elem_id="dream-what")
+            layer = gr.Dropdown(
+                list(studio.flat.layers),
+                value=layer_first,
+                label="Layer",
+                info="Type to search.",
+                allow_custom_value=True,
+                elem_id="dream-layer",
+            )
+            channel = gr.Number(
+                0, label="Channel", info=_counted(studio, layer_first), precision=0, minimum=0, elem_id="dream-channel"
+            )
+            sign = gr.Radio(list(SIGNS), value=SIGNS[0], label="The picture", elem_id="dream-sign")
+            target = gr.Dropdown(
+                studio.class_choices,
+                value=next(iter(studio.class_choices), "0"),
+                label="Class",
+                info="Type to search." if studio.class_choices else "The number of a class.",
+                allow_custom_value=True,
+                visible="hidden",
+                elem_id="dream-class",
+            )
+            with gr.Column(visible="hidden", elem_id="dream-source") as source:
+                picture = picker(studio, NAME).name
+                photo = gr.HTML(elem_id="dream-photo", min_height=60)
+            options = gr.Textbox(visible="hidden", elem_id="dream-options")
+            with gr.Accordion("Options", open=False, elem_id="dream-form"):
+                _form(studio, what, options, opened)
+        with gr.Column(scale=8, min_width=300):
+            with gr.Row(elem_classes="nl-actions"):
+                run = gr.Button("Draw", variant="primary", elem_id="dream-run", size="md")
+                more = gr.Button("Continue", elem_id="dream-more", size="md")
+                stop = stop_button(NAME)
+            sheet = gr.HTML(html.hint(_FIRST), elem_id="dream-sheet", min_height=200)
+            with gr.Accordion("Show the code", open=False, elem_id="dream-code-of-sheet"):
+                lines = gr.Code(language="python", label="The same in a notebook", elem_id="dream-code")
+
+    wished = [what, layer, channel, sign, target, picture, options]
+
+    def wish_of(*values: Any) -> Wish:
+        what, layer, channel, sign, target, picture, options = values
+        # a field that was emptied has no number; the first channel takes its place
+        return Wish(what, layer or "", int(channel or 0), sign, target or "", picture or "", options or "")
+
+    def work_of(wish: Wish, more: bool) -> Work:
+        def work(show: Show[_Shown]) -> None:
+            grow(studio, wish, lambda drawing: show((_sheet(wish, drawing), gr.skip())), more)
+            show((_shown(studio, wish), code(studio, wish)))
+
+        return work
+
+    def draw(*values: Any) -> Work:
+        return work_of(wish_of(*values), more=False)
+
+    def go_on(*values: Any) -> Work:
+        return work_of(wish_of(*values), more=True)
+
+    def follow(where: str, *values: Any) -> Work | None:
+        if where != NAME:
+            return None
+        wish = wish_of(*values)
+        if not is_known(studio, wish):
+            return work_of(wish, more=False)
+        return lambda show: show((_shown(studio, wish), code(studio, wish)))
+
+    def stopped(*values: Any) -> _Shown:
+        wish = wish_of(*values)
+        return _shown(studio, wish), code(studio, wish)
+
+    def fields(what: str) -> list[Any]:
+        def seen(*whats: str) -> bool | str:
+            return True if what in whats else "hidden"
+
+        return [
+            gr.update(info=_ABOUT.get(what, "")),
+            gr.update(visible=seen(CHANNEL, DREAM, INVERSION)),
+            gr.update(visible=seen(CHANNEL)),
+            gr.update(visible=seen(CHANNEL)),
+            gr.update(visible=seen(CLASS)),
+            gr.update(visible=seen(DREAM, INVERSION)),
+        ]
+
+    def look_at(name: str) -> str:
+        return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
+
+    def count(layer: str) -> Any:
+        return gr.update(info=_counted(studio, layer))
+
+    def show_code(*values: Any) -> str:
+        return code(studio, wish_of(*values))
+
+    # a column that starts hidden shows until its first update
+    light([what.change, opened.change], fields, what, [what, layer, channel, sign, target, source])
+    light([picture.change, opened.change], look_at, picture, photo)
+    light(layer.change, count, layer, channel)
+    light([*(one.change for one in wished), opened.change], show_code, wished, lines)
+    heavy(run.click, draw, wished, [sheet, lines], stop)
+    heavy(more.click, go_on, wished, [sheet, lines], stop)
+    heavy(opened.change, follow, [opened, *wished], [sheet, lines], stop)
+    light(stop.button.click, stopped, wished, [sheet, lines])
+    parts = {"what": what, "layer": layer, "channel": channel, "sign": sign, "class": target}
+    return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,))
+
+
+def _sheet(wish: Wish, drawing: Drawing, ended: bool = False) -> str:
+    """The picture as far as it has grown, and the curve of its objective."""
+    steps = f"step {drawing.step} of {drawing.steps}" if drawing.step < drawing.steps else f"{drawing.step} steps"
+    if ended and drawing.step < drawing.steps:
+        steps = f"stopped at {steps}"
+    values = drawing.values.tolist()
+    note = f"{steps} · objective {_number(values[-1])}" if values else steps
+    saves = []
+    if ended and drawing.step:
+        key = key_of(wish)
+        saves = [(kind.upper(), f"drawing/{key}.{kind}") for kind in ("png", "gif", "mp4")]
+    figure = html.figure(drawing.pixels, wish.title, note, f"drawing: {wish.title}", saves)
+    line = ""
+    if len(values) > 1:
+        line = html.curve(values, f"the objective, from {_number(values[0])} to {_number(values[-1])}")
+    told = ""
+    if ended and found_nothing(drawing):
+        told = html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel.")
+    return f'<div class="nl-sheet">{figure}{line}{told}</div>'
+
+
+def _shown(studio: Studio, wish: Wish) -> str:
+    """What the studio keeps of a drawing that has ended."""
+    drawing = studio.drawings.get(key_of(wish))
+    return html.hint("stopped before the first step") if drawing is None else _sheet(wish, drawing, ended=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _counted(studio: Studio, layer: str) -> str:
+    count = channels_of(studio, layer)
+    return "The number of a channel, from 0." if count is None else f"The number of a channel, 0 to {count - 1}."
+
+
+def _form(studio: Studio, what: gr.Radio, options: gr.Textbox, opened: gr.Textbox) -> None:
+    """The options of what is drawn, which follow the choice."""
+
+    def fields(what: str, text: str) -> None:
+        if what in WHATS:  # a link may say anything
+            name = Wish(what).form
+            form(forms_of(studio)[name], name, read(text), options)
+
+    gr.render(inputs=[what, options], triggers=[what.change, opened.change])(fields)

@@ -1,0 +1,259 @@
+"""What the tab Dream and draw shows is what netlens draws, and the code that it shows draws the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from netlens.errors import NetLensError, NetLensWarning
+from netlens.flat import FlatModel
+from netlens.flat.adapter import Adapter
+from netlens.interruption import Interrupted, interruptible
+from netlens.options import options_of
+from netlens.playground import Studio
+from netlens.playground import _dream as page
+from netlens.playground._drawing import Drawing
+from netlens.playground._dream import CHANNEL, CLASS, DREAM, INHIBIT, INVERSION, Wish, code, grow, key_of
+from netlens.playground._film import MOST
+from netlens.playground._html import curve
+from netlens.preprocessing import Preprocessing
+from netlens.results import read_provenance
+from netlens.silence import silenced
+from netlens.visualization import Dreaming, Inverting, NetDreamer, dream, invert
+
+KEY = "trunk_output.block1"
+WISHES = {
+    "channel": Wish(CHANNEL, KEY, 3, options="draw.steps=6&draw.size=40"),
+    "negative": Wish(CHANNEL, "stem.0", 3, INHIBIT, options="draw.steps=6&draw.size=40&draw.seed=2&draw.param=pixel"),
+    "class": Wish(CLASS, target="3: striped heart", options="draw.steps=6&draw.size=40"),
+    "dream": Wish(DREAM, KEY, picture="scene 2", options="dream.steps=3&dream.size=80&dream.jitter=4"),
+    "inversion": Wish(INVERSION, KEY, picture="scene 2", options="invert.steps=6&invert.size=40&invert.variation=0.5"),
+}
+
+
+@pytest.fixture
+def own(studio):
+    """A studio with no drawings yet."""
+    return Studio(studio.flat)
+
+
+def drawn(studio, wish, more=False):
+    grow(studio, wish, lambda drawing: None, more)
+    return studio.drawings.get(key_of(wish))
+
+
+def interrupted(studio, wish, step, more=False):
+    """A drawing that was stopped when this step was shown."""
+    stop = threading.Event()
+
+    def show(drawing):
+        if drawing.step >= step:
+            stop.set()
+
+    with pytest.raises(Interrupted), interruptible(stop.is_set):
+        grow(studio, wish, show, more)
+    return studio.drawings.get(key_of(wish))
+
+
+def run(studio, wish):
+    """The render that the shown code makes."""
+    names: dict[str, object] = {}
+    exec(code(studio, wish).removesuffix("render.show()"), names)
+    return names["render"]
+
+
+def same(drawing, render):
+    assert torch.equal(drawing.render.images, render.images)
+    assert drawing.render.provenance == render.provenance
+
+
+@pytest.fixture
+def every_step_is_shown(monkeypatch):
+    monkeypatch.setattr("netlens.playground._drawing.PACE", 0.0)
+
+
+def test_each_kind_is_what_netlens_draws(own):
+    flat, photo = own.flat, own.picture("scene 2")
+    small = {"size": 40, "progress": False}
+    expected = {
+        "channel": NetDreamer(flat, steps=6, **small).channel(KEY, 3),
+        "class": NetDreamer(flat, steps=6, **small).classes(3),
+        "dream": dream(flat, photo, KEY, steps=3, size=80, jitter=4, progress=False),
+        "inversion": invert(flat, photo, KEY, steps=6, variation=0.5, **small),
+    }
+    for name, render in expected.items():
+        made = drawn(own, WISHES[name])
+        same(made, render)
+        assert made.step == made.steps == len(render.history)
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_the_code_draws_the_same(own, name):
+    same(drawn(own, WISHES[name]), run(own, WISHES[name]))
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_the_code_of_a_stopped_drawing_draws_as_far(own, name, every_step_is_shown):
+    made = interrupted(own, WISHES[name], 4)
+    assert made.step == 4
+    same(made, run(own, WISHES[name]))
+    assert code(own, WISHES[name]) != code(Studio(own.flat), WISHES[name])
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_a_stopped_drawing_goes_on_as_if_it_had_not_stopped(own, name, every_step_is_shown):
+    whole = drawn(Studio(own.flat), WISHES[name])
+    part = interrupted(own, WISHES[name], 4)
+    made = drawn(own, WISHES[name], more=True)
+    same(made, whole.render)
+    assert made.step == whole.steps == part.steps
+    assert [shot.step for shot in made.film.shots] == list(range(made.steps + 1))
+
+
+@pytest.mark.parametrize("name", WISHES)
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_finished_drawing_goes_on(own, name, times):
+    wish = WISHES[name]
+    once = drawn(own, wish).steps
+    for _ in range(times):
+        made = drawn(own, wish, more=True)
+    assert made.step == made.steps == (times + 1) * once
+    assert [shot.step for shot in made.film.shots] == list(range(made.steps + 1))
+    same(made, run(own, wish))
+    if name != "dream":  # a dream is dreamed again; others have one optimizer all the way
+        longer = wish.options.replace("steps=6", f"steps={made.steps}")
+        same(drawn(Studio(own.flat), Wish(**{**vars(wish), "options": longer})), made.render)
+
+
+def test_a_second_dream_that_was_stopped(own, every_step_is_shown):
+    wish = WISHES["dream"]
+    once = drawn(own, wish).steps
+    made = interrupted(own, wish, once + 2, more=True)
+    assert (made.step, made.steps) == (once + 2, 2 * once)
+    same(made, run(own, wish))
+    whole = drawn(own, wish, more=True)
+    assert whole.step == 2 * once
+    same(whole, run(own, wish))
+
+
+def test_looks_are_few_and_the_film_is_bounded(own):
+    looks: list[Drawing] = []
+    wish = Wish(CHANNEL, "stem.0", 1, options="draw.steps=400&draw.size=16")
+    grow(own, wish, looks.append)
+    assert looks[0].step == 0 and looks[-1].step == 400
+    assert len(looks) < 400
+    assert len(looks[-1].film.shots) <= MOST
+    assert len(own.drawings) == 1
+
+
+def test_a_drawing_that_has_no_step_is_not_saved(own):
+    looks: list[Drawing] = []
+    grow(own, WISHES["channel"], looks.append)
+    with pytest.raises(NetLensError, match="no step yet"):
+        looks[0].result()
+
+
+def test_there_must_be_something_to_continue(own):
+    with pytest.raises(NetLensError, match="press Draw first"):
+        drawn(own, WISHES["channel"], more=True)
+    drawn(own, WISHES["channel"])
+    other = Wish(CHANNEL, KEY, 4, options=WISHES["channel"].options)
+    with pytest.raises(NetLensError, match="press Draw first"):
+        drawn(own, other, more=True)
+
+
+def test_a_drawing_with_fewer_steps_than_asked_for_is_another(own, every_step_is_shown):
+    wish = WISHES["channel"]
+    assert not page.is_known(own, wish)
+    interrupted(own, wish, 2)
+    assert page.is_known(own, wish)
+    for steps, known in ((5, True), (6, True), (7, False)):
+        assert page.is_known(own, Wish(CHANNEL, KEY, 3, options=f"draw.steps={steps}&draw.size=40")) == known
+
+
+def test_a_drawing_is_known_by_what_is_drawn_alone():
+    one = WISHES["channel"]
+    same_drawing: list[dict] = [
+        {"picture": "scene 5"},
+        {"target": "4"},
+        {"options": "draw.size=40&dream.octaves=2&draw.steps=9"},
+    ]
+    others: list[dict] = [
+        {"channel": 4},
+        {"layer": "stem"},
+        {"sign": INHIBIT},
+        {"what": CLASS},
+        {"options": "draw.size=41"},
+    ]
+    assert all(key_of(Wish(**{**vars(one), **changes})) == key_of(one) for changes in same_drawing)
+    assert all(key_of(Wish(**{**vars(one), **changes})) != key_of(one) for changes in others)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"layer": "nothing"}, "has no layer 'nothing'"),
+        ({"channel": 99}, "no channel 99; its channels are 0 to 31"),
+        ({"what": CLASS, "target": ""}, "no class yet"),
+        ({"what": CLASS, "target": "nobody"}, "nobody"),
+        ({"what": DREAM, "picture": "../x"}, "is not here, or no longer"),
+        ({"what": "poem"}, "'poem'"),
+        ({"options": "draw.steps=0"}, "steps is 0"),
+        ({"options": "draw.size=100000"}, "size is 100000"),
+        ({"options": "draw.sice=3"}, "sice"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_in_one_line(own, changes, told):
+    with pytest.raises(NetLensError, match=told) as error:
+        drawn(own, Wish(**{**vars(WISHES["channel"]), **changes}))
+    assert "\n" not in str(error.value)
+    assert len(own.drawings) == 0
+
+
+def test_the_forms_have_the_options_of_the_commands(own):
+    forms = page.forms_of(own)
+    for form, cls in (("draw", NetDreamer), ("dream", Dreaming), ("invert", Inverting)):
+        theirs = {one.name: one for one in options_of(cls)}
+        mine = {one.name: one for one in options_of(forms[form])}
+        assert set(theirs) - set(mine) == (
+            {"flat", "transforms", "progress", "options"} if cls is NetDreamer else set()
+        )
+        for name in set(mine) - {"size"}:
+            assert mine[name] == theirs[name]
+        assert mine["size"].limits.most == page.MOST_SIDE
+
+
+def test_a_channel_that_never_fires_is_told():
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3))
+    with torch.no_grad():
+        network[0].bias.copy_(torch.tensor([0.0, -1000.0]))
+    adapter = Adapter(preprocessing=Preprocessing(None, None, (0.5,) * 3, (0.25,) * 3))
+    studio = Studio(FlatModel.from_nn_Module(network, adapter=adapter))
+    wishes = [Wish(CHANNEL, "1", channel, options="draw.steps=3&draw.size=24") for channel in (0, 1)]
+    with silenced(NetLensWarning):
+        assert [page.found_nothing(drawn(studio, wish)) for wish in wishes] == [False, True]
+
+
+def test_saved_pictures_say_how_they_were_drawn(own, tmp_path):
+    made = drawn(own, WISHES["channel"])
+    saved = read_provenance(made.render.save(tmp_path / "one.png"))
+    assert saved == NetDreamer(own.flat, size=40, steps=6, progress=False).channel(KEY, 3).provenance
+
+
+def test_a_first_layer_has_maps_and_channels(own):
+    layer = page.first_layer(own)
+    assert own.flat.key(layer) == layer
+    assert page.channels_of(own, layer) > 1
+
+
+@pytest.mark.parametrize("values", [[1.0, 3.0], [2.0, -1.0, 5.0], [0.0] * 7, list(range(5000))])
+def test_a_curve_goes_from_left_to_right_between_bottom_and_top(values):
+    line = curve(values, "the objective").partition('points="')[2].partition('"')[0]
+    across, down = zip(*(map(float, point.split(",")) for point in line.split(" ")), strict=True)
+    assert across[0] == 0 and across[-1] == 200 and list(across) == sorted(across)
+    assert len(down) < 250
+    assert max(down) == 39 and min(down) == (39 if len(set(values)) == 1 else 1)
+    assert (down[0] < down[-1]) == (values[0] > values[-1])
