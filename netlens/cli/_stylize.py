@@ -34,8 +34,8 @@ def _flags() -> list[click.Option]:
     "--batch",
     type=Path,
     metavar="FILE",
-    help="A .json or .toml file with pairs and settings, in place of pictures; or a .zip with its pictures. --model and "
-    "--weights are for settings without a network.",
+    help="A .json or .toml file with pairs and settings, in place of pictures; or a .zip with its pictures. --model "
+    "and --weights are for settings without a network.",
 )
 @click.option("-o", "--output", type=Path, metavar="OUT", help="A picture file; for --batch, a folder.")
 def stylize(

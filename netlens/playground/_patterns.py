@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,13 +104,21 @@ PATTERNS: Mapping[str, Callable[[], Image.Image]] = {
 """The patterns by name."""
 
 
+@cache
+def pattern(name: str) -> Image.Image:
+    """A pattern by its name. It is drawn once, so nobody may change it."""
+    return PATTERNS[name]()
+
+
 def _smooth(rng: np.random.Generator, side: int, waves: int) -> Field:
     """(side, side) from 0 to 1: a sum of a few random waves, of which each is at most `waves` times in the picture."""
     ys, xs = np.mgrid[:side, :side] / side
     total = np.zeros((side, side))
     for _ in range(14):
         across, down = rng.uniform(-waves, waves, 2)
-        total += np.sin(2 * np.pi * (across * xs + down * ys) + rng.uniform(0, 2 * np.pi)) / (1 + np.hypot(across, down))
+        total += np.sin(2 * np.pi * (across * xs + down * ys) + rng.uniform(0, 2 * np.pi)) / (
+            1 + np.hypot(across, down)
+        )
     spread: Field = (total - total.min()) / (total.max() - total.min())
     return spread
 

@@ -78,4 +78,6 @@ def _unpack(path: Path, folder: Path) -> None:
                 raise NetLensError(f"{path.name} holds more than {limits}; divide the batch.")
             archive.extractall(folder)  # it keeps all names within the folder
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
-        raise NetLensError(f"{path.name} is no .zip that can be read ({' '.join(str(error).split())[:120]}).") from error
+        raise NetLensError(
+            f"{path.name} is no .zip that can be read ({' '.join(str(error).split())[:120]})."
+        ) from error
