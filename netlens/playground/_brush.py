@@ -93,8 +93,8 @@ element.addEventListener('click', (event) => {
 
 def board(picture: Image.Image) -> str:
     """The content, to be painted over."""
-    small = picture.copy()
-    small.thumbnail((SIDE, SIDE))
+    factor = SIDE / max(picture.size)  # small pictures are enlarged, so that a stroke has a smooth edge
+    small = picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
     return (
         f'<div class="nl-brush" tabindex="0" role="application" aria-label="{escape(_KEYS)}">'
         f'<img src="{html.source(small)}" alt=""><canvas width="{small.width}" height="{small.height}"></canvas>'

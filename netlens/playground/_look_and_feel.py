@@ -156,7 +156,7 @@ CSS = """
 
 .nl-runs { overflow-x: auto; }
 .nl-runs table { width: 100%; border-collapse: collapse; font-size: 13.5px; margin: 0; }
-.nl-runs th, .nl-runs td, .nl-runs tr, .nl-easel th, .nl-easel td, .nl-easel tr { border: 0 !important; }
+.nl-runs :is(table, thead, tbody, tr, th, td), .nl-easel :is(table, tbody, tr, th, td) { border: 0 !important; }
 .nl-runs tr { border-bottom: 1px solid var(--border-color-primary) !important; }
 .nl-runs th { text-align: left; font-weight: 600; padding: 4px 8px; white-space: nowrap; }
 .nl-runs td { padding: 6px 8px; overflow-wrap: anywhere; vertical-align: middle; }

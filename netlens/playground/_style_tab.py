@@ -67,6 +67,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 canvas = gr.HTML(elem_id="style-board", js_on_load=PAINT, min_height=160)
                 gr.HTML(html.hint("Paint where a style goes. A style without paint goes everywhere."))
             masks = gr.Textbox(visible="hidden", elem_id="style-masks", interactive=True)
+            painted_over = gr.Textbox(visible="hidden")  # the content that lies on the board
             options = gr.Textbox(BEGIN, visible="hidden", elem_id="style-options", interactive=True)
             filled = gr.Textbox(visible="hidden")  # changes when the fields are to be made anew
             _form(options, [opened.change, filled.change])
@@ -218,10 +219,15 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     # Gradio calls a list changed after each event that reads it, so events read it as a text, which changes if it does
     styles.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
     opened.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
+
+    def clean_board(name: str, before: str) -> Any:
+        # Gradio may call a list changed that is not, and what was painted must stay then
+        return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
+
     asked = [picture, names, options, start, masks]
     gridded = [*asked, *axes, apart]
     light([picture.change, names.change], _shown(studio), [picture, names], shown)
-    light([picture.change, opened.change], lambda name: (board(studio.picture(name)), ""), picture, [canvas, masks])
+    light([picture.change, opened.change], clean_board, [picture, painted_over], [canvas, masks, painted_over])
     light(names.change, _brushes, names, brush)
     outputs = [live, runs, chosen, turn]
     heavy(run.click, compute, [runs, *asked], outputs, stop)
