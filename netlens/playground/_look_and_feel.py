@@ -147,6 +147,7 @@ CSS = """
 .nl-easel table { margin: 6px 0 0; border-collapse: collapse; font-size: 13px; }
 .nl-easel th { font-weight: 400; text-align: left; padding: 2px 14px 2px 0; color: var(--body-text-color-subdued); }
 .nl-easel td { padding: 2px 0; overflow-wrap: anywhere; }
+.nl-halted { display: none !important; }
 .nl-progress { height: 6px; border-radius: 3px; background: var(--border-color-primary); overflow: hidden;
   margin: 0 0 12px; }
 .nl-progress i { display: block; height: 100%; background: var(--color-accent); }

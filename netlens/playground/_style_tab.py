@@ -41,6 +41,7 @@ BEGIN = written({"style.steps": "100", "style.size": "256"})
 MOST_RUNS = 60
 _FIRST = "Choose a content and a style, and press Paint. The picture grows while you watch."
 _BETWEEN = "~"
+_HIDDEN = "() => document.querySelector('#style-live').classList.%s('nl-halted')"
 _LISTED = "(names) => JSON.stringify(names || [])"
 _KEPT = "netlensStyleRuns"  # where the browser keeps which runs this tab has made, until it is closed
 _GRID = "Choose an option and give several values, divided by commas. All combinations are painted one after the other."
@@ -234,6 +235,9 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     heavy(run_grid.click, compute_grid, [runs, *gridded], outputs, stop)
     heavy(batch.change, compute_batch, [runs, batch], outputs, stop)
     light(stop.button.click, stopped, runs, [live, chosen, turn])
+    # a picture that was on its way when Stop was pressed may come after it
+    stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
+    gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
     light([turn.change, chosen.change], refresh, [runs, chosen], [table, one, uses, lines, words])
     light(table.click, _said, None, chosen)
     light(as_start.click, lambda *values: result(*values)[0], [runs, chosen], start)

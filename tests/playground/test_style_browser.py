@@ -16,7 +16,7 @@ from tests.playground.conftest import watched
 pytestmark = pytest.mark.browser
 
 QUICK = "?tab=style&picture=scene+1&styles=mosaic&options=style.steps%3D6%26style.size%3D64%26style.scales%3D1"
-ENDLESS = QUICK.replace("steps%3D6", "steps%3D100000")
+ENDLESS = QUICK.replace("steps%3D6", "steps%3D100000").replace("size%3D64", "size%3D256")
 ROWS = "#style-runs tbody tr"
 
 
@@ -29,7 +29,6 @@ def opened(tab, address, link=QUICK):
     tab.goto(address + link)
     tab.wait_for_selector("#option-style-steps")
     tab.wait_for_selector("#style-chosen figure >> nth=1")
-    tab.wait_for_selector("#style-board canvas", state="attached")
 
 
 def idle():
@@ -89,13 +88,14 @@ def test_stop_keeps_what_was_seen(tab, address):
     tab.click("#style-stop")
     idle()
     tab.wait_for_selector("#style-one >> text=stopped after")
-    tab.wait_for_function("!document.querySelector('#style-live .nl-easel')")
+    tab.wait_for_selector("#style-live", state="hidden")
     assert "stopped after" in tab.inner_text(ROWS)
 
 
 def test_a_mask_is_painted_over_the_content_by_hand_and_by_keys(tab, address):
     opened(tab, address)
     tab.click("#style-masking button")
+    tab.wait_for_selector("#style-board canvas")
     board = tab.locator("#style-board canvas")
     board.scroll_into_view_if_needed()
     box = board.bounding_box()
