@@ -16,7 +16,7 @@ from netlens import images
 from netlens.errors import NetLensError
 from netlens.files import LONGEST_NAME
 from netlens.options import options_of
-from netlens.playground._painting import Painting, Run
+from netlens.playground._painting import Painting, Run, label
 from netlens.playground._store import digest
 from netlens.playground._studio import MOST_BYTES, Studio, read_capped
 from netlens.visualization.style import (
@@ -249,6 +249,11 @@ def _name_of(studio: Studio, path: Path, root: Path) -> str:
     return studio.keep_picture(picture, path.stem)
 
 
+def _named(runs: Sequence[Run]) -> list[str]:
+    """The names of all settings of some runs."""
+    return list(dict.fromkeys(name for run in runs for name in run.painting.settings))
+
+
 def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
     """The contact sheet of some runs: a row for each pair of pictures, a column for each of the settings.
 
@@ -258,8 +263,11 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
     with tempfile.TemporaryDirectory() as name:
         folder, outcomes = Path(name), []
         files: dict[str, Path] = {}
+        # what all runs have in common would fill the titles
+        common = [name for name in _named(runs) if len({repr(run.painting.settings.get(name)) for run in runs}) == 1]
         for run in runs:
             one = run.painting
+            title = label({name: value for name, value in one.settings.items() if name not in common})
             for picture in (one.content, *one.styles):
                 if picture not in files:
                     files[picture] = images.save(studio.picture(picture), folder / f"{len(files)}.png")
@@ -267,7 +275,7 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
             made.mkdir(parents=True, exist_ok=True)
             styles = tuple(files[style] for style in one.styles)
             job = Job(
-                *(_pair_name(one), one.label, files[one.content], styles, ((None, None),) * len(styles)),
+                *(_pair_name(one), title, files[one.content], styles, ((None, None),) * len(styles)),
                 *(one.transfer(), studio.model, studio.weights),
             )
             outcome = Outcome(job, made, "made", run.losses)
