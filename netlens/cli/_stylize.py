@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,6 +13,9 @@ from netlens.cli._group import Failure, main, reported
 from netlens.cli._options import model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import NetLensError
+
+if TYPE_CHECKING:
+    from netlens.visualization.style import Batch
 
 
 def _flags() -> list[click.Option]:
@@ -31,8 +34,8 @@ def _flags() -> list[click.Option]:
     "--batch",
     type=Path,
     metavar="FILE",
-    help="A .json or .toml file with pairs and settings, in place of pictures. --model and --weights are for settings "
-    "without a network.",
+    help="A .json or .toml file with pairs and settings, in place of pictures; or a .zip with its pictures. --model "
+    "and --weights are for settings without a network.",
 )
 @click.option("-o", "--output", type=Path, metavar="OUT", help="A picture file; for --batch, a folder.")
 def stylize(
@@ -54,7 +57,7 @@ def stylize(
     """
     source = click.get_current_context().get_parameter_source
     with reported():
-        from netlens.visualization.style import StyleTransfer
+        from netlens.visualization.style import Batch, StyleTransfer, unpacked
 
         options = read_options(StyleTransfer, settings)
         if batch is not None:
@@ -62,7 +65,9 @@ def stylize(
                 raise NetLensError("pictures, masks and settings of a batch are in its file; leave them out.")
             network = {"model": model, "weights": weights}
             given = {name: value for name, value in network.items() if source(name) is not ParameterSource.DEFAULT}
-            _batch(batch, Path("stylized") if output is None else output, given)
+            with unpacked(batch) as file:
+                root = file.parent if file != batch else None  # the pictures of a .zip lie in it
+                _batch(Batch.read(file, **given, root=root), Path("stylized") if output is None else output)
             return
         if len(pictures) < 2:
             raise NetLensError("give a content picture and a style, or --batch FILE.")
@@ -99,11 +104,11 @@ def _single(
     click.echo(f"wrote {out}")
 
 
-def _batch(file: Path, out: Path, network: dict[str, str]) -> None:
-    from netlens.visualization.style import SHEET, Batch, contact_sheet
+def _batch(batch: Batch, out: Path) -> None:
+    from netlens.visualization.style import SHEET, Outcome, contact_sheet
     from netlens.zoo import RANDOM, check_network, open_network
 
-    batch, outcomes = Batch.read(file, **network), []
+    outcomes: list[Outcome] = []
     for model_and_weights in batch.networks:
         check_network(*model_and_weights)
     work = batch.run(out, open_network)

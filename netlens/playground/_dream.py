@@ -14,10 +14,10 @@ from netlens.options import Option, check, checked, option, options_of, parse
 from netlens.playground import _notebook as notebook
 from netlens.playground._drawing import Drawing, Growing
 from netlens.playground._film import Film, pixels_of
-from netlens.playground._forms import options_text, read
 from netlens.playground._layers import block_of, shapes_of
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio, class_of
+from netlens.playground._texts import options_text, read
 from netlens.results import Render, State
 from netlens.silence import silenced
 from netlens.visualization import Callback, Dreaming, Inverting, NetDreamer, dream, invert
@@ -41,7 +41,7 @@ class Wish:
         sign: Whether the picture excites the channel or inhibits it, one of `SIGNS`.
         target: The class, such as "88: macaw".
         picture: The picture to dream on, or to invert, by its name.
-        options: The options that differ from their defaults, as `netlens.playground._forms.written` writes them.
+        options: The options that differ from their defaults, as `netlens.playground._texts.written` writes them.
     """
 
     what: str

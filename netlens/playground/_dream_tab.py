@@ -25,11 +25,12 @@ from netlens.playground._dream import (
     is_known,
     key_of,
 )
-from netlens.playground._forms import form, read
+from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio
+from netlens.playground._texts import read
 from netlens.playground._work import Show
 
 NAME, TITLE = "dream", "Dream and draw"

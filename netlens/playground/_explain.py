@@ -16,6 +16,7 @@ from netlens.options import options_of
 from netlens.playground import _notebook as notebook
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio
+from netlens.playground._texts import options_text
 from netlens.show import Look, overlay
 
 VIEWS: Mapping[str, Look] = {
@@ -135,7 +136,5 @@ def in_a_line(error: BaseException) -> str:
 
 def chosen(methods: Sequence[str] | None, options: Mapping[str, str]) -> tuple[str, ...]:
     """Methods with their options, as texts that `method_from` reads."""
-    from netlens.playground._forms import options_text
-
     texts = ((name, options_text(name, options)) for name in methods or ())
     return tuple(f"{name}:{text}" if text else name for name, text in texts)

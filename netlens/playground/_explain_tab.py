@@ -12,11 +12,12 @@ from netlens.attribution import METHODS, method_named
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
 from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain, remembered
-from netlens.playground._forms import form, read
+from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
+from netlens.playground._texts import read
 from netlens.playground._work import Show
 
 NAME, TITLE = "explain", "Explain"

@@ -5,17 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 
-from netlens.options import Option, options_of, spelled
-
-Texts = dict[str, str]
-"""Options that differ from their defaults, each as the text that `netlens.options.parse` reads.
-
-The name of an option is that of its form, a point, and its own: `occlusion.window`.
-"""
+from netlens.options import Option, options_of
+from netlens.playground._texts import about, default_of
 
 
 class Field(NamedTuple):
@@ -56,39 +50,6 @@ def fields_of(cls: type, name: str, texts: Mapping[str, str], leave_out: Iterabl
     ]
 
 
-def written(texts: Mapping[str, str]) -> str:
-    """Options as one text.
-
-    >>> written({"occlusion.window": "32x16"})
-    'occlusion.window=32x16'
-    """
-    return urlencode(texts)
-
-
-def read(text: str | None) -> Texts:
-    """The inverse of `written`.
-
-    >>> read("occlusion.window=32x16&occlusion.stride=8")
-    {'occlusion.window': '32x16', 'occlusion.stride': '8'}
-    """
-    return dict(parse_qsl(text or "", keep_blank_values=True))
-
-
-def options_text(name: str, texts: Mapping[str, str]) -> str:
-    """The options of one form as the text that `netlens.options.parse` reads.
-
-    >>> options_text("occlusion", {"occlusion.window": "32", "lime.seed": "3"})
-    'window=32'
-    """
-    mine = {key.partition(".")[2]: text for key, text in texts.items() if key.partition(".")[0] == name}
-    return ",".join(f"{key}={text}" for key, text in mine.items())
-
-
-def default_of(one: Option) -> str:
-    """The default of an option, as a text."""
-    return "" if one.required else spelled(one.default)
-
-
 def _script(name: str, default: str) -> str:
     return f"""(text, value) => {{
         const texts = new URLSearchParams(text || "");
@@ -112,10 +73,3 @@ def _component(one: Option, text: str, name: str) -> Any:
         choices = dict.fromkeys([default_of(one), *one.choices])
         return gr.Dropdown([name for name in choices if name], value=text, allow_custom_value=True, **shown)
     return gr.Textbox(text, max_lines=1, placeholder=default_of(one), **shown)
-
-
-def about(one: Option) -> str:
-    """The help of an option, its type and its bounds."""
-    kind = one.words if not one.choices and len(one.words) < 60 and one.kind is not bool else ""
-    tail = ", ".join(part for part in (kind, str(one.limits)) if part)
-    return f"{one.help} ({tail})" if tail else one.help

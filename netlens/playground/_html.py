@@ -126,18 +126,20 @@ def bars(rows: Sequence[tuple[str, float, str]], says: Sequence[str] = (), hrefs
     return f'<ul class="nl-bars">{"".join(lines)}</ul>'
 
 
-def curve(values: Sequence[float], label: str) -> str:
+def curve(values: Sequence[float], label: str, share: float = 1.0) -> str:
     """Numbers as a line from left to right; the highest touches the top, the lowest the bottom.
 
     Args:
         values: The numbers, at least two; of many, a few hundred are drawn.
         label: What they are, for those who cannot see the line.
+        share: The part of the width that the line takes, because the rest is still to come.
     """
     every = max(1, len(values) // 200)
     points = [*values[: len(values) - 1 : every], values[-1]]
     low, high = min(points), max(points)
     scale = 38 / (high - low) if high > low else 0.0
-    line = " ".join(f"{200 * i / (len(points) - 1):.1f},{39 - (y - low) * scale:.1f}" for i, y in enumerate(points))
+    step = 200 * share / (len(points) - 1)
+    line = " ".join(f"{i * step:.1f},{39 - (y - low) * scale:.1f}" for i, y in enumerate(points))
     return (
         f'<svg class="nl-curve" viewBox="0 0 200 40" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}"><polyline points="{line}"/></svg>'

@@ -143,6 +143,58 @@ CSS = """
 .nl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .nl-source { width: 112px; }
 .nl-source img { display: block; width: 100%; height: auto; border-radius: 6px; margin: 0; }
+.nl-easel { display: grid; grid-template-columns: minmax(0, 512px) minmax(220px, 1fr); gap: 20px; align-items: start; }
+.nl-easel > img { width: 100%; max-height: 70vh; object-fit: contain; object-position: left top; border-radius: 8px;
+  margin: 0; }
+.nl-easel h3 { font-size: 15px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
+.nl-easel p { margin: 4px 0 10px; font-size: 14px; color: var(--body-text-color-subdued); }
+.nl-easel details { margin-top: 12px; font-size: 14px; }
+.nl-easel summary { cursor: pointer; font-weight: 600; }
+.nl-easel table { margin: 6px 0 0; border-collapse: collapse; font-size: 13px; }
+.nl-easel th { font-weight: 400; text-align: left; padding: 2px 14px 2px 0; color: var(--body-text-color-subdued); }
+.nl-easel td { padding: 2px 0; overflow-wrap: anywhere; }
+.nl-halted { display: none !important; }
+.nl-progress { height: 6px; border-radius: 3px; background: var(--border-color-primary); overflow: hidden;
+  margin: 0 0 12px; }
+.nl-progress i { display: block; height: 100%; background: var(--color-accent); }
+.nl-easel p.nl-note { margin: 2px 0 0; font-size: 13px; }
+
+.nl-runs { overflow-x: auto; }
+.nl-runs table { width: 100%; border-collapse: collapse; font-size: 13.5px; margin: 0; }
+.nl-runs :is(table, thead, tbody, tr, th, td), .nl-easel :is(table, tbody, tr, th, td) { border: 0 !important; }
+.nl-runs tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.nl-runs th { text-align: left; font-weight: 600; padding: 4px 8px; white-space: nowrap; }
+.nl-runs td { padding: 6px 8px; overflow-wrap: anywhere; vertical-align: middle; }
+.nl-runs td:nth-child(n+4) { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.nl-runs tbody tr { cursor: pointer; }
+.nl-runs tbody tr:hover, .nl-runs tr[aria-current] { background: var(--background-fill-secondary); }
+.nl-runs tr[aria-current] td:first-child { box-shadow: inset 3px 0 0 var(--color-accent); }
+.nl-runs a { display: flex; align-items: center; gap: 8px; color: var(--body-text-color); text-decoration: none;
+  min-width: 84px; }
+.nl-runs a span { min-width: 18px; text-align: right; font-variant-numeric: tabular-nums; }
+.nl-runs img { width: 56px; height: 56px; object-fit: cover; border-radius: 5px; margin: 0; }
+
+.nl-chosen { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 10px; }
+.nl-chosen figure { margin: 0; }
+.nl-chosen img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px; margin: 0; display: block; }
+.nl-chosen figcaption { font-size: 12.5px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere;
+  color: var(--body-text-color-subdued); }
+.nl-chosen figcaption b { font-weight: 600; color: var(--body-text-color); }
+.nl-dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 5px; }
+.nl-brush { position: relative; width: fit-content; max-width: 100%; margin: 0 auto; border-radius: 8px;
+  overflow: hidden; cursor: crosshair; touch-action: none; }
+.nl-brush img { display: block; width: 320px; max-width: 100%; margin: 0; }
+.nl-brush canvas { position: absolute; inset: 0; width: 100%; height: 100%; opacity: 0.65; }
+.nl-brush i { position: absolute; width: 16px; height: 16px; margin: -8px 0 0 -8px; border: 2px solid white;
+  border-radius: 50%; box-shadow: 0 0 0 1.5px black; pointer-events: none; }
+.nl-brush i[hidden] { display: none; }
+.nl-tools { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; justify-content: center;
+  font-size: 14px; margin-top: 8px; }
+.nl-tools label { display: flex; gap: 8px; align-items: center; color: var(--body-text-color); }
+.nl-tools button { padding: 4px 12px; border: 1px solid var(--input-border-color); border-radius: 6px;
+  color: var(--body-text-color); background: var(--input-background-fill); cursor: pointer; }
+.nl-plan p, .nl-plan ul { margin: 2px; font-size: 14px; }
+.nl-plan ul { padding-left: 20px; color: var(--body-text-color-subdued); font-size: 13.5px; }
 
 .nl-form h3 { font-size: 14px; font-weight: 600; margin: 10px 12px 0; }
 .nl-actions { justify-content: flex-start; align-items: center; }
@@ -158,5 +210,13 @@ footer { display: none !important; }
   .nl-photo .nl-bar { display: none; }
   .nl-photo .nl-bars li > * { grid-template-columns: minmax(0, 1fr) 46px; }
   .nl-actions button { flex: 1 1 0 !important; min-width: 88px !important; padding: 8px 10px !important; }
+  .nl-easel { grid-template-columns: minmax(0, 1fr); }
+  .nl-runs thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  .nl-runs tbody tr { display: grid; grid-template-columns: 96px repeat(3, minmax(0, 1fr)); padding: 6px 0; }
+  .nl-runs td { padding: 1px 4px; white-space: normal !important; }
+  .nl-runs td:first-child { grid-row: span 5; align-self: center; }
+  .nl-runs td[data-name="Pictures"], .nl-runs td[data-name="Settings"] { grid-column: 2 / -1; }
+  .nl-runs td:nth-child(n+4)::before { content: attr(data-name) " "; color: var(--body-text-color-subdued);
+    font-size: 12px; display: block; }
 }
 """

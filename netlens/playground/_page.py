@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from netlens.playground import _dream_tab, _explain_tab, _look_tab
+from netlens.playground import _dream_tab, _explain_tab, _look_tab, _style_tab
 from netlens.playground._links import OPENED, Linked
 from netlens.playground._studio import Studio
 from netlens.zoo import RANDOM
@@ -34,6 +34,7 @@ TABS = (
     Tab(_explain_tab.NAME, _explain_tab.TITLE, _explain_tab.build),
     Tab(_look_tab.NAME, _look_tab.TITLE, _look_tab.build),
     Tab(_dream_tab.NAME, _dream_tab.TITLE, _dream_tab.build),
+    Tab(_style_tab.NAME, _style_tab.TITLE, _style_tab.build),
 )
 """The tabs in their order. A new tab is one more file with a `build`, and one more line here."""
 

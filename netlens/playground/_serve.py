@@ -33,9 +33,11 @@ def application(studio: Studio, hosts: tuple[str, ...] = ()) -> Any:
     from netlens.playground._files import add_files
     from netlens.playground._look_and_feel import CSS, HEAD, theme
     from netlens.playground._page import page
+    from netlens.playground._painting_files import add_style_files
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_files(app, studio)
+    add_style_files(app, studio)
     blocks = page(studio)
     blocks.queue(max_size=64, api_open=False)
     gr.mount_gradio_app(

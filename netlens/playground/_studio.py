@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -17,6 +17,7 @@ from netlens.errors import ImageError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.lens import NetLens
 from netlens.playground._drawing import Drawing
+from netlens.playground._patterns import PATTERNS, pattern
 from netlens.playground._store import Store, digest
 from netlens.results import Attribution
 from netlens.silence import silenced
@@ -42,8 +43,23 @@ def _bytes_of_result(result: Attribution) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 
-def _bytes_of_drawing(drawing: Drawing) -> int:
-    return drawing.nbytes
+class Kept(Protocol):
+    """What the tabs make and keep."""
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it holds."""
+
+
+class Painted(Kept, Protocol):
+    """What the tab Style makes and keeps."""
+
+    def file(self, kind: str) -> bytes | None:
+        """The file with this suffix, made now; None if it has none."""
+
+
+def _bytes_of(kept: Kept) -> int:
+    return kept.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +79,11 @@ class Studio:
     weights: str = PRETRAINED
     classes: str | None = None
     folder: Path | None = None
+    painted: Store[Painted] = field(default_factory=lambda: Store(_MEMORY, _bytes_of))
     uploads: Store[Image.Image] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_picture))
     results: Store[Attribution] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_result))
     lenses: Store[NetLens] = field(default_factory=lambda: Store(4))
-    drawings: Store[Drawing] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_drawing))
+    drawings: Store[Drawing] = field(default_factory=lambda: Store(_MEMORY, _bytes_of))
     drawn: Store[Any] = field(default_factory=lambda: Store(64))
 
     @cached_property
@@ -98,7 +115,7 @@ class Studio:
         return tempfile.TemporaryDirectory(prefix="netlens-scenes-")
 
     def picture(self, name: str | None) -> Image.Image:
-        """A picture by its name: one of `pictures`, or one that `keep` has kept.
+        """A picture by its name: one of `pictures`, one that `keep` has kept, or a pattern that looks painted.
 
         Raises:
             ImageError: There is no such picture, or no longer; or it cannot be read.
@@ -108,6 +125,8 @@ class Studio:
         kept = self.uploads.get(name)
         if kept is not None:
             return kept
+        if name in PATTERNS:
+            return pattern(name)
         if name not in self.pictures:
             raise ImageError(f"{name} is not here, or no longer; drop it again, or choose another picture.")
         source = self.pictures[name]
@@ -125,14 +144,19 @@ class Studio:
         Raises:
             ImageError: It is too large, or cannot be read.
         """
-        picture = read_capped(Path(path))
-        name = f"{Path(path).stem[:40]} · {digest(picture.size, picture.tobytes())[:8]}"
+        return self.keep_picture(read_capped(Path(path)), Path(path).stem)
+
+    def keep_picture(self, picture: Image.Image, title: str) -> str:
+        """Keep a picture in memory, and return the name by which `picture` gives it."""
+        # a name that files and lists in an address can have
+        safe = "".join(letter if letter.isprintable() and letter not in '/\\:*?"<>|~' else "-" for letter in title[:40])
+        name = f"{safe} · {digest(picture.size, picture.tobytes())[:8]}"
         self.uploads.put(name, picture)
         return name
 
     def is_upload(self, name: str | None) -> bool:
         """Whether a name is that of a picture that a user brought."""
-        return bool(name) and name not in self.pictures
+        return bool(name) and name not in self.pictures and name not in PATTERNS
 
     def lens(self, name: str | None, target: Any = None) -> NetLens:
         """The lens of a picture and a class; None for the class that the network predicts."""

@@ -8,6 +8,7 @@ from PIL import Image
 
 from netlens import images
 from netlens.results import read_provenance
+from netlens.visualization.style import packed
 from netlens.zoo import check_network
 from tests.cli.commands import run
 
@@ -143,3 +144,17 @@ def test_networks_that_cannot_be_opened_are_told_before_the_first_picture(files,
 def test_networks_that_torchvision_has_are_known_without_being_built(monkeypatch, weights):
     monkeypatch.setattr("netlens.zoo.open_network", None)
     check_network("resnet18", weights)
+
+
+def test_a_batch_in_a_zip_with_its_pictures(files):
+    settings = {"usual": {"size": 32, "steps": 2}}
+    pairs = [{"content": "content.png", "style": "style.png"}]
+    pictures = {name: (files / name).read_bytes() for name in ("content.png", "style.png")}
+    (files / "batch.zip").write_bytes(packed(pairs, settings, pictures))
+    result = stylize("--batch", files / "batch.zip", "-o", files / "out")
+    assert result.exit_code == 0, result.output
+    assert images.load(files / "out" / "content-style" / "usual" / "result.jpg").width == 32
+    (files / "batch.zip").write_bytes(packed([{"content": "/etc/hosts", "style": "style.png"}], settings, pictures))
+    result = stylize("--batch", files / "batch.zip", "-o", files / "out")
+    assert result.exit_code == 2
+    assert "batch.zip: batch.json: '/etc/hosts' leads out of the folder" in result.output

@@ -7,8 +7,9 @@ import pytest
 
 from netlens.attribution import METHODS, method_from
 from netlens.options import options_of
-from netlens.playground._forms import about, default_of, fields_of, options_text, read, written
+from netlens.playground._forms import fields_of
 from netlens.playground._links import Linked
+from netlens.playground._texts import about, default_of, options_text, read, written
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -59,19 +59,23 @@ class Batch:
     source: Path | None = None
 
     @classmethod
-    def read(cls, path: str | Path, model: str | None = None, weights: str | None = None) -> Batch:
+    def read(
+        cls, path: str | Path, model: str | None = None, weights: str | None = None, root: Path | None = None
+    ) -> Batch:
         """Read a file and check all of it, so that a mistake raises now, and not after hours.
 
         Args:
             path: The file.
             model: The network of all settings without a model; by default "shapes".
             weights: The weights of this network; by default "pretrained".
+            root: The folder to which the names of pictures are relative, and in which they must lie; by default that of
+                the file, where names may lead out of it. Give it for a file of somebody else.
 
         Raises:
             NetLensError: The file has a mistake; or `model` or `weights` is given, but the file has a network for all
                 settings.
         """
-        return cls(read_jobs(Path(path), model, weights), Path(path))
+        return cls(read_jobs(Path(path), model, weights, root), Path(path))
 
     @property
     def files(self) -> list[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,16 @@ class _Pair:
     extents: tuple[tuple[int, int], ...]  # height and width of the content and of each style
 
 
-def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, ...]:
-    """The jobs of a file: all pairs with all settings. `model` and `weights` are for settings without a network."""
+def read_jobs(path: Path, model: str | None, weights: str | None, root: Path | None = None) -> tuple[Job, ...]:
+    """The jobs of a file: all pairs with all settings.
+
+    Args:
+        path: The file.
+        model: The network of settings without a network.
+        weights: The weights of this network.
+        root: The folder to which the names of pictures are relative, and in which they must lie; None for that of the
+            file, where names may lead out of it.
+    """
     data = _parsed(path)
     known(str(path), data, (*_NETWORK, "pairs", "settings"))
     listed, settings = data.get("pairs"), data.get("settings", {"default": {}})
@@ -92,15 +101,18 @@ def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, 
         raise NetLensError(f"{path} needs a list of pairs, each with a content and a style.")
     if not isinstance(settings, dict) or not settings or not all(isinstance(s, dict) for s in settings.values()):
         raise NetLensError(f"{path}: settings must be a mapping from names to options.")
+    if root is not None:
+        _check_inside(str(path), root, listed, list(settings.values()))
+    root = path.parent if root is None else root
     overrides = {name: value for name, value in zip(_NETWORK, (model, weights), strict=True) if value is not None}
     if overrides and all(set(_NETWORK) & set(data | options) for options in settings.values()):
         raise NetLensError(f"{path} names the network of every picture; leave out model and weights.")
-    pairs = [_within(str(path), _pair, pair, path.parent) for pair in listed]
+    pairs = [_within(str(path), _pair, pair, root) for pair in listed]
     jobs = []
     for name, options in settings.items():
         location = f"{path}, settings {name!r}"
-        network = _within(location, _network, data, options, overrides, path.parent)
-        transfer = _within(location, _transfer, options, path.parent)
+        network = _within(location, _network, data, options, overrides, root)
+        transfer = _within(location, _transfer, options, root)
         _within(location, _check_folder, name)
         jobs.append([_within(location, _job, pair, name, transfer, *network) for pair in pairs])
     pair_names = [job.pair for job in jobs[0]]
@@ -108,6 +120,15 @@ def read_jobs(path: Path, model: str | None, weights: str | None) -> tuple[Job, 
     if twice is not None:
         raise NetLensError(f"{path} has two pairs called {twice!r}; give one of them another name.")
     return tuple(job for of_pair in zip(*jobs, strict=True) for job in of_pair)
+
+
+def _check_inside(location: str, root: Path, pairs: Sequence[Mapping[str, Any]], settings: Sequence[Any]) -> None:
+    """Raise if the name of a picture leads out of a folder."""
+    names = [name for pair in pairs for key in _PAIR[1:] for name in _listed(pair.get(key))]
+    folder = os.path.realpath(root)
+    for name in [*names, *(options.get("start") for options in settings)]:
+        if isinstance(name, str) and ("\0" in name or not Path(os.path.realpath(root / name)).is_relative_to(folder)):
+            raise NetLensError(f"{location}: {name[:80]!r} leads out of the folder of the pictures; give names in it.")
 
 
 def _within(location: str, function: Any, *arguments: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from netlens.visualization._optvis import OptVis
 from netlens.visualization._schedule import Stop
 from netlens.visualization.style._choices import optimizer_of, transforms_of
 from netlens.visualization.style._options import Region, StyleOptions
+from netlens.visualization.style._watch import Glance, Watching, steps_at
 from netlens.visualization.style.task import Task
 
 
@@ -48,6 +49,7 @@ class StyleTransfer(StyleOptions):
         regions: Region | Sequence[Region] | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
+        watch: Callable[[Glance], None] | None = None,
     ) -> Render:
         """Paint a content in the style of one picture or several pictures.
 
@@ -59,6 +61,7 @@ class StyleTransfer(StyleOptions):
                 style picture that shows it. A mask is (H, W), or a picture; None for the whole picture.
             callbacks: Objects that watch the optimization.
             progress: Whether a terminal shows the progress.
+            watch: A function that gets a look at the picture and its losses after each step.
 
         Returns:
             The picture. The options of its provenance hold the losses of the content and of this picture, both computed
@@ -81,12 +84,14 @@ class StyleTransfer(StyleOptions):
         renders: list[Render] = []
         for k, factor in enumerate(task.factors):
             stage = task.stage(factor)
-            steps = self.steps // len(task.factors) + (k < self.steps % len(task.factors))
-            make, count = optimizer_of(self.optimizer, self.lr, max(1, steps))
+            make, count = optimizer_of(self.optimizer, self.lr, max(1, steps_at(k, self.steps, len(task.factors))))
             start = stage.start(renders[-1].images.to(stage.content) if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms), self.tile)
             # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
-            render = optvis.render(start, count, make, redirect=0, stop=stop, callbacks=callbacks, progress=progress)
+            watching = () if watch is None else (Watching(watch, stage, self.steps, k, len(task.factors)),)
+            render = optvis.render(
+                start, count, make, redirect=0, stop=stop, callbacks=(*callbacks, *watching), progress=progress
+            )
             renders.append(replace(render, state=None))  # a style has no state, which would fill the memory
         return task.result(stage, renders)
 
@@ -115,13 +120,14 @@ def stylize(
     regions: Region | Sequence[Region] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
+    watch: Callable[[Glance], None] | None = None,
     **options: Any,
 ) -> Render:
     """Paint a content in the style of one picture or several: `StyleTransfer(**options)(flat, content, styles, ...)`.
 
     Args:
-        flat, content, styles, regions, callbacks, progress: As for a call of `StyleTransfer`.
+        flat, content, styles, regions, callbacks, progress, watch: As for a call of `StyleTransfer`.
         options: Those of `StyleTransfer`.
     """
     known("stylize", options, [o.name for o in options_of(StyleTransfer)])
-    return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress)
+    return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress, watch)

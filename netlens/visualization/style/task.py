@@ -119,9 +119,7 @@ class Task:
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
         render, options = renders[-1], self.options
-        images, frames = render.images, [frame for r in renders for frame in r.frames]
-        if options.color == "luminance" and self.original.shape[1] == 3:
-            images, *frames = map(self._in_colors, (images, *frames))
+        images, *frames = map(self.in_colors, (render.images, *(frame for r in renders for frame in r.frames)))
         losses = {
             name: {
                 "start": stage.value(name, stage.content),
@@ -131,17 +129,7 @@ class Task:
         }
         if options.steps >= FEWEST:
             _warn_of_rise(losses, stage.weights)
-        described = dict(render.provenance.options) | {
-            "content_layers": self.content_layers,
-            "style_layers": self.style_layers,
-            "losses": losses,
-        }
-        provenance = Provenance(
-            method="StyleTransfer",
-            network=self.flat.name,
-            objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
-            options=described,
-        )
+        provenance = self.provenance(dict(render.provenance.options) | {"losses": losses})
         history = torch.cat([r.history for r in renders])
         diagnostics = {"found_nothing": torch.ones(1, dtype=torch.float64)} if self.is_flat else {}
         return replace(
@@ -154,14 +142,25 @@ class Task:
             diagnostics=diagnostics,
         )
 
+    def provenance(self, options: Mapping[str, Any]) -> Provenance:
+        """The provenance of a picture that was made with these options, to which the layers are added."""
+        return Provenance(
+            method="StyleTransfer",
+            network=self.flat.name,
+            objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
+            options=dict(options) | {"content_layers": self.content_layers, "style_layers": self.style_layers},
+        )
+
     @property
     def is_flat(self) -> bool:
         """Whether the content has one color everywhere, so that it shows nothing that could be kept."""
         pixels = self.content.flatten(2)
         return bool((pixels == pixels[..., :1]).all())
 
-    def _in_colors(self, images: Tensor) -> Tensor:
-        """Pictures (1, C, h, w) with the content's chroma."""
+    def in_colors(self, images: Tensor) -> Tensor:
+        """Pictures (1, C, h, w) as the result shows them: with the content's chroma, if only the luminance is made."""
+        if self.options.color != "luminance" or self.original.shape[1] != 3:
+            return images
         original = resampled(self.original.double(), (images.shape[2], images.shape[3]))
         return with_chroma_of(images.double(), original).to(images).clamp(0, 1)
 
@@ -193,8 +192,14 @@ class Stage:
 
     def value(self, name: str, pictures: Tensor) -> float:
         """One of the losses of a picture (1, C, H, W) in [0, 1]."""
+        return self.values(pictures, [name])[name]
+
+    def values(self, pictures: Tensor, names: Sequence[str] | None = None) -> dict[str, float]:
+        """The losses of a picture (1, C, H, W) in [0, 1], by name, from one run of the network; by default all."""
+        names = tuple(self.losses) if names is None else names
         reading = Reading(self.task.flat, self.task.options.tile)
-        return reading.values([self.losses[name]], self.sight(pictures))[0]
+        found = reading.values([self.losses[name] for name in names], self.sight(pictures))
+        return dict(zip(names, found, strict=True))
 
     def start(self, previous: Tensor | None) -> Param:
         """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""

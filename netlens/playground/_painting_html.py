@@ -1,0 +1,137 @@
+"""Paintings as HTML: the one that grows, the table of all runs, one run in full, and the pictures that are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from netlens.options import options_of, spelled
+from netlens.playground import _html as html
+from netlens.playground._brush import COLORS
+from netlens.playground._painting import Painting, Run
+from netlens.playground._studio import Studio
+from netlens.visualization.style import StyleTransfer
+
+_LARGE, _SMALL = 512, 72  # pixels
+_NAMES = {"content": "content", "style": "style", "total_variation": "variation"}
+
+
+def growing(run: Run, of: tuple[int, int] = (0, 1)) -> str:
+    """The painting that grows: its picture, its step and its losses.
+
+    Args:
+        run: The run so far.
+        of: Its index in its batch, and how many pictures the batch has.
+    """
+    share = run.step / run.steps
+    facts = [f"step {run.step} of {run.steps}", f"{run.seconds:.1f} s"]
+    facts[1:1] = [f"scale {run.scale}"] if run.scale else []
+    title = "Painting" if of[1] == 1 else f"Picture {of[0] + 1} of {of[1]}: {run.painting.label}"
+    return (
+        f'<div class="nl-easel"><img src="{_source(run, _LARGE)}" alt="the picture so far"><div>'
+        f"<h3>{escape(title)}</h3><p>{escape(' · '.join(facts))}</p>"
+        f'<div class="nl-progress" role="progressbar" aria-label="steps" aria-valuemin="0" aria-valuemax="{run.steps}"'
+        f' aria-valuenow="{run.step}"><i style="width:{share:.1%}"></i></div>{_losses(run)}{_curve(run)}</div></div>'
+    )
+
+
+def beginning(painting: Painting, of: tuple[int, int]) -> str:
+    """What stands there before the first step."""
+    return html.hint("The network looks at the pictures …" if of[1] == 1 else f"Picture {of[0] + 1} of {of[1]} …")
+
+
+def table(runs: Sequence[Run], chosen: str) -> str:
+    """All runs, the newest first, to compare and to choose from."""
+    if not runs:
+        return ""
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("Run", "Pictures", "Settings", *_NAMES.values(), "Size"))
+    rows = "".join(_row(i + 1, run, run.key == chosen) for i, run in reversed(list(enumerate(runs))))
+    about = "Runs, with the losses of their pictures. Click on one to see it."
+    return (
+        f'<div class="nl-runs"><p class="nl-hint">{about}</p><table><thead><tr>{head}<th scope=col>Time</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _row(number: int, run: Run, chosen: bool) -> str:
+    one = run.painting
+    name = f"run {number}: {one.content} in {', '.join(one.styles)}, {one.label}"
+    height, width = run.render.images.shape[-2:]
+    stopped = "" if run.done else f" · {_until(run)}"
+    cells = {
+        "Pictures": f"{one.content} in {' and '.join(one.styles)}{' with masks' if one.masked else ''}",
+        "Settings": f"{one.label}{stopped}",
+        **{title: f"{run.losses[loss]:.3f}" if loss in run.losses else "–" for loss, title in _NAMES.items()},
+        "Size": f"{width} × {height}",
+        "Time": f"{run.seconds:.1f} s",
+    }
+    data = "".join(f'<td data-name="{title}">{escape(text)}</td>' for title, text in cells.items())
+    mark = ' aria-current="true"' if chosen else ""
+    return (
+        f'<tr data-say="{run.key}"{mark}><td><a href="#" data-say="{run.key}" aria-label="{escape(name)}">'
+        f'<span>{number}</span><img src="{_source(run, _SMALL)}" alt=""></a></td>{data}</tr>'
+    )
+
+
+def detail(run: Run, number: int, links: Sequence[tuple[str, str]]) -> str:
+    """One run in full: its picture, its losses, all its settings, and its files."""
+    one, changed = run.painting, run.painting.settings
+    saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
+    standard = StyleTransfer()
+    rows = []
+    for option in options_of(StyleTransfer):
+        if option.name == "stop":
+            continue
+        value = spelled(changed.get(option.name, getattr(standard, option.name)))
+        name = escape(option.name.replace("_", " "))
+        is_changed = option.name in changed
+        shown = f"<b>{escape(value)}</b>" if is_changed else escape(value)
+        rows.append(f"<tr><th scope=row>{name}</th><td>{shown}</td></tr>")
+    height, width = run.render.images.shape[-2:]
+    facts = [f"{width} × {height}", f"{run.seconds:.1f} s", "done" if run.done else _until(run)]
+    pictures = f"{one.content} in the style of {' and '.join(one.styles)}"
+    return (
+        f'<div class="nl-easel"><img src="{_source(run, 2 * _LARGE)}" alt="{escape(pictures)}"><div>'
+        f"<h3>Run {number}: {escape(pictures)}</h3><p>{escape(' · '.join(facts))}</p>"
+        f'<p class="nl-plain">Save: {saves}</p>{_losses(run)}{_curve(run)}'
+        f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details></div></div>"
+    )
+
+
+def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
+    """The content and the styles, small; each style with the color of its brush."""
+    shown = [(content, "content", "")] if content else []
+    shown += [(name, f"style {i + 1}", COLORS[i % len(COLORS)]) for i, name in enumerate(styles)]
+    figures = []
+    for name, role, color in shown:
+        dot = f'<i class="nl-dot" style="background:{color}"></i>' if color else ""
+        figures.append(
+            f'<figure><img src="{html.source(studio.thumbnail(name, 160))}" alt="{escape(name)}">'
+            f"<figcaption>{dot}<b>{escape(role)}</b> {escape(name)}</figcaption></figure>"
+        )
+    return f'<div class="nl-chosen">{"".join(figures)}</div>'
+
+
+def _until(run: Run) -> str:
+    return f"stopped after {run.step} of {run.steps} steps"
+
+
+def _source(run: Run, side: int) -> str:
+    picture = run.picture
+    if max(picture.size) > side:
+        picture.thumbnail((side, side))
+    return html.source(picture)
+
+
+def _losses(run: Run) -> str:
+    rows = [(_NAMES.get(name, name), value, f"{value:.3f}") for name, value in run.losses.items()]
+    return html.bars(rows)
+
+
+def _curve(run: Run) -> str:
+    """The weighted sum of the losses over the steps, as a line."""
+    if len(run.curve) < 2:
+        return ""
+    words = f"the sum of the weighted losses, from {run.curve[0]:.3f} to {run.curve[-1]:.3f}"
+    line = html.curve(run.curve, words, min(1.0, run.step / max(1, run.steps)))
+    return f'{line}<p class="nl-note">{words}</p>'

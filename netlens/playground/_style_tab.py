@@ -1,0 +1,357 @@
+"""The tab Style: a picture in the style of others. It grows on the page, and all runs are compared in a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import gradio as gr
+
+from netlens.errors import NetLensError
+from netlens.options import options_of
+from netlens.playground import _html as html
+from netlens.playground import _painting_html as drawn
+from netlens.playground._brush import COLORS, ERASER, PAINT, board, masks_of
+from netlens.playground._forms import form
+from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._links import Linked
+from netlens.playground._painting import Painting, Run, grid, paint, settings_of, texts_of
+from netlens.playground._painting_code import command, python
+from netlens.playground._painting_files import Pack, paintings_of, sheet_of
+from netlens.playground._picker import picker
+from netlens.playground._studio import Studio
+from netlens.playground._style_picker import style_picker
+from netlens.playground._texts import read, written
+from netlens.playground._work import Show
+from netlens.visualization.style import STARTS, StyleTransfer
+
+NAME, TITLE = "style", "Style"
+FIRST = ("steps", "size", "content_weight", "style_weight", "statistic")
+GROUPS = {
+    "What is compared": ("style_weights", "content_layers", "style_layers", "loss", "tv_weight"),
+    "How it is painted": ("optimizer", "lr", "target", "param", "transforms", "seed"),
+    "Sizes and colors": ("style_scale", "scales", "tile", "color"),
+}
+"""The options that have a field in an accordion. All others but `start`, which has one of its own, come first."""
+BEGIN = written({"style.steps": "100", "style.size": "256"})
+"""Settings at the start: a small picture, so that it soon shows what a style is."""
+MOST_RUNS = 60
+_FIRST = "Choose a content and a style, and press Paint. The picture grows while you watch."
+_BETWEEN = "~"
+_HIDDEN = "() => document.querySelector('#style-live').classList.%s('nl-halted')"
+_LISTED = "(names) => JSON.stringify(names || [])"
+_KEPT = "netlensStyleRuns"  # where the browser keeps which runs this tab has made, until it is closed
+_GRID = "Choose an option and give several values, divided by commas. All combinations are painted one after the other."
+
+
+def build(studio: Studio, opened: gr.Textbox) -> Linked:
+    """Build the tab; see `netlens.playground._page.Tab`."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            picture = picker(studio, NAME, label="Content").name
+            styles = style_picker(studio, NAME)
+            names = gr.Textbox(visible="hidden", elem_id="style-names", interactive=True)
+            shown = gr.HTML(elem_id="style-chosen", min_height=120)
+            start = gr.Dropdown(
+                [*STARTS, *studio.pictures],
+                value=STARTS[0],
+                label="Start",
+                info="The first picture: the content, the first style, noise, or another picture.",
+                allow_custom_value=True,
+                elem_id="style-start",
+            )
+            with gr.Accordion("Masks: where each style goes", open=False, elem_id="style-masking"):
+                brush = gr.Radio([("Style 1", "1")], value="1", label="Brush", elem_id="style-brush", interactive=True)
+                canvas = gr.HTML(elem_id="style-board", js_on_load=PAINT, min_height=160)
+                gr.HTML(html.hint("Paint where a style goes. A style without paint goes everywhere."))
+            masks = gr.Textbox(visible="hidden", elem_id="style-masks", interactive=True)
+            painted_over = gr.Textbox(visible="hidden")  # the content that lies on the board
+            options = gr.Textbox(BEGIN, visible="hidden", elem_id="style-options", interactive=True)
+            filled = gr.Textbox(visible="hidden")  # changes when the fields are to be made anew
+            _form(options, [opened.change, filled.change])
+        with gr.Column(scale=8, min_width=300):
+            with gr.Row(elem_classes="nl-actions"):
+                run = gr.Button("Paint", variant="primary", elem_id="style-run", size="md")
+                stop = stop_button(NAME)
+            live = gr.HTML(elem_id="style-live")
+            one = gr.HTML(html.hint(_FIRST), elem_id="style-one")
+            with gr.Row(elem_classes="nl-actions", visible=False) as uses:
+                as_start = gr.Button("Use as the next start", size="sm", elem_id="style-as-start")
+                as_content = gr.Button("Use as the content", size="sm", elem_id="style-as-content")
+                again = gr.Button("Take its settings", size="sm", elem_id="style-again")
+            table = gr.HTML(elem_id="style-runs", js_on_load=html.CLICKS)
+            with gr.Accordion("Grid: many settings in one batch", open=False, elem_id="style-grid"):
+                axes, apart = _axes()
+                with gr.Row(elem_classes="nl-actions"):
+                    run_grid = gr.Button("Paint all", variant="primary", elem_id="style-grid-run", size="md")
+                    make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="md")
+                plan = gr.HTML(html.hint(_GRID), elem_id="style-plan")
+                file = gr.File(
+                    label="Paint a batch of a file (.zip, .json, .toml)",
+                    file_types=[".zip", ".json", ".toml"],
+                    type="filepath",
+                    height=120,
+                    elem_id="style-batch-file",
+                    elem_classes="nl-drop",
+                )
+                batch = gr.Textbox(visible="hidden", elem_id="style-batch")
+            sheet = gr.HTML(elem_id="style-sheet")
+            with gr.Accordion("Show the code", open=False, elem_id="style-code"):
+                lines = gr.Code(language="python", label="The same in a notebook", elem_id="style-python")
+                words = gr.Code(language="shell", label="The same on the command line", elem_id="style-command")
+    runs = gr.Textbox(visible="hidden", elem_id="style-keys")  # the keys of the runs of this tab
+    chosen = gr.Textbox(visible="hidden", elem_id="style-key")
+    turn = gr.Textbox(visible="hidden")  # changes when the table is to be drawn anew
+
+    def runs_of(keys: str | None) -> list[Run]:
+        found = (studio.painted.get(key) for key in (keys or "").split(_BETWEEN) if key)
+        return [one for one in found if isinstance(one, Run)]
+
+    def painted(paintings: Sequence[Painting], keys: str | None) -> Work:
+        """Paint one after the other; a painting that cannot be made does not end the others."""
+
+        def work(show: Show[Any]) -> None:
+            mine = [key for key in (keys or "").split(_BETWEEN) if key]
+            wrong: list[str] = []
+            for i, painting in enumerate(paintings):
+                of = (i, len(paintings))
+                show((drawn.beginning(painting, of), gr.skip(), gr.skip(), gr.skip()))
+
+                def look(run: Run, of: tuple[int, int] = of) -> None:
+                    is_new = run.key not in mine
+                    if is_new:
+                        mine.append(run.key)
+                    listed = _BETWEEN.join(mine[-MOST_RUNS:])
+                    now = drawn.growing(run, of)
+                    fresh = is_new or run.done
+                    show(
+                        (
+                            "" if run.done and of[0] + 1 == of[1] else now,
+                            listed if fresh else gr.skip(),
+                            run.key if run.done else gr.skip(),
+                            token_hex(4) if fresh else gr.skip(),
+                        )
+                    )
+
+                try:
+                    paint(studio, painting, look)
+                except NetLensError as error:
+                    if len(paintings) == 1:
+                        raise
+                    wrong.append(f"{painting.label}: {error}")
+            if wrong:
+                show(("", gr.skip(), gr.skip(), gr.skip()))
+                raise NetLensError(f"{len(wrong)} of {len(paintings)} pictures failed; {wrong[0]}")
+
+        return work
+
+    def compute(keys: str, *values: Any) -> Work:
+        painting = _painting(*values)
+        painting.transfer()
+        return painted([painting], keys)
+
+    def compute_grid(keys: str, *values: Any) -> Work:
+        return painted(_grid(values), keys)
+
+    def compute_batch(keys: str, key: str) -> Work | None:
+        pack = studio.painted.get(key) if key else None
+        return painted(pack.paintings, keys) if isinstance(pack, Pack) else None
+
+    def planned(*values: Any) -> str:
+        try:
+            paintings = _grid(values)
+            if len(paintings) < 2:
+                return html.hint(_GRID)
+            return _plan(studio, paintings)
+        except NetLensError as error:
+            return html.hint(" ".join(str(error).split()))
+
+    def taken(path: str | None) -> Any:
+        if path is None:
+            return gr.skip(), gr.skip()
+        try:
+            paintings = paintings_of(studio, Path(path))
+        except NetLensError as error:  # a warning, not an error, so that the place for the next file is free again
+            gr.Warning(escape(" ".join(str(error).split())), title="This file does not work")
+            return None, gr.skip()
+        finally:
+            Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
+        return None, _kept(studio, Pack(studio, tuple(paintings)))
+
+    def stopped(keys: str) -> Any:
+        found = runs_of(keys)
+        last = found[-1].key if found and not found[-1].done else gr.skip()
+        return "", last, token_hex(4)
+
+    def refresh(keys: str, key: str) -> Any:
+        found = runs_of(keys)
+        numbers = {one.key: i + 1 for i, one in enumerate(found)}
+        listed = drawn.table(found, key)
+        if key not in numbers:
+            return listed, html.hint(_FIRST) if not found else gr.skip(), gr.Row(visible=False), "", ""
+        mine = found[numbers[key] - 1]
+        pack = f"{key}-batch"
+        studio.painted.put(pack, Pack(studio, (mine.painting,)))
+        links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
+        full = drawn.detail(mine, numbers[key], links)
+        return listed, full, gr.Row(visible=True), python(studio, mine.painting), command(studio, mine.painting)
+
+    def result(keys: str, key: str) -> tuple[str, Run]:
+        mine = studio.painted.get(key) if key else None
+        if not isinstance(mine, Run):
+            raise NetLensError("there is no such run, or no longer; choose another one, or paint it again.")
+        number = next((i + 1 for i, one in enumerate(runs_of(keys)) if one.key == key), 0)
+        return studio.keep_picture(mine.picture, f"run {number}"), mine
+
+    def settings_again(keys: str, key: str) -> Any:
+        _, mine = result(keys, key)
+        settings = {name: value for name, value in mine.painting.settings.items() if name != "start"}
+        texts = {f"{NAME}.{name}": text for name, text in texts_of(settings).items()}
+        return written(texts), mine.painting.settings.get("start", STARTS[0]), token_hex(4)
+
+    def contact(keys: str) -> str:
+        made = sheet_of(studio, runs_of(keys))
+        links = [("JPEG", f"style/{_kept(studio, made)}.jpg")]
+        return html.figure(made.picture, "Contact sheet", "all runs", "all runs beside their pictures", links)
+
+    # Gradio calls a list changed after each event that reads it, so events read it as a text, which changes if it does
+    styles.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
+    opened.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
+
+    def clean_board(name: str, before: str) -> Any:
+        # Gradio may call a list changed that is not, and what was painted must stay then
+        return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
+
+    asked = [picture, names, options, start, masks]
+    gridded = [*asked, *axes, apart]
+    light([picture.change, names.change], _shown(studio), [picture, names], shown)
+    light([picture.change, opened.change], clean_board, [picture, painted_over], [canvas, masks, painted_over])
+    light(names.change, _brushes, names, brush)
+    outputs = [live, runs, chosen, turn]
+    heavy(run.click, compute, [runs, *asked], outputs, stop)
+    heavy(run_grid.click, compute_grid, [runs, *gridded], outputs, stop)
+    heavy(batch.change, compute_batch, [runs, batch], outputs, stop)
+    light(stop.button.click, stopped, runs, [live, chosen, turn])
+    # a picture that was on its way when Stop was pressed may come after it
+    stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
+    gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
+    light([turn.change, chosen.change], refresh, [runs, chosen], [table, one, uses, lines, words])
+    light(table.click, _said, None, chosen)
+    light(as_start.click, lambda *values: result(*values)[0], [runs, chosen], start)
+    light(as_content.click, lambda *values: result(*values)[0], [runs, chosen], picture)
+    light(again.click, settings_again, [runs, chosen], [options, start, filled])
+    light([control.change for control in gridded], planned, gridded, plan)
+    light(file.upload, taken, file, [file, batch])
+    light(make_sheet.click, contact, runs, sheet)
+    # what this tab of the browser has made is there after the page is loaded again
+    keep = f"(keys) => {{ if (keys) sessionStorage.setItem('{_KEPT}', keys); }}"
+    kept = f"() => {{ const keys = sessionStorage.getItem('{_KEPT}') || ''; return [keys, keys]; }}"
+    runs.change(None, runs, None, js=keep, queue=False, show_progress="hidden")
+    opened.change(None, None, [runs, turn], js=kept, queue=False, show_progress="hidden")
+    parts = {"picture": picture, "styles": styles, "start": start, "options": options}
+    return Linked(NAME, parts, (run.click,))
+
+
+def _painting(picture: str, names: str, options: str, start: str, masks: str) -> Painting:
+    styles = _split(names)
+    if not styles:
+        raise NetLensError("there is no style yet; choose one, or drop one of yours.")
+    texts = {key.partition(".")[2]: text for key, text in read(options).items() if key.partition(".")[0] == NAME}
+    settings = settings_of(texts)
+    if start and start != STARTS[0]:
+        settings["start"] = start
+    return Painting(picture, styles, settings, masks_of(masks, len(styles)))
+
+
+def _grid(values: Sequence[Any]) -> list[Painting]:
+    *asked, first, of_first, second, of_second, apart = values
+    return grid(_painting(*asked), [(first, of_first or ""), (second, of_second or "")], apart)
+
+
+def _axes() -> tuple[list[Any], gr.Checkbox]:
+    """The fields of a grid: two options with their values."""
+    names = [(one.name.replace("_", " "), one.name) for one in _options()]
+    axes: list[Any] = []
+    for number, name, example in ((1, "content_weight", "0.2, 0.5, 1"), (2, "statistic", "gram, histogram")):
+        with gr.Row():
+            axes.append(gr.Dropdown(names, value=name, label=f"Option {number}", elem_id=f"style-axis-{number}"))
+            box = gr.Textbox(
+                "", placeholder=example, label=f"Values of option {number}", elem_id=f"style-values-{number}"
+            )
+            axes.append(box)
+    return axes, gr.Checkbox(False, label="Each style alone", elem_id="style-apart")
+
+
+def _options() -> list[Any]:
+    """The options that have a field: all but `start`, which has one of its own, and those that no text can give."""
+    return [one for one in options_of(StyleTransfer) if one.help and one.name not in ("start", "stop")]
+
+
+def _form(options: gr.Textbox, triggers: list[Any]) -> None:
+    """The options as fields: those that are used most, and the others by groups."""
+    names = [one.name for one in _options()]
+    grouped = [name for group in GROUPS.values() for name in group]
+    first = [*FIRST, *(name for name in names if name not in (*FIRST, *grouped))]
+
+    def fields(text: str, mine: Sequence[str]) -> None:
+        every = [one.name for one in options_of(StyleTransfer)]
+        with gr.Row(elem_classes="nl-fields"):
+            for name in mine:  # in this order
+                form(StyleTransfer, NAME, read(text), options, leave_out=[other for other in every if other != name])
+
+    def forms(text: str) -> None:
+        fields(text, first)
+        changed = {key.partition(".")[2] for key in read(text)}
+        for title, mine in GROUPS.items():
+            with gr.Accordion(title, open=bool(changed & set(mine))):
+                fields(text, mine)
+
+    gr.render(inputs=options, triggers=triggers)(forms)
+
+
+def _shown(studio: Studio) -> Any:
+    def shown(picture: str, names: str) -> str:
+        return drawn.chosen_pictures(studio, picture, _split(names))
+
+    return shown
+
+
+def _split(names: str | None) -> tuple[str, ...]:
+    """The styles, from the text of their names."""
+    try:
+        given = json.loads(names or "[]")
+    except ValueError:
+        given = []
+    return tuple(str(name) for name in given) if isinstance(given, list) else ()
+
+
+def _brushes(names: str | None) -> Any:
+    choices = [(f"{i + 1}: {name}", str(i + 1)) for i, name in enumerate(_split(names)[: len(COLORS)])]
+    return gr.Radio([*choices, ("Eraser", ERASER)], value="1" if choices else ERASER)
+
+
+def _plan(studio: Studio, paintings: Sequence[Painting]) -> str:
+    """What a grid will paint, and its file."""
+    to = f"style/{_kept(studio, Pack(studio, tuple(paintings)))}.zip"
+    each = "".join(f"<li>{escape(one.label)}</li>" for one in paintings[:8])
+    more = f"<li>and {len(paintings) - 8} more</li>" if len(paintings) > 8 else ""
+    return (
+        f'<div class="nl-plan"><p><b>{len(paintings)} pictures</b> <span class="nl-plain">'
+        f'<a href="{to}" download>Save as a batch</a></span></p><ul>{each}{more}</ul>'
+        f"{html.hint('netlens stylize --batch batch.zip paints the same; so does this page, if you drop it below.')}"
+        "</div>"
+    )
+
+
+def _kept(studio: Studio, what: Any) -> str:
+    key = token_hex(8)
+    studio.painted.put(key, what)
+    return key
+
+
+def _said(event: gr.EventData) -> str:
+    return str(event.say)
