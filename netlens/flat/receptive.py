@@ -81,9 +81,9 @@ def _field(step: Step, input_fields: list[Field | None]) -> Field | None:
         return WHOLE
     if isinstance(layer, Select) and _moves(layer):
         return None
-    if operation_of(layer).has(Trait.PADS):
-        return _shifted(joint, *_border(layer))
-    return joint if reach is Reach.POINT else None
+    if reach is not Reach.POINT:
+        return None
+    return _shifted(joint, *_border(layer)) if operation_of(layer).has(Trait.PADS) else joint
 
 
 def _border(layer: nn.Module) -> tuple[int, int]:
