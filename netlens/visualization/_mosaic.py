@@ -16,7 +16,7 @@ from netlens.flat.receptive import Field, receptive_fields
 from netlens.objectives import Objective, Record
 from netlens.objectives.parts import Part, Place
 from netlens.visualization._judge import channels_of
-from netlens.visualization._tiles import Span, span_of, spans
+from netlens.visualization._tiles import Span, common_stride, span_of, spans
 
 Run = Callable[[Tensor], Mapping[str, Any]]
 """A function from a part of the network's input to the activations of the layers on it, by key."""
@@ -62,7 +62,7 @@ class Mosaic:
             NotApplicable: A layer sees the whole picture, or nobody knows which part of the picture it sees.
         """
         fields = {name: _field(flat, name) for name in names}
-        stride = _stride(fields)
+        stride = common_stride(fields.values())
         # at least 1, because the variation of a picture reads the next pixel
         reach = max(1, *(max(*field.before, *field.after) for field in fields.values()))
         margin = -(-reach // stride) * stride
@@ -119,12 +119,8 @@ class Mosaic:
 
 def tile_extent(flat: FlatModel, names: Sequence[str], extent: tuple[int, int], side: int) -> tuple[int, int]:
     """The height and width of the tiles of a picture for these layers (see `Mosaic.of`)."""
-    stride = _stride({name: _field(flat, name) for name in names})
+    stride = common_stride(_field(flat, name) for name in names)
     return span_of(extent[0], side, stride), span_of(extent[1], side, stride)
-
-
-def _stride(fields: Mapping[str, Field]) -> int:
-    return max((max(field.stride) for field in fields.values()), default=1)
 
 
 def _field(flat: FlatModel, name: str) -> Field:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NonFiniteError
 from netlens.flat import FlatModel
-from netlens.flat.receptive import receptive_fields
+from netlens.flat.receptive import Field, receptive_fields
 from netlens.objectives import Objective, Record
 from netlens.options import check, option
 from netlens.visualization._judge import Judge
@@ -48,6 +49,11 @@ def spans(length: int, tile: int, overlap: int, stride: int = 1) -> list[Span]:
     starts = [*range(0, length - tile, step), length - tile]
     cuts = [0, *(start + overlap for start in starts[1:]), length]
     return [(start, start + tile, begin, end) for start, begin, end in zip(starts, cuts, cuts[1:], strict=False)]
+
+
+def common_stride(fields: Iterable[Field]) -> int:
+    """The least number of pixels that is a multiple of all strides, so that tiles at its multiples fit all layers."""
+    return math.lcm(*(stride for field in fields for stride in field.stride))
 
 
 def span_of(length: int, tile: int, stride: int) -> int:
@@ -149,7 +155,7 @@ class Tiled:
         if not fields or any(f is None or f.size is None for f in fields):
             return None, 1
         reach = max(max(f.size) for f in fields if f is not None and f.size is not None)
-        return reach, max(max(f.stride) for f in fields if f is not None)
+        return reach, common_stride(f for f in fields if f is not None)
 
     def _gradient(self, image: Tensor) -> tuple[Tensor, Tensor]:
         extent = (image.shape[2], image.shape[3])

@@ -306,3 +306,20 @@ def test_the_network_keeps_its_state_and_random_numbers() -> None:
     FlatModel.from_nn_Module(net, example=torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(torch.rand(3), expected)
     assert net.calls == 0 and net.training and torch.equal(net.mean, torch.zeros(3))
+
+
+class _AsksTwice(nn.Module):
+    """A forward that asks a size as a truth value, and then as a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        if not n:
+            return x
+        return torch.cat([x[i : i + 1] * (i + 2) for i in range(n)])
+
+
+def test_a_size_that_was_asked_as_a_truth_value_is_still_checked_as_a_number() -> None:
+    """1 equals True, so the second question had no check, and other batches got the answer of the first."""
+    network, x = _AsksTwice(), torch.rand(3, 2)
+    flat = FlatModel.from_nn_Module(network, example=x[:1])
+    torch.testing.assert_close(flat(x), network(x))

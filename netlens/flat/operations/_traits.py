@@ -73,11 +73,11 @@ class Trait(Flag):
     LOG_SOFTMAX = auto()
     """The outputs are the logarithms of a softmax."""
     NONNEGATIVE = auto()
-    """The operation is an activation function without negative outputs, and without an upper bound of 1."""
+    """The operation is an activation function without negative outputs. Gates, whose outputs end at 1, are no such."""
     VIEW = auto()
     """The output may share memory with the first input."""
     FRESH = auto()
-    """The output is a new tensor, and no gradient needs it."""
+    """The output is a new tensor, and autograd does not read it in the backward pass."""
     INVERTIBLE = auto()
     """The gradient can be computed from the output."""
     DISCRETE = auto()

@@ -93,7 +93,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.autocasts = autocasts()
         self.examples = None if example is None else Examples(example, self.module_at, lambda path: self.tensors[path])
-        self.assumptions: set[tuple[fx.Node, Any]] = set()
+        self.assumptions: dict[fx.Node, set[Any]] = {}
         self.inputs = inputs
         self.thread = threading.get_ident()
         self.rewrite = rewrite
@@ -181,8 +181,11 @@ class _Tracer(fx.Tracer):
     def assumed(self, value: fx.Proxy, read: Callable[[Any], Any]) -> Any:
         assert self.examples is not None
         answer = read(self.examples.values[value.node])
-        if (value.node, answer) not in self.assumptions:
-            self.assumptions.add((value.node, answer))
+        # 1 equals True, but a check of the one is no check of the other; and some answers have no hash
+        known = self.assumptions.setdefault(value.node, set())
+        key = (read, type(answer), repr(answer))
+        if key not in known:
+            known.add(key)
             self.create_proxy("call_function", Assumption(answer, read, asking_line()), (value,), {})
         return answer
 
@@ -346,7 +349,8 @@ class _Tracer(fx.Tracer):
                 self.graph.erase_node(node)
             if self.examples is not None:
                 self.examples.forget(erased)
-                self.assumptions = {(node, answer) for node, answer in self.assumptions if node not in set(erased)}
+                for node in erased:
+                    self.assumptions.pop(node, None)
             restore(containers)
             self.written |= changed_since(attributes)
             for content in backup:  # the forward may have stored traced values in attributes and buffers

@@ -54,7 +54,7 @@ class _ToPicture(torch.autograd.Function):
 
 
 class _Adjoint(torch.autograd.Function):
-    """The adjoint of `to_picture`: all waves but those of their own mirror image count twice."""
+    """The adjoint of `to_picture`: waves that are their own mirror image count once, all others twice."""
 
     @staticmethod
     def forward(ctx: Any, picture: Tensor) -> Tensor:
@@ -76,7 +76,8 @@ class _Adjoint(torch.autograd.Function):
 def _in_parts(source: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """The same few channels of two contiguous tensors (..., h, w), so that the transforms take little memory."""
     channels = max(1, _TOGETHER // max(1, source.shape[-2:].numel()))
-    yield from zip(source.flatten(0, -3).split(channels), target.flatten(0, -3).split(channels), strict=True)
+    parts = (tensor.reshape(-1, *tensor.shape[-2:]).split(channels) for tensor in (source, target))
+    yield from zip(*parts, strict=True)
 
 
 def _make_real(columns: Tensor, width: int) -> None:

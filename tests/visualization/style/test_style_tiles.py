@@ -99,6 +99,21 @@ def test_padding_that_depends_on_the_size_is_that_of_the_whole(size):
     assert (of_tiles - gradient).norm() <= 1e-9 * gradient.norm()
 
 
+def test_strides_that_differ_along_the_sides_are_those_of_the_whole():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 6, 3, stride=(2, 3)), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU()).double()
+    flat = FlatModel.from_nn_Module(network, example=torch.randn(1, 3, 64, 64).double())
+    layers = [key for key, layer in flat.layers.items() if isinstance(layer, nn.ReLU)]
+    image, parts = picture(128, 110, 4)[None], []
+    for tile in (None, TILE):
+        options = StyleTransfer(size=None, scales=1, tile=tile, style_layers=layers, content_layers=layers[-1])
+        objective = Task.of(options, flat, picture(128, 110, 1), picture(121, 99, 2), None).stage(1.0).objective
+        parts.append(value_and_gradient(flat, objective, image, tile))
+    (value, gradient), (in_tiles, of_tiles) = parts
+    assert_close(in_tiles, value, rtol=1e-9, atol=0)
+    assert (of_tiles - gradient).norm() <= 1e-9 * gradient.norm()
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_regions_are_those_of_the_whole(flat, statistic):
     size = SIZES[0]
