@@ -81,7 +81,8 @@ pictures: .venv/installed-superpixels
 	$(BIN)/python -m benchmarks.pictures
 
 .venv/installed: setup.py pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv; with PyTorch, this takes some minutes the first time."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 

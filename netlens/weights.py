@@ -140,7 +140,8 @@ def _with_published(name: str, published: Any, options: Mapping[str, Any]) -> nn
     except OSError as error:
         raise WeightsError(
             f"the {published.name} weights of {name} are not cached in {cached.parent} and cannot be downloaded "
-            f"({error}); fetch {published.url} elsewhere and pass the path of the file as weights=, or pass 'random'."
+            f"({error}); fetch {published.url} elsewhere and pass the path of the file as weights= "
+            "or --weights, or pass 'random'."
         ) from error
     except Exception as error:  # the unpickler raises errors of any kind on damaged bytes
         raise WeightsError(f"{cached} is damaged; delete it to download it again.") from error

@@ -129,7 +129,7 @@ def predictions(studio: Studio, name: str) -> str:
     rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
     says = [class_choice(studio.flat.classes, one.index) for one in found]
     photo = html.source(studio.thumbnail(name))
-    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says)}</div>'
+    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says, full=1.0)}</div>'
 
 
 def _said(event: gr.EventData) -> str:

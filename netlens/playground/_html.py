@@ -63,12 +63,15 @@ def figure(
         href: The address of what a click on it opens.
     """
     image = f'<img src="{source(picture)}" alt="{escape(alt or title)}">'
+    name = f"<b>{escape(title)}</b>"
     if say:
-        image = f'<a href="{escape(href or "#")}" data-say="{escape(say)}">{image}</a>'
+        link = f'<a href="{escape(href or "#")}" data-say="{escape(say)}"'
+        # the picture and its name look like one button; the keyboard stops there once
+        image, name = f"{link}>{image}</a>", f'{link} tabindex="-1">{name}</a>'
     saves = "".join(f' <a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     about = f'<span class="nl-note">{escape(note)}</span>' if note else ""
     return (
-        f'<figure class="nl-figure">{image}<figcaption><b>{escape(title)}</b>{about}'
+        f'<figure class="nl-figure">{image}<figcaption>{name}{about}'
         f"{f'<span class=nl-saves>{saves}</span>' if saves else ''}</figcaption></figure>"
     )
 
@@ -99,17 +102,23 @@ def hint(text: str) -> str:
     return f'<p class="nl-hint">{escape(text)}</p>'
 
 
-def bars(rows: Sequence[tuple[str, float, str]], says: Sequence[str] = (), hrefs: Sequence[str] = ()) -> str:
+def bars(
+    rows: Sequence[tuple[str, float, str]],
+    says: Sequence[str] = (),
+    hrefs: Sequence[str] = (),
+    full: float | None = None,
+) -> str:
     """Numbers as bars from a middle line, or from the left if none is below 0.
 
     Args:
         rows: For each bar its name, its number and the number as a text.
         says: What a click on each name says; see `CLICKS`.
         hrefs: The address of what a click on each name opens.
+        full: The number of a full bar; None for the largest of these numbers.
     """
     if not rows:
         return ""
-    most = max(abs(value) for _, value, _ in rows) or 1.0
+    most = full or max(abs(value) for _, value, _ in rows) or 1.0
     signed = any(value < 0 for _, value, _ in rows)
     lines = []
     for i, (name, value, text) in enumerate(rows):

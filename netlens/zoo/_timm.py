@@ -71,7 +71,8 @@ def _pretrained(timm: ModuleType, name: str, own_name: str) -> nn.Module:
         if file is None:
             raise WeightsError(
                 f"the weights of {name} are not cached, and the hub of Hugging Face cannot be reached; fetch "
-                f"model.safetensors of {repository} elsewhere and pass its path as weights=, or pass 'random'."
+                f"model.safetensors of {repository} elsewhere and pass its path as "
+                "weights= or --weights, or pass 'random'."
             )
         source = {"file": str(file)}
     try:
