@@ -12,6 +12,7 @@ import pytest
 
 from netlens.errors import NetLensError
 from netlens.playground import Studio, _files
+from netlens.playground._drawing import Drawing
 from netlens.playground._dream import grow
 from netlens.playground._wish import CHANNEL, Wish
 
@@ -29,7 +30,7 @@ def home(served, own):
 @pytest.fixture
 def key(own):
     """The key of a new drawing."""
-    looks = []
+    looks: list[Drawing] = []
     grow(own, Wish(CHANNEL, "stem.0", 1, options="draw.steps=2&draw.size=24"), looks.append)
     return looks[-1].key
 
