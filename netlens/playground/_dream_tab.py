@@ -102,8 +102,8 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         def work(show: Show[_Shown]) -> None:
             def look(drawing: Drawing) -> None:
                 nonlocal key
-                key = drawing.key
-                show((_sheet(drawing), gr.skip(), key))
+                told, key = key, drawing.key
+                show((_sheet(drawing), gr.skip(), gr.skip() if told else key))
 
             grow(studio, wish, look, after)
             show(ended(key))

@@ -89,11 +89,17 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
 def test_stop_shows_what_was_drawn_and_not_what_the_fields_say(tab, address, steps):
     tab.goto(address + LONG)
     tab.wait_for_selector(PICTURE)
-    tab.click("#dream-form button")
-    tab.fill("#dream-channel input", "4")
-    tab.press("#dream-channel input", "Tab")
-    chosen(tab, "draw-steps", steps)
-    tab.wait_for_function("location.search.includes('channel=4')")
+    tab.evaluate(
+        """([channel, options]) => [['#dream-channel input', channel], ['#dream-options textarea', options]].forEach(
+            ([field, value]) => {
+                const element = document.querySelector(field);
+                element.value = value;
+                element.dispatchEvent(new Event('input', {bubbles: true}));
+            }
+        )""",
+        ["4", f"draw.steps={steps}"],
+    )
+    tab.wait_for_function(f"/channel=4&.*steps%3D{steps}$/.test(location.search)")
     assert "of 5000" in tab.inner_text(NOTE)
     stopped(tab)
     tab.wait_for_selector("#dream-sheet >> text=stopped at")
