@@ -3,88 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, make_dataclass
+from dataclasses import asdict, make_dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from secrets import token_hex
+from typing import Any
 
 from netlens.errors import NetLensError, NetLensWarning
-from netlens.options import Option, check, checked, option, options_of, parse
+from netlens.options import Option, check, option, options_of, parse
 from netlens.playground import _notebook as notebook
-from netlens.playground._drawing import Drawing, Growing
+from netlens.playground._drawing import Drawing, Growing, Rounds
 from netlens.playground._film import Film, pixels_of
 from netlens.playground._layers import block_of, shapes_of
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio, class_of
 from netlens.playground._texts import options_text, read
+from netlens.playground._wish import CHANNEL, CLASS, DREAM, INHIBIT, INVERSION, Wish
 from netlens.results import Render, State
 from netlens.silence import silenced
 from netlens.visualization import Callback, Dreaming, Inverting, NetDreamer, dream, invert
 from netlens.visualization.picture import expected_size
 
-CHANNEL, CLASS, DREAM, INVERSION = WHATS = ("channel", "class", "dream", "inversion")
-"""What can be drawn."""
-EXCITE, INHIBIT = SIGNS = ("excites it", "inhibits it")
 MOST_SIDE = 2048  # pixels of a picture that is drawn, so that a wrong number does not fill the memory
 DREAM_SIDE = 384
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be drawn.
-
-    Args:
-        what: One of `WHATS`.
-        layer: The layer of the channel, of the dream or of the inversion.
-        channel: The index of the channel.
-        sign: Whether the picture excites the channel or inhibits it, one of `SIGNS`.
-        target: The class, such as "88: macaw".
-        picture: The picture to dream on, or to invert, by its name.
-        options: The options that differ from their defaults, as `netlens.playground._texts.written` writes them.
-    """
-
-    what: str
-    layer: str = ""
-    channel: int = 0
-    sign: str = EXCITE
-    target: str = ""
-    picture: str = ""
-    options: str = ""
-
-    def __post_init__(self) -> None:
-        checked("what is drawn", self.what, str, choices=WHATS)
-        checked("the sign of the picture", self.sign, str, choices=SIGNS)
-
-    @property
-    def form(self) -> str:
-        """The name of the form of its options."""
-        return {CHANNEL: "draw", CLASS: "draw", DREAM: "dream", INVERSION: "invert"}[self.what]
-
-    @property
-    def title(self) -> str:
-        """It in a few words."""
-        negative = " negative" if self.sign == INHIBIT else ""
-        return {
-            CHANNEL: f"{self.layer}:{self.channel}{negative}",
-            CLASS: self.target,
-            DREAM: f"dream of {self.layer} on {self.picture}",
-            INVERSION: f"{self.picture} from {self.layer}",
-        }[self.what]
-
-
-class Rounds(NamedTuple):
-    """A dream that is continued after its end dreams again on its result.
-
-    Args:
-        finished: The number of dreams before this one.
-        base: The result of the last of them; None if this dream is the first.
-        steps: The number of steps of all of them.
-    """
-
-    finished: int = 0
-    base: Tensor | None = None
-    steps: int = 0
 
 
 def forms_of(studio: Studio) -> Mapping[str, type]:
@@ -115,7 +55,7 @@ def _form(name: str, cls: type, leave_out: Sequence[str], size: int | None) -> t
 
 
 def key_of(wish: Wish) -> str:
-    """The key under which the studio keeps a drawing. The number of steps is no part of it: a drawing can go on."""
+    """What tells a wish from others. The number of steps is no part of it, because a drawing can be continued."""
     mine = {name: text for name, text in read(wish.options).items() if name.partition(".")[0] == wish.form}
     steps = "" if wish.what == DREAM else f"{wish.form}.steps"
     options = sorted((name, text) for name, text in mine.items() if name != steps)
@@ -125,10 +65,43 @@ def key_of(wish: Wish) -> str:
     return digest(wish.what, of_layer, of_channel, wish.target if wish.what == CLASS else "", of_picture, options)
 
 
-def is_known(studio: Studio, wish: Wish) -> bool:
-    """Whether the studio keeps a drawing of a wish, with as many steps as it asks for, or stopped on the way there."""
-    drawing = studio.drawings.get(key_of(wish))
-    return drawing is not None and (wish.what == DREAM or drawing.steps >= values_of(studio, wish)["steps"])
+def drawing_of(studio: Studio, wish: Wish, key: str = "") -> Drawing | None:
+    """The drawing of a wish that the studio keeps; None if it keeps none.
+
+    Args:
+        studio: The network and the drawings.
+        wish: What is drawn.
+        key: The key of a drawing that goes first if it is one of this wish, such as that on the page. Without it, the
+            newest drawing of the wish is given. One that was stopped is given only if none was finished.
+    """
+    mine = studio.drawings.get(key) if key else None
+    if mine is not None and key_of(mine.wish) == key_of(wish):
+        return mine
+    newest = studio.newest.get(key_of(wish))
+    return None if newest is None else studio.drawings.get(newest)
+
+
+def drawing_for(studio: Studio, wish: Wish) -> Drawing | None:
+    """The drawing that a link to a wish shows. None if it has to be drawn: there is none, or one of fewer steps.
+
+    A drawing that was stopped counts with the steps that it was to have.
+    """
+    drawing = drawing_of(studio, wish)
+    if drawing is None or wish.what == DREAM or drawing.steps >= values_of(studio, wish)["steps"]:
+        return drawing
+    return None
+
+
+def drawing_to_continue(studio: Studio, wish: Wish, key: str = "") -> Drawing:
+    """The drawing from which the page goes on; see `drawing_of`.
+
+    Raises:
+        NetLensError: There is none.
+    """
+    drawing = drawing_of(studio, wish, key)
+    if drawing is None or drawing.state is None:
+        raise NetLensError("there is no drawing of this to continue; press Draw first.")
+    return drawing
 
 
 def values_of(studio: Studio, wish: Wish) -> dict[str, Any]:
@@ -141,30 +114,30 @@ def values_of(studio: Studio, wish: Wish) -> dict[str, Any]:
     return {one.name: getattr(made, one.name) for one in options_of(type(made))}
 
 
-def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], more: bool = False) -> None:
-    """Draw, and show the picture a few times a second. The studio keeps what is shown, so that it can be stopped.
+def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], after: Drawing | None = None) -> None:
+    """Draw, and show the picture a few times a second.
+
+    The studio keeps what was shown last, under a key of this run. So it is there when the run is stopped, and no other
+    run changes it.
 
     Args:
         studio: The network and the pictures.
         wish: What to draw.
         show: Gets the drawing as far as it has grown.
-        more: Whether to go on with the drawing of this wish that the studio keeps: to its end if it was stopped, else
-            for as many steps as the options say.
+        after: A drawing of this wish to continue; see `drawing_to_continue`. A drawing that was stopped is drawn to its
+            end. To a finished one, the steps of the options are added. The drawing itself stays as it is.
 
     Raises:
-        NetLensError: There is nothing to go on with, or the wish cannot be met.
+        NetLensError: The wish cannot be met.
     """
-    key, values = key_of(wish), values_of(studio, wish)
-    known = studio.drawings.get(key) if more else None
-    if more and (known is None or known.state is None):
-        raise NetLensError("there is no drawing of this to continue; press Draw first.")
+    key, values = token_hex(8), values_of(studio, wish)
     film, rounds, state = Film(), Rounds(), None
     total: int = values["steps"]
-    if known is not None:
-        film, rounds, state, done = known.film, known.about, known.state, known.step >= known.steps
-        if done and wish.what == DREAM:
-            rounds, state = Rounds(rounds.finished + 1, known.render.images[0], known.step), None
-        total = known.step + total if done else known.steps
+    if after is not None:
+        film, rounds, state = after.film, after.rounds, after.state
+        if after.finished and wish.what == DREAM:
+            rounds, state = Rounds(rounds.finished + 1, after.render.images[0], after.step), None
+        total = after.step + total if after.finished else after.steps
 
     def keep(drawing: Drawing) -> None:
         studio.drawings.put(key, drawing)
@@ -176,11 +149,24 @@ def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], more: bool
         with silenced(NetLensWarning):
             return _rendered(studio, wish, values, rounds, (), state.step, state)
 
-    growing = Growing(film, result, keep, rounds.steps, rounds)
-    render = _rendered(studio, wish, values, rounds, [growing], None if wish.what == DREAM else total, state)
-    step = rounds.steps + len(render.history)
-    history, picture = render.history[:, 0], pixels_of(render.images)
-    keep(Drawing(step, step, picture, history, growing.film, lambda: render, render.state, rounds))
+    growing = Growing(key, wish, film, result, keep, rounds)
+    try:
+        render = _rendered(studio, wish, values, rounds, [growing], None if wish.what == DREAM else total, state)
+        step = rounds.steps + len(render.history)
+        history, picture = render.history[:, 0], pixels_of(render.images)
+        keep(Drawing(key, wish, step, step, picture, history, growing.film, lambda: render, render.state, rounds))
+    finally:
+        _make_findable(studio, key)
+
+
+def _make_findable(studio: Studio, key: str) -> None:
+    """Let `drawing_of` find a drawing whose run has ended. One that was stopped does not replace a finished one."""
+    drawing = studio.drawings.get(key)
+    if drawing is None or drawing.step == 0:
+        return
+    before = drawing_of(studio, drawing.wish)
+    if drawing.finished or before is None or not before.finished:
+        studio.newest.put(key_of(drawing.wish), key)
 
 
 def _rendered(
@@ -192,7 +178,19 @@ def _rendered(
     steps: int | None,
     state: State | None,
 ) -> Render:
-    """Draw until this number of steps, from a state on."""
+    """Draw until this number of steps, from a state on. The page has its film, so the frames of the result go."""
+    return replace(_made(studio, wish, values, rounds, callbacks, steps, state), frames=())
+
+
+def _made(
+    studio: Studio,
+    wish: Wish,
+    values: Mapping[str, Any],
+    rounds: Rounds,
+    callbacks: Sequence[Callback],
+    steps: int | None,
+    state: State | None,
+) -> Render:
     flat = studio.flat
     watched: dict[str, Any] = {"callbacks": callbacks, "resume": state}
     if wish.what == DREAM:
@@ -218,9 +216,9 @@ def found_nothing(drawing: Drawing) -> bool:
     return drawing.step > 0 and not bool(drawing.values.any())
 
 
-def code(studio: Studio, wish: Wish) -> str:
-    """The lines that draw the same in a notebook: as far as the studio's drawing has grown, or else to the end."""
-    drawing, values = studio.drawings.get(key_of(wish)), values_of(studio, wish)
+def code(studio: Studio, wish: Wish, drawing: Drawing | None = None) -> str:
+    """The lines that draw the same in a notebook: as far as a drawing of the wish has grown, or else to the end."""
+    values = values_of(studio, wish)
     if drawing is not None and drawing.step > 0 and wish.what != DREAM:
         values["steps"] = drawing.step
     classes = {"draw": NetDreamer, "dream": Dreaming, "invert": Inverting}
@@ -258,7 +256,7 @@ def _of_picture(
     lines = [*imports, f"flat = {notebook.network(studio)}"]
     if wish.what == INVERSION or drawing is None or drawing.step == 0:
         return [*lines, call(picture)]
-    rounds: Rounds = drawing.about
+    rounds = drawing.rounds
     until = f", until={drawing.step - rounds.steps}" if drawing.step < drawing.steps else ""
     if rounds.finished == 0:
         return [*lines, call(picture, until)]

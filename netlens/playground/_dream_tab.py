@@ -9,21 +9,15 @@ import gradio as gr
 from netlens.playground import _html as html
 from netlens.playground._drawing import Drawing
 from netlens.playground._dream import (
-    CHANNEL,
-    CLASS,
-    DREAM,
-    INVERSION,
-    SIGNS,
-    WHATS,
-    Wish,
     channels_of,
     code,
+    drawing_for,
+    drawing_of,
+    drawing_to_continue,
     first_layer,
     forms_of,
     found_nothing,
     grow,
-    is_known,
-    key_of,
 )
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
@@ -31,7 +25,8 @@ from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio
 from netlens.playground._texts import read
-from netlens.playground._work import Show
+from netlens.playground._wish import CHANNEL, CLASS, DREAM, INVERSION, SIGNS, WHATS, Wish
+from netlens.playground._work import Show, shown_after_error
 
 NAME, TITLE = "dream", "Dream and draw"
 _FIRST = "Choose what to draw and press Draw. The picture grows as you watch."
@@ -41,7 +36,7 @@ _ABOUT = {
     DREAM: "Your picture, with more of the patterns that a layer sees in it.",
     INVERSION: "A picture from noise that a layer sees as it sees yours: what the layer knows of it.",
 }
-_Shown = tuple[Any, Any]  # the sheet, and the lines of code
+_Shown = tuple[Any, Any, Any]  # the sheet, the lines of code, and the key of the drawing on the sheet
 
 
 def build(studio: Studio, opened: gr.Textbox) -> Linked:
@@ -85,6 +80,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             sheet = gr.HTML(html.hint(_FIRST), elem_id="dream-sheet", min_height=200)
             with gr.Accordion("Show the code", open=False, elem_id="dream-code-of-sheet"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="dream-code")
+    running = gr.Textbox(visible="hidden", elem_id="dream-key")  # the key of the drawing on the sheet
 
     wished = [what, layer, channel, sign, target, picture, options]
 
@@ -93,30 +89,40 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         # a field that was emptied has no number; the first channel takes its place
         return Wish(what, layer or "", int(channel or 0), sign, target or "", picture or "", options or "")
 
-    def work_of(wish: Wish, more: bool) -> Work:
-        def work(show: Show[_Shown]) -> None:
-            grow(studio, wish, lambda drawing: show((_sheet(wish, drawing), gr.skip())), more)
-            show((_shown(studio, wish), code(studio, wish)))
+    def ended(key: str) -> _Shown:
+        """A drawing whose run has ended, whatever the fields say now."""
+        drawing = studio.drawings.get(key) if key else None
+        if drawing is None:
+            return html.hint("stopped before the first step"), gr.skip(), gr.skip()
+        return _sheet(drawing, ended=True), code(studio, drawing.wish, drawing), key
 
-        return work
+    def work_of(wish: Wish, after: Drawing | None = None) -> Work:
+        key = ""
+
+        def work(show: Show[_Shown]) -> None:
+            def look(drawing: Drawing) -> None:
+                nonlocal key
+                told, key = key, drawing.key
+                show((_sheet(drawing), gr.skip(), gr.skip() if told else key))
+
+            grow(studio, wish, look, after)
+            show(ended(key))
+
+        return shown_after_error(work, lambda: ended(key) if key else (gr.skip(), gr.skip(), gr.skip()))
 
     def draw(*values: Any) -> Work:
-        return work_of(wish_of(*values), more=False)
+        return work_of(wish_of(*values))
 
-    def go_on(*values: Any) -> Work:
-        return work_of(wish_of(*values), more=True)
+    def go_on(key: str, *values: Any) -> Work:
+        wish = wish_of(*values)
+        return work_of(wish, drawing_to_continue(studio, wish, key))
 
     def follow(where: str, *values: Any) -> Work | None:
         if where != NAME:
             return None
         wish = wish_of(*values)
-        if not is_known(studio, wish):
-            return work_of(wish, more=False)
-        return lambda show: show((_shown(studio, wish), code(studio, wish)))
-
-    def stopped(*values: Any) -> _Shown:
-        wish = wish_of(*values)
-        return _shown(studio, wish), code(studio, wish)
+        drawing = drawing_for(studio, wish)
+        return work_of(wish) if drawing is None else lambda show: show(ended(drawing.key))
 
     def fields(what: str) -> list[Any]:
         def seen(*whats: str) -> bool | str:
@@ -137,34 +143,36 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     def count(layer: str) -> Any:
         return gr.update(info=_counted(studio, layer))
 
-    def show_code(*values: Any) -> str:
-        return code(studio, wish_of(*values))
+    def show_code(key: str, *values: Any) -> str:
+        wish = wish_of(*values)
+        return code(studio, wish, drawing_of(studio, wish, key))
 
     # a column that starts hidden shows until its first update
     light([what.change, opened.change], fields, what, [what, layer, channel, sign, target, source])
     light([picture.change, opened.change], look_at, picture, photo)
     light(layer.change, count, layer, channel)
-    light([*(one.change for one in wished), opened.change], show_code, wished, lines)
-    heavy(run.click, draw, wished, [sheet, lines], stop)
-    heavy(more.click, go_on, wished, [sheet, lines], stop)
-    heavy(opened.change, follow, [opened, *wished], [sheet, lines], stop)
-    light(stop.button.click, stopped, wished, [sheet, lines])
+    light([*(one.change for one in wished), opened.change], show_code, [running, *wished], lines)
+    outputs = [sheet, lines, running]
+    heavy(run.click, draw, wished, outputs, stop)
+    heavy(more.click, go_on, [running, *wished], outputs, stop)
+    heavy(opened.change, follow, [opened, *wished], outputs, stop)
+    light(stop.button.click, ended, running, outputs)
     parts = {"what": what, "layer": layer, "channel": channel, "sign": sign, "class": target}
     return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,))
 
 
-def _sheet(wish: Wish, drawing: Drawing, ended: bool = False) -> str:
+def _sheet(drawing: Drawing, ended: bool = False) -> str:
     """The picture as far as it has grown, and the curve of its objective."""
-    steps = f"step {drawing.step} of {drawing.steps}" if drawing.step < drawing.steps else f"{drawing.step} steps"
-    if ended and drawing.step < drawing.steps:
+    steps = f"step {drawing.step} of {drawing.steps}" if not drawing.finished else f"{drawing.step} steps"
+    if ended and not drawing.finished:
         steps = f"stopped at {steps}"
     values = drawing.values.tolist()
     note = f"{steps} · objective {_number(values[-1])}" if values else steps
     saves = []
     if ended and drawing.step:
-        key = key_of(wish)
-        saves = [(kind.upper(), f"drawing/{key}.{kind}") for kind in ("png", "gif", "mp4")]
-    figure = html.figure(drawing.pixels, wish.title, note, f"drawing: {wish.title}", saves)
+        saves = [(kind.upper(), f"drawing/{drawing.key}.{kind}") for kind in ("png", "gif", "mp4")]
+    title = drawing.wish.title
+    figure = html.figure(drawing.pixels, title, note, f"drawing: {title}", saves)
     line = ""
     if len(values) > 1:
         line = html.curve(values, f"the objective, from {_number(values[0])} to {_number(values[-1])}")
@@ -172,12 +180,6 @@ def _sheet(wish: Wish, drawing: Drawing, ended: bool = False) -> str:
     if ended and found_nothing(drawing):
         told = html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel.")
     return f'<div class="nl-sheet">{figure}{line}{told}</div>'
-
-
-def _shown(studio: Studio, wish: Wish) -> str:
-    """What the studio keeps of a drawing that has ended."""
-    drawing = studio.drawings.get(key_of(wish))
-    return html.hint("stopped before the first step") if drawing is None else _sheet(wish, drawing, ended=True)
 
 
 def _number(value: float) -> str:

@@ -1,17 +1,21 @@
-"""Files: what the page made, to be saved. They are written when they are asked for, and lie in no folder."""
+"""Files: what the page made, to be saved. They are made when they are asked for, and lie in no folder."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from netlens.errors import NetLensError
 from netlens.playground._film import gif, mp4
+from netlens.playground._store import Store
 from netlens.playground._studio import Studio
+from netlens.playground._work import line_of
 from netlens.results import Attribution, Render
 
 _KINDS = {"png": "image/png", "npz": "application/octet-stream", "gif": "image/gif", "mp4": "video/mp4"}
+_MEMORY = 64 * 2**20  # bytes of files that may be asked for again
 _GONE = "This result is no longer here; compute it again."
 
 
@@ -19,35 +23,60 @@ def add_files(app: Any, studio: Studio) -> None:
     """Add the routes of files to an application of FastAPI.
 
     These are results, `/result/KEY.png` and `/result/KEY.npz`, and drawings, `/drawing/KEY.png`, `.gif` and `.mp4`.
+    One file is made at a time, and a file that was asked for twice is made once.
     """
     from fastapi import Response
+    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import PlainTextResponse
 
-    def file(made: Attribution | Render, kind: str, data: bytes) -> Response:
-        name = f"{made.provenance.network}-{made.provenance.method}-{made.provenance.subject(0)}"
-        safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in ".-_") else "-" for letter in name)
-        disposition = f'attachment; filename="{safe[:100]}.{kind}"'
-        return Response(data, media_type=_KINDS[kind], headers={"content-disposition": disposition})
+    kept: Store[bytes] = Store(_MEMORY, len)
+    turn = asyncio.Lock()  # not one of threads, so that those who wait hold none
 
-    def result(key: str, kind: str) -> Response:
+    async def file(
+        key: str, kind: str, made: Callable[[], Attribution | Render], data: Callable[[], bytes]
+    ) -> Response:
+        def answer() -> Response:
+            try:
+                name = _name(made())
+                content = kept.made((key, kind), data)
+            except Exception as error:
+                line = line_of(error)
+                if line is None:
+                    raise
+                return PlainTextResponse(line, 422)
+            disposition = f'attachment; filename="{name}.{kind}"'
+            return Response(content, media_type=_KINDS[kind], headers={"content-disposition": disposition})
+
+        async with turn:
+            return await run_in_threadpool(answer)
+
+    async def result(key: str, kind: str) -> Response:
         made = studio.results.get(key)
         if made is None or kind not in ("png", "npz"):
             return PlainTextResponse(_GONE, 404)
-        return file(made, kind, _saved(made, kind))
+        return await file(key, kind, lambda: made, lambda: _saved(made, kind))
 
-    def drawing(key: str, kind: str) -> Response:
+    async def drawing(key: str, kind: str) -> Response:
         drawn = studio.drawings.get(key)
         if drawn is None or kind not in ("png", "gif", "mp4"):
             return PlainTextResponse(_GONE, 404)
-        try:
-            made = drawn.render
-            films = {"gif": gif, "mp4": mp4}
-            return file(made, kind, films[kind](drawn.film, made) if kind in films else _saved(made, kind))
-        except NetLensError as error:
-            return PlainTextResponse(" ".join(str(error).split()), 422)
+        films = {"gif": gif, "mp4": mp4}
+
+        def data() -> bytes:
+            return films[kind](drawn.film, drawn.render) if kind in films else _saved(drawn.render, kind)
+
+        # a drawing grows under its key
+        return await file(f"{key} {drawn.step}", kind, lambda: drawn.render, data)
 
     app.add_api_route("/result/{key}.{kind}", result, methods=["GET"])
     app.add_api_route("/drawing/{key}.{kind}", drawing, methods=["GET"])
+
+
+def _name(made: Attribution | Render) -> str:
+    name = f"{made.provenance.network}-{made.provenance.method}-{made.provenance.subject(0)}"
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in ".-_") else "-" for letter in name)[
+        :100
+    ]
 
 
 def _saved(made: Attribution | Render, kind: str) -> bytes:

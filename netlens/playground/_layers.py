@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
 from html import escape
 from itertools import groupby
 
 from netlens.errors import NetLensError
+from netlens.memo import Memo
 from netlens.playground import _html as html
 from netlens.playground._see import See
 from netlens.playground._studio import Studio
+
+Row = tuple[str, str, str, str]
+_ROWS: Memo[Studio, list[Row]] = Memo(most=1)
+_SHAPES: Memo[Studio, dict[str, tuple[int, ...]]] = Memo(most=1)
 
 SEARCH = """
 element.addEventListener('input', (event) => {
@@ -85,9 +89,17 @@ def reach(sees: str) -> str:
     return f"sees {size} px, every {stride}"
 
 
-@cache
-def rows_of(studio: Studio) -> list[tuple[str, str, str, str]]:
+def rows_of(studio: Studio) -> list[Row]:
     """Key, type, shape and receptive field of each layer; the shape is empty where it is unknown."""
+    return _ROWS.of(studio, None, lambda: _rows(studio))
+
+
+def shapes_of(studio: Studio) -> dict[str, tuple[int, ...]]:
+    """The shape of each activation with its batch, where it is known."""
+    return _SHAPES.of(studio, None, lambda: _shapes(studio))
+
+
+def _rows(studio: Studio) -> list[Row]:
     try:
         rows = studio.flat.summary().rows
     except NetLensError:  # the network takes pictures of any size, or its shapes depend on values
@@ -95,9 +107,7 @@ def rows_of(studio: Studio) -> list[tuple[str, str, str, str]]:
     return [(row.key, row.kind, row.shape.partition("x")[2].replace("x", " × "), row.sees) for row in rows]
 
 
-@cache
-def shapes_of(studio: Studio) -> dict[str, tuple[int, ...]]:
-    """The shape of each activation with its batch, where it is known."""
+def _shapes(studio: Studio) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for key, _, shape, _ in rows_of(studio):
         sides = shape.split(" × ")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from netlens.errors import NetLensError
+
 _BETWEEN = "~"  # between the items of a list; no name of a method or layer holds it
 _LONGEST = 2000
+_MOST = 2.0**53  # up to here, browsers tell whole numbers apart
 
 
 OPENED = "(name) => { window.netlensOpened = true; return name; }"
@@ -32,10 +36,17 @@ class Linked:
     events: Sequence[Any] = ()
 
     def values(self, given: Mapping[str, str]) -> list[Any]:
-        """The values of the components in the parameters of an address; no change for those that it leaves out."""
+        """The values of the components in the parameters of an address; no change for those that it leaves out.
+
+        Raises:
+            NetLensError: A value is too long. A part of it would be another state of the page.
+        """
         mine = given if given.get("tab") == self.tab else {}
+        for name in self.components:
+            if len(mine.get(name, "")) > _LONGEST:
+                raise NetLensError(f"{name} has {len(mine[name])} letters in this link; up to {_LONGEST} are read.")
         return [
-            value_of(mine[name][:_LONGEST], component) if name in mine else gr.skip()
+            value_of(mine[name], component) if name in mine else gr.skip()
             for name, component in self.components.items()
         ]
 
@@ -68,7 +79,9 @@ def value_of(text: str, component: Any) -> Any:
         return text.split(_BETWEEN)
     if isinstance(component, gr.Slider | gr.Number):
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
             return gr.skip()
+        # others have no JSON, and would end the whole link
+        return number if math.isfinite(number) and abs(number) < _MOST else gr.skip()
     return text

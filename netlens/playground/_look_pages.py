@@ -10,13 +10,13 @@ from netlens.errors import NetLensError
 from netlens.lens import NetLens
 from netlens.playground import _html as html
 from netlens.playground import _look as look
-from netlens.playground._dream import CHANNEL
 from netlens.playground._explain import drawn, in_a_line
 from netlens.playground._layers import reach, rows_of, shapes_of
 from netlens.playground._see import See
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.playground._wiring import Wire, incoming, outgoing
+from netlens.playground._wish import CHANNEL
 
 CHANNELS = 18  # of a layer
 BARS = 8

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from netlens.errors import NetLensError
 from netlens.playground import _dream_tab, _explain_tab, _look_tab, _style_tab
 from netlens.playground._links import OPENED, Linked
 from netlens.playground._studio import Studio
@@ -56,7 +57,11 @@ def page(studio: Studio) -> gr.Blocks:
 
         def open_link(request: gr.Request) -> list[Any]:
             given = {str(name): str(value) for name, value in dict(request.query_params).items()}
-            values = [value for links in linked for value in links.values(given)]
+            try:
+                values = [value for links in linked for value in links.values(given)]
+            except NetLensError as error:  # a warning, not an error, so that the page opens
+                gr.Warning(escape(str(error)), title="This link does not work")
+                given, values = {}, [gr.skip() for _ in components]
             name = given.get("tab")
             known = name in {tab.name for tab in TABS}
             return [gr.Tabs(selected=name) if known else gr.skip(), *values, name if known else "start"]

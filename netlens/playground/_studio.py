@@ -30,7 +30,7 @@ MOST_BYTES = 32 * 2**20
 """The largest file that the page takes."""
 _SCENES = 12
 _SEARCHED = 60  # scenes among which those that excite a channel are found
-_LISTED = 1000  # pictures of a folder
+_LISTED = 1000  # pictures of a folder; also drawings that links find
 _MEMORY = 256 * 2**20  # bytes of pictures of the users; also of results
 
 
@@ -84,6 +84,7 @@ class Studio:
     results: Store[Attribution] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_result))
     lenses: Store[NetLens] = field(default_factory=lambda: Store(4))
     drawings: Store[Drawing] = field(default_factory=lambda: Store(_MEMORY, _bytes_of))
+    newest: Store[str] = field(default_factory=lambda: Store(_LISTED))  # keys of drawings, by what was wished
     drawn: Store[Any] = field(default_factory=lambda: Store(64))
 
     @cached_property
@@ -153,10 +154,6 @@ class Studio:
         name = f"{safe} · {digest(picture.size, picture.tobytes())[:8]}"
         self.uploads.put(name, picture)
         return name
-
-    def is_upload(self, name: str | None) -> bool:
-        """Whether a name is that of a picture that a user brought."""
-        return bool(name) and name not in self.pictures and name not in PATTERNS
 
     def lens(self, name: str | None, target: Any = None) -> NetLens:
         """The lens of a picture and a class; None for the class that the network predicts."""

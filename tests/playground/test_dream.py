@@ -16,9 +16,10 @@ from netlens.options import options_of
 from netlens.playground import Studio
 from netlens.playground import _dream as page
 from netlens.playground._drawing import Drawing
-from netlens.playground._dream import CHANNEL, CLASS, DREAM, INHIBIT, INVERSION, Wish, code, grow, key_of
+from netlens.playground._dream import drawing_for, drawing_of, drawing_to_continue, grow, key_of
 from netlens.playground._film import MOST
 from netlens.playground._html import curve
+from netlens.playground._wish import CHANNEL, CLASS, DREAM, INHIBIT, INVERSION, Wish
 from netlens.preprocessing import Preprocessing
 from netlens.results import read_provenance
 from netlens.silence import silenced
@@ -41,27 +42,31 @@ def own(studio):
 
 
 def drawn(studio, wish, more=False):
-    grow(studio, wish, lambda drawing: None, more)
-    return studio.drawings.get(key_of(wish))
+    looks: list[Drawing] = []
+    grow(studio, wish, looks.append, drawing_to_continue(studio, wish) if more else None)
+    assert studio.drawings.get(looks[-1].key) is looks[-1]
+    return looks[-1]
 
 
 def interrupted(studio, wish, step, more=False):
     """A drawing that was stopped when this step was shown."""
-    stop = threading.Event()
+    stop, looks = threading.Event(), []
 
     def show(drawing):
+        looks.append(drawing)
         if drawing.step >= step:
             stop.set()
 
     with pytest.raises(Interrupted), interruptible(stop.is_set):
-        grow(studio, wish, show, more)
-    return studio.drawings.get(key_of(wish))
+        grow(studio, wish, show, drawing_to_continue(studio, wish) if more else None)
+    assert studio.drawings.get(looks[-1].key) is looks[-1]
+    return looks[-1]
 
 
-def run(studio, wish):
+def run(studio, drawing):
     """The render that the shown code makes."""
     names: dict[str, object] = {}
-    exec(code(studio, wish).removesuffix("render.show()"), names)
+    exec(page.code(studio, drawing.wish, drawing).removesuffix("render.show()"), names)
     return names["render"]
 
 
@@ -92,15 +97,16 @@ def test_each_kind_is_what_netlens_draws(own):
 
 @pytest.mark.parametrize("name", WISHES)
 def test_the_code_draws_the_same(own, name):
-    same(drawn(own, WISHES[name]), run(own, WISHES[name]))
+    made = drawn(own, WISHES[name])
+    same(made, run(own, made))
 
 
 @pytest.mark.parametrize("name", WISHES)
 def test_the_code_of_a_stopped_drawing_draws_as_far(own, name, every_step_is_shown):
     made = interrupted(own, WISHES[name], 4)
     assert made.step == 4
-    same(made, run(own, WISHES[name]))
-    assert code(own, WISHES[name]) != code(Studio(own.flat), WISHES[name])
+    same(made, run(own, made))
+    assert page.code(own, made.wish, made) != page.code(own, made.wish)
 
 
 @pytest.mark.parametrize("name", WISHES)
@@ -122,7 +128,7 @@ def test_a_finished_drawing_goes_on(own, name, times):
         made = drawn(own, wish, more=True)
     assert made.step == made.steps == (times + 1) * once
     assert [shot.step for shot in made.film.shots] == list(range(made.steps + 1))
-    same(made, run(own, wish))
+    same(made, run(own, made))
     if name != "dream":  # a dream is dreamed again; others have one optimizer all the way
         longer = wish.options.replace("steps=6", f"steps={made.steps}")
         same(drawn(Studio(own.flat), Wish(**{**vars(wish), "options": longer})), made.render)
@@ -133,10 +139,12 @@ def test_a_second_dream_that_was_stopped(own, every_step_is_shown):
     once = drawn(own, wish).steps
     made = interrupted(own, wish, once + 2, more=True)
     assert (made.step, made.steps) == (once + 2, 2 * once)
-    same(made, run(own, wish))
-    whole = drawn(own, wish, more=True)
+    same(made, run(own, made))
+    looks: list[Drawing] = []
+    grow(own, wish, looks.append, drawing_to_continue(own, wish, made.key))
+    whole = looks[-1]
     assert whole.step == 2 * once
-    same(whole, run(own, wish))
+    same(whole, run(own, whole))
 
 
 def test_looks_are_few_and_the_film_is_bounded(own):
@@ -167,11 +175,55 @@ def test_there_must_be_something_to_continue(own):
 
 def test_a_drawing_with_fewer_steps_than_asked_for_is_another(own, every_step_is_shown):
     wish = WISHES["channel"]
-    assert not page.is_known(own, wish)
-    interrupted(own, wish, 2)
-    assert page.is_known(own, wish)
-    for steps, known in ((5, True), (6, True), (7, False)):
-        assert page.is_known(own, Wish(CHANNEL, KEY, 3, options=f"draw.steps={steps}&draw.size=40")) == known
+    assert drawing_for(own, wish) is None
+    made = interrupted(own, wish, 2)
+    assert drawing_for(own, wish) is made
+    for steps, found in ((5, made), (6, made), (7, None)):
+        assert drawing_for(own, Wish(CHANNEL, KEY, 3, options=f"draw.steps={steps}&draw.size=40")) is found
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_no_run_changes_the_drawing_of_another(own, name, every_step_is_shown):
+    wish = WISHES[name]
+    first = drawn(own, wish)
+    pixels, picture = first.pixels.copy(), first.render.images.clone()
+    part = interrupted(own, wish, 2)
+    longer = drawn(own, wish, more=True)
+    again = drawn(own, wish)
+    assert len({one.key for one in (first, part, longer, again)}) == 4
+    assert own.drawings.get(first.key) is first and first.finished
+    assert (first.pixels == pixels).all() and torch.equal(first.render.images, picture)
+    assert longer.step == 2 * first.step  # the finished one was continued
+
+
+def test_a_wish_finds_the_newest_finished_drawing_and_else_the_one_that_was_stopped(own, every_step_is_shown):
+    wish = WISHES["channel"]
+    during: list[Drawing | None] = []
+    grow(own, wish, lambda drawing: during.append(drawing_of(own, wish)))
+    assert set(during) == {None}  # nothing is found before it has ended
+    fresh = Studio(own.flat)
+    part = interrupted(fresh, wish, 2)
+    assert drawing_of(fresh, wish) is part
+    first = drawn(fresh, wish)
+    assert drawing_of(fresh, wish) is first
+    last = interrupted(fresh, wish, 3)
+    assert drawing_of(fresh, wish) is first
+    assert drawing_of(fresh, wish, last.key) is last  # the one on the page goes first
+    assert drawing_of(fresh, WISHES["class"], last.key) is None
+    second = drawn(fresh, wish)
+    assert drawing_of(fresh, wish) is second
+
+
+def test_a_drawing_counts_what_it_holds(own):
+    wish = Wish(DREAM, KEY, picture="scene 2", options="dream.steps=2&dream.size=128&dream.octaves=4")
+    for more in (False, True):
+        made = drawn(own, wish, more)
+        assert made.render.frames == ()
+        tensors = [made.render.images, made.values, *made.state.packed()[0].values()]
+        tensors += [] if made.rounds.base is None else [made.rounds.base]
+        held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        assert made.nbytes >= held + made.pixels.nbytes + made.film.nbytes
+    assert made.rounds.base is not None
 
 
 def test_a_drawing_is_known_by_what_is_drawn_alone():

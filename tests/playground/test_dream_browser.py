@@ -12,6 +12,8 @@ import imageio.v3 as iio
 import pytest
 from PIL import Image
 
+from netlens.playground import _dream_tab
+from netlens.playground._dream import grow
 from netlens.results import read_provenance
 from tests.playground.conftest import watched
 
@@ -81,6 +83,66 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.wait_for_selector("#dream-sheet >> text=20 steps")
     tab.click("#dream-more")
     tab.wait_for_selector("#dream-sheet >> text=40 steps")
+
+
+@pytest.mark.parametrize("steps", ["60", "0"])
+def test_stop_shows_what_was_drawn_and_not_what_the_fields_say(tab, address, steps):
+    tab.goto(address + LONG)
+    tab.wait_for_selector(PICTURE)
+    tab.evaluate(
+        """([channel, options]) => [['#dream-channel input', channel], ['#dream-options textarea', options]].forEach(
+            ([field, value]) => {
+                const element = document.querySelector(field);
+                element.value = value;
+                element.dispatchEvent(new Event('input', {bubbles: true}));
+            }
+        )""",
+        ["4", f"draw.steps={steps}"],
+    )
+    tab.wait_for_function(f"/channel=4&.*steps%3D{steps}$/.test(location.search)")
+    assert "of 5000" in tab.inner_text(NOTE)
+    stopped(tab)
+    tab.wait_for_selector("#dream-sheet >> text=stopped at")
+    assert "stem.0:3" in tab.inner_text("#dream-sheet")
+    assert tab.locator("#dream-sheet .nl-saves a").count() == 3
+
+
+def test_a_drawing_that_failed_is_no_longer_being_drawn(tab, address, monkeypatch):
+    def failing(studio, wish, show, after=None):
+        looks = []
+
+        def look(drawing):
+            looks.append(drawing)
+            show(drawing)
+            if len(looks) == 3:
+                raise MemoryError
+
+        grow(studio, wish, look, after)
+
+    monkeypatch.setattr(_dream_tab, "grow", failing)
+    tab.goto(address + LONG.replace("size%3D64", "size%3D65"))
+    tab.wait_for_selector(".toast-wrap >> text=not enough memory")
+    tab.wait_for_selector("#dream-sheet >> text=stopped at")
+    assert tab.locator("#dream-sheet .nl-saves a").count() == 3
+
+
+def test_drawing_again_leaves_the_files_of_another_tab(tab, address, browser):
+    link = address + SHORT.format(33)
+    tab.goto(link)
+    tab.wait_for_selector("#dream-sheet >> text=33 steps")
+    file = tab.get_attribute("#dream-sheet a[href$='.png']", "href")
+    before = tab.request.get(address + file)
+    with watched(browser, address) as other:
+        other.goto(link)
+        other.wait_for_selector("#dream-sheet .nl-saves a")
+        other.click("#dream-more")
+        other.wait_for_selector("#dream-sheet >> text=66 steps")
+        other.click("#dream-run")
+        other.wait_for_selector("#dream-sheet >> text=33 steps")
+        other.wait_for_selector("#dream-sheet .nl-saves a")
+        assert other.get_attribute("#dream-sheet a[href$='.png']", "href") != file
+    after = tab.request.get(address + file)
+    assert before.ok and after.ok and before.body() == after.body()
 
 
 def test_the_picture_and_its_films_are_saved(tab, address, tmp_path):
@@ -193,6 +255,8 @@ def test_what_makes_no_sense_is_told_in_one_line(tab, address):
         ("what=class&class=nobody", "nobody"),
         ("what=dream&picture=../x", "is not here, or no longer"),
         ("what=anything", "anything"),
+        ("what=channel&layer=nothing&channel=nan", "has no layer 'nothing'"),
+        (f"layer=stem.0&options={2001 * 'x'}", "options has 2001 letters"),
     ):
         tab.goto(f"{address}?tab=dream&{link}")
         tab.wait_for_selector(f".toast-wrap >> text={told} >> nth=0")

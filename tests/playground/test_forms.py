@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from netlens.attribution import METHODS, method_from
+from netlens.errors import NetLensError
 from netlens.options import options_of
 from netlens.playground._forms import fields_of
 from netlens.playground._links import Linked
@@ -61,3 +62,20 @@ def test_an_address_sets_the_components_of_its_tab_alone():
     assert picture == gr.skip()
     assert linked.values(given | {"tab": "look"}) == [gr.skip()] * 3
     assert linked.values(given | {"opacity": "wide"})[1] == gr.skip()
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "1e300"])
+def test_a_number_that_browsers_cannot_hold_changes_nothing(text):
+    with gr.Blocks():
+        parts = {"channel": gr.Number(precision=0), "layer": gr.Textbox()}
+    channel, layer = Linked("dream", parts).values({"tab": "dream", "channel": text, "layer": "stem"})
+    assert (channel, layer) == (gr.skip(), "stem")
+
+
+def test_a_value_of_an_address_is_read_in_full_or_refused():
+    with gr.Blocks():
+        linked = Linked("dream", {"options": gr.Textbox()})
+    longest = 2000 * "x"
+    assert linked.values({"tab": "dream", "options": longest}) == [longest]
+    with pytest.raises(NetLensError, match="options has 2001 letters in this link"):
+        linked.values({"tab": "dream", "options": f"{longest}x"})

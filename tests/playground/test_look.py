@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import nn
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.playground import Studio
 from netlens.playground import _look as look
-from netlens.playground._layers import block_of, layer_list, rows_of
+from netlens.playground._layers import block_of, layer_list, rows_of, shapes_of
 from netlens.playground._look_pages import Page
 from netlens.playground._see import See
 from netlens.playground._wiring import incoming, outgoing
@@ -146,6 +149,15 @@ def test_the_list_holds_every_layer_once_under_its_block(studio):
         assert text.count(f'data-say="{key}"') == 1
     assert text.count("<details") == len(dict.fromkeys(block_of(key) for key in studio.flat.layers))
     assert {row[0]: row[2] for row in rows_of(studio)}["stem.0"] == "24 × 64 × 64"
+
+
+def test_what_is_known_of_layers_goes_with_the_studio(studio):
+    own = Studio(studio.flat)
+    assert rows_of(own) is rows_of(own) and shapes_of(own) is shapes_of(own)
+    alive = weakref.ref(own)
+    del own
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_page_says_why_a_section_is_missing(studio):

@@ -80,8 +80,6 @@ def test_a_picture_of_a_user_is_kept_in_memory(tmp_path, studio):
     name = studio.keep(path)
     path.unlink()
     assert studio.picture(name).getpixel((0, 0)) == (0, 0, 255)
-    assert studio.is_upload(name)
-    assert not studio.is_upload("scene 3")
 
 
 def test_the_oldest_values_go_and_the_newest_stays():
