@@ -18,7 +18,7 @@ from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
 from netlens.playground._texts import read
-from netlens.playground._work import Show
+from netlens.playground._work import Show, shown_after_error
 
 NAME, TITLE = "explain", "Explain"
 START = ("grad_cam", "integrated_gradients", "occlusion")
@@ -87,7 +87,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             show(_drawn(asked.methods, answers, view, opacity))
             explain(studio, asked, add)
 
-        return work
+        return shown_after_error(work, lambda: stopped(*values))
 
     def follow(where: str, *values: Any) -> Work | None:
         return compute(*values) if where == NAME else None

@@ -16,7 +16,7 @@ from netlens.playground._look_pages import STOPPED, Page
 from netlens.playground._picker import picker
 from netlens.playground._see import See
 from netlens.playground._studio import Studio, class_of
-from netlens.playground._work import Show
+from netlens.playground._work import Show, shown_after_error
 
 NAME, TITLE = "look", "Look inside"
 _FIRST = "Click on a layer to see its strongest channels for this picture."
@@ -86,7 +86,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                     made[section.title] = one.made(section)
                     show(one.html(made))
 
-        return work
+        return shown_after_error(work, lambda: stopped(*values))
 
     def stopped(*values: Any) -> Any:
         one = asked(*values)

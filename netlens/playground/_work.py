@@ -82,18 +82,46 @@ def _turn(stop: threading.Event) -> Iterator[None]:
         _ONE.release()
 
 
+def shown_after_error(work: Callable[[Show[T]], None], last: Callable[[], T]) -> Callable[[Show[T]], None]:
+    """The same computation; if an error ends it, it shows `last()` before the error is told.
+
+    Without it, the page would go on showing a state in which something is being computed.
+
+    Args:
+        work: The computation.
+        last: Gives what the page shows of a computation that has ended early.
+    """
+
+    def whole(show: Show[T]) -> None:
+        try:
+            work(show)
+        except Exception:
+            show(last())
+            raise
+
+    return whole
+
+
 @contextmanager
 def in_one_line() -> Iterator[None]:
     """Show an error that a person can correct as one line of the page, without a traceback."""
     try:
         yield
-    except (NetLensError, OSError) as error:
-        raise _shown(" ".join(str(error).split())) from error
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
             raise
-        raise _shown("there is not enough memory; choose a smaller size, or a smaller picture.") from error
+        raise gr.Error(escape(line), title="This does not work", print_exception=False) from error
 
 
-def _shown(text: str) -> gr.Error:
-    return gr.Error(escape(text), title="This does not work", print_exception=False)
+def line_of(error: Exception) -> str | None:
+    """An error that a person can correct, as one line; None for an error of the program.
+
+    >>> line_of(OSError("the disk is full")), line_of(KeyError("x"))
+    ('the disk is full', None)
+    """
+    if isinstance(error, NetLensError | OSError):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError | RuntimeError) and out_of_memory(error):
+        return "there is not enough memory; choose a smaller size, or a smaller picture."
+    return None

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from netlens.errors import NetLensError
-from netlens.interruption import asked_now
-from netlens.playground._work import in_one_line, shown_as_made
+from netlens.interruption import Interrupted, asked_now
+from netlens.playground._work import in_one_line, shown_after_error, shown_as_made
 
 
 def results_of(work):
@@ -103,6 +103,28 @@ def test_an_error_of_the_computation_is_raised_where_its_results_are_read():
         results_of(work)
     assert caught.value.message == "no such layer"
     assert not caught.value.print_exception
+
+
+@pytest.mark.parametrize("error", [NetLensError("no"), MemoryError(), ZeroDivisionError()])
+def test_after_an_error_the_page_shows_no_computation(error):
+    def work(show):
+        show("step 3 of 100")
+        raise error
+
+    shown = []
+    with pytest.raises(type(error)):
+        for one in shown_as_made(shown_after_error(work, lambda: "ended at step 3")):
+            shown.append(one)
+    assert [one for one in shown if one is not None] == ["step 3 of 100", "ended at step 3"]
+
+
+def test_a_computation_that_was_stopped_or_is_done_shows_nothing_more():
+    assert results_of(shown_after_error(lambda show: show("done"), lambda: "last")) == ["done"]
+
+    def work(show):
+        raise Interrupted
+
+    assert results_of(shown_after_error(work, lambda: "last")) == []
 
 
 def test_names_in_errors_are_no_html():
