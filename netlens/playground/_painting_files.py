@@ -98,7 +98,7 @@ def file_of(studio: Studio, name: str) -> str:
     """The name of a picture's file in a batch."""
     if isinstance(studio.pictures.get(name), Path):
         return name
-    return f"{_folder(name)}.png"
+    return f"{folder_name(name)}.png"
 
 
 def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
@@ -115,7 +115,7 @@ def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
             pictures.setdefault(file_of(studio, name), _bytes_of(studio, name))
         pairs.setdefault(_pair_name(one), _pair(studio, one, pictures))
         plain = dict(one.settings) if one.start is None else {**one.settings, "start": file_of(studio, one.start)}
-        settings.setdefault(_folder(one.label), plain)
+        settings.setdefault(folder_name(one.label), plain)
     if len(pairs) * len(settings) != len({(_pair_name(one), one.label) for one in paintings}):
         raise NetLensError("a batch holds all pairs of pictures with all settings, and these runs are no such grid.")
     network = {"model": studio.model, "weights": studio.weights}
@@ -124,14 +124,14 @@ def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
 
 def _pair_name(painting: Painting) -> str:
     masks = "" if not painting.masked else f" masked {_print_of(painting)}"
-    return _folder(" in ".join([painting.content, " and ".join(painting.styles)]) + masks)
+    return folder_name(" in ".join([painting.content, " and ".join(painting.styles)]) + masks)
 
 
 def _print_of(painting: Painting) -> str:
     return digest(*(b"" if mask is None else mask.tobytes() for pair in painting.masks for mask in pair))[:6]
 
 
-def _folder(name: str) -> str:
+def folder_name(name: str) -> str:
     """A name as that of a folder. Different names have different folders."""
     safe = "".join("-" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
     if safe == name and len(safe.encode()) <= _SHORT + 7:

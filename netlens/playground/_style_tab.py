@@ -41,7 +41,7 @@ BEGIN = written({"style.steps": "100", "style.size": "256"})
 """Settings at the start: a small picture, so that it soon shows what a style is."""
 MOST_RUNS = 2 * MOST_OF_GRID  # a whole grid, and what was there before
 _FIRST = "Choose a content and a style, and press Paint. The picture grows while you watch."
-_MOVED = "The styles have changed, so what was painted for others is cleared."
+MOVED = "The styles have changed, so what was painted for others is cleared."
 _BETWEEN = "~"
 _HIDDEN = "() => document.querySelector('#style-live').classList.%s('nl-halted')"
 _LISTED = "(names) => JSON.stringify(names || [])"
@@ -237,9 +237,9 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
 
     def follow_styles(name: str, names: str, before: str, text: str) -> Any:
-        if not outdated(text, _split(before), _split(names)):
+        if not outdated(text, names_in(before), names_in(names)):
             return gr.skip(), gr.skip(), names
-        return board(studio.picture(name), _MOVED), "", names
+        return board(studio.picture(name), MOVED), "", names
 
     asked = [picture, names, options, start, masks]
     gridded = [*asked, *axes, apart]
@@ -273,7 +273,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
 
 
 def _painting(picture: str, names: str, options: str, start: str, masks: str) -> Painting:
-    styles = _split(names)
+    styles = names_in(names)
     if not styles:
         raise NetLensError("there is no style yet; choose one, or drop one of yours.")
     texts = {key.partition(".")[2]: text for key, text in read(options).items() if key.partition(".")[0] == NAME}
@@ -331,12 +331,12 @@ def _form(options: gr.Textbox, triggers: list[Any]) -> None:
 
 def _shown(studio: Studio) -> Any:
     def shown(picture: str, names: str) -> str:
-        return drawn.chosen_pictures(studio, picture, _split(names))
+        return drawn.chosen_pictures(studio, picture, names_in(names))
 
     return shown
 
 
-def _split(names: str | None) -> tuple[str, ...]:
+def names_in(names: str | None) -> tuple[str, ...]:
     """The styles, from the text of their names."""
     try:
         given = json.loads(names or "[]")
@@ -346,7 +346,7 @@ def _split(names: str | None) -> tuple[str, ...]:
 
 
 def _brushes(names: str | None) -> Any:
-    choices = [(f"{i + 1}: {name}", str(i + 1)) for i, name in enumerate(_split(names)[: len(COLORS)])]
+    choices = [(f"{i + 1}: {name}", str(i + 1)) for i, name in enumerate(names_in(names)[: len(COLORS)])]
     return gr.Radio([*choices, ("Eraser", ERASER)], value="1" if choices else ERASER)
 
 

@@ -187,7 +187,7 @@ def test_long_and_strange_settings_are_a_batch_too(studio, tmp_path):
 
 def test_different_names_have_different_folders():
     names = ["a/b", "a:b", "a?b", "a|b", "a-b", "x" * 300, "x" * 301, "ü" * 200, "ü" * 199 + "ä", "", "-"]
-    folders = [files_module._folder(name) for name in names]
+    folders = [files_module.folder_name(name) for name in names]
     assert len(set(folders)) == len(names)
     assert all(len(folder.encode()) < 100 and not set(folder) & set("/:?|") for folder in folders)
 

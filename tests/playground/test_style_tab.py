@@ -125,7 +125,7 @@ def test_masks_go_when_the_styles_that_they_are_for_move(events):
     picture = Image.new("RGBA", (60, 40), COLORS[1])
     before, now = json.dumps(["mosaic", "dots"]), json.dumps(["dots"])
     canvas, masks, names = of["follow_styles"]("scene 1", now, before, text_of(picture))
-    assert tab._MOVED in canvas and (masks, names) == ("", now)
+    assert tab.MOVED in canvas and (masks, names) == ("", now)
     more = json.dumps(["mosaic", "dots", "scene 2"])
     canvas, masks, names = of["follow_styles"]("scene 1", more, before, text_of(picture))
     assert canvas == masks == gr.skip() and names == more
@@ -139,4 +139,4 @@ def test_a_style_with_the_letter_that_divides_a_link_comes_back_from_it(studio, 
         styles = style_picker(Studio(studio.flat, folder=tmp_path), "style")
     values = dict(styles.choices)
     address = "~".join(values[name] for name in names)
-    assert tab._split(json.dumps(value_of(address, styles))) == tuple(names)
+    assert tab.names_in(json.dumps(value_of(address, styles))) == tuple(names)
