@@ -67,7 +67,10 @@ def stylize(
             given = {name: value for name, value in network.items() if source(name) is not ParameterSource.DEFAULT}
             with unpacked(batch) as file:
                 root = file.parent if file != batch else None  # the pictures of a .zip lie in it
-                _batch(Batch.read(file, **given, root=root), Path("stylized") if output is None else output)
+                _batch(
+                    Batch.read(file, given.get("model"), given.get("weights"), root),
+                    Path("stylized") if output is None else output,
+                )
             return
         if len(pictures) < 2:
             raise NetLensError("give a content picture and a style, or --batch FILE.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Sequence
 from html import escape
+from secrets import token_hex
 
 import numpy as np
 from PIL import Image
@@ -91,15 +93,22 @@ element.addEventListener('click', (event) => {
 """JavaScript of the board: it paints, and writes what is painted into the hidden text `style-masks`."""
 
 
-def board(picture: Image.Image) -> str:
-    """The content, to be painted over."""
+def board(picture: Image.Image, note: str = "") -> str:
+    """The content, to be painted over; nothing is painted yet.
+
+    Args:
+        picture: The content.
+        note: Why nothing is painted, if something was.
+    """
     factor = SIDE / max(picture.size)  # small pictures are enlarged, so that a stroke has a smooth edge
     small = picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
     return (
-        f'<div class="nl-brush" tabindex="0" role="application" aria-label="{escape(_KEYS)}">'
+        f'<div class="nl-brush" data-turn="{token_hex(4)}" '  # another text each time, so that the page shows it anew
+        f'tabindex="0" role="application" aria-label="{escape(_KEYS)}">'
         f'<img src="{html.source(small)}" alt=""><canvas width="{small.width}" height="{small.height}"></canvas>'
         '<i hidden></i></div><div class="nl-tools"><label>Size of the brush '
         '<input type="range" min="3" max="40" value="14"></label><button type="button">Clear</button></div>'
+        f"{html.hint(note) if note else ''}"
     )
 
 
@@ -122,6 +131,21 @@ def masks_of(text: str | None, n: int) -> tuple[tuple[Image.Image | None, None],
     return tuple((Image.fromarray(mask.astype(np.uint8) * 255) if mask.any() else None, None) for mask in masks)
 
 
+def outdated(text: str | None, before: Sequence[str], now: Sequence[str]) -> bool:
+    """Whether something was painted for a style that has another color now, or is gone.
+
+    Args:
+        text: What was painted.
+        before: The styles for which it was painted.
+        now: The styles now.
+    """
+    try:
+        masks = masks_of(text, len(before))
+    except ImageError:  # nobody can tell for which styles it is
+        return True
+    return any(pair != (None, None) and list(before[k : k + 1]) != list(now[k : k + 1]) for k, pair in enumerate(masks))
+
+
 def _painted(text: str) -> Image.Image:
     wrong = "what was painted over the content cannot be read; clear it, and paint again."
     if len(text) > _LONGEST or not text.startswith(_BEGIN):
@@ -131,5 +155,5 @@ def _painted(text: str) -> Image.Image:
             if max(picture.size) > 2 * SIDE:
                 raise ImageError(wrong)
             return picture.convert("RGBA")
-    except (binascii.Error, ValueError, OSError, SyntaxError) as error:
+    except (binascii.Error, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(wrong) from error

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from secrets import token_hex
@@ -15,16 +16,17 @@ from PIL import Image
 
 from netlens import images
 from netlens.errors import NetLensError
-from netlens.options import Option, options_of, read, spelled
+from netlens.options import Option, read, spelled
+from netlens.playground._brush import COLORS
 from netlens.playground._studio import Studio
 from netlens.results import Render
-from netlens.visualization.style import STARTS, Glance, StyleTransfer, from_settings
+from netlens.visualization.style import SETTINGS, STARTS, Glance, StyleTransfer, from_settings
 
 PACE = 0.4  # seconds, at least, from each look at the picture to the next
 _SHARE = 8  # a look may take a ninth of the time
-MOST_STYLES = 6
+MOST_STYLES = len(COLORS)  # each has a color of the brush
 MOST_OF_GRID = 64
-CURVE = 200  # points of the curve of the losses
+SMALL = 72  # pixels of the longer side of a thumbnail
 
 Masks = tuple[tuple[Image.Image | None, Image.Image | None], ...]
 """For each style, the part of the content that gets it, and the part of the style that shows it; white counts."""
@@ -84,18 +86,21 @@ class Run:
 
     Args:
         key: The key under which the studio keeps it.
+        number: Its number among the runs of its user; it stays when others are gone.
         painting: What is painted.
         render: The picture with its provenance.
         losses: The losses of the picture by name.
         step: The number of finished iterations.
-        steps: The number of iterations after which it is done.
+        steps: The largest number of iterations; a `target` may end it earlier.
         seconds: The time so far.
         curve: The weighted sum of the losses over the steps.
         done: Whether it is done.
         scale: Which of its sizes it is at, such as "1 of 2".
+        doubts: What the result is warned of.
     """
 
     key: str
+    number: int
     painting: Painting
     render: Render = field(repr=False)
     losses: Mapping[str, float]
@@ -105,18 +110,27 @@ class Run:
     curve: tuple[float, ...] = field(repr=False)
     done: bool = False
     scale: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def picture(self) -> Image.Image:
         """The picture."""
         return images.to_pil(self.render.images[0].clamp(0, 1)).convert("RGB")
 
+    @cached_property
+    def thumbnail(self) -> Image.Image:
+        """The picture, with a longer side of at most `SMALL`; the table shows it at each click."""
+        picture = self.picture
+        picture.thumbnail((SMALL, SMALL))
+        return picture
+
     @property
     def nbytes(self) -> int:
-        """The memory that it holds."""
+        """The memory that it holds, with its thumbnail, made or not: the size of what is kept must not change."""
         masks = sum(mask.width * mask.height for pair in self.painting.masks for mask in pair if mask is not None)
         tensors = self.render.images, self.render.history
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + masks
+        kept = 3 * SMALL**2 + 32 * len(self.curve)  # a number of Python has 24 bytes, and its place 8
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + masks + kept
 
     def file(self, kind: str) -> bytes | None:
         """Its PNG, with the provenance."""
@@ -126,10 +140,16 @@ class Run:
             return self.render.save(Path(folder) / "painted.png").read_bytes()
 
 
-def paint(studio: Studio, painting: Painting, show: Callable[[Run], None]) -> Run:
+def paint(studio: Studio, painting: Painting, show: Callable[[Run], None], number: int = 1) -> Run:
     """Paint, and show the run after the first step and then about twice a second.
 
     The studio keeps each run that is shown, so that what was shown last is there after an interruption.
+
+    Args:
+        studio: Where the pictures are, and where the run is kept.
+        painting: What is painted.
+        show: Gets the run as far as it has got.
+        number: The number of the run.
     """
     key, begin = token_hex(8), time.perf_counter()
     content, styles = studio.picture(painting.content), [studio.picture(name) for name in painting.styles]
@@ -138,9 +158,11 @@ def paint(studio: Studio, painting: Painting, show: Callable[[Run], None]) -> Ru
         transfer = replace(transfer, start=studio.picture(painting.start))
     curve: list[float] = []
     due = begin
+    last: Glance | None = None
 
     def look(glance: Glance) -> None:
-        nonlocal due
+        nonlocal due, last
+        last = glance
         assert glance.moment.values is not None
         curve.append(-float(glance.moment.values[0]))
         now = time.perf_counter()
@@ -148,8 +170,8 @@ def paint(studio: Studio, painting: Painting, show: Callable[[Run], None]) -> Ru
             return
         losses = glance.losses()
         scale = f"{glance.scale + 1} of {glance.scales}" if glance.scales > 1 else ""
-        so_far = (glance.step, glance.steps, now - begin, _thinned(curve))
-        keep(Run(key, painting, glance.render(losses), losses, *so_far, scale=scale))
+        so_far = (glance.step, glance.steps, now - begin, tuple(curve))
+        keep(Run(key, number, painting, glance.render(losses), losses, *so_far, scale=scale))
         due = time.perf_counter() + max(PACE, _SHARE * (time.perf_counter() - now))
 
     def keep(run: Run) -> None:
@@ -158,15 +180,14 @@ def paint(studio: Studio, painting: Painting, show: Callable[[Run], None]) -> Ru
 
     regions = list(painting.masks) if painting.masks else None
     render = transfer(studio.flat, content, styles, regions, progress=False, watch=look)
-    losses = {name: loss["end"] for name, loss in render.provenance.options["losses"].items()}
-    steps, seconds = transfer.steps, time.perf_counter() - begin
-    run = Run(key, painting, render, losses, steps, steps, seconds, _thinned(curve), done=True)
+    assert last is not None  # a transfer has at least one step
+    both = render.provenance.options["losses"]
+    losses = {name: loss["end"] for name, loss in both.items()}
+    ended = (last.step, transfer.steps, time.perf_counter() - begin, tuple(curve))
+    doubts = tuple(last.stage.doubts(both))
+    run = Run(key, number, painting, render, losses, *ended, done=True, doubts=doubts)
     keep(run)
     return run
-
-
-def _thinned(curve: Sequence[float]) -> tuple[float, ...]:
-    return tuple(curve[:: -(-len(curve) // CURVE)])
 
 
 def value_of(name: str, text: str) -> Any:
@@ -182,10 +203,9 @@ def value_of(name: str, text: str) -> Any:
 
 def option_of(name: str) -> Option:
     """An option of a style transfer by its name."""
-    for one in options_of(StyleTransfer):
-        if one.name == name and name != "stop":
-            return one
-    raise NetLensError(f"a style transfer has no option {name!r}.")
+    if name not in SETTINGS:
+        raise NetLensError(f"a style transfer has no option {name!r}.")
+    return SETTINGS[name]
 
 
 def settings_of(texts: Mapping[str, str]) -> dict[str, Any]:

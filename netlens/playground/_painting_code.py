@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from netlens.options import spelled
+from netlens.playground import _notebook as notebook
 from netlens.playground._painting import Painting
 from netlens.playground._painting_files import file_of, mask_name
 from netlens.playground._studio import Studio
@@ -14,24 +15,22 @@ from netlens.zoo import BUNDLED, PRETRAINED
 
 def python(studio: Studio, painting: Painting) -> str:
     """The lines that paint the same in a notebook."""
-    network = [repr(studio.model)]
-    network += [] if studio.weights == PRETRAINED else [f"weights={studio.weights!r}"]
     styles = ", ".join(repr(_path(studio, name)) for name in painting.styles)
-    arguments = ["flat", repr(_path(studio, painting.content)), f"[{styles}]"]
+    inputs = ["flat", repr(_path(studio, painting.content)), f"[{styles}]"]
     if painting.masked:
         pairs = (", ".join(repr(None if m is None else mask_name(m)) for m in pair) for pair in painting.masks)
-        arguments.append(f"regions=[{', '.join(f'({pair})' for pair in pairs)}]")
+        inputs.append(f"regions=[{', '.join(f'({pair})' for pair in pairs)}]")
     settings = dict(painting.settings)
     if painting.start is not None:
         settings["start"] = _path(studio, painting.start)
-    arguments += [f"{name}={value!r}" for name, value in settings.items()]
+    inputs += [notebook.arguments(settings)] if settings else []
     return "\n".join(
         [
             "from netlens import open_network",
             "from netlens.visualization import stylize",
             *_note(studio, painting),
-            f"flat = open_network({', '.join(network)})",
-            f"painted = stylize({', '.join(arguments)})",
+            f"flat = {notebook.network(studio)}",
+            f"painted = stylize({', '.join(inputs)})",
             "painted.save('stylized.png')",
         ]
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from PIL import Image
 
 from netlens import images
 from netlens.errors import NetLensError
-from netlens.files import LONGEST_NAME
-from netlens.options import options_of
-from netlens.playground._painting import Painting, Run, label
+from netlens.playground._painting import MOST_OF_GRID, Painting, Run, label
 from netlens.playground._store import digest
-from netlens.playground._studio import MOST_BYTES, Studio, read_capped
+from netlens.playground._studio import MOST_BYTES, MOST_PIXELS, Studio, pixels_of, read_capped
 from netlens.visualization.style import (
+    SETTINGS,
     STARTS,
     Batch,
     Job,
@@ -32,6 +32,10 @@ from netlens.visualization.style import (
 )
 
 _KINDS = {"png": "image/png", "zip": "application/zip", "jpg": "image/jpeg"}
+_SHORT = 80  # bytes of the readable part of a name that stands for a longer one
+_MOST_UNPACKED = 8 * MOST_BYTES
+MOST_TOGETHER = 2 * MOST_PIXELS
+"""The largest number of pixels of all pictures of a batch; they stay in the memory of the page."""
 _GONE = "This is no longer here; paint it again."
 
 
@@ -94,7 +98,7 @@ def file_of(studio: Studio, name: str) -> str:
     """The name of a picture's file in a batch."""
     if isinstance(studio.pictures.get(name), Path):
         return name
-    return f"{_folder(name)}.png"
+    return f"{folder_name(name)}.png"
 
 
 def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
@@ -111,7 +115,7 @@ def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
             pictures.setdefault(file_of(studio, name), _bytes_of(studio, name))
         pairs.setdefault(_pair_name(one), _pair(studio, one, pictures))
         plain = dict(one.settings) if one.start is None else {**one.settings, "start": file_of(studio, one.start)}
-        settings.setdefault(_folder(one.label), plain)
+        settings.setdefault(folder_name(one.label), plain)
     if len(pairs) * len(settings) != len({(_pair_name(one), one.label) for one in paintings}):
         raise NetLensError("a batch holds all pairs of pictures with all settings, and these runs are no such grid.")
     network = {"model": studio.model, "weights": studio.weights}
@@ -120,19 +124,20 @@ def batch_of(studio: Studio, paintings: Sequence[Painting]) -> bytes:
 
 def _pair_name(painting: Painting) -> str:
     masks = "" if not painting.masked else f" masked {_print_of(painting)}"
-    return _folder(" in ".join([painting.content, " and ".join(painting.styles)]) + masks)
+    return folder_name(" in ".join([painting.content, " and ".join(painting.styles)]) + masks)
 
 
 def _print_of(painting: Painting) -> str:
     return digest(*(b"" if mask is None else mask.tobytes() for pair in painting.masks for mask in pair))[:6]
 
 
-def _folder(name: str) -> str:
-    """A name as that of a folder."""
+def folder_name(name: str) -> str:
+    """A name as that of a folder. Different names have different folders."""
     safe = "".join("-" if letter in '/\\:*?"<>|' or not letter.isprintable() else letter for letter in name)
-    while len(safe.encode()) > LONGEST_NAME - 60:
-        safe = safe[:-1]
-    return safe
+    if safe == name and len(safe.encode()) <= _SHORT + 7:
+        return safe
+    short = safe.encode()[:_SHORT].decode(errors="ignore")
+    return f"{short} {digest(name)[:6]}"
 
 
 def _pair(studio: Studio, painting: Painting, pictures: dict[str, bytes]) -> dict[str, Any]:
@@ -180,14 +185,17 @@ def paintings_of(studio: Studio, path: Path) -> list[Painting]:
     Pictures that the playground does not have are kept as those of users are.
 
     Raises:
-        NetLensError: The file is wrong, or needs another network.
+        NetLensError: The file is wrong, asks for too much, or needs another network.
     """
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise NetLensError(f"{path.name} has over {MOST_BYTES // 2**20} MB; give it to netlens stylize --batch.")
     try:
-        with unpacked(path) as file:
+        with unpacked(path, _MOST_UNPACKED) as file:
             root = file.parent if file != path else _folder_of(studio)
-            return [_painting(studio, job, root) for job in _read(studio, file, root).jobs]
+            jobs = _read(studio, file, root).jobs
+            # each picture and each mask is decoded and kept once, however many jobs name it
+            name_of, mask_of = cache(lambda file: _name_of(studio, file, root)), cache(_mask)
+            return [_painting(job, name_of, mask_of) for job in jobs]
     except NetLensError as error:  # the folder of an upload is nobody's business
         hidden = str(error).replace(f"{path.parent}/", "").replace(f"{_folder_of(studio)}/", "")
         raise NetLensError(hidden) from error
@@ -199,11 +207,11 @@ def _folder_of(studio: Studio) -> Path:
 
 def _read(studio: Studio, file: Path, root: Path) -> Batch:
     mine = (studio.model, studio.weights)
-    batch = Batch.read(file, root=root)
+    batch = Batch.read(file, root=root, admit=_admit)
     if batch.networks == [mine]:
         return batch
     with contextlib.suppress(NetLensError):  # all settings have a network, and it is another one
-        batch = Batch.read(file, *mine, root=root)  # for settings without a network
+        batch = Batch.read(file, *mine, root=root, admit=_admit)  # for settings without a network
     if batch.networks != [mine]:
         other = next(name for name in batch.networks if name != mine)
         raise NetLensError(
@@ -212,20 +220,32 @@ def _read(studio: Studio, file: Path, root: Path) -> Batch:
     return batch
 
 
-def _painting(studio: Studio, job: Job, root: Path) -> Painting:
+def _admit(count: int, files: Sequence[Path]) -> None:
+    """Raise if a batch is too much for the page, before any of its pictures is decoded."""
+    if count > MOST_OF_GRID:
+        raise NetLensError(
+            f"the batch has {count:,} pictures, and the page paints up to {MOST_OF_GRID} in one; divide it, or give it "
+            "to netlens stylize --batch."
+        )
+    if sum(map(pixels_of, files)) > MOST_TOGETHER:
+        raise NetLensError(
+            f"the pictures of the batch have over {MOST_TOGETHER:,} pixels together; shrink them, or give it to "
+            "netlens stylize --batch."
+        )
+
+
+def _painting(
+    job: Job, name_of: Callable[[Path], str], mask_of: Callable[[Path | None], Image.Image | None]
+) -> Painting:
     standard = StyleTransfer()
     plain = as_settings(job.transfer)
-    settings = {
-        one.name: plain[one.name]
-        for one in options_of(StyleTransfer)
-        if one.name != "stop" and getattr(job.transfer, one.name) != getattr(standard, one.name)
-    }
+    settings = {name: plain[name] for name in SETTINGS if getattr(job.transfer, name) != getattr(standard, name)}
     if job.transfer.start not in STARTS:
-        settings["start"] = _name_of(studio, Path(job.transfer.start), root)
-    masks = tuple((_mask(of_content), _mask(of_style)) for of_content, of_style in job.masks)
+        settings["start"] = name_of(Path(job.transfer.start))
+    masks = tuple((mask_of(of_content), mask_of(of_style)) for of_content, of_style in job.masks)
     return Painting(
-        content=_name_of(studio, job.content, root),
-        styles=tuple(_name_of(studio, style, root) for style in job.styles),
+        content=name_of(job.content),
+        styles=tuple(map(name_of, job.styles)),
         settings=settings,
         masks=masks if any(mask is not None for pair in masks for mask in pair) else (),
     )
@@ -261,21 +281,26 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
         NetLensError: There are no runs, or their pictures are no longer here.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder, outcomes = Path(name), []
+        folder = Path(name)
+        outcomes: list[Outcome] = []
         files: dict[str, Path] = {}
+        taken: set[tuple[str, str]] = set()
         # what all runs have in common would fill the titles
         common = [name for name in _named(runs) if len({repr(run.painting.settings.get(name)) for run in runs}) == 1]
         for run in runs:
             one = run.painting
+            pair = _pair_name(one)
             title = label({name: value for name, value in one.settings.items() if name not in common})
+            title += f", run {run.number}" if (pair, title) in taken else ""  # it was painted twice
+            taken.add((pair, title))
             for picture in (one.content, *one.styles):
                 if picture not in files:
                     files[picture] = images.save(studio.picture(picture), folder / f"{len(files)}.png")
-            made = folder / _pair_name(one) / _folder(one.label)
-            made.mkdir(parents=True, exist_ok=True)
+            made = folder / f"run {len(outcomes)}"
+            made.mkdir()
             styles = tuple(files[style] for style in one.styles)
             job = Job(
-                *(_pair_name(one), title, files[one.content], styles, ((None, None),) * len(styles)),
+                *(pair, title, files[one.content], styles, ((None, None),) * len(styles)),
                 *(one.transfer(), studio.model, studio.weights),
             )
             outcome = Outcome(job, made, "made", run.losses)

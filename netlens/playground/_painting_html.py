@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from netlens.options import options_of, spelled
+from netlens.options import spelled
 from netlens.playground import _html as html
 from netlens.playground._brush import COLORS
 from netlens.playground._painting import Painting, Run
 from netlens.playground._studio import Studio
-from netlens.visualization.style import StyleTransfer
+from netlens.visualization.style import SETTINGS, StyleTransfer
 
-_LARGE, _SMALL = 512, 72  # pixels
+_LARGE = 512  # pixels
 _NAMES = {"content": "content", "style": "style", "total_variation": "variation"}
 
 
@@ -45,7 +45,7 @@ def table(runs: Sequence[Run], chosen: str) -> str:
     if not runs:
         return ""
     head = "".join(f"<th scope=col>{name}</th>" for name in ("Run", "Pictures", "Settings", *_NAMES.values(), "Size"))
-    rows = "".join(_row(i + 1, run, run.key == chosen) for i, run in reversed(list(enumerate(runs))))
+    rows = "".join(_row(run, run.key == chosen) for run in reversed(runs))
     about = "Runs, with the losses of their pictures. Click on one to see it."
     return (
         f'<div class="nl-runs"><p class="nl-hint">{about}</p><table><thead><tr>{head}<th scope=col>Time</th></tr>'
@@ -53,11 +53,11 @@ def table(runs: Sequence[Run], chosen: str) -> str:
     )
 
 
-def _row(number: int, run: Run, chosen: bool) -> str:
+def _row(run: Run, chosen: bool) -> str:
     one = run.painting
-    name = f"run {number}: {one.content} in {', '.join(one.styles)}, {one.label}"
+    name = f"run {run.number}: {one.content} in {', '.join(one.styles)}, {one.label}"
     height, width = run.render.images.shape[-2:]
-    stopped = "" if run.done else f" · {_until(run)}"
+    stopped = f" · {_until(run)}" if _until(run) else ""
     cells = {
         "Pictures": f"{one.content} in {' and '.join(one.styles)}{' with masks' if one.masked else ''}",
         "Settings": f"{one.label}{stopped}",
@@ -69,30 +69,31 @@ def _row(number: int, run: Run, chosen: bool) -> str:
     mark = ' aria-current="true"' if chosen else ""
     return (
         f'<tr data-say="{run.key}"{mark}><td><a href="#" data-say="{run.key}" aria-label="{escape(name)}">'
-        f'<span>{number}</span><img src="{_source(run, _SMALL)}" alt=""></a></td>{data}</tr>'
+        f'<span>{run.number}</span><img src="{html.source(run.thumbnail)}" alt=""></a></td>{data}</tr>'
     )
 
 
-def detail(run: Run, number: int, links: Sequence[tuple[str, str]]) -> str:
+def detail(run: Run, links: Sequence[tuple[str, str]]) -> str:
     """One run in full: its picture, its losses, all its settings, and its files."""
     one, changed = run.painting, run.painting.settings
     saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     standard = StyleTransfer()
     rows = []
-    for option in options_of(StyleTransfer):
-        if option.name == "stop":
-            continue
-        value = spelled(changed.get(option.name, getattr(standard, option.name)))
-        name = escape(option.name.replace("_", " "))
-        is_changed = option.name in changed
-        shown = f"<b>{escape(value)}</b>" if is_changed else escape(value)
-        rows.append(f"<tr><th scope=row>{name}</th><td>{shown}</td></tr>")
+    for name in SETTINGS:
+        value = escape(spelled(changed.get(name, getattr(standard, name))))
+        shown = f"<b>{value}</b>" if name in changed else value
+        rows.append(f"<tr><th scope=row>{escape(name.replace('_', ' '))}</th><td>{shown}</td></tr>")
     height, width = run.render.images.shape[-2:]
-    facts = [f"{width} × {height}", f"{run.seconds:.1f} s", "done" if run.done else _until(run)]
+    facts = [
+        f"{width} × {height}",
+        f"{run.seconds:.1f} s",
+        "done" if run.done and run.step == run.steps else _until(run),
+    ]
+    doubts = "".join(f'<p class="nl-note">{escape(text[0].upper() + text[1:])}</p>' for text in run.doubts)
     pictures = f"{one.content} in the style of {' and '.join(one.styles)}"
     return (
         f'<div class="nl-easel"><img src="{_source(run, 2 * _LARGE)}" alt="{escape(pictures)}"><div>'
-        f"<h3>Run {number}: {escape(pictures)}</h3><p>{escape(' · '.join(facts))}</p>"
+        f"<h3>Run {run.number}: {escape(pictures)}</h3><p>{escape(' · '.join(facts))}</p>{doubts}"
         f'<p class="nl-plain">Save: {saves}</p>{_losses(run)}{_curve(run)}'
         f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details></div></div>"
     )
@@ -113,7 +114,10 @@ def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
 
 
 def _until(run: Run) -> str:
-    return f"stopped after {run.step} of {run.steps} steps"
+    """Why a run made fewer steps than it was to make; nothing if it made all."""
+    if run.done and run.step == run.steps:
+        return ""
+    return f"{'reached its target' if run.done else 'stopped'} after {run.step} of {run.steps} steps"
 
 
 def _source(run: Run, side: int) -> str:

@@ -191,19 +191,29 @@ def class_of(choice: str | None) -> Any:
 
 def read_capped(path: Path) -> Image.Image:
     """A picture of a file that has at most `MOST_BYTES` and `MOST_PIXELS`; both are checked before it is decoded."""
+    pixels_of(path)
+    try:
+        return images.load(path)
+    except ImageError as error:
+        raise ImageError(str(error).replace(str(path), path.name)) from error  # its folder is nobody's business
+
+
+def pixels_of(path: Path) -> int:
+    """The number of pixels of a picture, which is not decoded; 0 if the file is none.
+
+    Raises:
+        ImageError: It has more than `MOST_BYTES` or `MOST_PIXELS`.
+    """
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         raise ImageError(f"{path.name} has over {MOST_BYTES // 2**20} MB; export it smaller.")
     try:
         with Image.open(path) as header:  # reads the size alone
             width, height = header.size
-    except Exception:  # `load` below says what is wrong with the file
+    except Exception:  # `images.load` says what is wrong with the file
         width = height = 0
     if width * height > MOST_PIXELS:
         raise ImageError(f"{path.name} is {width} × {height}, over {MOST_PIXELS:,} pixels; shrink it first.")
-    try:
-        return images.load(path)
-    except ImageError as error:
-        raise ImageError(str(error).replace(str(path), path.name)) from error  # its folder is nobody's business
+    return width * height
 
 
 def _scene(seed: int) -> Image.Image:

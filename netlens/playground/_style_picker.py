@@ -15,11 +15,26 @@ from netlens.playground._patterns import PATTERNS
 from netlens.playground._studio import SUFFIXES, Studio
 
 
+def written(name: str) -> str:
+    """The name of a picture as a text of the list of styles. It has no ~, which divides the styles in an address.
+
+    >>> written("~draft 50%.png"), named(written("~draft 50%.png"))
+    ('%7Edraft 50%25.png', '~draft 50%.png')
+    """
+    return name.replace("%", "%25").replace("~", "%7E")
+
+
+def named(text: str) -> str:
+    """The inverse of `written`. A text that nobody has written so, such as one typed by hand, is a name as it is."""
+    return text.replace("%7E", "~").replace("%25", "%")
+
+
 def style_picker(studio: Studio, tab: str) -> gr.Dropdown:
     """Put a picker of styles on the page: a list of pictures, and a place to drop some."""
     names = [*PATTERNS, *studio.pictures]
+    choices = [(name, written(name)) for name in names]
     styles = gr.Dropdown(
-        names,
+        choices,
         value=[next(iter(PATTERNS))],
         multiselect=True,
         label="Styles",
@@ -38,18 +53,19 @@ def style_picker(studio: Studio, tab: str) -> gr.Dropdown:
     )
 
     def taken(paths: list[str] | None, chosen: list[str] | None) -> Any:
-        mine: list[str] = []
+        mine: list[tuple[str, str]] = []
         for path in map(Path, paths or ()):
             try:
-                mine.append(studio.keep(path))
+                kept = studio.keep(path)
+                mine.append((kept, written(kept)))
             except ImageError as error:  # a warning, not an error, so that the other files are taken
                 gr.Warning(escape(str(error)), title="This file does not work")
             finally:
                 path.unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
         # patterns that nobody chose make way for pictures that somebody brought
-        kept = [name for name in chosen or () if name not in PATTERNS] if mine else chosen or []
-        value = [*dict.fromkeys([*kept, *mine])][-MOST_STYLES:]
-        return (gr.Dropdown([*names, *mine], value=value) if mine else gr.skip()), None
+        others = [name for name in chosen or () if name not in PATTERNS] if mine else chosen or []
+        value = [*dict.fromkeys([*others, *(text for _, text in mine)])][-MOST_STYLES:]
+        return (gr.Dropdown([*choices, *mine], value=value) if mine else gr.skip()), None
 
     light(file.upload, taken, [file, styles], [styles, file])
     return styles

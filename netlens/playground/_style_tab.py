@@ -15,19 +15,19 @@ from netlens.errors import NetLensError
 from netlens.options import options_of
 from netlens.playground import _html as html
 from netlens.playground import _painting_html as drawn
-from netlens.playground._brush import COLORS, ERASER, PAINT, board, masks_of
+from netlens.playground._brush import COLORS, ERASER, PAINT, board, masks_of, outdated
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
-from netlens.playground._painting import Painting, Run, grid, paint, settings_of, texts_of
+from netlens.playground._painting import MOST_OF_GRID, Painting, Run, grid, paint, settings_of, texts_of
 from netlens.playground._painting_code import command, python
 from netlens.playground._painting_files import Pack, paintings_of, sheet_of
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio
-from netlens.playground._style_picker import style_picker
+from netlens.playground._style_picker import named, style_picker
 from netlens.playground._texts import read, written
-from netlens.playground._work import Show
-from netlens.visualization.style import STARTS, StyleTransfer
+from netlens.playground._work import Show, line_of, shown_after_error
+from netlens.visualization.style import SETTINGS, STARTS, StyleTransfer
 
 NAME, TITLE = "style", "Style"
 FIRST = ("steps", "size", "content_weight", "style_weight", "statistic")
@@ -39,8 +39,9 @@ GROUPS = {
 """The options that have a field in an accordion. All others but `start`, which has one of its own, come first."""
 BEGIN = written({"style.steps": "100", "style.size": "256"})
 """Settings at the start: a small picture, so that it soon shows what a style is."""
-MOST_RUNS = 60
+MOST_RUNS = 2 * MOST_OF_GRID  # a whole grid, and what was there before
 _FIRST = "Choose a content and a style, and press Paint. The picture grows while you watch."
+MOVED = "The styles have changed, so what was painted for others is cleared."
 _BETWEEN = "~"
 _HIDDEN = "() => document.querySelector('#style-live').classList.%s('nl-halted')"
 _LISTED = "(names) => JSON.stringify(names || [])"
@@ -70,6 +71,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 gr.HTML(html.hint("Paint where a style goes. A style without paint goes everywhere."))
             masks = gr.Textbox(visible="hidden", elem_id="style-masks", interactive=True)
             painted_over = gr.Textbox(visible="hidden")  # the content that lies on the board
+            painted_for = gr.Textbox(visible="hidden")  # the styles whose colors are on the board
             options = gr.Textbox(BEGIN, visible="hidden", elem_id="style-options", interactive=True)
             filled = gr.Textbox(visible="hidden")  # changes when the fields are to be made anew
             _form(options, [opened.change, filled.change])
@@ -105,6 +107,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 words = gr.Code(language="shell", label="The same on the command line", elem_id="style-command")
     runs = gr.Textbox(visible="hidden", elem_id="style-keys")  # the keys of the runs of this tab
     chosen = gr.Textbox(visible="hidden", elem_id="style-key")
+    planned_as = gr.Textbox(visible="hidden")  # the key of the batch that this tab plans
     turn = gr.Textbox(visible="hidden")  # changes when the table is to be drawn anew
 
     def runs_of(keys: str | None) -> list[Run]:
@@ -117,6 +120,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         def work(show: Show[Any]) -> None:
             mine = [key for key in (keys or "").split(_BETWEEN) if key]
             wrong: list[str] = []
+            first = max((one.number for one in runs_of(keys)), default=0) + 1
             for i, painting in enumerate(paintings):
                 of = (i, len(paintings))
                 show((drawn.beginning(painting, of), gr.skip(), gr.skip(), gr.skip()))
@@ -138,16 +142,17 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                     )
 
                 try:
-                    paint(studio, painting, look)
-                except NetLensError as error:
-                    if len(paintings) == 1:
+                    paint(studio, painting, look, first + i)
+                except Exception as error:
+                    line = line_of(error)
+                    if line is None or len(paintings) == 1:
                         raise
-                    wrong.append(f"{painting.label}: {error}")
+                    wrong.append(f"{painting.label}: {line}")
             if wrong:
-                show(("", gr.skip(), gr.skip(), gr.skip()))
                 raise NetLensError(f"{len(wrong)} of {len(paintings)} pictures failed; {wrong[0]}")
 
-        return work
+        # nothing grows any more, and the table shows how far a run has got
+        return shown_after_error(work, lambda: ("", gr.skip(), gr.skip(), token_hex(4)))
 
     def compute(keys: str, *values: Any) -> Work:
         painting = _painting(*values)
@@ -158,17 +163,24 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         return painted(_grid(values), keys)
 
     def compute_batch(keys: str, key: str) -> Work | None:
-        pack = studio.painted.get(key) if key else None
-        return painted(pack.paintings, keys) if isinstance(pack, Pack) else None
+        if not key:
+            return None
+        pack = studio.painted.get(key)
+        if not isinstance(pack, Pack):
+            raise NetLensError("the batch is no longer here; drop its file again.")
+        return painted(pack.paintings, keys)
 
-    def planned(*values: Any) -> str:
+    def planned(key: str, *values: Any) -> tuple[str, str]:
+        key = key or token_hex(8)
         try:
             paintings = _grid(values)
             if len(paintings) < 2:
-                return html.hint(_GRID)
-            return _plan(studio, paintings)
+                return html.hint(_GRID), key
+            # one key for all plans of a tab: each change of a field would else drive out a run
+            studio.painted.put(key, Pack(studio, tuple(paintings)))
+            return _plan(key, paintings), key
         except NetLensError as error:
-            return html.hint(" ".join(str(error).split()))
+            return html.hint(" ".join(str(error).split())), key
 
     def taken(path: str | None) -> Any:
         if path is None:
@@ -189,26 +201,24 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
 
     def refresh(keys: str, key: str) -> Any:
         found = runs_of(keys)
-        numbers = {one.key: i + 1 for i, one in enumerate(found)}
+        mine = next((one for one in found if one.key == key), None)
         listed = drawn.table(found, key)
-        if key not in numbers:
+        if mine is None:
             return listed, html.hint(_FIRST) if not found else gr.skip(), gr.Row(visible=False), "", ""
-        mine = found[numbers[key] - 1]
         pack = f"{key}-batch"
         studio.painted.put(pack, Pack(studio, (mine.painting,)))
         links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
-        full = drawn.detail(mine, numbers[key], links)
+        full = drawn.detail(mine, links)
         return listed, full, gr.Row(visible=True), python(studio, mine.painting), command(studio, mine.painting)
 
-    def result(keys: str, key: str) -> tuple[str, Run]:
+    def result(key: str) -> tuple[str, Run]:
         mine = studio.painted.get(key) if key else None
         if not isinstance(mine, Run):
             raise NetLensError("there is no such run, or no longer; choose another one, or paint it again.")
-        number = next((i + 1 for i, one in enumerate(runs_of(keys)) if one.key == key), 0)
-        return studio.keep_picture(mine.picture, f"run {number}"), mine
+        return studio.keep_picture(mine.picture, f"run {mine.number}"), mine
 
-    def settings_again(keys: str, key: str) -> Any:
-        _, mine = result(keys, key)
+    def settings_again(key: str) -> Any:
+        _, mine = result(key)
         settings = {name: value for name, value in mine.painting.settings.items() if name != "start"}
         texts = {f"{NAME}.{name}": text for name, text in texts_of(settings).items()}
         return written(texts), mine.painting.settings.get("start", STARTS[0]), token_hex(4)
@@ -226,11 +236,17 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         # Gradio may call a list changed that is not, and what was painted must stay then
         return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
 
+    def follow_styles(name: str, names: str, before: str, text: str) -> Any:
+        if not outdated(text, names_in(before), names_in(names)):
+            return gr.skip(), gr.skip(), names
+        return board(studio.picture(name), MOVED), "", names
+
     asked = [picture, names, options, start, masks]
     gridded = [*asked, *axes, apart]
     light([picture.change, names.change], _shown(studio), [picture, names], shown)
     light([picture.change, opened.change], clean_board, [picture, painted_over], [canvas, masks, painted_over])
     light(names.change, _brushes, names, brush)
+    light(names.change, follow_styles, [picture, names, painted_for, masks], [canvas, masks, painted_for])
     outputs = [live, runs, chosen, turn]
     heavy(run.click, compute, [runs, *asked], outputs, stop)
     heavy(run_grid.click, compute_grid, [runs, *gridded], outputs, stop)
@@ -241,10 +257,10 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
     light([turn.change, chosen.change], refresh, [runs, chosen], [table, one, uses, lines, words])
     light(table.click, _said, None, chosen)
-    light(as_start.click, lambda *values: result(*values)[0], [runs, chosen], start)
-    light(as_content.click, lambda *values: result(*values)[0], [runs, chosen], picture)
-    light(again.click, settings_again, [runs, chosen], [options, start, filled])
-    light([control.change for control in gridded], planned, gridded, plan)
+    light(as_start.click, lambda key: result(key)[0], chosen, start)
+    light(as_content.click, lambda key: result(key)[0], chosen, picture)
+    light(again.click, settings_again, chosen, [options, start, filled])
+    light([control.change for control in gridded], planned, [planned_as, *gridded], [plan, planned_as])
     light(file.upload, taken, file, [file, batch])
     light(make_sheet.click, contact, runs, sheet)
     # what this tab of the browser has made is there after the page is loaded again
@@ -257,7 +273,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
 
 
 def _painting(picture: str, names: str, options: str, start: str, masks: str) -> Painting:
-    styles = _split(names)
+    styles = names_in(names)
     if not styles:
         raise NetLensError("there is no style yet; choose one, or drop one of yours.")
     texts = {key.partition(".")[2]: text for key, text in read(options).items() if key.partition(".")[0] == NAME}
@@ -288,7 +304,7 @@ def _axes() -> tuple[list[Any], gr.Checkbox]:
 
 def _options() -> list[Any]:
     """The options that have a field: all but `start`, which has one of its own, and those that no text can give."""
-    return [one for one in options_of(StyleTransfer) if one.help and one.name not in ("start", "stop")]
+    return [one for one in SETTINGS.values() if one.help and one.name != "start"]
 
 
 def _form(options: gr.Textbox, triggers: list[Any]) -> None:
@@ -315,28 +331,28 @@ def _form(options: gr.Textbox, triggers: list[Any]) -> None:
 
 def _shown(studio: Studio) -> Any:
     def shown(picture: str, names: str) -> str:
-        return drawn.chosen_pictures(studio, picture, _split(names))
+        return drawn.chosen_pictures(studio, picture, names_in(names))
 
     return shown
 
 
-def _split(names: str | None) -> tuple[str, ...]:
+def names_in(names: str | None) -> tuple[str, ...]:
     """The styles, from the text of their names."""
     try:
         given = json.loads(names or "[]")
     except ValueError:
         given = []
-    return tuple(str(name) for name in given) if isinstance(given, list) else ()
+    return tuple(named(str(text)) for text in given) if isinstance(given, list) else ()
 
 
 def _brushes(names: str | None) -> Any:
-    choices = [(f"{i + 1}: {name}", str(i + 1)) for i, name in enumerate(_split(names)[: len(COLORS)])]
+    choices = [(f"{i + 1}: {name}", str(i + 1)) for i, name in enumerate(names_in(names)[: len(COLORS)])]
     return gr.Radio([*choices, ("Eraser", ERASER)], value="1" if choices else ERASER)
 
 
-def _plan(studio: Studio, paintings: Sequence[Painting]) -> str:
+def _plan(key: str, paintings: Sequence[Painting]) -> str:
     """What a grid will paint, and its file."""
-    to = f"style/{_kept(studio, Pack(studio, tuple(paintings)))}.zip"
+    to = f"style/{key}.zip"
     each = "".join(f"<li>{escape(one.label)}</li>" for one in paintings[:8])
     more = f"<li>and {len(paintings) - 8} more</li>" if len(paintings) > 8 else ""
     return (

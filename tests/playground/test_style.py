@@ -1,35 +1,32 @@
-"""What the tab Style computes: paintings, grids, masks, batches and contact sheets, without a page."""
+"""What the tab Style computes: paintings, grids and masks, without a page."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
-import zipfile
+import struct
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from netlens.errors import NetLensError
-from netlens.images import load
+from netlens.errors import NetLensError, NetLensWarning
 from netlens.interruption import Interrupted, interruptible
 from netlens.options import options_of
 from netlens.playground import Studio
 from netlens.playground import _painting as painting_module
 from netlens.playground import _style_tab as tab
-from netlens.playground._brush import COLORS, board, masks_of
+from netlens.playground._brush import COLORS, board, masks_of, outdated
 from netlens.playground._painting import Painting, Run, grid, label, paint, settings_of, texts_of
-from netlens.playground._painting_code import command, python
-from netlens.playground._painting_files import Pack, batch_of, paintings_of, sheet_of
 from netlens.playground._painting_html import chosen_pictures, detail, growing, table
 from netlens.playground._patterns import PATTERNS, SIDE, pattern
 from netlens.playground._texts import read
 from netlens.results import read_provenance
-from netlens.visualization.style import BATCH, StyleTransfer, stylize
-
-QUICK = {"size": 48, "steps": 3, "scales": 1}
+from netlens.visualization.style import StyleTransfer, stylize
+from tests.playground.paintings import QUICK, half, painted, text_of
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +36,9 @@ def every_step(monkeypatch):
     monkeypatch.setattr(painting_module, "_SHARE", 0)
 
 
-def painted(studio, *arguments, **settings):
-    shown: list[Run] = []
-    run = paint(studio, Painting(*arguments, {**QUICK, **settings}), shown.append)
-    return run, shown
-
-
 @pytest.fixture(scope="module")
 def mask():
-    picture = Image.new("L", (40, 40))
-    ImageDraw.Draw(picture).rectangle((0, 0, 19, 39), fill=255)
-    return picture
+    return half()
 
 
 # painting
@@ -77,7 +66,38 @@ def test_what_was_shown_last_is_kept_when_a_painting_is_stopped(studio):
     assert (kept.done, kept.step, kept.steps) == (False, 2, 50)
     assert set(kept.losses) == {"content", "style", "total_variation"}
     assert "stopped after 2 of 50 steps" in table([kept], "")
+    assert len(kept.curve) == 2
     assert Image.open(io.BytesIO(kept.file("png"))).size == (48, 48)
+
+
+def test_a_run_that_reaches_its_target_counts_the_steps_that_it_made(studio):
+    run, shown = painted(studio, "scene 1", ("mosaic",), size=96, steps=12, scales=2, target=1e6)
+    assert run.done and len(run.curve) == 2  # one step at each of the two sizes
+    assert [one.step for one in shown] == [1, 2, 2] and run.steps == 12
+    assert "reached its target after 2 of 12 steps" in detail(run, [])
+    assert "reached its target after 2 of 12 steps" in table([run], "")
+
+
+def test_the_curve_of_many_steps_ends_at_the_last_loss(studio):
+    run, _ = painted(studio, "scene 1", ("mosaic",), size=32, steps=203)
+    assert len(run.curve) == 203
+    assert f"to {run.curve[-1]:.3f}" in detail(run, [])
+
+
+def test_what_a_transfer_warns_of_is_shown_with_its_run(studio):
+    with pytest.warns(NetLensWarning, match="the losses did not fall"):
+        run, _ = painted(studio, "scene 1", ("mosaic",), size=32, steps=16, lr=50.0, param="pixel")
+    assert [text.partition(":")[0] for text in run.doubts] == ["the losses did not fall"]
+    assert "The losses did not fall" in detail(run, [])
+    good, _ = painted(studio, "scene 1", ("mosaic",), size=32, steps=16)
+    assert good.doubts == ()
+
+
+def test_a_thumbnail_is_made_once_and_counted(studio):
+    run, _ = painted(studio, "scene 1", ("mosaic",), size=100)
+    before = run.nbytes
+    assert run.thumbnail is run.thumbnail and run.thumbnail.size == (72, 72)
+    assert run.nbytes == before >= 3 * 72 * 72 + run.render.images.numel() * 4
 
 
 def test_a_picture_is_saved_with_its_provenance(studio, tmp_path):
@@ -115,7 +135,6 @@ def test_patterns_are_always_the_same_colorful_pictures(studio, name):
     assert picture.size == (SIDE, SIDE) and picture.mode == "RGB"
     assert np.array_equal(np.asarray(PATTERNS[name]()), np.asarray(pattern(name)))
     assert np.asarray(picture).reshape(-1, 3).std(0).min() > 25
-    assert not studio.is_upload(name)
 
 
 # settings
@@ -194,12 +213,6 @@ def test_a_wrong_grid_is_refused_before_anything_is_painted(axes, message):
 # masks
 
 
-def text_of(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
 def test_a_color_over_the_content_is_the_mask_of_its_style():
     picture = Image.new("RGBA", (60, 40))
     pen = ImageDraw.Draw(picture)
@@ -224,151 +237,39 @@ def test_a_text_that_the_page_does_not_write_is_refused(text):
         masks_of(text_of(Image.new("RGBA", (5000, 10))), 1)
 
 
+def bomb():
+    """A PNG of a few bytes whose header names more pixels than Pillow takes."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 6, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", b""), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def test_a_picture_that_would_fill_the_memory_is_no_mask():
+    with pytest.raises(NetLensError, match="cannot be read"):
+        masks_of("data:image/png;base64," + base64.b64encode(bomb()).decode(), 1)
+
+
+def test_what_was_painted_for_a_style_is_never_the_mask_of_another():
+    picture = Image.new("RGBA", (60, 40))
+    ImageDraw.Draw(picture).rectangle((0, 0, 29, 39), fill=COLORS[1])
+    text = text_of(picture)
+    before = ["a", "b", "c"]
+    for now in (["b", "c"], ["a", "c"], ["a"], ["b", "a", "c"], []):
+        assert outdated(text, before, now)
+    for now in (["a", "b"], ["a", "b", "c", "d"], ["x", "b", "c"]):
+        assert not outdated(text, before, now)  # the style that was painted has kept its color
+    assert not outdated("", before, ["b"])
+    assert outdated("wrong", before, before)
+    assert board(Image.new("RGB", (4, 4)), "why") != board(Image.new("RGB", (4, 4)), "why")  # an empty canvas each time
+
+
 def test_a_mask_leaves_the_rest_of_the_content_alone(studio, mask):
     run = paint(studio, Painting("scene 1", ("mosaic",), {**QUICK, "steps": 30}, ((mask, None),)), lambda run: None)
     content = np.asarray(studio.picture("scene 1").resize((48, 48)), dtype=float)
     change = np.abs(np.asarray(run.picture, dtype=float) - content).mean((0, 2))
     assert change[:20].mean() > 1.5 * change[28:].mean()
-
-
-# batches
-
-
-def equal(one, other):
-    """Whether two paintings paint the same."""
-    if [None if m is None else m.tobytes() for p in one.masks for m in p] != [
-        None if m is None else m.tobytes() for p in other.masks for m in p
-    ]:
-        return False
-    names = (one.content, one.styles, one.start) == (other.content, other.styles, other.start)
-    return names and one.transfer() == other.transfer()
-
-
-def test_a_batch_is_read_back_as_the_same_paintings(studio, mask, tmp_path):
-    mine = studio.keep_picture(Image.new("RGB", (50, 40), "teal"), "my/own: picture")
-    base = Painting(mine, ("mosaic", "scene 2"), {**QUICK, "start": "scene 3"}, ((mask, None), (None, None)))
-    paintings = grid(base, [("statistic", "gram, mean_std"), ("style_weights", "1/2, 2/1")])
-    (tmp_path / "batch.zip").write_bytes(batch_of(studio, paintings))
-    again = paintings_of(studio, tmp_path / "batch.zip")
-    assert len(again) == len(paintings) == 4
-    assert all(equal(*pair) for pair in zip(paintings, again, strict=True))
-    with zipfile.ZipFile(tmp_path / "batch.zip") as archive:
-        whole = json.loads(archive.read(BATCH))
-        assert len([name for name in archive.namelist() if name.startswith("mask")]) == 1
-    assert whole["model"] == "shapes" and len(whole["pairs"]) == 1 and len(whole["settings"]) == 4
-
-
-def test_pictures_of_others_are_kept_under_names_of_their_own(studio, tmp_path):
-    (tmp_path / "batch.zip").write_bytes(batch_of(studio, [Painting("scene 1", ("mosaic",), QUICK)]))
-    with zipfile.ZipFile(tmp_path / "batch.zip") as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "orange").save(buffer, "PNG")
-    files["scene 1.png"] = buffer.getvalue()
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    (found,) = paintings_of(studio, tmp_path / "other.zip")
-    assert found.styles == ("mosaic",) and found.content.startswith("scene 1 · ")
-    assert studio.picture(found.content).getpixel((0, 0)) == (255, 165, 0)
-
-
-def batch(path, **changes):
-    pairs = [{"content": "scene 1.png", "style": "scene 2.png"}]
-    path.write_text(json.dumps({"pairs": pairs, "settings": {"a": {"steps": 2}}} | changes))
-    return path
-
-
-def test_a_file_without_pictures_names_those_of_the_playground(studio, tmp_path):
-    (found,) = paintings_of(studio, batch(tmp_path / "batch.json"))
-    assert (found.content, found.styles, found.settings) == ("scene 1", ("scene 2",), {"steps": 2})
-    folder = tmp_path / "photos"
-    (folder / "birds").mkdir(parents=True)
-    for name in ("a.png", "birds/b.png"):
-        Image.new("RGB", (30, 30), "red").save(folder / name)
-    own = Studio(studio.flat, folder=folder)
-    named = batch(tmp_path / "own.json", pairs=[{"content": "birds/b.png", "style": "a.png"}])
-    (found,) = paintings_of(own, named)
-    assert (found.content, found.styles) == ("birds/b.png", ("a.png",))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pairs": [{"content": "/etc/hostname", "style": "scene 1.png"}]}, "leads out of the folder"),
-        ({"pairs": [{"content": "scene 1.png", "style": "../../secret.png"}]}, "leads out of the folder"),
-        ({"settings": {"a": {"start": "/etc/hostname"}}}, "leads out of the folder"),
-        ({"settings": {"a": {"model": "resnet18"}}}, "for the network resnet18"),
-        ({"model": "evil.py:run"}, r"for the network evil\.py:run"),
-        ({"model": "shapes", "weights": "random"}, r"for the network shapes \(random\)"),
-        ({"settings": {"a": {"sise": 3}}}, "sise"),
-        ({"pairs": []}, "needs a list of pairs"),
-        ({"pairs": [{"content": "gone.png", "style": "scene 1.png"}]}, "does not exist"),
-    ],
-)
-def test_wrong_batches_are_refused_without_a_word_about_folders(studio, tmp_path, changes, message):
-    with pytest.raises(NetLensError, match=message) as caught:
-        paintings_of(studio, batch(tmp_path / "batch.json", **changes))
-    assert str(tmp_path) not in str(caught.value)
-    assert "netlens-scenes-" not in str(caught.value)
-
-
-def test_a_network_of_the_page_is_that_of_settings_without_one(studio, tmp_path):
-    own = Studio(studio.flat, "other", "weights.pth")
-    (found,) = paintings_of(own, batch(tmp_path / "batch.json"))
-    assert found.content == "scene 1"
-    with pytest.raises(NetLensError, match="for the network shapes"):
-        paintings_of(own, batch(tmp_path / "named.json", model="shapes"))
-
-
-def test_runs_that_are_no_grid_are_no_batch(studio):
-    one, other = Painting("scene 1", ("mosaic",), {"steps": 2}), Painting("scene 2", ("mosaic",), {"steps": 3})
-    with pytest.raises(NetLensError, match="no such grid"):
-        batch_of(studio, [one, other])
-
-
-def test_a_contact_sheet_has_a_row_for_each_pair_and_a_column_for_each_of_the_settings(studio):
-    runs = [
-        painted(studio, content, ("mosaic",), seed=seed)[0] for content in ("scene 1", "scene 2") for seed in (1, 2)
-    ]
-    sheet = sheet_of(studio, runs)
-    narrow = sheet_of(studio, runs[:1])
-    assert load(sheet.file("jpg")).size == sheet.picture.size
-    assert sheet.picture.width > 1.2 * narrow.picture.width and sheet.picture.height > 1.7 * narrow.picture.height
-    with pytest.raises(NetLensError, match="no picture"):
-        sheet_of(studio, [])
-
-
-# code
-
-
-def test_the_code_paints_the_same(studio, tmp_path, monkeypatch, mask):
-    monkeypatch.chdir(tmp_path)
-    for masks in ((), ((None, None), (mask, None))):
-        one = Painting("scene 1", ("mosaic", "scene 2"), {**QUICK, "style_weights": [2, 1], "start": "scene 3"}, masks)
-        run = paint(studio, one, lambda run: None)
-        with zipfile.ZipFile(io.BytesIO(Pack(studio, (one,)).file("zip"))) as archive:
-            archive.extractall(tmp_path)
-        names: dict[str, object] = {}
-        exec(python(studio, one), names)
-        assert torch.equal(names["painted"].images, run.render.images)
-
-
-def test_the_command_paints_the_same(studio, tmp_path, monkeypatch):
-    import shlex
-
-    from tests.cli.commands import run as run_command
-
-    monkeypatch.chdir(tmp_path)
-    one = Painting("scene 1", ("mosaic",), {**QUICK, "content_layers": ["stem.2"], "style_weights": [2.0]})
-    run = paint(studio, one, lambda run: None)
-    with zipfile.ZipFile(io.BytesIO(batch_of(studio, [one]))) as archive:
-        archive.extractall(tmp_path)
-    note, line = command(studio, one).split("\n")
-    assert note == "# in the batch of this run: scene 1.png, mosaic.png"
-    result = run_command(*shlex.split(line)[1:])
-    assert result.exit_code == 0, result.output
-    assert np.array_equal(np.asarray(load(tmp_path / "stylized.png")), np.asarray(run.picture))
 
 
 # HTML
@@ -378,7 +279,7 @@ def test_names_of_pictures_are_no_html(studio):
     name = "<b>x</b>"
     studio.uploads.put(name, Image.new("RGB", (48, 48), "teal"))
     run, shown = painted(studio, "scene 1", (name,))
-    for text in (table([run], run.key), detail(run, 1, []), chosen_pictures(studio, name, (name,))):
+    for text in (table([run], run.key), detail(run, []), chosen_pictures(studio, name, (name,))):
         assert "<b>x" not in text and "&lt;b&gt;x" in text
     assert 'aria-valuenow="1"' in growing(shown[0], (0, 2))
     assert "<canvas width=" in board(studio.picture(name))
@@ -387,11 +288,13 @@ def test_names_of_pictures_are_no_html(studio):
 def test_the_table_names_settings_and_losses_and_marks_the_chosen_run(studio):
     run, _ = painted(studio, "scene 1", ("mosaic",), statistic="mean_std")
     other, _ = painted(studio, "scene 2", ("mosaic",))
+    other = replace(other, number=7)
     text = table([run, other], run.key)
+    assert "<span>1</span>" in text and "<span>7</span>" in text and "Run 7: " in detail(other, [])
     assert text.index(other.key) < text.index(run.key)  # the newest first
     assert f'data-say="{run.key}" aria-current="true"' in text and text.count("aria-current") == 1
     assert "statistic mean_std" in text and f"{run.losses['style']:.3f}" in text
-    full = detail(run, 1, [("PNG", "style/x.png")])
+    full = detail(run, [("PNG", "style/x.png")])
     assert all(one.name.replace("_", " ") in full for one in options_of(StyleTransfer) if one.name != "stop")
     assert "<b>mean_std</b>" in full and 'href="style/x.png" download' in full
 

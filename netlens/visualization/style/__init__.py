@@ -7,7 +7,7 @@ from netlens.visualization.style._contact import contact_sheet
 from netlens.visualization.style._jobs import SHEET, Job
 from netlens.visualization.style._layers import default_layers
 from netlens.visualization.style._options import Region
-from netlens.visualization.style._settings import as_settings, from_settings
+from netlens.visualization.style._settings import SETTINGS, as_settings, from_settings
 from netlens.visualization.style._transfer import Below, StyleTransfer, stylize
 from netlens.visualization.style._watch import Glance
 
@@ -15,6 +15,7 @@ __all__ = [
     "BATCH",
     "OPTIMIZERS",
     "PARAMS",
+    "SETTINGS",
     "SHEET",
     "STARTS",
     "STATISTICS",

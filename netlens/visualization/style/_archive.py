@@ -18,7 +18,7 @@ BATCH = "batch.json"
 """The name of the file of the pairs and settings in a .zip."""
 
 MOST_FILES = 1000
-MOST_BYTES = 2**30  # of all files together, unpacked
+MOST_BYTES = 2**30  # of all files together, unpacked, unless another bound is given
 
 
 def packed(
@@ -44,10 +44,15 @@ def packed(
 
 
 @contextmanager
-def unpacked(path: str | Path) -> Iterator[Path]:
+def unpacked(path: str | Path, most: int | None = None) -> Iterator[Path]:
     """The path of the file of the pairs and settings, for `Batch.read`.
 
     A .zip is unpacked into a folder that goes at the end of the block. Another file is that file already.
+
+    Args:
+        path: The file.
+        most: The largest sum of the sizes of all files of a .zip, unpacked, in bytes; by default 1 GiB. Give it for a
+            file of somebody else.
 
     Raises:
         NetLensError: The .zip is damaged, too large, or no batch.
@@ -57,14 +62,14 @@ def unpacked(path: str | Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="netlens-batch-") as folder:
-        _unpack(path, Path(folder))
+        _unpack(path, Path(folder), MOST_BYTES if most is None else most)
         try:
             yield Path(folder) / BATCH
         except NetLensError as error:  # nobody knows the folder
             raise type(error)(str(error).replace(f"{folder}{os.sep}", f"{path.name}: ")) from error
 
 
-def _unpack(path: Path, folder: Path) -> None:
+def _unpack(path: Path, folder: Path, most: int) -> None:
     if not path.is_file():
         raise NetLensError(f"{path} does not exist; check the path (working folder: {Path.cwd()}).")
     try:
@@ -73,11 +78,13 @@ def _unpack(path: Path, folder: Path) -> None:
             if BATCH not in archive.namelist():
                 raise NetLensError(f"{path.name} is no batch: it holds no {BATCH}.")
             # a file never gives more than the size that is known here
-            if len(files) > MOST_FILES or sum(file.file_size for file in files) > MOST_BYTES:
-                limits = f"{MOST_FILES:,} files and {MOST_BYTES // 2**20:,} MB"
+            if len(files) > MOST_FILES or sum(file.file_size for file in files) > most:
+                limits = f"{MOST_FILES:,} files and {most // 2**20:,} MB"
                 raise NetLensError(f"{path.name} holds more than {limits}; divide the batch.")
             archive.extractall(folder)  # it keeps all names within the folder
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+    except NetLensError:
+        raise
+    except Exception as error:  # each way to compress has errors of its own for damaged bytes
         raise NetLensError(
             f"{path.name} is no .zip that can be read ({' '.join(str(error).split())[:120]})."
         ) from error

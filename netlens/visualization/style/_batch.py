@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,12 @@ class Batch:
 
     @classmethod
     def read(
-        cls, path: str | Path, model: str | None = None, weights: str | None = None, root: Path | None = None
+        cls,
+        path: str | Path,
+        model: str | None = None,
+        weights: str | None = None,
+        root: Path | None = None,
+        admit: Callable[[int, Sequence[Path]], None] | None = None,
     ) -> Batch:
         """Read a file and check all of it, so that a mistake raises now, and not after hours.
 
@@ -70,12 +75,14 @@ class Batch:
             weights: The weights of this network; by default "pretrained".
             root: The folder to which the names of pictures are relative, and in which they must lie; by default that of
                 the file, where names may lead out of it. Give it for a file of somebody else.
+            admit: A function that gets the number of jobs, and the pictures that the file names, before any of them is
+                read. It raises if these are too many, or too large.
 
         Raises:
             NetLensError: The file has a mistake; or `model` or `weights` is given, but the file has a network for all
                 settings.
         """
-        return cls(read_jobs(Path(path), model, weights, root), Path(path))
+        return cls(read_jobs(Path(path), model, weights, root, admit), Path(path))
 
     @property
     def files(self) -> list[Path]:

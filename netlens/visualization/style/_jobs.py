@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,13 @@ class _Pair:
     extents: tuple[tuple[int, int], ...]  # height and width of the content and of each style
 
 
-def read_jobs(path: Path, model: str | None, weights: str | None, root: Path | None = None) -> tuple[Job, ...]:
+def read_jobs(
+    path: Path,
+    model: str | None,
+    weights: str | None,
+    root: Path | None = None,
+    admit: Callable[[int, Sequence[Path]], None] | None = None,
+) -> tuple[Job, ...]:
     """The jobs of a file: all pairs with all settings.
 
     Args:
@@ -93,6 +100,8 @@ def read_jobs(path: Path, model: str | None, weights: str | None, root: Path | N
         weights: The weights of this network.
         root: The folder to which the names of pictures are relative, and in which they must lie; None for that of the
             file, where names may lead out of it.
+        admit: Gets the number of jobs, and the pictures that the file names, before any of them is read; see
+            `Batch.read`.
     """
     data = _parsed(path)
     known(str(path), data, (*_NETWORK, "pairs", "settings"))
@@ -104,15 +113,18 @@ def read_jobs(path: Path, model: str | None, weights: str | None, root: Path | N
     if root is not None:
         _check_inside(str(path), root, listed, list(settings.values()))
     root = path.parent if root is None else root
+    if admit is not None:
+        admit(len(listed) * len(settings), [root / name for name in _named(listed, list(settings.values()))])
+    opened = _Opened()
     overrides = {name: value for name, value in zip(_NETWORK, (model, weights), strict=True) if value is not None}
     if overrides and all(set(_NETWORK) & set(data | options) for options in settings.values()):
         raise NetLensError(f"{path} names the network of every picture; leave out model and weights.")
-    pairs = [_within(str(path), _pair, pair, root) for pair in listed]
+    pairs = [_within(str(path), _pair, pair, root, opened) for pair in listed]
     jobs = []
     for name, options in settings.items():
         location = f"{path}, settings {name!r}"
         network = _within(location, _network, data, options, overrides, root)
-        transfer = _within(location, _transfer, options, root)
+        transfer = _within(location, _transfer, options, root, opened)
         _within(location, _check_folder, name)
         jobs.append([_within(location, _job, pair, name, transfer, *network) for pair in pairs])
     pair_names = [job.pair for job in jobs[0]]
@@ -124,11 +136,30 @@ def read_jobs(path: Path, model: str | None, weights: str | None, root: Path | N
 
 def _check_inside(location: str, root: Path, pairs: Sequence[Mapping[str, Any]], settings: Sequence[Any]) -> None:
     """Raise if the name of a picture leads out of a folder."""
-    names = [name for pair in pairs for key in _PAIR[1:] for name in _listed(pair.get(key))]
     folder = os.path.realpath(root)
-    for name in [*names, *(options.get("start") for options in settings)]:
-        if isinstance(name, str) and ("\0" in name or not Path(os.path.realpath(root / name)).is_relative_to(folder)):
+    for name in _named(pairs, settings):
+        if "\0" in name or not Path(os.path.realpath(root / name)).is_relative_to(folder):
             raise NetLensError(f"{location}: {name[:80]!r} leads out of the folder of the pictures; give names in it.")
+
+
+def _named(pairs: Sequence[Mapping[str, Any]], settings: Sequence[Any]) -> list[str]:
+    """The names of all pictures, each once."""
+    names = [name for pair in pairs for key in _PAIR[1:] for name in _listed(pair.get(key))]
+    starts = [options.get("start") for options in settings]
+    names += [start for start in starts if start not in STARTS]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+class _Opened:
+    """The pictures of a file: each is opened once, however often the file names it."""
+
+    def __init__(self) -> None:
+        self.size = cache(lambda file: images.load(file).size)
+        self.mask = cache(lambda file: _check_mask(file))
+
+
+def _check_mask(file: Path) -> None:
+    mask_of(file, str(file))
 
 
 def _within(location: str, function: Any, *arguments: Any) -> Any:
@@ -138,7 +169,7 @@ def _within(location: str, function: Any, *arguments: Any) -> Any:
         raise type(error)(f"{location}: {error}") from error
 
 
-def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
+def _pair(data: Mapping[str, Any], root: Path, opened: _Opened) -> _Pair:
     known("a pair", data, _PAIR)
     content, styles = data.get("content"), _listed(data.get("style"))
     for key, is_given in (("content", content is not None), ("style", bool(styles))):
@@ -151,11 +182,11 @@ def _pair(data: Mapping[str, Any], root: Path) -> _Pair:
     if any(len(side) != len(styles) for side in sides):
         raise NetLensError(f"{len(styles)} style(s) need {len(styles)} mask(s): {dict(data)!r}.")
     for mask in masks:
-        mask_of(root / mask, str(root / mask))
+        opened.mask(root / mask)
     files = [root / file for file in (content, *styles)]
     name = data.get("name", "-".join(file.stem for file in files))
     _check_folder(name)
-    sizes = [images.load(file).size for file in files]
+    sizes = [opened.size(file) for file in files]
     content_masks, style_masks = ([None if file is None else root / file for file in side] for side in sides)
     return _Pair(
         name=name,
@@ -187,10 +218,10 @@ def _network(
     return model, weights
 
 
-def _transfer(options: Mapping[str, Any], root: Path) -> StyleTransfer:
+def _transfer(options: Mapping[str, Any], root: Path, opened: _Opened) -> StyleTransfer:
     start = options.get("start", "content")
     if isinstance(start, str) and start not in STARTS:
-        images.load(root / start)
+        opened.size(root / start)
         options = {**options, "start": str(root / start)}
     return from_settings({key: value for key, value in options.items() if key not in _NETWORK})
 

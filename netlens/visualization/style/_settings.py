@@ -8,8 +8,8 @@ from typing import Any
 from netlens.options import checked, known, options_of
 from netlens.visualization.style._transfer import StyleTransfer
 
-NAMES = tuple(o.name for o in options_of(StyleTransfer) if o.name != "stop")
-"""The options that settings can name: all options of a style transfer except `stop`."""
+SETTINGS = {o.name: o for o in options_of(StyleTransfer) if o.name != "stop"}
+"""The options that settings can have, by name: all of a style transfer but `stop`, which no text can give."""
 
 
 def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
@@ -18,7 +18,7 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
     >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
     (192, 256)
     """
-    known("a style transfer", settings, NAMES)
+    known("a style transfer", settings, SETTINGS)
     checked("StyleTransfer: start", settings.get("start", ""), str, hint="give the path of a picture")
     return StyleTransfer(**settings)
 

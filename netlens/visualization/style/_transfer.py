@@ -19,7 +19,7 @@ from netlens.visualization._schedule import Stop
 from netlens.visualization.style._choices import optimizer_of, transforms_of
 from netlens.visualization.style._options import Region, StyleOptions
 from netlens.visualization.style._watch import Glance, Watching, steps_at
-from netlens.visualization.style.task import Task
+from netlens.visualization.style.task import FLAT, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,24 +74,21 @@ class StyleTransfer(StyleOptions):
         checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
         task = Task.of(self, flat, content, styles, regions)
         if task.is_flat:
-            warnings.warn(
-                "the content has one color everywhere, so it has no shapes that the picture could keep; the picture "
-                "shows little but the style.",
-                NetLensWarning,
-                stacklevel=2,
-            )
+            warnings.warn(FLAT, NetLensWarning, stacklevel=2)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
+        made = 0  # iterations, for those who watch
         for k, factor in enumerate(task.factors):
             stage = task.stage(factor)
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps_at(k, self.steps, len(task.factors))))
             start = stage.start(renders[-1].images.to(stage.content) if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms), self.tile)
             # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
-            watching = () if watch is None else (Watching(watch, stage, self.steps, k, len(task.factors)),)
+            watching = () if watch is None else (Watching(watch, stage, self.steps, k, len(task.factors), made),)
             render = optvis.render(
                 start, count, make, redirect=0, stop=stop, callbacks=(*callbacks, *watching), progress=progress
             )
+            made = watching[0].made if watching else 0
             renders.append(replace(render, state=None))  # a style has no state, which would fill the memory
         return task.result(stage, renders)
 

@@ -64,13 +64,25 @@ class Glance:
 
 
 class Watching(Callback):
-    """A callback that gives a function a glance after each step at one scale."""
+    """A callback that gives a function a glance after each step at one scale.
 
-    def __init__(self, watch: Callable[[Glance], None], stage: Stage, steps: int, scale: int, scales: int) -> None:
+    Args:
+        watch: The function.
+        stage: The pictures and losses at this scale.
+        steps: The total number of iterations.
+        scale: The index of the scale, from 0.
+        scales: The number of scales.
+        before: The iterations that the earlier scales made; a target may end them before they make all of theirs.
+    """
+
+    def __init__(
+        self, watch: Callable[[Glance], None], stage: Stage, steps: int, scale: int, scales: int, before: int = 0
+    ) -> None:
         self.watch, self.stage, self.steps, self.scale, self.scales = watch, stage, steps, scale, scales
+        self.before = self.made = before
 
     def on_step(self, moment: Moment) -> None:
-        before = sum(steps_at(k, self.steps, self.scales) for k in range(self.scale))
         # a step of L-BFGS is several iterations
         here = round(steps_at(self.scale, self.steps, self.scales) * moment.step / moment.steps)
-        self.watch(Glance(before + here, self.steps, self.scale, self.scales, self.stage, moment))
+        self.made = self.before + here
+        self.watch(Glance(self.made, self.steps, self.scale, self.scales, self.stage, moment))

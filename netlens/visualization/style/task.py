@@ -30,6 +30,12 @@ COARSEST = 32  # pixels; at every size but the last, the shorter side of each pi
 
 FEWEST = 16  # the losses may still rise in the first steps of an optimizer
 
+FLAT = (
+    "the content has one color everywhere, so it has no shapes that the picture could keep; the picture shows little "
+    "but the style."
+)
+"""What is said of such a content."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -118,7 +124,7 @@ class Task:
 
     def result(self, stage: Stage, renders: Sequence[Render]) -> Render:
         """The result: the render of the last stage, with its provenance and, if color="luminance", the chroma."""
-        render, options = renders[-1], self.options
+        render = renders[-1]
         images, *frames = map(self.in_colors, (render.images, *(frame for r in renders for frame in r.frames)))
         losses = {
             name: {
@@ -127,8 +133,9 @@ class Task:
             }
             for name in stage.losses
         }
-        if options.steps >= FEWEST:
-            _warn_of_rise(losses, stage.weights)
+        risen = stage.risen(losses)
+        if risen:
+            warnings.warn(risen, NetLensWarning, stacklevel=3)
         provenance = self.provenance(dict(render.provenance.options) | {"losses": losses})
         history = torch.cat([r.history for r in renders])
         diagnostics = {"found_nothing": torch.ones(1, dtype=torch.float64)} if self.is_flat else {}
@@ -180,6 +187,25 @@ class Stage:
         """The weighted sum of the losses."""
         return sum(self.weights[name] * loss for name, loss in self.losses.items())  # type: ignore[return-value]
 
+    def doubts(self, losses: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """What the result is warned of, as texts.
+
+        Args:
+            losses: The losses by name, each at the start and at the end, as the provenance of the result has them.
+        """
+        return [text for text in (FLAT if self.task.is_flat else "", self.risen(losses)) if text]
+
+    def risen(self, losses: Mapping[str, Mapping[str, float]]) -> str:
+        """What to say if the content itself is at least as good as the result; else, or after few steps, nothing."""
+        start, end = (sum(self.weights[name] * loss[k] for name, loss in losses.items()) for k in ("start", "end"))
+        if self.task.options.steps < FEWEST or not end >= start:
+            return ""
+        text = ", ".join(f"{name} {loss['start']:.3g} → {loss['end']:.3g}" for name, loss in losses.items())
+        return (
+            f"the losses did not fall: their weighted sum is {end:.3g}, and {start:.3g} for the content ({text}). "
+            "The style may be flat, tiny, or that of the content. Else give more steps, a lower lr or content_weight."
+        )
+
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each loss."""
@@ -221,19 +247,6 @@ class Stage:
 def _patch(picture: Tensor, tile: int | None) -> Tensor:
     """A picture no larger than a tile, to find out how large the maps of layers are."""
     return picture if tile is None else picture[..., :tile, :tile]
-
-
-def _warn_of_rise(losses: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> None:
-    """Warn if the content itself is at least as good as the picture that was found."""
-    start, end = (sum(weights[name] * loss[when] for name, loss in losses.items()) for when in ("start", "end"))
-    if end >= start:
-        text = ", ".join(f"{name} {loss['start']:.3g} → {loss['end']:.3g}" for name, loss in losses.items())
-        warnings.warn(
-            f"the losses did not fall: their weighted sum is {end:.3g}, and {start:.3g} for the content ({text}). "
-            "The style may be flat, tiny, or that of the content. Else give more steps, a lower lr or content_weight.",
-            NetLensWarning,
-            stacklevel=4,
-        )
 
 
 def _style(source: Any, i: int, content: Tensor, color: str, channels: int) -> Tensor:

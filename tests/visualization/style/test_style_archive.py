@@ -90,3 +90,24 @@ def test_damaged_foreign_and_large_archives_are_refused(files, monkeypatch):
         pass
     with pytest.raises(NetLensError, match="does not exist"), unpacked(files / "gone.zip"):
         pass
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damaged_bytes_are_told_in_one_line_however_they_are_compressed(tmp_path, kind):
+    path = tmp_path / "batch.zip"
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr(BATCH, json.dumps({"pairs": list(range(1000))}))
+        begin = archive.getinfo(BATCH).header_offset + 30 + len(BATCH)
+    whole = bytearray(path.read_bytes())
+    whole[begin + 9 : begin + 60] = b"\xff" * 51
+    path.write_bytes(whole)
+    with pytest.raises(NetLensError, match=r"batch\.zip is no \.zip that can be read"), unpacked(path):
+        pass
+
+
+def test_a_bound_of_the_reader_holds(files):
+    path = zipped(files)
+    with unpacked(path, 2**20) as file:
+        assert file.is_file()
+    with pytest.raises(NetLensError, match="divide the batch"), unpacked(path, 1000):
+        pass

@@ -1,0 +1,142 @@
+"""The events of the tab Style, without a browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from netlens.errors import NetLensError
+from netlens.playground import Studio
+from netlens.playground import _painting as painting_module
+from netlens.playground import _style_tab as tab
+from netlens.playground._brush import COLORS
+from netlens.playground._links import value_of
+from netlens.playground._painting import texts_of
+from netlens.playground._style_picker import style_picker
+from netlens.playground._texts import written as written_texts
+from tests.playground.paintings import QUICK, text_of
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch):
+    """Show each step, however fast it is."""
+    monkeypatch.setattr(painting_module, "PACE", 0)
+    monkeypatch.setattr(painting_module, "_SHARE", 0)
+
+
+@pytest.fixture
+def events(studio, monkeypatch):
+    """The functions of the events of the tab by name, of a page with a store of its own."""
+    found = {}
+
+    def take(triggers, function, *rest):
+        found[function.__name__] = function
+
+    monkeypatch.setattr(tab, "heavy", take)
+    monkeypatch.setattr(tab, "light", take)
+    own = Studio(studio.flat)
+    with gr.Blocks():
+        tab.build(own, gr.Textbox())
+    return own, found
+
+
+def asked(*axes, **settings):
+    """The values of the controls: those of one painting, and those of a grid."""
+    options = written_texts({f"style.{name}": text for name, text in texts_of({**QUICK, **settings}).items()})
+    one = ["scene 1", json.dumps(["mosaic"]), options, "content", ""]
+    first, second = [*axes, ("", ""), ("", "")][:2]
+    return [*one, *first, *second, False]
+
+
+def test_a_run_keeps_its_number_when_others_are_gone(events):
+    own, of = events
+    shown: list[Any] = []
+    of["compute_grid"]("", *asked(("seed", "1, 2, 3")))(shown.append)
+    keys = [key for _, key, *_ in shown if isinstance(key, str)][-1]
+    runs = [own.painted.get(key) for key in keys.split("~")]
+    assert [one.number for one in runs] == [1, 2, 3]
+    later = "~".join(keys.split("~")[1:])  # the first one is gone
+    of["compute"](later, *asked(seed=4)[:5])(shown.append)
+    keys = [key for _, key, *_ in shown if isinstance(key, str)][-1]
+    assert [own.painted.get(key).number for key in keys.split("~")] == [2, 3, 4]
+    listed, full, *_ = of["refresh"](keys, keys.split("~")[0])
+    assert "Run 2:" in full and "<span>4</span>" in listed
+    assert of["settings_again"](keys.split("~")[0])[0].count("seed=2") == 1
+
+
+def test_a_full_grid_stays_in_the_table():
+    assert tab.MOST_RUNS >= painting_module.MOST_OF_GRID
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), MemoryError(), NetLensError("no")])
+def test_a_picture_of_a_grid_that_fails_does_not_end_the_others(events, monkeypatch, error):
+    _, of = events
+    true = tab.paint
+
+    def paint(studio, painting, *rest):
+        if painting.settings["seed"] == 2:
+            raise error
+        return true(studio, painting, *rest)
+
+    monkeypatch.setattr(tab, "paint", paint)
+    shown: list[Any] = []
+    with pytest.raises(NetLensError, match=r"1 of 3 pictures failed; .*seed 2: "):
+        of["compute_grid"]("", *asked(("seed", "1, 2, 3")))(shown.append)
+    assert len([key for _, key, *_ in shown if isinstance(key, str)][-1].split("~")) == 2
+    assert shown[-1][0] == ""  # nothing grows any more
+
+
+def test_after_an_error_the_page_looks_idle(events, monkeypatch):
+    _, of = events
+    shown: list[Any] = []
+
+    def paint(studio, painting, look, number):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tab, "paint", paint)
+    with pytest.raises(ZeroDivisionError):
+        of["compute"]("", *asked()[:5])(shown.append)
+    assert shown[0][0] != "" and shown[-1][0] == ""
+
+
+def test_plans_of_a_tab_are_kept_under_one_key(events):
+    own, of = events
+    key = ""
+    for values in ("1, 2", "1, 2, 3", "1, 2, x", "1"):
+        text, key = of["planned"](key, *asked(("seed", values)))
+    assert len(own.painted) == 1 and len(own.painted.get(key).paintings) == 3
+    text, same = of["planned"](key, *asked(("seed", "1, 2")))
+    assert same == key and f"style/{key}.zip" in text
+
+
+def test_a_batch_that_is_gone_is_told(events):
+    _, of = events
+    assert of["compute_batch"]("", "") is None
+    with pytest.raises(NetLensError, match="no longer here"):
+        of["compute_batch"]("", "gone")
+
+
+def test_masks_go_when_the_styles_that_they_are_for_move(events):
+    _, of = events
+    picture = Image.new("RGBA", (60, 40), COLORS[1])
+    before, now = json.dumps(["mosaic", "dots"]), json.dumps(["dots"])
+    canvas, masks, names = of["follow_styles"]("scene 1", now, before, text_of(picture))
+    assert tab.MOVED in canvas and (masks, names) == ("", now)
+    more = json.dumps(["mosaic", "dots", "scene 2"])
+    canvas, masks, names = of["follow_styles"]("scene 1", more, before, text_of(picture))
+    assert canvas == masks == gr.skip() and names == more
+
+
+def test_a_style_with_the_letter_that_divides_a_link_comes_back_from_it(studio, tmp_path):
+    names = ["~draft~1.png", "50%7E.png", "plain.png"]
+    for name in names:
+        Image.new("RGB", (30, 30), "red").save(tmp_path / name)
+    with gr.Blocks():
+        styles = style_picker(Studio(studio.flat, folder=tmp_path), "style")
+    values = dict(styles.choices)
+    address = "~".join(values[name] for name in names)
+    assert tab.names_in(json.dumps(value_of(address, styles))) == tuple(names)
