@@ -172,3 +172,21 @@ def test_a_function_that_views_its_input_moves_places():
     flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 16, 24)
     key = list(flat.layers)[-1]
     assert torch.equal(grid_of(flat, key, flat(x), x), network.cut(x).relu())
+
+
+def test_a_fold_of_patches_has_unknown_places():
+    """Its input are rows, and its output is a map, so no pool of coordinates fits."""
+
+    class Folding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
+
+        def forward(self, x):
+            patches = nn.functional.unfold(self.first(x), 2, stride=2)
+            return self.last(nn.functional.fold(patches.relu(), x.shape[2:], 2, stride=2).mean((2, 3)))
+
+    x = torch.rand(1, 3, 16, 16)
+    flat = FlatModel.from_nn_Module(Folding(), example=x)
+    mean = next(key for key in flat.layers if "mean" in key)
+    assert followed_for(flat, x).grid(mean) is None

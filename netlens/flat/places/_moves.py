@@ -118,6 +118,8 @@ def _resampled(at: Places, first: Tensor, output: Tensor, rank: int) -> Places:
         whole = prod(sizes) < 2 or output.ndim != first.ndim
         return NOWHERE if whole else Raster(sizes)
     if isinstance(at, Coordinates):
+        if output.ndim != first.ndim:  # a fold makes a map of rows
+            return UNKNOWN
         axes = mean_over(at.axes, [1])
         if sizes == tuple(first.shape[2:]):
             return placed([axis.expand(output.shape[0], 1, *axis.shape[2:]) for axis in axes], output.shape)
