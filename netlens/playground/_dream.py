@@ -143,15 +143,19 @@ def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], after: Dra
         studio.drawings.put(key, drawing)
         show(drawing)
 
+    def drawn(callbacks: Sequence[Callback], steps: int | None, state: State | None) -> Render:
+        # the page has its film, so the frames of the result go
+        return replace(_made(studio, wish, values, rounds, callbacks, steps, state), frames=())
+
     def result(state: State) -> Render:
         if state.step == 0:
             raise NetLensError("there is no step yet to be saved; let it draw for a moment.")
         with silenced(NetLensWarning):
-            return _rendered(studio, wish, values, rounds, (), state.step, state)
+            return drawn((), state.step, state)
 
     growing = Growing(key, wish, film, result, keep, rounds)
     try:
-        render = _rendered(studio, wish, values, rounds, [growing], None if wish.what == DREAM else total, state)
+        render = drawn([growing], None if wish.what == DREAM else total, state)
         step = rounds.steps + len(render.history)
         history, picture = render.history[:, 0], pixels_of(render.images)
         keep(Drawing(key, wish, step, step, picture, history, growing.film, lambda: render, render.state, rounds))
@@ -167,19 +171,6 @@ def _make_findable(studio: Studio, key: str) -> None:
     before = drawing_of(studio, drawing.wish)
     if drawing.finished or before is None or not before.finished:
         studio.newest.put(key_of(drawing.wish), key)
-
-
-def _rendered(
-    studio: Studio,
-    wish: Wish,
-    values: Mapping[str, Any],
-    rounds: Rounds,
-    callbacks: Sequence[Callback],
-    steps: int | None,
-    state: State | None,
-) -> Render:
-    """Draw until this number of steps, from a state on. The page has its film, so the frames of the result go."""
-    return replace(_made(studio, wish, values, rounds, callbacks, steps, state), frames=())
 
 
 def _made(

@@ -67,7 +67,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 elem_id="dream-class",
             )
             with gr.Column(visible="hidden", elem_id="dream-source") as source:
-                picture = picker(studio, NAME).name
+                picture = picker(studio, NAME)
                 photo = gr.HTML(elem_id="dream-photo", min_height=60)
             options = gr.Textbox(visible="hidden", elem_id="dream-options")
             with gr.Accordion("Options", open=False, elem_id="dream-form"):

@@ -30,7 +30,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME).name
+            picture = picker(studio, NAME)
             says = gr.HTML(elem_id="predictions", js_on_load=html.CLICKS, min_height=132)
             target = gr.Dropdown(
                 [PREDICTED, *studio.class_choices],

@@ -50,7 +50,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME).name
+            picture = picker(studio, NAME)
             photo = gr.HTML(elem_id="look-photo", js_on_load=_PLACE, min_height=160)
             target = gr.Dropdown(
                 [PREDICTED, *studio.class_choices],

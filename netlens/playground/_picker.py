@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,31 @@ from netlens.playground._studio import SUFFIXES, Studio
 _LINK = "A picture of yours stays in the memory of this playground, and a link to it works only while it is there."
 
 
-@dataclass(frozen=True)
-class Picker:
-    """The components of a picker. The value of `name` is what `Studio.picture` reads."""
+def place_to_drop(label: str, name: str, **options: Any) -> gr.File:
+    """Put a place on the page where pictures of the user can be dropped.
 
-    name: gr.Dropdown
-    file: gr.File
+    Args:
+        label: What it says.
+        name: The name of the component.
+        options: Those of `gr.File`.
+    """
+    return gr.File(
+        label=label,
+        file_types=[*SUFFIXES],
+        type="filepath",
+        height=120,
+        elem_id=name,
+        elem_classes="nl-drop",
+        **options,
+    )
 
 
-def picker(studio: Studio, tab: str, label: str = "Picture") -> Picker:
-    """Put a picker on the page: a list of pictures, and a place to drop one."""
+def picker(studio: Studio, tab: str, label: str = "Picture") -> gr.Dropdown:
+    """Put a picker on the page: a list of pictures, and a place to drop one.
+
+    Returns:
+        The list. Its value is what `Studio.picture` reads.
+    """
     names = list(studio.pictures)
     name = gr.Dropdown(
         names,
@@ -35,14 +49,7 @@ def picker(studio: Studio, tab: str, label: str = "Picture") -> Picker:
         allow_custom_value=True,
         elem_id=f"{tab}-picture",
     )
-    file = gr.File(
-        label="A picture of yours",
-        file_types=[*SUFFIXES],
-        type="filepath",
-        height=120,
-        elem_id=f"{tab}-file",
-        elem_classes="nl-drop",
-    )
+    file = place_to_drop("A picture of yours", f"{tab}-file")
     note = gr.HTML(visible=False, elem_classes="nl-hint")
 
     def taken(path: str | None) -> Any:
@@ -58,4 +65,4 @@ def picker(studio: Studio, tab: str, label: str = "Picture") -> Picker:
         return gr.Dropdown([*names, mine], value=mine), None, gr.HTML(_LINK, visible=True)
 
     light(file.upload, taken, file, [name, file, note])
-    return Picker(name, file)
+    return name

@@ -12,7 +12,8 @@ from netlens.errors import ImageError
 from netlens.playground._jobs import light
 from netlens.playground._painting import MOST_STYLES
 from netlens.playground._patterns import PATTERNS
-from netlens.playground._studio import SUFFIXES, Studio
+from netlens.playground._picker import place_to_drop
+from netlens.playground._studio import Studio
 
 
 def written(name: str) -> str:
@@ -42,15 +43,7 @@ def style_picker(studio: Studio, tab: str) -> gr.Dropdown:
         allow_custom_value=True,
         elem_id=f"{tab}-styles",
     )
-    file = gr.File(
-        label="Styles of yours",
-        file_types=[*SUFFIXES],
-        file_count="multiple",
-        type="filepath",
-        height=120,
-        elem_id=f"{tab}-style-file",
-        elem_classes="nl-drop",
-    )
+    file = place_to_drop("Styles of yours", f"{tab}-style-file", file_count="multiple")
 
     def taken(paths: list[str] | None, chosen: list[str] | None) -> Any:
         mine: list[tuple[str, str]] = []

@@ -53,7 +53,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME, label="Content").name
+            picture = picker(studio, NAME, label="Content")
             styles = style_picker(studio, NAME)
             names = gr.Textbox(visible="hidden", elem_id="style-names", interactive=True)
             shown = gr.HTML(elem_id="style-chosen", min_height=120)

@@ -97,3 +97,16 @@ class watched:  # noqa: N801 - reads as a function
     def _asked(self, request: Any) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.strangers.append(request.url)
+
+
+def nameless(page: Any) -> list[str]:
+    """The controls of a page that have no name for those who cannot see them, as HTML."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, textarea, img, [role=button], [tabindex="0"]')]
+        .filter((one) => one.offsetParent !== null && one.type !== 'file')
+        .filter((one) => !(one.getAttribute('aria-label') || one.title || one.textContent.trim()
+            || one.hasAttribute('alt') || one.getAttribute('aria-labelledby') || one.labels?.length
+            || one.closest('label')))
+        .map((one) => one.outerHTML.slice(0, 200))"""
+    )
+    return found

@@ -13,7 +13,7 @@ from PIL import Image
 from netlens.playground import Studio
 from netlens.playground._see import See
 from netlens.zoo import RANDOM, open_network
-from tests.playground.conftest import watched
+from tests.playground.conftest import nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -202,15 +202,7 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, 
         tab.goto(address + see)
         tab.wait_for_selector("#look-page figure" if see else "#predictions .nl-bars li")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        nameless = tab.evaluate(
-            """() => [...document.querySelectorAll('button, input, textarea, img, [role=button], [tabindex="0"]')]
-            .filter((one) => one.offsetParent !== null && one.type !== 'file')
-            .filter((one) => !(one.getAttribute('aria-label') || one.title || one.textContent.trim()
-                || one.hasAttribute('alt') || one.getAttribute('aria-labelledby') || one.labels?.length
-                || one.closest('label')))
-            .map((one) => one.outerHTML.slice(0, 200))"""
-        )
-        assert not nameless
+        assert not nameless(tab)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

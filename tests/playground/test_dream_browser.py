@@ -15,7 +15,7 @@ from PIL import Image
 from netlens.playground import _dream_tab
 from netlens.playground._dream import grow
 from netlens.results import read_provenance
-from tests.playground.conftest import watched
+from tests.playground.conftest import nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -273,15 +273,7 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, 
         tab.click("#dream-form button")
         tab.wait_for_selector("#dream-form [id^=option]")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        nameless = tab.evaluate(
-            """() => [...document.querySelectorAll('button, input, textarea, img, [role=button], [tabindex="0"]')]
-            .filter((one) => one.offsetParent !== null && one.type !== 'file')
-            .filter((one) => !(one.getAttribute('aria-label') || one.title || one.textContent.trim()
-                || one.hasAttribute('alt') || one.getAttribute('aria-labelledby') || one.labels?.length
-                || one.closest('label')))
-            .map((one) => one.outerHTML.slice(0, 200))"""
-        )
-        assert not nameless
+        assert not nameless(tab)
 
 
 def memory() -> float:

@@ -15,7 +15,7 @@ from netlens.playground._explain import Answer, Question, explain, key_of
 from netlens.playground._guard import Guard
 from netlens.playground._studio import MOST_BYTES
 
-httpx = pytest.importorskip("httpx")
+httpx = pytest.importorskip("httpx", reason="httpx, which gradio brings, is not installed")
 
 
 def run(coroutine):

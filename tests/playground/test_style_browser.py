@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.commands import run as run_command
-from tests.playground.conftest import watched
+from tests.playground.conftest import nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -188,12 +188,4 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, 
             tab.click(f"{accordion} >> nth=0")
         tab.wait_for_selector("#style-board canvas")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        nameless = tab.evaluate(
-            """() => [...document.querySelectorAll('button, input, textarea, img, [role=button], [tabindex="0"]')]
-            .filter((one) => one.offsetParent !== null && one.type !== 'file')
-            .filter((one) => !(one.getAttribute('aria-label') || one.title || one.textContent.trim()
-                || one.hasAttribute('alt') || one.getAttribute('aria-labelledby') || one.labels?.length
-                || one.closest('label')))
-            .map((one) => one.outerHTML.slice(0, 200))"""
-        )
-        assert not nameless
+        assert not nameless(tab)
