@@ -10,6 +10,7 @@ import gradio as gr
 
 from netlens.errors import NetLensError
 from netlens.playground import _dream_tab, _explain_tab, _look_tab, _style_tab
+from netlens.playground._jobs import light
 from netlens.playground._links import OPENED, Linked
 from netlens.playground._studio import Studio
 from netlens.zoo import RANDOM
@@ -57,18 +58,24 @@ def page(studio: Studio) -> gr.Blocks:
 
         def open_link(request: gr.Request) -> list[Any]:
             given = {str(name): str(value) for name, value in dict(request.query_params).items()}
+            wrong = ""
             try:
                 values = [value for links in linked for value in links.values(given)]
-            except NetLensError as error:  # a warning, not an error, so that the page opens
-                gr.Warning(escape(str(error)), title="This link does not work")
-                given, values = {}, [gr.skip() for _ in components]
+            except NetLensError as error:  # told by a warning, not an error, so that the page opens
+                wrong, given, values = str(error), {}, [gr.skip() for _ in components]
             name = given.get("tab")
             known = name in {tab.name for tab in TABS}
-            return [gr.Tabs(selected=name) if known else gr.skip(), *values, name if known else "start"]
+            return [gr.Tabs(selected=name) if known else gr.skip(), *values, name if known else "start", wrong]
+
+        def tell(wrong: str) -> None:
+            if wrong:
+                gr.Warning(escape(wrong), title="This link does not work")
 
         # two steps, so that the components have their values before the tab computes with them
-        place = gr.Textbox(visible="hidden")
-        loaded = blocks.load(open_link, None, [tabs, *components, place], queue=False, show_progress="hidden")
+        place, trouble = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+        shown = [tabs, *components, place, trouble]
+        loaded = blocks.load(open_link, None, shown, queue=False, show_progress="hidden")
+        light(trouble.change, tell, trouble, None)  # Gradio shows warnings of events in a queue only
         loaded.then(None, place, opened, js=OPENED, queue=False, show_progress="hidden")
     return blocks
 
