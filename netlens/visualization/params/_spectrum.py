@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -41,12 +41,14 @@ class _ToPicture(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spectrum: Tensor, width: int) -> Tensor:
         ctx.width = width
-        picture = torch.empty((*spectrum.shape[:-1], width), dtype=spectrum.real.dtype, device=spectrum.device)
-        for waves, levels in _in_parts(spectrum, picture):
+
+        def transformed(waves: Tensor) -> Tensor:
             columns = torch.fft.ifft(waves, dim=-2, norm="ortho")
             _make_real(columns, width)
-            levels.copy_(torch.fft.irfft(columns, n=width, dim=-1, norm="ortho"))
-        return picture
+            levels: Tensor = torch.fft.irfft(columns, n=width, dim=-1, norm="ortho")
+            return levels
+
+        return _in_parts(spectrum, transformed)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -59,25 +61,35 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, picture: Tensor) -> Tensor:
         ctx.width = width = picture.shape[-1]
-        shape = (*picture.shape[:-1], width // 2 + 1)
-        spectrum = torch.empty(shape, dtype=picture.dtype.to_complex(), device=picture.device)
-        for levels, waves in _in_parts(picture, spectrum):
+
+        def transformed(levels: Tensor) -> Tensor:
             columns = torch.fft.rfft(levels, dim=-1, norm="ortho")
             columns[..., 1 : (width + 1) // 2] *= 2
             _make_real(columns, width)
-            waves.copy_(torch.fft.fft(columns, dim=-2, norm="ortho"))
-        return spectrum
+            waves: Tensor = torch.fft.fft(columns, dim=-2, norm="ortho")
+            return waves
+
+        return _in_parts(picture, transformed)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return to_picture(gradient, ctx.width)
 
 
-def _in_parts(source: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same few channels of two contiguous tensors (..., h, w), so that the transforms take little memory."""
-    channels = max(1, _TOGETHER // max(1, source.shape[-2:].numel()))
-    parts = (tensor.reshape(-1, *tensor.shape[-2:]).split(channels) for tensor in (source, target))
-    yield from zip(*parts, strict=True)
+def _in_parts(maps: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+    """A transform of maps (..., h, w), of a few at a time, so that it takes little memory."""
+    count = max(1, _TOGETHER // max(1, maps.shape[-2:].numel()))
+    in_line = maps.reshape(-1, *maps.shape[-2:])
+    if len(in_line) <= count:
+        return transform(maps)
+    results: Tensor | None = None
+    for first in range(0, len(in_line), count):
+        part = transform(in_line[first : first + count])
+        if results is None:
+            results = part.new_empty((len(in_line), *part.shape[1:]))
+        results[first : first + count] = part
+    assert results is not None
+    return results.reshape(*maps.shape[:-2], *results.shape[1:])
 
 
 def _make_real(columns: Tensor, width: int) -> None:
