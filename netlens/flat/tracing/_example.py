@@ -234,7 +234,7 @@ def types_of_examples(
             return value_of(value)[0] and real_isinstance(value_of(value)[1], Tensor)  # a network maps its tensors
         example = seen(value)
         if kinds is fx.Proxy and example is not value:
-            # a network that asks whether a value is traced means: whether it must not ask for its content
+            # a network asks this to learn whether it may read the content of a value
             return depends_on_data(value)
         return bool(real_isinstance(example, kinds))
 

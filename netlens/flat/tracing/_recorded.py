@@ -26,7 +26,7 @@ _METHODS = (
     *("to", "type", "expand", "view", "reshape", "repeat", "tile", "roll", "permute", "unflatten"),
     *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
 )
-# these take the name of a type of device, and give a mode of Python that no layer holds
+# they read the name of a device type, and set or tell a mode of the thread, which cannot be a layer
 _ANSWERED = (
     (torch, "is_autocast_enabled"),
     (torch, "get_autocast_dtype"),
@@ -51,7 +51,7 @@ _OF_TYPES = {"finfo": finfo, "iinfo": iinfo}
 
 @contextmanager
 def recorded_calls(silent: Callable[[], bool], content: Callable[[fx.Proxy], Any]) -> Iterator[None]:
-    """Within the block, functions such as `torch.zeros` are recorded when they read a traced number, type or device.
+    """Within the block, a call such as `torch.zeros(n)` becomes a node of the graph if n is a traced number or type.
 
     Args:
         silent: Whether calls are not recorded now.
