@@ -103,12 +103,12 @@ def of_captum(name: str, **options: object) -> Theirs:
     return run
 
 
-def of_grad_cam(name: str, layer: str) -> Theirs:
+def of_grad_cam(name: str, layer: str, **options: object) -> Theirs:
     def run(network: nn.Module, x: Tensor) -> Tensor:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-        with getattr(pytorch_grad_cam, name)(network, [network.get_submodule(layer)]) as cam:
+        with getattr(pytorch_grad_cam, name)(network, [network.get_submodule(layer)], **options) as cam:
             return torch.as_tensor(cam(x, [ClassifierOutputTarget(TARGET)] * len(x)))[:, None]
 
     return run

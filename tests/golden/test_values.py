@@ -4,6 +4,7 @@ import json
 import warnings
 
 import pytest
+import torch
 
 from netlens.errors import NetLensWarning
 from tests.golden.values import FILE, NETWORKS, PARAMS, golden, pictures
@@ -11,11 +12,15 @@ from tests.golden.values import FILE, NETWORKS, PARAMS, golden, pictures
 GOLDEN = json.loads(FILE.read_text())
 
 
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_no_number_changed(network):
+def test_no_number_changed(network, device):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
-        found = golden(network)
+        found = golden(network, device)
     wrong = {}
     for name, wanted in GOLDEN[network].items():
         now = found.get(name)
@@ -27,8 +32,9 @@ def test_no_number_changed(network):
     assert not wrong
 
 
-def test_no_picture_changed():
-    found = pictures()
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_no_picture_changed(device):
+    found = pictures(device)
     assert set(found) == set(GOLDEN["pictures"]) == set(PARAMS)
     for name, wanted in GOLDEN["pictures"].items():
         assert found[name] == pytest.approx(wanted, rel=1e-5, abs=1e-6 * max(map(abs, wanted))), name

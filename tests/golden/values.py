@@ -39,10 +39,10 @@ PARAMS: dict[str, Param] = {
 }
 
 
-def golden(network: str) -> dict[str, list[float] | None]:
+def golden(network: str, device: str = "cpu") -> dict[str, list[float] | None]:
     """For each method: its sum, its sum of magnitudes and random projections; None where it does not apply."""
-    flat = open_network(network).double()
-    x = flat.adapter.preprocessing(scene(0, label=3).image).double().reshape(1, 3, 128, 128)
+    flat = open_network(network).double().to(device)
+    x = flat.adapter.preprocessing(scene(0, label=3).image).double().reshape(1, 3, 128, 128).to(device)
     return {name: _of(name, flat, x) for name in METHODS}
 
 
@@ -54,14 +54,14 @@ def _of(name: str, flat: FlatModel, x: Tensor) -> list[float] | None:
     return _told(values)
 
 
-def pictures() -> dict[str, list[float]]:
+def pictures(device: str = "cpu") -> dict[str, list[float]]:
     """For each parameterization: its picture after four steps towards a channel, in float64."""
-    vis = OptVis(open_network("shapes").double(), channel("trunk_output.block2.block2-1.activation", 3))
+    vis = OptVis(open_network("shapes").double().to(device), channel("trunk_output.block2.block2-1.activation", 3))
     return {name: _told(vis.render(param, steps=4, progress=False).images) for name, param in PARAMS.items()}
 
 
 def _told(values: Tensor) -> list[float]:
-    values = values.double()
+    values = values.double().cpu()
     return [float(values.sum()), float(values.abs().sum()), *_projected(values.flatten()).tolist()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,17 @@ class Value(fx.Proxy):
             if isinstance(leaf, Value):
                 _without_tensors(self.tracer.example_of(leaf)[1])
         return fx.Proxy.__torch_function__(function, (), args, kwargs)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> fx.Proxy:
+        # fx asks torch whether this is a method of tensors, for which torch lists all that it has, once per process
+        is_method = getattr(Tensor, getattr(function, "__name__", ""), None) is function
+        if is_method or not isinstance(function, (FunctionType, BuiltinFunctionType)):
+            return super().__torch_function__(function, types, args, kwargs)
+        tracer = next(leaf.tracer for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Value))
+        name = tracer.graph._target_to_str(function.__name__)
+        proxy: fx.Proxy = tracer.create_proxy("call_function", function, args, kwargs or {}, name=name)
+        return proxy
 
     def __contains__(self, item: Any) -> bool:
         return any(bool(item == part) for part in self)
