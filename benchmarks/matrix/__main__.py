@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collection = COLLECTIONS[options.collection]
     methods = options.methods if collection.methods else ()
     names = options.names or [subject.name for subject in collection.subjects()]
-    path, start = RESULTS / f"{options.collection}.jsonl", time.monotonic()
+    path, start = Path(collection.kept or RESULTS / f"{options.collection}.jsonl"), time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
     known = read(path) if options.resume else {}
     path.write_text("".join(row.to_json() + "\n" for row in known.values()))

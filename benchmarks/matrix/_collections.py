@@ -19,6 +19,7 @@ class Collection:
         sources: The functions that list them, as "file:function". Each file imports a library.
         methods: Whether methods of attribution run, too.
         page: The page of its table.
+        kept: The file that keeps its rows for later runs, if it takes hours.
     """
 
     mark: str
@@ -26,6 +27,7 @@ class Collection:
     sources: tuple[str, ...]
     methods: bool = True
     page: str = "docs/networks.md"
+    kept: str = ""
 
     @property
     def modules(self) -> list[str]:
@@ -50,7 +52,10 @@ _OTHERS = ("segmentation_models", "monai", "torchvision_tasks", "open_clip", "wr
 COLLECTIONS = {
     "torchvision": Collection("matrix", "torchvision's classifiers", ("torchvision:subjects",), methods=False),
     "timm-families": Collection("timm", "timm, the smallest of each module", ("timm:smallest",)),
-    "timm-all": Collection("timm-all", "timm, all that fit", ("timm:everything",), False, "docs/timm.md"),
+    "timm-all": Collection(
+        *("timm-all", "timm, all that fit", ("timm:everything",), False),
+        *("docs/timm.md", "docs/timm.jsonl"),
+    ),
     "huggingface": Collection("huggingface", "Hugging Face, tiny configurations", ("huggingface:subjects",)),
     "others": Collection("others", "other libraries and wrappers", tuple(f"{name}:subjects" for name in _OTHERS)),
 }

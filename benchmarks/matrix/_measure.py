@@ -142,7 +142,7 @@ def reference_of(built: Built) -> Callable[[Any], Any]:
     network = built.network if unwrap is None else unwrap(built.network, inputs_of(built.example)[0])
 
     def run(example: Any) -> Any:
-        with torch.inference_mode():
+        with torch.no_grad():  # a network may keep what it computes, and tensors of inference mode cannot be changed
             return Built(network, example).call(example)
 
     return run

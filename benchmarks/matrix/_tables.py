@@ -12,12 +12,15 @@ NAMES = {"grad_cam": "Grad-CAM", "deep_lift": "DeepLIFT", "lrp": "LRP"}
 
 
 def plain(rows: Sequence[Row]) -> str:
-    """One line per network: what the flat model is."""
+    """One line per network: what the flat model is. Reasons are below the table."""
     lines = ["| network | layers | opaque | output | seconds to flatten |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.network} | {row.layers} | {len(row.opaque)} | {row.verdict} | {row.seconds:.2f} |" for row in rows
-    ]
-    return "\n".join(lines)
+    for row in rows:
+        cells = ("", "", row.verdict, "")
+        if not (row.refusal or row.unbuilt):
+            cells = (str(row.layers), str(len(row.opaque)), row.verdict, f"{row.seconds:.2f}")
+        lines.append(f"| {row.network} | {' | '.join(cells)} |")
+    reasons = list(_reasons(rows))
+    return "\n".join([*lines, "", *reasons] if reasons else lines)
 
 
 def with_methods(rows: Sequence[Row]) -> str:

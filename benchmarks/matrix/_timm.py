@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models._registry import _module_to_models
 
 from benchmarks.matrix._subject import Built, Subject, image
@@ -19,19 +20,27 @@ SMALL = 128  # pixels, for networks that take images of any size
 
 
 def build(name: str, small: bool = False) -> Built:
-    """A network by name. With `small`, its image is small, unless it takes images of one size only."""
+    """A network by name. With `small`, its image is small, unless it takes images of some sizes only."""
     network = timm.create_model(name)
     facts: dict[str, Any] = network.pretrained_cfg
     channels, height, width = facts["input_size"]
-    if small and not facts["fixed_input_size"]:
-        least = facts.get("min_input_size") or (channels, SMALL, SMALL)
-        height, width = (max(SMALL, side) for side in least[1:])
-    return Built(network, image(height, width, channels))
+    whole = image(height, width, channels)
+    if not small or facts["fixed_input_size"]:
+        return Built(network, whole)
+    least = facts.get("min_input_size") or (channels, SMALL, SMALL)
+    part = image(*(max(SMALL, side) for side in least[1:]), channels)
+    try:
+        with torch.no_grad():
+            network.eval()(part)
+    except (AssertionError, ValueError, RuntimeError):  # patches do not fit, say; each author raises another error
+        return Built(network, whole)
+    return Built(network, part)
 
 
 def by_module() -> dict[str, list[str]]:
-    """The entry points of every module of `timm.models`."""
-    return {module: sorted(names) for module, names in sorted(_module_to_models.items())}
+    """The entry points of every module of `timm.models`, without those that are old names of others."""
+    known = set(timm.list_models())
+    return {module: sorted(known.intersection(names)) for module, names in sorted(_module_to_models.items())}
 
 
 def smallest() -> list[Subject]:

@@ -72,6 +72,7 @@ FORWARDS: dict[str, Callable[[Net, Tensor], Any]] = {
     "range": lambda net, x: net.rest(x) + torch.arange(x.shape[1] + 1),
     "int": lambda net, x: net.rest(x).view(int(x.shape[0]), -1),
     "isinstance": lambda net, x: net.rest(x) + 1 if isinstance(x, Tensor) else net.rest(x),
+    "isinstance of TorchScript": lambda net, x: net.rest(x) + 1 if torch.jit.isinstance(x, Tensor) else net.rest(x),
     "attribute": lambda net, x: net.rest(x.values if hasattr(x, "input_ids") else x),
     "callable": lambda net, x: net.rest(x() if callable(x) else x),
     "loop": in_loop,

@@ -44,6 +44,7 @@ _SIZED_BY_DATA = {
 }
 # the code of these packages asks what kind of object it handles, not what kind of value the network computes
 _MACHINERY = ("torch.fx", "torch.utils", "torch.overrides", "torch._", "torch.nn.parameter", "netlens")
+_ASKS_FOR_NETWORKS = "torch._jit_internal"  # it holds torch.jit.isinstance
 
 
 class AssumptionError(TraceError):
@@ -223,7 +224,9 @@ def types_of_examples(
     def seen(value: Any) -> Any:
         """What the code that asks sees: the example of a traced value."""
         caller = sys._getframe(2).f_globals.get("__name__") or ""
-        exists, example = (False, None) if caller.startswith(_MACHINERY) else value_of(value)
+        if caller.startswith(_MACHINERY) and caller != _ASKS_FOR_NETWORKS:
+            return value
+        exists, example = value_of(value)
         return example if exists else value
 
     # torch asks for types all the time, so the usual case comes first
