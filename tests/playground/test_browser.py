@@ -86,7 +86,7 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
     tab.goto(address)
     tab.wait_for_selector("#predictions .nl-bars li")
     field = "#explain-file input[type=file]"
-    for name, message in (("wrong.jpg", "holds no image that Pillow knows"), ("empty.png", "is empty")):
+    for name, message in (("wrong.jpg", "is no picture that can be read"), ("empty.png", "is empty")):
         tab.set_input_files(field, tmp_path / name)
         tab.wait_for_selector(f"text={message}")
         assert str(tmp_path) not in tab.inner_text("body")

@@ -220,7 +220,7 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
     tab.wait_for_selector("#dream-sheet .nl-saves a")
     field = "#dream-file input[type=file]"
     tab.set_input_files(field, tmp_path / "wrong.jpg")
-    tab.wait_for_selector("text=holds no image that Pillow knows")
+    tab.wait_for_selector("text=is no picture that can be read")
     tab.wait_for_selector(field, state="attached")
     tab.set_input_files(field, tmp_path / "mine.png")
     tab.wait_for_function("document.querySelector('#dream-picture input').value.startsWith('mine')")
