@@ -126,7 +126,9 @@ def bars(
         left = (50 if value >= 0 else 50 - share) if signed else 0
         kind = "nl-low" if value < 0 else "nl-high"
         bar = f'<span class="nl-bar"><i class="{kind}" style="left:{left:.1f}%;width:{share:.1f}%"></i></span>'
-        inner = f'<span class="nl-name">{escape(name)}</span>{bar}<span class="nl-number">{escape(text)}</span>'
+        # a long name goes on in the next line, after a point if it has one
+        words = escape(name).replace(".", ".<wbr>")
+        inner = f'<span class="nl-name">{words}</span>{bar}<span class="nl-number">{escape(text)}</span>'
         if i < len(says) and says[i]:
             href = hrefs[i] if i < len(hrefs) else "#"
             lines.append(f'<li><a href="{escape(href)}" data-say="{escape(says[i])}">{inner}</a></li>')
