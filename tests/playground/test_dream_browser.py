@@ -55,6 +55,8 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.goto(address)
     tab.click("role=tab[name='Dream and draw']")
     tab.wait_for_selector("#dream-source", state="hidden")
+    tab.wait_for_selector("#dream-stop:disabled")
+    assert tab.is_disabled("#dream-more")
     tab.fill("#dream-channel input", "2")
     tab.press("#dream-channel input", "Tab")
     tab.click("#dream-form button")
@@ -63,6 +65,8 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.click("#dream-run")
     tab.wait_for_selector(PICTURE)
     pictures: set[str] = set()
+    tab.wait_for_selector("#dream-stop:enabled")
+    assert tab.is_disabled("#dream-more")
     while len(pictures) < 4:
         pictures.add(tab.get_attribute(PICTURE, "src"))
         assert "of 1500" in tab.inner_text(NOTE)
@@ -208,8 +212,8 @@ def test_options_are_checked_when_it_is_drawn(tab, address):
     tab.wait_for_selector("text=steps is 0, but must be a whole number")
     chosen(tab, "draw-steps", "5")
     chosen(tab, "draw-seed", "11")
-    tab.click("#dream-more")
-    tab.wait_for_selector("text=press Draw first")
+    tab.wait_for_selector("#dream-more:disabled")  # nothing of this kind was drawn
+    tab.wait_for_selector("#dream-stop:disabled")  # the error has ended the job
     assert "Traceback" not in tab.inner_text("body")
 
 
