@@ -112,8 +112,9 @@ def legend(results: Sequence[Attribution], view: str) -> str:
     """What the colors of some drawings mean, in a sentence or two; "" without results."""
     look = VIEWS.get(view, Look())
     subject = {"positive": "what speaks for the class", "negative": "what speaks against the class"}
-    strong = f"Warm and bright colors show {subject.get(look.sign or '', 'what counts most')}."
     red = [bool((one.spatial >= 0).all()) for one in results if tells_signs(one, look)]
+    warm = "In other maps, warm" if red else "Warm"
+    strong = f"{warm} and bright colors show {subject.get(look.sign or '', 'what counts most')}."
     said = {_SIGNS: False in red, _RED: True in red, strong: len(red) < len(results)}
     return " ".join(sentence for sentence, is_true in said.items() if is_true)
 

@@ -74,10 +74,12 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 run = gr.Button("Explain", variant="primary", elem_id="explain-run", size="md")
                 stop = stop_button(NAME)
             with gr.Row(equal_height=True):
-                view = gr.Radio(
-                    [(VIEW_NAMES.get(one, one), one) for one in VIEWS], value="overlay", label="Show", elem_id="view"
+                ways = [(VIEW_NAMES.get(one, one), one) for one in VIEWS]
+                # on a narrow screen they stand below each other
+                view = gr.Radio(ways, value="overlay", label="Show", scale=2, min_width=300, elem_id="view")
+                opacity = gr.Slider(
+                    0, 1, 1, step=0.05, label="Opacity over the picture", min_width=220, elem_id="opacity"
                 )
-                opacity = gr.Slider(0, 1, 1, step=0.05, label="Opacity over the picture", elem_id="opacity")
             maps = gr.HTML(html.hint(_FIRST), elem_id="maps", min_height=120)
             with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="code")

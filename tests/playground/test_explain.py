@@ -102,6 +102,9 @@ def test_the_legend_covers_all_maps_and_is_silent_without_one(studio):
     both = legend([answer.result for answer in answers], "signed")
     assert both == "Red speaks for the class, blue against it. A map without blue shows only how much a place counts."
     assert legend([], "signed") == ""
+    answers += answers_of(studio, Question("scene 3", None, ("grad_cam",)))
+    three = legend([answer.result for answer in answers], "overlay")
+    assert three.endswith("In other maps, warm and bright colors show what counts most.")
 
 
 def test_options_of_a_form_become_the_text_of_its_method():
