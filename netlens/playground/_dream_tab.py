@@ -169,19 +169,17 @@ def _sheet(drawing: Drawing, ended: bool = False) -> str:
     if ended and not drawing.finished:
         steps = f"stopped at {steps}"
     values = drawing.values.tolist()
-    note = f"{steps} · objective {_number(values[-1])}" if values else steps
-    saves = []
-    if ended and drawing.step:
-        saves = [(kind.upper(), f"drawing/{drawing.key}.{kind}") for kind in ("png", "gif", "mp4")]
+    facts = [steps, f"objective {_number(values[-1])}"] if values else [steps]
+    links = [(kind.upper(), f"drawing/{drawing.key}.{kind}") for kind in ("png", "gif", "mp4")]
     title = drawing.wish.title
-    figure = html.figure(drawing.pixels, title, note, f"drawing: {title}", saves)
-    line = ""
-    if len(values) > 1:
-        line = html.curve(values, f"the objective, from {_number(values[0])} to {_number(values[-1])}")
-    told = ""
+    parts = [] if ended else [html.progress(drawing.step, drawing.steps)]
+    if values:
+        words = f"the objective, from {_number(values[0])} to {_number(values[-1])}"
+        parts.append(html.curve(values, words, drawing.step / drawing.steps))
     if ended and found_nothing(drawing):
-        told = html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel.")
-    return f'<div class="nl-sheet">{figure}{line}{told}</div>'
+        parts.append(html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel."))
+    saved = links if ended and drawing.step else []
+    return html.easel(drawing.pixels, f"drawing: {title}", title, facts, parts, saved)
 
 
 def _number(value: float) -> str:

@@ -137,7 +137,6 @@ CSS = """
 .nl-section h3 { font-size: 15px; font-weight: 600; margin: 0; }
 .nl-section > .nl-hint { margin: 1px 0 8px; font-size: 13.5px; }
 
-.nl-sheet { max-width: 560px; }
 .nl-curve { display: block; width: 100%; height: 56px; margin-top: 10px; border-radius: 6px;
   background: var(--background-fill-secondary); }
 .nl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
@@ -174,7 +173,7 @@ CSS = """
 .nl-runs a span { min-width: 18px; text-align: right; font-variant-numeric: tabular-nums; }
 .nl-runs img { width: 56px; height: 56px; object-fit: contain; border-radius: 5px; margin: 0; }
 
-.nl-chosen { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 10px; }
+.nl-chosen { display: grid; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); gap: 10px; }
 .nl-chosen figure { margin: 0; }
 .nl-chosen img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; margin: 0; display: block;
   background: var(--background-fill-secondary); }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from PIL import Image
+
 from netlens.options import spelled
 from netlens.playground import _html as html
 from netlens.playground._brush import COLORS
@@ -23,16 +25,11 @@ def growing(run: Run, of: tuple[int, int] = (0, 1)) -> str:
         run: The run so far.
         of: Its index in its batch, and how many pictures the batch has.
     """
-    share = run.step / run.steps
     facts = [f"step {run.step} of {run.steps}", f"{run.seconds:.1f} s"]
     facts[1:1] = [f"scale {run.scale}"] if run.scale else []
     title = "Painting" if of[1] == 1 else f"Picture {of[0] + 1} of {of[1]}: {run.painting.label}"
-    return (
-        f'<div class="nl-easel"><img src="{_source(run, _LARGE)}" alt="the picture so far"><div>'
-        f"<h3>{escape(title)}</h3><p>{escape(' · '.join(facts))}</p>"
-        f'<div class="nl-progress" role="progressbar" aria-label="steps" aria-valuemin="0" aria-valuemax="{run.steps}"'
-        f' aria-valuenow="{run.step}"><i style="width:{share:.1%}"></i></div>{_losses(run)}{_curve(run)}</div></div>'
-    )
+    parts = [html.progress(run.step, run.steps), _losses(run), _curve(run)]
+    return html.easel(_small(run, _LARGE), "the picture so far", title, facts, parts)
 
 
 def beginning(painting: Painting, of: tuple[int, int]) -> str:
@@ -90,7 +87,6 @@ def detail(run: Run, links: Sequence[tuple[str, str]], paints: str = "") -> str:
         paints: As for `table`.
     """
     one, changed = run.painting, run.painting.settings
-    saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     standard = StyleTransfer()
     rows = []
     for name in SETTINGS:
@@ -101,12 +97,10 @@ def detail(run: Run, links: Sequence[tuple[str, str]], paints: str = "") -> str:
     facts = [f"{width} × {height}", f"{run.seconds:.1f} s", _until(run, run.key == paints) or "done"]
     doubts = "".join(f'<p class="nl-note">{escape(text[0].upper() + text[1:])}</p>' for text in run.doubts)
     pictures = f"{one.content} in the style of {' and '.join(one.styles)}"
-    return (
-        f'<div class="nl-easel"><img src="{_source(run, 2 * _LARGE)}" alt="{escape(pictures)}"><div>'
-        f"<h3>Run {run.number}: {escape(pictures)}</h3><p>{escape(' · '.join(facts))}</p>{doubts}"
-        f'<p class="nl-plain">Save: {saves}</p>{_losses(run)}{_curve(run)}'
-        f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details></div></div>"
-    )
+    settings = f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details>"
+    title = f"Run {run.number}: {pictures}"
+    parts = [doubts, _losses(run), _curve(run), settings]
+    return html.easel(_small(run, 2 * _LARGE), pictures, title, facts, parts, links)
 
 
 def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
@@ -132,11 +126,10 @@ def _until(run: Run, paints: bool) -> str:
     return f"{'reached its target' if run.done else 'stopped'} after {run.step} of {run.steps} steps"
 
 
-def _source(run: Run, side: int) -> str:
+def _small(run: Run, side: int) -> Image.Image:
     picture = run.picture
-    if max(picture.size) > side:
-        picture.thumbnail((side, side))
-    return html.source(picture)
+    picture.thumbnail((side, side))
+    return picture
 
 
 def _losses(run: Run) -> str:
@@ -146,8 +139,6 @@ def _losses(run: Run) -> str:
 
 def _curve(run: Run) -> str:
     """The weighted sum of the losses over the steps, as a line."""
-    if len(run.curve) < 2:
-        return ""
-    words = f"the sum of the weighted losses, from {run.curve[0]:.3f} to {run.curve[-1]:.3f}"
-    line = html.curve(run.curve, words, min(1.0, run.step / max(1, run.steps)))
-    return f'{line}<p class="nl-note">{words}</p>'
+    first, last = run.curve[0], run.curve[-1]
+    words = f"the sum of the weighted losses, from {first:.3f} to {last:.3f}"
+    return html.curve(run.curve, words, min(1.0, run.step / run.steps))
