@@ -165,14 +165,16 @@ class DenseDetector(nn.Module):
 
 
 class BoxClassifier(nn.Module):
-    """The second stage of a two-stage detector: from images (N, 3, H, W) in [0, 1] to `Detections` of fixed boxes.
+    """The second stage of a two-stage detector: from images (N, 3, H, W) in [0, 1] to `Detections`.
+
+    It looks at given boxes. The boxes of the result are these, as the network shifts and scales them for each class.
 
     Args:
         source: The detector.
         boxes: (K, 4), as (x0, y0, x1, y1) in pixels of the images; the same boxes for each image of a batch.
 
     Raises:
-        NetLensError: There is no box, or a box is empty.
+        NetLensError: `boxes` is not (K, 4), there is no box, or a box is empty.
     """
 
     backbone: nn.Module

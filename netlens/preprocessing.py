@@ -235,7 +235,7 @@ def _resized_by_torch(pixels: Tensor, size: tuple[int, int], interpolation: str)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    # an integer would round and a wrong shape would broadcast, without an error
+    # without this check, `values` would lose their fractions for integers, and a wrong shape would broadcast
     if not like.is_floating_point() or like.ndim < 3 or like.shape[-3] != len(values):
         raise ImageError(f"expected floats (..., {len(values)}, H, W), found {like.dtype} {tuple(like.shape)}.")
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)

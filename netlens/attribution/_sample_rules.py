@@ -29,7 +29,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Parts:
-    """A tuple of tensors, each with the samples first, one row each."""
+    """A tuple of tensors of `ndim` dimensions. Each is like `Rows`: the samples come first, one row for each sample."""
 
     ndim: int
 

@@ -25,9 +25,10 @@ from netlens.objectives import Objective, Record
 def mixing(flat: FlatModel, x: Tensor) -> tuple[str, ...]:
     """The keys of layers in which samples that run together change each other, such as a norm over the batch.
 
-    These are norms without running statistics, and all layers (opaque ones too) whose values for two samples together
-    differ from the values for each sample alone. A network that takes only one sample has none. A network that runs the
-    batch, but no single sample, mixes them in its output.
+    If there are norms over the batch, these are the norms alone. Otherwise, unless the operations show that samples
+    stay apart, these are all layers (opaque ones too) whose values for two samples together differ from the values for
+    each sample alone. A network that takes only one sample has none. For a network that runs the batch, but no single
+    sample, it is the first output.
     """
     if noted_to_take_one(flat, x):
         return ()

@@ -134,7 +134,7 @@ def _of_maps(shape: Sequence[int], where: list[set[int]] | None, rank: int) -> L
     if where is None or len(where) < rank + 1:
         return None
     if len(where) == len(shape) == rank + 2 and all(dims <= {place} for place, dims in enumerate(where)):
-        return Layout(tuple(range(2, len(shape))), 1)  # nothing moved, though a mean may hide some dimensions
+        return Layout(tuple(range(2, len(shape))), 1)  # no dimension moved; one with a mean or of size 1 does not show
     inner = where[len(where) - rank :]
     space = [dim for dims in inner for dim in sorted(dims)]
     space = list(dict.fromkeys(space))

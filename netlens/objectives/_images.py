@@ -190,10 +190,11 @@ def boundary(width: int = 20, constant: float = 0.5) -> Objective:
 
 
 def picture_of(record: Record) -> Tensor:
-    """(N, C, H, W): the network's input without the normalization. The input of a picture is in [0, 1].
+    """(N, C, H, W): the network's input with the normalization undone.
 
-    Values are not clipped, so that values outside of [0, 1] have a gradient. If the input is gray and the preprocessing
-    has three colors, the averages of the three means and deviations are used.
+    If the input was made from a picture, the values lie in [0, 1]. Values are not clipped, so that values outside of
+    [0, 1] have a gradient. If the input is gray and the preprocessing has three colors, the averages of the three means
+    and deviations are used.
     """
     flat = record.flat
     x = record[flat.inputs[0]]

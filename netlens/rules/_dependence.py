@@ -149,7 +149,7 @@ class Dependence:
 
     @staticmethod
     def picked(step: Step) -> Any:
-        """The index or name by which a step selects one of several outputs. None for any other step."""
+        """The index or name that a step takes from the value that it reads, as in `x.max(1)[0]`. None for others."""
         layer = innermost(step.layer)
         if not isinstance(layer, Function) or name_of(layer) not in _PICKS or len(step.reads) != 1:
             return None

@@ -21,7 +21,10 @@ Near = Callable[[Tensor, Tensor], Tensor]
 
 
 def _never(x: Tensor, r: Tensor) -> Tensor:
-    """For functions that copy their input or are constant: no values are near, as even small differences are exact."""
+    """The bound 0: no two different values are near.
+
+    For functions that copy their input or are constant, whose slope is exact even for a small difference.
+    """
     return torch.zeros_like(x)
 
 

@@ -1,4 +1,4 @@
-"""Tiles: pictures in a grid of equal cells, with as much room for text as the text needs."""
+"""Tiles: pictures in a grid of equal cells, with texts above them and color bars below them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Tile:
 
 
 def arranged(rows: list[list[Tile]], letter: int | None = None) -> Picture:
-    """The tiles in a grid of equal cells, with as much room for text as the text needs.
+    """The tiles in a grid of equal cells.
 
-    `letter` is the height of the letters in pixels; by default it follows from the size of the tiles.
+    A row has room for titles, subtitles and color bars if one of its tiles has them. A text that is wider than its cell
+    becomes smaller and, if that is not enough, shorter. `letter` is the height of the letters in pixels; by default it
+    follows from the size of the tiles.
     """
     height = max(tile.pixels.shape[0] for row in rows for tile in row)
     width = max(tile.pixels.shape[1] for row in rows for tile in row)

@@ -256,7 +256,7 @@ def zoom(
             picture = _magnified(renders[-1].images.to(picture), settings.factor, settings.degrees)
         options_of_frame = {**of_dream, "size": None, "seed": settings.seed + i}
         frame = dream(flat, picture[0], objective, towards=towards, progress=False, **options_of_frame)
-        renders.append(replace(frame, frames=(), state=None))  # those of all frames would fill the memory
+        renders.append(replace(frame, frames=(), state=None))  # the states of all dreams would fill the memory
     provenance = renders[0].provenance
     return Render(
         images=renders[-1].images,

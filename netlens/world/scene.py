@@ -62,7 +62,7 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
     """The scene of a seed.
 
     Args:
-        seed: A number or several numbers from 0.
+        seed: A whole number of at least 0, or a tuple of such numbers.
         size: The side of the image in pixels. It changes nothing else, except the fine detail of the background.
         label: The index of the class; None for a random class. It does not change the background, positions, sizes,
             rotations or colors.

@@ -1,4 +1,7 @@
-"""Conductance and internal influence: the gradient of a layer while the *input* follows a straight path."""
+"""Conductance and internal influence: the gradient of the objective at a layer.
+
+The *input* follows a straight path from the baseline.
+"""
 
 from __future__ import annotations
 

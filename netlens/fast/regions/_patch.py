@@ -77,7 +77,10 @@ def cut(base: Tensor, rectangles: Rectangles) -> Tensor:
 
 
 def hull(patches: Sequence[Patch], limit: tuple[int, int]) -> Rectangles:
-    """The smallest rectangles, of one size for all rows, that cover all patches of a row, in maps of size `limit`."""
+    """For each row, a rectangle that covers all patches of this row.
+
+    All rectangles have the same size, the smallest that is enough for every row. They lie within maps of size `limit`.
+    """
     top, high = _covered([(patch.top, patch.size[0]) for patch in patches], limit[0])
     left, wide = _covered([(patch.left, patch.size[1]) for patch in patches], limit[1])
     return Rectangles(top, left, (high, wide))

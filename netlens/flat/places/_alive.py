@@ -62,7 +62,7 @@ def _rows_back(inputs: Sequence[Any], alive: Tensor, dim: int) -> list[Alive]:
 
 
 def _summed_to(alive: Tensor, value: Any) -> Alive:
-    """The elements of a value that broadcasts to the output."""
+    """The elements that matter in a value that is broadcast to the output: those of which at least one copy does."""
     if not isinstance(value, Tensor):
         return None
     extra = alive.ndim - value.ndim

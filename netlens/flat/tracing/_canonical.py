@@ -106,7 +106,7 @@ class _Region:
         return any(isinstance(step.layer, type(layer)) for step in self.steps)
 
     def run(self, x: Tensor) -> Tensor | None:
-        """The value of these steps for x, in the type of x; None if they cannot run on a tensor of this shape."""
+        """The value of these steps for x, where casts keep the type of x. None if they fail, or give no tensor."""
         values: dict[str, Any] = {self.root: x}
         try:
             for step in self.steps:

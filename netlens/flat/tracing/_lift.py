@@ -237,7 +237,11 @@ _STATISTICS: dict[Any, str] = {F.batch_norm: "training", F.instance_norm: "use_i
 def _without_statistics(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a norm, without running statistics if the norm would only update them (it uses the batch's)."""
+    """The arguments of a norm.
+
+    If the norm uses the statistics of the batch, the running statistics are left out, because the norm would only
+    update them.
+    """
     bound = inspect.signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
     if bound.arguments[_STATISTICS[function]] is not True:

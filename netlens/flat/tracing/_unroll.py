@@ -222,7 +222,7 @@ class _Unroll:
         self.aliases.define(node, key)
 
     def is_size(self, node: fx.Node, function: Callable[..., Any]) -> bool:
-        """Whether a call computes numbers (shapes, devices, indices) and no activation."""
+        """Whether a call gives no activation, but a shape, a number, a type or a device, or checks an assertion."""
         if (node.op == "call_method" and node.target in _SIZE_METHODS) or function in (*ASSERTIONS, Tensor.size):
             return True
         if isinstance(function, (Assumption, Check)) or node.meta.get("number", False):

@@ -54,7 +54,7 @@ class Reading:
             return [float(objective(record)) for objective in objectives]
 
     def _sweep(self, names: Sequence[str], picture: Tensor) -> Sweep | None:
-        """A run over the tiles of a picture; None if the picture is no larger than a tile."""
+        """A function that runs over the tiles of a picture. None if the picture is no larger than a tile."""
         mosaic = self._mosaic(names, picture)
         if mosaic is None:
             return None
