@@ -120,8 +120,7 @@ CSS = """
 
 .nl-spots { position: relative; width: fit-content; max-width: 100%; margin: 0 auto; cursor: crosshair;
   border-radius: 8px; overflow: hidden; }
-.nl-spots img { display: block; max-width: 100%; width: 240px; max-height: 300px; object-fit: fill; margin: 0;
-  image-rendering: auto; }
+.nl-spots img { display: block; max-width: min(240px, 100%); max-height: 300px; width: auto; height: auto; margin: 0; }
 .nl-spots i { position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; border: 2px solid white;
   border-radius: 50%; box-shadow: 0 0 0 1.5px black, inset 0 0 0 1.5px black; pointer-events: none; }
 .nl-spots i[hidden] { display: none; }
@@ -143,8 +142,8 @@ CSS = """
 .nl-source { width: 112px; }
 .nl-source img { display: block; width: 100%; height: auto; border-radius: 6px; margin: 0; }
 .nl-easel { display: grid; grid-template-columns: minmax(0, 512px) minmax(220px, 1fr); gap: 20px; align-items: start; }
-.nl-easel > img { max-width: 100%; max-height: 70vh; width: auto; height: auto; min-height: min(384px, 50vh);
-  justify-self: start; border-radius: 8px; margin: 0; }
+.nl-easel > img { width: 100%; height: auto; max-height: 70vh; object-fit: contain; object-position: left top;
+  border-radius: 8px; margin: 0; }
 .nl-easel h3 { font-size: 15px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .nl-easel p { margin: 4px 0 10px; font-size: 14px; color: var(--body-text-color-subdued); }
 .nl-easel details { margin-top: 12px; font-size: 14px; }

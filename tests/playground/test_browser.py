@@ -13,7 +13,7 @@ from PIL import Image
 from netlens.playground import Studio
 from netlens.playground._see import See
 from netlens.zoo import RANDOM, open_network
-from tests.playground.conftest import nameless, watched
+from tests.playground.conftest import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -215,6 +215,7 @@ def test_the_layers_are_seen_at_once_and_their_names_in_full(browser, address):
     with watched(browser, address, viewport={"width": 1600, "height": 900}) as tab:
         tab.goto(f"{address}?tab=look&see={LAYER}:1")
         tab.wait_for_selector("#look-photo img")
+        assert not distorted(tab)
         third = tab.locator("#look-layers details a >> nth=2").bounding_box()
         assert third["y"] + third["height"] <= 900
         tab.wait_for_selector("#look-page .nl-bars li >> nth=12")  # channels before it, and behind it

@@ -15,7 +15,7 @@ from PIL import Image
 from netlens.playground import _dream_tab
 from netlens.playground._dream import grow
 from netlens.results import read_provenance
-from tests.playground.conftest import nameless, watched
+from tests.playground.conftest import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -232,6 +232,7 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
     tab.click("#dream-run")
     tab.wait_for_selector("#dream-sheet >> text=on mine")
     tab.wait_for_selector("#dream-sheet .nl-plain a")
+    assert not distorted(tab)
 
 
 def test_a_channel_is_drawn_from_its_page(tab, address):
