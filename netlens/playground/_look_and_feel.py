@@ -120,7 +120,7 @@ CSS = """
 
 .nl-spots { position: relative; width: fit-content; max-width: 100%; margin: 0 auto; cursor: crosshair;
   border-radius: 8px; overflow: hidden; }
-.nl-spots img { display: block; max-width: min(240px, 100%); max-height: 300px; width: auto; height: auto; margin: 0; }
+.nl-spots img { display: block; max-width: 240px; max-height: 300px; width: auto; height: auto; margin: 0; }
 .nl-spots i { position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; border: 2px solid white;
   border-radius: 50%; box-shadow: 0 0 0 1.5px black, inset 0 0 0 1.5px black; pointer-events: none; }
 .nl-spots i[hidden] { display: none; }
