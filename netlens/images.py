@@ -92,7 +92,9 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has over {MAX_PIXELS:,} pixels; shrink or crop it first.") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} holds no image that Pillow knows; convert it to JPEG or PNG.") from error
+        raise ImageError(
+            f"{name} is no picture that can be read, such as a JPEG, PNG, WebP, GIF, BMP or TIFF; export it as one."
+        ) from error
     except Exception as error:  # decoders raise errors of any kind: struct.error, ValueError, SyntaxError, ...
         raise ImageError(f"{name} has a damaged header ({_line(error)}); download or export it again.") from error
     with image:

@@ -36,7 +36,7 @@ _ABOUT = {
     DREAM: "Your picture, with more of the patterns that a layer sees in it.",
     INVERSION: "A picture from noise that a layer sees as it sees yours: what the layer knows of it.",
 }
-_Shown = tuple[Any, Any, Any]  # the sheet, the lines of code, and the key of the drawing on the sheet
+_Shown = tuple[Any, Any, Any, Any]  # the sheet, the lines of code, the key of the drawing on the sheet, and Continue
 
 
 def build(studio: Studio, opened: gr.Textbox) -> Linked:
@@ -75,7 +75,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         with gr.Column(scale=8, min_width=300):
             with gr.Row(elem_classes="nl-actions"):
                 run = gr.Button("Draw", variant="primary", elem_id="dream-run", size="md")
-                more = gr.Button("Continue", elem_id="dream-more", size="md")
+                more = gr.Button("Continue", elem_id="dream-more", size="md", interactive=False)
                 stop = stop_button(NAME)
             sheet = gr.HTML(html.hint(_FIRST), elem_id="dream-sheet", min_height=200)
             with gr.Accordion("Show the code", open=False, elem_id="dream-code-of-sheet"):
@@ -93,8 +93,8 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         """A drawing whose run has ended, whatever the fields say now."""
         drawing = studio.drawings.get(key) if key else None
         if drawing is None:
-            return html.hint("stopped before the first step"), gr.skip(), gr.skip()
-        return _sheet(drawing, ended=True), code(studio, drawing.wish, drawing), key
+            return html.hint("stopped before the first step"), gr.skip(), gr.skip(), gr.skip()
+        return _sheet(drawing, ended=True), code(studio, drawing.wish, drawing), key, gr.Button(interactive=True)
 
     def work_of(wish: Wish, after: Drawing | None = None) -> Work:
         key = ""
@@ -103,12 +103,13 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             def look(drawing: Drawing) -> None:
                 nonlocal key
                 told, key = key, drawing.key
-                show((_sheet(drawing), gr.skip(), gr.skip() if told else key))
+                known = gr.skip(), gr.skip()
+                show((_sheet(drawing), gr.skip(), *(known if told else (key, gr.Button(interactive=False)))))
 
             grow(studio, wish, look, after)
             show(ended(key))
 
-        return shown_after_error(work, lambda: ended(key) if key else (gr.skip(), gr.skip(), gr.skip()))
+        return shown_after_error(work, lambda: ended(key) if key else (gr.skip(),) * 4)
 
     def draw(*values: Any) -> Work:
         return work_of(wish_of(*values))
@@ -143,16 +144,17 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     def count(layer: str) -> Any:
         return gr.update(info=_counted(studio, layer))
 
-    def show_code(key: str, *values: Any) -> str:
+    def follow_fields(key: str, *values: Any) -> Any:
         wish = wish_of(*values)
-        return code(studio, wish, drawing_of(studio, wish, key))
+        drawing = drawing_of(studio, wish, key)
+        return code(studio, wish, drawing), gr.Button(interactive=drawing is not None and drawing.state is not None)
 
     # a column that starts hidden shows until its first update
     light([what.change, opened.change], fields, what, [what, layer, channel, sign, target, source])
     light([picture.change, opened.change], look_at, picture, photo)
     light(layer.change, count, layer, channel)
-    light([*(one.change for one in wished), opened.change], show_code, [running, *wished], lines)
-    outputs = [sheet, lines, running]
+    light([*(one.change for one in wished), opened.change], follow_fields, [running, *wished], [lines, more])
+    outputs = [sheet, lines, running, more]
     heavy(run.click, draw, wished, outputs, stop)
     heavy(more.click, go_on, [running, *wished], outputs, stop)
     heavy(opened.change, follow, [opened, *wished], outputs, stop)
@@ -167,19 +169,17 @@ def _sheet(drawing: Drawing, ended: bool = False) -> str:
     if ended and not drawing.finished:
         steps = f"stopped at {steps}"
     values = drawing.values.tolist()
-    note = f"{steps} · objective {_number(values[-1])}" if values else steps
-    saves = []
-    if ended and drawing.step:
-        saves = [(kind.upper(), f"drawing/{drawing.key}.{kind}") for kind in ("png", "gif", "mp4")]
+    facts = [steps, f"objective {_number(values[-1])}"] if values else [steps]
+    links = [(kind.upper(), f"drawing/{drawing.key}.{kind}") for kind in ("png", "gif", "mp4")]
     title = drawing.wish.title
-    figure = html.figure(drawing.pixels, title, note, f"drawing: {title}", saves)
-    line = ""
-    if len(values) > 1:
-        line = html.curve(values, f"the objective, from {_number(values[0])} to {_number(values[-1])}")
-    told = ""
+    parts = [] if ended else [html.progress(drawing.step, drawing.steps)]
+    if values:
+        words = f"the objective, from {_number(values[0])} to {_number(values[-1])}"
+        parts.append(html.curve(values, words, drawing.step / drawing.steps))
     if ended and found_nothing(drawing):
-        told = html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel.")
-    return f'<div class="nl-sheet">{figure}{line}{told}</div>'
+        parts.append(html.hint("The objective stayed 0, so nothing could be drawn: choose another layer or channel."))
+    saved = links if ended and drawing.step else []
+    return html.easel(drawing.pixels, f"drawing: {title}", title, facts, parts, saved)
 
 
 def _number(value: float) -> str:

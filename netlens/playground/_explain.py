@@ -17,7 +17,7 @@ from netlens.playground import _notebook as notebook
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.playground._texts import options_text
-from netlens.show import Look, overlay
+from netlens.show import Look, overlay, tells_signs
 
 VIEWS: Mapping[str, Look] = {
     "overlay": Look(style="blended_heat_map"),
@@ -27,6 +27,10 @@ VIEWS: Mapping[str, Look] = {
     "map alone": Look(style="heat_map"),
 }
 """The ways to look at a map."""
+VIEW_NAMES = {"positive": "for the class", "negative": "against the class", "signed": "for and against"}
+"""What the page calls a view whose name in an address says little to a newcomer."""
+_SIGNS = "Red speaks for the class, blue against it."
+_RED = "A map without blue shows only how much a place counts."
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ def drawn(result: Attribution, view: str, opacity: float) -> Image.Image:
         return pixels
     photo = images.to_pil(result.image[0].float().cpu().clamp(0, 1)).convert("RGB").resize(pixels.size)
     return Image.blend(photo, pixels, max(0.0, opacity))
+
+
+def legend(results: Sequence[Attribution], view: str) -> str:
+    """What the colors of some drawings mean, in a sentence or two; "" without results."""
+    look = VIEWS.get(view, Look())
+    subject = {"positive": "what speaks for the class", "negative": "what speaks against the class"}
+    red = [bool((one.spatial >= 0).all()) for one in results if tells_signs(one, look)]
+    warm = "In other maps, warm" if red else "Warm"
+    strong = f"{warm} and bright colors show {subject.get(look.sign or '', 'what counts most')}."
+    said = {_SIGNS: False in red, _RED: True in red, strong: len(red) < len(results)}
+    return " ".join(sentence for sentence, is_true in said.items() if is_true)
 
 
 def code(studio: Studio, question: Question) -> str:

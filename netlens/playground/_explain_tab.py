@@ -11,7 +11,18 @@ import gradio as gr
 from netlens.attribution import METHODS, method_named
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
-from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain, remembered
+from netlens.playground._explain import (
+    VIEW_NAMES,
+    VIEWS,
+    Answer,
+    Question,
+    chosen,
+    code,
+    drawn,
+    explain,
+    legend,
+    remembered,
+)
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
@@ -63,8 +74,12 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 run = gr.Button("Explain", variant="primary", elem_id="explain-run", size="md")
                 stop = stop_button(NAME)
             with gr.Row(equal_height=True):
-                view = gr.Radio(list(VIEWS), value="overlay", label="Show", elem_id="view")
-                opacity = gr.Slider(0, 1, 1, step=0.05, label="Opacity over the picture", elem_id="opacity")
+                ways = [(VIEW_NAMES.get(one, one), one) for one in VIEWS]
+                # on a narrow screen they stand below each other
+                view = gr.Radio(ways, value="overlay", label="Show", scale=2, min_width=300, elem_id="view")
+                opacity = gr.Slider(
+                    0, 1, 1, step=0.05, label="Opacity over the picture", min_width=220, elem_id="opacity"
+                )
             maps = gr.HTML(html.hint(_FIRST), elem_id="maps", min_height=120)
             with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="code")
@@ -156,7 +171,8 @@ def _drawn(methods: Sequence[str], answers: dict[str, Answer], view: str, opacit
             figures.append(html.refused(text, answer.why))
         else:
             figures.append(_figure(answer, view, opacity))
-    return html.grid(figures)
+    meaning = legend([answer.result for answer in answers.values() if answer.result is not None], view)
+    return (html.hint(meaning) if meaning else "") + html.grid(figures)
 
 
 def _figure(answer: Answer, view: str, opacity: float) -> str:

@@ -126,7 +126,9 @@ def bars(
         left = (50 if value >= 0 else 50 - share) if signed else 0
         kind = "nl-low" if value < 0 else "nl-high"
         bar = f'<span class="nl-bar"><i class="{kind}" style="left:{left:.1f}%;width:{share:.1f}%"></i></span>'
-        inner = f'<span class="nl-name">{escape(name)}</span>{bar}<span class="nl-number">{escape(text)}</span>'
+        # a long name goes on in the next line, after a point if it has one
+        words = escape(name).replace(".", ".<wbr>")
+        inner = f'<span class="nl-name">{words}</span>{bar}<span class="nl-number">{escape(text)}</span>'
         if i < len(says) and says[i]:
             href = hrefs[i] if i < len(hrefs) else "#"
             lines.append(f'<li><a href="{escape(href)}" data-say="{escape(says[i])}">{inner}</a></li>')
@@ -135,14 +137,50 @@ def bars(
     return f'<ul class="nl-bars">{"".join(lines)}</ul>'
 
 
-def curve(values: Sequence[float], label: str, share: float = 1.0) -> str:
-    """Numbers as a line from left to right; the highest touches the top, the lowest the bottom.
+def easel(
+    picture: Image.Image | np.ndarray,
+    alt: str,
+    title: str,
+    facts: Iterable[str],
+    parts: Iterable[str],
+    links: Iterable[tuple[str, str]] = (),
+) -> str:
+    """A large picture that grows or has grown, and beside it what is said of it.
 
     Args:
-        values: The numbers, at least two; of many, a few hundred are drawn.
-        label: What they are, for those who cannot see the line.
+        picture: The picture.
+        alt: What it shows, for those who cannot see it.
+        title: Its name.
+        facts: What is said of it in a line.
+        parts: HTML below that line, such as `progress` and `curve`.
+        links: Files to save, as words and addresses.
+    """
+    saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
+    saved = f'<p class="nl-plain">Save: {saves}</p>' if saves else ""
+    return (
+        f'<div class="nl-easel"><img src="{source(picture)}" alt="{escape(alt)}"><div><h3>{escape(title)}</h3>'
+        f"<p>{escape(' · '.join(facts))}</p>{saved}{''.join(parts)}</div></div>"
+    )
+
+
+def progress(step: int, steps: int) -> str:
+    """A bar of the steps that are done."""
+    return (
+        f'<div class="nl-progress" role="progressbar" aria-label="steps" aria-valuemin="0" aria-valuemax="{steps}" '
+        f'aria-valuenow="{step}"><i style="width:{step / steps:.1%}"></i></div>'
+    )
+
+
+def curve(values: Sequence[float], words: str, share: float = 1.0) -> str:
+    """Numbers as a line from left to right, with words below; the highest touches the top, the lowest the bottom.
+
+    Args:
+        values: The numbers. Of many, a few hundred are drawn; of less than two, none.
+        words: What they are.
         share: The part of the width that the line takes, because the rest is still to come.
     """
+    if len(values) < 2:
+        return ""
     every = max(1, len(values) // 200)
     points = [*values[: len(values) - 1 : every], values[-1]]
     low, high = min(points), max(points)
@@ -150,6 +188,6 @@ def curve(values: Sequence[float], label: str, share: float = 1.0) -> str:
     step = 200 * share / (len(points) - 1)
     line = " ".join(f"{i * step:.1f},{39 - (y - low) * scale:.1f}" for i, y in enumerate(points))
     return (
-        f'<svg class="nl-curve" viewBox="0 0 200 40" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(label)}"><polyline points="{line}"/></svg>'
+        f'<svg class="nl-curve" viewBox="0 0 200 40" preserveAspectRatio="none" aria-hidden="true">'
+        f'<polyline points="{line}"/></svg><p class="nl-note">{escape(words)}</p>'
     )

@@ -10,6 +10,20 @@ import gradio as gr
 
 from netlens.playground._work import Show, in_one_line, shown_as_made
 
+_WHILE_BUSY = """
+const status = document.querySelector('#TAB-status');
+const look = () => {
+    const sign = status.querySelector('[data-testid=status-tracker]');
+    const busy = sign !== null && !sign.classList.contains('hide') && sign.querySelector('.error') === null;
+    const button = document.querySelector('#TAB-stop');
+    if (button === null) requestAnimationFrame(look);  // the page is still being built
+    else if (button.disabled === busy) button.disabled = !busy;
+};
+new MutationObserver(look).observe(status, {subtree: true, childList: true, attributes: true});
+look();
+"""
+"""JavaScript that reads Gradio's sign of work, the one place that also knows whether a job waits in the queue."""
+
 
 class Stop(NamedTuple):
     """A button that stops the heavy job of a tab, and the place beside it that shows the queue."""
@@ -19,15 +33,21 @@ class Stop(NamedTuple):
 
 
 def stop_button(tab: str) -> Stop:
-    """Put a button that stops the heavy job of a tab on the page, and the place for its queue."""
+    """Put a button that stops the heavy job of a tab on the page, and the place for its queue.
+
+    The button is enabled while there is a job to stop, which runs or waits in the queue.
+    """
     button = gr.Button("Stop", elem_id=f"{tab}-stop", size="md")
-    return Stop(button, gr.HTML(elem_id=f"{tab}-status", elem_classes="nl-status", min_height=36))
+    script = _WHILE_BUSY.replace("TAB", tab)
+    return Stop(button, gr.HTML(elem_id=f"{tab}-status", elem_classes="nl-status", min_height=36, js_on_load=script))
 
 
 Work = Callable[[Show[Any]], None]
 
 
-def heavy(triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: Any, stop: Stop) -> None:
+def heavy(
+    triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: Any, stop: Stop, js: str | None = None
+) -> None:
     """Let an event start a heavy job: one at a time for the whole page, in a queue whose length users see.
 
     Args:
@@ -37,6 +57,7 @@ def heavy(triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: 
         inputs: Components.
         outputs: A component, or a list of them; what the work shows are their values.
         stop: What stops it; see `stop_button`.
+        js: JavaScript of a function that gets the values first, and gives what the job gets.
     """
     still = gr.skip() if not isinstance(outputs, list) else tuple(gr.skip() for _ in outputs)
 
@@ -56,6 +77,7 @@ def heavy(triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: 
         outputs,
         concurrency_id="heavy",
         concurrency_limit=1,
+        js=js,
         trigger_mode="always_last",
         show_progress="full",
         show_progress_on=stop.status,
@@ -64,8 +86,15 @@ def heavy(triggers: Any, job: Callable[..., Work | None], inputs: Any, outputs: 
     stop.button.click(None, None, None, cancels=[event], queue=False)
 
 
-def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
-    """Let events start a short computation, which does not wait for heavy jobs."""
+def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any, js: str | None = None) -> Any:
+    """Let events start a short computation, which does not wait for heavy jobs.
+
+    Args:
+        triggers: As for `heavy`.
+        function: Gets the values of `inputs`, and gives those of `outputs`.
+        inputs, outputs: Components.
+        js: As for `heavy`.
+    """
 
     @wraps(function)  # Gradio reads the annotations, to give an event or a request
     def told(*values: Any) -> Any:
@@ -79,6 +108,7 @@ def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any
         outputs,
         concurrency_id="light",
         concurrency_limit=2,
+        js=js,
         trigger_mode="always_last",
         show_progress="hidden",
         api_visibility="private",

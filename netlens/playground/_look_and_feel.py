@@ -85,10 +85,10 @@ CSS = """
 .nl-bars { list-style: none !important; margin: 0 !important; padding: 0 !important; display: grid; gap: 1px;
   font-size: 14px; }
 .nl-bars li { margin: 0 !important; padding: 0 !important; list-style: none !important; }
-.nl-bars li > * { display: grid; grid-template-columns: minmax(0, 5fr) minmax(24px, 3fr) 46px; gap: 8px;
+.nl-bars li > * { display: grid; grid-template-columns: minmax(0, 5fr) minmax(24px, 3fr) 58px; gap: 8px;
   align-items: center; padding: 4px 6px; border-radius: 6px; color: var(--body-text-color); text-decoration: none; }
 .nl-bars a:hover { background: var(--background-fill-secondary); }
-.nl-name { text-align: left; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.nl-name { text-align: left; overflow-wrap: anywhere; line-height: 1.3; }
 .nl-bar { position: relative; height: 8px; border-radius: 4px; background: var(--border-color-primary);
   overflow: hidden; }
 .nl-bar i { position: absolute; top: 0; bottom: 0; min-width: 1px; }
@@ -120,8 +120,7 @@ CSS = """
 
 .nl-spots { position: relative; width: fit-content; max-width: 100%; margin: 0 auto; cursor: crosshair;
   border-radius: 8px; overflow: hidden; }
-.nl-spots img { display: block; max-width: 100%; width: 280px; max-height: 340px; object-fit: fill; margin: 0;
-  image-rendering: auto; }
+.nl-spots img { display: block; max-width: 240px; max-height: 300px; width: auto; height: auto; margin: 0; }
 .nl-spots i { position: absolute; width: 18px; height: 18px; margin: -9px 0 0 -9px; border: 2px solid white;
   border-radius: 50%; box-shadow: 0 0 0 1.5px black, inset 0 0 0 1.5px black; pointer-events: none; }
 .nl-spots i[hidden] { display: none; }
@@ -137,15 +136,14 @@ CSS = """
 .nl-section h3 { font-size: 15px; font-weight: 600; margin: 0; }
 .nl-section > .nl-hint { margin: 1px 0 8px; font-size: 13.5px; }
 
-.nl-sheet { max-width: 560px; }
 .nl-curve { display: block; width: 100%; height: 56px; margin-top: 10px; border-radius: 6px;
   background: var(--background-fill-secondary); }
 .nl-curve polyline { fill: none; stroke: var(--color-accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
 .nl-source { width: 112px; }
 .nl-source img { display: block; width: 100%; height: auto; border-radius: 6px; margin: 0; }
 .nl-easel { display: grid; grid-template-columns: minmax(0, 512px) minmax(220px, 1fr); gap: 20px; align-items: start; }
-.nl-easel > img { max-width: 100%; max-height: 70vh; width: auto; height: auto; min-height: min(384px, 50vh);
-  justify-self: start; border-radius: 8px; margin: 0; }
+.nl-easel > img { width: 100%; height: auto; max-height: 70vh; object-fit: contain; object-position: left top;
+  border-radius: 8px; margin: 0; }
 .nl-easel h3 { font-size: 15px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .nl-easel p { margin: 4px 0 10px; font-size: 14px; color: var(--body-text-color-subdued); }
 .nl-easel details { margin-top: 12px; font-size: 14px; }
@@ -172,11 +170,12 @@ CSS = """
 .nl-runs a { display: flex; align-items: center; gap: 8px; color: var(--body-text-color); text-decoration: none;
   min-width: 84px; }
 .nl-runs a span { min-width: 18px; text-align: right; font-variant-numeric: tabular-nums; }
-.nl-runs img { width: 56px; height: 56px; object-fit: cover; border-radius: 5px; margin: 0; }
+.nl-runs img { width: 56px; height: 56px; object-fit: contain; border-radius: 5px; margin: 0; }
 
-.nl-chosen { display: grid; grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 10px; }
+.nl-chosen { display: grid; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); gap: 10px; }
 .nl-chosen figure { margin: 0; }
-.nl-chosen img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px; margin: 0; display: block; }
+.nl-chosen img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; margin: 0; display: block;
+  background: var(--background-fill-secondary); }
 .nl-chosen figcaption { font-size: 12.5px; line-height: 1.35; margin-top: 4px; overflow-wrap: anywhere;
   color: var(--body-text-color-subdued); }
 .nl-chosen figcaption b { font-weight: 600; color: var(--body-text-color); }
@@ -197,6 +196,10 @@ CSS = """
 .nl-plan ul { padding-left: 20px; color: var(--body-text-color-subdued); font-size: 13.5px; }
 
 .nl-form h3 { font-size: 14px; font-weight: 600; margin: 10px 12px 0; }
+.nl-drop .wrap { flex-direction: row; flex-wrap: wrap; gap: 2px 6px; align-content: center; padding-top: 24px;
+  font-size: 14px; line-height: 1.3; }
+.nl-drop .icon-wrap { width: 16px; margin: 0; }
+.block.nl-maybe:has(.prose:empty) { display: none; }  /* no gap for nothing */
 .nl-actions { justify-content: flex-start; align-items: center; }
 .nl-status { flex: 1 1 120px !important; }
 .nl-status .wrap { background: none !important; }

@@ -23,7 +23,6 @@ BARS = 8
 EXAMPLES = 6
 DIVERSE = 3
 STOPPED = "stopped"
-_LETTERS = 18  # of the name of a layer beside a bar
 
 
 @dataclass(frozen=True)
@@ -222,13 +221,13 @@ class Page:
             Section(
                 "What excites it",
                 "A picture drawn from noise that excites the channel.",
-                pictured(lambda: draw.channel(key, channel), ["positive"]),
+                pictured(lambda: draw.channel(key, channel), ["excites it"]),
             ),
             Section("Pictures that excite it most", f"Parts of up to {look.SEARCHED} of your pictures.", examples),
             Section(
                 "What inhibits it",
                 "A picture that makes the channel as low as it can be.",
-                pictured(lambda: draw.negative(key, channel), ["negative"]),
+                pictured(lambda: draw.negative(key, channel), ["inhibits it"]),
             ),
             Section(
                 "Diverse",
@@ -259,7 +258,6 @@ class Page:
         hrefs = [self.href(see) for see in sees]
         lines = []
         for layer, channel, value in rows:
-            short = layer if len(layer) <= _LETTERS else f"…{layer[-_LETTERS:]}"
-            name = f"channel {channel}" if layer == self.key else f"{short}:{channel}"
+            name = f"channel {channel}" if layer == self.key else f"{layer}:{channel}"
             lines.append((name, value, f"{value:.3g}".replace("-", "−")))
         return html.bars(lines, [str(see) for see in sees], hrefs)

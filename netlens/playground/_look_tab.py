@@ -52,6 +52,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         with gr.Column(scale=4, min_width=300):
             picture = picker(studio, NAME)
             photo = gr.HTML(elem_id="look-photo", js_on_load=_PLACE, min_height=160)
+            layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=html.CLICKS + SEARCH)
             target = gr.Dropdown(
                 [PREDICTED, *studio.class_choices],
                 value=PREDICTED,
@@ -60,7 +61,6 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 allow_custom_value=True,
                 elem_id="look-target",
             )
-            layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=html.CLICKS + SEARCH)
         with gr.Column(scale=8, min_width=300):
             with gr.Row(elem_classes="nl-actions"):
                 stop = stop_button(NAME)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from PIL import Image
+
 from netlens.options import spelled
 from netlens.playground import _html as html
 from netlens.playground._brush import COLORS
@@ -23,16 +25,11 @@ def growing(run: Run, of: tuple[int, int] = (0, 1)) -> str:
         run: The run so far.
         of: Its index in its batch, and how many pictures the batch has.
     """
-    share = run.step / run.steps
     facts = [f"step {run.step} of {run.steps}", f"{run.seconds:.1f} s"]
     facts[1:1] = [f"scale {run.scale}"] if run.scale else []
     title = "Painting" if of[1] == 1 else f"Picture {of[0] + 1} of {of[1]}: {run.painting.label}"
-    return (
-        f'<div class="nl-easel"><img src="{_source(run, _LARGE)}" alt="the picture so far"><div>'
-        f"<h3>{escape(title)}</h3><p>{escape(' · '.join(facts))}</p>"
-        f'<div class="nl-progress" role="progressbar" aria-label="steps" aria-valuemin="0" aria-valuemax="{run.steps}"'
-        f' aria-valuenow="{run.step}"><i style="width:{share:.1%}"></i></div>{_losses(run)}{_curve(run)}</div></div>'
-    )
+    parts = [html.progress(run.step, run.steps), _losses(run), _curve(run)]
+    return html.easel(_small(run, _LARGE), "the picture so far", title, facts, parts)
 
 
 def beginning(painting: Painting, of: tuple[int, int]) -> str:
@@ -40,12 +37,18 @@ def beginning(painting: Painting, of: tuple[int, int]) -> str:
     return html.hint("The network looks at the pictures …" if of[1] == 1 else f"Picture {of[0] + 1} of {of[1]} …")
 
 
-def table(runs: Sequence[Run], chosen: str) -> str:
-    """All runs, the newest first, to compare and to choose from."""
+def table(runs: Sequence[Run], chosen: str, paints: str = "") -> str:
+    """All runs, the newest first, to compare and to choose from.
+
+    Args:
+        runs: The runs.
+        chosen: The key of the run that is shown in full.
+        paints: The key of the run that is being painted; empty if none is.
+    """
     if not runs:
         return ""
     head = "".join(f"<th scope=col>{name}</th>" for name in ("Run", "Pictures", "Settings", *_NAMES.values(), "Size"))
-    rows = "".join(_row(run, run.key == chosen) for run in reversed(runs))
+    rows = "".join(_row(run, run.key == chosen, run.key == paints) for run in reversed(runs))
     about = "Runs, with the losses of their pictures. Click on one to see it."
     return (
         f'<div class="nl-runs"><p class="nl-hint">{about}</p><table><thead><tr>{head}<th scope=col>Time</th></tr>'
@@ -53,17 +56,19 @@ def table(runs: Sequence[Run], chosen: str) -> str:
     )
 
 
-def _row(run: Run, chosen: bool) -> str:
+def _row(run: Run, chosen: bool, paints: bool) -> str:
     one = run.painting
     name = f"run {run.number}: {one.content} in {', '.join(one.styles)}, {one.label}"
     height, width = run.render.images.shape[-2:]
-    stopped = f" · {_until(run)}" if _until(run) else ""
+    until = _until(run, paints)
+    # what has no end yet has no result; the picture that grows shows how far it is
+    losses = {} if paints else run.losses
     cells = {
         "Pictures": f"{one.content} in {' and '.join(one.styles)}{' with masks' if one.masked else ''}",
-        "Settings": f"{one.label}{stopped}",
-        **{title: f"{run.losses[loss]:.3f}" if loss in run.losses else "–" for loss, title in _NAMES.items()},
-        "Size": f"{width} × {height}",
-        "Time": f"{run.seconds:.1f} s",
+        "Settings": f"{one.label} · {until}" if until else one.label,
+        **{title: f"{losses[loss]:.3f}" if loss in losses else "–" for loss, title in _NAMES.items()},
+        "Size": "–" if paints else f"{width} × {height}",
+        "Time": "–" if paints else f"{run.seconds:.1f} s",
     }
     data = "".join(f'<td data-name="{title}">{escape(text)}</td>' for title, text in cells.items())
     mark = ' aria-current="true"' if chosen else ""
@@ -73,10 +78,15 @@ def _row(run: Run, chosen: bool) -> str:
     )
 
 
-def detail(run: Run, links: Sequence[tuple[str, str]]) -> str:
-    """One run in full: its picture, its losses, all its settings, and its files."""
+def detail(run: Run, links: Sequence[tuple[str, str]], paints: str = "") -> str:
+    """One run in full: its picture, its losses, all its settings, and its files.
+
+    Args:
+        run: The run.
+        links: Its files, as words and addresses.
+        paints: As for `table`.
+    """
     one, changed = run.painting, run.painting.settings
-    saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     standard = StyleTransfer()
     rows = []
     for name in SETTINGS:
@@ -84,19 +94,13 @@ def detail(run: Run, links: Sequence[tuple[str, str]]) -> str:
         shown = f"<b>{value}</b>" if name in changed else value
         rows.append(f"<tr><th scope=row>{escape(name.replace('_', ' '))}</th><td>{shown}</td></tr>")
     height, width = run.render.images.shape[-2:]
-    facts = [
-        f"{width} × {height}",
-        f"{run.seconds:.1f} s",
-        "done" if run.done and run.step == run.steps else _until(run),
-    ]
+    facts = [f"{width} × {height}", f"{run.seconds:.1f} s", _until(run, run.key == paints) or "done"]
     doubts = "".join(f'<p class="nl-note">{escape(text[0].upper() + text[1:])}</p>' for text in run.doubts)
     pictures = f"{one.content} in the style of {' and '.join(one.styles)}"
-    return (
-        f'<div class="nl-easel"><img src="{_source(run, 2 * _LARGE)}" alt="{escape(pictures)}"><div>'
-        f"<h3>Run {run.number}: {escape(pictures)}</h3><p>{escape(' · '.join(facts))}</p>{doubts}"
-        f'<p class="nl-plain">Save: {saves}</p>{_losses(run)}{_curve(run)}'
-        f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details></div></div>"
-    )
+    settings = f"<details><summary>All settings</summary><table>{''.join(rows)}</table></details>"
+    title = f"Run {run.number}: {pictures}"
+    parts = [doubts, _losses(run), _curve(run), settings]
+    return html.easel(_small(run, 2 * _LARGE), pictures, title, facts, parts, links)
 
 
 def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
@@ -113,18 +117,19 @@ def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
     return f'<div class="nl-chosen">{"".join(figures)}</div>'
 
 
-def _until(run: Run) -> str:
-    """Why a run made fewer steps than it was to make; nothing if it made all."""
+def _until(run: Run, paints: bool) -> str:
+    """Why a run made fewer steps than it was to make, or has yet to make; nothing if it made all."""
     if run.done and run.step == run.steps:
         return ""
+    if paints:
+        return "being painted"
     return f"{'reached its target' if run.done else 'stopped'} after {run.step} of {run.steps} steps"
 
 
-def _source(run: Run, side: int) -> str:
+def _small(run: Run, side: int) -> Image.Image:
     picture = run.picture
-    if max(picture.size) > side:
-        picture.thumbnail((side, side))
-    return html.source(picture)
+    picture.thumbnail((side, side))
+    return picture
 
 
 def _losses(run: Run) -> str:
@@ -134,8 +139,6 @@ def _losses(run: Run) -> str:
 
 def _curve(run: Run) -> str:
     """The weighted sum of the losses over the steps, as a line."""
-    if len(run.curve) < 2:
-        return ""
-    words = f"the sum of the weighted losses, from {run.curve[0]:.3f} to {run.curve[-1]:.3f}"
-    line = html.curve(run.curve, words, min(1.0, run.step / max(1, run.steps)))
-    return f'{line}<p class="nl-note">{words}</p>'
+    first, last = run.curve[0], run.curve[-1]
+    words = f"the sum of the weighted losses, from {first:.3f} to {last:.3f}"
+    return html.curve(run.curve, words, min(1.0, run.step / run.steps))

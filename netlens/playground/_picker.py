@@ -27,7 +27,7 @@ def place_to_drop(label: str, name: str, **options: Any) -> gr.File:
         label=label,
         file_types=[*SUFFIXES],
         type="filepath",
-        height=120,
+        height=76,
         elem_id=name,
         elem_classes="nl-drop",
         **options,

@@ -30,7 +30,7 @@ MOST_BYTES = 32 * 2**20
 """The largest file that the page takes."""
 _SCENES = 12
 _SEARCHED = 60  # scenes among which those that excite a channel are found
-_LISTED = 1000  # pictures of a folder; also drawings that links find
+_LISTED = 1000  # pictures of a folder; also drawings that links find, and pages whose runs are listed
 _MEMORY = 256 * 2**20  # bytes of pictures of the users; also of results
 
 
@@ -80,6 +80,7 @@ class Studio:
     classes: str | None = None
     folder: Path | None = None
     painted: Store[Painted] = field(default_factory=lambda: Store(_MEMORY, _bytes_of))
+    listed: Store[tuple[str, ...]] = field(default_factory=lambda: Store(_LISTED))  # keys in `painted`, by page
     uploads: Store[Image.Image] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_picture))
     results: Store[Attribution] = field(default_factory=lambda: Store(_MEMORY, _bytes_of_result))
     lenses: Store[NetLens] = field(default_factory=lambda: Store(4))

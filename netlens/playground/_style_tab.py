@@ -23,6 +23,7 @@ from netlens.playground._painting import MOST_OF_GRID, Painting, Run, grid, pain
 from netlens.playground._painting_code import command, python
 from netlens.playground._painting_files import Pack, paintings_of, sheet_of
 from netlens.playground._picker import picker
+from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.playground._style_picker import named, style_picker
 from netlens.playground._texts import read, written
@@ -42,10 +43,18 @@ BEGIN = written({"style.steps": "100", "style.size": "256"})
 MOST_RUNS = 2 * MOST_OF_GRID  # a whole grid, and what was there before
 _FIRST = "Choose a content and a style, and press Paint. The picture grows while you watch."
 MOVED = "The styles have changed, so what was painted for others is cleared."
-_BETWEEN = "~"
 _HIDDEN = "() => document.querySelector('#style-live').classList.%s('nl-halted')"
 _LISTED = "(names) => JSON.stringify(names || [])"
-_KEPT = "netlensStyleRuns"  # where the browser keeps which runs this tab has made, until it is closed
+# the browser keeps the name of its tab until the tab is closed
+_NAME = """(() => {
+    const kept = sessionStorage.getItem('netlensStylePage');
+    const name = kept || [...crypto.getRandomValues(new Uint8Array(12))].map((one) => one.toString(16)).join('.');
+    sessionStorage.setItem('netlensStylePage', name);
+    return name;
+})()"""
+_HERE = f"(page, ...values) => [{_NAME}, ...values]"
+_SEEN = f"""(page, key, live) => [{_NAME}, key,
+    live && !document.querySelector('#style-live').classList.contains('nl-halted') ? 'yes' : '']"""
 _GRID = "Choose an option and give several values, divided by commas. All combinations are painted one after the other."
 
 
@@ -56,7 +65,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             picture = picker(studio, NAME, label="Content")
             styles = style_picker(studio, NAME)
             names = gr.Textbox(visible="hidden", elem_id="style-names", interactive=True)
-            shown = gr.HTML(elem_id="style-chosen", min_height=120)
+            shown = gr.HTML(elem_id="style-chosen", min_height=76)
             start = gr.Dropdown(
                 [*STARTS, *studio.pictures],
                 value=STARTS[0],
@@ -79,13 +88,13 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             with gr.Row(elem_classes="nl-actions"):
                 run = gr.Button("Paint", variant="primary", elem_id="style-run", size="md")
                 stop = stop_button(NAME)
-            live = gr.HTML(elem_id="style-live")
-            one = gr.HTML(html.hint(_FIRST), elem_id="style-one")
+            live = gr.HTML(elem_id="style-live", elem_classes="nl-maybe")
+            one = gr.HTML(html.hint(_FIRST), elem_id="style-one", elem_classes="nl-maybe")
             with gr.Row(elem_classes="nl-actions", visible=False) as uses:
                 as_start = gr.Button("Use as the next start", size="sm", elem_id="style-as-start")
                 as_content = gr.Button("Use as the content", size="sm", elem_id="style-as-content")
                 again = gr.Button("Take its settings", size="sm", elem_id="style-again")
-            table = gr.HTML(elem_id="style-runs", js_on_load=html.CLICKS)
+            table = gr.HTML(elem_id="style-runs", elem_classes="nl-maybe", js_on_load=html.CLICKS)
             with gr.Accordion("Grid: many settings in one batch", open=False, elem_id="style-grid"):
                 axes, apart = _axes()
                 with gr.Row(elem_classes="nl-actions"):
@@ -96,53 +105,47 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                     label="Paint a batch of a file (.zip, .json, .toml)",
                     file_types=[".zip", ".json", ".toml"],
                     type="filepath",
-                    height=120,
+                    height=76,
                     elem_id="style-batch-file",
                     elem_classes="nl-drop",
                 )
                 batch = gr.Textbox(visible="hidden", elem_id="style-batch")
-            sheet = gr.HTML(elem_id="style-sheet")
+            sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
             with gr.Accordion("Show the code", open=False, elem_id="style-code"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="style-python")
                 words = gr.Code(language="shell", label="The same on the command line", elem_id="style-command")
-    runs = gr.Textbox(visible="hidden", elem_id="style-keys")  # the keys of the runs of this tab
+    page = gr.Textbox(visible="hidden")  # its value is the name of this tab of the browser; see `_NAME`
     chosen = gr.Textbox(visible="hidden", elem_id="style-key")
     planned_as = gr.Textbox(visible="hidden")  # the key of the batch that this tab plans
     turn = gr.Textbox(visible="hidden")  # changes when the table is to be drawn anew
 
-    def runs_of(keys: str | None) -> list[Run]:
-        found = (studio.painted.get(key) for key in (keys or "").split(_BETWEEN) if key)
+    def runs_of(page: str) -> list[Run]:
+        found = (studio.painted.get(key) for key in studio.listed.get(digest(page)) or ())
         return [one for one in found if isinstance(one, Run)]
 
-    def painted(paintings: Sequence[Painting], keys: str | None) -> Work:
+    def enlist(run: Run, page: str) -> bool:
+        """Put a run on the list of its page; whether it is new there."""
+        listed = studio.listed.get(digest(page)) or ()
+        if run.key not in listed and page:
+            studio.listed.put(digest(page), (*listed, run.key)[-MOST_RUNS:])
+        return run.key not in listed
+
+    def painted(paintings: Sequence[Painting], page: str) -> Work:
         """Paint one after the other; a painting that cannot be made does not end the others."""
 
         def work(show: Show[Any]) -> None:
-            mine = [key for key in (keys or "").split(_BETWEEN) if key]
             wrong: list[str] = []
-            first = max((one.number for one in runs_of(keys)), default=0) + 1
             for i, painting in enumerate(paintings):
                 of = (i, len(paintings))
-                show((drawn.beginning(painting, of), gr.skip(), gr.skip(), gr.skip()))
+                show((drawn.beginning(painting, of), gr.skip(), token_hex(4)))
 
                 def look(run: Run, of: tuple[int, int] = of) -> None:
-                    is_new = run.key not in mine
-                    if is_new:
-                        mine.append(run.key)
-                    listed = _BETWEEN.join(mine[-MOST_RUNS:])
-                    now = drawn.growing(run, of)
-                    fresh = is_new or run.done
-                    show(
-                        (
-                            "" if run.done and of[0] + 1 == of[1] else now,
-                            listed if fresh else gr.skip(),
-                            run.key if run.done else gr.skip(),
-                            token_hex(4) if fresh else gr.skip(),
-                        )
-                    )
+                    fresh = enlist(run, page) or run.done
+                    live = "" if run.done and of[0] + 1 == of[1] else drawn.growing(run, of)
+                    show((live, run.key if run.done else gr.skip(), token_hex(4) if fresh else gr.skip()))
 
                 try:
-                    paint(studio, painting, look, first + i)
+                    paint(studio, painting, look, max((one.number for one in runs_of(page)), default=0) + 1)
                 except Exception as error:
                     line = line_of(error)
                     if line is None or len(paintings) == 1:
@@ -152,23 +155,23 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 raise NetLensError(f"{len(wrong)} of {len(paintings)} pictures failed; {wrong[0]}")
 
         # nothing grows any more, and the table shows how far a run has got
-        return shown_after_error(work, lambda: ("", gr.skip(), gr.skip(), token_hex(4)))
+        return shown_after_error(work, lambda: ("", gr.skip(), token_hex(4)))
 
-    def compute(keys: str, *values: Any) -> Work:
+    def compute(page: str, *values: Any) -> Work:
         painting = _painting(*values)
         painting.transfer()
-        return painted([painting], keys)
+        return painted([painting], page)
 
-    def compute_grid(keys: str, *values: Any) -> Work:
-        return painted(_grid(values), keys)
+    def compute_grid(page: str, *values: Any) -> Work:
+        return painted(_grid(values), page)
 
-    def compute_batch(keys: str, key: str) -> Work | None:
+    def compute_batch(page: str, key: str) -> Work | None:
         if not key:
             return None
         pack = studio.painted.get(key)
         if not isinstance(pack, Pack):
             raise NetLensError("the batch is no longer here; drop its file again.")
-        return painted(pack.paintings, keys)
+        return painted(pack.paintings, page)
 
     def planned(key: str, *values: Any) -> tuple[str, str]:
         key = key or token_hex(8)
@@ -194,21 +197,22 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
         return None, _kept(studio, Pack(studio, tuple(paintings)))
 
-    def stopped(keys: str) -> Any:
-        found = runs_of(keys)
+    def stopped(page: str) -> Any:
+        found = runs_of(page)
         last = found[-1].key if found and not found[-1].done else gr.skip()
         return "", last, token_hex(4)
 
-    def refresh(keys: str, key: str) -> Any:
-        found = runs_of(keys)
+    def refresh(page: str, key: str, live: str) -> Any:
+        found = runs_of(page)
+        paints = found[-1].key if found and live and not found[-1].done else ""
         mine = next((one for one in found if one.key == key), None)
-        listed = drawn.table(found, key)
+        listed = drawn.table(found, key, paints)
         if mine is None:
-            return listed, html.hint(_FIRST) if not found else gr.skip(), gr.Row(visible=False), "", ""
+            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", ""
         pack = f"{key}-batch"
         studio.painted.put(pack, Pack(studio, (mine.painting,)))
         links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
-        full = drawn.detail(mine, links)
+        full = drawn.detail(mine, links, paints)
         return listed, full, gr.Row(visible=True), python(studio, mine.painting), command(studio, mine.painting)
 
     def result(key: str) -> tuple[str, Run]:
@@ -223,8 +227,8 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         texts = {f"{NAME}.{name}": text for name, text in texts_of(settings).items()}
         return written(texts), mine.painting.settings.get("start", STARTS[0]), token_hex(4)
 
-    def contact(keys: str) -> str:
-        made = sheet_of(studio, runs_of(keys))
+    def contact(page: str) -> str:
+        made = sheet_of(studio, runs_of(page))
         links = [("JPEG", f"style/{_kept(studio, made)}.jpg")]
         return html.figure(made.picture, "Contact sheet", "all runs", "all runs beside their pictures", links)
 
@@ -241,41 +245,42 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             return gr.skip(), gr.skip(), names
         return board(studio.picture(name), MOVED), "", names
 
-    asked = [picture, names, options, start, masks]
+    asked = [picture, names, options, start, masks, painted_over, painted_for]
     gridded = [*asked, *axes, apart]
     light([picture.change, names.change], _shown(studio), [picture, names], shown)
     light([picture.change, opened.change], clean_board, [picture, painted_over], [canvas, masks, painted_over])
     light(names.change, _brushes, names, brush)
     light(names.change, follow_styles, [picture, names, painted_for, masks], [canvas, masks, painted_for])
-    outputs = [live, runs, chosen, turn]
-    heavy(run.click, compute, [runs, *asked], outputs, stop)
-    heavy(run_grid.click, compute_grid, [runs, *gridded], outputs, stop)
-    heavy(batch.change, compute_batch, [runs, batch], outputs, stop)
-    light(stop.button.click, stopped, runs, [live, chosen, turn])
+    outputs = [live, chosen, turn]
+    heavy(run.click, compute, [page, *asked], outputs, stop, js=_HERE)
+    heavy(run_grid.click, compute_grid, [page, *gridded], outputs, stop, js=_HERE)
+    heavy(batch.change, compute_batch, [page, batch], outputs, stop, js=_HERE)
+    light(stop.button.click, stopped, page, [live, chosen, turn], js=_HERE)
     # a picture that was on its way when Stop was pressed may come after it
     stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
-    light([turn.change, chosen.change], refresh, [runs, chosen], [table, one, uses, lines, words])
+    listed = [table, one, uses, lines, words]
+    light([turn.change, chosen.change, opened.change], refresh, [page, chosen, live], listed, js=_SEEN)
     light(table.click, _said, None, chosen)
     light(as_start.click, lambda key: result(key)[0], chosen, start)
     light(as_content.click, lambda key: result(key)[0], chosen, picture)
     light(again.click, settings_again, chosen, [options, start, filled])
     light([control.change for control in gridded], planned, [planned_as, *gridded], [plan, planned_as])
     light(file.upload, taken, file, [file, batch])
-    light(make_sheet.click, contact, runs, sheet)
-    # what this tab of the browser has made is there after the page is loaded again
-    keep = f"(keys) => {{ if (keys) sessionStorage.setItem('{_KEPT}', keys); }}"
-    kept = f"() => {{ const keys = sessionStorage.getItem('{_KEPT}') || ''; return [keys, keys]; }}"
-    runs.change(None, runs, None, js=keep, queue=False, show_progress="hidden")
-    opened.change(None, None, [runs, turn], js=kept, queue=False, show_progress="hidden")
+    light(make_sheet.click, contact, page, sheet, js=_HERE)
     parts = {"picture": picture, "styles": styles, "start": start, "options": options}
     return Linked(NAME, parts, (run.click,))
 
 
-def _painting(picture: str, names: str, options: str, start: str, masks: str) -> Painting:
+def _painting(
+    picture: str, names: str, options: str, start: str, masks: str, painted_over: str, painted_for: str
+) -> Painting:
     styles = names_in(names)
     if not styles:
         raise NetLensError("there is no style yet; choose one, or drop one of yours.")
+    moved = painted_for != names and outdated(masks, names_in(painted_for), styles)
+    if moved or painted_over != picture:  # the page is just about to clear them
+        masks = ""
     texts = {key.partition(".")[2]: text for key, text in read(options).items() if key.partition(".")[0] == NAME}
     settings = settings_of(texts)
     if start and start != STARTS[0]:

@@ -75,10 +75,7 @@ class Heat:
             raise ResultError(
                 f"bands names {max(self.bands)}, but the input has the bands 0 to {self.image.shape[1] - 1}."
             )
-        self.style = STYLES[reduction] if look.style is None else look.style
-        self.sign = _sign(reduction, self.style) if look.sign is None else look.sign
-        # the zero of a class activation map has no meaning, unless the look asks for signs
-        self.diverging = self.sign == "all" and not (reduction == "cam" and look.sign is None)
+        self.style, self.sign, self.diverging = _ways(reduction, look)
         maps = attribution.spatial.detach().cpu()
         self.coarse = any(side < whole for side, whole in zip(maps.shape[2:], size, strict=True))
         self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), size)
@@ -147,6 +144,19 @@ class Heat:
         if self.diverging:
             return heatmaps.rescale_signed(self.raw, self.high)
         return heatmaps.rescale(self.raw, self.low, self.high)
+
+
+def _ways(reduction: Reduction, look: Look) -> tuple[Style, Sign, bool]:
+    """The style and the sign of a drawing, and whether its colors tell signs apart."""
+    style = STYLES[reduction] if look.style is None else look.style
+    sign = _sign(reduction, style) if look.sign is None else look.sign
+    # the zero of a class activation map has no meaning, unless the look asks for signs
+    return style, sign, sign == "all" and not (reduction == "cam" and look.sign is None)
+
+
+def tells_signs(attribution: HeatMapped, look: Look | None = None) -> bool:
+    """Whether an overlay of this attribution has values above 0 in red, and those below in blue."""
+    return _ways(attribution.reduction, Look() if look is None else look)[2]
 
 
 def _sign(reduction: Reduction, style: Style) -> Sign:

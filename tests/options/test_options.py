@@ -115,6 +115,22 @@ def numbers_beyond(one: Option) -> Iterator[float]:
         yield limits.below
 
 
+@dataclass(frozen=True)
+class Weighted:
+    """An option whose upper bound only keeps mistakes out."""
+
+    weight: float = option(1.0, least=0, most=10**12, help="A weight.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def test_a_bound_that_only_keeps_mistakes_out_is_told_to_those_who_meet_it() -> None:
+    assert [row.bounds for row in table(Weighted)] == ["at least 0"]
+    with pytest.raises(NetLensError, match="but must be a finite number from 0 to 1,000,000,000,000"):
+        Weighted(weight=1e13)
+
+
 def test_what_is_public_and_has_options_declares_them_all() -> None:
     """A field that a person may set has a help, and the check of its type and bounds, or none of the class's has."""
     for module in iter_modules():

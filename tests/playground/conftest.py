@@ -110,3 +110,15 @@ def nameless(page: Any) -> list[str]:
         .map((one) => one.outerHTML.slice(0, 200))"""
     )
     return found
+
+
+def distorted(page: Any) -> list[str]:
+    """The pictures that a page shows with other proportions than their own, as HTML."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll('img')]
+        .filter((one) => one.offsetParent !== null && getComputedStyle(one).objectFit === 'fill')
+        .filter((one) => Math.abs(one.clientWidth * one.naturalHeight - one.clientHeight * one.naturalWidth)
+            > 2 * Math.max(one.naturalWidth, one.naturalHeight))
+        .map((one) => one.outerHTML.slice(0, 60) + ' in ' + one.parentElement.className)"""
+    )
+    return found

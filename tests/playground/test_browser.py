@@ -13,7 +13,7 @@ from PIL import Image
 from netlens.playground import Studio
 from netlens.playground._see import See
 from netlens.zoo import RANDOM, open_network
-from tests.playground.conftest import nameless, watched
+from tests.playground.conftest import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 
@@ -46,14 +46,19 @@ def said(name, seconds):
 
 
 def test_stop(tab, address):
+    tab.goto(address)
+    tab.wait_for_selector("#predictions .nl-bars li")
+    tab.wait_for_selector("#explain-stop:disabled")  # there is nothing to stop
     tab.goto(address + SLOW)
     maps(tab, 1)
     assert working()
+    tab.wait_for_selector("#explain-stop:enabled")
     start = time.perf_counter()
     tab.click("#explain-stop")
     seconds_until_idle(most=5)
     said("stop", time.perf_counter() - start)
     tab.wait_for_selector("#maps >> text=stopped")
+    tab.wait_for_selector("#explain-stop:disabled")
     maps(tab, 1)  # what was done stays
 
 
@@ -72,6 +77,7 @@ def test_a_second_tab_waits_in_a_queue_that_it_shows_and_leaves_the_first_alone(
         second.wait_for_selector("#predictions .nl-bars li")
         second.click("#explain-run")
         second.wait_for_selector("#explain-status >> text=queue: 2/2")
+        second.wait_for_selector("#explain-stop:enabled")  # a job that waits can be stopped
         assert working()
         assert tab.evaluate("document.querySelectorAll('#maps .nl-waiting').length") == 1
         tab.click("#explain-stop")
@@ -86,7 +92,7 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
     tab.goto(address)
     tab.wait_for_selector("#predictions .nl-bars li")
     field = "#explain-file input[type=file]"
-    for name, message in (("wrong.jpg", "holds no image that Pillow knows"), ("empty.png", "is empty")):
+    for name, message in (("wrong.jpg", "is no picture that can be read"), ("empty.png", "is empty")):
         tab.set_input_files(field, tmp_path / name)
         tab.wait_for_selector(f"text={message}")
         assert str(tmp_path) not in tab.inner_text("body")
@@ -203,6 +209,22 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, 
         tab.wait_for_selector("#look-page figure" if see else "#predictions .nl-bars li")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         assert not nameless(tab)
+
+
+def test_the_layers_are_seen_at_once_and_their_names_in_full(browser, address):
+    with watched(browser, address, viewport={"width": 1600, "height": 900}) as tab:
+        tab.goto(f"{address}?tab=look&see={LAYER}:1")
+        tab.wait_for_selector("#look-photo img")
+        assert not distorted(tab)
+        third = tab.locator("#look-layers details a >> nth=2").bounding_box()
+        assert third["y"] + third["height"] <= 900
+        tab.wait_for_selector("#look-page .nl-bars li >> nth=12")  # channels before it, and behind it
+        names = tab.evaluate(
+            """() => [...document.querySelectorAll('#look-page .nl-name')].map((one) =>
+                [one.textContent, one.scrollWidth <= one.clientWidth, one.closest('a').dataset.say])"""
+        )
+        assert all(text == say and fits for text, fits, say in names)
+        tab.click("#look-stop")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -15,11 +15,11 @@ from PIL import Image
 from netlens.playground import _dream_tab
 from netlens.playground._dream import grow
 from netlens.results import read_provenance
-from tests.playground.conftest import nameless, watched
+from tests.playground.conftest import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 
-PICTURE, NOTE = "#dream-sheet figure img", "#dream-sheet .nl-note"
+PICTURE, NOTE = "#dream-sheet .nl-easel > img", "#dream-sheet .nl-easel p"
 # a link shows what another test has drawn, unless something but the number of steps tells their drawings apart
 LONG = "?tab=dream&what=channel&layer=stem.0&channel=3&options=draw.steps%3D5000%26draw.size%3D64"
 SHORT = "?tab=dream&what=channel&layer=stem.0&channel=5&options=draw.steps%3D{0}%26draw.size%3D48%26draw.seed%3D{0}"
@@ -56,6 +56,8 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.goto(address)
     tab.click("role=tab[name='Dream and draw']")
     tab.wait_for_selector("#dream-source", state="hidden")
+    tab.wait_for_selector("#dream-stop:disabled")
+    assert tab.is_disabled("#dream-more")
     tab.fill("#dream-channel input", "2")
     tab.press("#dream-channel input", "Tab")
     tab.click("#dream-form button")
@@ -64,6 +66,8 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.click("#dream-run")
     tab.wait_for_selector(PICTURE)
     pictures: set[str] = set()
+    tab.wait_for_selector("#dream-stop:enabled")
+    assert tab.is_disabled("#dream-more")
     while len(pictures) < 4:
         pictures.add(tab.get_attribute(PICTURE, "src"))
         assert "of 1500" in tab.inner_text(NOTE)
@@ -105,7 +109,7 @@ def test_stop_shows_what_was_drawn_and_not_what_the_fields_say(tab, address, ste
     stopped(tab)
     tab.wait_for_selector("#dream-sheet >> text=stopped at")
     assert "stem.0:3" in tab.inner_text("#dream-sheet")
-    assert tab.locator("#dream-sheet .nl-saves a").count() == 3
+    assert tab.locator("#dream-sheet .nl-plain a").count() == 3
 
 
 def test_a_drawing_that_failed_is_no_longer_being_drawn(tab, address, monkeypatch):
@@ -124,7 +128,7 @@ def test_a_drawing_that_failed_is_no_longer_being_drawn(tab, address, monkeypatc
     tab.goto(address + LONG.replace("size%3D64", "size%3D65"))
     tab.wait_for_selector(".toast-wrap >> text=not enough memory")
     tab.wait_for_selector("#dream-sheet >> text=stopped at")
-    assert tab.locator("#dream-sheet .nl-saves a").count() == 3
+    assert tab.locator("#dream-sheet .nl-plain a").count() == 3
 
 
 def test_drawing_again_leaves_the_files_of_another_tab(tab, address, browser):
@@ -135,12 +139,12 @@ def test_drawing_again_leaves_the_files_of_another_tab(tab, address, browser):
     before = tab.request.get(address + file)
     with watched(browser, address) as other:
         other.goto(link)
-        other.wait_for_selector("#dream-sheet .nl-saves a")
+        other.wait_for_selector("#dream-sheet .nl-plain a")
         other.click("#dream-more")
         other.wait_for_selector("#dream-sheet >> text=66 steps")
         other.click("#dream-run")
         other.wait_for_selector("#dream-sheet >> text=33 steps")
-        other.wait_for_selector("#dream-sheet .nl-saves a")
+        other.wait_for_selector("#dream-sheet .nl-plain a")
         assert other.get_attribute("#dream-sheet a[href$='.png']", "href") != file
     after = tab.request.get(address + file)
     assert before.ok and after.ok and before.body() == after.body()
@@ -187,7 +191,7 @@ def test_a_link_opens_the_form_and_shows_what_was_drawn(tab, address, browser):
 )
 def test_every_kind_is_drawn_with_its_own_fields(tab, address, what, given):
     tab.goto(f"{address}?tab=dream&what={what}&{given}")
-    tab.wait_for_selector("#dream-sheet .nl-saves a")
+    tab.wait_for_selector("#dream-sheet .nl-plain a")
     tab.click("#dream-form button")
     name = {"class": "draw", "dream": "dream", "inversion": "invert"}[what]
     tab.wait_for_selector(f"#option-{name}-steps")
@@ -209,8 +213,8 @@ def test_options_are_checked_when_it_is_drawn(tab, address):
     tab.wait_for_selector("text=steps is 0, but must be a whole number")
     chosen(tab, "draw-steps", "5")
     chosen(tab, "draw-seed", "11")
-    tab.click("#dream-more")
-    tab.wait_for_selector("text=press Draw first")
+    tab.wait_for_selector("#dream-more:disabled")  # nothing of this kind was drawn
+    tab.wait_for_selector("#dream-stop:disabled")  # the error has ended the job
     assert "Traceback" not in tab.inner_text("body")
 
 
@@ -218,16 +222,17 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
     Image.new("RGB", (90, 60), "orange").save(tmp_path / "mine.png")
     (tmp_path / "wrong.jpg").write_text("no picture")
     tab.goto(address + "?tab=dream&what=dream&layer=stem.2&options=dream.steps%3D2%26dream.size%3D64")
-    tab.wait_for_selector("#dream-sheet .nl-saves a")
+    tab.wait_for_selector("#dream-sheet .nl-plain a")
     field = "#dream-file input[type=file]"
     tab.set_input_files(field, tmp_path / "wrong.jpg")
-    tab.wait_for_selector("text=holds no image that Pillow knows")
+    tab.wait_for_selector("text=is no picture that can be read")
     tab.wait_for_selector(field, state="attached")
     tab.set_input_files(field, tmp_path / "mine.png")
     tab.wait_for_function("document.querySelector('#dream-picture input').value.startsWith('mine')")
     tab.click("#dream-run")
     tab.wait_for_selector("#dream-sheet >> text=on mine")
-    tab.wait_for_selector("#dream-sheet .nl-saves a")
+    tab.wait_for_selector("#dream-sheet .nl-plain a")
+    assert not distorted(tab)
 
 
 def test_a_channel_is_drawn_from_its_page(tab, address):
@@ -270,7 +275,7 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, 
     given = {"channel": SHORT.format(9)[1:], "dream": "tab=dream&what=dream&options=dream.steps%3D2%26dream.size%3D64"}
     with watched(browser, address, viewport={"width": width, "height": 900}) as tab:
         tab.goto(f"{address}?{given[what]}")
-        tab.wait_for_selector("#dream-sheet .nl-saves a")
+        tab.wait_for_selector("#dream-sheet .nl-plain a")
         tab.click("#dream-form button")
         tab.wait_for_selector("#dream-form [id^=option]")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
@@ -285,12 +290,12 @@ def memory() -> float:
 
 def test_nothing_grows_over_many_drawings(tab, address):
     tab.goto(address + SHORT.format(4))
-    tab.wait_for_selector("#dream-sheet .nl-saves a")
+    tab.wait_for_selector("#dream-sheet .nl-plain a")
     sizes = []
     for _ in range(100):
-        tab.evaluate("document.querySelector('#dream-sheet').querySelector('.nl-saves').remove()")
+        tab.evaluate("document.querySelector('#dream-sheet').querySelector('.nl-plain').remove()")
         tab.click("#dream-run")
-        tab.wait_for_selector("#dream-sheet .nl-saves a")
+        tab.wait_for_selector("#dream-sheet .nl-plain a")
         sizes.append(memory())
     sys.stdout.write(f"\nmemory after 30 and 100 drawings: {sizes[29]:.0f} and {sizes[-1]:.0f} MB\n")
     assert sizes[-1] - sizes[29] < 40

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from netlens import NetLens
-from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain
+from netlens.playground._explain import VIEWS, Answer, Question, chosen, code, drawn, explain, legend
 from netlens.show import overlay
 
 UNPREDICTED = pytest.mark.filterwarnings("ignore:explaining:netlens.errors.NetLensWarning")
@@ -73,6 +73,38 @@ def test_at_full_opacity_the_drawing_is_that_of_netlens_and_below_the_photo_shin
         photo = np.asarray(drawn(answer.result, view, 0.0)).astype(int)
         half = np.asarray(drawn(answer.result, view, 0.5)).astype(int)
         assert np.abs(half - (whole + photo) / 2).max() <= 1
+
+
+def colors_of(pixels):
+    """Whether a drawing over gray has a clear red, and a clear blue."""
+    red, green, blue = (np.asarray(pixels).astype(int)[..., i] for i in range(3))
+    return bool((red - np.maximum(green, blue) > 90).any()), bool((blue - np.maximum(green, red) > 90).any())
+
+
+@pytest.mark.parametrize(
+    ("method", "view", "said", "colors"),
+    [
+        ("integrated_gradients", "signed", "Red speaks for the class, blue against it.", (True, True)),
+        ("saliency", "signed", "A map without blue shows only how much a place counts.", (True, False)),
+        ("integrated_gradients", "positive", "Warm and bright colors show what speaks for the class.", None),
+        ("integrated_gradients", "negative", "Warm and bright colors show what speaks against the class.", None),
+        ("grad_cam", "overlay", "Warm and bright colors show what counts most.", None),
+    ],
+)
+def test_the_legend_says_what_the_colors_mean(studio, method, view, said, colors):
+    (answer,) = answers_of(studio, Question("scene 3", None, (method,)))
+    assert legend([answer.result], view) == said
+    assert colors is None or colors_of(drawn(answer.result, view, 1.0)) == colors
+
+
+def test_the_legend_covers_all_maps_and_is_silent_without_one(studio):
+    answers = answers_of(studio, Question("scene 3", None, ("integrated_gradients", "saliency")))
+    both = legend([answer.result for answer in answers], "signed")
+    assert both == "Red speaks for the class, blue against it. A map without blue shows only how much a place counts."
+    assert legend([], "signed") == ""
+    answers += answers_of(studio, Question("scene 3", None, ("grad_cam",)))
+    three = legend([answer.result for answer in answers], "overlay")
+    assert three.endswith("In other maps, warm and bright colors show what counts most.")
 
 
 def test_options_of_a_form_become_the_text_of_its_method():

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import time
 
+from netlens.playground._look_and_feel import CSS
 from tests.playground.conftest import watched
 
 MAPS = "#maps figure img"
+
+
+def test_pictures_are_shown_in_full():
+    """A small picture of a tall or wide one has borders; nothing of it is cut off."""
+    assert "object-fit: contain" in CSS and "cover" not in CSS
 
 
 def explained(tab, count):

@@ -71,7 +71,7 @@ def test_messages_do_not_tell_where_a_file_lies(tmp_path, studio):
     (tmp_path / "wrong.jpg").write_text("no picture")
     with pytest.raises(ImageError) as caught:
         studio.keep(tmp_path / "wrong.jpg")
-    assert str(caught.value).startswith("wrong.jpg holds no image")
+    assert str(caught.value).startswith("wrong.jpg is no picture that can be read, such as a JPEG, PNG")
 
 
 def test_a_picture_of_a_user_is_kept_in_memory(tmp_path, studio):

@@ -85,6 +85,8 @@ def test_stop_keeps_what_was_seen(tab, address):
     opened(tab, address, ENDLESS)
     tab.click("#style-run")
     tab.wait_for_selector("#style-live .nl-easel")
+    tab.wait_for_selector(f"{ROWS} >> text=being painted")
+    assert "press Paint" not in tab.inner_text("#style-one")
     tab.click("#style-stop")
     idle()
     tab.wait_for_selector("#style-one >> text=stopped after")

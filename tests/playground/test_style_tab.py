@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from netlens.errors import NetLensError
+from netlens.interruption import Interrupted, interruptible
 from netlens.playground import Studio
 from netlens.playground import _painting as painting_module
 from netlens.playground import _style_tab as tab
 from netlens.playground._brush import COLORS
 from netlens.playground._links import value_of
 from netlens.playground._painting import texts_of
+from netlens.playground._store import digest
 from netlens.playground._style_picker import style_picker
 from netlens.playground._texts import written as written_texts
 from tests.playground.paintings import QUICK, text_of
@@ -33,7 +35,7 @@ def events(studio, monkeypatch):
     """The functions of the events of the tab by name, of a page with a store of its own."""
     found = {}
 
-    def take(triggers, function, *rest):
+    def take(triggers, function, *rest, js=None):
         found[function.__name__] = function
 
     monkeypatch.setattr(tab, "heavy", take)
@@ -44,28 +46,80 @@ def events(studio, monkeypatch):
     return own, found
 
 
-def asked(*axes, **settings):
-    """The values of the controls: those of one painting, and those of a grid."""
+STYLES = json.dumps(["mosaic"])
+
+
+def single(masks="", painted_over="scene 1", painted_for=STYLES, **settings):
+    """The values of the controls of one painting."""
     options = written_texts({f"style.{name}": text for name, text in texts_of({**QUICK, **settings}).items()})
-    one = ["scene 1", json.dumps(["mosaic"]), options, "content", ""]
+    return ["scene 1", STYLES, options, "content", masks, painted_over, painted_for]
+
+
+def asked(*axes, **settings):
+    """The values of the controls of a grid."""
     first, second = [*axes, ("", ""), ("", "")][:2]
-    return [*one, *first, *second, False]
+    return [*single(**settings), *first, *second, False]
+
+
+def runs_of(own, page):
+    """The runs in the list of a page."""
+    return [own.painted.get(key) for key in own.listed.get(digest(page)) or ()]
 
 
 def test_a_run_keeps_its_number_when_others_are_gone(events):
     own, of = events
     shown: list[Any] = []
-    of["compute_grid"]("", *asked(("seed", "1, 2, 3")))(shown.append)
-    keys = [key for _, key, *_ in shown if isinstance(key, str)][-1]
-    runs = [own.painted.get(key) for key in keys.split("~")]
-    assert [one.number for one in runs] == [1, 2, 3]
-    later = "~".join(keys.split("~")[1:])  # the first one is gone
-    of["compute"](later, *asked(seed=4)[:5])(shown.append)
-    keys = [key for _, key, *_ in shown if isinstance(key, str)][-1]
-    assert [own.painted.get(key).number for key in keys.split("~")] == [2, 3, 4]
-    listed, full, *_ = of["refresh"](keys, keys.split("~")[0])
+    of["compute_grid"]("mine", *asked(("seed", "1, 2, 3")))(shown.append)
+    assert [one.number for one in runs_of(own, "mine")] == [1, 2, 3]
+    own.listed.put(digest("mine"), own.listed.get(digest("mine"))[1:])  # the first one is gone
+    of["compute"]("mine", *single(seed=4))(shown.append)
+    runs = runs_of(own, "mine")
+    assert [one.number for one in runs] == [2, 3, 4] and runs_of(own, "another page") == []
+    listed, full, *_ = of["refresh"]("mine", runs[0].key, "")
     assert "Run 2:" in full and "<span>4</span>" in listed
-    assert of["settings_again"](keys.split("~")[0])[0].count("seed=2") == 1
+    assert of["settings_again"](runs[0].key)[0].count("seed=2") == 1
+
+
+def test_a_job_that_waited_adds_to_the_runs_that_there_are_when_it_begins(events):
+    own, of = events
+    first, second = (of["compute"]("mine", *single(seed=seed)) for seed in (1, 2))
+    first(lambda shown: None)
+    second(lambda shown: None)
+    assert [(one.number, one.painting.settings["seed"]) for one in runs_of(own, "mine")] == [(1, 1), (2, 2)]
+
+
+def test_the_table_says_which_run_is_being_painted(events):
+    own, of = events
+    tables: list[tuple[str, str]] = []
+
+    def look(shown):
+        run = next(iter(runs_of(own, "mine")), None)
+        tables.append(of["refresh"]("mine", run.key if run else "", "yes" if shown[0] else "")[:2])
+
+    of["compute"]("mine", *single())(look)
+    assert tables[0] == ("", "")  # the hint of what to do goes when it is done
+    growing, done = tables[1], tables[-1]
+    assert len(tables) > 3 and all("being painted" in text and "stopped" not in text for text in growing)
+    assert not any("painted" in text for text in done)
+    first = of["refresh"]("another page", "", "")
+    assert first[0] == "" and "press Paint" in first[1]
+
+
+def test_a_run_that_was_stopped_is_not_being_painted(events):
+    own, of = events
+    with pytest.raises(Interrupted), interruptible(lambda: bool(runs_of(own, "mine"))):
+        of["compute"]("mine", *single(steps=50))(lambda shown: None)
+    live, key, _ = of["stopped"]("mine")
+    listed, full, *_ = of["refresh"]("mine", key, live)
+    assert "stopped after 1 of 50 steps" in listed and "stopped after 1 of 50 steps" in full
+
+
+def test_masks_for_other_pictures_than_those_of_the_press_are_not_used(events):
+    own, of = events
+    over = text_of(Image.new("RGBA", (60, 40), COLORS[0]))
+    for other in ({}, {"painted_over": "scene 2"}, {"painted_for": json.dumps(["dots"])}):
+        of["compute"]("mine", *single(over, **other))(lambda shown: None)
+    assert [one.painting.masked for one in runs_of(own, "mine")] == [True, False, False]
 
 
 def test_a_full_grid_stays_in_the_table():
@@ -74,7 +128,7 @@ def test_a_full_grid_stays_in_the_table():
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), MemoryError(), NetLensError("no")])
 def test_a_picture_of_a_grid_that_fails_does_not_end_the_others(events, monkeypatch, error):
-    _, of = events
+    own, of = events
     true = tab.paint
 
     def paint(studio, painting, *rest):
@@ -85,8 +139,8 @@ def test_a_picture_of_a_grid_that_fails_does_not_end_the_others(events, monkeypa
     monkeypatch.setattr(tab, "paint", paint)
     shown: list[Any] = []
     with pytest.raises(NetLensError, match=r"1 of 3 pictures failed; .*seed 2: "):
-        of["compute_grid"]("", *asked(("seed", "1, 2, 3")))(shown.append)
-    assert len([key for _, key, *_ in shown if isinstance(key, str)][-1].split("~")) == 2
+        of["compute_grid"]("mine", *asked(("seed", "1, 2, 3")))(shown.append)
+    assert [one.number for one in runs_of(own, "mine")] == [1, 2]
     assert shown[-1][0] == ""  # nothing grows any more
 
 
@@ -99,7 +153,7 @@ def test_after_an_error_the_page_looks_idle(events, monkeypatch):
 
     monkeypatch.setattr(tab, "paint", paint)
     with pytest.raises(ZeroDivisionError):
-        of["compute"]("", *asked()[:5])(shown.append)
+        of["compute"]("mine", *single())(shown.append)
     assert shown[0][0] != "" and shown[-1][0] == ""
 
 
