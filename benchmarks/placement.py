@@ -9,7 +9,7 @@ The place is right if three things hold:
 
 - agreement: along each axis, the measured positions correlate with the coordinates that netlens gives. Transposed
   maps have a correlation of about 0, and maps in the order of windows or shifted by a class token a low one.
-- shift: the patches that positions answer to most lie, in the mean, where the positions are said to lie. Overlapping
+- shift: the patches that positions answer to most lie, in the mean, where these are said to lie. Overlapping
   patches and strides shift maps by up to half a position, which is an eighth of the picture in maps of 4 × 4.
 - carried: the layer alone carries a part of the change of the output that the patch makes. So it is no side branch.
 """
@@ -36,6 +36,7 @@ SHIFT = 1 / 8  # of the picture
 CARRIED = 0.05
 _PATCHES = {1: 8, 2: 4, 3: 3}  # along each axis, by the number of axes
 _COARSE = 8  # positions along each axis; the mean over the finer ones leaves less noise
+_SHARP = 4  # the power of answers that leaves the strongest of them, and little of the noise of many weak ones
 _MEASURABLE = 1e-5  # of the activation; smaller changes drown in the rounding of single precision
 
 
@@ -47,7 +48,8 @@ class Placement:
         layer: The layer.
         grid: The spatial sizes of its maps.
         agreement: For each axis with several positions, the correlation of measured and given coordinates.
-        shift: For each axis, the mean distance of the patch that a position answers to most, as a share of the picture.
+        shift: For each axis, the mean distance of the patches that a position answers to most, as a share of
+            the picture.
         carried: The change of the output that the layer alone makes, divided by the change that the patch makes.
     """
 
@@ -133,7 +135,8 @@ def _coarsened(changes: Tensor) -> Tensor:
 def _compared(changes: Tensor, patches: Sequence[tuple[int, ...]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The agreement and the shift along each axis."""
     answers = changes.flatten(1)
-    most = answers.argmax(0)
+    most = (answers - answers.min(0).values) ** _SHARP
+    most = most / most.sum(0).clamp(min=1e-12)
     agreement, shift = [], []
     for axis, size in enumerate(changes.shape[1:]):
         along = torch.tensor([patch[axis] for patch in patches], dtype=torch.float64, device=answers.device)
@@ -145,7 +148,7 @@ def _compared(changes: Tensor, patches: Sequence[tuple[int, ...]]) -> tuple[tupl
         measured = ((answers - answers.mean(0)) * (centers - centers.mean())).sum(0)
         if size > 1:
             agreement.append(float(torch.corrcoef(torch.stack([measured, said]))[0, 1].nan_to_num()))
-        shift.append(float((centers[most, 0] - said).mean()))
+        shift.append(float(((most * centers).sum(0) - said).mean()))
     return tuple(agreement), tuple(shift)
 
 
