@@ -80,7 +80,7 @@ def planted(
         NetLensError: The patch does not change the output.
     """
     dims = tuple(range(2, len(shape))) if dims is None else tuple(dims)
-    found = [_cam(flat, *_pictures(flat, shape, dims, seed), layer) for seed in range(pictures)]
+    found = [_cam(flat, *differing(flat, shape, dims, seed), layer) for seed in range(pictures)]
     key, cam = found[0][0], torch.stack([cam for _, cam, _ in found]).mean(0)
     size = torch.stack([size for _, _, size in found]).mean(0)
     inside = [
@@ -131,14 +131,33 @@ def _cam(flat: FlatModel, blank: Tensor, picture: Tensor, layer: str | None) -> 
     return key, cam / cam.abs().max(), change[0].abs().mean(0)
 
 
-def _pictures(flat: FlatModel, shape: Sequence[int], dims: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-    """Noise, and the same noise with other, stronger noise in the patch."""
+def differing(
+    flat: FlatModel,
+    shape: Sequence[int],
+    dims: Sequence[int],
+    seed: int,
+    starts: Sequence[float] | None = None,
+    lengths: Sequence[float] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Noise, and the same noise with other, stronger noise in the patch.
+
+    Args:
+        flat: The network, for the type of its input.
+        shape: The shape (1, ...) of its input.
+        dims: The spatial dimensions of the input.
+        seed: The seed of the noise.
+        starts: Where the patch begins along each of these dimensions, as a share of the picture; None: where `planted`
+            looks for it.
+        lengths: The length of the patch along each of them, likewise.
+    """
+    starts = _STARTS[len(dims)] if starts is None else starts
+    lengths = [_LENGTH] * len(dims) if lengths is None else lengths
     noise = torch.randn(2, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     patch = torch.ones(shape[0], *[1] * (len(shape) - 1))
-    for dim, start in zip(dims, _STARTS[len(dims)], strict=True):
+    for dim, start, length in zip(dims, starts, lengths, strict=True):
         size = shape[dim]
         inside = torch.zeros(size)
-        inside[int(start * size) : max(int((start + _LENGTH) * size), int(start * size) + 1)] = 1
+        inside[int(start * size) : max(int((start + length) * size), int(start * size) + 1)] = 1
         patch = patch * inside.view([-1 if each == dim else 1 for each in range(len(shape))])
     weights = next((each for each in flat.parameters() if each.is_floating_point()), noise)
     blank, picture = noise[0], torch.where(patch.expand(list(shape)) > 0, 2 * noise[1], noise[0])
@@ -146,21 +165,25 @@ def _pictures(flat: FlatModel, shape: Sequence[int], dims: Sequence[int], seed: 
 
 
 def _change_of_output(flat: FlatModel, blank: Tensor, picture: Tensor) -> Objective:
-    """The output along the change that the patch makes in it."""
+    """The output of one sample along the change that the patch makes in it."""
     with torch.no_grad():
-        change = [after - before for before, after in zip(_tensors(flat(blank)), _tensors(flat(picture)), strict=True)]
-    size = torch.stack([each.square().sum() for each in change]).sum()
+        change = [
+            after - before for before, after in zip(tensors_of(flat(blank)), tensors_of(flat(picture)), strict=True)
+        ]
+    # in double precision, because the square of a small change is no number of single precision
+    size = float(sum(each.double().square().sum() for each in change))
     if not size > 0:
         raise NetLensError(f"the patch does not change the output of {flat.name}, so there is nothing to find.")
 
     def along(values: Any) -> Tensor:
-        products = [(each * part).flatten(1).sum(1) for each, part in zip(_tensors(values), change, strict=True)]
-        return torch.stack(products).sum(0) / size
+        # parts such as boxes or the frames of a clip have no dimension of samples, or another one in its place
+        products = [(each.double() * part).sum() for each, part in zip(tensors_of(values), change, strict=True)]
+        return (torch.stack(products).sum() / size)[None]
 
     return output(along, name="change by the patch")
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def tensors_of(values: Any) -> list[Tensor]:
     """The tensors of real numbers in an output."""
     leaves = pytree.tree_leaves(values)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 0]

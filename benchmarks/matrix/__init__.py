@@ -5,7 +5,20 @@ Every network gets random weights and batch norm statistics, so that nothing is 
 
 from benchmarks.matrix._collections import COLLECTIONS, Collection, subjects_of
 from benchmarks.matrix._measure import measure
-from benchmarks.matrix._row import Row
+from benchmarks.matrix._row import Found, Row
 from benchmarks.matrix._subject import Built, Subject
+from benchmarks.matrix._tables import SUMMARY, summary, with_methods
 
-__all__ = ["COLLECTIONS", "Built", "Collection", "Row", "Subject", "measure", "subjects_of"]
+__all__ = [
+    "COLLECTIONS",
+    "SUMMARY",
+    "Built",
+    "Collection",
+    "Found",
+    "Row",
+    "Subject",
+    "measure",
+    "subjects_of",
+    "summary",
+    "with_methods",
+]

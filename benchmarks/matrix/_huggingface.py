@@ -165,7 +165,7 @@ def build(kind: str, name: str) -> Built:
     network = getattr(transformers, name)(config)
     size = getattr(config, "image_size", None)
     size = SIZES.get(name, size if isinstance(size, int) else SIZE)
-    dims = {"siglip2": (1,), "videomt": (3, 4)}.get(kind)
+    dims = {"siglip2": (1,), "videomt": (1, 3, 4)}.get(kind)
     return Built(network, inputs_of(kind, size, config), dims)
 
 

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from benchmarks.matrix._row import TOLERANCE, Found, Row
 from benchmarks.matrix._subject import Built, Held, Subject, another, floats_of
+from benchmarks.placement import placement
 from benchmarks.planted import awakened, planted
 from netlens.attribution import LRP, DeepLift
 from netlens.errors import NetLensError, NetLensWarning, NotApplicable
@@ -65,10 +67,13 @@ def _row(subject: Subject, methods: Sequence[str]) -> Row:
             for tensor, value in initial:
                 tensor.copy_(value)
         awakened(built.network)
-        found = {"grad_cam": attempt(lambda: place(*explained(built, other), built.dims)), **found}
+        questions = {"grad_cam": pointed, "place": placed}
+        asked = {name: attempt(partial(ask, *explained(built, other), built.dims)) for name, ask in questions.items()}
         built.randomize()
-        if "does not change the output" in found["grad_cam"].refusal:  # small initial weights let nothing through
-            found["grad_cam"] = attempt(lambda: place(*explained(built, other), built.dims))
+        for name, answer in asked.items():
+            if "does not change the output" in answer.refusal:  # small initial weights let nothing through
+                asked[name] = attempt(partial(questions[name], *explained(built, other), built.dims))
+        found = {**asked, **found}
     # in random networks, softmax may be so sharp that single precision is not enough
     if difference > TOLERANCE:
         row = replace(row, exact=exact_difference(built.doubled(), other))
@@ -179,43 +184,46 @@ def scores_of(values: Any) -> Tensor:
 
 
 def question() -> Objective:
-    """A random sum of the scores. It reads all of them, and is linear in them."""
-
-    def value(values: Any) -> Tensor:
-        scores = scores_of(values).flatten(1)
-        weights = torch.randn(scores.shape[1], generator=torch.Generator().manual_seed(0)).to(scores)
-        return (scores * weights).sum(1)
-
-    return output(value, name="a random sum of the scores")
+    """A random sum of the scores of one sample. It reads all of them, and is linear in them."""
+    return output(random_sum, name="a random sum of the scores")
 
 
-def place(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
+def random_sum(values: Any) -> Tensor:
+    scores = scores_of(values).flatten()  # a clip has scores for each frame in the dimension of samples
+    weights = torch.randn(len(scores), generator=torch.Generator().manual_seed(0)).to(scores)
+    return (scores * weights).sum()[None]
+
+
+def pointed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
     """Whether the largest value of Grad-CAM's map lies on the only patch that matters."""
     found = planted(flat, x.shape, dims=dims)
     spread = ", the network spreads the patch" if found.is_spread else ""
     return Found(float(found.on_patch), f"`{found.layer}` {'×'.join(map(str, found.grid))}{spread}")
 
 
+def placed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
+    """Whether the layer that Grad-CAM reads lies where netlens says."""
+    found = placement(flat, x.shape, dims=dims)
+    numbers = f"agreement {min(found.agreement, default=0):.2f}, carried {found.carried:.2g}"
+    return Found(float(found.is_right), numbers)
+
+
 def completeness(flat: FlatModel, x: Tensor) -> Found:
     """The part of f(x) - f(0) that DeepLIFT's values miss."""
     result = DeepLift()(flat, x, question())
     with torch.inference_mode():
-        change = (question_value(flat, x) - question_value(flat, torch.zeros_like(x))).abs().item()
+        change = (random_sum(flat(x)) - random_sum(flat(torch.zeros_like(x)))).abs().item()
+    if change == 0:
+        raise NetLensError(f"the picture does not change the scores of {flat.name}, so there is nothing to explain.")
     gap = abs(result.diagnostics["completeness_gap"].item()) / change
     return Found(gap, f"{gap:.0e}")
-
-
-def question_value(flat: FlatModel, x: Tensor) -> Tensor:
-    scores = scores_of(flat(x)).flatten(1)
-    weights = torch.randn(scores.shape[1], generator=torch.Generator().manual_seed(0)).to(scores)
-    return (scores * weights).sum(1)
 
 
 def relevance(flat: FlatModel, x: Tensor) -> Found:
     """The sum of LRP's relevance at the input, as a share of the value that is explained."""
     values = LRP()(flat, x, question()).values
     with torch.inference_mode():
-        share = (values.sum() / question_value(flat, x)).item()
+        share = (values.sum() / random_sum(flat(x))).item()
     return Found(share, f"{share:.2g}")
 
 

@@ -46,8 +46,9 @@ class Row:
         refusal: Why there is no flat model.
         unbuilt: Why the network itself could not be built or run. It then does not count.
         found: What each method gave, by method. "grad_cam": whether the largest value lies on the only patch that
-            matters (1 or 0), with the layer. "deep_lift": the part of the change of the output that the values miss.
-            "lrp": the sum of the relevance at the input, as a share of the value that is explained.
+            matters (1 or 0), with the layer. "place": whether this layer lies where netlens says (1 or 0). "deep_lift":
+            the part of the change of the output that the values miss. "lrp": the sum of the relevance at the input,
+            as a share of the value that is explained.
     """
 
     network: str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from benchmarks.matrix._measure import COMPLETE
 from benchmarks.matrix._row import Found, Row, shown
 
-NAMES = {"grad_cam": "Grad-CAM", "deep_lift": "DeepLIFT", "lrp": "LRP"}
+NAMES = {"grad_cam": "Grad-CAM", "place": "place", "deep_lift": "DeepLIFT", "lrp": "LRP"}
 
 
 def plain(rows: Sequence[Row]) -> str:
@@ -26,8 +26,8 @@ def plain(rows: Sequence[Row]) -> str:
 def with_methods(rows: Sequence[Row]) -> str:
     """One line per network: what the flat model is, and what methods find in it. Reasons are below the table."""
     lines = [
-        "| network | of | layers | opaque | output | Grad-CAM | patch | DeepLIFT | LRP | seconds to flatten |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| network | of | layers | opaque | output | Grad-CAM | place | patch | DeepLIFT | LRP | seconds to flatten |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in rows]
     return "\n".join([*lines, "", *_reasons(rows)])
@@ -35,11 +35,14 @@ def with_methods(rows: Sequence[Row]) -> str:
 
 def _line(row: Row) -> str:
     if row.refusal or row.unbuilt:
-        return f"| {row.network} | {row.family} | | | {row.verdict} | | | | | |"
+        return f"| {row.network} | {row.family} | | | {row.verdict} | | | | | | |"
+    place = row.found.get("place")
+    right = "" if place is None or place.value is None else "right" if place.value == 1 else f"**wrong**, {place.text}"
     cam = row.found.get("grad_cam")
     found = "" if cam is None or cam.value is None else "found" if cam.value == 1 else "**missed**"
     deep_lift, lrp = (shown(row.found.get(method)) for method in ("deep_lift", "lrp"))
-    cells = (row.layers, len(row.opaque), row.verdict, shown(cam), found, deep_lift, lrp)
+    right = "**error**" if place is not None and place.error else right
+    cells = (row.layers, len(row.opaque), row.verdict, shown(cam), right, found, deep_lift, lrp)
     return f"| {row.network} | {row.family} | {' | '.join(map(str, cells))} | {row.seconds:.2f} |"
 
 
@@ -50,6 +53,8 @@ def _reasons(rows: Sequence[Row]) -> Iterable[str]:
         told = [("not built", row.unbuilt), ("refused", row.refusal)]
         told += [("opaque", f"{reason}") for reason in dict.fromkeys(row.opaque.values())]
         for method, found in row.found.items():
+            if method == "place" and found.refusal:  # for the same reason as Grad-CAM
+                continue
             told += [(NAMES[method], found.refusal), (f"{NAMES[method]}, error", found.error)]
         for what, reason in told:
             if reason:  # without the folder where this machine keeps its libraries, and without the name of one network
@@ -75,8 +80,8 @@ def families(rows: Sequence[Row]) -> str:
 
 
 SUMMARY = (
-    "| collection | networks | flat | without opaque part | equal | up to rounding | differs | patch found | "
-    "no place | DeepLIFT complete | LRP |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "| collection | networks | flat | without opaque part | equal | up to rounding | differs | place right | "
+    "patch found | no place | DeepLIFT complete | LRP |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -86,9 +91,10 @@ def summary(title: str, rows: Sequence[Row]) -> str:
     flat = [row for row in built if row.difference is not None]
     equal, right = (sum(row.difference == 0 for row in flat), sum(row.passed for row in flat))
     counts = (len(built), len(flat), sum(not row.opaque for row in flat), equal, right - equal, len(flat) - right)
-    cams, deep_lift, lrp = ([row.found[method] for row in flat if method in row.found] for method in NAMES)
+    cams, places, deep_lift, lrp = ([row.found[method] for row in flat if method in row.found] for method in NAMES)
     cells = [
         *map(str, counts),
+        _share(places, lambda value: value == 1),
         _share(cams, lambda value: value == 1),
         str(sum(bool(cam.refusal) for cam in cams)) if cams else "",
         _share(deep_lift, lambda value: value <= COMPLETE),

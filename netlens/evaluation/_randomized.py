@@ -45,6 +45,6 @@ def _spread(name: str, noise: torch.Tensor) -> torch.Tensor:
     if noise.ndim > 1 and noise.numel() > 0:
         weights: torch.Tensor = noise * (2 / noise[0].numel()) ** 0.5
         return weights
-    if name.endswith("weight"):
+    if name.endswith("weight") or name == "scale":  # the scale of an affine layer that is no norm
         return 1 + 0.1 * noise
     return 0.1 * noise

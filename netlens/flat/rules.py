@@ -38,9 +38,9 @@ class Rule:
         name: The name in messages and in `repr`.
         splits: Whether the gradients of a sample depend on that sample alone, so that a batch may run in chunks.
         several: Whether the rule also applies to layers with several outputs. Then `output` and `gradient` have the
-            structure of the layer's output (a tuple, a named tuple). The gradient is None for an output that is not a
-            real or complex tensor, and for an output that no layer reads. If False, such layers keep their true
-            gradient.
+            structure of the layer's output (a tuple, a named tuple; a list for a container that drops None). The
+            gradient is None for an output that is not a real or complex tensor, and for an output that no layer reads.
+            If False, such layers keep their true gradient.
 
     Example:
         >>> halved = Rule(lambda layer, inputs, output, gradient: vjp(output, inputs, gradient / 2), name="halved")
@@ -144,11 +144,7 @@ class Ruled(Wrapper):
     def forward(self, *reads: Any) -> Any:
         if not torch.is_grad_enabled():
             return self.layer(*reads)
-        layer, inputs = self.layer, list(reads)
-        if not all(isinstance(value, Tensor) for value in reads):
-            leaves, structure = pytree.tree_flatten(reads)
-            inputs = [value for value in leaves if isinstance(value, Tensor)]
-            layer = Bound(self.layer, leaves, structure)
+        layer, inputs = self._bound(self.layer, reads)
         if not any(value.requires_grad for value in inputs):
             return self.layer(*reads)
         # the small graph stays in memory, so that a rule can use the true derivative without a second run of the layer
@@ -169,6 +165,9 @@ class Ruled(Wrapper):
         if not self.rule.several:
             return self.layer(*reads)  # such a rule takes one gradient, but several outputs have several gradients
         outputs, structure = pytree.tree_flatten(output)
+        if not _holds_none(structure):
+            # the gradients of outputs that nobody reads are None, so the rule sees the outputs in a plain list
+            layer, output = self._bound(_Listed(self.layer), reads)[0], list(outputs)
         indices = [i for i, tensor in enumerate(outputs) if self._serves(tensor)]
         if indices:
             ruled_outputs = _ByRule.apply(self.rule, layer, leaf_inputs, output, indices, *inputs)
@@ -179,9 +178,42 @@ class Ruled(Wrapper):
             structure,
         )
 
+    @staticmethod
+    def _bound(layer: nn.Module, reads: Sequence[Any]) -> tuple[nn.Module, list[Tensor]]:
+        """The layer as a function of tensors alone, and these tensors."""
+        if all(isinstance(value, Tensor) for value in reads):
+            return layer, list(reads)
+        leaves, structure = pytree.tree_flatten(tuple(reads))
+        return Bound(layer, leaves, structure), [value for value in leaves if isinstance(value, Tensor)]
+
     def _serves(self, output: Any) -> bool:
         """Whether the rule applies to this output of the layer."""
         return is_differentiable(output) and (output.requires_grad or not self.rule.graph)
+
+
+class _Listed(Wrapper):
+    """A layer that gives its outputs in a list, whatever container its code makes of them."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    @property
+    def inner(self) -> nn.Module:
+        return self.layer
+
+    def forward(self, *reads: Any) -> list[Any]:
+        leaves: list[Any] = pytree.tree_leaves(self.layer(*reads))
+        return leaves
+
+
+def _holds_none(structure: pytree.TreeSpec) -> bool:
+    """Whether a container keeps the place of a None. The outputs of transformers drop it."""
+    count = structure.num_leaves
+    try:
+        return len(pytree.tree_leaves(pytree.tree_unflatten([None] * count, structure))) == count
+    except Exception:  # the code of a container may refuse None in any way
+        return False
 
 
 class _ByRule(torch.autograd.Function):

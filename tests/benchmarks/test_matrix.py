@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.matrix import Built, Row, Subject, measure, subjects_of
+from benchmarks.matrix import SUMMARY, Built, Found, Row, Subject, measure, subjects_of, summary, with_methods
 from benchmarks.matrix.__main__ import main
 from netlens.flat import FlatModel
 
@@ -40,7 +40,7 @@ def test_a_network_of_each_kind_passes(library: str, name: str) -> None:
     row = measure(next(subject for subject in subjects_of(SOURCES[library][0]) if subject.name == name))
     assert row.passed and not row.unbuilt, row
     assert row.opaque == {}
-    assert row.found["grad_cam"].value == 1, row.found
+    assert row.found["grad_cam"].value == row.found["place"].value == 1, row.found
     assert row.found["deep_lift"].value < 1e-3, row.found
     assert row.found["lrp"].value is not None, row.found
 
@@ -88,7 +88,29 @@ def test_a_network_that_does_not_run_does_not_count() -> None:
     assert row.verdict == "not built" and "RuntimeError" in row.unbuilt and row.passed
 
 
+def test_a_picture_that_changes_nothing_is_told() -> None:
+    class Deaf(Tiny):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(0 * x)
+
+    row = measure(of(Deaf()), methods=("deep_lift",))
+    assert "does not change the scores" in row.found["deep_lift"].refusal, row.found
+
+
+def test_the_table_has_a_column_for_the_place() -> None:
+    found = {"grad_cam": Found(0.0, "`layer` 4×4"), "place": Found(1.0, "agreement 0.99, carried 1")}
+    rows = [Row("one", "test", 1, {}, 0.0, found=found)]
+    rows += [Row("two", "test", 1, {}, 0.0, found={**found, "place": Found(0.0, "agreement 0.10, carried 1")})]
+    rows += [Row("three", "test", 1, {}, 0.0, found={name: Found(refusal="nowhere") for name in found})]
+    table = with_methods(rows)
+    assert "| `layer` 4×4 | right | **missed** |" in table
+    assert "| **wrong**, agreement 0.10, carried 1 | **missed** |" in table
+    assert table.count("nowhere") == 1
+    assert summary("test", rows) == "| test | 3 | 3 | 3 | 3 | 0 | 0 | 1 of 2 | 0 of 2 | 1 |  |  |"
+    assert {line.count("|") for line in SUMMARY.splitlines()} == {summary("test", rows).count("|")}
+
+
 def test_a_row_is_the_same_after_it_lay_in_a_file() -> None:
     row = measure(of(Tiny()))
-    assert row.found.keys() == {"grad_cam", "deep_lift", "lrp"}
+    assert row.found.keys() == {"grad_cam", "place", "deep_lift", "lrp"}
     assert Row.from_json(row.to_json()) == row

@@ -68,6 +68,35 @@ def test_a_layer_of_one_position_does_not_pass() -> None:
     assert not planted(flat_of("resnet"), SHAPE, "avgpool").on_patch
 
 
+def test_parts_of_an_output_need_not_have_the_samples_first() -> None:
+    """Detectors give the anchors of all images beside the scores of each, and clips give scores for each frame."""
+
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 8, 8), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            scores = self.head(self.conv(x).tanh().mean((2, 3)))
+            return scores, torch.cat([scores, 2 * scores])
+
+    torch.manual_seed(0)
+    assert planted(FlatModel.from_nn_Module(Parts().double()), SHAPE).on_patch
+
+
+def test_a_change_whose_square_is_no_number_of_single_precision_has_a_direction() -> None:
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e-25 * self.conv(x).tanh().mean((2, 3))
+
+    torch.manual_seed(0)
+    assert planted(FlatModel.from_nn_Module(Small()), SHAPE).on_patch
+
+
 def test_a_refusal_is_not_hidden() -> None:
     flat = FlatModel.from_nn_Module(nn.Sequential(nn.Flatten(), nn.Linear(12288, 4)), adapter=Adapter())
     with pytest.raises(NotApplicable):

@@ -190,3 +190,61 @@ def test_a_fold_of_patches_has_unknown_places():
     flat = FlatModel.from_nn_Module(Folding(), example=x)
     mean = next(key for key in flat.layers if "mean" in key)
     assert followed_for(flat, x).grid(mean) is None
+
+
+def test_points_that_values_choose_have_no_place_and_a_warp_keeps_its_own():
+    """Deformable attention samples maps where its queries say. The queries are no rows of the picture."""
+
+    class Sampled(nn.Module):
+        def __init__(self, sizes: tuple[int, int]) -> None:
+            super().__init__()
+            self.conv, self.where, self.sizes = nn.Conv2d(3, 8, PATCH, PATCH), nn.Linear(8, 2), sizes
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.conv(x)
+            points = self.where(nn.functional.interpolate(maps, self.sizes).permute(0, 2, 3, 1)).tanh()
+            return nn.functional.grid_sample(maps, points, align_corners=False).relu()
+
+    for sizes, grid in (((10, 4), None), ((4, 6), (4, 6))):
+        flat, x = FlatModel.from_nn_Module(Sampled(sizes)), torch.randn(2, 3, 16, 24)
+        found = followed_for(flat, x).grid("relu")
+        assert (None if found is None else found.sizes) == grid
+
+
+def test_means_of_elements_that_lie_far_apart_form_no_grid():
+    """The backbone of Hiera in transformers pools tokens in raster order as if they were in the order of mask units."""
+
+    class Pooled(nn.Module):
+        def __init__(self, near: bool) -> None:
+            super().__init__()
+            self.cut, self.each, self.near = nn.Conv2d(3, 8, PATCH, PATCH), nn.Linear(8, 6), near
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.cut(x).flatten(2).transpose(1, 2)
+            if self.near:
+                return self.each(tokens.unflatten(1, (4, 2, 4)).amax(2).flatten(1, 2))
+            return self.each(tokens.unflatten(1, (4, 8)).amax(1))
+
+    x = torch.randn(2, 3, 32, 16)
+    for near, sizes in ((True, (4, 4)), (False, None)):
+        found = followed_for(FlatModel.from_nn_Module(Pooled(near)), x).grid("each")
+        assert (None if found is None else found.sizes) == sizes
+
+
+@pytest.mark.parametrize("on_the_left", [True, False])
+def test_the_product_with_a_vector_keeps_the_positions(on_the_left):
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.weights = nn.Conv2d(3, 8, PATCH, PATCH), nn.Parameter(torch.randn(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.conv(x)
+            if on_the_left:
+                return (self.weights @ maps.flatten(2)).relu()
+            return (maps.permute(0, 2, 3, 1) @ self.weights).relu()
+
+    network = Weighted()
+    flat, x = FlatModel.from_nn_Module(network), torch.randn(2, 3, 16, 24)
+    expected = torch.einsum("nchw,c->nhw", network.conv(x), network.weights).relu()[:, None]
+    assert torch.allclose(grid_of(flat, "relu", flat(x), x), expected, atol=1e-5)

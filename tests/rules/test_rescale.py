@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils import _pytree as pytree
 
+from netlens.attribution import LRP
 from netlens.flat import FlatModel
 from netlens.flat.operations import RECTIFIERS
+from netlens.objectives import logit
 from netlens.rules.rescale import rescale
 
 
@@ -295,6 +298,38 @@ def test_an_opaque_layer_goes_the_path():
     network = nn.Sequential(nn.Identity(), Unknown())
     assert FlatModel.from_nn_Module(network).opaque
     check(network, (3, 4, 5), rtol=1e-9)
+
+
+class Sparse:
+    """A container that drops what is None, as the outputs of transformers do."""
+
+    def __init__(self, *values: Tensor | None) -> None:
+        self.values = [value for value in values if value is not None]
+
+
+pytree.register_pytree_node(Sparse, lambda each: (each.values, None), lambda values, _: Sparse(*values))
+
+
+def test_outputs_that_nobody_reads_in_a_container_that_drops_none():
+    class Several(Unknown):
+        def forward(self, x: Tensor) -> Sparse:
+            return Sparse(x.exp(), super().forward(x), x.argmax(1))
+
+    class Second(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.several = Several()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.several(x).values[1]
+
+    assert FlatModel.from_nn_Module(Second()).opaque
+    check(Second(), (3, 4, 5), rtol=1e-9)
+    x = drawn(2, 4)
+    flats = [FlatModel.from_nn_Module(nn.Sequential(part, nn.Linear(4, 2).double())) for part in (Second(), Unknown())]
+    flats[1].layers["1"].load_state_dict(flats[0].layers["1"].state_dict())
+    relevance = [LRP()(flat, x, logit(0)).values for flat in flats]
+    assert_close(*relevance)
 
 
 # by hand

@@ -76,8 +76,7 @@ class _Sweep:
     def __init__(self, program: Program, places: Followed) -> None:
         self.program = program
         self.places = places
-        # sizes of values are no paths
-        self.from_input = program.reached([places.first]) - {step.key for step in program.steps if step.hidden}
+        self.from_input = _reached(program, places.first)
         self.open: set[str] = set()
         self.bypassing: set[str] = set()
         self.alive: dict[str, Alive] = {}
@@ -144,6 +143,15 @@ class _Sweep:
             return index > 0 or all(key in self.from_input for key in step.reads)
         prepares = operation_of(step.layer).has(Trait.MOVES | Trait.KEEPS | Trait.MEETS | Trait.NORM)
         return self.asked.get(step.key, False) and prepares
+
+
+def _reached(program: Program, first: str) -> set[str]:
+    """The input and all values that depend on its numbers. Sizes are no paths, nor is a mask that is made of sizes."""
+    reached = {first}
+    for step in program.steps:
+        if not step.hidden and not reached.isdisjoint(step.reads):
+            reached.add(step.key)
+    return reached
 
 
 def _count(grid: Grid, alive: Alive) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from netlens.flat.places._places import Coordinates, Places, Raster, mean_over
 
 _STEPS = 20_000  # coordinates that differ by less than this part of the input are the same
+_COVERED = 2 / 3  # the part of the input that a grid covers at least, along each axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,9 @@ def _of_coordinates(places: Coordinates) -> Grid | None:
         names, index = torch.unique((axis[where] * _STEPS).round(), return_inverse=True)
         cell = cell * len(names) + index
         sizes.append(len(names))
+        # a crop, or means of elements that lie far apart: whoever draws the grid over the input would be wrong
+        if len(names) and names[-1] - names[0] < _COVERED * _STEPS * (len(names) - 1) / len(names):
+            return None
     if prod(sizes) < 2 or len(where) != prod(sizes) or len(torch.unique(cell)) != len(cell):
         return None
     order = where[cell.argsort()]

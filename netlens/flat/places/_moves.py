@@ -52,6 +52,8 @@ def places_after(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any],
     if not tensors:
         return NOWHERE
     first, at = tensors[0]
+    if name == "grid_sample" and output.shape[2:] != first.shape[2:]:
+        return NOWHERE  # points that values choose, such as those of deformable attention; a warp keeps the sizes
     if row.has(Trait.BY_PLACE) and first.ndim > 2:
         return _resampled(at, first, output, first.ndim - 2)
     if all(each is NOWHERE for _, each in tensors):
@@ -183,6 +185,8 @@ def _multiplied(left: tuple[Tensor, Any], right: tuple[Tensor, Any], output: Ten
         if isinstance(at, Unplaced) or value.ndim < 2:
             continue
         axes = mean_over(coordinates_of(at, value.shape).whole(), [value.ndim + dim])
+        if min(left[0].ndim, right[0].ndim) == 1:  # the product with a vector has no dimension in its place
+            axes = tuple(axis.squeeze(dim) for axis in axes)
         result = placed([axis.view([1] * (output.ndim - axis.ndim) + list(axis.shape)) for axis in axes], output.shape)
         if result is not NOWHERE:
             return result

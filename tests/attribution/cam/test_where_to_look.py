@@ -128,6 +128,20 @@ class Auxiliary(nn.Module):
         return self.head(torch.relu(self.body(stem)).mean((2, 3))), self.aux(stem.mean((2, 3)))
 
 
+class Masked(nn.Module):
+    """A mask of the size of the image, as detectors make it: its numbers do not come from the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder(), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.ones((x.shape[0], x.shape[2], x.shape[3]), device=x.device)
+        maps = self.encoder(x)
+        share = F.interpolate(mask[:, None], maps.shape[2:]).to(maps.dtype)
+        return self.head((maps * share).sum((2, 3)) / share.sum((2, 3)))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "siamese": (Pair, "encoder.3"),
     "segmentation": (Segments, "cat"),
@@ -139,6 +153,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "class token and mean": (lambda: Transformer("both"), "norm"),
     "mixer": (Mixer, "add"),
     "auxiliary head": (Auxiliary, "relu_1"),
+    "mask of sizes": (Masked, "mul"),
 }
 
 
