@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,8 +187,13 @@ def _table(path: Path, classes: ClassNames | None) -> Files:
 
 
 def _files(root: Path, names: Sequence[str], labels: Sequence[Any], classes: ClassNames | None) -> Files:
-    indices = _indices(sorted({str(label) for label in labels if label is not None}), classes)
-    return Files(root, tuple(names), tuple(NO_LABEL if label is None else indices[str(label)] for label in labels))
+    """Files with their labels: None, an index, or a text."""
+    try:
+        given = [NO_LABEL if label is None else label if isinstance(label, str) else index(label) for label in labels]
+    except TypeError as error:
+        raise NetLensError(f"a label of a file is the name or the index of a class ({error}).") from error
+    named = _indices(sorted({label for label in given if isinstance(label, str)}), classes)
+    return Files(root, tuple(names), tuple(named[label] if isinstance(label, str) else label for label in given))
 
 
 def _indices(labels: Sequence[str], classes: ClassNames | None) -> dict[str, int]:

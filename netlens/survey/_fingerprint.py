@@ -14,7 +14,18 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 
-_OTHERS = ("abc", "builtins", "collections", "dataclasses", "functools", "numpy", "pathlib", "PIL", "torch", "torchvision")
+_OTHERS = (
+    "abc",
+    "builtins",
+    "collections",
+    "dataclasses",
+    "functools",
+    "numpy",
+    "pathlib",
+    "PIL",
+    "torch",
+    "torchvision",
+)
 """Libraries whose code stands for its version, which belongs to a fingerprint once."""
 
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)
