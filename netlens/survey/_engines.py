@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -31,8 +31,8 @@ def make(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place]
         NetLensError: A process ended before its work, or the job cannot be sent to one.
     """
     if workers == 0:
-        with job.settings.applied():
-            for place in job.parts(iter(places)):
+        with job.settings.applied(), closing(job.parts(iter(places))) as made:
+            for place in made:
                 done(place)
     elif places:
         _by_processes(job, places, min(workers, len(places)), done)
@@ -103,9 +103,8 @@ def _work(connection: Connection) -> None:
     try:
         code = connection.recv_bytes()
         job = _unpacked(code)
-        places: Iterator[Place] = iter(connection.recv, None)
         with job.settings.applied():
-            for place in job.parts(places):
+            for place in job.parts(iter(connection.recv, None)):
                 connection.send(place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the survey has ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -71,7 +71,7 @@ class Job:
     shard: int
     settings: Settings
 
-    def parts(self, places: Iterator[Place]) -> Iterator[Place]:
+    def parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
         """Make and write the parts of these places, and yield each place whose part is written.
 
         While the network runs on some samples, threads read the next ones, also those of the next part.

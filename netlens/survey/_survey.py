@@ -155,12 +155,11 @@ class Survey:
         """That of all parts: of everything except samples in files."""
         if self.parts is None:  # nobody else will read the parts
             return ""
-        program = self.flat.program
+        program = job.network.program  # what runs, with folded weights
         return fingerprint(
             {
                 "format": (_FORMAT, BATCH, self.shard),
-                "network": (program.steps, program.inputs, program.outputs, self.flat.adapter),
-                "layers": [(step.key, type(step.layer).__name__) for step in job.network.program.steps],
+                "network": (program.steps, program.inputs, program.outputs, job.network.adapter),
                 "preprocessing": (job.preprocessing, job.channels),
                 "questions": job.questions,
                 "keys": job.keys,
@@ -180,7 +179,7 @@ class Survey:
 
     def _result(self, job: Job, states: list[State], unreadable: list[Unreadable], name: str) -> SurveyResult:
         fields = receptive_fields(job.network.program)
-        layers = {layer: self.flat.key(layer) for q in job.questions for layer in q.layers if layer != "output"}
+        layers = {layer: job.network.key(layer) for q in job.questions for layer in q.layers if layer != "output"}
         return SurveyResult(
             questions=job.questions,
             states=tuple(states),

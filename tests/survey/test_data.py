@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensError, NonFiniteError
+from netlens.flat import FlatModel
 from netlens.survey import Predictions, Survey, SurveyResult, TopK
 from netlens.survey._data import Files, Items, data_from
 from tests.survey import whole
@@ -147,6 +149,31 @@ def test_pictures_of_several_sizes_run_in_groups() -> None:
         for i, x in enumerate(data):
             assert peaks[i].value == network(x[None], until="1")[0, channel].max()
             assert peaks[i].box[1] <= sizes[i] and peaks[i].box[3] <= sizes[i]
+
+
+class Asking(nn.Module):
+    """A network whose code asks for the size of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.large(x) if x.shape[2] > 10 else self.small(x)
+        return torch.relu(y)
+
+
+def test_a_network_is_unrolled_for_the_size_of_the_data() -> None:
+    network = Asking().eval()
+    flat = FlatModel.from_nn_Module(network, example=torch.zeros(1, 3, 8, 8))
+    assert flat.assumptions
+    samples = whole.Samples(4)
+    result = Survey(flat, samples, [TopK("relu", 4)], progress=False).run()
+    with torch.no_grad():
+        highest = network(samples.images).flatten(2).amax(2)
+    for channel in range(4):
+        found = {peak.sample: peak.value for peak in result.top("relu", channel)}
+        assert [found[i] for i in range(4)] == pytest.approx(highest[:, channel].tolist())
 
 
 def test_a_label_that_is_no_class_and_nan_in_a_layer_are_errors() -> None:

@@ -77,11 +77,14 @@ def test_a_survey_that_was_stopped_goes_on(
 ) -> None:
     parts = tmp_path / "parts"
     command = [sys.executable, "-m", "tests.survey.driver", data, str(parts), str(workers)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True) as process:
         while len(bytes_of(parts)) < after and process.poll() is None:
             time.sleep(0.005)
         others = children(process.pid) if Path("/proc").is_dir() and process.poll() is None else []
-        process.send_signal(kind)
+        if kind is signal.SIGINT:
+            os.killpg(process.pid, kind)  # as a terminal does
+        else:
+            process.send_signal(kind)
         errors = process.communicate()[1].decode()
     made = bytes_of(parts)
     assert len(made) >= after
