@@ -117,7 +117,8 @@ class _Reader:
             raise NetLensError(f"a survey cannot read a tensor of {value.layout} in a network or data; make it dense.")
         octets = plain.view(-1).view(torch.uint8) if plain.numel() else plain.new_empty(0, dtype=torch.uint8)
         digest = hashlib.sha256(octets.numpy())  # type: ignore[arg-type]  # an array is a buffer
-        return _hash("tensor", str(value.dtype).encode(), str(tuple(value.shape)).encode(), digest.digest())
+        layout = f"{value.dtype} {tuple(value.shape)} {value.stride()}"  # the last digits of a result depend on strides
+        return _hash("tensor", layout.encode(), digest.digest())
 
     def _function(self, value: types.FunctionType) -> bytes:
         cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
@@ -130,7 +131,12 @@ class _Reader:
         """The functions, classes and numbers of its file that a function reads by their names."""
         names = sorted({*_names_in(value.__code__)} & value.__globals__.keys())
         found = {name: value.__globals__[name] for name in names}
-        return {name: part for name, part in found.items() if type(part) in _PLAIN or isinstance(part, _CODE)}
+        return {
+            name: part
+            for name, part in found.items()
+            # what the file imports is left out: one name of a large library would lead to all of it
+            if type(part) in _PLAIN or (isinstance(part, _CODE) and part.__module__ == value.__module__)
+        }
 
     def _class(self, value: type) -> bytes:
         own = {} if _is_known(value.__module__) else vars(value)
