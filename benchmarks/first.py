@@ -52,7 +52,8 @@ def of_peer(network: nn.Module, method: str, layer: str, x: Tensor) -> None:
 
 def _grid(tokens: Tensor) -> Tensor:
     """The tokens of vit_b_16 as maps, which pytorch-grad-cam asks its users for."""
-    return tokens[:, 1:].mT.unflatten(2, (GRID, GRID))
+    maps: Tensor = tokens[:, 1:].mT.unflatten(2, (GRID, GRID))
+    return maps
 
 
 def one(who: str, name: str, method: str, threads: int) -> float:

@@ -47,7 +47,7 @@ class NetLens(Methods):
             explains the class that the network predicts. For maps of scores (segmentation) the objective is the mean
             score over the positions at which the network predicts the class; for boxes (detection) it is the score of
             the box with the highest score. If the network has several outputs, ("age", 3) is class 3 of its output
-            "age"; an index names an item of a tuple.
+            "age", and so is "age:3"; an index names an item of a tuple.
         preprocessing: How the network wants its images; None for what its adapter says.
         classes: The names of the network's classes; None for what its adapter says.
         precision: "bf16" computes products in bfloat16, which is faster on some processors and less exact (see
@@ -249,6 +249,10 @@ class NetLens(Methods):
             names = heads_of(self.flat).entries
             if target[0] in names and (isinstance(target[0], str) or heads_of(self.flat).are_items):
                 return in_head(target, self.flat)
+        if isinstance(target, str) and ":" in target:  # "age:3", as the command line gives it
+            head, _, name = target.partition(":")
+            if head in heads_of(self.flat).entries:
+                return in_head((head, name.strip()), self.flat)
         return None, list(target) if isinstance(target, tuple) else target
 
     def _read(self) -> Scores | None:

@@ -152,6 +152,7 @@ def test_a_target_names_a_head(wrap: Any) -> None:
     leaf = X.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network(other)(leaf)[[0, 1], [0, 1]].sum(), leaf)
     assert_close(lens.saliency().values, gradient.abs())
+    assert NetLens(model, X, target="sex: 1").targets == (1, 1)
     copies = NetLens(model, X[:1], target=("age", [0, 3]))
     assert_close(copies.saliency().values, NetLens(flat(scores), X[:1], target=[0, 3]).saliency().values)
     with pytest.raises(NotApplicable, match=r"several outputs: 'age', 'sex'"):

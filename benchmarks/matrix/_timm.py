@@ -28,7 +28,7 @@ def build(name: str, small: bool = False) -> Built:
     if not small or facts["fixed_input_size"]:
         return Built(network, whole)
     least = facts.get("min_input_size") or (channels, SMALL, SMALL)
-    part = image(*(max(SMALL, side) for side in least[1:]), channels)
+    part = image(max(SMALL, least[1]), max(SMALL, least[2]), channels)
     try:
         with torch.no_grad():
             network.eval()(part)

@@ -37,7 +37,11 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
     help="The methods; the option may be repeated. Options of a method follow a colon, and slashes separate the items "
     "of a list. `netlens methods NAME` lists the options.",
 )
-@click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
+@click.option(
+    "--target",
+    metavar="NAME|INDEX|HEAD:CLASS",
+    help="The class to explain; by default the predicted one. Of a network with several outputs, name one: age:3.",
+)
 @click.option("--layer", metavar="KEY", help="The layer that class activation maps read; see `netlens layers`.")
 @click.option(
     "--chunk",
