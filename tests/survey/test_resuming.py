@@ -232,9 +232,14 @@ def test_nothing_of_the_user_changes() -> None:
         random_state = random.getstate(), torch.random.get_rng_state().tolist()
         return torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype(), random_state
 
-    around = settings()
-    Survey(flat, samples, [TopK("4", 2), Predictions()], progress=False).run()
-    assert settings() == around
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        around = settings()
+        Survey(flat, samples, [TopK("4", 2), Predictions()], progress=False).run()
+        assert settings() == around
+    finally:
+        torch.set_num_threads(threads)
     assert network.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
     for name, value in network.state_dict().items():
@@ -243,7 +248,10 @@ def test_nothing_of_the_user_changes() -> None:
 
 
 def test_surroundings_do_not_change_the_result() -> None:
-    flat, samples = whole.flat(), whole.Samples(20)
+    network, samples = whole.network(), whole.Samples(20)
+    for parameter in network.parameters():
+        parameter.data *= 0.3  # no whole numbers, so that fewer digits show
+    flat = FlatModel.from_nn_Module(network)
 
     def values() -> list[float]:
         return [p.value for p in Survey(flat, samples, [TopK("4", 5)], progress=False).run().top("4", 1)]
