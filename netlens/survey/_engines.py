@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -47,7 +47,7 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
         with _ctrl_c_later():  # what a process starts with lasts: Ctrl-C reaches this process only
             for _ in range(workers):
                 ours, theirs = context.Pipe()
-                processes.append(context.Process(target=_work, args=(theirs,), daemon=True))
+                processes.append(context.Process(target=work, args=(theirs,), daemon=True))
                 connections.append(ours)
                 processes[-1].start()
                 theirs.close()
@@ -97,7 +97,7 @@ def _packed(job: Job) -> bytes:
         ) from error
 
 
-def _work(connection: Connection) -> None:
+def work(connection: Connection) -> None:
     """What a worker does: make the part of each place that it is sent, until it is sent None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -109,7 +109,8 @@ def _work(connection: Connection) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the survey has ended
     except BaseException as error:
-        connection.send(_portable(error))
+        with suppress(OSError):  # the survey has ended, perhaps while it sent something
+            connection.send(_portable(error))
 
 
 def _unpacked(code: bytes) -> Job:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
-from multiprocessing import active_children
+from multiprocessing import Pipe, active_children
 from pathlib import Path
 from threading import Event
 
@@ -19,7 +20,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.interruption import Interrupted, interruptible
 from netlens.survey import Batch, Predictions, Question, State, Survey, SurveyResult, TopK
-from netlens.survey._engines import make
+from netlens.survey._engines import make, work
 from netlens.world.folder import write_world
 from tests.survey import driver, whole
 
@@ -95,6 +96,17 @@ def test_a_survey_that_was_killed_goes_on(
     assert bytes_of(parts) == whole_run[0]
     assert saved(result, tmp_path) == whole_run[1]
     assert all(path.stat().st_mtime_ns == when for path, when in times.items())
+
+
+def test_a_process_ends_in_silence_if_the_survey_dies_while_it_sends_the_job() -> None:
+    ours, theirs = Pipe()
+    os.write(ours.fileno(), struct.pack("!i", 1000) + b"the first of 1000 bytes")
+    ours.close()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        work(theirs)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def test_ctrl_c_ends_the_processes_and_leaves_parts(
