@@ -53,7 +53,7 @@ COLLECTIONS = {
     "torchvision": Collection("matrix", "torchvision's classifiers", ("torchvision:subjects",), methods=False),
     "timm-families": Collection("timm", "timm, the smallest of each module", ("timm:smallest",)),
     "timm-all": Collection(
-        *("timm-all", "timm, all that fit", ("timm:everything",), False),
+        *("timm-all", "timm, entry points measured so far", ("timm:everything",), False),
         *("docs/timm.md", "docs/timm.jsonl"),
     ),
     "huggingface": Collection("huggingface", "Hugging Face, tiny configurations", ("huggingface:subjects",)),
