@@ -26,7 +26,7 @@ ROWS = [
     ("predictions",),
     ("show",),
     ("results",),
-    ("attribution", "visualization"),
+    ("attribution", "survey", "visualization"),
     ("evaluation",),
     ("zoo",),
     ("inputs", "methods"),

@@ -39,6 +39,40 @@ class Field:
 
 NOTHING = Field((0, 0))
 WHOLE = Field(None)
+SMALLEST_CROP = 16  # pixels; a person cannot recognize anything in a smaller crop
+
+
+def crop_of(
+    field: Field | None, place: tuple[int, int], places: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The part of an input on which one position of a map depends, for people to look at.
+
+    It has the size of the receptive field, is moved so that it lies within the input, and has sides of at least 16
+    pixels. It is the whole input if the field is unknown.
+
+    Args:
+        field: The receptive field of the layer.
+        place: The row and the column of the position.
+        places: The height and width of the map.
+        size: The height and width of the input, in pixels.
+
+    Returns:
+        Its edges in pixels: (top, bottom, left, right).
+
+    Example:
+        >>> crop_of(Field((20, 20), (4, 4)), (0, 15), (16, 16), (64, 64))
+        (0, 23, 41, 64)
+    """
+    if field is None or field.size is None:
+        return (0, size[0], 0, size[1])
+    bounds: list[int] = []
+    for index, count, length, reach, stride in zip(place, places, size, field.size, field.stride, strict=True):
+        # the padding on both sides differs by less than a stride, so the middles of the map and of the input coincide
+        side = min(length, max(SMALLEST_CROP, reach + stride - 1))
+        middle = length / 2 + (index - (count - 1) / 2) * stride
+        start = min(max(0, round(middle - side / 2)), length - side)
+        bounds += [start, start + side]
+    return (bounds[0], bounds[1], bounds[2], bounds[3])
 
 
 def receptive_fields(program: Program) -> dict[str, Field | None]:

@@ -19,7 +19,7 @@ from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteEr
 from netlens.fast.chunks import Chunks, out_of_memory
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
-from netlens.flat.receptive import receptive_fields
+from netlens.flat.receptive import crop_of, receptive_fields
 from netlens.objectives import Objective, Record
 from netlens.objectives.layers import Channel, channel_maps
 from netlens.options import checked
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Cell = tuple[int, int, int, int]
 Folder = str | PathLike[str] | Sequence[str | PathLike[str]]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SMALLEST_CROP = 16  # pixels; a person cannot recognize anything in a smaller crop
 _NAMED = 3  # the number of files that a warning names
 
 
@@ -224,27 +223,8 @@ def _example(flat: FlatModel, objective: Objective, path: Path, value: float, ce
     box = (0, height, 0, width)
     if cell is not None:
         assert isinstance(objective, Channel)
-        box = _box(flat, flat.key(objective.layer), cell, (height, width))
+        field_ = receptive_fields(flat.program).get(flat.key(objective.layer))
+        box = crop_of(field_, cell[:2], cell[2:], (height, width))
     top, bottom, left, right = box
     image = preprocessing_of(flat).denormalize(x)[:, top:bottom, left:right].float().cpu().clone()
     return Example(path, value, image, box)
-
-
-def _box(flat: FlatModel, key: str, cell: Cell, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of an input that a position of a layer's map depends on: (top, bottom, left, right).
-
-    It has the size of the receptive field and lies within the input. If the field is unknown, it is the whole input.
-    """
-    row, column, rows, columns = cell
-    field = receptive_fields(flat.program).get(key)
-    if field is None or field.size is None:
-        return (0, size[0], 0, size[1])
-    bounds: list[int] = []
-    sides = zip((row, column), (rows, columns), size, field.size, field.stride, strict=True)
-    for index, count, length, reach, stride in sides:
-        # the padding on both sides differs by less than a stride, so the middles of the map and of the input coincide
-        side = min(length, max(SMALLEST_CROP, reach + stride - 1))
-        middle = length / 2 + (index - (count - 1) / 2) * stride
-        start = min(max(0, round(middle - side / 2)), length - side)
-        bounds += [start, start + side]
-    return (bounds[0], bounds[1], bounds[2], bounds[3])

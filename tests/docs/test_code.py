@@ -21,6 +21,7 @@ from netlens.attribution import METHODS, GradCAM, InputXGradient
 from netlens.errors import NetLensWarning
 from netlens.objectives import logit
 from netlens.weights import build
+from netlens.world.folder import write_world
 from tests.docs.pages import PAGES, blocks, fill
 
 
@@ -77,6 +78,11 @@ def of_targets() -> dict[str, Any]:
     }
 
 
+def of_surveys() -> dict[str, Any]:
+    write_world("world", 30, size=64, progress=False)
+    return {}
+
+
 class _Patient(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -105,6 +111,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README.md": of_the_readme,
     "docs/inputs.md": of_inputs,
     "docs/methods.md": of_methods,
+    "docs/survey.md": of_surveys,
     "docs/targets.md": of_targets,
 }
 """What a page takes for granted, by the names that it uses."""
@@ -114,6 +121,7 @@ CHANGED = {
         'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")',
         "n_steps=100": "n_steps=2",
     },
+    "docs/survey.md": {"workers=2": "workers=0"},
     "docs/visualization.md": {
         "Fourier(224,": "Fourier(64,",
         "steps=256": "steps=1",

@@ -26,6 +26,7 @@ SMALL = {
     "invert": ("--steps", "1", "--size", "64"),
     "atlas": ("--steps", "1", "--cells", "3", "--cell-size", "32"),
     "stylize": ("--steps", "1", "--size", "64"),
+    "world": ("-n", "15", "--size", "32"),
 }
 """What is added to a command, so that it takes a second."""
 

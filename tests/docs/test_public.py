@@ -29,6 +29,7 @@ MODULES = (
     "netlens.objectives",
     "netlens.visualization",
     "netlens.visualization.style",
+    "netlens.survey",
     "netlens.results",
     "netlens.rules",
 )

@@ -1,0 +1,113 @@
+"""Statistics of each channel of a layer, over all samples and places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError
+from netlens.options import check, option
+from netlens.survey._question import Batch, Question, State
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of each channel of a layer.
+
+    Attributes:
+        count: (C,): the number of activations.
+        mean: (C,), float64.
+        variance: (C,), float64: the mean square distance from the mean.
+        least: (C,): the lowest activation.
+        most: (C,): the highest activation.
+        zeros: (C,), float64: the share of activations that are exactly 0.
+        edges: (bins + 1,), float64: the edges of the histogram.
+        histogram: (C, bins + 2): the number of activations below the first edge, in each bin, and from the last edge
+            on. A bin holds its lower edge.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+    least: Tensor
+    most: Tensor
+    zeros: Tensor
+    edges: Tensor
+    histogram: Tensor
+
+
+@dataclass(frozen=True)
+class ChannelStatistics(Question):
+    """Count, mean, variance, extremes, share of zeros and histogram of each channel of a layer.
+
+    Means and squares are computed in float64 for each sample, and joined in the order of the samples.
+
+    Chan, Golub and LeVeque 1979, http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+    """
+
+    layer: str = option(help="The layer, by any name.")
+    bins: int = option(32, least=1, most=4096, help="The number of bins of the histogram, all of the same width.")
+    low: float = option(-8.0, help="The lower edge of the first bin.")
+    high: float = option(8.0, help="The upper edge of the last bin.")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.low < self.high:
+            raise NetLensError(f"ChannelStatistics: low is {self.low:g}, which is not below high, {self.high:g}.")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    @property
+    def edges(self) -> Tensor:
+        """(bins + 1,), float64: the edges of the histogram."""
+        return torch.linspace(self.low, self.high, self.bins + 1, dtype=torch.float64)
+
+    def update(self, state: State, batch: Batch) -> State:
+        for maps in batch.maps(self.layer):  # one by one: float64 takes twice the memory
+            state = self.merge(state, self._of(maps.flatten(1)))
+        return state
+
+    def _of(self, values: Tensor) -> State:
+        """The state of one sample (C, places)."""
+        exact = values.double()
+        mean = exact.mean(1)
+        bins = torch.bucketize(exact, self.edges, right=True)
+        bins += torch.arange(len(bins))[:, None] * (self.bins + 2)
+        least, most = values.aminmax(dim=1)
+        return {
+            "count": torch.full((len(values),), values.shape[1]),
+            "mean": mean,
+            "squares": (exact - mean[:, None]).square_().sum(1),
+            "least": least,
+            "most": most,
+            "zeros": (values == 0).sum(1),
+            "histogram": bins.flatten().bincount(minlength=len(values) * (self.bins + 2)).view(len(values), -1),
+        }
+
+    def merge(self, a: State, b: State) -> State:
+        if not (a and b):
+            return a or b
+        count, difference = a["count"] + b["count"], b["mean"] - a["mean"]
+        share = b["count"].double() / count
+        return {
+            "count": count,
+            "mean": a["mean"] + difference * share,
+            "squares": a["squares"] + b["squares"] + difference.square() * a["count"] * share,
+            "least": torch.minimum(a["least"], b["least"]),
+            "most": torch.maximum(a["most"], b["most"]),
+            **{name: a[name] + b[name] for name in ("zeros", "histogram")},
+        }
+
+    def finish(self, state: State) -> Statistics:
+        if not state:
+            nothing = torch.zeros(0, dtype=torch.float64)
+            histogram = torch.zeros(0, self.bins + 2, dtype=torch.int64)
+            return Statistics(nothing.long(), nothing, nothing, nothing, nothing, nothing, self.edges, histogram)
+        count = state["count"]
+        variance, zeros = state["squares"] / count, state["zeros"].double() / count
+        extremes = state["least"], state["most"]
+        return Statistics(count, state["mean"], variance, *extremes, zeros, self.edges, state["histogram"])

@@ -1,0 +1,65 @@
+"""Settings: what torch computes with, the same in each process of a survey."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from netlens.version import __version__
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of torch on which the last digits of a result depend, and the kind of machine and of software.
+
+    Args:
+        device: The type of the device.
+        dtype: The default type of numbers.
+        precision: The precision of products of matrices in float32.
+        onednn: Whether oneDNN computes on the CPU.
+        machine: The processor and its instructions, or the GPU.
+        versions: Of Python, torch and netlens.
+    """
+
+    device: str
+    dtype: torch.dtype
+    precision: str
+    onednn: bool
+    machine: str
+    versions: tuple[str, ...]
+
+    @classmethod
+    def now(cls, device: torch.device) -> Settings:
+        """The settings of this process for a device."""
+        if device.type == "cuda":
+            machine = torch.cuda.get_device_name(device)
+        else:
+            machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        versions = (platform.python_version(), torch.__version__, __version__)
+        precision, onednn = torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled
+        return cls(device.type, torch.get_default_dtype(), precision, bool(onednn), machine, versions)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block, torch computes with these settings, on one thread, without gradients and autocast."""
+        threads, before = torch.get_num_threads(), Settings.now(torch.device("cpu"))
+        try:
+            torch.set_num_threads(1)  # more would add in another order
+            self._set()
+            with torch.no_grad(), torch.autocast(self.device, enabled=False):
+                yield
+        finally:
+            before._set()
+            torch.set_num_threads(threads)
+
+    def _set(self) -> None:
+        if torch.get_default_dtype() != self.dtype:
+            torch.set_default_dtype(self.dtype)
+        if torch.get_float32_matmul_precision() != self.precision:
+            torch.set_float32_matmul_precision(self.precision)
+        if bool(torch.backends.mkldnn.enabled) is not self.onednn:
+            torch.backends.mkldnn.enabled = self.onednn  # type: ignore[assignment]  # a property of the module

@@ -1,0 +1,193 @@
+"""A survey: several questions about a network and a data set, answered in one pass that can be interrupted."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError
+from netlens.fast import fast
+from netlens.flat import FlatModel
+from netlens.flat.intake import channels_of, weight_of
+from netlens.flat.receptive import receptive_fields
+from netlens.flat.running import tapped_visit
+from netlens.options import checked
+from netlens.preprocessing import Preprocessing, as_batch
+from netlens.survey._data import Data, Files, data_from
+from netlens.survey._engines import make
+from netlens.survey._fingerprint import fingerprint
+from netlens.survey._job import BATCH, Job
+from netlens.survey._parts import Place, Unreadable
+from netlens.survey._question import Question, State
+from netlens.survey._result import SurveyResult
+from netlens.survey._settings import Settings
+
+_FORMAT = 1
+"""Another number where a part of an earlier version would hold something else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Several questions about a network and a data set.
+
+    The samples are cut into shards. What the questions find in one is a part, a file that depends on the network, the
+    preprocessing, the questions and the samples alone. A part that is there is not made again. So an interrupted
+    survey goes on where it stopped, and its result has the same bits, whatever the number of workers.
+
+    Args:
+        flat: The network.
+        data: A folder of pictures with a folder for each class; a CSV file with the columns `image` and `label`; a list
+            of files, or of (file, label); or a data set of torch, whose items are images or (image, label).
+        questions: What to find out: `TopK`, `RandomSample`, `ChannelStatistics`, `Predictions`, or your own.
+        parts: The folder of the parts, which is made; None for one that is deleted at the end.
+        shard: The number of samples of a part, at least 1. Up to 32 of them run together.
+        workers: The number of processes, each with one thread; 0 for this process, also with one thread.
+        preprocessing: How a picture becomes an input; None for that of the network.
+        progress: Whether a terminal shows a progress bar.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.survey import TopK
+        >>> from netlens.world.scene import scene
+        >>> data = [(scene(i, 64).image, 0) for i in range(3)]
+        >>> survey = Survey(open_network(), data, [TopK("stem", k=2)], progress=False).run()
+        >>> len(survey.top("stem", 5))
+        2
+    """
+
+    flat: FlatModel
+    data: Any
+    questions: Sequence[Question]
+    parts: str | os.PathLike[str] | None = None
+    shard: int = 64
+    workers: int = 0
+    preprocessing: Preprocessing | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        checked("the network", self.flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
+        checked("shard", self.shard, int, least=1)
+        checked("workers", self.workers, int, least=0)
+        if not self.questions or not all(isinstance(question, Question) for question in self.questions):
+            raise NetLensError("a survey needs a list of questions, such as TopK(layer) or Predictions().")
+
+    def run(self) -> SurveyResult:
+        """Make the parts that are missing, and join all.
+
+        Raises:
+            NetLensError: The data has no samples, a label is no class, the network cannot run on the samples, or a
+                process ended before its work. Parts that are finished are kept.
+            NonFiniteError: A layer that a question reads holds NaN or Inf; the message names the sample.
+        """
+        with ExitStack() as stack:
+            folder = self.parts
+            if folder is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="netlens-survey-"))
+            return self._run(Path(folder))
+
+    def _run(self, folder: Path) -> SurveyResult:
+        data = data_from(self.data, self.flat.classes)
+        job = self._job(data)
+        name = self._fingerprint(job)
+        places = [
+            Place(folder, shard, fingerprint((name, shard, data.identity(start, min(start + self.shard, len(data))))))
+            for shard, start in enumerate(range(0, len(data), self.shard))
+        ]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NetLensError(f"{folder} is no folder for parts ({error.strerror}); choose another one.") from error
+        missing = [place for place in places if not place.path.exists()]
+        self._make(job, places, missing)
+        states: list[State] = [question.zero() for question in job.questions]
+        unreadable: list[Unreadable] = []
+        for place in places:  # sums are added in this order, whoever made the parts
+            part = place.read(len(states))
+            states = [q.merge(a, b) for q, a, b in zip(job.questions, states, part.states, strict=True)]
+            unreadable += part.unreadable
+        return self._result(job, states, unreadable, name)
+
+    def _job(self, data: Data) -> Job:
+        if tapped_visit(self.flat) is not None:
+            raise NetLensError("a survey runs the network as it is; leave the block of hooks first.")
+        self.flat.follow()
+        channels = channels_of(self.flat)
+        preprocessing = self.preprocessing
+        if preprocessing is None:
+            usual = self.flat.adapter.preprocessing
+            preprocessing = usual.in_gray() if channels == 1 else usual
+        if preprocessing.doubt:
+            warnings.warn(preprocessing.doubt, NetLensWarning, stacklevel=4)
+            preprocessing = replace(preprocessing, doubt="")
+        channels = len(preprocessing.mean) if channels is None else channels
+        flat = self._fitting(data, preprocessing, channels) if self.flat.assumptions else self.flat
+        keys = tuple(flat.keys_of([layer for question in self.questions for layer in question.layers]))
+        # a copy: weights lie in memory as in a worker, and nothing that the user does meanwhile changes it
+        network = copy.deepcopy(fast(flat, keys))
+        device = weight_of(flat, torch.empty(0)).device
+        if self.workers and device.type != "cpu":
+            raise NetLensError(f"several processes would share {device}; give workers=0, or a network on the CPU.")
+        questions = tuple(self.questions)
+        settings = Settings.now(device)
+        return Job(network, preprocessing, channels, questions, keys, data, self.shard, settings)
+
+    def _fitting(self, data: Data, preprocessing: Preprocessing, channels: int) -> FlatModel:
+        """The flat model for inputs of the shape of the first sample that can be read."""
+        for index in range(len(data)):
+            try:
+                x = as_batch(data.load(index).image, preprocessing, channels)
+            except (ImageError, NonFiniteError):
+                continue
+            return self.flat.fitting(x.to(weight_of(self.flat, x)))
+        return self.flat
+
+    def _fingerprint(self, job: Job) -> str:
+        """That of all parts: of everything except samples in files."""
+        if self.parts is None:  # nobody else will read the parts
+            return ""
+        program = job.network.program  # what runs, with folded weights
+        return fingerprint(
+            {
+                "format": (_FORMAT, BATCH, self.shard),
+                "network": (program.steps, program.inputs, program.outputs, job.network.adapter),
+                "preprocessing": (job.preprocessing, job.channels),
+                "questions": job.questions,
+                "keys": job.keys,
+                "data": None if isinstance(job.data, Files) else job.data,
+                "settings": job.settings,
+            }
+        )
+
+    def _make(self, job: Job, places: Sequence[Place], missing: Sequence[Place]) -> None:
+        def size(place: Place) -> int:
+            return min(self.shard, len(job.data) - place.shard * self.shard)
+
+        total, left = len(job.data), sum(map(size, missing))
+        silent = None if self.progress else True
+        with tqdm(total=total, initial=total - left, unit="image", delay=1, disable=silent, leave=False) as bar:
+            make(job, missing, self.workers, lambda place: bar.update(size(place)) and None)
+
+    def _result(self, job: Job, states: list[State], unreadable: list[Unreadable], name: str) -> SurveyResult:
+        fields = receptive_fields(job.network.program)
+        layers = {layer: job.network.key(layer) for q in job.questions for layer in q.layers if layer != "output"}
+        return SurveyResult(
+            questions=job.questions,
+            states=tuple(states),
+            names=tuple(map(job.data.name, range(len(job.data)))),
+            unreadable=tuple(unreadable),
+            classes=None if self.flat.classes is None else tuple(self.flat.classes),
+            layers=layers,
+            fields={key: fields.get(key) for key in layers.values()},
+            network=self.flat.name,
+            fingerprint=name,
+        )
