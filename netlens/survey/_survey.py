@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from netlens.flat import FlatModel
 from netlens.flat.intake import channels_of, weight_of
 from netlens.flat.receptive import receptive_fields
 from netlens.flat.running import tapped_visit
-from netlens.options import checked
+from netlens.options import check, option
 from netlens.preprocessing import Preprocessing, as_batch
 from netlens.survey._data import Data, Files, data_from
 from netlens.survey._engines import make
@@ -65,19 +64,17 @@ class Survey:
         2
     """
 
-    flat: FlatModel
-    data: Any
-    questions: Sequence[Question]
-    parts: str | os.PathLike[str] | None = None
-    shard: int = 64
-    workers: int = 0
-    preprocessing: Preprocessing | None = None
-    progress: bool = True
+    flat: FlatModel = option(help="The network.")
+    data: Any = option(help="A folder, a CSV file, a list of files, or a data set of torch.")
+    questions: Sequence[Question] = option(help="What to find out.")
+    parts: str | Path | None = option(None, help="The folder of the parts; none for one that is deleted.")
+    shard: int = option(64, least=1, help="The number of samples of a part.")
+    workers: int = option(0, least=0, help="The number of processes; 0 for this process alone.")
+    preprocessing: Preprocessing | None = option(None, help="How a picture becomes an input; none for the usual one.")
+    progress: bool = option(True, help="Whether a terminal shows the progress.")
 
     def __post_init__(self) -> None:
-        checked("the network", self.flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
-        checked("shard", self.shard, int, least=1)
-        checked("workers", self.workers, int, least=0)
+        check(self)
         if not self.questions or not all(isinstance(question, Question) for question in self.questions):
             raise NetLensError("a survey needs a list of questions, such as TopK(layer) or Predictions().")
 

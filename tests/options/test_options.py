@@ -38,6 +38,7 @@ from netlens.preprocessing import Preprocessing
 from netlens.results import Provenance
 from netlens.rules import COMPOSITES
 from netlens.show import Tile
+from netlens.survey import ChannelStatistics, Predictions, RandomSample, Survey, SurveyResult, TopK
 from netlens.visualization import (
     Caricaturing,
     Charting,
@@ -89,12 +90,13 @@ NEEDED: dict[type, dict[str, Any]] = {
     Alpha: {"param": PARAMS["pixel"](8)},
     Shared: {"param": PARAMS["pixel"](8)},
     Preprocessing: {"size": None, "resize": None, "mean": (0.5,), "std": (0.5,)},
+    **{question: {"layer": "stem"} for question in (ChannelStatistics, RandomSample, TopK)},
 }
 # an image or a network is read when the class is made
 Tiled = next(cls for cls in CLASSES if cls.__name__ == "Tiled")  # private to its room
-MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer, Tiled)]
+MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer, Survey, Tiled)]
 # what netlens makes to hold results, rules and work; nobody gives them options
-HOLDING = {Attribution, Provenance, Step, Studio, Work, Rule, Rules, Outcome, Tile, View}
+HOLDING = {Attribution, Provenance, Step, Studio, SurveyResult, Work, Rule, Rules, Outcome, Tile, View}
 EACH = [(cls, one) for cls in CLASSES for one in options_of(cls)]
 
 
@@ -173,8 +175,8 @@ def _given(cls: type, one: Option, value: Any) -> None:
     needed = NEEDED.get(cls, {})
     if cls is FromImage:
         needed = {"source": torch.zeros(3, 8, 8)}
-    elif cls in (NetDreamer, Tiled):
-        needed = {"flat": open_network(), "objective": logit(0)}
+    elif cls in (NetDreamer, Survey, Tiled):
+        needed = {"flat": open_network(), "objective": logit(0), "data": [], "questions": [Predictions()]}
     names = [known.name for known in options_of(cls)]
     cls(**{**{name: known for name, known in needed.items() if name in names}, one.name: value})
 
