@@ -265,7 +265,9 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     light(as_start.click, lambda key: result(key)[0], chosen, start)
     light(as_content.click, lambda key: result(key)[0], chosen, picture)
     light(again.click, settings_again, chosen, [options, start, filled])
-    light([control.change for control in gridded], planned, [planned_as, *gridded], [plan, planned_as])
+    # Gradio may lose a change that comes while another one is answered; who leaves a field asks once more
+    left = [control.blur for control in axes if isinstance(control, gr.Textbox)]
+    light([*(control.change for control in gridded), *left], planned, [planned_as, *gridded], [plan, planned_as])
     light(file.upload, taken, file, [file, batch])
     light(make_sheet.click, contact, page, sheet, js=_HERE)
     parts = {"picture": picture, "styles": styles, "start": start, "options": options}

@@ -122,8 +122,9 @@ def test_a_mask_is_painted_over_the_content_by_hand_and_by_keys(tab, address):
 def test_a_grid_is_a_batch_that_the_command_line_and_the_page_paint(tab, address, tmp_path):
     opened(tab, address)
     tab.click("#style-grid button")
-    tab.fill("#style-values-1 input, #style-values-1 textarea", "0.2, 1")
-    tab.fill("#style-values-2 input, #style-values-2 textarea", "gram")
+    for field, values in (("#style-values-1", "0.2, 1"), ("#style-values-2", "gram")):
+        tab.fill(f"{field} input, {field} textarea", values)
+        tab.press(f"{field} input, {field} textarea", "Tab")
     tab.wait_for_selector("#style-plan >> text=2 pictures")
     with tab.expect_download() as download:
         tab.click("#style-plan a")
