@@ -34,6 +34,7 @@ def application(studio: Studio, hosts: tuple[str, ...] = ()) -> Any:
     from netlens.playground._look_and_feel import CSS, HEAD, theme
     from netlens.playground._page import page
     from netlens.playground._painting_files import add_style_files
+    from netlens.playground._stream import SCRIPT
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_files(app, studio)
@@ -54,7 +55,7 @@ def application(studio: Studio, hosts: tuple[str, ...] = ()) -> Any:
         mcp_server=False,
         theme=theme(),
         css=CSS,
-        head=HEAD,
+        head=f"{HEAD}<script>{SCRIPT}</script>",
     )
     return Guard(app, hosts, MOST_BYTES + _SLACK)
 
