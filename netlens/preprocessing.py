@@ -130,9 +130,12 @@ class Preprocessing:
             raise ImageError(f"the pictures of one batch have different sizes, {sorted(shapes)}; resize them alike.")
         return torch.stack(tensors)
 
-    def in_gray(self) -> Preprocessing:
-        """The same preprocessing for a network of one channel, with the average mean and std of the colors."""
-        return replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
+    def for_channels(self, channels: int | None) -> Preprocessing:
+        """The same preprocessing for a network of so many input channels; None if the number is not known.
+
+        A network of one channel gets gray pictures, with the average mean and std of the colors.
+        """
+        return self if channels != 1 else replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
 
     def normalize(self, x: Tensor) -> Tensor:
         """(..., C, H, W): a picture in [0,1], in the network's units: (x − mean) / std."""

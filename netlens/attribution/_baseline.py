@@ -95,7 +95,7 @@ def _of_color(flat: FlatModel, wrt: str, at: Tensor, name: str) -> Tensor:
             f"the baseline {name!r} is a color, which {wrt!r} of {flat.name} has not; take mean, blur or a number."
         )
     channels = at.shape[layout.channel]
-    preprocessing = flat.adapter.preprocessing.in_gray() if channels == 1 else flat.adapter.preprocessing
+    preprocessing = flat.adapter.preprocessing.for_channels(channels)
     if channels != len(preprocessing.mean):
         raise NotApplicable(
             f"the baseline {name!r} is a color, but the input of {flat.name} has {channels} channels, and its "

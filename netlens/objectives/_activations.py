@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from netlens.objectives._base import Objective, Record
 from netlens.objectives._directions import check_power, cosine_weighted_product, power_text
 from netlens.objectives._reference import Reference, check_alive, resized, weights_of
 from netlens.objectives.layers import names_of
-from netlens.objectives.parts import Part, Place, Sweep
+from netlens.objectives.parts import Part, Place
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -41,20 +41,6 @@ class Content(Reference):
             return distance.sum(1) / unit.sum(1) if self.normalized else distance.mean(1)
         distance, unit = ((values * weights).sum((1, 2, 3)) for values in (distance, unit))
         return distance / unit if self.normalized else distance / (activation.shape[1] * weights.sum())
-
-    def measured(self, sweep: Sweep) -> Content:
-        """The same distance; the activations of the reference are read in tiles."""
-        shapes: dict[str, tuple[int, int]] = {}
-
-        def parts(record: Record, at: Mapping[str, Place]) -> list[Part]:
-            shapes.update({name: at[name].shape for name in self.names})
-            return [
-                Part(at[name].of(record.maps(name)).flatten(2), at[name].indices(record[name].device), at[name].whole)
-                for name in self.names
-            ]
-
-        maps = [total.unflatten(2, shapes[name]) for name, total in zip(self.names, sweep(parts), strict=True)]
-        return replace(self, image=None, prepared_tensors=tuple((activation,) for activation in maps))
 
     def parts(self, record: Record, at: Mapping[str, Place]) -> tuple[Part, ...]:
         return tuple(self._part(record, name, at[name], *tensors) for name, tensors in self._references())

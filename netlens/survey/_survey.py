@@ -121,8 +121,7 @@ class Survey:
         channels = channels_of(self.flat)
         preprocessing = self.preprocessing
         if preprocessing is None:
-            usual = self.flat.adapter.preprocessing
-            preprocessing = usual.in_gray() if channels == 1 else usual
+            preprocessing = self.flat.adapter.preprocessing.for_channels(channels)
         if preprocessing.doubt:
             warnings.warn(preprocessing.doubt, NetLensWarning, stacklevel=4)
             preprocessing = replace(preprocessing, doubt="")

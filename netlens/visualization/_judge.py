@@ -210,9 +210,8 @@ def read_rectifiers(flat: FlatModel, keys: Sequence[str]) -> list[str]:
 
 
 def preprocessing_of(flat: FlatModel) -> Preprocessing:
-    """The preprocessing of a network. A network with one input channel gets the preprocessing of gray pictures."""
-    preprocessing = flat.adapter.preprocessing
-    return preprocessing.in_gray() if channels_of(flat) == 1 else preprocessing
+    """The preprocessing of a network for pictures with its number of channels."""
+    return flat.adapter.preprocessing.for_channels(channels_of(flat))
 
 
 def channels_of(flat: FlatModel) -> int:

@@ -117,6 +117,26 @@ class Mosaic:
         return values
 
 
+def tile_around(flat: FlatModel, name: str, place: Place, extent: tuple[int, int]) -> Tile:
+    """The smallest tile of a picture of this height and width that stands for these positions of a layer."""
+    field = _field(flat, name)
+    row, column = (
+        _span_around(*sides)
+        for sides in zip(
+            place.corner, place.extent, place.shape, extent, field.stride, field.before, field.after, strict=True
+        )
+    )
+    return Tile(row, column, {name: _place(row, column, field, place.shape, extent)})
+
+
+def _span_around(first: int, count: int, positions: int, length: int, stride: int, before: int, after: int) -> Span:
+    margin = -(-max(before, after) // stride) * stride
+    begin, end = first * stride, (first + count) * stride
+    stop = end + margin
+    stop += (length - stop) % stride  # some networks pad by the remainder, see `spans`
+    return max(0, begin - margin), min(stop, length), begin, length if first + count == positions else end
+
+
 def tile_extent(flat: FlatModel, names: Sequence[str], extent: tuple[int, int], side: int) -> tuple[int, int]:
     """The height and width of the tiles of a picture for these layers (see `Mosaic.of`)."""
     stride = common_stride(_field(flat, name) for name in names)

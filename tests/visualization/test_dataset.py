@@ -175,7 +175,7 @@ def test_a_gray_network_that_is_known_by_colors_sees_gray(folder):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()).double()
     known = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN))
-    gray = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.in_gray()))
+    gray = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.for_channels(1)))
     found, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (known, gray))
     assert [(one.path, one.value) for one in found] == [(one.path, one.value) for one in expected]
     assert found[0].image.shape == (1, SIZE, SIZE)

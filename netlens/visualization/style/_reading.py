@@ -13,6 +13,7 @@ from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, Statistic, content, style
 from netlens.objectives.parts import Sweep
 from netlens.visualization._mosaic import Mosaic, Run
+from netlens.visualization.style._reread import Reread
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,11 @@ class Reading:
 
     def contents(self, names: Sequence[str], picture: Tensor) -> list[Objective]:
         """For each layer, the distance from a picture."""
-        distance = content(tuple(names), picture)
         sweep = self._sweep(names, picture)
-        if sweep is not None:
-            with torch.inference_mode(False):
-                return list(distance.measured(sweep).apart())
-        return list(distance.prepared(self.flat, picture).apart())
+        if sweep is None:
+            return list(content(tuple(names), picture).prepared(self.flat, picture).apart())
+        with torch.inference_mode(False):
+            return [Reread.of(self.flat, name, picture, sweep) for name in names]
 
     def values(self, objectives: Sequence[Objective], picture: Tensor) -> list[float]:
         """The objectives of a picture."""

@@ -8,11 +8,13 @@ from torch.testing import assert_close
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
+from netlens.objectives import Record
 from netlens.visualization import FromImage, OptVis
 from netlens.visualization._judge import Judge
 from netlens.visualization._tiled_judge import TiledJudge
 from netlens.visualization.params import Fourier
 from netlens.visualization.style import STATISTICS, StyleTransfer
+from netlens.visualization.style._reading import Reading
 from netlens.visualization.style.task import Task
 from netlens.visualization.transforms import Chain, Jitter
 from netlens.zoo import open_network
@@ -192,3 +194,13 @@ def test_a_tile_smaller_than_its_margins_says_which_would_do(flat):
     transfer = StyleTransfer(size=None, scales=1, steps=1, tile=32, style_layers=layers[-1], content_layers=layers[0])
     with pytest.raises(NetLensError, match="a tile of 32 pixels is too small"):
         transfer(flat, picture(160, 160, 1), picture(160, 160, 2), progress=False)
+
+
+def test_a_large_content_is_kept_as_a_picture_and_not_as_maps(flat):
+    layers, x = layers_of(flat)[:2], picture(80, 96, 1)[None]
+    for objective in Reading(flat, TILE).contents(layers, x):
+        tensors = [value for value in vars(objective).values() if isinstance(value, torch.Tensor)]
+        assert sum(tensor.numel() for tensor in tensors if tensor is not x) == 1
+        with torch.no_grad():
+            values = objective(Record(flat, flat.record(x, layers=objective.layers)))
+        assert_close(values, torch.zeros_like(values), rtol=0, atol=1e-20)
