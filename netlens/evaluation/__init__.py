@@ -1,6 +1,33 @@
-"""Evaluation of explanations against known answers."""
+"""Evaluation of explanations: against known answers, and by metrics, with controls and intervals."""
 
-from netlens.evaluation._ground_truth import EdgeDetector, RandomMap, Score, scoreboard, share_inside
+from netlens.evaluation._case import Case
+from netlens.evaluation._controls import CONTROLS, CenterMap, ConstantMap, EdgeDetector, RandomMap
+from netlens.evaluation._evaluate import METRICS_BY_DEFAULT, evaluate
+from netlens.evaluation._explanation import Explanation
+from netlens.evaluation._ground_truth import Score, scoreboard, share_inside
 from netlens.evaluation._randomized import randomize_, randomized
+from netlens.evaluation._table import Estimate, Evaluation
+from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
 
-__all__ = ["EdgeDetector", "RandomMap", "Score", "randomize_", "randomized", "scoreboard", "share_inside"]
+__all__ = [
+    "CONTROLS",
+    "METRICS",
+    "METRICS_BY_DEFAULT",
+    "Case",
+    "CenterMap",
+    "ConstantMap",
+    "EdgeDetector",
+    "Estimate",
+    "Evaluation",
+    "Explanation",
+    "Metric",
+    "RandomMap",
+    "Score",
+    "evaluate",
+    "metric_named",
+    "randomize_",
+    "randomized",
+    "register_metric",
+    "scoreboard",
+    "share_inside",
+]

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from netlens import heatmaps
 from netlens.attribution import Attribution, Method
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.objectives import Objective, logit
-from netlens.options import checked, option
+from netlens.objectives import logit
+from netlens.options import checked
 
 
 def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
@@ -37,28 +36,6 @@ def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
     total = heat.flatten(1).sum(1)
     inside = (heat * masks.to(heat)).flatten(1).sum(1)
     return torch.where(total > 0, inside / total, torch.zeros_like(total))
-
-
-@dataclass(frozen=True)
-class RandomMap(Method):
-    """A control that uses neither the image nor the network: uniform noise from the seed."""
-
-    seed: int = option(0, least=0, help="Seed of the random numbers.")
-
-    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.rand(x.shape, generator=generator).to(x)
-
-
-@dataclass(frozen=True)
-class EdgeDetector(Method):
-    """A control that uses the image, but not the network: the magnitude of the Sobel gradient of each channel."""
-
-    def attribute(self, flat: FlatModel, x: Tensor, objective: Objective, wrt: str) -> Tensor:
-        across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(x)
-        kernels = torch.stack([across, across.T])[:, None]
-        padded = F.pad(x.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
-        return F.conv2d(padded, kernels).square().sum(1).sqrt().view_as(x)
 
 
 @dataclass(frozen=True)

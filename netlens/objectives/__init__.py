@@ -19,7 +19,7 @@ from netlens.objectives._images import alpha_norm, blur, boundary, l1, l2, total
 from netlens.objectives._similarity import similarity
 from netlens.objectives._statistics import Contextual, Gram, Histogram, MeanStd, SlicedWasserstein, Statistic
 from netlens.objectives._style import style
-from netlens.objectives.classes import log_probability, logit
+from netlens.objectives.classes import log_probability, logit, probability
 from netlens.objectives.layers import channel, layer, neuron, output
 from netlens.objectives.regions import region
 
@@ -54,6 +54,7 @@ __all__ = [
     "logit",
     "neuron",
     "output",
+    "probability",
     "region",
     "similarity",
     "style",

@@ -107,6 +107,17 @@ class LogProbability(OfClass):
         return f"log_probability({plain(self.target)!r})"
 
 
+class Probability(LogProbability):
+    """The probability of a class; see `probability`."""
+
+    @staticmethod
+    def scores(record: Record, head: str | None, as_output: bool = False) -> Tensor:
+        return LogProbability.scores(record, head, as_output).exp()
+
+    def __repr__(self) -> str:
+        return f"probability({plain(self.target)!r})"
+
+
 def logit(target: Target) -> Objective:
     """The score of a class before the softmax.
 
@@ -145,6 +156,27 @@ def log_probability(target: Target) -> Objective:
         True
     """
     return LogProbability(target)
+
+
+def probability(target: Target) -> Objective:
+    """The probability of a class, from 0 to 1: the exponential of `log_probability`.
+
+    If the network is sure of the class, the gradient is close to 0, so explain `logit` or `log_probability`, and read
+    the probability of the result.
+
+    Args:
+        target: The class, as for `logit`.
+
+    Example:
+        >>> import torch
+        >>> from netlens.objectives import Record
+        >>> from netlens.zoo import open_network
+        >>> flat, x = open_network(), torch.rand(1, 3, 64, 64)
+        >>> value = probability(2)(Record(flat, flat.record(x, layers="output")))
+        >>> torch.allclose(value, flat(x).softmax(1)[:, 2])
+        True
+    """
+    return Probability(target)
 
 
 def is_sum_of_logits(objective: Objective) -> bool:

@@ -16,7 +16,7 @@ from netlens.attribution import (
     Occlusion,
     method_from,
 )
-from netlens.attribution._baseline import (
+from netlens.attribution.baseline import (
     Baseline,
     baseline_like,
 )

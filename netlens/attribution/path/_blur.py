@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution._baseline import blurred_dims
+from netlens.attribution.baseline import blurred_dims
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._positions import has_maps
 from netlens.attribution._scale_space import ScaleSpace

@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import Baseline, baseline_like
+from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
 from netlens.attribution.perturbation._masks import default_mask, numbered

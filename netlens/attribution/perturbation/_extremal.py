@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import Baseline
+from netlens.attribution.baseline import Baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._scale_space import ScaleSpace
 from netlens.attribution.method import Method, register

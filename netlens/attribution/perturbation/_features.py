@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution._windows import Windows
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._boxes import ablated

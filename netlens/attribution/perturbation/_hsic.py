@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution._noise import stream
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked

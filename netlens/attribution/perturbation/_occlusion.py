@@ -11,7 +11,7 @@ from itertools import groupby, product
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline, baseline_like
+from netlens.attribution.baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix

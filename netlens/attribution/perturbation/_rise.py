@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution._baseline import BASELINES, Baseline
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import shifted

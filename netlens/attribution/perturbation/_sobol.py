@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from netlens.attribution._baseline import BASELINES, Baseline
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import cells_along, in_blocks

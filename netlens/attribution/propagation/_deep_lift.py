@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from netlens.attribution._backward import evaluated
-from netlens.attribution._baseline import BASELINES, Baseline, input_baseline
+from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._rows import per_sample
 from netlens.attribution.engine import forward_and_backward

@@ -23,7 +23,7 @@ from netlens.attribution import (
     SobolAttribution,
     chunks_of,
 )
-from netlens.attribution._baseline import (
+from netlens.attribution.baseline import (
     baseline_like,
 )
 from netlens.attribution._scale_space import (

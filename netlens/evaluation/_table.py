@@ -1,0 +1,215 @@
+"""The table of an evaluation: the number of each method, metric and image, and what can be concluded from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from netlens.errors import NetLensError, closest
+from netlens.evaluation.metrics import METRICS
+from netlens.heatmaps import ResultError
+from netlens.results import storage
+from netlens.version import __version__
+
+_DRAWS, _SEED = 2000, 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of a metric over images, and how sure it is.
+
+    Attributes:
+        mean: The mean over images; NaN if the metric means nothing for any of them.
+        low, high: The bootstrap interval of the mean, which holds 95 of 100 means of as many other images.
+        n: The number of images.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The number of each method, metric and image.
+
+    Attributes:
+        methods: The names of the methods and of the controls.
+        controls: The names of those that are controls.
+        metrics: The names of the metrics.
+        scores: (methods, metrics, N), float64. NaN where a metric or a method has no meaning.
+        seconds: (methods,), float64: the processor time of each explanation, the mean over images; NaN for arrays.
+        why: Why a score is missing: the reason by the names of method and metric, or by that of the method alone.
+        provenance: What was evaluated, as plain values.
+    """
+
+    methods: tuple[str, ...]
+    controls: tuple[str, ...]
+    metrics: tuple[str, ...]
+    scores: Tensor = field(repr=False)
+    seconds: Tensor = field(repr=False)
+    why: Mapping[tuple[str, ...], str] = field(default_factory=dict, repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return self.scores.shape[2]
+
+    def of(self, method: str, metric: str) -> Estimate:
+        """The mean of a metric for a method, with its interval."""
+        values = self.scores[self._index(self.methods, method), self._index(self.metrics, metric)]
+        values = values[~values.isnan()]
+        if not len(values):
+            return Estimate(*[float("nan")] * 3, 0)
+        means = values[self._draws(len(values))].mean(1)
+        low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+        return Estimate(float(values.mean()), low, high, len(values))
+
+    def ranking(self, metric: str) -> tuple[str, ...]:
+        """The methods, best first, without those for which the metric means nothing."""
+        column = self.scores[:, self._index(self.metrics, metric)].nanmean(1)
+        sign = -1 if METRICS[metric].more_is_better else 1
+        order = [i for i in (sign * column).argsort(stable=True).tolist() if not column[i].isnan()]
+        return tuple(self.methods[i] for i in order)
+
+    def differ(self, a: str, b: str, metric: str) -> bool:
+        """Whether two methods can be told apart: the interval of the mean difference on the same images excludes 0."""
+        column = self._index(self.metrics, metric)
+        pairs = self.scores[self._index(self.methods, a), column] - self.scores[self._index(self.methods, b), column]
+        pairs = pairs[~pairs.isnan()]
+        if len(pairs) < 2:
+            return False
+        low, high = pairs[self._draws(len(pairs))].mean(1).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+        return not low <= 0 <= high
+
+    def agreement(self, metric: str) -> float:
+        """Kendall's τ between the rankings that two halves of the images give, the mean over random halves.
+
+        It is 1 if both halves give one ranking, and about 0 if the ranking is chance. NaN for fewer than 4 images.
+        """
+        scores = self.scores[:, self._index(self.metrics, metric)]
+        scores = scores[~scores.isnan().all(1)]
+        n = scores.shape[1]
+        if n < 4 or len(scores) < 2:
+            return float("nan")
+        generator = torch.Generator().manual_seed(_SEED)
+        halves = [torch.randperm(n, generator=generator) for _ in range(20)]
+        found = [kendall(scores[:, one[: n // 2]].nanmean(1), scores[:, one[n // 2 :]].nanmean(1)) for one in halves]
+        return float(torch.tensor(found).nanmean())
+
+    def beaten(self, metric: str) -> str:
+        """The control that is best of all by this metric, which then says little; "" if a method is best."""
+        ranking = self.ranking(metric)
+        return ranking[0] if ranking and ranking[0] in self.controls else ""
+
+    def save(self, path: str | Path) -> Path:
+        """Write a table of means and intervals (.csv), or everything (.json).
+
+        Raises:
+            ResultError: The path has another suffix, or cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".csv", ".json"):
+            raise ResultError(f"{path} must end in .csv or .json.")
+        text = self._csv() if suffix == ".csv" else json.dumps(self._plain(), indent=1)
+        return storage.write(path, text.encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Evaluation:
+        """Read a .json file that `save` wrote.
+
+        Raises:
+            ResultError: The file is missing, damaged, or holds no evaluation.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ResultError(f"{path} cannot be read ({error}).") from error
+        with storage.readable(path):
+            data = json.loads(text)
+            return cls(
+                methods=tuple(data["methods"]),
+                controls=tuple(data["controls"]),
+                metrics=tuple(data["metrics"]),
+                scores=_numbers(data["scores"]).view(len(data["methods"]), len(data["metrics"]), -1),
+                seconds=_numbers(data["seconds"]),
+                why={tuple(names): reason for *names, reason in data["why"]},
+                provenance=data["provenance"],
+            )
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "netlens": __version__,
+            "methods": self.methods,
+            "controls": self.controls,
+            "metrics": self.metrics,
+            "scores": _texts(self.scores),
+            "seconds": _texts(self.seconds),
+            "why": [[*names, reason] for names, reason in self.why.items()],
+            "provenance": dict(self.provenance),
+        }
+
+    def _csv(self) -> str:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["method", "control", "metric", "mean", "low", "high", "images", "reason"])
+        for method in self.methods:
+            for metric in self.metrics:
+                one = self.of(method, metric)
+                reason = self.why.get((method, metric), self.why.get((method,), ""))
+                row = [method, method in self.controls, metric, one.mean, one.low, one.high, one.n, reason]
+                writer.writerow(row)
+        return buffer.getvalue()
+
+    @cached_property
+    def _drawn(self) -> dict[int, Tensor]:
+        return {}
+
+    def _draws(self, n: int) -> Tensor:
+        """(draws, n): which images each draw of the bootstrap takes."""
+        if n not in self._drawn:
+            generator = torch.Generator().manual_seed(_SEED)
+            self._drawn[n] = torch.randint(n, (_DRAWS, n), generator=generator)
+        return self._drawn[n]
+
+    @staticmethod
+    def _index(names: Sequence[str], name: str) -> int:
+        if name not in names:
+            raise NetLensError(f"the evaluation has no {name!r}. Closest: {closest(name, names)}.")
+        return names.index(name)
+
+
+def kendall(a: Tensor, b: Tensor) -> float:
+    """Kendall's τ-b of two rows of numbers: 1 if they have the same order, -1 if the opposite one.
+
+    >>> kendall(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])) == 1 / 3
+    True
+    """
+    first, second = torch.triu_indices(len(a), len(a), offset=1)
+    of_a, of_b = (values[first] - values[second] for values in (a.double(), b.double()))
+    of_a, of_b = of_a.sign(), of_b.sign()
+    pairs = (of_a.square().sum() * of_b.square().sum()).sqrt()
+    return float((of_a * of_b).sum() / pairs)
+
+
+def _texts(values: Tensor) -> list[float | None]:
+    """The numbers for JSON, which has no NaN."""
+    return [None if value != value else value for value in values.flatten().tolist()]
+
+
+def _numbers(values: Sequence[float | None]) -> Tensor:
+    return torch.tensor([float("nan") if value is None else value for value in values], dtype=torch.float64)

@@ -1,0 +1,224 @@
+"""Metrics of faithfulness that replace more and more of an image, in the order of relevance, and read the number."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+
+import torch
+from torch import Tensor
+
+from netlens.attribution.baseline import BASELINES, Baseline
+from netlens.evaluation._explanation import Explanation
+from netlens.evaluation._removal import Removal
+from netlens.evaluation.metrics._metric import Metric, register_metric
+from netlens.options import option
+
+_OFF = "The replaced image looks like nothing that the network has seen, which may change the number by itself."
+
+
+@dataclass(frozen=True)
+class Curve(Metric):
+    """Abstract: a metric that is read off a curve of the judged number."""
+
+    family = "faithfulness"
+    bounds = (-inf, inf)
+    assumes = _OFF
+
+    @abstractmethod
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        """(K,) and (N, K): the share of the image that is replaced at each point, and the judged number there."""
+
+
+@register_metric
+@dataclass(frozen=True)
+class Deletion(Curve):
+    """The area under the judged number while the image is deleted, the most relevant pixels first. Less is better.
+
+    With f the judged number, x the image and x_s the image whose share s of most relevant pixels is replaced, it is the
+    integral of f(x_s) over s from 0 to 1, by the trapezoidal rule.
+
+    Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
+    """
+
+    steps: int = option(32, least=1, help="Number of steps from the image to nothing.")
+    baselines: Baseline = option("blur", help=BASELINES)
+    more_is_better = False
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_pixels(explanation, self.baselines)
+        counts = _even(removal.count, self.steps)
+        return torch.tensor(counts).double() / removal.count, removal(counts)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return _area(*self.curve(explanation))
+
+
+@register_metric
+@dataclass(frozen=True)
+class Insertion(Curve):
+    """The area under the judged number while the image comes back, the most relevant pixels first. More is better.
+
+    It is the integral of f over the share of pixels of the image that have come back, by the trapezoidal rule.
+
+    Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
+    """
+
+    steps: int = option(32, least=1, help="Number of steps from nothing to the image.")
+    baselines: Baseline = option("blur", help=BASELINES)
+    more_is_better = True
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_pixels(explanation, self.baselines)
+        counts = _even(removal.count, self.steps)
+        # what is left after the least relevant pixels have gone are the most relevant ones
+        values = removal([removal.count - count for count in counts], least=True)
+        return 1 - torch.tensor(counts).double() / removal.count, values
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        shares, values = self.curve(explanation)
+        return _area(1 - shares, values)
+
+
+@register_metric
+@dataclass(frozen=True)
+class PixelFlipping(Curve):
+    """The mean judged number after each step in which the next most relevant pixels are replaced. Less is better.
+
+    The curve has no point for the whole image, and a step has a fixed number of pixels.
+
+    Bach et al. 2015, https://doi.org/10.1371/journal.pone.0130140
+    """
+
+    pixels: int = option(224, least=1, help="Number of pixels in a step.")
+    baselines: Baseline = option("black", help=BASELINES)
+    more_is_better = False
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_pixels(explanation, self.baselines)
+        n = removal.count
+        counts = [min(n, (i + 1) * self.pixels) for i in range(ceil(n / self.pixels))]
+        return torch.tensor(counts).double() / n, removal(counts)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return self.curve(explanation)[1].mean(1)
+
+
+@register_metric
+@dataclass(frozen=True)
+class RegionPerturbation(Curve):
+    """The mean fall of the judged number while the most relevant regions are replaced (AOPC). More is better.
+
+    With x_k the image after k regions are replaced: 1 / (L + 1) times the sum over k from 0 to L of f(x) - f(x_k).
+
+    Samek et al. 2017, https://arxiv.org/abs/1509.06321
+    """
+
+    side: int = option(9, least=1, help="Side of a region in pixels.")
+    regions: int = option(100, least=1, help="The most regions that are replaced.")
+    baselines: Baseline = option("uniform", help=BASELINES)
+    more_is_better = True
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_regions(explanation, self.baselines, self.side)
+        counts = list(range(min(self.regions, removal.count) + 1))
+        return torch.tensor(counts).double() / removal.count, removal(counts)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        _, values = self.curve(explanation)
+        return (values[:, :1] - values).mean(1)
+
+
+@register_metric
+@dataclass(frozen=True)
+class Selectivity(Curve):
+    """The area under the judged number while regions are removed, the most relevant first. Less is better.
+
+    Montavon et al. 2018, https://doi.org/10.1016/j.dsp.2017.10.011
+    """
+
+    side: int = option(16, least=1, help="Side of a region in pixels.")
+    baselines: Baseline = option("black", help=BASELINES)
+    more_is_better = False
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_regions(explanation, self.baselines, self.side)
+        counts = list(range(removal.count + 1))
+        return torch.tensor(counts).double() / removal.count, removal(counts)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return _area(*self.curve(explanation))
+
+
+@register_metric
+@dataclass(frozen=True)
+class Comprehensiveness(Curve):
+    """How far the judged number falls without the most relevant pixels, the mean over some shares. More is better.
+
+    DeYoung et al. 2020, https://arxiv.org/abs/1911.03429
+    """
+
+    shares: Sequence[float] = option(
+        (0.01, 0.05, 0.1, 0.2, 0.5), above=0, most=1, help="Shares of the pixels that count as most relevant."
+    )
+    baselines: Baseline = option("blur", help=BASELINES)
+    more_is_better = True
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_pixels(explanation, self.baselines)
+        counts = [round(share * removal.count) for share in self.shares]
+        return torch.tensor(counts).double() / removal.count, removal(counts)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
+
+
+@register_metric
+@dataclass(frozen=True)
+class Sufficiency(Curve):
+    """How far the judged number falls with nothing but the most relevant pixels, the mean over some shares.
+
+    Less is better: a number below 0 says that these pixels alone speak for the class more than the whole image.
+
+    DeYoung et al. 2020, https://arxiv.org/abs/1911.03429
+    """
+
+    shares: Sequence[float] = option(
+        (0.01, 0.05, 0.1, 0.2, 0.5), above=0, most=1, help="Shares of the pixels that count as most relevant."
+    )
+    baselines: Baseline = option("blur", help=BASELINES)
+    more_is_better = False
+
+    def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
+        removal = of_pixels(explanation, self.baselines)
+        counts = [removal.count - round(share * removal.count) for share in self.shares]
+        return torch.tensor(counts).double() / removal.count, removal(counts, least=True)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
+
+
+def of_pixels(explanation: Explanation, baselines: Baseline) -> Removal:
+    """Removal of single pixels."""
+    key = "pixels", baselines if not isinstance(baselines, Tensor) else id(baselines)
+    return Removal(explanation, explanation.case.baseline(baselines), key)
+
+
+def of_regions(explanation: Explanation, baselines: Baseline, side: int) -> Removal:
+    """Removal of squares, which lie side by side from the corner at the top left."""
+    height, width = explanation.case.sides
+    across = ceil(width / side)
+    rows, columns = torch.arange(height) // side, torch.arange(width) // side
+    group_of = (rows[:, None] * across + columns).expand(len(explanation.case), -1, -1)
+    key = side, baselines if not isinstance(baselines, Tensor) else id(baselines)
+    return Removal(explanation, explanation.case.baseline(baselines), key, group_of, ceil(height / side) * across)
+
+
+def _even(count: int, steps: int) -> list[int]:
+    return [round(count * i / steps) for i in range(steps + 1)]
+
+
+def _area(at: Tensor, values: Tensor) -> Tensor:
+    return torch.trapezoid(values, at.to(values), dim=1)
