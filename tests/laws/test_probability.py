@@ -261,7 +261,7 @@ SMALL = {
     **dict.fromkeys(("mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0"), 64),
     **dict.fromkeys(("mnasnet0_5", "regnet_y_400mf", "densenet121", "squeezenet1_1", "convnext_tiny"), 64),
     **dict.fromkeys(("swin_t", "swin_v2_t"), 64),
-    **dict.fromkeys(("vit_b_32", "maxvit_t"), 224),
+    "vit_b_32": 224,
 }
 
 
