@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
@@ -19,6 +20,7 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.evaluation import CONTROLS, METRICS, METRICS_BY_DEFAULT, Case, Evaluation, evaluate
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
 from netlens.flat.keys import OUTPUT, SCORES, part
@@ -230,6 +232,52 @@ class NetLens(Methods):
 
         chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
         return panel(self.attribute(list(chosen)), **look)
+
+    def evaluate(
+        self,
+        methods: Sequence[Any] | Mapping[str, Any],
+        metrics: Sequence[Any] | None = None,
+        masks: Tensor | None = None,
+        judged: Objective | None = None,
+        controls: bool = True,
+        progress: bool = True,
+    ) -> Evaluation:
+        """Judge several methods by several metrics on these images.
+
+        Args:
+            methods: Methods, their classes or names; attributions, or arrays (N, H, W) or (N, C, H, W) from anywhere. A
+                mapping gives them names.
+            metrics: Metrics, their classes or names; None for one or two of each family.
+            masks: (N, H, W), True on the object that truly causes the class, for metrics of localization.
+            judged: The number that metrics read when they change an image; None for the probability of the target.
+            controls: Whether controls, which know nothing of the network, are judged too.
+            progress: Whether a terminal shows the progress.
+
+        Raises:
+            NetLensError: A method or a metric is unknown, or two have one name.
+
+        Example:
+            >>> from netlens.zoo import open_network
+            >>> from netlens.world.scene import scene
+            >>> lens = NetLens(open_network(), scene(0, label=3).image)
+            >>> table = lens.evaluate(["grad_cam", "lrp"], ["deletion", "gini"], progress=False)
+            >>> table.ranking("deletion")[-1] in table.controls
+            True
+        """
+        if judged is None and self.targets and self._objective is not None:
+            judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
+        case = Case(self.flat, self.x, self.objective, judged, masks)
+        chosen = METRICS_BY_DEFAULT if metrics is None else metrics
+        if metrics is None and masks is None:
+            chosen = [name for name in METRICS_BY_DEFAULT if METRICS[name].needs != "masks"]
+        total = len(methods) + (len(CONTROLS) if controls else 0)
+        with tqdm(total=total, unit="method", delay=1, disable=None if progress else True, leave=False) as bar:
+
+            def show(name: str) -> None:
+                bar.set_description(name)
+                bar.update()
+
+            return evaluate(case, methods, chosen, controls, show)
 
     def input_gradient(
         self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from netlens.evaluation.metrics import METRICS
 from netlens.heatmaps import ResultError
 from netlens.results import storage
 from netlens.version import __version__
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
 
 _DRAWS, _SEED = 2000, 0
 
@@ -115,6 +118,32 @@ class Evaluation:
         ranking = self.ranking(metric)
         return ranking[0] if ranking and ranking[0] in self.controls else ""
 
+    def show(self, metrics: Sequence[str] | None = None) -> Picture:
+        """Draw the table: the mean of each method and metric, with its interval below.
+
+        The stronger the color, the better the method stands by this metric. Controls are in italics. A metric by which
+        a control is best of all has a † behind its name.
+
+        Args:
+            metrics: The columns; None for all.
+        """
+        from netlens.show import grid
+
+        names = self.metrics if metrics is None else tuple(metrics)
+        cells = [[self.of(method, metric) for metric in names] for method in self.methods]
+        shades = torch.stack([self._standing(metric) for metric in names], dim=1).tolist()
+        return grid(
+            self.methods,
+            [f"{metric} †" if self.beaten(metric) else metric for metric in names],
+            [[_short(cell.mean) if cell.n else "" for cell in row] for row in cells],
+            shades,
+            [[f"{_short(cell.low, 2)} to {_short(cell.high, 2)}" if cell.n > 1 else "" for cell in r] for r in cells],
+            self.controls,
+        )
+
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
+        return self.show()._repr_jpeg_()
+
     def save(self, path: str | Path) -> Path:
         """Write a table of means and intervals (.csv), or everything (.json).
 
@@ -179,6 +208,14 @@ class Evaluation:
     def _drawn(self) -> dict[int, Tensor]:
         return {}
 
+    def _standing(self, metric: str) -> Tensor:
+        """(methods,): the share of the other methods that a method is better than; equal ones count half."""
+        column = self.scores[:, self._index(self.metrics, metric)].nanmean(1)
+        column = column if METRICS[metric].more_is_better else -column
+        known = ~column.isnan()
+        below = ((column[:, None] > column).double() + (column[:, None] == column).double() / 2)[:, known].sum(1) - 0.5
+        return torch.where(known, below / max(1, int(known.sum()) - 1), torch.nan)
+
     def _draws(self, n: int) -> Tensor:
         """(draws, n): which images each draw of the bootstrap takes."""
         if n not in self._drawn:
@@ -204,6 +241,15 @@ def kendall(a: Tensor, b: Tensor) -> float:
     of_a, of_b = of_a.sign(), of_b.sign()
     pairs = (of_a.square().sum() * of_b.square().sum()).sqrt()
     return float((of_a * of_b).sum() / pairs)
+
+
+def _short(value: float, digits: int = 3) -> str:
+    """A number in few letters.
+
+    >>> _short(0.1234), _short(6800.05), _short(-0.5), _short(0.1234, 2)
+    ('0.123', '6800', '−0.5', '0.12')
+    """
+    return (f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}").replace("-", "−")
 
 
 def _texts(values: Tensor) -> list[float | None]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.baseline import blurred_dims
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._positions import has_maps
 from netlens.attribution._scale_space import ScaleSpace
 from netlens.attribution._suffix import Suffix
+from netlens.attribution.baseline import blurred_dims
 from netlens.attribution.method import Method, register
 from netlens.attribution.path._quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import chunk_size
 from netlens.attribution._suffix import Suffix
+from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution.method import Method, register
 from netlens.fast.chunks import Chunks
 from netlens.flat import FlatModel

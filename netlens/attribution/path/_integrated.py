@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
+from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.path._quadrature import Quadrature, quadrature
 from netlens.attribution.path.rows import each, rows_of, summed

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
+from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution.engine import gradient_of
 from netlens.attribution.method import Method, register
 from netlens.attribution.path._quadrature import Quadrature, quadrature

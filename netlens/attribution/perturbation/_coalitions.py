@@ -10,9 +10,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._suffix import Suffix
+from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.attribution.perturbation._masks import default_mask, numbered
 from netlens.flat import FlatModel
 from netlens.objectives import Objective

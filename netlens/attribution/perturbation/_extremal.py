@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import Baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._scale_space import ScaleSpace
+from netlens.attribution.baseline import Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._best import Best
 from netlens.attribution.perturbation._climb import Climb

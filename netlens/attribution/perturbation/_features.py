@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution._windows import Windows
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._boxes import ablated
 from netlens.attribution.perturbation._coalitions import Coalitions

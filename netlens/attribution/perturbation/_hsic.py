@@ -8,8 +8,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution._noise import stream
+from netlens.attribution.baseline import BASELINES, Baseline
 from netlens.attribution.method import Method, register
 from netlens.attribution.perturbation._masked import Masked
 from netlens.attribution.perturbation._random_masks import cells_along, in_blocks

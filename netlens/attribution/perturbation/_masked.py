@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix
+from netlens.attribution.baseline import Baseline, baseline_like
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
 

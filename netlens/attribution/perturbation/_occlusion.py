@@ -11,11 +11,11 @@ from itertools import groupby, product
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._positions import positions_of
 from netlens.attribution._suffix import Suffix
 from netlens.attribution._windows import Windows
+from netlens.attribution.baseline import BASELINES, Baseline, baseline_like
 from netlens.attribution.method import Method, register
 from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel

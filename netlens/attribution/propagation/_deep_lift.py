@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from netlens.attribution._backward import evaluated
-from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution._chunk import in_chunks
 from netlens.attribution._rows import per_sample
+from netlens.attribution.baseline import BASELINES, Baseline, input_baseline
 from netlens.attribution.engine import forward_and_backward
 from netlens.attribution.method import Method, register
 from netlens.attribution.path.rows import rows_of, summed

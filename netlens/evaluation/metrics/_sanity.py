@@ -97,9 +97,10 @@ class ParameterRandomization(Metric):
 def alike(a: Tensor, b: Tensor) -> Tensor:
     """(N,): Spearman's rank correlation of the sizes of two explanations (N, H, W). Equal sizes share their mean rank.
 
-    An explanation that is the same everywhere has nothing in common with another one.
+    An explanation that is the same everywhere has nothing in common with another one, and is like one of its kind.
     """
-    return correlation(*(_mean_ranks(maps.flatten(1).abs()) for maps in (a, b))).nan_to_num(0)
+    a, b = (_mean_ranks(maps.flatten(1).abs()) for maps in (a, b))
+    return torch.where((a == b).all(1), torch.ones(len(a)).double(), correlation(a, b).nan_to_num(0))
 
 
 def _mean_ranks(values: Tensor) -> Tensor:
