@@ -10,9 +10,11 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "version.py").r
 
 # a superpixel is scikit-image's, a regression scikit-learn's
 SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]
-# captum, torchcam, zennit and grad-cam are oracles that the tests compare numbers with, and peers in the benchmarks;
+# the linear systems of imputed images are SciPy's
+EVALUATION = ["scipy>=1.13", *SUPERPIXELS]
+# captum, torchcam, zennit, grad-cam and quantus are oracles that tests compare numbers with, and peers in benchmarks;
 # torchcam has left Python 3.10
-ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.5.1", "grad-cam>=1.5.4"]
+ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.5.1", "grad-cam>=1.5.4", "quantus>=0.6"]
 # lucent makes pictures, beside which the benchmarks put ours
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
@@ -86,11 +88,12 @@ setup(
     extras_require={
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
+        "evaluation": EVALUATION,
         "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
-        "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
+        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
+        "bench": [*ORACLES, *EVALUATION, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],
     },

@@ -138,5 +138,4 @@ def _sources(methods: Sequence[Source] | Mapping[str, Source]) -> dict[str, Sour
 
 
 def _options(judge: Metric) -> dict[str, Any]:
-    kinds = int | float | str | bool | list | tuple | None
-    return {name: value if isinstance(value, kinds) else repr(value) for name, value in asdict(judge).items()}
+    return {name: repr(value) if isinstance(value, Tensor) else value for name, value in asdict(judge).items()}

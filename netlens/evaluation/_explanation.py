@@ -32,7 +32,7 @@ class Explanation:
     name: str
     method: Method | None = None
     totals: Tensor | None = None
-    _runs: dict[Any, dict[int, Tensor]] = field(default_factory=dict, repr=False)
+    _runs: dict[Any, dict[tuple[bool, int], Tensor]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, case: Case, source: Method | Attribution | Any, name: str = "") -> Explanation:

@@ -76,7 +76,7 @@ class Evaluation:
         values = self.scores[self._index(self.methods, method), self._index(self.metrics, metric)]
         values = values[~values.isnan()]
         if not len(values):
-            return Estimate(*[float("nan")] * 3, 0)
+            return Estimate(float("nan"), float("nan"), float("nan"), 0)
         means = values[self._draws(len(values))].mean(1)
         low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
         return Estimate(float(values.mean()), low, high, len(values))

@@ -15,7 +15,6 @@ from netlens.flat.bundle import bundled
 from netlens.objectives import logit
 from tests.small import small
 
-
 # no attention, no class activation map from a gated mean, one input where all gradients are wanted, no numbers to blur
 EVERYWHERE = {
     *("le_grad", "attention_map", "attention_rollout", "gradient_rollout"),

@@ -27,6 +27,8 @@ MODULES = (
     "netlens.flat",
     "netlens.attribution",
     "netlens.objectives",
+    "netlens.evaluation",
+    "netlens.evaluation.metrics",
     "netlens.visualization",
     "netlens.visualization.style",
     "netlens.survey",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,8 +161,8 @@ def test_each_metric_says_what_it_is(name):
 def test_numbers_stay_within_their_bounds(case, name):
     small = Case(case.flat, case.x[:2], logit(list(case.explained.targets(case.flat, 6)[:2])), masks=case.masks[:2])
     metric = METRICS[name]
-    options = {"steps": 2, "pixels": 4000, "sets": 4, "squares": 4, "samples": 1, "stages": 1, "segments": 4}
-    options |= {"shares": (0.2, 0.5), "regions": 4, "side": 64}
+    options: dict[str, Any] = {"steps": 2, "pixels": 4000, "sets": 4, "squares": 4, "samples": 1, "stages": 1}
+    options |= {"segments": 4, "shares": (0.2, 0.5), "regions": 4, "side": 64}
     mine = {o.name: options[o.name] for o in options_of(metric) if o.name in options}
     found = metric(**{**mine, **({"pixels": 4} if name == "continuity" else {})})(Explanation.of(small, GradCAM()))
     low, high = metric.bounds

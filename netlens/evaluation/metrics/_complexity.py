@@ -72,4 +72,5 @@ class EffectivePixels(Metric):
 
 def _entropy(explanation: Explanation) -> Tensor:
     sizes = explanation.maps.flatten(1).abs()
-    return torch.special.entr(sizes / sizes.sum(1, keepdim=True)).sum(1)
+    entropy: Tensor = torch.special.entr(sizes / sizes.sum(1, keepdim=True)).sum(1)
+    return entropy

@@ -23,11 +23,11 @@ from netlens.attribution import (
     SobolAttribution,
     chunks_of,
 )
-from netlens.attribution.baseline import (
-    baseline_like,
-)
 from netlens.attribution._scale_space import (
     ScaleSpace,
+)
+from netlens.attribution.baseline import (
+    baseline_like,
 )
 from netlens.attribution.perturbation._masks import (
     blocks,
