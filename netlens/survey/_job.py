@@ -19,9 +19,9 @@ from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.objectives import Record
 from netlens.preprocessing import Preprocessing, as_batch
-from netlens.survey._data import Data
 from netlens.survey._parts import Part, Place, Unreadable
 from netlens.survey._question import Batch, Question, State
+from netlens.survey._samples import Data
 from netlens.survey._settings import Settings
 
 BATCH = 32

@@ -22,13 +22,14 @@ from netlens.flat.receptive import receptive_fields
 from netlens.flat.running import tapped_visit
 from netlens.options import check, option
 from netlens.preprocessing import Preprocessing, as_batch
-from netlens.survey._data import Data, Files, data_from
+from netlens.survey._data import data_from
 from netlens.survey._engines import make
 from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import BATCH, Job
 from netlens.survey._parts import Place, Unreadable
 from netlens.survey._question import Question, State
 from netlens.survey._result import SurveyResult
+from netlens.survey._samples import Data
 from netlens.survey._settings import Settings
 
 _FORMAT = 1
@@ -46,7 +47,9 @@ class Survey:
     Args:
         flat: The network.
         data: A folder of pictures with a folder for each class; a CSV file with the columns `image` and `label`; a list
-            of files, or of (file, label); or a data set of torch, whose items are images or (image, label).
+            of files, or of (file, label); tars of WebDataset or Parquet files of Hugging Face, as a path, a pattern
+            such as `shards/*.tar`, or a list; or a data set of torch or of Hugging Face, whose items are images,
+            (image, label), or dicts with the entries `image` and `label`.
         questions: What to find out: `TopK`, `RandomSample`, `ChannelStatistics`, `Predictions`, or your own.
         parts: The folder of the parts, which is made; None for one that is deleted at the end.
         shard: The number of samples of a part, at least 1. Up to 32 of them run together.
@@ -65,7 +68,7 @@ class Survey:
     """
 
     flat: FlatModel = option(help="The network.")
-    data: Any = option(help="A folder, a CSV file, a list of files, or a data set of torch.")
+    data: Any = option(help="A folder, a CSV file, a list of files, tars, Parquet files, or a data set.")
     questions: Sequence[Question] = option(help="What to find out.")
     parts: str | Path | None = option(None, help="The folder of the parts; none for one that is deleted.")
     shard: int = option(64, least=1, help="The number of samples of a part.")
@@ -160,7 +163,7 @@ class Survey:
                 "preprocessing": (job.preprocessing, job.channels),
                 "questions": job.questions,
                 "keys": job.keys,
-                "data": None if isinstance(job.data, Files) else job.data,
+                "data": job.data.content,
                 "settings": job.settings,
             }
         )
