@@ -23,7 +23,8 @@ from netlens.flat.running import tapped_visit
 from netlens.options import check, option
 from netlens.preprocessing import Preprocessing, as_batch
 from netlens.survey._data import data_from
-from netlens.survey._engines import make
+from netlens.survey._engine import Engine
+from netlens.survey._engines import ENGINES, engine_of
 from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import BATCH, Job
 from netlens.survey._parts import Place, Unreadable
@@ -53,7 +54,11 @@ class Survey:
         questions: What to find out: `TopK`, `RandomSample`, `ChannelStatistics`, `Predictions`, or your own.
         parts: The folder of the parts, which is made; None for one that is deleted at the end.
         shard: The number of samples of a part, at least 1. Up to 32 of them run together.
-        workers: The number of processes, each with one thread; 0 for this process, also with one thread.
+        workers: The number of processes, each with one thread; 0 for this process, also with one thread. For Ray, the
+            number of actors; 0 for all that the cluster holds.
+        engine: Where parts are made. "process": here, or in several processes on this machine. "ray": in actors of Ray,
+            on the cluster that is initialized or that RAY_ADDRESS names, or else on this machine. "torchrun": in the
+            processes that torchrun has started, each of which gets the result.
         preprocessing: How a picture becomes an input; None for that of the network.
         progress: Whether a terminal shows a progress bar.
 
@@ -73,6 +78,7 @@ class Survey:
     parts: str | Path | None = option(None, help="The folder of the parts; none for one that is deleted.")
     shard: int = option(64, least=1, help="The number of samples of a part.")
     workers: int = option(0, least=0, help="The number of processes; 0 for this process alone.")
+    engine: str = option("process", choices=ENGINES, help="Where parts are made: here, by Ray, or by torchrun.")
     preprocessing: Preprocessing | None = option(None, help="How a picture becomes an input; none for the usual one.")
     progress: bool = option(True, help="Whether a terminal shows the progress.")
 
@@ -89,13 +95,15 @@ class Survey:
                 process ended before its work. Parts that are finished are kept.
             NonFiniteError: A layer that a question reads holds NaN or Inf; the message names the sample.
         """
-        with ExitStack() as stack:
+        with engine_of(self.engine, self.workers) as engine, ExitStack() as stack:
             folder = self.parts
             if folder is None:
+                if self.engine == "torchrun":
+                    raise NetLensError("engine='torchrun' needs parts=, a folder that all processes see.")
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="netlens-survey-"))
-            return self._run(Path(folder))
+            return self._run(Path(folder), engine)
 
-    def _run(self, folder: Path) -> SurveyResult:
+    def _run(self, folder: Path, engine: Engine) -> SurveyResult:
         data = data_from(self.data, self.flat.classes)
         job = self._job(data)
         name = self._fingerprint(job)
@@ -107,8 +115,8 @@ class Survey:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NetLensError(f"{folder} is no folder for parts ({error.strerror}); choose another one.") from error
-        missing = [place for place in places if not place.path.exists()]
-        self._make(job, places, missing)
+        self._make(job, engine.share(places), engine)
+        engine.meet()
         states: list[State] = [question.zero() for question in job.questions]
         unreadable: list[Unreadable] = []
         for place in places:  # sums are added in this order, whoever made the parts
@@ -135,7 +143,7 @@ class Survey:
         # a copy: weights lie in memory as in a worker, and nothing that the user does meanwhile changes it
         network = copy.deepcopy(fast(flat, keys))
         device = weight_of(flat, torch.empty(0)).device
-        if self.workers and device.type != "cpu":
+        if self.workers and self.engine == "process" and device.type != "cpu":
             raise NetLensError(f"several processes would share {device}; give workers=0, or a network on the CPU.")
         questions = tuple(self.questions)
         settings = Settings.now(device)
@@ -168,14 +176,15 @@ class Survey:
             }
         )
 
-    def _make(self, job: Job, places: Sequence[Place], missing: Sequence[Place]) -> None:
+    def _make(self, job: Job, places: Sequence[Place], engine: Engine) -> None:
         def size(place: Place) -> int:
             return min(self.shard, len(job.data) - place.shard * self.shard)
 
-        total, left = len(job.data), sum(map(size, missing))
-        silent = None if self.progress else True
+        missing = [place for place in places if not place.path.exists()]
+        total, left = sum(map(size, places)), sum(map(size, missing))
+        silent = None if self.progress and engine.shows else True
         with tqdm(total=total, initial=total - left, unit="image", delay=1, disable=silent, leave=False) as bar:
-            make(job, missing, self.workers, lambda place: bar.update(size(place)) and None)
+            engine.make(job, missing, lambda place: bar.update(size(place)) and None)
 
     def _result(self, job: Job, states: list[State], unreadable: list[Unreadable], name: str) -> SurveyResult:
         fields = receptive_fields(job.network.program)

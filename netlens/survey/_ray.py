@@ -1,0 +1,140 @@
+"""Ray: actors on a cluster, or on this machine, that Ray Data hands shards to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+
+from netlens.errors import NetLensError
+from netlens.flat.intake import weight_of
+from netlens.interruption import Interrupted, interruption
+from netlens.survey._engine import Engine
+from netlens.survey._job import Job
+from netlens.survey._packing import packed, portable, unpacked
+from netlens.survey._parts import Place
+
+_TOGETHER = 2
+"""Shards of one task: while the network runs on the first, threads read the pictures of the second."""
+_STORE = 2**28
+"""Bytes for what is on its way, where Ray is started here: the parts, which are small."""
+
+
+@dataclass(frozen=True)
+class Ray(Engine):
+    """Actors of Ray, each with the network. Parts come back as bytes, and this process writes them.
+
+    So the folder of the parts may be seen by this process alone, and the data must be seen by all.
+
+    Args:
+        workers: The number of actors; 0 for as many as there are GPUs, or CPUs but one, in the cluster.
+    """
+
+    workers: int
+
+    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+        if not places:
+            return
+        data = _imported()
+        asked = interruption()
+        with _cluster(self.workers) as ray:
+            on_gpu = weight_of(job.network, torch.empty(0)).device.type == "cuda"
+            code = ray.put(packed(job, ray.cloudpickle.dumps))  # also classes of a notebook
+            tasks = ceil(len(places) / _TOGETHER)
+            shards = data.range(len(places), override_num_blocks=tasks)
+            shards.context.enable_progress_bars = False
+            made = shards.map_batches(
+                _Maker,
+                fn_constructor_args=([code], list(places)),  # in a list, so that each actor fetches it by itself
+                batch_size=None,
+                compute=data.ActorPoolStrategy(size=min(_actors(ray, self.workers, on_gpu), tasks)),
+                num_cpus=1 if ray.cluster_resources().get("CPU", 1) > 1 else 0.5,
+                num_gpus=1 if on_gpu else None,
+            )
+            for row in made.iter_rows():
+                if row["error"]:
+                    raise pickle.loads(row["error"])
+                place = places[int(row["id"])]
+                place.write_bytes(row["part"])
+                done(place)
+                if asked is not None and asked():
+                    raise Interrupted
+
+
+class _Maker:
+    """An actor: it holds the network, and makes the parts of the shards that it is handed."""
+
+    def __init__(self, code: list[Any], places: list[Place]) -> None:
+        import ray
+
+        self.places = places
+        self.error = b""
+        try:
+            self.job = unpacked(ray.get(code[0]))
+            self.job.settings.agree(weight_of(self.job.network, torch.empty(0)).device)
+        except Exception as error:  # raised by the survey, and not by Ray, which would try again
+            self.error = pickle.dumps(portable(error))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        ids, parts, error = batch["id"].tolist(), [], self.error
+        if not error:
+            try:
+                with self.job.settings.applied(), closing(self.job.made(iter([self.places[i] for i in ids]))) as made:
+                    parts = [place.pack(part) for place, part in made]
+            except Exception as caught:
+                error = pickle.dumps(portable(caught))
+        if error:
+            ids, parts = ids[:1], [b""]
+        return {"id": ids, "part": parts, "error": [error] * len(ids)}
+
+
+def _imported() -> Any:
+    try:
+        from ray import data
+    except ImportError as error:
+        raise NetLensError("engine='ray' needs Ray: pip install netlens[ray].") from error
+    return data
+
+
+@contextmanager
+def _cluster(workers: int) -> Iterator[Any]:
+    """Ray, as it runs already, or on the cluster of RAY_ADDRESS; otherwise on this machine, for this survey."""
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    logger = logging.getLogger("ray.data")
+    before, usage = logger.level, os.environ.get("RAY_USAGE_STATS_ENABLED")
+    try:
+        logger.setLevel(logging.ERROR)
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a survey sends nothing to anybody
+            cpus = workers + 1 if workers else max(2, os.cpu_count() or 2)
+            ray.init("local", num_cpus=cpus, object_store_memory=_STORE, include_dashboard=False, **quiet)
+        yield ray
+    finally:
+        ray.shutdown()
+        logger.setLevel(before)
+        os.environ.pop("RAY_USAGE_STATS_ENABLED", None)
+        if usage is not None:
+            os.environ["RAY_USAGE_STATS_ENABLED"] = usage
+
+
+def _actors(ray: Any, workers: int, on_gpu: bool) -> int:
+    """The number of actors. One core is left for Ray's own tasks: without it, a pool of actors waits forever."""
+    there = ray.cluster_resources()
+    most = int(there.get("GPU", 0)) if on_gpu else max(1, int(there.get("CPU", 1)) - 1)
+    if most == 0:
+        raise NetLensError("the network is on a GPU, but Ray knows of none; move the network to the CPU.")
+    return min(workers, most) if workers else most
