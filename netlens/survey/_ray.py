@@ -46,13 +46,13 @@ class Ray(Engine):
         asked = interruption()
         with _cluster(self.workers) as ray:
             on_gpu = weight_of(job.network, torch.empty(0)).device.type == "cuda"
-            code = ray.put(packed(job, ray.cloudpickle.dumps))  # also classes of a notebook
+            work = ray.put((packed(job, ray.cloudpickle.dumps), list(places)))  # also classes of a notebook
             tasks = ceil(len(places) / _TOGETHER)
             shards = data.range(len(places), override_num_blocks=tasks)
             shards.context.enable_progress_bars = False
             made = shards.map_batches(
                 _Maker,
-                fn_constructor_args=([code], list(places)),  # in a list, so that each actor fetches it by itself
+                fn_args=([work],),  # in a list, so that an actor fetches it once, and not for each task
                 batch_size=None,
                 compute=data.ActorPoolStrategy(size=min(_actors(ray, self.workers, on_gpu), tasks)),
                 num_cpus=1 if ray.cluster_resources().get("CPU", 1) > 1 else 0.5,
@@ -71,28 +71,28 @@ class Ray(Engine):
 class _Maker:
     """An actor: it holds the network, and makes the parts of the shards that it is handed."""
 
-    def __init__(self, code: list[Any], places: list[Place]) -> None:
-        import ray
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.places: list[Place] = []
 
-        self.places = places
-        self.error = b""
+    def __call__(self, batch: dict[str, Any], work: list[Any]) -> dict[str, Any]:
+        ids = batch["id"].tolist()
         try:
-            self.job = unpacked(ray.get(code[0]))
-            self.job.settings.agree(weight_of(self.job.network, torch.empty(0)).device)
-        except Exception as error:  # raised by the survey, and not by Ray, which would try again
-            self.error = pickle.dumps(portable(error))
+            parts = self._parts(ids, work)
+        except Exception as error:  # raised by the survey, and not by Ray, which would say much more
+            return {"id": ids[:1], "part": [b""], "error": [pickle.dumps(portable(error))]}
+        return {"id": ids, "part": parts, "error": [b""] * len(ids)}
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        ids, parts, error = batch["id"].tolist(), [], self.error
-        if not error:
-            try:
-                with self.job.settings.applied(), closing(self.job.made(iter([self.places[i] for i in ids]))) as made:
-                    parts = [place.pack(part) for place, part in made]
-            except Exception as caught:
-                error = pickle.dumps(portable(caught))
-        if error:
-            ids, parts = ids[:1], [b""]
-        return {"id": ids, "part": parts, "error": [error] * len(ids)}
+    def _parts(self, ids: list[int], work: list[Any]) -> list[bytes]:
+        if self.job is None:
+            import ray
+
+            code, self.places = ray.get(work[0])
+            self.job = unpacked(code)
+            self.job.settings.agree(weight_of(self.job.network, torch.empty(0)).device)
+        places = iter([self.places[i] for i in ids])
+        with self.job.settings.applied(), closing(self.job.made(places)) as made:
+            return [place.pack(part) for place, part in made]
 
 
 def _imported() -> Any:
@@ -111,24 +111,31 @@ def _cluster(workers: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     logger = logging.getLogger("ray.data")
-    before, usage = logger.level, os.environ.get("RAY_USAGE_STATS_ENABLED")
+    before = logger.level
+    here = not os.environ.get("RAY_ADDRESS")
+    cpus = workers + 1 if workers else max(2, os.cpu_count() or 2)
+    local = {"address": "local", "num_cpus": cpus, "object_store_memory": _STORE, "include_dashboard": False}
     try:
         logger.setLevel(logging.ERROR)
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
-        else:
-            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a survey sends nothing to anybody
-            cpus = workers + 1 if workers else max(2, os.cpu_count() or 2)
-            ray.init("local", num_cpus=cpus, object_store_memory=_STORE, include_dashboard=False, **quiet)
+        with _environment({"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"} if here else {}):
+            ray.init(**(local if here else {}), logging_level=logging.ERROR, log_to_driver=False)
         yield ray
     finally:
         ray.shutdown()
         logger.setLevel(before)
-        os.environ.pop("RAY_USAGE_STATS_ENABLED", None)
-        if usage is not None:
-            os.environ["RAY_USAGE_STATS_ENABLED"] = usage
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Within the block, the environment holds these values where it holds no others."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _actors(ray: Any, workers: int, on_gpu: bool) -> int:

@@ -1,4 +1,4 @@
-"""`python -m tests.survey.driver DATA PARTS WORKERS [ENGINE [RESULT]]`: a survey in a process that tests end by a signal."""
+"""`python -m tests.survey.driver DATA PARTS WORKERS [ENGINE [RESULT]]`: a survey that tests end by a signal."""
 
 from __future__ import annotations
 

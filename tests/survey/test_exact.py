@@ -21,7 +21,7 @@ QUESTIONS = (TopK("4", 7), TopK("1", 3), RandomSample("4", 6), ChannelStatistics
 
 @pytest.fixture(scope="module")
 def samples() -> whole.Samples:
-    return whole.Samples()
+    return whole.Samples(500)
 
 
 @pytest.fixture(scope="module")
