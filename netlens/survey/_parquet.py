@@ -131,7 +131,9 @@ def of_parquet(paths: Sequence[Path], classes: ClassNames | None) -> Parquet:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise NetLensError("Parquet files need pyarrow: pip install netlens[survey].") from error
-    image, given, groups, classes_of_data = "", [], [], None
+    image, classes_of_data = "", None
+    given: list[Any] = []
+    groups: list[tuple[int, ...]] = []
     for number, path in enumerate(paths):
         try:
             with ParquetFile(path) as opened:
@@ -181,7 +183,7 @@ def _columns(schema: Any, path: Path) -> tuple[str, str | None, list[str] | None
         )
     classed = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     label = next((name for name in (*classed, *_LABELS) if name in schema.names), None)
-    names = features.get(label, {}).get("names") if label in classed else None
+    names = features[label].get("names") if label in classed else None
     return image, label, names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 

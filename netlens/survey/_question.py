@@ -72,7 +72,8 @@ def by_places(maps: Tensor) -> tuple[Tensor, ...]:
     Where the channels lie last in memory, nothing is copied, and all channels of a place are read at once.
     """
     places = maps.permute(0, 2, 3, 1).flatten(1, 2)
-    return places.split(max(1, _NUMBERS // max(1, places[0].numel())))
+    parts: tuple[Tensor, ...] = places.split(max(1, _NUMBERS // max(1, places[0].numel())))
+    return parts
 
 
 def _highest(places: Tensor) -> tuple[Tensor, Tensor]:

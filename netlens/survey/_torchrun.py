@@ -73,8 +73,8 @@ class TorchRun(Engine):
         dist.all_gather_object(found, mine, self.group)
         if len({*found}) > 1:
             raise NetLensError(
-                "the processes of torchrun do not ask the same: the network, the data, the questions or the folder of "
-                "the parts differ. Random weights need the same seed in each process."
+                "the processes of torchrun do not ask the same: the network, the data, the questions, the folder of "
+                "the parts or the kind of machine differ. Random weights need the same seed in each process."
             )
         return places[self.rank :: self.world]
 
