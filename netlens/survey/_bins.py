@@ -8,7 +8,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_SLACK = 0.25  # of a bin: how far rounding may move a number in the arithmetic, and half of what may go wrong
+_SLACK = 0.25
+"""How far, in bins, rounding may move a number. The arithmetic aims lower by as much, so that it is never too high."""
 
 
 @dataclass(frozen=True, eq=False)

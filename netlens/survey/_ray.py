@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -116,26 +118,33 @@ def _cluster(workers: int) -> Iterator[Any]:
     here = not os.environ.get("RAY_ADDRESS")
     cpus = workers + 1 if workers else max(2, os.cpu_count() or 2)
     local = {"address": "local", "num_cpus": cpus, "object_store_memory": _STORE, "include_dashboard": False}
-    try:
-        logger.setLevel(logging.ERROR)
-        with _environment({"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"} if here else {}):
+    # nothing is sent to anybody, and Ray's warnings about its own actors are not for the user
+    with _environment({"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"} if here else {}):
+        try:
+            logger.setLevel(logging.ERROR)
             ray.init(**(local if here else {}), logging_level=logging.ERROR, log_to_driver=False)
-        yield ray
-    finally:
-        ray.shutdown()
-        logger.setLevel(before)
+            yield ray
+        finally:
+            ray.shutdown()
+            logger.setLevel(before)
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Within the block, the environment holds these values where it holds no others."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+    """Within the block, the environment holds these values where it holds no others.
+
+    What Ray changes of the process is undone as well: names in the environment, and what a signal to end does.
+    """
+    before, ended = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    os.environ.update({name: value for name, value in values.items() if name not in before})
     try:
         yield
     finally:
-        for name in added:
+        if threading.current_thread() is threading.main_thread():  # no other thread may set it, and Ray's does not
+            signal.signal(signal.SIGTERM, ended)
+        for name in os.environ.keys() - before.keys():
             del os.environ[name]
+        os.environ.update(before)
 
 
 def _actors(ray: Any, workers: int, on_gpu: bool) -> int:
