@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo playground browser test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
+.PHONY: demo playground browser survey test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -26,6 +26,10 @@ test: .venv/installed-test
 # every tab as a person would use it; needs chromium
 browser: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground -s
+
+# surveys that are killed at random moments, and surveys on Ray and torchrun
+survey: .venv/installed-survey
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "survey or not survey" tests/survey
 
 # adapters/ is checked as what it is installed as, netlens.adapters
 types: .venv/installed-test
@@ -108,6 +112,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv/installed-survey: .venv/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	touch $@
 
 clean:

@@ -19,6 +19,10 @@ ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
+# files of samples in Parquet are read by pyarrow
+SURVEY = ["pyarrow>=17"]
+# surveys on a cluster
+RAY = ["ray[data]>=2.40"]
 # the page in the browser
 PLAYGROUND = ["gradio>=6.20,<7", "imageio>=2.34", "imageio-ffmpeg>=0.5"]
 # networks of other libraries, by name
@@ -89,10 +93,12 @@ setup(
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
         "evaluation": EVALUATION,
+        "survey": SURVEY,
+        "ray": RAY,
         "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
+        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER, *SURVEY],
         "bench": [*ORACLES, *EVALUATION, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],

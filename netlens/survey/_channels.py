@@ -9,7 +9,8 @@ from torch import Tensor
 
 from netlens.errors import NetLensError
 from netlens.options import check, option
-from netlens.survey._question import Batch, Question, State
+from netlens.survey._bins import Bins, edges_between
+from netlens.survey._question import Batch, Question, State, by_places
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Statistics:
 class ChannelStatistics(Question):
     """Count, mean, variance, extremes, share of zeros and histogram of each channel of a layer.
 
-    Means and squares are computed in float64 for each sample, and joined in the order of the samples.
+    Means and squares are computed in float64 for a few samples at a time, and joined in the order of the samples.
 
     Chan, Golub and LeVeque 1979, http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
     """
@@ -64,28 +65,28 @@ class ChannelStatistics(Question):
     @property
     def edges(self) -> Tensor:
         """(bins + 1,), float64: the edges of the histogram."""
-        return torch.linspace(self.low, self.high, self.bins + 1, dtype=torch.float64)
+        return edges_between(self.low, self.high, self.bins)
 
     def update(self, state: State, batch: Batch) -> State:
-        for maps in batch.maps(self.layer):  # one by one: float64 takes twice the memory
-            state = self.merge(state, self._of(maps.flatten(1)))
+        for places in by_places(batch.maps(self.layer)):
+            state = self.merge(state, self._of(places.flatten(0, 1)))
         return state
 
     def _of(self, values: Tensor) -> State:
-        """The state of one sample (C, places)."""
-        exact = values.double()
-        mean = exact.mean(1)
-        bins = torch.bucketize(exact, self.edges, right=True)
-        bins += torch.arange(len(bins))[:, None] * (self.bins + 2)
-        least, most = values.aminmax(dim=1)
+        """The state of some samples (places, C)."""
+        count, channels = values.shape
+        least = values.amin(0)
+        exact = values.double() if values.dtype != torch.float64 else values.clone()
+        mean = exact.mean(0)
+        zero = torch.eq(values, 0, out=torch.empty(values.shape))  # a sum of floats is faster, and exact up to 2**24
         return {
-            "count": torch.full((len(values),), values.shape[1]),
+            "count": torch.full((channels,), count),
             "mean": mean,
-            "squares": (exact - mean[:, None]).square_().sum(1),
+            "squares": exact.sub_(mean).square_().sum(0),
             "least": least,
-            "most": most,
-            "zeros": (values == 0).sum(1),
-            "histogram": bins.flatten().bincount(minlength=len(values) * (self.bins + 2)).view(len(values), -1),
+            "most": values.amax(0),
+            "zeros": zero.sum(0, dtype=torch.float32 if count < 2**24 else torch.float64).long(),
+            "histogram": Bins.between(self.low, self.high, self.bins, values.dtype).count(values),
         }
 
     def merge(self, a: State, b: State) -> State:

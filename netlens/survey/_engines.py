@@ -1,151 +1,23 @@
-"""Engines: where parts are made, in this process or in several on this machine. The parts are the same."""
+"""The engines by name."""
 
 from __future__ import annotations
 
-import multiprocessing
-import pickle
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from typing import Any
+from netlens.survey._engine import Engine
+from netlens.survey._processes import Here, Processes
+from netlens.survey._ray import Ray
+from netlens.survey._torchrun import TorchRun
 
-from netlens.errors import NetLensError
-from netlens.interruption import Interrupted, interruption
-from netlens.survey._job import Job
-from netlens.survey._parts import Place
-
-_PATIENCE = 0.1  # seconds between two questions whether the run should end
+ENGINES = ("process", "ray", "torchrun")
 
 
-def make(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place], None]) -> None:
-    """Make the parts of these places.
-
-    Args:
-        job: What to do.
-        places: The files of the parts.
-        workers: The number of processes; 0 for this one.
-        done: Called in this process when a part is written.
+def engine_of(name: str, workers: int) -> Engine:
+    """The engine of a name, with so many processes; 0 for this one, or for as many as a cluster holds.
 
     Raises:
-        NetLensError: A process ended before its work, or the job cannot be sent to one.
+        NetLensError: The library of the engine is missing, or the program was not started as the engine asks.
     """
-    if workers == 0:
-        with job.settings.applied(), closing(job.parts(iter(places))) as made:
-            for place in made:
-                done(place)
-    elif places:
-        _by_processes(job, places, min(workers, len(places)), done)
-
-
-def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place], None]) -> None:
-    code = _packed(job)
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that do not exist there
-    processes: list[Any] = []
-    connections: list[Connection] = []
-    try:
-        with _ctrl_c_later():  # what a process starts with lasts: Ctrl-C reaches this process only
-            for _ in range(workers):
-                ours, theirs = context.Pipe()
-                processes.append(context.Process(target=work, args=(theirs,), daemon=True))
-                connections.append(ours)
-                processes[-1].start()
-                theirs.close()
-        coming = iter(places)
-        for connection in connections:
-            connection.send_bytes(code)
-            for _ in range(2):  # so that a process reads the pictures of its next part in time
-                connection.send(next(coming, None))
-        missing, asked = len(places), interruption()
-        while missing:
-            for connection in _ready(connections, None if asked is None else _PATIENCE):
-                place = connection.recv()
-                if isinstance(place, BaseException):
-                    raise place
-                done(place)
-                missing -= 1
-                connection.send(next(coming, None))
-            if asked is not None and asked():
-                raise Interrupted
-    except (EOFError, OSError) as error:
-        raise NetLensError(
-            "a process of the survey ended before its work: it was killed, or memory ran out, or the program that "
-            'starts the survey does so outside of `if __name__ == "__main__":`. Finished parts are kept; run it again.'
-        ) from error
-    finally:
-        for process in processes:
-            process.terminate()  # a part is written whole or not at all
-        for process in processes:
-            process.join()
-        for connection in connections:
-            connection.close()
-
-
-def _ready(connections: Sequence[Connection], patience: float | None) -> list[Connection]:
-    """The connections on which something has come, or that have ended."""
-    return [connection for connection in wait(connections, patience) if isinstance(connection, Connection)]
-
-
-def _packed(job: Job) -> bytes:
-    """The job as bytes. The workers get copies of tensors; torch's own way would move the user's into shared memory."""
-    try:
-        return pickle.dumps(job)
-    except Exception as error:  # code of the user, in functions or data sets
-        raise NetLensError(
-            f"the network, the questions or the data cannot be sent to another process ({_line(error)}); give "
-            "workers=0."
-        ) from error
-
-
-def work(connection: Connection) -> None:
-    """What a worker does: make the part of each place that it is sent, until it is sent None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        code = connection.recv_bytes()
-        job = _unpacked(code)
-        with job.settings.applied():
-            for place in job.parts(iter(connection.recv, None)):
-                connection.send(place)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the survey has ended
-    except BaseException as error:
-        with suppress(OSError):  # the survey has ended, perhaps while it sent something
-            connection.send(_portable(error))
-
-
-def _unpacked(code: bytes) -> Job:
-    try:
-        job: Job = pickle.loads(code)
-    except Exception as error:
-        raise NetLensError(
-            f"another process cannot open the network, the questions or the data ({_line(error)}); define classes and "
-            "functions in a module, or give workers=0."
-        ) from error
-    return job
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The error, or one of the same text if it cannot be sent."""
-    try:
-        copy = pickle.loads(pickle.dumps(error))
-        assert isinstance(copy, type(error))
-        return copy
-    except Exception:
-        return NetLensError(f"{type(error).__name__}: {_line(error)}")
-
-
-@contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Within the block, Ctrl-C waits, and processes that start never see it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]
+    if name == "ray":
+        return Ray(workers)
+    if name == "torchrun":
+        return TorchRun(workers)
+    return Processes(workers) if workers else Here()

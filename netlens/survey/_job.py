@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.objectives import Record
 from netlens.preprocessing import Preprocessing, as_batch
-from netlens.survey._data import Data
 from netlens.survey._parts import Part, Place, Unreadable
 from netlens.survey._question import Batch, Question, State
+from netlens.survey._samples import Data
 from netlens.survey._settings import Settings
 
 BATCH = 32
@@ -72,7 +73,14 @@ class Job:
     settings: Settings
 
     def parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
-        """Make and write the parts of these places, and yield each place whose part is written.
+        """Make and write the parts of these places, and yield each place whose part is written."""
+        with closing(self.made(places)) as made:
+            for place, part in made:
+                place.write(part)
+                yield place
+
+    def made(self, places: Iterator[Place]) -> Generator[tuple[Place, Part], None, None]:
+        """Make the parts of these places.
 
         While the network runs on some samples, threads read the next ones, also those of the next part.
         """
@@ -82,8 +90,7 @@ class Job:
             for group in self._groups(places, pool):
                 states = self._updated(states, group, unreadable)
                 if group.stop == min((group.place.shard + 1) * self.shard, len(self.data)):
-                    group.place.write(Part(tuple(states), tuple(unreadable)))
-                    yield group.place
+                    yield group.place, Part(tuple(states), tuple(unreadable))
                     states, unreadable = self._nothing()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

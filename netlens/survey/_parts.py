@@ -64,9 +64,17 @@ class Place:
 
     def write(self, part: Part) -> None:
         """Write the file, whole or not at all. The same part gives the same bytes."""
+        self.write_bytes(self.pack(part))
+
+    def write_bytes(self, octets: bytes) -> None:
+        """Write the file with what `pack` gives, whole or not at all."""
+        storage.write(self.path, octets)
+
+    def pack(self, part: Part) -> bytes:
+        """The bytes of the file."""
         unreadable = [[one.sample, one.name, one.reason] for one in part.unreadable]
         header = {"fingerprint": self.fingerprint, "unreadable": unreadable}
-        storage.write(self.path, storage.pack(_SUFFIX, flattened(part.states), header))
+        return storage.pack(_SUFFIX, flattened(part.states), header)
 
     def read(self, questions: int) -> Part:
         """Read the file.

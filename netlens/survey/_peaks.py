@@ -19,6 +19,8 @@ from netlens.survey._question import Batch, Question, State
 _ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """The constants of SplitMix64, which spreads the bits of a number."""
 
+Ranks = np.ndarray[Any, np.dtype[np.int64]]
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -80,19 +82,18 @@ class _OfChannels(Question):
         return (self.layer,)
 
     @abstractmethod
-    def _ranks(self, values: Tensor, samples: Tensor) -> Tensor:
-        """(C, n): what is sorted by, lowest first, for the values (C, n) of samples (C, n)."""
+    def _ranks(self, values: Tensor, samples: Tensor) -> Ranks:
+        """(C, n): what is sorted by, lowest first, for the values and samples (C, n); no two in a row are equal."""
 
     def update(self, state: State, batch: Batch) -> State:
-        maps = batch.maps(self.layer)
-        n, channels, height, width = maps.shape
-        values, indices = maps.flatten(2).max(2)  # torch gives the first of several equal ones
-        places = torch.stack([indices // width, indices % width], -1)
+        height, width = batch.maps(self.layer).shape[2:]
+        values, places = batch.highest(self.layer)
+        n, channels = values.shape
         shape = (channels, n, 2)
         found = {
             "values": values.T,
             "samples": batch.samples.expand(channels, n),
-            "places": places.transpose(0, 1).int(),
+            "places": torch.stack([places // width, places % width], -1).transpose(0, 1).int(),
             "maps": torch.tensor([height, width], dtype=torch.int32).expand(shape),
             "sizes": torch.tensor(batch.size, dtype=torch.int32).expand(shape),
         }
@@ -102,9 +103,9 @@ class _OfChannels(Question):
         both = {name: torch.cat([a[name], b[name]], 1) for name in b} if a and b else dict(a or b)
         if not both:
             return both
-        by_sample = both["samples"].argsort(dim=1, stable=True)
-        ranks = self._ranks(both["values"], both["samples"]).gather(1, by_sample)
-        order = by_sample.gather(1, ranks.argsort(dim=1, stable=True))[:, : self.k]
+        ranks = self._ranks(both["values"], both["samples"])
+        # numpy sorts many short rows ten times as fast as torch; it may do so in any way, for no two ranks are equal
+        order = torch.from_numpy(np.argsort(ranks, axis=1)[:, : self.k])
         return {name: _taken(part, order) for name, part in both.items()}
 
     def finish(self, state: State) -> Peaks:
@@ -128,8 +129,16 @@ class TopK(_OfChannels):
     def __post_init__(self) -> None:
         check(self)
 
-    def _ranks(self, values: Tensor, samples: Tensor) -> Tensor:
-        return -values
+    def _ranks(self, values: Tensor, samples: Tensor) -> Ranks:
+        numbers = samples.numpy()
+        if values.dtype not in (torch.float32, torch.float16, torch.bfloat16) or int(samples.max()) >= 2**32:
+            order = np.lexsort((numbers, -values.numpy()), axis=1)
+            return np.argsort(order, axis=1)
+        # the bits of a float as an integer in the order of the floats; adding 0 makes -0 the same as 0
+        bits = (values.float() + 0.0).contiguous().numpy().view(np.int32)
+        ascending = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
+        ranks: Ranks = (~ascending).astype(np.int64) << 32 | numbers
+        return ranks
 
 
 @dataclass(frozen=True)
@@ -146,11 +155,11 @@ class RandomSample(_OfChannels):
     def __post_init__(self) -> None:
         check(self)
 
-    def _ranks(self, values: Tensor, samples: Tensor) -> Tensor:
+    def _ranks(self, values: Tensor, samples: Tensor) -> Ranks:
         channels = np.arange(len(samples), dtype=np.uint64)[:, None]
         seeds = _spread(_spread(np.full((1, 1), self.seed, dtype=np.uint64)) + channels)
         hashes = _spread(seeds + samples.numpy().astype(np.uint64))
-        return torch.from_numpy((hashes >> np.uint64(1)).astype(np.int64))
+        return hashes.view(np.int64)  # all 64 bits, so that different samples of a channel have different ranks
 
 
 def _spread(numbers: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netlens.flat.keys import OUTPUT
 from netlens.objectives import Record
+
+_NUMBERS = 2**18
+"""How many numbers of a layer are looked at together: a megabyte."""
 
 State = Mapping[str, Tensor]
 """What a question has found in some of the samples: tensors by name. A state without tensors has seen no sample."""
@@ -32,6 +36,7 @@ class Batch:
     labels: Tensor
     size: tuple[int, int]
     _maps: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _highest: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -39,12 +44,47 @@ class Batch:
     def maps(self, layer: str) -> Tensor:
         """(N, C, h, w), on the CPU: the activation of a layer as maps. A vector of features has one position.
 
+        The channels may lie last in memory, as the network gives them.
+
         Raises:
             NotApplicable: The activation has no layout over the image.
         """
         if layer not in self._maps:  # several questions may read them
-            self._maps[layer] = self.record.maps(layer).cpu().contiguous()
+            self._maps[layer] = self.record.maps(layer).cpu()
         return self._maps[layer]
+
+    def highest(self, layer: str) -> tuple[Tensor, Tensor]:
+        """(N, C) twice: the highest activation of each channel, and the number of its first place, row by row.
+
+        Raises:
+            NotApplicable: The activation has no layout over the image.
+        """
+        if layer not in self._highest:
+            parts = [_highest(part) for part in by_places(self.maps(layer))]
+            values, places = zip(*parts, strict=True)
+            self._highest[layer] = torch.cat(values), torch.cat(places)
+        return self._highest[layer]
+
+
+def by_places(maps: Tensor) -> tuple[Tensor, ...]:
+    """Maps (N, C, h, w) as (n, places, C), for a few samples at a time, which stay in the cache of the processor.
+
+    Where the channels lie last in memory, nothing is copied, and all channels of a place are read at once.
+    """
+    places = maps.permute(0, 2, 3, 1).flatten(1, 2)
+    parts: tuple[Tensor, ...] = places.split(max(1, _NUMBERS // max(1, places[0].numel())))
+    return parts
+
+
+def _highest(places: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, C) twice: the highest numbers of (n, places, C), and the first place of each."""
+    highest = places.amax(1, keepdim=True)
+    count = places.shape[1]
+    # the first place is that with the largest weight; this takes a third of the time of `max(1)`
+    exact = torch.float32 if count < 2**24 else torch.float64
+    weights = torch.arange(count, 0, -1, dtype=exact)[:, None]
+    found = torch.eq(places, highest, out=torch.empty(places.shape, dtype=exact)).mul_(weights).amax(1)
+    return highest[:, 0], count - found.long()
 
 
 class Question(ABC):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from netlens.errors import NetLensError
 from netlens.version import __version__
 
 
@@ -43,6 +44,20 @@ class Settings:
         precision, onednn = torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled
         return cls(device.type, torch.get_default_dtype(), precision, bool(onednn), machine, versions)
 
+    def agree(self, device: torch.device) -> None:
+        """Refuse another kind of machine or software in this process, on which last digits would differ.
+
+        Raises:
+            NetLensError: This process has others.
+        """
+        here = Settings.now(device)
+        if (here.machine, here.versions) != (self.machine, self.versions):
+            raise NetLensError(
+                f"a process of the survey runs on {here.machine} with {_versions(here)}, and the survey itself on "
+                f"{self.machine} with {_versions(self)}, so that last digits would differ. Use machines of one kind, "
+                "with the same software."
+            )
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block, torch computes with these settings, on one thread, without gradients and autocast."""
@@ -63,3 +78,8 @@ class Settings:
             torch.set_float32_matmul_precision(self.precision)
         if bool(torch.backends.mkldnn.enabled) is not self.onednn:
             torch.backends.mkldnn.enabled = self.onednn  # type: ignore[assignment]  # a property of the module
+
+
+def _versions(settings: Settings) -> str:
+    names = ("Python", "torch", "netlens")
+    return ", ".join(f"{name} {version}" for name, version in zip(names, settings.versions, strict=True))

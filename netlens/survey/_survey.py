@@ -22,13 +22,15 @@ from netlens.flat.receptive import receptive_fields
 from netlens.flat.running import tapped_visit
 from netlens.options import check, option
 from netlens.preprocessing import Preprocessing, as_batch
-from netlens.survey._data import Data, Files, data_from
-from netlens.survey._engines import make
+from netlens.survey._data import data_from
+from netlens.survey._engine import Engine
+from netlens.survey._engines import ENGINES, engine_of
 from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import BATCH, Job
 from netlens.survey._parts import Place, Unreadable
 from netlens.survey._question import Question, State
 from netlens.survey._result import SurveyResult
+from netlens.survey._samples import Data
 from netlens.survey._settings import Settings
 
 _FORMAT = 1
@@ -46,11 +48,17 @@ class Survey:
     Args:
         flat: The network.
         data: A folder of pictures with a folder for each class; a CSV file with the columns `image` and `label`; a list
-            of files, or of (file, label); or a data set of torch, whose items are images or (image, label).
+            of files, or of (file, label); tars of WebDataset or Parquet files of Hugging Face, as a path, a pattern
+            such as `shards/*.tar`, or a list; or a data set of torch or of Hugging Face, whose items are images,
+            (image, label), or dicts with the entries `image` and `label`.
         questions: What to find out: `TopK`, `RandomSample`, `ChannelStatistics`, `Predictions`, or your own.
         parts: The folder of the parts, which is made; None for one that is deleted at the end.
         shard: The number of samples of a part, at least 1. Up to 32 of them run together.
-        workers: The number of processes, each with one thread; 0 for this process, also with one thread.
+        workers: The number of processes, each with one thread; 0 for this process, also with one thread. For Ray, the
+            number of actors; 0 for all that the cluster holds.
+        engine: Where parts are made. "process": here, or in several processes on this machine. "ray": in actors of Ray,
+            on the cluster that is initialized or that RAY_ADDRESS names, or else on this machine. "torchrun": in the
+            processes that torchrun has started, each of which gets the result.
         preprocessing: How a picture becomes an input; None for that of the network.
         progress: Whether a terminal shows a progress bar.
 
@@ -65,11 +73,12 @@ class Survey:
     """
 
     flat: FlatModel = option(help="The network.")
-    data: Any = option(help="A folder, a CSV file, a list of files, or a data set of torch.")
+    data: Any = option(help="A folder, a CSV file, a list of files, tars, Parquet files, or a data set.")
     questions: Sequence[Question] = option(help="What to find out.")
     parts: str | Path | None = option(None, help="The folder of the parts; none for one that is deleted.")
     shard: int = option(64, least=1, help="The number of samples of a part.")
     workers: int = option(0, least=0, help="The number of processes; 0 for this process alone.")
+    engine: str = option("process", choices=ENGINES, help="Where parts are made: here, by Ray, or by torchrun.")
     preprocessing: Preprocessing | None = option(None, help="How a picture becomes an input; none for the usual one.")
     progress: bool = option(True, help="Whether a terminal shows the progress.")
 
@@ -86,13 +95,15 @@ class Survey:
                 process ended before its work. Parts that are finished are kept.
             NonFiniteError: A layer that a question reads holds NaN or Inf; the message names the sample.
         """
-        with ExitStack() as stack:
+        with engine_of(self.engine, self.workers) as engine, ExitStack() as stack:
             folder = self.parts
             if folder is None:
+                if self.engine == "torchrun":
+                    raise NetLensError("engine='torchrun' needs parts=, a folder that all processes see.")
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="netlens-survey-"))
-            return self._run(Path(folder))
+            return self._run(Path(folder), engine)
 
-    def _run(self, folder: Path) -> SurveyResult:
+    def _run(self, folder: Path, engine: Engine) -> SurveyResult:
         data = data_from(self.data, self.flat.classes)
         job = self._job(data)
         name = self._fingerprint(job)
@@ -104,8 +115,8 @@ class Survey:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NetLensError(f"{folder} is no folder for parts ({error.strerror}); choose another one.") from error
-        missing = [place for place in places if not place.path.exists()]
-        self._make(job, places, missing)
+        self._make(job, engine.share(places), engine)
+        engine.meet()
         states: list[State] = [question.zero() for question in job.questions]
         unreadable: list[Unreadable] = []
         for place in places:  # sums are added in this order, whoever made the parts
@@ -131,7 +142,7 @@ class Survey:
         # a copy: weights lie in memory as in a worker, and nothing that the user does meanwhile changes it
         network = copy.deepcopy(fast(flat, keys))
         device = weight_of(flat, torch.empty(0)).device
-        if self.workers and device.type != "cpu":
+        if self.workers and self.engine == "process" and device.type != "cpu":
             raise NetLensError(f"several processes would share {device}; give workers=0, or a network on the CPU.")
         questions = tuple(self.questions)
         settings = Settings.now(device)
@@ -159,19 +170,20 @@ class Survey:
                 "preprocessing": (job.preprocessing, job.channels),
                 "questions": job.questions,
                 "keys": job.keys,
-                "data": None if isinstance(job.data, Files) else job.data,
+                "data": job.data.content,
                 "settings": job.settings,
             }
         )
 
-    def _make(self, job: Job, places: Sequence[Place], missing: Sequence[Place]) -> None:
+    def _make(self, job: Job, places: Sequence[Place], engine: Engine) -> None:
         def size(place: Place) -> int:
             return min(self.shard, len(job.data) - place.shard * self.shard)
 
-        total, left = len(job.data), sum(map(size, missing))
-        silent = None if self.progress else True
+        missing = [place for place in places if not place.path.exists()]
+        total, left = sum(map(size, places)), sum(map(size, missing))
+        silent = None if self.progress and engine.shows else True
         with tqdm(total=total, initial=total - left, unit="image", delay=1, disable=silent, leave=False) as bar:
-            make(job, missing, self.workers, lambda place: bar.update(size(place)) and None)
+            engine.make(job, missing, lambda place: bar.update(size(place)) and None)
 
     def _result(self, job: Job, states: list[State], unreadable: list[Unreadable], name: str) -> SurveyResult:
         fields = receptive_fields(job.network.program)

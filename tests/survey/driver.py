@@ -1,4 +1,4 @@
-"""`python -m tests.survey.driver DATA PARTS WORKERS`: a survey in a process that tests end by a signal."""
+"""`python -m tests.survey.driver DATA PARTS WORKERS [ENGINE [RESULT]]`: a survey that tests end by a signal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from netlens.zoo import open_network
 SHARD = 5
 
 
-def survey(data: str, parts: str, workers: int = 0) -> Survey:
+def survey(data: str, parts: str, workers: int = 0, engine: str = "process") -> Survey:
     block = "trunk_output.block2"
     questions = (TopK(block, 5), RandomSample(block, 3), ChannelStatistics("stem"), Predictions())
-    return Survey(open_network(), data, questions, parts, SHARD, workers, progress=False)
+    return Survey(open_network(), data, questions, parts, SHARD, workers, engine, progress=False)
 
 
-def run(data: str, parts: str, workers: int = 0) -> SurveyResult:
-    return survey(data, parts, workers).run()
+def run(data: str, parts: str, workers: int = 0, engine: str = "process") -> SurveyResult:
+    return survey(data, parts, workers, engine).run()
+
+
+def main(data: str, parts: str, workers: str, engine: str = "process", result: str = "") -> None:
+    found = run(data, parts, int(workers), engine)
+    if result:
+        found.save(result)
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:])

@@ -15,7 +15,9 @@ from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.survey import Predictions, Survey, SurveyResult, TopK
-from netlens.survey._data import Files, Items, data_from
+from netlens.survey._data import data_from
+from netlens.survey._files import Files
+from netlens.survey._items import Items
 from tests.survey import whole
 
 

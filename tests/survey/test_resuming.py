@@ -20,7 +20,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.interruption import Interrupted, interruptible
 from netlens.survey import Batch, Predictions, Question, State, Survey, SurveyResult, TopK
-from netlens.survey._engines import make, work
+from netlens.survey._processes import Here, Processes, work
 from netlens.world.folder import write_world
 from tests.survey import driver, whole
 
@@ -116,7 +116,9 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def pressed(job, places, workers, done):  # type: ignore[no-untyped-def]
+    make = Processes.make
+
+    def pressed(self, job, places, done):  # type: ignore[no-untyped-def]
         def press(place):  # type: ignore[no-untyped-def]
             for process in active_children():
                 assert process.pid is not None
@@ -124,9 +126,9 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
             if len(bytes_of(tmp_path / "parts")) >= 3:
                 signal.raise_signal(signal.SIGINT)
 
-        make(job, places, workers, press)
+        make(self, job, places, press)
 
-    monkeypatch.setattr("netlens.survey._survey.make", pressed)
+    monkeypatch.setattr(Processes, "make", pressed)
     with pytest.raises(KeyboardInterrupt):
         driver.run(data, str(tmp_path / "parts"), workers=1)
     assert not active_children()
@@ -139,10 +141,12 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
 def test_the_order_in_which_parts_are_made_does_not_matter(
     data: str, whole_run: tuple[dict[str, bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shuffled(job, places, workers, done):  # type: ignore[no-untyped-def]
-        make(job, random.Random(0).sample(places, len(places)), workers, done)
+    make = Here.make
 
-    monkeypatch.setattr("netlens.survey._survey.make", shuffled)
+    def shuffled(self, job, places, done):  # type: ignore[no-untyped-def]
+        make(self, job, random.Random(0).sample(places, len(places)), done)
+
+    monkeypatch.setattr(Here, "make", shuffled)
     result = driver.run(data, str(tmp_path / "parts"))
     assert bytes_of(tmp_path / "parts") == whole_run[0]
     assert saved(result, tmp_path) == whole_run[1]

@@ -1,0 +1,122 @@
+"""This process, or several on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from netlens.errors import NetLensError
+from netlens.interruption import Interrupted, interruption
+from netlens.survey._engine import Engine
+from netlens.survey._job import Job
+from netlens.survey._packing import packed, portable, unpacked
+from netlens.survey._parts import Place
+
+_PATIENCE = 0.1  # seconds between two questions whether the run should end
+
+
+@dataclass(frozen=True)
+class Here(Engine):
+    """This process."""
+
+    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+        with job.settings.applied(), closing(job.parts(iter(places))) as made:
+            for place in made:
+                done(place)
+
+
+@dataclass(frozen=True)
+class Processes(Engine):
+    """Several processes on this machine.
+
+    Args:
+        workers: Their number, at least 1.
+    """
+
+    workers: int
+
+    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+        if places:
+            _by_processes(job, places, min(self.workers, len(places)), done)
+
+
+def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place], None]) -> None:
+    code = packed(job)
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that do not exist there
+    processes: list[Any] = []
+    connections: list[Connection] = []
+    try:
+        with _ctrl_c_later():  # what a process starts with lasts: Ctrl-C reaches this process only
+            for _ in range(workers):
+                ours, theirs = context.Pipe()
+                processes.append(context.Process(target=work, args=(theirs,), daemon=True))
+                connections.append(ours)
+                processes[-1].start()
+                theirs.close()
+        coming = iter(places)
+        for connection in connections:
+            connection.send_bytes(code)
+            for _ in range(2):  # so that a process reads the pictures of its next part in time
+                connection.send(next(coming, None))
+        missing, asked = len(places), interruption()
+        while missing:
+            for connection in _ready(connections, None if asked is None else _PATIENCE):
+                place = connection.recv()
+                if isinstance(place, BaseException):
+                    raise place
+                done(place)
+                missing -= 1
+                connection.send(next(coming, None))
+            if asked is not None and asked():
+                raise Interrupted
+    except (EOFError, OSError) as error:
+        raise NetLensError(
+            "a process of the survey ended before its work: it was killed, or memory ran out, or the program that "
+            'starts the survey does so outside of `if __name__ == "__main__":`. Finished parts are kept; run it again.'
+        ) from error
+    finally:
+        for process in processes:
+            process.terminate()  # a part is written whole or not at all
+        for process in processes:
+            process.join()
+        for connection in connections:
+            connection.close()
+
+
+def _ready(connections: Sequence[Connection], patience: float | None) -> list[Connection]:
+    """The connections on which something has come, or that have ended."""
+    return [connection for connection in wait(connections, patience) if isinstance(connection, Connection)]
+
+
+def work(connection: Connection) -> None:
+    """What a worker does: make the part of each place that it is sent, until it is sent None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = connection.recv_bytes()
+        job = unpacked(code)
+        with job.settings.applied():
+            for place in job.parts(iter(connection.recv, None)):
+                connection.send(place)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the survey has ended
+    except BaseException as error:
+        with suppress(OSError):  # the survey has ended, perhaps while it sent something
+            connection.send(portable(error))
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Within the block, Ctrl-C waits, and processes that start never see it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
