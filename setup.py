@@ -19,6 +19,8 @@ LUCENT = ["torch-lucent>=0.1.8"]
 ATLAS = ["scikit-learn>=1.5"]
 # the page in the browser
 PLAYGROUND = ["gradio>=6.20,<7", "imageio>=2.34", "imageio-ffmpeg>=0.5"]
+# what a survey has found, as tables
+TABLES = ["pyarrow>=17", "pandas>=2.2"]
 # networks of other libraries, by name
 TIMM = ["timm>=1.0.15"]
 HUGGING_FACE = ["transformers>=5"]
@@ -27,6 +29,8 @@ NETWORKS = ["segmentation-models-pytorch>=0.5", "monai>=1.5", "open-clip-torch>=
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
 # a person's hand in the page
 BROWSER = ["playwright>=1.50"]
+# another program that reads the tables of a survey
+READERS = ["duckdb>=1.1"]
 
 setup(
     name="netlens",
@@ -71,7 +75,11 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["netlens", "netlens.*"]), "netlens.adapters"],
     package_dir={"netlens": "netlens", "netlens.adapters": "adapters"},
-    package_data={"netlens": ["py.typed", "methods.pyi"], "netlens.world": ["*.safetensors"]},
+    package_data={
+        "netlens": ["py.typed", "methods.pyi"],
+        "netlens.report": ["pages/*"],
+        "netlens.world": ["*.safetensors"],
+    },
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
@@ -82,14 +90,16 @@ setup(
         "safetensors>=0.4",
         "tqdm>=4.66",
         "click>=8.1",
+        "jinja2>=3.1",
     ],
     extras_require={
         "atlas": ATLAS,
         "superpixels": SUPERPIXELS,
         "playground": PLAYGROUND,
+        "survey": TABLES,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
+        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE, *PLAYGROUND, *TABLES, *BROWSER, *READERS],
         "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],

@@ -1,6 +1,6 @@
 """Surveys: questions about a network and a whole data set, exact, resumable, and the same for any number of workers."""
 
-from netlens.survey._channels import ChannelStatistics, Statistics
+from netlens.survey._channels import ChannelStatistics, Histogram, Statistics
 from netlens.survey._parts import Unreadable
 from netlens.survey._peaks import ChannelPeaks, Peak, Peaks, RandomSample, TopK
 from netlens.survey._pictures import Pictures
@@ -15,6 +15,7 @@ __all__ = [
     "Calibration",
     "ChannelPeaks",
     "ChannelStatistics",
+    "Histogram",
     "Loss",
     "Losses",
     "Pair",
