@@ -11,7 +11,7 @@ from netlens.cli._generated import Generated, flags_of, read_options
 from netlens.cli._group import main, reported
 from netlens.cli._options import classes_option, model_option, opened, weights_option
 from netlens.cli._surveyed import PARTS, RESULT, TABLES, Surveyed, claim, network_named, weights_named
-from netlens.errors import NetLensError
+from netlens.errors import NetLensError, NotApplicable
 
 if TYPE_CHECKING:
     from netlens.survey import SurveyResult
@@ -116,7 +116,11 @@ def _run(
         shard=asked.shard,
     )
     claim(output, record)
-    found = asked.run()
+    try:
+        found = asked.run()
+    except NotApplicable as error:
+        hint = " A network without classes is asked with --no-predictions." if predictions else ""
+        raise NotApplicable(f"{error}{hint}") from error
     found.save(output / RESULT)
     if tables:
         found.export(output / TABLES)
@@ -131,5 +135,6 @@ def _say(found: SurveyResult) -> None:
     else:
         click.echo(f"{len(found):,} pictures, without labels")
     if found.unreadable:
-        first = found.unreadable[0]
-        click.echo(f"note: {len(found.unreadable):,} files could not be read, such as {first.name}", err=True)
+        first, *others = found.unreadable
+        more = f", and {len(others):,} more" if others else ""
+        click.echo(f"note: a file cannot be read: {first.name}{more}; they count nowhere", err=True)

@@ -82,12 +82,15 @@ def claim(folder: Path, record: Surveyed) -> None:
         if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
             found = read(folder)
             changed = [one.name for one in fields(record) if getattr(found, one.name) != getattr(record, one.name)]
+            if changed and not (folder / RESULT).exists() and not any((folder / PARTS).glob("*")):
+                changed = []  # nothing came of it
+                _write(folder, record)
             if changed:
                 was = ", ".join(f"{name} {getattr(found, name)!r}" for name in changed)
                 raise NetLensError(f"{folder} holds another survey, with {was}; choose another -o.")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        files.write(folder / RECORD, json.dumps({"survey": _FORMAT, **asdict(record)}, indent=1).encode())
+        _write(folder, record)
     except OSError as error:
         raise NetLensError(f"cannot write into the folder {folder}: {error.strerror}; choose another -o.") from error
 
@@ -112,3 +115,7 @@ def read(folder: Path) -> Surveyed:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NetLensError(f"{folder} holds no survey of `netlens survey`; choose another folder.") from error
     return record
+
+
+def _write(folder: Path, record: Surveyed) -> None:
+    files.write(folder / RECORD, json.dumps({"survey": _FORMAT, **asdict(record)}, indent=1).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from netlens import heatmaps
 from netlens.attribution import Attribution, Method
-from netlens.errors import ImageError, NetLensError, NonFiniteError, NotApplicable
+from netlens.errors import ImageError, NetLensError, NetLensWarning, NonFiniteError, NotApplicable
 from netlens.flat import FlatModel
 from netlens.flat.intake import fitted
+from netlens.flat.keys import OUTPUT, SCORES, part
 from netlens.objectives import Record, logit
 from netlens.report._album import Album, Shot
 from netlens.results import Provenance
@@ -136,7 +138,10 @@ class Explained:
         targets = [target for _, target in questions]
         x = fitted(self.flat, x)
         try:
-            found = self.method(self.flat.fitting(x), x, logit(targets if self.head is None else (self.head, targets)))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".* found nothing", NetLensWarning)  # the page shows an empty map
+                objective = logit(targets if self.head is None else (self.head, targets))
+                found = self.method(self.flat.fitting(x), x, objective)
             maps = heatmaps.resize(found.heatmap(), (_MAP, _MAP)).float().cpu()
         except NotApplicable as error:
             self.refused = str(error)
@@ -153,6 +158,4 @@ def _named(sample: int) -> str:
 
 
 def _layers(flat: FlatModel, head: str | int | None) -> list[str]:
-    from netlens.flat.keys import OUTPUT, SCORES, part
-
     return [part(SCORES, head), OUTPUT]

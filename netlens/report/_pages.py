@@ -13,7 +13,7 @@ from netlens.report._channels import PAGE, Layer
 from netlens.report._choice import ChosenClass, ChosenLoss, ChosenPair
 from netlens.report._explained import Explained
 from netlens.report._sections import ClassRow, ClassSection, Matrix, PairSection, Sections, Sight, last_part
-from netlens.report._svg import reliability
+from netlens.report._svg import number, reliability
 from netlens.survey import SurveyResult
 from netlens.version import __version__
 
@@ -91,7 +91,7 @@ def write_pages(root: Path, facts: Facts, explained: Explained, options: Mapping
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"last_part": last_part, "number": _number, "page": page_of}
+    environment.filters |= {"last_part": last_part, "number": number, "page": page_of}
     common = {
         "facts": facts,
         "options": options,
@@ -116,12 +116,3 @@ def page_of(layer: Layer, page: int) -> str:
 
 def _write(path: Path, text: str) -> None:
     files.write(path, text.encode("utf-8", "replace"))  # the name of a file may be no text at all
-
-
-def _number(value: float) -> str:
-    """A number for people.
-
-    >>> _number(0.0312345), _number(-2.0), _number(12345.6)
-    ('0.0312', '−2', '1.23e+04')
-    """
-    return f"{value:.3g}".replace("-", "−")

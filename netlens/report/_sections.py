@@ -99,11 +99,14 @@ class Sections:
     def __init__(self, survey: SurveyResult, predicted: Predicted, explained: Explained) -> None:
         self.survey, self.predicted, self.explained = survey, predicted, explained
         self._rows = {int(sample): row for row, sample in enumerate(predicted.samples)}
+        self._folders = _folders(survey, predicted) if survey.classes is None else {}
 
     def name(self, index: int) -> str:
         """The name of a class, without its synonyms."""
         names = self.survey.classes
-        return f"class {index}" if names is None or index >= len(names) else names[index].split(",")[0]
+        if names is None or index >= len(names):
+            return self._folders.get(index, f"class {index}")
+        return names[index].split(",")[0]
 
     def losses(self, losses: Sequence[ChosenLoss]) -> list[Sight]:
         """The pictures with the largest losses, with the maps of the label and of the strongest other class."""
@@ -185,6 +188,16 @@ class Sections:
         for target in dict.fromkeys(targets):
             if (shot := self.explained.map(sample, target)) is not None:
                 yield self.name(target), shot
+
+
+def _folders(survey: SurveyResult, predicted: Predicted) -> dict[int, str]:
+    """The folders of the samples of each label, as names of classes; empty if some label has samples of several."""
+    found: dict[int, str] = {}
+    for sample, label in zip(predicted.samples.tolist(), predicted.labels.tolist(), strict=True):
+        folder = survey.names[sample].partition("/")[0]
+        if label >= 0 and (folder == survey.names[sample] or found.setdefault(label, folder) != folder):
+            return {}
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def last_part(name: str) -> str:

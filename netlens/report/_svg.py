@@ -24,14 +24,25 @@ def histogram(found: Histogram) -> Markup:
         kind = ' class="open"' if is_open else ""
         box = f'x="{i * width:.2f}" y="{_HEIGHT - height:.2f}" width="{0.92 * width:.2f}" height="{height:.2f}"'
         bars.append(f"<rect{kind} {box}/>")
-    low, high = float(found.edges[0]), float(found.edges[-1])
-    words = f"histogram from {low:.3g} to {high:.3g}, on a logarithmic scale"
-    ends = f"{low:.3g}{' and below' if found.below else ''}", f"{high:.3g}{' and above' if found.above else ''}"
+    # the pale bar at an end begins at its inner edge
+    low = f"< {number(float(found.edges[1]))}" if found.below else number(float(found.edges[0]))
+    high = f"≥ {number(float(found.edges[-2]))}" if found.above else number(float(found.edges[-1]))
+    ends = Markup.escape(low), Markup.escape(high)
+    words = f"histogram from {ends[0]} to {ends[1]}, on a logarithmic scale"
     return Markup(
         f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{words}">{"".join(bars)}</svg>'
         f'<span class="ends" aria-hidden="true"><span>{ends[0]}</span><span>{ends[1]}</span></span>'
     )
+
+
+def number(value: float) -> str:
+    """A number for people.
+
+    >>> number(0.0312345), number(-2.0), number(12345.6)
+    ('0.0312', '−2', '1.23e+04')
+    """
+    return f"{value:.3g}".replace("-", "−")
 
 
 def reliability(found: Calibration) -> Markup:

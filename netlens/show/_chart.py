@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -84,18 +83,18 @@ def histogram_chart(
         above: Whether the last bin holds everything above it, too.
         size: The height and width, in pixels.
     """
-    figure, axes = _blank((0.13, 0.14, 0.82, 0.8), size)
+    figure, axes = _blank((0.16, 0.14, 0.8, 0.8), size)
     colors = [_BLUE] * len(counts)
     for end, is_open in ((0, below), (-1, above)):
         if is_open and colors:
             colors[end] = _HALF
-    axes.bar(edges[:-1].numpy(), counts.numpy(), np.diff(edges.numpy()), align="edge", color=colors, linewidth=0)
-    axes.set_yscale("symlog", linthresh=1)
-    axes.yaxis.set_major_locator(mpl.ticker.SymmetricalLogLocator(base=10, linthresh=1))
-    axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+    heights = np.log10(1 + counts.numpy())
+    axes.bar(edges[:-1].numpy(), heights, np.diff(edges.numpy()), align="edge", color=colors, linewidth=0)
+    powers = range(0, int(heights.max(initial=1)) + 1, 1 if heights.max(initial=1) < 5 else 2)
+    axes.set_yticks([np.log10(1 + 10.0**power) for power in powers], [f"{10**power:,}" for power in powers])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(float(edges[0]), float(edges[-1]))
-    axes.set_ylim(0, max(1, 1.6 * int(counts.max())))
+    axes.set_ylim(0, max(1.0, 1.05 * heights.max(initial=1)))
     return _pixels(figure)
 
 

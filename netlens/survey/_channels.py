@@ -18,7 +18,7 @@ from netlens.survey._tables import Columns, frame_of, listed
 if TYPE_CHECKING:
     from netlens.show import Picture
 
-_DRAWN = 24  # so many channels are drawn if nobody names them
+_DRAWN = 12  # so many channels are drawn if nobody names them
 _CHART = (240, 360)  # the height and width of the histogram of a channel, in pixels
 
 

@@ -250,7 +250,7 @@ class SurveyResult:
     def _peaks(self, kind: type[TopK] | type[RandomSample], layer: str, channel: int) -> ChannelPeaks:
         question: Question = self._question(kind, layer)
         found: Peaks = self.answer(question)
-        peaks = found.of(channel, self.names, self.fields.get(self._key(layer)))
+        peaks = found.of(channel, self.names, self.fields.get(self._key(question.layers[0])))
         return ChannelPeaks(peaks, self.pictures, question.layers[0], channel)
 
     def _question(self, kind: type[Q], layer: str) -> Q:
