@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import torch
@@ -16,7 +17,7 @@ from netlens.flat import FlatModel
 from netlens.flat.intake import fitted
 from netlens.flat.keys import OUTPUT, SCORES, part
 from netlens.objectives import Record, logit
-from netlens.report._album import Album, Shot
+from netlens.report._album import SIDE, Album, Shot
 from netlens.results import Provenance
 from netlens.show import overlay
 from netlens.survey import Pictures, Predicted
@@ -53,11 +54,14 @@ class Explained:
         self._maps: dict[Question, Tensor] = {}
         self._shots: dict[Question, Shot] = {}
 
-    def prepare(self, questions: Iterable[Question], told: Callable[[int], object]) -> None:
+    def prepare(
+        self, questions: Iterable[Question], shown: Collection[Question], told: Callable[[int], object]
+    ) -> None:
         """Compute the heat maps of these questions.
 
         Args:
             questions: The questions; each is answered once.
+            shown: Those whose heat maps are drawn. The others are for means.
             told: Called with the number of questions that are answered further.
         """
         asked = list(dict.fromkeys(questions))
@@ -67,7 +71,7 @@ class Explained:
             by_shape = sorted(readable, key=lambda pair: tuple(pair[1].shape))
             for _, group in groupby(by_shape, key=lambda pair: tuple(pair[1].shape)):
                 pairs = list(group)
-                self._explain([question for question, _ in pairs], torch.cat([x for _, x in pairs]))
+                self._explain([question for question, _ in pairs], torch.cat([x for _, x in pairs]), shown)
             told(len(part))
 
     def check(self, predicted: Predicted, samples: Sequence[int], names: Sequence[str]) -> None:
@@ -129,10 +133,10 @@ class Explained:
         size = images[0].shape[2:]
         image = torch.cat([heatmaps.resize(one, (size[0], size[1])) for one in images]).mean(0, keepdim=True)
         origin = Provenance("mean", self.flat.name, repr(logit(target)))
-        drawn = overlay(Attribution(maps[None], image, origin, reduction="cam"))[0]
+        drawn = overlay(Attribution(maps[None], image, origin, reduction="cam"), smallest=SIDE)[0]
         return self.album.add(f"class-{target}", drawn)
 
-    def _explain(self, questions: Sequence[Question], x: Tensor) -> None:
+    def _explain(self, questions: Sequence[Question], x: Tensor, shown: Collection[Question]) -> None:
         if self.refused:
             return
         targets = [target for _, target in questions]
@@ -142,15 +146,16 @@ class Explained:
                 warnings.filterwarnings("ignore", ".* found nothing", NetLensWarning)  # the page shows an empty map
                 objective = logit(targets if self.head is None else (self.head, targets))
                 found = self.method(self.flat.fitting(x), x, objective)
-            maps = heatmaps.resize(found.heatmap(), (_MAP, _MAP)).float().cpu()
+            maps = found.heatmap(_MAP).float().cpu()
         except NotApplicable as error:
             self.refused = str(error)
             return
-        images = torch.cat([self.pictures.image(sample)[None] for sample, _ in questions])
-        drawn = overlay(Attribution(found.values, images, found.provenance, found.maps, found.reduction))
-        for question, one, pixels in zip(questions, maps, drawn, strict=True):
+        for row, (question, one) in enumerate(zip(questions, maps, strict=True)):
             self._maps[question] = one
-            self._shots[question] = self.album.add(f"{_named(question[0])}-class-{question[1]}", pixels)
+            if question in shown:
+                image = self.pictures.image(question[0])[None]
+                pixels = overlay(replace(found[row], image=image), smallest=SIDE)[0]
+                self._shots[question] = self.album.add(f"{_named(question[0])}-class-{question[1]}", pixels)
 
 
 def _named(sample: int) -> str:

@@ -33,17 +33,20 @@ class Report:
     """What a report shows, and how much of it.
 
     Example:
-        >>> Report(losses=12, steps=0)
-        Report(losses=12, pairs=8, examples=4, classes=20, averaged=16, channels=12, steps=0, method='grad_cam')
+        >>> report = Report(losses=12, steps=0)
+        >>> report.losses, report.steps
+        (12, 0)
     """
 
     losses: int = option(24, least=0, most=10_000, help="Pictures with the largest losses.")
     pairs: int = option(8, least=0, most=10_000, help="Pairs of classes that are confused most often.")
     examples: int = option(4, least=1, most=100, help="Pictures of each pair and of each class.")
-    classes: int = option(20, least=0, most=10_000, help="Classes; first those that are predicted right least often.")
+    explained_classes: int = option(
+        20, least=0, most=10_000, help="Classes that are looked at; first those that are predicted right least often."
+    )
     averaged: int = option(16, least=1, most=1000, help="Pictures of a class whose heat maps are averaged.")
     channels: int = option(12, least=0, most=100_000, help="Channels of each layer; those with the largest variance.")
-    steps: int = option(64, least=0, most=10_000, help="Steps of the drawing of a channel; 0 for no drawings.")
+    steps: int = option(128, least=0, most=10_000, help="Steps of the drawing of a channel; 0 for no drawings.")
     method: str = option("grad_cam", help="The method of the heat maps, with its options; see `netlens methods`.")
 
     def __post_init__(self) -> None:
@@ -84,14 +87,15 @@ class Report:
             predicted = survey.predictions
             losses = choice.losses_of(survey, predicted, self.losses)
             pairs = choice.pairs_of(predicted, self.pairs, self.examples)
-            classes = choice.classes_of(predicted, self.classes, self.averaged, min(self.examples, self.averaged))
+            several = min(self.examples, self.averaged)
+            classes = choice.classes_of(predicted, self.explained_classes, self.averaged, several)
             explained.check(predicted, [one.loss.sample for one in losses] or predicted.samples.tolist(), survey.names)
             asked = [(one.loss.sample, target) for one in losses for target in one.targets]
             asked += [(sample, one.pair.predicted) for one in pairs for sample in one.samples]
-            asked += [(sample, one.index) for one in classes for sample in one.averaged]
-            asked = list(dict.fromkeys(asked))
+            shown = {*asked, *((sample, one.index) for one in classes for sample in one.shown)}
+            asked = list(dict.fromkeys([*asked, *((sample, one.index) for one in classes for sample in one.averaged)]))
             with tqdm(total=len(asked), desc="heat maps", unit="map", delay=1, disable=silent, leave=False) as bar:
-                explained.prepare(asked, bar.update)
+                explained.prepare(asked, shown, bar.update)
             sections = Sections(survey, predicted, explained)
             facts.add_predictions(sections, losses, pairs, classes)
         names = layers_of(survey)
