@@ -13,7 +13,7 @@ from netlens.report._album import SMALL, Album, Shot
 from netlens.report._choice import channels_of
 from netlens.report._explained import Explained
 from netlens.report._svg import histogram
-from netlens.survey import ChannelPeaks, ChannelStatistics, RandomSample, Statistics, SurveyResult, TopK
+from netlens.survey import ChannelStatistics, Peak, RandomSample, Statistics, SurveyResult, TopK
 from netlens.visualization import NetDreamer
 
 _BATCH = 8
@@ -167,7 +167,7 @@ class Channels:
         numbers = float(statistics.mean[index]), float(statistics.most[index]), float(statistics.zeros[index])
         return Channel(index, drawing, *crops, histogram(statistics.occupied([index])), *numbers)
 
-    def _crops(self, peaks: ChannelPeaks | Sequence[Crop]) -> list[Crop]:
+    def _crops(self, peaks: Sequence[Peak]) -> list[Crop]:
         found = []
         for peak in list(peaks)[: self.examples]:
             shot = self.explained.crop(peak.sample, peak.box, SMALL)

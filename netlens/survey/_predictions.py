@@ -323,5 +323,5 @@ class Predictions(Question):
             nothing = torch.zeros(0, dtype=torch.int64)
             return Predicted(nothing, nothing, nothing.view(0, 5), nothing.double(), nothing.double(), 0)
         order = state["samples"].argsort()
-        parts = {name: values[order] for name, values in state.items() if name != "classes"}
+        parts: dict[str, Any] = {name: values[order] for name, values in state.items() if name != "classes"}
         return Predicted(**parts, classes=int(state["classes"]))
