@@ -38,7 +38,7 @@ class Histogram(NamedTuple):
     above: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Statistics(Drawn):
     """Statistics of each channel of a layer.
 
@@ -64,6 +64,10 @@ class Statistics(Drawn):
     edges: Tensor
     histogram: Tensor
     layer: str = field(default="", repr=False)
+
+    def __repr__(self) -> str:
+        of = f" of {self.layer}" if self.layer else ""
+        return f"Statistics({len(self.count):,} channels{of}, {int(self.count.sum()):,} activations)"
 
     def columns(self) -> Columns:
         """The columns of a table of all channels."""

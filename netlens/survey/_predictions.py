@@ -144,7 +144,7 @@ class Pair:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predicted(Drawn):
     """What a network says about each sample.
 
@@ -167,6 +167,10 @@ class Predicted(Drawn):
     classes: int
     names: Sequence[str] = field(default=(), repr=False)
     class_names: Sequence[str] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        right = f", {self.top1:.1%} of {int(self.labeled.sum()):,} right" if self.labeled.any() else ""
+        return f"Predicted({len(self.samples):,} samples, {self.classes:,} classes{right})"
 
     @property
     def labeled(self) -> Tensor:
