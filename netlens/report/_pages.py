@@ -12,7 +12,7 @@ from netlens import files
 from netlens.report._channels import PAGE, Layer
 from netlens.report._choice import ChosenClass, ChosenLoss, ChosenPair
 from netlens.report._explained import Explained
-from netlens.report._sections import ClassRow, ClassSection, Matrix, PairSection, Sections, Sight, last_part
+from netlens.report._sections import ClassRow, ClassSection, Matrix, PairSection, Sections, Sight, last_part, told
 from netlens.report._svg import number, reliability
 from netlens.survey import SurveyResult
 from netlens.version import __version__
@@ -33,9 +33,9 @@ class Facts:
 
     def __init__(self, title: str, survey: SurveyResult) -> None:
         self.title = title
-        self.network = survey.network
+        self.network = Path(survey.network).name if Path(survey.network).is_absolute() else survey.network
         self.samples = len(survey)
-        self.unreadable = survey.unreadable[:_LISTED]
+        self.unreadable = [(one.name, told(one.name, one.reason)) for one in survey.unreadable[:_LISTED]]
         self.unreadable_count = len(survey.unreadable)
         self.layers: list[Layer] = []
         self.labeled = 0

@@ -176,7 +176,7 @@ class Sections:
         return Sight(
             name=self.survey.names[sample],
             picture=picture,
-            why=self.explained.missing.get(sample, ""),
+            why=told(self.survey.names[sample], self.explained.missing.get(sample, "")),
             maps=tuple(self._maps(sample, targets)),
             label=None if label < 0 else self.name(label),
             predicted=self.name(best),
@@ -198,6 +198,16 @@ def _folders(survey: SurveyResult, predicted: Predicted) -> dict[int, str]:
         if label >= 0 and (folder == survey.names[sample] or found.setdefault(label, folder) != folder):
             return {}
     return found if len(set(found.values())) == len(found) else {}
+
+
+def told(name: str, reason: str) -> str:
+    """Why a sample cannot be read, without the folder of the data: a report may be sent to others.
+
+    >>> told("cats/a.jpg", "/home/me/data/cats/a.jpg ends early.")
+    'cats/a.jpg ends early.'
+    """
+    before, found, after = reason.partition(name)
+    return f"{found}{after}" if found and Path(before).is_absolute() else reason
 
 
 def last_part(name: str) -> str:

@@ -75,11 +75,13 @@ def pictures_from(data: Any, names: Sequence[str], preprocessing: Preprocessing 
         raise NetLensError("this survey does not say how its pictures were preprocessed; run it again.")
     if isinstance(data, str | os.PathLike):
         root = Path(data) if Path(data).is_dir() else Path(data).parent  # of a CSV file
-        files = Files(root, tuple(names), (NO_LABEL,) * len(names))
-        if names and not any((root / name).is_file() for name in names):
-            raise ImageError(f"{root} holds none of the {len(names)} pictures of the survey, such as {names[0]!r:.80}.")
-        return Pictures(files, preprocessing)
-    known = data_from(data, None)
+        if any((root / name).is_file() for name in names):  # some may be gone, and others may be new
+            return Pictures(Files(root, tuple(names), (NO_LABEL,) * len(names)), preprocessing)
+    try:
+        known = data_from(data, None)
+    except NetLensError as error:
+        first = f", such as {names[0]!r:.80}" if names else ""
+        raise ImageError(f"{data} holds none of the {len(names)} pictures of the survey{first} ({error})") from error
     if list(map(known.name, range(len(known)))) != list(names):
         raise NetLensError(f"this data has {len(known)} samples, not the {len(names)} of the survey; give the same.")
     return Pictures(known, preprocessing)
