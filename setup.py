@@ -19,8 +19,8 @@ ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
-# files of samples in Parquet are read by pyarrow
-SURVEY = ["pyarrow>=17"]
+# files of samples in Parquet are read by pyarrow, and what a survey has found becomes tables
+SURVEY = ["pyarrow>=17", "pandas>=2.2"]
 # surveys on a cluster
 RAY = ["ray[data]>=2.40"]
 # the page in the browser
@@ -33,6 +33,8 @@ NETWORKS = ["segmentation-models-pytorch>=0.5", "monai>=1.5", "open-clip-torch>=
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
 # a person's hand in the page
 BROWSER = ["playwright>=1.50"]
+# another program that reads the tables of a survey
+READERS = ["duckdb>=1.1"]
 
 setup(
     name="netlens",
@@ -77,7 +79,11 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["netlens", "netlens.*"]), "netlens.adapters"],
     package_dir={"netlens": "netlens", "netlens.adapters": "adapters"},
-    package_data={"netlens": ["py.typed", "methods.pyi"], "netlens.world": ["*.safetensors"]},
+    package_data={
+        "netlens": ["py.typed", "methods.pyi"],
+        "netlens.report": ["pages/*"],
+        "netlens.world": ["*.safetensors"],
+    },
     install_requires=[
         "torch>=2.8",
         "torchvision>=0.23",
@@ -88,6 +94,7 @@ setup(
         "safetensors>=0.4",
         "tqdm>=4.66",
         "click>=8.1",
+        "jinja2>=3.1",
     ],
     extras_require={
         "atlas": ATLAS,
@@ -98,7 +105,7 @@ setup(
         "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER, *SURVEY],
+        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS],
         "bench": [*ORACLES, *EVALUATION, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],

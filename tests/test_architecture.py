@@ -31,7 +31,7 @@ ROWS = [
     ("zoo",),
     ("inputs", "methods"),
     ("lens",),
-    ("playground",),
+    ("playground", "report"),
     ("cli",),
 ]
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -34,6 +34,16 @@ def part(name: str, head: str | int | None) -> str:
     return name if head is None else f"{name} of {head}"
 
 
+def block_of(key: str) -> str:
+    """The block of a layer, which groups the layers of a network for people.
+
+    >>> block_of("features.3.conv.0.0"), block_of("stem.0"), block_of("relu")
+    ('features.3', 'stem', 'relu')
+    """
+    parts = key.split(".")
+    return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
+
+
 _WHOLE = "which could not be unrolled (flat.opaque says why), so its parts have no keys"
 
 

@@ -9,11 +9,12 @@ from secrets import token_hex
 from typing import Any
 
 from netlens.errors import NetLensError, NetLensWarning
+from netlens.flat.keys import block_of
 from netlens.options import Option, check, option, options_of, parse
 from netlens.playground import _notebook as notebook
 from netlens.playground._drawing import Drawing, Growing, Rounds
 from netlens.playground._film import Film, pixels_of
-from netlens.playground._layers import block_of, shapes_of
+from netlens.playground._layers import shapes_of
 from netlens.playground._store import digest
 from netlens.playground._studio import Studio, class_of
 from netlens.playground._texts import options_text, read

@@ -6,6 +6,7 @@ from html import escape
 from itertools import groupby
 
 from netlens.errors import NetLensError
+from netlens.flat.keys import block_of
 from netlens.memo import Memo
 from netlens.playground import _html as html
 from netlens.playground._see import See
@@ -65,16 +66,6 @@ def layer_list(studio: Studio) -> str:
         'placeholder="name, type or shape"></label>'
         f'<div class="nl-layers">{"".join(blocks)}</div>'
     )
-
-
-def block_of(key: str) -> str:
-    """The block of a layer.
-
-    >>> block_of("features.3.conv.0.0"), block_of("stem.0"), block_of("relu")
-    ('features.3', 'stem', 'relu')
-    """
-    parts = key.split(".")
-    return ".".join(parts[:2]) if len(parts) > 2 else parts[0]
 
 
 def reach(sees: str) -> str:

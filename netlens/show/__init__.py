@@ -1,5 +1,6 @@
 """All drawing: heatmaps over images, panels that compare them, sheets of images. Without pyplot's global state."""
 
+from netlens.show._chart import confusion_chart, histogram_chart, reliability_chart
 from netlens.show._film import film
 from netlens.show._grid import grid
 from netlens.show._overlay import Look, Style, overlay, tells_signs
@@ -15,10 +16,13 @@ __all__ = [
     "Style",
     "Tile",
     "arranged",
+    "confusion_chart",
     "film",
     "grid",
+    "histogram_chart",
     "overlay",
     "panel",
+    "reliability_chart",
     "sheet",
     "tells_signs",
 ]

@@ -91,14 +91,14 @@ class Heat:
         bound = heatmaps.bound(self.raw, q)
         return (-bound if self.diverging else torch.zeros_like(bound)), bound
 
-    def pixels(self) -> Pixels:
+    def pixels(self, smallest: int = SMALLEST) -> Pixels:
         """(N,H',W',4): the drawing of each sample, enlarged by `enlarge`; signals as curves, volumes as strips."""
         if self.rank == 1:
             return np.stack([self._curve(sample) for sample in range(len(self.image))])
         if self.rank == 3:
             frames = chosen_frames(self.image.shape[2])
             return strips(self.frames(frames), len(frames))
-        return self._drawn(self.image, self.unit, SMALLEST)
+        return self._drawn(self.image, self.unit, smallest)
 
     def frames(self, frames: list[int]) -> Pixels:
         """(N * frames,H',W',4): these slices of each sample."""
@@ -175,9 +175,9 @@ def share(heats: Sequence[Heat]) -> None:
         heat.low = -heat.high if heat.diverging else torch.stack(lows).min().expand_as(heat.low)
 
 
-def overlay(attribution: HeatMapped, look: Look | None = None) -> Pixels:
-    """(N,H',W',4): each sample as pixels. Small images are enlarged by a whole number."""
-    return Heat(attribution, Look() if look is None else look).pixels()
+def overlay(attribution: HeatMapped, look: Look | None = None, smallest: int = SMALLEST) -> Pixels:
+    """(N,H',W',4): each sample as pixels. Images whose longer side is below `smallest` grow by a whole number."""
+    return Heat(attribution, Look() if look is None else look).pixels(smallest)
 
 
 def photograph(image: Tensor, bands: Sequence[int] | None = None) -> Pixels:

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
-from netlens.options import check, option
+from netlens.options import check, checked, option
+from netlens.results.drawn import Drawn
 from netlens.survey._bins import Bins, edges_between
 from netlens.survey._question import Batch, Question, State, by_places
+from netlens.survey._tables import Columns, frame_of, listed
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
+
+_DRAWN = 12  # so many channels are drawn if nobody names them
+_CHART = (240, 360)  # the height and width of the histogram of a channel, in pixels
 
 
-@dataclass(frozen=True)
-class Statistics:
+class Histogram(NamedTuple):
+    """Numbers of activations in bins of one width.
+
+    Attributes:
+        edges: (b + 1,), float64: the edges of the bins.
+        counts: (b,): the numbers.
+        below: Whether the first bin holds everything below its upper edge.
+        above: Whether the last bin holds everything from its lower edge on.
+    """
+
+    edges: Tensor
+    counts: Tensor
+    below: bool
+    above: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Statistics(Drawn):
     """Statistics of each channel of a layer.
 
     Attributes:
@@ -27,6 +53,7 @@ class Statistics:
         edges: (bins + 1,), float64: the edges of the histogram.
         histogram: (C, bins + 2): the number of activations below the first edge, in each bin, and from the last edge
             on. A bin holds its lower edge.
+        layer: The layer.
     """
 
     count: Tensor
@@ -37,6 +64,61 @@ class Statistics:
     zeros: Tensor
     edges: Tensor
     histogram: Tensor
+    layer: str = field(default="", repr=False)
+
+    def __repr__(self) -> str:
+        of = f" of {self.layer}" if self.layer else ""
+        return f"Statistics({len(self.count):,} channels{of}, {int(self.count.sum()):,} activations)"
+
+    def columns(self) -> Columns:
+        """The columns of a table of all channels."""
+        numbers = {"count": self.count, "mean": self.mean, "variance": self.variance, "least": self.least}
+        numbers |= {"most": self.most, "zeros": self.zeros}
+        names = {"layer": [self.layer] * len(self.count), "channel": [*range(len(self.count))]}
+        return {**names, **{name: listed(part) for name, part in numbers.items()}}
+
+    def frame(self) -> Any:
+        """A DataFrame of pandas with one row for each channel."""
+        return frame_of(self.columns())
+
+    def occupied(self, channels: Sequence[int] | None = None) -> Histogram:
+        """The histogram of some channels together, from the first bin with an activation to the last.
+
+        Args:
+            channels: The channels; None for all.
+        """
+        counts = (self.histogram if channels is None else self.histogram[list(channels)]).sum(0)
+        width = self.edges[1:2] - self.edges[:1]
+        edges = torch.cat([self.edges[:1] - width, self.edges, self.edges[-1:] + width])
+        full = counts.nonzero().flatten()
+        first, last = (int(full[0]), int(full[-1])) if len(full) else (0, 0)
+        return Histogram(edges[first : last + 2], counts[first : last + 1], first == 0, last == len(counts) - 1)
+
+    def show(self, channels: Sequence[int] | None = None) -> Picture:
+        """Draw the histograms of some channels.
+
+        Args:
+            channels: The channels; None for all of them, or for those with the largest variance if they are many.
+        """
+        from netlens.show import Tile, arranged, histogram_chart  # matplotlib loads only when something is drawn
+
+        if channels is None:
+            channels = sorted(listed(self.variance.argsort(descending=True, stable=True)[:_DRAWN]))
+        chosen = checked("channels", channels, Sequence[int], least=0, most=len(self.count) - 1)
+        tiles = [
+            Tile(
+                histogram_chart(*self.occupied([index]), size=_CHART),
+                f"{self.layer}:{index}" if self.layer else f"channel {index}",
+                f"mean {float(self.mean[index]):.3g}, {float(self.zeros[index]):.0%} zeros",
+            )
+            for index in chosen
+        ]
+        if not tiles:
+            raise NetLensError("no channel was given, or the survey has seen none.")
+        return arranged([tiles[start : start + 4] for start in range(0, len(tiles), 4)])
+
+    def _repr_jpeg_(self) -> Any:
+        return super()._repr_jpeg_() if len(self.count) else None
 
 
 @dataclass(frozen=True)

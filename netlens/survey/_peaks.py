@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from torch import Tensor
 from netlens.errors import NetLensError
 from netlens.flat.receptive import Field, crop_of
 from netlens.options import check, checked, option
+from netlens.survey._pictures import Pictured, Pictures, stem
 from netlens.survey._question import Batch, Question, State
+from netlens.survey._tables import Columns, frame_of
 
 _ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """The constants of SplitMix64, which spreads the bits of a number."""
@@ -39,6 +41,47 @@ class Peak:
     name: str
     place: tuple[int, int]
     box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ChannelPeaks(Pictured[Peak]):
+    """The peaks of one channel, which draw themselves as crops of what the place that fired sees.
+
+    Args:
+        items: The peaks.
+        pictures: The pictures of the survey.
+        layer: The layer.
+        channel: The channel.
+    """
+
+    layer: str = field(default="", repr=False)
+    channel: int = field(default=0, repr=False)
+
+    def frame(self) -> Any:
+        """A DataFrame of pandas with one row for each peak."""
+        return frame_of(self.columns())
+
+    def columns(self) -> Columns:
+        """The columns of a table of the peaks."""
+        boxes = zip(*(peak.box for peak in self), strict=True) if self.items else ((),) * 4
+        return {
+            "layer": [self.layer] * len(self),
+            "channel": [self.channel] * len(self),
+            "rank": [*range(len(self))],
+            "sample": [peak.sample for peak in self],
+            "name": [peak.name for peak in self],
+            "value": [peak.value for peak in self],
+            "row": [peak.place[0] for peak in self],
+            "column": [peak.place[1] for peak in self],
+            **dict(zip(("top", "bottom", "left", "right"), map(list, boxes), strict=True)),
+        }
+
+    def _line(self, item: Peak) -> str:
+        return f"{item.value:9.4g}  {item.name} at {item.place}"
+
+    def _drawing(self, item: Peak, pictures: Pictures) -> tuple[Tensor, str, str]:
+        top, bottom, left, right = item.box
+        return pictures.image(item.sample)[:, top:bottom, left:right], stem(item.name), f"{item.value:.3g}"
 
 
 @dataclass(frozen=True)

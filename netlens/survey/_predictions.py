@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,13 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.flat.heads import head_of
 from netlens.flat.keys import OUTPUT, SCORES, part
 from netlens.options import check, checked, option
+from netlens.results.drawn import Drawn
+from netlens.survey._pictures import Pictured, Pictures, stem
 from netlens.survey._question import Batch, Question, State
+from netlens.survey._tables import Columns, class_name, frame_of, listed
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,34 @@ class Loss:
     predicted: int
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class TopLosses(Pictured[Loss]):
+    """The samples with the largest losses, largest first, which draw themselves.
+
+    Args:
+        items: The losses.
+        pictures: The pictures of the survey.
+        classes: The names of the classes.
+    """
+
+    classes: Sequence[str] | None = field(default=None, repr=False)
+
+    def frame(self) -> Any:
+        """A DataFrame of pandas with one row for each sample."""
+        return frame_of(loss_columns(self.items, self.classes))
+
+    def _line(self, item: Loss) -> str:
+        return f"{item.value:7.3f}  {item.name}: {class_name(item.label, self.classes)}, {self._words(item)}"
+
+    def _words(self, item: Loss) -> str:
+        is_right = item.label == item.predicted
+        return "predicted right" if is_right else f"taken for {class_name(item.predicted, self.classes)}"
+
+    def _drawing(self, item: Loss, pictures: Pictures) -> tuple[Tensor, str, str]:
+        title = f"{class_name(item.label, self.classes)} · {item.value:.3g}"
+        return pictures.image(item.sample), title, f"{self._words(item)} · {stem(item.name)}"
+
+
 @dataclass(frozen=True)
 class Losses:
     """The losses of all samples that have a label.
@@ -44,20 +79,41 @@ class Losses:
         labels: (n,): their classes.
         predicted: (n,): the classes that the network predicts.
         names: The names of all samples.
+        classes: The names of the classes.
+        pictures: The pictures of the survey.
     """
 
     values: Tensor
     samples: Tensor
     labels: Tensor
     predicted: Tensor
-    names: Sequence[str]
+    names: Sequence[str] = field(repr=False)
+    classes: Sequence[str] | None = field(default=None, repr=False)
+    pictures: Pictures | None = field(default=None, repr=False)
 
-    def top(self, k: int = 20) -> tuple[Loss, ...]:
+    def top(self, k: int = 20) -> TopLosses:
         """The k largest losses, largest first. Of equal ones, the earlier sample comes first."""
         k = checked("k", k, int, least=1)
-        order = self.values.argsort(descending=True, stable=True)[:k]
+        return TopLosses(self._of(self.values.argsort(descending=True, stable=True)[:k]), self.pictures, self.classes)
+
+    def frame(self) -> Any:
+        """A DataFrame of pandas with one row for each sample that has a label, in the order of the data."""
+        return frame_of(loss_columns(self._of(torch.arange(len(self.values))), self.classes))
+
+    def _of(self, order: Tensor) -> tuple[Loss, ...]:
         rows = (part_[order].tolist() for part_ in (self.values, self.samples, self.labels, self.predicted))
         return tuple(Loss(v, s, self.names[s], label, predicted) for v, s, label, predicted in zip(*rows, strict=True))
+
+
+def loss_columns(losses: Sequence[Loss], classes: Sequence[str] | None) -> Columns:
+    """The columns of a table of losses."""
+    return {
+        "sample": [loss.sample for loss in losses],
+        "name": [loss.name for loss in losses],
+        "label": [class_name(loss.label, classes) for loss in losses],
+        "predicted": [class_name(loss.predicted, classes) for loss in losses],
+        "loss": [loss.value for loss in losses],
+    }
 
 
 @dataclass(frozen=True)
@@ -88,8 +144,8 @@ class Pair:
     count: int
 
 
-@dataclass(frozen=True)
-class Predicted:
+@dataclass(frozen=True, repr=False)
+class Predicted(Drawn):
     """What a network says about each sample.
 
     Attributes:
@@ -99,6 +155,8 @@ class Predicted:
         confidence: (n,), float64: the probability of the first of them.
         losses: (n,), float64: the negative logarithm of the probability of the label; NaN where there is none.
         classes: The number of classes.
+        names: The names of all samples; empty if they are not known.
+        class_names: The names of the classes; None if they have none.
     """
 
     samples: Tensor
@@ -107,6 +165,12 @@ class Predicted:
     confidence: Tensor
     losses: Tensor
     classes: int
+    names: Sequence[str] = field(default=(), repr=False)
+    class_names: Sequence[str] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        right = f", {self.top1:.1%} of {int(self.labeled.sum()):,} right" if self.labeled.any() else ""
+        return f"Predicted({len(self.samples):,} samples, {self.classes:,} classes{right})"
 
     @property
     def labeled(self) -> Tensor:
@@ -158,12 +222,57 @@ class Predicted:
         error = float((sums[0] - sums[1]).abs().sum() / max(1, len(labels)))
         return Calibration(edges, count, sums[0] / count, sums[1] / count, error)
 
-    def with_losses(self, names: Sequence[str]) -> Losses:
-        """The losses of the labeled samples, with the names of samples."""
+    def with_losses(self, names: Sequence[str], pictures: Pictures | None = None) -> Losses:
+        """The losses of the labeled samples, with the names of samples and their pictures."""
         with_label = self.labeled
         parts = (part_[with_label] for part_ in (self.losses, self.samples, self.labels, self.top[:, 0]))
         values, samples, labels, predicted = parts
-        return Losses(values, samples, labels, predicted, names)
+        return Losses(values, samples, labels, predicted, names, self.class_names, pictures)
+
+    def columns(self) -> Columns:
+        """The columns of a table of all samples: name, label, predicted class, confidence, loss, five best classes."""
+        names, top = self.class_names, listed(self.top)
+        return {
+            "sample": listed(self.samples),
+            "name": [self.names[sample] if self.names else f"#{sample}" for sample in listed(self.samples)],
+            "label": [class_name(label, names) for label in listed(self.labels)],
+            "predicted": [class_name(row[0], names) for row in top],
+            "confidence": listed(self.confidence),
+            "loss": listed(self.losses),
+            "top5": [[class_name(index, names) for index in row] for row in top],
+        }
+
+    def frame(self) -> Any:
+        """A DataFrame of pandas with one row for each sample: see `columns`."""
+        return frame_of(self.columns())
+
+    def show(self) -> Picture:
+        """Draw the matrix of confusion, and how often predictions of a confidence are right.
+
+        Raises:
+            NetLensError: No sample has a label.
+        """
+        from netlens.show import arranged  # matplotlib loads only when something is drawn
+
+        return arranged([self.tiles()])
+
+    def tiles(self) -> list[Any]:
+        """The drawings of `show`, with their titles."""
+        from netlens.show import Tile, confusion_chart, reliability_chart
+
+        if not self.labeled.any():
+            raise NetLensError("no sample has a label, so nothing can be said of right and wrong.")
+        names = [str(class_name(index, self.class_names)) for index in range(self.classes)]
+        found = self.calibration()
+        right = f"{self.top1:.1%} of {int(self.labeled.sum()):,} right"
+        reliability = reliability_chart(found.edges, found.count, found.confidence, found.accuracy)
+        return [
+            Tile(confusion_chart(self.confusion, names), "Labels (rows) and predictions", right),
+            Tile(reliability, "Confidence and truth", f"expected calibration error {found.error:.3f}"),
+        ]
+
+    def _repr_jpeg_(self) -> Any:
+        return super()._repr_jpeg_() if self.labeled.any() else None
 
     def _share(self, k: int) -> float:
         labels, top = self.labels[self.labeled], self.top[self.labeled, :k]
@@ -218,5 +327,5 @@ class Predictions(Question):
             nothing = torch.zeros(0, dtype=torch.int64)
             return Predicted(nothing, nothing, nothing.view(0, 5), nothing.double(), nothing.double(), 0)
         order = state["samples"].argsort()
-        parts = {name: values[order] for name, values in state.items() if name != "classes"}
+        parts: dict[str, Any] = {name: values[order] for name, values in state.items() if name != "classes"}
         return Predicted(**parts, classes=int(state["classes"]))

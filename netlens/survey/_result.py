@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,13 +16,19 @@ from torch import Tensor
 from netlens.errors import NetLensError, closest
 from netlens.flat.receptive import Field
 from netlens.heatmaps import ResultError
+from netlens.preprocessing import Preprocessing
 from netlens.results import storage
 from netlens.survey._channels import ChannelStatistics, Statistics
 from netlens.survey._parts import Unreadable, flattened, unflattened
-from netlens.survey._peaks import Peak, Peaks, RandomSample, TopK
+from netlens.survey._peaks import ChannelPeaks, Peaks, RandomSample, TopK
+from netlens.survey._pictures import Pictures, pictures_from
 from netlens.survey._predictions import Losses, Predicted, Predictions
 from netlens.survey._question import Question, State
+from netlens.survey._tables import Columns, joined, write_tables
 from netlens.version import __version__
+
+if TYPE_CHECKING:
+    from netlens.show import Picture
 
 _KINDS: tuple[type[Question], ...] = (TopK, RandomSample, ChannelStatistics, Predictions)
 _NAMES = "names"
@@ -44,6 +50,8 @@ class SurveyResult:
         fields: The receptive field of each of these layers, by key; None where it is not known.
         network: The name of the network.
         fingerprint: What the parts were made from; empty if they were not kept.
+        preprocessing: How pictures became inputs; None in files of earlier versions.
+        pictures: The pictures; None after `load`, until `with_pictures` says where they are. No file holds them.
     """
 
     questions: tuple[Question, ...]
@@ -55,6 +63,8 @@ class SurveyResult:
     fields: Mapping[str, Field | None] = dataclasses.field(default_factory=dict, repr=False)
     network: str = ""
     fingerprint: str = ""
+    preprocessing: Preprocessing | None = dataclasses.field(default=None, repr=False)
+    pictures: Pictures | None = dataclasses.field(default=None, repr=False)
 
     def __len__(self) -> int:
         """The number of samples, also of those that cannot be read."""
@@ -71,11 +81,11 @@ class SurveyResult:
             raise NetLensError(f"the survey did not ask {question}; it asked {', '.join(map(str, self.questions))}.")
         return self.answers[self.questions.index(question)]
 
-    def top(self, layer: str, channel: int) -> tuple[Peak, ...]:
+    def top(self, layer: str, channel: int) -> ChannelPeaks:
         """The samples in which a channel is strongest, strongest first, with the place that fired."""
         return self._peaks(TopK, layer, channel)
 
-    def random(self, layer: str, channel: int) -> tuple[Peak, ...]:
+    def random(self, layer: str, channel: int) -> ChannelPeaks:
         """Random samples for a channel, with the place where it is strongest."""
         return self._peaks(RandomSample, layer, channel)
 
@@ -83,7 +93,18 @@ class SurveyResult:
         """The statistics of the channels of a layer."""
         question: ChannelStatistics = self._question(ChannelStatistics, layer)
         found: Statistics = self.answer(question)
-        return found
+        return dataclasses.replace(found, layer=question.layer)
+
+    def layers_of(self, kind: type[Question]) -> tuple[str, ...]:
+        """The layers that questions of this class asked about, by the names in the questions."""
+        asked = (question.layers[0] for question in self.questions if isinstance(question, kind))
+        return tuple(dict.fromkeys(asked))
+
+    def channels_of(self, kind: type[TopK] | type[RandomSample], layer: str) -> int:
+        """The number of channels of a layer, as a question of this class has found them."""
+        question: Question = self._question(kind, layer)
+        peaks: Peaks = self.answer(question)
+        return len(peaks.values)
 
     @property
     def predictions(self) -> Predicted:
@@ -92,7 +113,12 @@ class SurveyResult:
         if question is None:
             raise NetLensError("the survey did not ask for predictions; add Predictions() to its questions.")
         found: Predicted = self.answer(question)
-        return found
+        return dataclasses.replace(found, names=self.names, class_names=self.classes)
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether the survey asked for predictions."""
+        return any(isinstance(question, Predictions) for question in self.questions)
 
     @property
     def confusion(self) -> Tensor:
@@ -102,7 +128,68 @@ class SurveyResult:
     @property
     def losses(self) -> Losses:
         """The losses of all samples with a label."""
-        return self.predictions.with_losses(self.names)
+        return self.predictions.with_losses(self.names, self.pictures)
+
+    def with_pictures(self, data: Any) -> SurveyResult:
+        """This result, with its pictures, so that what it gives can draw itself.
+
+        Args:
+            data: The folder, the CSV file, the list of files or the data set of the survey, wherever it is now.
+
+        Raises:
+            NetLensError: The data is not that of the survey.
+        """
+        return dataclasses.replace(self, pictures=pictures_from(data, self.names, self.preprocessing))
+
+    def show(self) -> Picture:
+        """Draw the survey: who is taken for whom, how often a confidence is right, the activations of each layer.
+
+        Raises:
+            NetLensError: The survey asked for nothing of this, or no sample has a label.
+        """
+        from netlens.show import Tile, arranged, histogram_chart  # matplotlib loads only when something is drawn
+
+        tiles = self.predictions.tiles() if self.has_predictions and self.predictions.labeled.any() else []
+        for layer in self.layers_of(ChannelStatistics):
+            found = self.statistics(layer)
+            about = f"{len(found.count)} channels, {float(found.zeros.mean()):.0%} zeros"
+            tiles.append(Tile(histogram_chart(*found.occupied()), layer, about))
+        if not tiles:
+            raise NetLensError("a survey draws predictions of samples with labels, and statistics; it has neither.")
+        return arranged([tiles[start : start + 3] for start in range(0, len(tiles), 3)])
+
+    def _repr_jpeg_(self) -> Any:
+        try:
+            return self.show()._repr_jpeg_()
+        except NetLensError:  # a notebook then shows the one-line repr
+            return None
+
+    def export(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write tables for other programs: samples.parquet, channels.parquet and peaks.parquet, as far as was asked.
+
+        Each file is written whole or not at all. See docs/survey.md for the columns.
+
+        Args:
+            folder: The folder, which is made.
+
+        Raises:
+            NetLensError: PyArrow is not installed.
+            ResultError: A file cannot be written.
+        """
+        tables: dict[str, Columns] = {}
+        if self.has_predictions:
+            tables["samples"] = self.predictions.columns()
+        if layers := self.layers_of(ChannelStatistics):
+            tables["channels"] = joined(self.statistics(layer).columns() for layer in layers)
+        peaks = [
+            {"kind": [kind] * len(found), **found.columns()}
+            for kind, question, ask in (("top", TopK, self.top), ("random", RandomSample, self.random))
+            for layer in self.layers_of(question)
+            for found in (ask(layer, channel) for channel in range(self.channels_of(question, layer)))
+        ]
+        if peaks:
+            tables["peaks"] = joined(peaks)
+        return write_tables(Path(folder), tables)
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a file that ends in .safetensors.
@@ -125,6 +212,7 @@ class SurveyResult:
             },
             "network": self.network,
             "fingerprint": self.fingerprint,
+            "preprocessing": None if self.preprocessing is None else dataclasses.asdict(self.preprocessing),
         }
         # the header of such a file may have 100 MB, which the names of some million files exceed
         names = torch.frombuffer(bytearray(json.dumps(self.names).encode()), dtype=torch.uint8)
@@ -156,17 +244,21 @@ class SurveyResult:
                 fields={key: None if row is None else _field(row) for key, row in header["fields"].items()},
                 network=header["network"],
                 fingerprint=header["fingerprint"],
+                preprocessing=_preprocessing(header.get("preprocessing")),
             )
 
-    def _peaks(self, kind: type[TopK] | type[RandomSample], layer: str, channel: int) -> tuple[Peak, ...]:
+    def _peaks(self, kind: type[TopK] | type[RandomSample], layer: str, channel: int) -> ChannelPeaks:
         question: Question = self._question(kind, layer)
         found: Peaks = self.answer(question)
-        return found.of(channel, self.names, self.fields.get(self._key(layer)))
+        peaks = found.of(channel, self.names, self.fields.get(self._key(question.layers[0])))
+        return ChannelPeaks(peaks, self.pictures, question.layers[0], channel)
 
     def _question(self, kind: type[Q], layer: str) -> Q:
-        """The question of this kind about a layer, by the name in the question or by the key."""
+        """The question of this kind about a layer: by the name in the question, the key, or a path to one of them."""
         asked = [question for question in self.questions if isinstance(question, kind)]
         found = next((q for q in asked if self._key(q.layers[0]) == self._key(layer)), None)
+        within = [q for q in asked if self._key(q.layers[0]).startswith(f"{layer}.")]
+        found = within[0] if found is None and len(within) == 1 else found
         if found is None:
             names = [question.layers[0] for question in asked]
             known = f" of layers {closest(layer, names)}" if names else ""
@@ -192,6 +284,10 @@ def _question(name: str, options: Mapping[str, Any], kinds: Sequence[type[Questi
     if kind is None:
         raise ResultError(f"the survey asked a question of the class {name}; give SurveyResult.load(path, [{name}]).")
     return kind(**options)
+
+
+def _preprocessing(options: Mapping[str, Any] | None) -> Preprocessing | None:
+    return None if options is None else Preprocessing(**options)
 
 
 def _field(row: Sequence[Any]) -> Field:

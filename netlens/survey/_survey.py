@@ -28,6 +28,7 @@ from netlens.survey._engines import ENGINES, engine_of
 from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import BATCH, Job
 from netlens.survey._parts import Place, Unreadable
+from netlens.survey._pictures import Pictures
 from netlens.survey._question import Question, State
 from netlens.survey._result import SurveyResult
 from netlens.survey._samples import Data
@@ -198,4 +199,6 @@ class Survey:
             fields={key: fields.get(key) for key in layers.values()},
             network=self.flat.name,
             fingerprint=name,
+            preprocessing=job.preprocessing,
+            pictures=Pictures(job.data, job.preprocessing),
         )

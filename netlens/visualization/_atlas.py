@@ -18,10 +18,10 @@ from netlens.flat.running import differentiating
 from netlens.objectives import Record, direction, layer
 from netlens.options import checked, option
 from netlens.results import Render
+from netlens.results.drawn import Drawn
 from netlens.results.row import row
 from netlens.silence import silenced
 from netlens.visualization._caption import layer_caption
-from netlens.visualization._drawn import Drawn
 from netlens.visualization._from_noise import FromNoise, split_options
 from netlens.visualization._optvis import OptVis
 from netlens.visualization.params import made_by

@@ -24,7 +24,7 @@ from netlens.objectives import Objective, Record
 from netlens.objectives.layers import Channel, channel_maps
 from netlens.options import checked
 from netlens.results import Render
-from netlens.visualization._drawn import Drawn
+from netlens.results.drawn import Drawn
 from netlens.visualization._judge import preprocessing_of
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from netlens.cli import main
+from netlens.world.folder import write_world
 from tests.docs.pages import PAGES, ROOT, blocks, fill, inline
 
 SMALL = {
@@ -27,6 +28,7 @@ SMALL = {
     "atlas": ("--steps", "1", "--cells", "3", "--cell-size", "32"),
     "stylize": ("--steps", "1", "--size", "64"),
     "world": ("-n", "15", "--size", "32"),
+    "report": ("--steps", "1", "--losses", "2", "--channels", "1", "--explained-classes", "1", "--averaged", "2"),
 }
 """What is added to a command, so that it takes a second."""
 
@@ -65,6 +67,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def prepare(command: str) -> None:
+    """Make what earlier commands of a page have made: the little world as a folder, and a survey of it."""
+    if command.startswith(("netlens survey world", "netlens report")):
+        write_world("world", 15, size=32, progress=False)
+    if command.startswith("netlens report"):
+        asked = ["survey", "world/images", "--layer", "stem", "-o", "survey"]
+        assert CliRunner().invoke(main, asked, catch_exceptions=False).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "command", list(dict.fromkeys(command for _, command in BLOCKS if command.startswith("netlens ")))
 )
@@ -81,6 +92,7 @@ def test_a_command_of_netlens_runs(command: str, folder: Path) -> None:
         pytest.importorskip(library, reason=f"{library} is not installed, see the extras of netlens")
         arguments = [small if argument == published else argument for argument in arguments]
         added = ("--weights", "random")
+    prepare(command)
     result = CliRunner().invoke(main, [name, *arguments, *added], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     if "-o" in arguments:

@@ -32,6 +32,7 @@ MODULES = (
     "netlens.visualization",
     "netlens.visualization.style",
     "netlens.survey",
+    "netlens.report",
     "netlens.results",
     "netlens.rules",
 )

@@ -38,7 +38,16 @@ from netlens.preprocessing import Preprocessing
 from netlens.results import Provenance
 from netlens.rules import COMPOSITES
 from netlens.show import Tile
-from netlens.survey import ChannelStatistics, Predictions, RandomSample, Survey, SurveyResult, TopK
+from netlens.survey import (
+    ChannelPeaks,
+    ChannelStatistics,
+    Predictions,
+    RandomSample,
+    Statistics,
+    Survey,
+    SurveyResult,
+    TopK,
+)
 from netlens.visualization import (
     Caricaturing,
     Charting,
@@ -96,7 +105,8 @@ NEEDED: dict[type, dict[str, Any]] = {
 Tiled = next(cls for cls in CLASSES if cls.__name__ == "Tiled")  # private to its room
 MADE = [cls for cls in CLASSES if cls not in (FromImage, NetDreamer, Survey, Tiled)]
 # what netlens makes to hold results, rules and work; nobody gives them options
-HOLDING = {Attribution, Provenance, Step, Studio, SurveyResult, Work, Rule, Rules, Outcome, Tile, View}
+HOLDING = {Attribution, ChannelPeaks, Provenance, Rule, Rules, Statistics, Step, Studio, SurveyResult, Work}
+HOLDING |= {Outcome, Tile, View}
 EACH = [(cls, one) for cls in CLASSES for one in options_of(cls)]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from netlens.playground import Studio
 from netlens.playground._see import See
 from netlens.zoo import RANDOM, open_network
-from tests.playground.conftest import distorted, nameless, watched
+from tests.browser import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 

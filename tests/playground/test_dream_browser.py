@@ -15,7 +15,7 @@ from PIL import Image
 from netlens.playground import _dream_tab
 from netlens.playground._dream import grow
 from netlens.results import read_provenance
-from tests.playground.conftest import distorted, nameless, watched
+from tests.browser import distorted, nameless, watched
 
 pytestmark = pytest.mark.browser
 

@@ -12,9 +12,10 @@ from torch import nn
 
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
+from netlens.flat.keys import block_of
 from netlens.playground import Studio
 from netlens.playground import _look as look
-from netlens.playground._layers import block_of, layer_list, rows_of, shapes_of
+from netlens.playground._layers import layer_list, rows_of, shapes_of
 from netlens.playground._look_pages import Page
 from netlens.playground._see import See
 from netlens.playground._wiring import incoming, outgoing

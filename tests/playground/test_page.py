@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from netlens.playground._look_and_feel import CSS
-from tests.playground.conftest import watched
+from tests.browser import watched
 
 MAPS = "#maps figure img"
 

@@ -10,8 +10,8 @@ import time
 import pytest
 from PIL import Image
 
+from tests.browser import nameless, watched
 from tests.cli.commands import run as run_command
-from tests.playground.conftest import nameless, watched
 
 pytestmark = pytest.mark.browser
 

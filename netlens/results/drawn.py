@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netlens.errors import ImageError
+from netlens.results import storage
 
 if TYPE_CHECKING:
     from netlens.show import Picture
@@ -22,8 +23,6 @@ class Drawn(ABC):
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the drawing of `show` to a .png file. If this fails, an earlier file stays unchanged."""
-        from netlens.results import storage
-
         if Path(path).suffix.lower() != ".png":
             raise ImageError(f"{path} must end in .png.")
         return storage.write(Path(path), self.show().png())
