@@ -16,7 +16,9 @@ from netlens import heatmaps
 from netlens.errors import ImageError, NetLensError, NonFiniteError
 from netlens.preprocessing import Preprocessing, as_batch
 from netlens.results.drawn import Drawn
-from netlens.survey._data import NO_LABEL, Data, Files, data_from
+from netlens.survey._data import data_from
+from netlens.survey._files import Files
+from netlens.survey._samples import NO_LABEL, Data
 
 if TYPE_CHECKING:
     from netlens.show import Picture
