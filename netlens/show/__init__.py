@@ -1,5 +1,6 @@
 """All drawing: heatmaps over images, panels that compare them, sheets of images. Without pyplot's global state."""
 
+from netlens.show._chart import COLORS, chart
 from netlens.show._film import film
 from netlens.show._overlay import Look, Style, overlay, tells_signs
 from netlens.show._panel import Scale, panel
@@ -7,4 +8,18 @@ from netlens.show._picture import Picture
 from netlens.show._sheet import sheet
 from netlens.show._tiles import Tile, arranged
 
-__all__ = ["Look", "Picture", "Scale", "Style", "Tile", "arranged", "film", "overlay", "panel", "sheet", "tells_signs"]
+__all__ = [
+    "COLORS",
+    "Look",
+    "Picture",
+    "Scale",
+    "Style",
+    "Tile",
+    "arranged",
+    "chart",
+    "film",
+    "overlay",
+    "panel",
+    "sheet",
+    "tells_signs",
+]

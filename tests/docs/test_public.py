@@ -30,6 +30,7 @@ MODULES = (
     "netlens.visualization",
     "netlens.visualization.style",
     "netlens.survey",
+    "netlens.studies",
     "netlens.results",
     "netlens.rules",
 )
