@@ -1,6 +1,8 @@
-"""Studies: what a person works out with several rooms, such as the explanations of a data set."""
+"""Studies: what a person works out with several rooms, such as the explanations of a data set, or two networks."""
 
 from netlens.studies._attributions import Attributions
+from netlens.studies._compare import compare
+from netlens.studies._comparison import Comparison, LayerPair
 from netlens.studies._summary import AttributionSummary, ByClass, Voice
 
-__all__ = ["AttributionSummary", "Attributions", "ByClass", "Voice"]
+__all__ = ["AttributionSummary", "Attributions", "ByClass", "Comparison", "LayerPair", "Voice", "compare"]
