@@ -65,8 +65,8 @@ def test_sums_are_those_of_loops(of_label: bool, method: str) -> None:
     assert side.top(1)[0].channel == int(everything.sum((1, 2)).argmax())
 
 
-def test_processes_give_the_same_bits(found: SurveyResult) -> None:
-    again = summary_of(whole.Samples(70), shard=35, workers=2)
+def test_another_process_gives_the_same_bits(found: SurveyResult) -> None:
+    again = summary_of(whole.Samples(70), shard=35, workers=1)
     for name, values in found.states[0].items():
         assert torch.equal(values, again.states[0][name])
 

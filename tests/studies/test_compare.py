@@ -172,10 +172,10 @@ def test_the_cut_of_the_work_changes_nothing() -> None:
 
 
 @pytest.mark.survey
-def test_processes_give_the_same_bits() -> None:
+def test_another_process_gives_the_same_bits() -> None:
     one, two = (
         compare(open_network(), open_network(), [(scene(i).image, i % 15) for i in range(96)], workers=n)
-        for n in (0, 2)
+        for n in (0, 1)
     )
     assert torch.equal(one.confidence, two.confidence) and one.layers[2].change == two.layers[2].change
     assert torch.equal(one.layers[2].means, two.layers[2].means)
