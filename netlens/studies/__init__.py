@@ -3,6 +3,18 @@
 from netlens.studies._attributions import Attributions
 from netlens.studies._compare import compare
 from netlens.studies._comparison import Comparison, LayerPair
+from netlens.studies._reliance import Cluster, Reliance, reliance
 from netlens.studies._summary import AttributionSummary, ByClass, Voice
 
-__all__ = ["AttributionSummary", "Attributions", "ByClass", "Comparison", "LayerPair", "Voice", "compare"]
+__all__ = [
+    "AttributionSummary",
+    "Attributions",
+    "ByClass",
+    "Cluster",
+    "Comparison",
+    "LayerPair",
+    "Reliance",
+    "Voice",
+    "compare",
+    "reliance",
+]

@@ -15,15 +15,19 @@ from netlens.world.network import MEAN, STD, normalize
 BLOCKS = 4
 
 
-def network(classes: int, width: int = 16, strides: Sequence[int] = (2, 2, 1, 2)) -> nn.Module:
-    """Four blocks of convolution, batch norm and rectifier, and a linear layer on their means."""
+def network(classes: int, width: int = 16, strides: Sequence[int] = (2, 2, 1, 2), highest: bool = False) -> nn.Module:
+    """Four blocks of convolution, batch norm and rectifier, and a linear layer on their means, or highest values."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for index, stride in enumerate(strides):
         conv = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
         layers[f"block{index}"] = nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU())
         channels = width
-    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(width, classes)}
+    layers |= {
+        "pool": nn.AdaptiveMaxPool2d(1) if highest else nn.AdaptiveAvgPool2d(1),
+        "flat": nn.Flatten(),
+        "head": nn.Linear(width, classes),
+    }
     return nn.Sequential(layers)
 
 
