@@ -3,6 +3,7 @@
 from netlens.studies._attributions import Attributions
 from netlens.studies._compare import compare
 from netlens.studies._comparison import Comparison, LayerPair
+from netlens.studies._landscape import Landscape, landscape
 from netlens.studies._reliance import Cluster, Reliance, reliance
 from netlens.studies._summary import AttributionSummary, ByClass, Voice
 
@@ -12,9 +13,11 @@ __all__ = [
     "ByClass",
     "Cluster",
     "Comparison",
+    "Landscape",
     "LayerPair",
     "Reliance",
     "Voice",
     "compare",
+    "landscape",
     "reliance",
 ]

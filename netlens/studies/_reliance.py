@@ -173,7 +173,7 @@ def reliance(
         raise NetLensError(
             f"no picture of {name} has a region that speaks for it; the class of a picture is its label."
         )
-    groups = _clustered(_standardized(state), clusters, seed)
+    groups = _clustered(standardized(state), clusters, seed)
     made = [_cluster(state, group, found) for group in groups]
     ranked = sorted(made, key=lambda cluster: -cluster.score)
     pictures = len(state["samples"].unique())
@@ -187,7 +187,7 @@ def _require_clustering() -> None:
         raise NetLensError("clusters of regions need scikit-learn: pip install netlens[atlas].") from None
 
 
-def _standardized(state: State) -> Tensor:
+def standardized(state: State) -> Tensor:
     """(n, C), float64: the activations, standardized by channel and of length 1."""
     mean = state["sums"] / state["count"]
     deviation = (state["squares"] / state["count"] - mean.square()).clamp(min=0).sqrt()
@@ -206,7 +206,7 @@ def _clustered(vectors: Tensor, clusters: int, seed: int) -> list[Tensor]:
 
 def _cluster(state: State, rows: Tensor, found: SurveyResult) -> Cluster:
     shares, samples = state["shares"][rows], state["samples"][rows]
-    uniformity = _uniformity(_standardized(state)[rows])
+    uniformity = uniformity_of(standardized(state)[rows])
     relevance = float(shares.sum() / state["shares"].sum())
     order = rows[shares.argsort(descending=True, stable=True)]
     return Cluster(
@@ -221,10 +221,10 @@ def _cluster(state: State, rows: Tensor, found: SurveyResult) -> Cluster:
     )
 
 
-def _uniformity(vectors: Tensor) -> float:
+def uniformity_of(vectors: Tensor) -> float:
     """The mean cosine of all pairs of vectors (n, C) of length 1; 0 for a single one, which is no pattern.
 
-    >>> _uniformity(torch.tensor([[1.0, 0], [1, 0], [0, 1]]))
+    >>> uniformity_of(torch.tensor([[1.0, 0], [1, 0], [0, 1]]))
     0.3333333333333333
     """
     n = len(vectors)

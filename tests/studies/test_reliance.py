@@ -13,7 +13,7 @@ from torch import Tensor
 from netlens.errors import LayerNotFound, NetLensError
 from netlens.studies import Cluster, Reliance, reliance
 from netlens.studies._regions import Regions, strongest
-from netlens.studies._reliance import _standardized, _uniformity
+from netlens.studies._reliance import standardized, uniformity_of
 from netlens.survey import Survey
 from tests.studies import watermark
 from tests.survey import whole
@@ -93,7 +93,7 @@ def test_regions_do_not_depend_on_the_cut_and_are_chosen_by_chance() -> None:
     assert torch.equal(states[0]["sums"], values.sum(1)) and int(states[0]["count"]) == values.shape[1]
     expected = ((states[0]["vectors"].double() - values.mean(1)) / values.std(1, correction=0)).nan_to_num()
     expected = expected / expected.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(_standardized(states[0]), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(standardized(states[0]), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def found() -> Reliance:
 
 def test_scores_are_those_of_pairs(found: Reliance) -> None:
     state = Survey(whole.flat(), whole.Samples(80), [Regions("4", 2, found.method, 3, 512, 0)], progress=False).run()
-    vectors, of = _standardized(state.states[0]), state.states[0]
+    vectors, of = standardized(state.states[0]), state.states[0]
     everything = [
         (state.names[sample], *place)
         for sample, place in zip(of["samples"].tolist(), of["places"].tolist(), strict=True)
@@ -123,8 +123,8 @@ def test_scores_are_those_of_pairs(found: Reliance) -> None:
 
 
 def test_one_region_is_no_pattern() -> None:
-    assert _uniformity(torch.ones(1, 2)) == 0
-    assert _uniformity(torch.tensor([[1.0, 0], [-1, 0]])) == -1
+    assert uniformity_of(torch.ones(1, 2)) == 0
+    assert uniformity_of(torch.tensor([[1.0, 0], [-1, 0]])) == -1
 
 
 def test_a_reliance_is_saved_and_drawn(found: Reliance, tmp_path: Path) -> None:
