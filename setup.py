@@ -17,6 +17,8 @@ ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
+# the plane of an atlas of a data set, on which like lies beside like
+UMAP = ["umap-learn>=0.5.7"]
 # the page in the browser
 PLAYGROUND = ["gradio>=6.20,<7", "imageio>=2.34", "imageio-ffmpeg>=0.5"]
 # networks of other libraries, by name
@@ -85,11 +87,12 @@ setup(
     ],
     extras_require={
         "atlas": ATLAS,
+        "umap": UMAP,
         "superpixels": SUPERPIXELS,
         "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *SUPERPIXELS, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
+        "test": [*TEST, *ORACLES, *SUPERPIXELS, *UMAP, *TIMM, *HUGGING_FACE, *PLAYGROUND, *BROWSER],
         "bench": [*ORACLES, *SUPERPIXELS, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],
