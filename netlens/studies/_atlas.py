@@ -247,7 +247,8 @@ def whitening(vectors: Tensor) -> Tensor:
     products = vectors.T @ vectors / len(vectors)
     channels = len(products)
     identity = torch.eye(channels, dtype=torch.float64) * products.trace() / channels
-    return torch.linalg.inv((1 - _SHRINKAGE) * products + _SHRINKAGE * identity)
+    inverse: Tensor = torch.linalg.inv((1 - _SHRINKAGE) * products + _SHRINKAGE * identity)
+    return inverse
 
 
 def _rendered(

@@ -127,9 +127,8 @@ class Both(Question):
                 merged[name] = torch.cat([a[name], b[name]])
         for index in range(len(self.keys)):
             names = [name for name in a if name.startswith(f"{index}.") and name not in merged]
-            merged |= _together(
-                *({name.partition(".")[2]: s[name] for name in names} for s in (a, b)), prefix=f"{index}."
-            )
+            one, other = ({name.partition(".")[2]: state[name] for name in names} for state in (a, b))
+            merged |= _together(one, other, f"{index}.")
         return self._kept(merged)
 
     def _kept(self, state: dict[str, Tensor]) -> State:

@@ -123,8 +123,8 @@ class Comparison(Stored):
 
         names = [pair.layer for pair in self.layers]
         width = max(700, 44 * len(names))
-        lowest = 40 + 8 * max(map(len, names))
-        picture = Picture(130 + width + 40, 110 + 3 * 300 + lowest)
+        lowest = 40 + 9 * max(map(len, names))
+        picture = Picture(130 + width + 40, 140 + 2 * 300 + 220 + lowest)
         picture.write(f"A: {self.a}, B: {self.b}", 20, 12, 24, picture.shape[1] - 40)
         accuracies = (
             ""
@@ -142,7 +142,7 @@ class Comparison(Stored):
         for row, (heading, fields) in enumerate(rows):
             if row == 2 and all(pair.stitched != pair.stitched for pair in self.layers):
                 heading, fields = "share predicted as A does", ("swapped_same", "stitched_same")
-            axes = chart(picture, (130, 110 + 300 * row, width, 220), title=heading)
+            axes = chart(picture, (130, 140 + 300 * row, width, 220), title=heading)
             for color, name in zip(COLORS, fields, strict=False):
                 values = [getattr(pair, name) for pair in self.layers]
                 if row == 0:

@@ -38,4 +38,5 @@ def filter_normalized(module: nn.Module, seed: int) -> dict[str, Tensor]:
 
 def _norms(weight: Tensor) -> Tensor:
     """The norm of each filter, in a shape that multiplies the weight."""
-    return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
+    norms: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    return norms.view(-1, *[1] * (weight.ndim - 1))

@@ -95,7 +95,7 @@ class Landscape(Stored):
         axes.plot(0, 0, marker="+", color="black", markersize=6)
         bar = picture.colorbar(filled, ax=[axes], location="right", fraction=0.05, pad=0.03)
         size = axes.yaxis.get_ticklabels()[0].get_size()
-        shown = levels[::3]
+        shown = levels[::3].tolist()
         bar.set_ticks(shown, labels=[f"{level:.2g}" for level in shown])
         bar.ax.minorticks_off()
         bar.ax.tick_params(labelsize=size, width=0.5, length=2)

@@ -139,8 +139,8 @@ class AttributionSummary(Stored):
         picture = Picture(60 + 760 * len(sides), 70 + _ROW * len(chosen))
         for column, side in enumerate(sides):
             of = "the label" if side is self.true else "the predicted class"
-            picture.write(f"for {of}", 30 + 760 * column, 14, 24, 330)
-            picture.write(f"channels of {self.layer}, {self.method}", 280 + 760 * column, 20, 17, 440, color="#6b6b6b")
+            picture.write(f"for {of}", 30 + 760 * column, 14, 22, 300)
+            picture.write(f"channels of {self.layer}, {self.method}", 350 + 760 * column, 18, 17, 380, color="#6b6b6b")
             for row, label in enumerate(chosen):
                 place = (30 + 760 * column, 60 + _ROW * row)
                 _draw(picture, place, side, label, "all classes" if label is None else _name(label, names), k)

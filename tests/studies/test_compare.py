@@ -15,16 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from benchmarks import little
 from netlens import open_network
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
-from netlens.studies import Comparison, LayerPair, compare
+from netlens.studies import Comparison, compare
 from netlens.studies._both import Both
 from netlens.studies._chance import chances, vectors_at
 from netlens.studies._cka import linear_cka
 from netlens.survey import Survey
 from netlens.world.scene import scene
-from tests.studies import small
 from tests.survey import whole
 
 LAYERS = ["0", "1", "3", "4", "6"]
@@ -181,28 +181,12 @@ def test_another_process_gives_the_same_bits() -> None:
     assert torch.equal(one.layers[2].means, two.layers[2].means)
 
 
-def retrained(seed: int) -> tuple[str, tuple[LayerPair, ...]]:
-    """The name of a block that is trained anew while the others are tuned a little, and the layers in their order."""
-    kinds = (0, 6, 12)
-    images = torch.stack([torch.from_numpy(scene((5, i), 32, kinds[i % 3]).image).permute(2, 0, 1) for i in range(150)])
-    labels = torch.arange(150) % 3
-    before = small.made(3, seed)
-    small.learn(before, images, labels, 80, seed)
-    after, planted = copy.deepcopy(before), f"block{seed % small.BLOCKS}"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed + 100)
-        after.get_submodule(f"{planted}.0").reset_parameters()
-    small.learn(after, images, labels, 80, seed + 50, lambda name: 1e-2 if name.startswith(planted) else 1e-4)
-    data = list(zip(images[:96], labels[:96].tolist(), strict=True))
-    found = compare(small.flat(before, 32), small.flat(after, 32), data, progress=False)
-    return planted, found.changed
-
-
 @pytest.mark.parametrize(
     "seed", [0, 3, *(pytest.param(seed, marks=pytest.mark.survey) for seed in (1, 2, 4, 5, 6, 7, 8, 9))]
 )
 def test_a_retrained_block_comes_first(seed: int) -> None:
-    planted, changed = retrained(seed)
+    before, after, data, planted = little.retrained(seed)
+    changed = compare(before, after, data, progress=False).changed
     assert changed[0].layer.startswith(planted)
     assert changed[0].change > 0.3
 

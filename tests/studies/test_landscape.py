@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from benchmarks import little
 from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.studies import Landscape, landscape
 from netlens.studies._directions import filter_normalized
-from tests.studies import small
 from tests.survey import whole
 
 
@@ -25,7 +25,7 @@ def labeled(n: int = 40, size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def network(seed: int = 0) -> nn.Module:
-    model = small.made(3, seed)
+    model = little.made(3, seed)
     with torch.no_grad():
         model.train()(labeled()[0])  # so that running statistics are some
     return model.eval()

@@ -10,25 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import watermark
 from netlens.errors import LayerNotFound, NetLensError
-from netlens.studies import Cluster, Reliance, reliance
+from netlens.studies import Reliance, reliance
 from netlens.studies._regions import Regions, strongest
 from netlens.studies._reliance import standardized, uniformity_of
 from netlens.survey import Survey
-from tests.studies import watermark
 from tests.survey import whole
-
-
-def on_watermark(cluster: Cluster, corners: list[tuple[int, int]], places: int) -> float:
-    """The share of the regions whose place lies on the watermark, or touches it."""
-    cell = watermark.SIZE / places
-    hits = 0
-    for name, (row, column) in zip(cluster.names, cluster.places.tolist(), strict=True):
-        top, left = corners[int(name.removeprefix("#"))]
-        middles = ((row + 0.5) * cell, (column + 0.5) * cell)
-        starts = (top + watermark.SIDE / 2, left + watermark.SIDE / 2)
-        hits += all(abs(m - s) <= watermark.SIDE / 2 + cell for m, s in zip(middles, starts, strict=True))
-    return hits / len(cluster)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.survey) for seed in range(2, 10))])
@@ -38,7 +26,7 @@ def test_a_planted_watermark_comes_first(seed: int) -> None:
     data = list(zip(images, labels.tolist(), strict=True))
     found = reliance(flat, data, 0, "block3", progress=False)
     assert found.pictures == 50
-    assert on_watermark(found.clusters[0], corners, 6) >= 0.9
+    assert watermark.share_on(found.clusters[0], corners, 6) >= 0.9
     assert found.clusters[0].score > 0.15
 
 
@@ -49,7 +37,7 @@ def test_a_watermark_that_tells_nothing_does_not_come_first(seed: int) -> None:
     flat = watermark.learned(seed, lambda label: True, steps=300)
     images, labels, corners = watermark.scenes(seed + 100, 150, lambda label: True)
     found = reliance(flat, list(zip(images, labels.tolist(), strict=True)), 0, "block3", progress=False)
-    assert on_watermark(found.clusters[0], corners, 6) < 0.5
+    assert watermark.share_on(found.clusters[0], corners, 6) < 0.5
 
 
 def test_the_strongest_places_do_not_touch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from netlens.flat import Adapter, FlatModel
 from netlens.preprocessing import Preprocessing
 from netlens.world.network import MEAN, STD, normalize
+from netlens.world.scene import scene
 
 BLOCKS = 4
 
@@ -31,7 +33,7 @@ def network(classes: int, width: int = 16, strides: Sequence[int] = (2, 2, 1, 2)
     return nn.Sequential(layers)
 
 
-def flat(model: nn.Module, size: int, name: str = "small") -> FlatModel:
+def flat(model: nn.Module, size: int, name: str = "little") -> FlatModel:
     adapter = Adapter(preprocessing=Preprocessing((size, size), None, MEAN, STD))
     return FlatModel.from_nn_Module(model.eval(), adapter=adapter, name=name)
 
@@ -60,12 +62,27 @@ def learn(
     model.eval()
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    with torch.no_grad():
-        return float((model.eval()(normalize(images)).argmax(1) == labels).double().mean())
+def retrained(seed: int) -> tuple[FlatModel, FlatModel, list[tuple[Tensor, int]], str]:
+    """A network; one in which a block was trained anew and the others tuned a little; data; the name of the block."""
+    kinds = (0, 6, 12)
+    scenes = [scene((5, i), 32, kinds[i % 3]).image for i in range(150)]
+    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in scenes])
+    labels = torch.arange(150) % 3
+    before = made(3, seed)
+    learn(before, images, labels, 80, seed)
+    after, planted = copy.deepcopy(before), f"block{seed % BLOCKS}"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 100)
+        convolution = after.get_submodule(f"{planted}.0")
+        assert isinstance(convolution, nn.Conv2d)
+        convolution.reset_parameters()
+    learn(after, images, labels, 80, seed + 50, lambda name: 1e-2 if name.startswith(planted) else 1e-4)
+    data = list(zip(images[:96], labels[:96].tolist(), strict=True))
+    return flat(before, 32, "before"), flat(after, 32, "after"), data, planted
 
 
-def made(classes: int, seed: int, **options: object) -> nn.Module:
+def made(classes: int, seed: int, highest: bool = False) -> nn.Module:
+    """A network with random weights of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network(classes, **options)  # type: ignore[arg-type]
+        return network(classes, highest=highest)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import little
 from netlens.flat import FlatModel
+from netlens.studies import Cluster
 from netlens.world.scene import scene
-from tests.studies import small
 
 SIZE, SIDE = 48, 8
 KINDS = (0, 6, 12)
@@ -36,6 +37,18 @@ def scenes(seed: int, n: int, marked: Callable[[int], bool]) -> tuple[Tensor, Te
 def learned(seed: int, marked: Callable[[int], bool], n: int = 240, steps: int = 100) -> FlatModel:
     """A small network that has learned such scenes."""
     images, labels, _ = scenes(seed, n, marked)
-    model = small.made(3, seed, highest=True)
-    small.learn(model, images, labels, steps, seed)
-    return small.flat(model, SIZE)
+    model = little.made(3, seed, highest=True)
+    little.learn(model, images, labels, steps, seed)
+    return little.flat(model, SIZE)
+
+
+def share_on(cluster: Cluster, corners: list[tuple[int, int]], places: int) -> float:
+    """The share of the regions whose place lies on the watermark, or touches it."""
+    cell = SIZE / places
+    hits = 0
+    for name, (row, column) in zip(cluster.names, cluster.places.tolist(), strict=True):
+        top, left = corners[int(name.removeprefix("#"))]
+        middles = ((row + 0.5) * cell, (column + 0.5) * cell)
+        starts = (top + SIDE / 2, left + SIDE / 2)
+        hits += all(abs(m - s) <= SIDE / 2 + cell for m, s in zip(middles, starts, strict=True))
+    return hits / len(cluster)
