@@ -24,6 +24,7 @@ from netlens.studies._both import Both
 from netlens.studies._chance import chances, vectors_at
 from netlens.studies._cka import linear_cka
 from netlens.survey import Survey
+from netlens.weights import build
 from netlens.world.scene import scene
 from tests.survey import whole
 
@@ -244,3 +245,23 @@ def test_what_makes_no_sense_is_refused(different: Comparison) -> None:
         different["2"]
     with pytest.raises(NetLensError, match="predict the same"):
         compare(a, a, samples, ["1"], progress=False).show_disagreements()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
+def test_the_one_part_with_other_weights_is_the_only_one_that_changes(name: str) -> None:
+    """Skips, squeezes and branches lead around parts, and what goes around has not changed."""
+    torch.manual_seed(0)
+    model = build(name)
+    other = copy.deepcopy(model)
+    weights = [(key, weight) for key, weight in other.named_parameters() if weight.ndim > 1]
+    key, weight = weights[len(weights) // 2]
+    with torch.no_grad():
+        weight += weight.std() * torch.randn_like(weight)
+    data = [(torch.randn(3, 64, 64), i) for i in range(4)]
+    a, b = FlatModel.from_nn_Module(model), FlatModel.from_nn_Module(other)
+    found = compare(a, b, data, progress=False)
+    changed = [pair for pair in found.layers if pair.change > 0]
+    assert len(changed) == 1 and len(found.changed) == len(found.layers) > 8
+    order = list(a.layers)
+    before = found.layers[found.layers.index(changed[0]) - 1].layer
+    assert order.index(before) < order.index(key.removesuffix(".weight")) <= order.index(changed[0].layer)
