@@ -23,6 +23,8 @@ ATLAS = ["scikit-learn>=1.5"]
 SURVEY = ["pyarrow>=17", "pandas>=2.2"]
 # surveys on a cluster
 RAY = ["ray[data]>=2.40"]
+# the plane of an atlas of a data set, on which like lies beside like
+UMAP = ["umap-learn>=0.5.7"]
 # the page in the browser
 PLAYGROUND = ["gradio>=6.20,<7", "imageio>=2.34", "imageio-ffmpeg>=0.5"]
 # networks of other libraries, by name
@@ -98,6 +100,7 @@ setup(
     ],
     extras_require={
         "atlas": ATLAS,
+        "umap": UMAP,
         "superpixels": SUPERPIXELS,
         "evaluation": EVALUATION,
         "survey": SURVEY,
@@ -105,7 +108,10 @@ setup(
         "playground": PLAYGROUND,
         "timm": TIMM,
         "hf": HUGGING_FACE,
-        "test": [*TEST, *ORACLES, *EVALUATION, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS],
+        "test": [
+            *TEST,
+            *(*ORACLES, *EVALUATION, *UMAP, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS),
+        ],
         "bench": [*ORACLES, *EVALUATION, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "notebook": ["jupyterlab>=4"],

@@ -28,6 +28,7 @@ ROWS = [
     ("results",),
     ("attribution", "survey", "visualization"),
     ("evaluation",),
+    ("studies",),
     ("zoo",),
     ("inputs", "methods"),
     ("lens",),

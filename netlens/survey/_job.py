@@ -61,6 +61,7 @@ class Job:
         data: The samples.
         shard: The number of samples of a part.
         settings: The settings of torch.
+        whole: The network as it is, if a question runs it.
     """
 
     network: FlatModel
@@ -71,6 +72,7 @@ class Job:
     data: Data
     shard: int
     settings: Settings
+    whole: FlatModel | None = None
 
     def parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
         """Make and write the parts of these places, and yield each place whose part is written."""
@@ -154,4 +156,6 @@ class Job:
                 raise NonFiniteError(f"layer {key!r} of {self.network.name} holds NaN or Inf for {name}.")
         indices = torch.tensor([sample.index for sample in samples])
         labels = torch.tensor([sample.label for sample in samples])
-        return Batch(Record(self.network, values), indices, labels, (x.shape[-2], x.shape[-1]))
+        names = tuple(self.data.name(sample.index) for sample in samples)
+        size = (x.shape[-2], x.shape[-1])
+        return Batch(Record(self.network, values), indices, labels, size, x, names, self.preprocessing, self.whole)

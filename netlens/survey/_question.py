@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT
 from netlens.objectives import Record
+from netlens.preprocessing import Preprocessing
 
 _NUMBERS = 2**18
 """How many numbers of a layer are looked at together: a megabyte."""
@@ -29,12 +31,20 @@ class Batch:
         samples: (N,), int64: the number of each sample in the data, from 0.
         labels: (N,), int64: the class of each sample; -1 if it has none.
         size: The height and width of the input.
+        x: (N, C, H, W): the input, preprocessed, as it ran.
+        names: (N,): the name of each sample: its file within the folder of the data, or "#" and its number.
+        preprocessing: How a picture became an input.
+        flat: The network as it is, without folded layers, for questions that run it; None if no question does.
     """
 
     record: Record
     samples: Tensor
     labels: Tensor
     size: tuple[int, int]
+    x: Tensor
+    names: tuple[str, ...]
+    preprocessing: Preprocessing
+    flat: FlatModel | None = None
     _maps: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     _highest: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -107,6 +117,9 @@ class Question(ABC):
         ...     def finish(self, state):
         ...         return state["sum"].item()
     """
+
+    runs: ClassVar[bool] = False
+    """Whether the question runs the network itself, as `Batch.flat`, on `Batch.x`."""
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -141,13 +141,14 @@ class Survey:
         flat = self._fitting(data, preprocessing, channels) if self.flat.assumptions else self.flat
         keys = tuple(flat.keys_of([layer for question in self.questions for layer in question.layers]))
         # a copy: weights lie in memory as in a worker, and nothing that the user does meanwhile changes it
-        network = copy.deepcopy(fast(flat, keys))
+        questions = tuple(self.questions)
+        runs = any(question.runs for question in questions)
+        network, whole = copy.deepcopy((fast(flat, keys), flat if runs else None))
         device = weight_of(flat, torch.empty(0)).device
         if self.workers and self.engine == "process" and device.type != "cpu":
             raise NetLensError(f"several processes would share {device}; give workers=0, or a network on the CPU.")
-        questions = tuple(self.questions)
         settings = Settings.now(device)
-        return Job(network, preprocessing, channels, questions, keys, data, self.shard, settings)
+        return Job(network, preprocessing, channels, questions, keys, data, self.shard, settings, whole)
 
     def _fitting(self, data: Data, preprocessing: Preprocessing, channels: int) -> FlatModel:
         """The flat model for inputs of the shape of the first sample that can be read."""
@@ -168,6 +169,7 @@ class Survey:
             {
                 "format": (_FORMAT, BATCH, self.shard),
                 "network": (program.steps, program.inputs, program.outputs, job.network.adapter),
+                "whole": None if job.whole is None else job.whole.program.steps,
                 "preprocessing": (job.preprocessing, job.channels),
                 "questions": job.questions,
                 "keys": job.keys,

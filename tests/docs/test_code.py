@@ -83,6 +83,11 @@ def of_surveys() -> dict[str, Any]:
     return {}
 
 
+def of_studies() -> dict[str, Any]:
+    write_world("world", 45, size=64, progress=False)
+    return {}
+
+
 class _Patient(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -111,6 +116,7 @@ STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README.md": of_the_readme,
     "docs/inputs.md": of_inputs,
     "docs/methods.md": of_methods,
+    "docs/studies.md": of_studies,
     "docs/survey.md": of_surveys,
     "docs/targets.md": of_targets,
 }
@@ -120,6 +126,11 @@ CHANGED = {
     "README.md": {
         'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")',
         "n_steps=100": "n_steps=2",
+    },
+    "docs/studies.md": {
+        '"world/images", steps=25': '"world/images", steps=3',
+        "surface=True, steps=5": "surface=True, steps=3",
+        "cells=10,": "cells=2, steps=1, cell_size=32,",
     },
     "docs/survey.md": {"workers=2": "workers=0"},
     "docs/visualization.md": {

@@ -33,6 +33,7 @@ MODULES = (
     "netlens.visualization.style",
     "netlens.survey",
     "netlens.report",
+    "netlens.studies",
     "netlens.results",
     "netlens.rules",
 )

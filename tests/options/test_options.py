@@ -38,6 +38,7 @@ from netlens.preprocessing import Preprocessing
 from netlens.results import Provenance
 from netlens.rules import COMPOSITES
 from netlens.show import Tile
+from netlens.studies import Attributions
 from netlens.survey import (
     ChannelPeaks,
     ChannelStatistics,
@@ -99,7 +100,7 @@ NEEDED: dict[type, dict[str, Any]] = {
     Alpha: {"param": PARAMS["pixel"](8)},
     Shared: {"param": PARAMS["pixel"](8)},
     Preprocessing: {"size": None, "resize": None, "mean": (0.5,), "std": (0.5,)},
-    **{question: {"layer": "stem"} for question in (ChannelStatistics, RandomSample, TopK)},
+    **{question: {"layer": "stem"} for question in (Attributions, ChannelStatistics, RandomSample, TopK)},
 }
 # an image or a network is read when the class is made
 Tiled = next(cls for cls in CLASSES if cls.__name__ == "Tiled")  # private to its room

@@ -53,6 +53,25 @@ class Total(Question):
         return self.scale * float(state["sum"]) if state else 0.0
 
 
+@dataclass(frozen=True)
+class Again(Question):
+    """A question that runs the network on the input, and compares."""
+
+    runs = True
+
+    def update(self, state: State, batch: Batch) -> State:
+        assert batch.flat is not None
+        same = batch.flat(batch.x) == batch.record["output"]
+        right = bool(same.all()) and batch.names == tuple(f"#{i}" for i in batch.samples.tolist())
+        return self.merge(state, {"right": torch.tensor([right]), "layers": torch.tensor([len(batch.flat.layers)])})
+
+    def merge(self, a: State, b: State) -> State:
+        return {"right": a["right"] * b["right"], "layers": b["layers"]} if a and b else a or b
+
+    def finish(self, state: State) -> tuple[int, int]:
+        return int(state["right"]), int(state["layers"])
+
+
 QUESTIONS = (TopK("4", 3), RandomSample("4", 2), ChannelStatistics("1"), Predictions(), Total("6", 2.0))
 
 
@@ -80,6 +99,22 @@ def test_a_question_of_ones_own(result: SurveyResult) -> None:
     with torch.no_grad():
         expected = 2 * whole.network()(whole.Samples(30).images).double().sum().item()
     assert result.answer(Total("6", 2.0)) == expected != 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_question_runs_the_network_as_it_is(workers: int) -> None:
+    found = Survey(whole.flat(), whole.Samples(30), [Again()], shard=15, workers=workers, progress=False).run()
+    assert found.answer(Again()) == (True, 7)
+
+
+def test_a_question_that_does_not_run_the_network_gets_none_of_it() -> None:
+    @dataclass(frozen=True)
+    class Without(Total):
+        def update(self, state: State, batch: Batch) -> State:
+            assert batch.flat is None
+            return super().update(state, batch)
+
+    Survey(whole.flat(), whole.Samples(3), [Without("6")], progress=False).run()
 
 
 @pytest.mark.parametrize(
