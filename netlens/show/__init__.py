@@ -1,7 +1,7 @@
 """All drawing: heatmaps over images, panels that compare them, sheets of images. Without pyplot's global state."""
 
 from netlens.show._chart import COLORS, chart
-from netlens.show._data_charts import confusion_chart, histogram_chart, reliability_chart
+from netlens.show._counts import confusion_chart, histogram_chart, reliability_chart
 from netlens.show._film import film
 from netlens.show._grid import grid
 from netlens.show._overlay import Look, Style, overlay, tells_signs

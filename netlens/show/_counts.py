@@ -1,4 +1,4 @@
-"""Charts of a data set: which classes are taken for which, how often a confidence is right, how values are spread."""
+"""Counts as charts: which classes are taken for which, how often a confidence is right, how values are spread."""
 
 from __future__ import annotations
 
