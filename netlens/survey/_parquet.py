@@ -183,7 +183,7 @@ def _columns(schema: Any, path: Path) -> tuple[str, str | None, list[str] | None
         )
     classed = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     label = next((name for name in (*classed, *_LABELS) if name in schema.names), None)
-    names = features[label].get("names") if label in classed else None
+    names = features[classed[0]].get("names") if classed else None
     return image, label, names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
