@@ -152,6 +152,8 @@ def of_parquet(paths: Sequence[Path], classes: ClassNames | None) -> Parquet:
         labels = indices_of(given, classes)
     else:
         numbers = renumbered(classes_of_data, classes)
+        if wrong := [label for label in given if label is not None and label >= len(numbers)]:
+            raise NetLensError(f"{paths[0]} has {len(numbers)} classes, but a row has the label {wrong[0]}.")
         labels = tuple(NO_LABEL if label is None or label < 0 else numbers[label] for label in given)
     return Parquet(tuple(paths), image, tuple(groups), labels)
 
