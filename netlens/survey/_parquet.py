@@ -152,6 +152,8 @@ def of_parquet(paths: Sequence[Path], classes: ClassNames | None) -> Parquet:
         labels = indices_of(given, classes)
     else:
         numbers = renumbered(classes_of_data, classes)
+        if wrong := [label for label in given if label is not None and label >= len(numbers)]:
+            raise NetLensError(f"{paths[0]} has {len(numbers)} classes, but a row has the label {wrong[0]}.")
         labels = tuple(NO_LABEL if label is None or label < 0 else numbers[label] for label in given)
     return Parquet(tuple(paths), image, tuple(groups), labels)
 
@@ -183,7 +185,7 @@ def _columns(schema: Any, path: Path) -> tuple[str, str | None, list[str] | None
         )
     classed = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
     label = next((name for name in (*classed, *_LABELS) if name in schema.names), None)
-    names = features[label].get("names") if label is not None and label in classed else None
+    names = features[classed[0]].get("names") if classed else None
     return image, label, names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 

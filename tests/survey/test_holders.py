@@ -231,6 +231,7 @@ def test_the_columns_of_a_parquet_file(tmp_path: Path) -> None:
     for columns, names, words in (
         ({"label": [0, 1], "image": pictures}, ["class 1", "owl"], "2 classes, of which 'owl' is no class"),
         ({"image": pictures, "label": [1.5, 2.0]}, None, "the name or the index"),
+        ({"image": pictures, "label": [0, 2]}, ["class 1", "class 2"], "a row has the label 2"),
         ({"photo": pictures, "label": [1, 2]}, None, "none of pictures"),
     ):
         with pytest.raises(NetLensError, match=words):
