@@ -51,7 +51,10 @@ def require_umap() -> None:
 def _umap(vectors: Tensor, seed: int) -> Tensor:
     import umap
 
-    neighbors = max(2, min(20, len(vectors) - 1))
-    with silenced(UserWarning):  # it says that a seed makes it run on one thread
-        model = umap.UMAP(n_neighbors=neighbors, min_dist=0.01, metric="cosine", random_state=seed)
-        return torch.from_numpy(model.fit_transform(vectors.numpy())).double()
+    neighbors, threads = max(2, min(20, len(vectors) - 1)), torch.get_num_threads()
+    try:
+        with silenced(UserWarning):  # it says that a seed makes it run on one thread
+            model = umap.UMAP(n_neighbors=neighbors, min_dist=0.01, metric="cosine", random_state=seed)
+            return torch.from_numpy(model.fit_transform(vectors.numpy())).double()
+    finally:
+        torch.set_num_threads(threads)  # numba sets those of OpenMP, which are torch's, too

@@ -205,7 +205,9 @@ def test_umap_lays_like_beside_like() -> None:
     generator = torch.Generator().manual_seed(0)
     centers = torch.eye(8)[:3] * 5
     vectors = (centers[:, None] + 0.2 * torch.randn(3, 40, 8, generator=generator)).flatten(0, 1)
+    before = torch.get_num_threads()
     points = laid_out(vectors, "umap", 0)
+    assert torch.get_num_threads() == before == 1
     assert torch.equal(points, laid_out(vectors, "umap", 0))
     groups = points.view(3, 40, 2)
     middles = groups.mean(1)
