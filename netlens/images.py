@@ -20,6 +20,9 @@ from netlens.errors import ImageError, NetLensError, NonFiniteError
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""The ends of the names of files that may be pictures."""
+
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte at 24 bits per pixel
 
 _SLACK = 1e-3  # rounding in resizing and color changes goes beyond [0,1] by less than a tenth of a gray level
@@ -37,6 +40,18 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def in_folder(root: Path) -> list[Path]:
+    """The files in a folder, and in the folders in it, that may be pictures, in the order of their paths.
+
+    Raises:
+        ImageError: There is none.
+    """
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise ImageError(f"{root} holds no images ({', '.join(SUFFIXES)}).")
+    return found
 
 
 def load(source: Source) -> Image.Image:

@@ -20,7 +20,7 @@ ROWS = [
     ("options",),
     ("heatmaps", "images", "classes", "processors"),
     ("checkpoints", "preprocessing"),
-    ("weights",),
+    ("masks", "weights"),
     ("flat", "world"),
     ("adapters", "fast", "objectives", "rules"),
     ("predictions",),

@@ -4,6 +4,7 @@
 from netlens.cli import (  # noqa: F401
     _atlas,
     _dream,
+    _evaluate,
     _explain,
     _invert,
     _networks,

@@ -73,7 +73,7 @@ def explain(
     with reported():
         from netlens.attribution import chunks_of
 
-        chosen = _methods(methods)
+        chosen = methods_named(methods)
         _make_methods(chosen, None)  # a wrong option raises here, before files are read
         outputs = _outputs(images, output)
         flat = opened(model, weights, classes)
@@ -140,7 +140,7 @@ def _reads_layer(text: str) -> bool:
     return any(option.name == "layer" for option in options_of(method_named(text.partition(":")[0])))
 
 
-def _methods(texts: Sequence[str]) -> list[str]:
+def methods_named(texts: Sequence[str]) -> list[str]:
     """The texts of single methods, each a name with or without options. An unknown name raises."""
     from netlens.attribution import METHODS, method_named
     from netlens.options import split

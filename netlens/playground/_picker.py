@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from netlens.errors import ImageError
+from netlens.images import SUFFIXES
 from netlens.playground._jobs import light
-from netlens.playground._studio import SUFFIXES, Studio
+from netlens.playground._studio import Studio
 
 _LINK = "A picture of yours stays in the memory of this playground, and a link to it works only while it is there."
 

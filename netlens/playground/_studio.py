@@ -23,7 +23,6 @@ from netlens.results import Attribution
 from netlens.silence import silenced
 from netlens.zoo import PRETRAINED
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_PIXELS = 40_000_000
 """The largest picture that the page takes; it is known before the picture is decoded."""
 MOST_BYTES = 32 * 2**20
@@ -99,9 +98,7 @@ class Studio:
             return {f"scene {seed}": seed for seed in range(_SCENES)}
         if not self.folder.is_dir():
             raise ImageError(f"{self.folder} is no folder; give --images a folder of pictures.")
-        files = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not files:
-            raise ImageError(f"{self.folder} holds no picture ({', '.join(SUFFIXES)}).")
+        files = images.in_folder(self.folder)
         return {path.relative_to(self.folder).as_posix(): path for path in files[:_LISTED]}
 
     @cached_property

@@ -17,9 +17,9 @@ from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation import share_inside
 from netlens.flat import FlatModel
 from netlens.flat.keys import OUTPUT, SCORES, part
+from netlens.masks import listing, masks_of
 from netlens.objectives import Objective, logit
 from netlens.options import check, option
-from netlens.studies._masks import listing, masks_of
 from netlens.studies._summary import AttributionSummary, ByClass
 from netlens.survey import Batch, Question, State
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensError
+from netlens.images import SUFFIXES
 from netlens.survey._labels import indices_of, plain
-from netlens.survey._samples import NO_LABEL, SUFFIXES, Data, Sample, state_of
+from netlens.survey._samples import NO_LABEL, Data, Sample, state_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 NO_LABEL = -1
 MOST_BYTES = 2**28
 """The largest picture within another file: as many bytes as the most pixels take that a picture may have."""

@@ -11,8 +11,9 @@ from typing import IO, Any, NamedTuple
 
 from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensError
+from netlens.images import SUFFIXES
 from netlens.survey._labels import indices_of
-from netlens.survey._samples import MOST_BYTES, SUFFIXES, Data, Sample, state_of
+from netlens.survey._samples import MOST_BYTES, Data, Sample, state_of
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 _MOST_LABEL = 2**20

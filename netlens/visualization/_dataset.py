@@ -20,6 +20,7 @@ from netlens.fast.chunks import Chunks, out_of_memory
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.flat.receptive import crop_of, receptive_fields
+from netlens.images import in_folder
 from netlens.objectives import Objective, Record
 from netlens.objectives.layers import Channel, channel_maps
 from netlens.options import checked
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, int, int, int]
 Folder = str | PathLike[str] | Sequence[str | PathLike[str]]
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _NAMED = 3  # the number of files that a warning names
 
 
@@ -145,10 +145,7 @@ def _files(folder: Folder) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise ImageError(f"{root} is no folder of images; check the path.")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise ImageError(f"{root} holds no images ({', '.join(SUFFIXES)}).")
-    return files
+    return in_folder(root)
 
 
 def _batches(

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError
+from netlens.images import SUFFIXES
 from netlens.preprocessing import Preprocessing
-
-_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp", ".jpg", ".jpeg", ".gif")
 
 
 def listing(folder: str) -> tuple[tuple[str, int, int], ...]:
     """The name, the size and the time of change of each mask in a folder: what tells masks from others."""
     root = Path(folder)
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     states = ((path, path.stat()) for path in found)
     return tuple((path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns) for path, state in states)
 
@@ -63,5 +62,5 @@ def _path(folder: Path, name: str) -> Path | None:
             f"masks lie parallel to a folder of pictures, but {name} is a path of its own; give the folder."
         )
     stem = Path(name)
-    candidates = (folder / stem, *(folder / stem.with_suffix(suffix) for suffix in _SUFFIXES))
+    candidates = (folder / stem, *(folder / stem.with_suffix(suffix) for suffix in SUFFIXES))
     return next((path for path in candidates if path.is_file()), None)
