@@ -1,9 +1,9 @@
-"""`python -m benchmarks.evaluation`: what metrics say of the methods on the little world, and their speed beside Quantus.
+"""`python -m benchmarks.evaluation`: what metrics say of methods on the little world, and their speed beside Quantus.
 
     python -m benchmarks.evaluation [--images 24] [--only metrics|table|speed]
 
-The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the probability
-of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same images.
+The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the
+probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same images.
 """
 
 from __future__ import annotations
