@@ -34,7 +34,7 @@ def scenes(seed: int, n: int, marked: Callable[[int], bool]) -> tuple[Tensor, Te
     return torch.stack(images), torch.arange(n) % 3, corners
 
 
-def learned(seed: int, marked: Callable[[int], bool], n: int = 240, steps: int = 100) -> FlatModel:
+def learned(seed: int, marked: Callable[[int], bool], n: int = 240, steps: int = 200) -> FlatModel:
     """A small network that has learned such scenes."""
     images, labels, _ = scenes(seed, n, marked)
     model = little.made(3, seed, highest=True)

@@ -16,6 +16,7 @@ from netlens.studies import Reliance, reliance
 from netlens.studies._regions import Regions, strongest
 from netlens.studies._reliance import standardized, uniformity_of
 from netlens.survey import Survey
+from netlens.world.network import normalize
 from tests.survey import whole
 
 
@@ -23,6 +24,9 @@ from tests.survey import whole
 def test_a_planted_watermark_comes_first(seed: int) -> None:
     flat = watermark.learned(seed, lambda label: label == 0)
     images, labels, corners = watermark.scenes(seed + 100, 150, lambda label: label == 0)
+    plain, _, _ = watermark.scenes(seed + 100, 150, lambda label: False)
+    hits = [(flat(normalize(x))[labels == 0].argmax(1) == 0).double().mean() for x in (images, plain)]
+    assert hits[0] > 0.9 and hits[1] < 0.3  # the network does rely on it
     data = list(zip(images, labels.tolist(), strict=True))
     found = reliance(flat, data, 0, "block3", progress=False)
     assert found.pictures == 50
