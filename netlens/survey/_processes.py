@@ -59,19 +59,24 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
                 processes[-1].start()
                 theirs.close()
         coming = iter(places)
+        expected: dict[Connection, int] = {}  # the parts that a process still makes
         for connection in connections:
             connection.send_bytes(code)
-            for _ in range(2):  # so that a process reads the pictures of its next part in time
-                connection.send(next(coming, None))
+            # two, so that a process reads the pictures of its next part in time
+            expected[connection] = sum(_sent(connection, next(coming, None)) for _ in range(2))
         missing, asked = len(places), interruption()
         while missing:
-            for connection in _ready(connections, None if asked is None else _PATIENCE):
+            # a process without another part ends, and so does its connection
+            working = [connection for connection, count in expected.items() if count]
+            for connection in _ready(working, None if asked is None else _PATIENCE):
                 place = connection.recv()
                 if isinstance(place, BaseException):
                     raise place
                 done(place)
                 missing -= 1
-                connection.send(next(coming, None))
+                expected[connection] -= 1
+                if expected[connection]:
+                    expected[connection] += _sent(connection, next(coming, None))
             if asked is not None and asked():
                 raise Interrupted
     except (EOFError, OSError) as error:
@@ -86,6 +91,12 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
             process.join()
         for connection in connections:
             connection.close()
+
+
+def _sent(connection: Connection, place: Place | None) -> bool:
+    """Whether there is another part; the process gets it, or hears that there is none."""
+    connection.send(place)
+    return place is not None
 
 
 def _ready(connections: Sequence[Connection], patience: float | None) -> list[Connection]:

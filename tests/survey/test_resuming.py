@@ -229,6 +229,25 @@ def test_a_process_that_dies_is_an_error_and_finished_parts_stay(tmp_path: Path)
     assert len(bytes_of(tmp_path)) >= 1
 
 
+class Uneven:
+    """A data set whose second part takes long, so that the process of the first one ends before it."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int):  # type: ignore[no-untyped-def]
+        if index == 7:
+            time.sleep(3)
+        return whole.Samples(8)[index]
+
+
+def test_a_process_without_another_part_may_end_before_the_others(tmp_path: Path) -> None:
+    options = {"shard": 4, "progress": False}
+    found = Survey(whole.flat(), Uneven(), [TopK("4", 2)], tmp_path, workers=2, **options).run()
+    assert len(bytes_of(tmp_path)) == 2
+    assert len(found) == 8
+
+
 def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path: Path) -> None:
     class Local(whole.Samples):
         pass
