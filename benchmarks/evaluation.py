@@ -3,7 +3,8 @@
     python -m benchmarks.evaluation [--images 24] [--only metrics|table|speed]
 
 The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the
-probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same images.
+probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same
+images.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def evaluate(
 
         out = Path(output)
         if out.suffix.lower() not in _SUFFIXES:
-            raise ImageError(f"{output} must end in {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}.")
+            raise ImageError(f"{output} must end in .csv, .json or .png.")
         judges = _metrics(metrics)
         chosen = {text: method_from(text) for text in methods_named(methods)}
         names = _pictures(images)
