@@ -102,9 +102,8 @@ def evaluate(
 def _tell(table: Evaluation) -> None:
     from netlens.evaluation import METRICS
 
-    for (name, *metric), reason in table.why.items():
-        where = f"{name}, {metric[0]}" if metric else name
-        click.echo(f"{where}: {reason}", err=True)
+    for names, reason in table.why.items():
+        click.echo(f"{', '.join(names)}: {reason}", err=True)
     for metric in table.metrics:
         ranking = [name for name in table.ranking(metric) if name not in table.controls]
         if not ranking:
