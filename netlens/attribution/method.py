@@ -30,7 +30,7 @@ from netlens.flat.running import tapped_visit
 from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
-from netlens.options import check, known, named, options_of, parse
+from netlens.options import check, known, named, options_of, parse, snake_case
 from netlens.results import Attribution, Provenance
 
 METHODS: dict[str, type[Method]] = {}
@@ -56,7 +56,7 @@ def name_of(method: type[Method]) -> str:
     >>> name_of(GuidedGradCAM)
     'guided_grad_cam'
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", method.__name__).lower()
+    return snake_case(method.__name__)
 
 
 def method_named(name: str) -> type[Method]:

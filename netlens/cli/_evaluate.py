@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._options import classes_option, model_option, opened, weights_option
+from netlens.cli._options import classes_option, methods_named, methods_option, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError, NetLensError
 
@@ -29,14 +29,7 @@ _SUFFIXES = (".csv", ".json", ".png")
 @model_option
 @weights_option
 @classes_option
-@click.option(
-    "--method",
-    "methods",
-    default=[DEFAULT_METHODS],
-    multiple=True,
-    metavar="A,B:OPTION=VALUE,...|all",
-    help="The methods, as for `netlens explain`; the option may be repeated.",
-)
+@methods_option(DEFAULT_METHODS)
 @click.option(
     "--metric",
     "metrics",
@@ -75,7 +68,6 @@ def evaluate(
     """
     with reported():
         from netlens.attribution import method_from
-        from netlens.cli._explain import methods_named
         from netlens.lens import NetLens
 
         out = Path(output)

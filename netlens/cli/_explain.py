@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._options import classes_option, model_option, opened, weights_option
+from netlens.cli._options import classes_option, methods_named, methods_option, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError, NetLensError, NotApplicable
 
@@ -28,15 +28,7 @@ DEFAULT_METHODS = "saliency,guided_backprop,integrated_gradients,grad_cam,guided
 @model_option
 @weights_option
 @classes_option
-@click.option(
-    "--method",
-    "methods",
-    default=[DEFAULT_METHODS],
-    multiple=True,
-    metavar="A,B:OPTION=VALUE,...|all",
-    help="The methods; the option may be repeated. Options of a method follow a colon, and slashes separate the items "
-    "of a list. `netlens methods NAME` lists the options.",
-)
+@methods_option(DEFAULT_METHODS)
 @click.option(
     "--target",
     metavar="NAME|INDEX|HEAD:CLASS",
@@ -138,19 +130,6 @@ def _reads_layer(text: str) -> bool:
     from netlens.options import options_of
 
     return any(option.name == "layer" for option in options_of(method_named(text.partition(":")[0])))
-
-
-def methods_named(texts: Sequence[str]) -> list[str]:
-    """The texts of single methods, each a name with or without options. An unknown name raises."""
-    from netlens.attribution import METHODS, method_named
-    from netlens.options import split
-
-    pairs = [pair for text in texts for pair in ([(name, "") for name in METHODS] if text == "all" else split(text))]
-    for name, _ in pairs:
-        method_named(name)
-    if not pairs:
-        raise NetLensError("--method names no method; `netlens methods` lists them.")
-    return list(dict.fromkeys(f"{name}:{options}" if options else name for name, options in pairs))
 
 
 def _outputs(images: tuple[str, ...], output: str | None) -> list[Path]:

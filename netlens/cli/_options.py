@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +27,32 @@ weights_option = click.option(
     "ones.",
 )
 classes_option = click.option("--classes", metavar="FILE", help="The names of the classes, one per line.")
+
+
+def methods_option(default: str) -> Any:
+    """The option `--method`, with the methods by default, separated by commas."""
+    return click.option(
+        "--method",
+        "methods",
+        default=[default],
+        multiple=True,
+        metavar="A,B:OPTION=VALUE,...|all",
+        help="The methods; the option may be repeated. Options of a method follow a colon, and slashes separate the "
+        "items of a list. `netlens methods NAME` lists the options.",
+    )
+
+
+def methods_named(texts: Sequence[str]) -> list[str]:
+    """The texts of single methods, each a name with or without options. An unknown name raises."""
+    from netlens.attribution import METHODS, method_named
+    from netlens.options import split
+
+    pairs = [pair for text in texts for pair in ([(name, "") for name in METHODS] if text == "all" else split(text))]
+    for name, _ in pairs:
+        method_named(name)
+    if not pairs:
+        raise NetLensError("--method names no method; `netlens methods` lists them.")
+    return list(dict.fromkeys(f"{name}:{options}" if options else name for name, options in pairs))
 
 
 def opened(model: str, weights: str, classes: str | None = None) -> FlatModel:

@@ -23,7 +23,7 @@ netlens.errors.NetLensError: Blur: steps is 0, but must be a whole number from 1
 from netlens.options._declared import Option, check, option, options_of
 from netlens.options._kinds import named
 from netlens.options._limits import Limits
-from netlens.options._text import Row, parse, read, spelled, split, table
+from netlens.options._text import Row, parse, read, snake_case, spelled, split, table
 from netlens.options._values import checked, known
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "options_of",
     "parse",
     "read",
+    "snake_case",
     "spelled",
     "split",
     "table",

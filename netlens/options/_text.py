@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from types import NoneType
@@ -24,6 +25,15 @@ class Row(NamedTuple):
     default: str
     bounds: str
     help: str
+
+
+def snake_case(name: str) -> str:
+    """The name of a class in the spelling of options and functions.
+
+    >>> snake_case("GuidedGradCAM"), snake_case("SensitivityN")
+    ('guided_grad_cam', 'sensitivity_n')
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def parse(cls: type[T], text: str, **given: Any) -> T:

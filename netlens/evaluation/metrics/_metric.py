@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.evaluation._explanation import Explanation
-from netlens.options import check, named
+from netlens.options import check, named, snake_case
 
 Family = Literal["faithfulness", "robustness", "sanity", "localization", "complexity", "axioms"]
 
@@ -34,7 +33,7 @@ def metric_name(metric: type[Metric]) -> str:
     >>> metric_name(SensitivityN)
     'sensitivity_n'
     """
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", metric.__name__).lower()
+    return snake_case(metric.__name__)
 
 
 def metric_named(name: str) -> type[Metric]:
