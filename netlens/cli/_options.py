@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,6 +11,8 @@ from netlens.errors import NetLensError
 
 if TYPE_CHECKING:
     from netlens.flat import FlatModel
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MODELS = (
     "A bundled network (shapes, shapes_vit), a name of torchvision, timm/NAME, hf/NAME, the folder of a network of "
@@ -29,7 +31,7 @@ weights_option = click.option(
 classes_option = click.option("--classes", metavar="FILE", help="The names of the classes, one per line.")
 
 
-def methods_option(default: str) -> Any:
+def methods_option(default: str) -> Callable[[F], F]:
     """The option `--method`, with the methods by default, separated by commas."""
     return click.option(
         "--method",
