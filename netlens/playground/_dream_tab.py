@@ -160,7 +160,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     heavy(opened.change, follow, [opened, *wished], outputs, stop)
     light(stop.button.click, ended, running, outputs)
     parts = {"what": what, "layer": layer, "channel": channel, "sign": sign, "class": target}
-    return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,))
+    return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,), ["what"])
 
 
 def _sheet(drawing: Drawing, ended: bool = False) -> str:

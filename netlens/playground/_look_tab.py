@@ -122,7 +122,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     see.change(None, see, None, js=MARK, queue=False, show_progress="hidden")
     heavy(question.change, compute, values, page, stop)
     light(stop.button.click, stopped, values, page)
-    return Linked(NAME, {"picture": picture, "target": target, "see": see})
+    return Linked(NAME, {"picture": picture, "target": target, "see": see}, moves=["see"])
 
 
 def _said(event: gr.EventData) -> str:

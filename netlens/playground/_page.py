@@ -52,7 +52,7 @@ def page(studio: Studio) -> gr.Blocks:
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.name, elem_id=f"tab-{tab.name}") as item:
                     links = tab.build(studio, opened)
-                links.follow(item.select)
+                links.follow(item.select, opened)
                 linked.append(links)
         components = [component for links in linked for component in links.components.values()]
 
