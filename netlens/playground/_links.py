@@ -21,21 +21,23 @@ SCRIPT = """
 (() => {
     let shown = location.search;  // what the page shows
     let last;  // the tab that is shown
+    const seen = new Set();  // the tabs that were shown
     const places = {};  // of each tab, the values whose change is a move
     addEventListener('popstate', () => { if (location.search !== shown) location.reload(); });
 
     window.netlensOpen = (name) => {
         window.netlensOpened = true;
-        if (name !== 'start') last = name;
+        if (name !== 'start') seen.add(last = name);
         return name;
     };
+    window.netlensUnseen = () => Object.keys(places).filter((tab) => !seen.has(tab)).join(' ');
     window.netlensFollow = (event, tab, moves, texts) => {
         const place = JSON.stringify(moves.map((name) => texts[name] ?? ''));
         let moved = places[tab] !== undefined && places[tab] !== place;
         places[tab] = place;
         if (event === 'shown') {
             moved = last !== undefined && last !== tab;
-            last = tab;
+            seen.add(last = tab);
         }
         if (!window.netlensOpened || last !== tab || event === 'opened') return;
         const address = new URL(location.href);
@@ -46,7 +48,10 @@ SCRIPT = """
     };
 })();
 """
-"""JavaScript that writes the address of the tab that is shown. A move becomes an entry of the browser's history."""
+"""JavaScript that writes the address of the tab that is shown. A move becomes an entry of the browser's history.
+
+It also tells which tabs nobody has seen since the page was loaded.
+"""
 
 OPENED = "(name) => window.netlensOpen(name)"
 """JavaScript for the moment at which the page shows what its address says. Before, nothing may write the address.

@@ -16,6 +16,7 @@ from netlens.playground._look_pages import STOPPED, Page
 from netlens.playground._picker import picker
 from netlens.playground._see import See
 from netlens.playground._studio import Studio, class_of
+from netlens.playground._uploads import Uploads
 from netlens.playground._work import Show, shown_after_error
 
 NAME, TITLE = "look", "Look inside"
@@ -46,11 +47,11 @@ element.addEventListener('keydown', (event) => {
 """
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME)
+            picture = picker(studio, uploads, NAME)
             photo = gr.HTML(elem_id="look-photo", js_on_load=_PLACE, min_height=160)
             layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=html.CLICKS + SEARCH)
             target = gr.Dropdown(

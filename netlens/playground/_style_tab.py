@@ -27,6 +27,7 @@ from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.playground._style_picker import named, style_picker
 from netlens.playground._texts import read, written
+from netlens.playground._uploads import Uploads
 from netlens.playground._work import Show, line_of, shown_after_error
 from netlens.visualization.style import SETTINGS, STARTS, StyleTransfer
 
@@ -58,22 +59,24 @@ _SEEN = f"""(page, key, live) => [{_NAME}, key,
 _GRID = "Choose an option and give several values, divided by commas. All combinations are painted one after the other."
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
+    starts = [(name, name) for name in (*STARTS, *studio.pictures)]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME, label="Content")
-            styles = style_picker(studio, NAME)
+            picture = picker(studio, uploads, NAME, label="Content")
+            styles = style_picker(studio, uploads, NAME)
             names = gr.Textbox(visible="hidden", elem_id="style-names", interactive=True)
             shown = gr.HTML(elem_id="style-chosen", min_height=76)
             start = gr.Dropdown(
-                [*STARTS, *studio.pictures],
+                starts,
                 value=STARTS[0],
                 label="Start",
                 info="The first picture: the content, the first style, noise, or another picture.",
                 allow_custom_value=True,
                 elem_id="style-start",
             )
+            uploads.offer_in(start, starts)
             with gr.Accordion("Masks: where each style goes", open=False, elem_id="style-masking"):
                 brush = gr.Radio([("Style 1", "1")], value="1", label="Brush", elem_id="style-brush", interactive=True)
                 canvas = gr.HTML(elem_id="style-board", js_on_load=PAINT, min_height=160)
