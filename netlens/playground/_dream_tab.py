@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from netlens.errors import NetLensError
 from netlens.playground import _html as html
 from netlens.playground import _notebook as notebook
 from netlens.playground._drawing import Drawing
@@ -20,6 +21,7 @@ from netlens.playground._dream import (
     found_nothing,
     grow,
 )
+from netlens.playground._explain import in_a_line
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
@@ -28,7 +30,7 @@ from netlens.playground._studio import Studio
 from netlens.playground._texts import read
 from netlens.playground._uploads import Uploads
 from netlens.playground._wish import CHANNEL, CLASS, DREAM, INVERSION, SIGNS, WHATS, Wish
-from netlens.playground._work import Show, shown_after_error
+from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "dream", "Dream and draw"
 _ON_SHEET = "This picture, in a notebook"
@@ -95,7 +97,11 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     def said(wish: Wish, drawing: Drawing | None) -> Any:
         """The lines of a drawing on the sheet, or of what the fields say."""
         label = notebook.FIELDS if drawing is None else _ON_SHEET
-        return gr.Code(code(studio, wish, drawing), label=label)
+        try:
+            text = code(studio, wish, drawing)
+        except NetLensError as error:  # Draw tells it aloud
+            text = f"# {in_a_line(error)}"
+        return gr.Code(text, label=label)
 
     def ended(key: str) -> _Shown:
         """A drawing whose run has ended, whatever the fields say now."""
@@ -130,6 +136,8 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         if where != NAME:
             return None
         wish = wish_of(*values)
+        if wish.what in (DREAM, INVERSION) and not studio.has(wish.picture):
+            return None  # the place of the picture says so
         drawing = drawing_for(studio, wish)
         return work_of(wish) if drawing is None else lambda show: show(ended(drawing.key))
 
@@ -147,12 +155,17 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         ]
 
     def look_at(name: str) -> str:
-        return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
+        def made() -> str:
+            return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
+
+        return or_hint(made)
 
     def count(layer: str) -> Any:
         return gr.update(info=_counted(studio, layer))
 
     def follow_fields(where: str, key: str, *values: Any) -> Any:
+        if values[0] not in WHATS:  # a link may say anything; its drawing is refused
+            return gr.skip(), gr.skip()
         wish = wish_of(*values)
         if not key:  # nothing is on the sheet; a link is about to put a drawing there, if there is one
             return said(wish, drawing_for(studio, wish) if where == NAME else None), gr.skip()
@@ -196,7 +209,10 @@ def _number(value: float) -> str:
 
 
 def _counted(studio: Studio, layer: str) -> str:
-    count = channels_of(studio, layer)
+    try:
+        count = channels_of(studio, layer)
+    except NetLensError:  # there is no such layer; Draw says so
+        count = None
     return "The number of a channel, from 0." if count is None else f"The number of a channel, 0 to {count - 1}."
 
 

@@ -27,11 +27,12 @@ from netlens.playground._explain import (
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
+from netlens.playground._look import marked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
 from netlens.playground._texts import read
 from netlens.playground._uploads import Uploads
-from netlens.playground._work import Show, shown_after_error
+from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "explain", "Explain"
 START = ("grad_cam", "integrated_gradients", "occlusion")
@@ -89,7 +90,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     asked = [picture, target, methods, layer, options]
 
     def look_at(name: str) -> str:
-        return predictions(studio, name)
+        return or_hint(lambda: predictions(studio, name))
 
     def compute(*values: Any) -> Work:
         *question, view, opacity = values
@@ -107,7 +108,8 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         return shown_after_error(work, lambda: stopped(*values))
 
     def follow(where: str, *values: Any) -> Work | None:
-        return compute(*values) if where == NAME else None
+        # the place of the predictions says that a picture is gone
+        return compute(*values) if where == NAME and studio.has(values[0]) else None
 
     def redraw(*values: Any) -> Any:
         *question, view, opacity = values
@@ -144,7 +146,19 @@ def predictions(studio: Studio, name: str) -> str:
     rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
     says = [class_choice(studio.flat.classes, one.index) for one in found]
     photo = html.source(studio.thumbnail(name))
-    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says, full=1.0)}</div>'
+    bars = html.bars(rows, says, full=1.0)
+    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{bars}{_middle(studio, name)}</div>'
+
+
+def _middle(studio: Studio, name: str) -> str:
+    """What the network sees of a picture whose edges are cropped; "" if it sees all of it."""
+    picture, preprocessing = studio.picture(name), studio.flat.adapter.preprocessing
+    if preprocessing.size is None or not preprocessing.crops(picture.height, picture.width):
+        return ""
+    height, width = preprocessing.size
+    seen = html.source(marked(studio.lens(name), None))
+    told = html.hint(f"The network sees its middle alone, at {width} × {height} pixels.")
+    return f'<img src="{seen}" alt="what the network sees">{told}'
 
 
 def _said(event: gr.EventData) -> str:

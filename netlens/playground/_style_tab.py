@@ -28,7 +28,7 @@ from netlens.playground._studio import Studio
 from netlens.playground._style_picker import named, style_picker
 from netlens.playground._texts import read, written
 from netlens.playground._uploads import Uploads
-from netlens.playground._work import Show, line_of, shown_after_error
+from netlens.playground._work import Show, line_of, or_hint, shown_after_error
 from netlens.visualization.style import SETTINGS, STARTS, StyleTransfer
 
 NAME, TITLE = "style", "Style"
@@ -239,14 +239,18 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     styles.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
     opened.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
 
+    def board_of(name: str, note: str = "") -> str:
+        # the place of the chosen pictures says that one is gone
+        return board(studio.picture(name), note) if studio.has(name) else ""
+
     def clean_board(name: str, before: str) -> Any:
         # Gradio may call a list changed that is not, and what was painted must stay then
-        return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
+        return (gr.skip(),) * 3 if name == before else (board_of(name), "", name)
 
     def follow_styles(name: str, names: str, before: str, text: str) -> Any:
         if not outdated(text, names_in(before), names_in(names)):
             return gr.skip(), gr.skip(), names
-        return board(studio.picture(name), MOVED), "", names
+        return board_of(name, MOVED), "", names
 
     asked = [picture, names, options, start, masks, painted_over, painted_for]
     gridded = [*asked, *axes, apart]
@@ -341,7 +345,7 @@ def _form(options: gr.Textbox, triggers: list[Any]) -> None:
 
 def _shown(studio: Studio) -> Any:
     def shown(picture: str, names: str) -> str:
-        return drawn.chosen_pictures(studio, picture, names_in(names))
+        return or_hint(lambda: drawn.chosen_pictures(studio, picture, names_in(names)))
 
     return shown
 
