@@ -98,11 +98,13 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
                 as_content = gr.Button("Use as the content", size="sm", elem_id="style-as-content")
                 again = gr.Button("Take its settings", size="sm", elem_id="style-again")
             table = gr.HTML(elem_id="style-runs", elem_classes="nl-maybe", js_on_load=html.CLICKS)
+            with gr.Row(elem_classes="nl-actions", visible=False) as comparing:
+                make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="sm")
+            sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
             with gr.Accordion("Grid: many settings in one batch", open=False, elem_id="style-grid"):
                 axes, apart = _axes()
                 with gr.Row(elem_classes="nl-actions"):
                     run_grid = gr.Button("Paint all", variant="primary", elem_id="style-grid-run", size="md")
-                    make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="md")
                 plan = gr.HTML(html.hint(_GRID), elem_id="style-plan")
                 file = gr.File(
                     label="Paint a batch of a file (.zip, .json, .toml)",
@@ -113,7 +115,6 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
                     elem_classes="nl-drop",
                 )
                 batch = gr.Textbox(visible="hidden", elem_id="style-batch")
-            sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
             with gr.Accordion("Show the code", open=False, elem_id="style-code"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="style-python")
                 words = gr.Code(language="shell", label="The same on the command line", elem_id="style-command")
@@ -209,14 +210,15 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         found = runs_of(page)
         paints = found[-1].key if found and live and not found[-1].done else ""
         mine = next((one for one in found if one.key == key), None)
-        listed = drawn.table(found, key, paints)
+        listed, several = drawn.table(found, key, paints), gr.Row(visible=bool(found))
         if mine is None:
-            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", ""
+            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", "", several
         pack = f"{key}-batch"
         studio.painted.put(pack, Pack(studio, (mine.painting,)))
         links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
         full = drawn.detail(mine, links, paints)
-        return listed, full, gr.Row(visible=True), python(studio, mine.painting), command(studio, mine.painting)
+        code = python(studio, mine.painting), command(studio, mine.painting)
+        return listed, full, gr.Row(visible=True), *code, several
 
     def result(key: str) -> tuple[str, Run]:
         mine = studio.painted.get(key) if key else None
@@ -266,7 +268,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     # a picture that was on its way when Stop was pressed may come after it
     stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
-    listed = [table, one, uses, lines, words]
+    listed = [table, one, uses, lines, words, comparing]
     light([turn.change, chosen.change, opened.change], refresh, [page, chosen, live], listed, js=_SEEN)
     light(table.click, _said, None, chosen)
     light(as_start.click, lambda key: result(key)[0], chosen, start)
