@@ -105,7 +105,7 @@ def _bound(host: str, port: int) -> Any:
         bound.bind(where)
     except OSError as error:
         raise NetLensError(
-            f"cannot listen at {host}, port {port} ({error.strerror}); choose another --port."
+            f"cannot listen at {host}, port {port} ({error.strerror}); choose another --port, or PORT= with make."
         ) from error
     bound.listen()
     return bound
