@@ -39,7 +39,7 @@ def test_only_listed_pictures_are_given(studio, name):
 def test_wrong_folders_are_refused(tmp_path, studio):
     with pytest.raises(ImageError, match="no folder"):
         _ = Studio(studio.flat, folder=tmp_path / "nowhere").pictures
-    with pytest.raises(ImageError, match="holds no picture"):
+    with pytest.raises(ImageError, match="holds no images"):
         _ = Studio(studio.flat, folder=tmp_path).pictures
 
 
