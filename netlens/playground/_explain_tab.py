@@ -11,7 +11,6 @@ import gradio as gr
 from netlens.attribution import METHODS, method_named
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
-from netlens.playground import _notebook as notebook
 from netlens.playground._explain import (
     VIEW_NAMES,
     VIEWS,
@@ -27,12 +26,10 @@ from netlens.playground._explain import (
 from netlens.playground._forms import form
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._links import Linked
-from netlens.playground._look import marked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
 from netlens.playground._texts import read
-from netlens.playground._uploads import Uploads
-from netlens.playground._work import Show, or_hint, shown_after_error
+from netlens.playground._work import Show, shown_after_error
 
 NAME, TITLE = "explain", "Explain"
 START = ("grad_cam", "integrated_gradients", "occlusion")
@@ -40,11 +37,11 @@ PREDICTED, AUTOMATIC = "predicted class", "automatic"
 _FIRST = "Choose a picture and press Explain. The maps appear one by one."
 
 
-def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
+def build(studio: Studio, opened: gr.Textbox) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, uploads, NAME)
+            picture = picker(studio, NAME)
             says = gr.HTML(elem_id="predictions", js_on_load=html.CLICKS, min_height=132)
             target = gr.Dropdown(
                 [PREDICTED, *studio.class_choices],
@@ -85,12 +82,12 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
                 )
             maps = gr.HTML(html.hint(_FIRST), elem_id="maps", min_height=120)
             with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
-                lines = gr.Code(language="python", label=notebook.FIELDS, elem_id="code")
+                lines = gr.Code(language="python", label="The same in a notebook", elem_id="code")
 
     asked = [picture, target, methods, layer, options]
 
     def look_at(name: str) -> str:
-        return or_hint(lambda: predictions(studio, name))
+        return predictions(studio, name)
 
     def compute(*values: Any) -> Work:
         *question, view, opacity = values
@@ -100,16 +97,15 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         def work(show: Show[str]) -> None:
             def add(answer: Answer) -> None:
                 answers[answer.text] = answer
-                show(_drawn(asked, answers, view, opacity))
+                show(_drawn(asked.methods, answers, view, opacity))
 
-            show(_drawn(asked, answers, view, opacity))
+            show(_drawn(asked.methods, answers, view, opacity))
             explain(studio, asked, add)
 
         return shown_after_error(work, lambda: stopped(*values))
 
     def follow(where: str, *values: Any) -> Work | None:
-        # the place of the predictions says that a picture is gone
-        return compute(*values) if where == NAME and studio.has(values[0]) else None
+        return compute(*values) if where == NAME else None
 
     def redraw(*values: Any) -> Any:
         *question, view, opacity = values
@@ -117,13 +113,15 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         known = [answer for text in asked.methods if (answer := remembered(studio, asked, text)) is not None]
         if not known:
             return gr.skip()
-        return _drawn(asked, {answer.text: answer for answer in known}, view, opacity, [one.text for one in known])
+        return _drawn([answer.text for answer in known], {answer.text: answer for answer in known}, view, opacity)
 
     def stopped(*values: Any) -> str:
         *question, view, opacity = values
         asked = _question(*question)
         answers = {text: remembered(studio, asked, text) for text in asked.methods}
-        return _drawn(asked, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity)
+        return _drawn(
+            asked.methods, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity
+        )
 
     def show_code(*values: Any) -> str:
         return code(studio, _question(*values))
@@ -146,19 +144,7 @@ def predictions(studio: Studio, name: str) -> str:
     rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
     says = [class_choice(studio.flat.classes, one.index) for one in found]
     photo = html.source(studio.thumbnail(name))
-    bars = html.bars(rows, says, full=1.0)
-    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{bars}{_middle(studio, name)}</div>'
-
-
-def _middle(studio: Studio, name: str) -> str:
-    """What the network sees of a picture whose edges are cropped; "" if it sees all of it."""
-    picture, preprocessing = studio.picture(name), studio.flat.adapter.preprocessing
-    if preprocessing.size is None or not preprocessing.crops(picture.height, picture.width):
-        return ""
-    height, width = preprocessing.size
-    seen = html.source(marked(studio.lens(name), None))
-    told = html.hint(f"The network sees its middle alone, at {width} × {height} pixels.")
-    return f'<img src="{seen}" alt="what the network sees">{told}'
+    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says, full=1.0)}</div>'
 
 
 def _said(event: gr.EventData) -> str:
@@ -171,11 +157,8 @@ def _question(picture: str, target: str, methods: Sequence[str], layer: str, opt
     return Question(picture, named, chosen(methods, read(options)), chosen_layer)
 
 
-def _drawn(
-    asked: Question, answers: dict[str, Answer], view: str, opacity: float, methods: Sequence[str] | None = None
-) -> str:
-    """The maps so far, in the order of the methods: of those that are asked, or of some of them."""
-    methods = asked.methods if methods is None else methods
+def _drawn(methods: Sequence[str], answers: dict[str, Answer], view: str, opacity: float) -> str:
+    """The maps so far, in the order of the methods."""
     if not methods:
         return html.hint("Choose at least one method.")
     turn = next((text for text in methods if text not in answers), None)
@@ -187,12 +170,12 @@ def _drawn(
         elif answer.result is None:
             figures.append(html.refused(text, answer.why))
         else:
-            figures.append(_figure(asked.picture, answer, view, opacity))
+            figures.append(_figure(answer, view, opacity))
     meaning = legend([answer.result for answer in answers.values() if answer.result is not None], view)
     return (html.hint(meaning) if meaning else "") + html.grid(figures)
 
 
-def _figure(name: str, answer: Answer, view: str, opacity: float) -> str:
+def _figure(answer: Answer, view: str, opacity: float) -> str:
     result = answer.result
     assert result is not None
     try:
@@ -202,7 +185,7 @@ def _figure(name: str, answer: Answer, view: str, opacity: float) -> str:
     subject = result.subject(0)
     seconds = "" if answer.seconds is None else f" · {answer.seconds:.2f} s"
     saves = [("PNG", f"result/{answer.key}.png"), ("numbers", f"result/{answer.key}.npz")]
-    return html.figure(picture, answer.text, f"{subject} in {name}{seconds}", f"{answer.text} for {subject}", saves)
+    return html.figure(picture, answer.text, f"{subject}{seconds}", f"{answer.text} for {subject}", saves)
 
 
 def _forms(methods: gr.Dropdown, options: gr.Textbox, opened: gr.Textbox) -> None:
