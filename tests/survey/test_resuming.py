@@ -129,8 +129,12 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
         make(self, job, places, press)
 
     monkeypatch.setattr(Processes, "make", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        driver.run(data, str(tmp_path / "parts"), workers=1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets programs behind it ignore Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            driver.run(data, str(tmp_path / "parts"), workers=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not active_children()
     made = bytes_of(tmp_path / "parts")
     assert 3 <= len(made) < len(whole_run[0])
