@@ -1,6 +1,6 @@
 """`python -m benchmarks.evaluation`: what metrics say of methods on the little world, and their speed beside Quantus.
 
-    python -m benchmarks.evaluation [--images 24] [--only metrics|table|speed]
+    python -m benchmarks.evaluation [--images 16] [--only metrics|table|speed]
 
 The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the
 probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same
@@ -155,7 +155,7 @@ def _counted(bar: Any) -> Callable[[str], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--only", choices=("metrics", "table", "speed"))
     options = parser.parse_args()
     torch.set_num_threads(1)
