@@ -20,7 +20,7 @@ from netlens.playground._dream import (
     grow,
 )
 from netlens.playground._forms import form
-from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio
@@ -199,4 +199,4 @@ def _form(studio: Studio, what: gr.Radio, options: gr.Textbox, opened: gr.Textbo
             name = Wish(what).form
             form(forms_of(studio)[name], name, read(text), options)
 
-    gr.render(inputs=[what, options], triggers=[what.change, opened.change])(fields)
+    gr.render(inputs=[what, options], triggers=[what.change, opened.change], trigger_mode=EACH)(fields)

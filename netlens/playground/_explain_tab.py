@@ -24,7 +24,7 @@ from netlens.playground._explain import (
     remembered,
 )
 from netlens.playground._forms import form
-from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
@@ -198,4 +198,4 @@ def _forms(methods: gr.Dropdown, options: gr.Textbox, opened: gr.Textbox) -> Non
                 gr.HTML(f"<h3>{name.replace('_', ' ')}</h3>")
                 form(cls, name, read(text), options, leave_out=["layer"])
 
-    gr.render(inputs=[methods, options], triggers=[methods.change, opened.change])(forms)
+    gr.render(inputs=[methods, options], triggers=[methods.change, opened.change], trigger_mode=EACH)(forms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gradio as gr
 
@@ -23,6 +23,11 @@ new MutationObserver(look).observe(status, {subtree: true, childList: true, attr
 look();
 """
 """JavaScript that reads Gradio's sign of work, the one place that also knows whether a job waits in the queue."""
+
+EACH: Literal["multiple"] = "multiple"
+"""Each event runs. With "always_last", Gradio puts off an event that comes while its function runs, and dispatches it
+anew with all its functions when the function ends. Events with several functions then put each other off without end.
+"""
 
 
 class Stop(NamedTuple):
@@ -107,9 +112,9 @@ def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any
         inputs,
         outputs,
         concurrency_id="light",
-        concurrency_limit=2,
+        concurrency_limit=1,
         js=js,
-        trigger_mode="always_last",
+        trigger_mode=EACH,
         show_progress="hidden",
         api_visibility="private",
     )

@@ -17,7 +17,7 @@ from netlens.playground import _html as html
 from netlens.playground import _painting_html as drawn
 from netlens.playground._brush import COLORS, ERASER, PAINT, board, masks_of, outdated
 from netlens.playground._forms import form
-from netlens.playground._jobs import Work, heavy, light, stop_button
+from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._painting import MOST_OF_GRID, Painting, Run, grid, paint, settings_of, texts_of
 from netlens.playground._painting_code import command, python
@@ -333,7 +333,7 @@ def _form(options: gr.Textbox, triggers: list[Any]) -> None:
             with gr.Accordion(title, open=bool(changed & set(mine))):
                 fields(text, mine)
 
-    gr.render(inputs=options, triggers=triggers)(forms)
+    gr.render(inputs=options, triggers=triggers, trigger_mode=EACH)(forms)
 
 
 def _shown(studio: Studio) -> Any:

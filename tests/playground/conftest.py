@@ -14,7 +14,7 @@ pytest.importorskip("gradio", reason="the playground needs gradio")
 
 from netlens.playground import Studio, application
 from netlens.zoo import open_network
-from tests.browser import launched, watched
+from tests.browser import watched
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +50,6 @@ def served(studio: Studio) -> Iterator[Any]:
 def address(served: Any, studio: Studio) -> str:
     """The address of a playground with the bundled network and its scenes."""
     return str(served(studio))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    yield from launched()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,6 @@ from netlens import open_network
 from netlens.report import Report
 from netlens.survey import Survey, SurveyResult, usual_questions
 from netlens.world.folder import write_world
-from tests.browser import launched
 
 LAYERS = ["stem", "trunk_output.block2"]
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'.replace("/", "∕")
@@ -41,8 +38,3 @@ def pages(survey: SurveyResult, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("report") / "report"
     SMALL.write(survey, open_network(), folder, "shapes on <world>", progress=False)
     return folder
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    yield from launched()

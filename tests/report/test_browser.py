@@ -15,7 +15,11 @@ pytestmark = pytest.mark.browser
 def open_page(tab: Any, pages: Path, name: str) -> None:
     tab.goto((pages / name).as_uri())
     tab.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager' })")
-    tab.wait_for_function("[...document.images].every((one) => one.complete)")
+    # the policy of the page forbids Playwright's own way to wait, once it has to wait
+    tab.evaluate(
+        """() => Promise.all([...document.images].filter((one) => !one.complete).map(
+            (one) => new Promise((done) => { one.onload = one.onerror = done; })))"""
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
