@@ -123,7 +123,6 @@ def test_options_of_methods(tab, address):
     tab.goto(address + "?tab=explain&picture=scene+1&methods=occlusion")
     maps(tab, 1)
     before = tab.get_attribute(MAPS, "src")
-    tab.wait_for_load_state("networkidle")  # the form is drawn again until the page has opened
     tab.click("#options-of-methods button")
     tab.fill("#option-occlusion-window textarea, #option-occlusion-window input", "48")
     tab.press("#option-occlusion-window textarea, #option-occlusion-window input", "Tab")
