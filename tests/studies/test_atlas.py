@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,6 @@ from netlens.studies._vectors import Vectors
 from netlens.survey import State, Survey
 from tests.survey import whole
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SMALL: dict[str, Any] = {"cells": 3, "steps": 2, "cell_size": 16, "progress": False}
 CLASS = 2
 
@@ -149,21 +147,16 @@ def test_the_page_is_one_file_and_asks_for_nothing(found: DatasetAtlas, tmp_path
 
 
 @pytest.fixture
-def tab(found: DatasetAtlas, tmp_path: Path) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium here (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, asked, failed = browser.new_page(viewport={"width": 900, "height": 700}), [], []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: failed.append(message.text))
-        page.on("pageerror", lambda error: failed.append(str(error)))
-        page.goto(found.save(tmp_path / "atlas.html").as_uri())
-        page.wait_for_function("images.every(image => image.complete)")
-        yield page
-        assert failed == [] and {url.partition(":")[0] for url in asked} <= {"file", "data"}
-        browser.close()
+def tab(browser: Any, found: DatasetAtlas, tmp_path: Path) -> Iterator[Any]:
+    page, asked, failed = browser.new_page(viewport={"width": 900, "height": 700}), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: failed.append(message.text))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(found.save(tmp_path / "atlas.html").as_uri())
+    page.wait_for_function("images.every(image => image.complete)")
+    yield page
+    assert failed == [] and {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    page.close()
 
 
 @pytest.mark.survey

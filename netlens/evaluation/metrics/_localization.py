@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +32,9 @@ class Located(Metric):
         some = inside.any(1) & ~inside.all(1)
         return torch.where(some, self.located(maps, inside).double(), torch.full((len(maps),), torch.nan).double())
 
+    @abstractmethod
     def located(self, maps: Tensor, inside: Tensor) -> Tensor:
         """(N,): the number of each image, from relevance and masks (N, P)."""
-        raise NotImplementedError
 
 
 @register_metric
