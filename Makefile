@@ -12,9 +12,9 @@ demo: .venv/installed
 	@$(BIN)/netlens explain "$(if $(IMAGE),$(IMAGE),images/scene.png)" --model "$(MODEL)" \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(METHOD),--method "$(METHOD)") -o "$(OUT)"
 
-# BROWSER=no keeps it from opening a browser
+# BROWSER=no keeps it from opening a browser; exec, so that Ctrl-C ends no shell, which would be an error of make
 playground: .venv/installed-playground
-	@$(BIN)/netlens playground --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+	@exec $(BIN)/netlens playground --model "$(MODEL)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 		$(if $(IMAGES),--images "$(IMAGES)") $(if $(PORT),--port $(PORT)) $(if $(filter no,$(BROWSER)),--no-browser)
 
 test: .venv/installed-test

@@ -137,6 +137,19 @@ class Preprocessing:
         """
         return self if channels != 1 else replace(self, mean=(fmean(self.mean),), std=(fmean(self.std),))
 
+    def crops(self, height: int, width: int) -> bool:
+        """Whether a picture of this height and width loses its edges, because only its middle is taken.
+
+        Example:
+            >>> plain = Preprocessing(size=(64, 64), resize=64, mean=(0.5,), std=(0.5,))
+            >>> plain.crops(300, 300), plain.crops(300, 200)
+            (False, True)
+        """
+        if self.size is None:
+            return False
+        resized = (height, width) if self.resize is None else self._resized(height, width)
+        return any(length > crop for length, crop in zip(resized, self.size, strict=True))
+
     def normalize(self, x: Tensor) -> Tensor:
         """(..., C, H, W): a picture in [0,1], in the network's units: (x − mean) / std."""
         return (x - _column(self.mean, x)) / _column(self.std, x)

@@ -66,18 +66,14 @@ def key_of(wish: Wish) -> str:
     return digest(wish.what, of_layer, of_channel, wish.target if wish.what == CLASS else "", of_picture, options)
 
 
-def drawing_of(studio: Studio, wish: Wish, key: str = "") -> Drawing | None:
-    """The drawing of a wish that the studio keeps; None if it keeps none.
-
-    Args:
-        studio: The network and the drawings.
-        wish: What is drawn.
-        key: The key of a drawing that goes first if it is one of this wish, such as that on the page. Without it, the
-            newest drawing of the wish is given. One that was stopped is given only if none was finished.
-    """
+def drawing_on_sheet(studio: Studio, wish: Wish, key: str) -> Drawing | None:
+    """The drawing with this key, which is on the sheet of a page, if it is one of this wish; else None."""
     mine = studio.drawings.get(key) if key else None
-    if mine is not None and key_of(mine.wish) == key_of(wish):
-        return mine
+    return mine if mine is not None and key_of(mine.wish) == key_of(wish) else None
+
+
+def drawing_of(studio: Studio, wish: Wish) -> Drawing | None:
+    """The newest drawing of a wish; one that was stopped only if none was finished. None if the studio keeps none."""
     newest = studio.newest.get(key_of(wish))
     return None if newest is None else studio.drawings.get(newest)
 
@@ -93,13 +89,13 @@ def drawing_for(studio: Studio, wish: Wish) -> Drawing | None:
     return None
 
 
-def drawing_to_continue(studio: Studio, wish: Wish, key: str = "") -> Drawing:
-    """The drawing from which the page goes on; see `drawing_of`.
+def drawing_to_continue(studio: Studio, wish: Wish, key: str) -> Drawing:
+    """The drawing from which the page goes on; see `drawing_on_sheet`.
 
     Raises:
         NetLensError: There is none.
     """
-    drawing = drawing_of(studio, wish, key)
+    drawing = drawing_on_sheet(studio, wish, key)
     if drawing is None or drawing.state is None:
         raise NetLensError("there is no drawing of this to continue; press Draw first.")
     return drawing

@@ -6,29 +6,34 @@ from typing import Any
 
 import gradio as gr
 
+from netlens.errors import NetLensError
 from netlens.playground import _html as html
+from netlens.playground import _notebook as notebook
 from netlens.playground._drawing import Drawing
 from netlens.playground._dream import (
     channels_of,
     code,
     drawing_for,
-    drawing_of,
+    drawing_on_sheet,
     drawing_to_continue,
     first_layer,
     forms_of,
     found_nothing,
     grow,
 )
+from netlens.playground._explain import in_a_line
 from netlens.playground._forms import form
 from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio
 from netlens.playground._texts import read
+from netlens.playground._uploads import Uploads
 from netlens.playground._wish import CHANNEL, CLASS, DREAM, INVERSION, SIGNS, WHATS, Wish
-from netlens.playground._work import Show, shown_after_error
+from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "dream", "Dream and draw"
+_ON_SHEET = "This picture, in a notebook"
 _FIRST = "Choose what to draw and press Draw. The picture grows as you watch."
 _ABOUT = {
     CHANNEL: "A picture from noise that excites a channel of a layer, or inhibits it.",
@@ -39,7 +44,7 @@ _ABOUT = {
 _Shown = tuple[Any, Any, Any, Any]  # the sheet, the lines of code, the key of the drawing on the sheet, and Continue
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     layer_first = first_layer(studio)
     with gr.Row(equal_height=False):
@@ -66,8 +71,8 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 visible="hidden",
                 elem_id="dream-class",
             )
-            with gr.Column(visible="hidden", elem_id="dream-source") as source:
-                picture = picker(studio, NAME)
+            with gr.Column(visible=False, elem_id="dream-source") as source:
+                picture = picker(studio, uploads, NAME)
                 photo = gr.HTML(elem_id="dream-photo", min_height=60)
             options = gr.Textbox(visible="hidden", elem_id="dream-options")
             with gr.Accordion("Options", open=False, elem_id="dream-form"):
@@ -79,7 +84,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 stop = stop_button(NAME)
             sheet = gr.HTML(html.hint(_FIRST), elem_id="dream-sheet", min_height=200)
             with gr.Accordion("Show the code", open=False, elem_id="dream-code-of-sheet"):
-                lines = gr.Code(language="python", label="The same in a notebook", elem_id="dream-code")
+                lines = gr.Code(language="python", label=notebook.FIELDS, elem_id="dream-code")
     running = gr.Textbox(visible="hidden", elem_id="dream-key")  # the key of the drawing on the sheet
 
     wished = [what, layer, channel, sign, target, picture, options]
@@ -89,12 +94,21 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         # a field that was emptied has no number; the first channel takes its place
         return Wish(what, layer or "", int(channel or 0), sign, target or "", picture or "", options or "")
 
+    def said(wish: Wish, drawing: Drawing | None) -> Any:
+        """The lines of a drawing on the sheet, or of what the fields say."""
+        label = notebook.FIELDS if drawing is None else _ON_SHEET
+        try:
+            text = code(studio, wish, drawing)
+        except NetLensError as error:  # Draw tells it aloud
+            text = f"# {in_a_line(error)}"
+        return gr.Code(text, label=label)
+
     def ended(key: str) -> _Shown:
         """A drawing whose run has ended, whatever the fields say now."""
         drawing = studio.drawings.get(key) if key else None
         if drawing is None:
             return html.hint("stopped before the first step"), gr.skip(), gr.skip(), gr.skip()
-        return _sheet(drawing, ended=True), code(studio, drawing.wish, drawing), key, gr.Button(interactive=True)
+        return _sheet(drawing, ended=True), said(drawing.wish, drawing), key, gr.Button(interactive=True)
 
     def work_of(wish: Wish, after: Drawing | None = None) -> Work:
         key = ""
@@ -122,6 +136,8 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         if where != NAME:
             return None
         wish = wish_of(*values)
+        if wish.what in (DREAM, INVERSION) and not studio.has(wish.picture):
+            return None  # the place of the picture says so
         drawing = drawing_for(studio, wish)
         return work_of(wish) if drawing is None else lambda show: show(ended(drawing.key))
 
@@ -135,32 +151,38 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             gr.update(visible=seen(CHANNEL)),
             gr.update(visible=seen(CHANNEL)),
             gr.update(visible=seen(CLASS)),
-            gr.update(visible=seen(DREAM, INVERSION)),
+            gr.update(visible=what in (DREAM, INVERSION)),
         ]
 
     def look_at(name: str) -> str:
-        return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
+        def made() -> str:
+            return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
+
+        return or_hint(made)
 
     def count(layer: str) -> Any:
         return gr.update(info=_counted(studio, layer))
 
-    def follow_fields(key: str, *values: Any) -> Any:
+    def follow_fields(where: str, key: str, *values: Any) -> Any:
+        if values[0] not in WHATS:  # a link may say anything; its drawing is refused
+            return gr.skip(), gr.skip()
         wish = wish_of(*values)
-        drawing = drawing_of(studio, wish, key)
-        return code(studio, wish, drawing), gr.Button(interactive=drawing is not None and drawing.state is not None)
+        if not key:  # nothing is on the sheet; a link is about to put a drawing there, if there is one
+            return said(wish, drawing_for(studio, wish) if where == NAME else None), gr.skip()
+        drawing = drawing_on_sheet(studio, wish, key)
+        return said(wish, drawing), gr.Button(interactive=drawing is not None and drawing.state is not None)
 
-    # a column that starts hidden shows until its first update
     light([what.change, opened.change], fields, what, [what, layer, channel, sign, target, source])
     light([picture.change, opened.change], look_at, picture, photo)
     light(layer.change, count, layer, channel)
-    light([*(one.change for one in wished), opened.change], follow_fields, [running, *wished], [lines, more])
+    light([*(one.change for one in wished), opened.change], follow_fields, [opened, running, *wished], [lines, more])
     outputs = [sheet, lines, running, more]
     heavy(run.click, draw, wished, outputs, stop)
     heavy(more.click, go_on, [running, *wished], outputs, stop)
     heavy(opened.change, follow, [opened, *wished], outputs, stop)
     light(stop.button.click, ended, running, outputs)
     parts = {"what": what, "layer": layer, "channel": channel, "sign": sign, "class": target}
-    return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,))
+    return Linked(NAME, parts | {"picture": picture, "options": options}, (run.click,), ["what"])
 
 
 def _sheet(drawing: Drawing, ended: bool = False) -> str:
@@ -187,7 +209,10 @@ def _number(value: float) -> str:
 
 
 def _counted(studio: Studio, layer: str) -> str:
-    count = channels_of(studio, layer)
+    try:
+        count = channels_of(studio, layer)
+    except NetLensError:  # there is no such layer; Draw says so
+        count = None
     return "The number of a channel, from 0." if count is None else f"The number of a channel, 0 to {count - 1}."
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 from netlens.attribution import METHODS, method_named
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
+from netlens.playground import _notebook as notebook
 from netlens.playground._explain import (
     VIEW_NAMES,
     VIEWS,
@@ -26,10 +27,12 @@ from netlens.playground._explain import (
 from netlens.playground._forms import form
 from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
+from netlens.playground._look import marked
 from netlens.playground._picker import picker
 from netlens.playground._studio import Studio, class_choice, class_of
 from netlens.playground._texts import read
-from netlens.playground._work import Show, shown_after_error
+from netlens.playground._uploads import Uploads
+from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "explain", "Explain"
 START = ("grad_cam", "integrated_gradients", "occlusion")
@@ -37,11 +40,11 @@ PREDICTED, AUTOMATIC = "predicted class", "automatic"
 _FIRST = "Choose a picture and press Explain. The maps appear one by one."
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME)
+            picture = picker(studio, uploads, NAME)
             says = gr.HTML(elem_id="predictions", js_on_load=html.CLICKS, min_height=132)
             target = gr.Dropdown(
                 [PREDICTED, *studio.class_choices],
@@ -82,12 +85,12 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 )
             maps = gr.HTML(html.hint(_FIRST), elem_id="maps", min_height=120)
             with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
-                lines = gr.Code(language="python", label="The same in a notebook", elem_id="code")
+                lines = gr.Code(language="python", label=notebook.FIELDS, elem_id="code")
 
     asked = [picture, target, methods, layer, options]
 
     def look_at(name: str) -> str:
-        return predictions(studio, name)
+        return or_hint(lambda: predictions(studio, name))
 
     def compute(*values: Any) -> Work:
         *question, view, opacity = values
@@ -97,15 +100,16 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         def work(show: Show[str]) -> None:
             def add(answer: Answer) -> None:
                 answers[answer.text] = answer
-                show(_drawn(asked.methods, answers, view, opacity))
+                show(_drawn(asked, answers, view, opacity))
 
-            show(_drawn(asked.methods, answers, view, opacity))
+            show(_drawn(asked, answers, view, opacity))
             explain(studio, asked, add)
 
         return shown_after_error(work, lambda: stopped(*values))
 
     def follow(where: str, *values: Any) -> Work | None:
-        return compute(*values) if where == NAME else None
+        # the place of the predictions says that a picture is gone
+        return compute(*values) if where == NAME and studio.has(values[0]) else None
 
     def redraw(*values: Any) -> Any:
         *question, view, opacity = values
@@ -113,15 +117,13 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         known = [answer for text in asked.methods if (answer := remembered(studio, asked, text)) is not None]
         if not known:
             return gr.skip()
-        return _drawn([answer.text for answer in known], {answer.text: answer for answer in known}, view, opacity)
+        return _drawn(asked, {answer.text: answer for answer in known}, view, opacity, [one.text for one in known])
 
     def stopped(*values: Any) -> str:
         *question, view, opacity = values
         asked = _question(*question)
         answers = {text: remembered(studio, asked, text) for text in asked.methods}
-        return _drawn(
-            asked.methods, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity
-        )
+        return _drawn(asked, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity)
 
     def show_code(*values: Any) -> str:
         return code(studio, _question(*values))
@@ -144,7 +146,19 @@ def predictions(studio: Studio, name: str) -> str:
     rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
     says = [class_choice(studio.flat.classes, one.index) for one in found]
     photo = html.source(studio.thumbnail(name))
-    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{html.bars(rows, says, full=1.0)}</div>'
+    bars = html.bars(rows, says, full=1.0)
+    return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{bars}{_middle(studio, name)}</div>'
+
+
+def _middle(studio: Studio, name: str) -> str:
+    """What the network sees of a picture whose edges are cropped; "" if it sees all of it."""
+    picture, preprocessing = studio.picture(name), studio.flat.adapter.preprocessing
+    if preprocessing.size is None or not preprocessing.crops(picture.height, picture.width):
+        return ""
+    height, width = preprocessing.size
+    seen = html.source(marked(studio.lens(name), None))
+    told = html.hint(f"The network sees its middle alone, at {width} × {height} pixels.")
+    return f'<img src="{seen}" alt="what the network sees">{told}'
 
 
 def _said(event: gr.EventData) -> str:
@@ -157,8 +171,11 @@ def _question(picture: str, target: str, methods: Sequence[str], layer: str, opt
     return Question(picture, named, chosen(methods, read(options)), chosen_layer)
 
 
-def _drawn(methods: Sequence[str], answers: dict[str, Answer], view: str, opacity: float) -> str:
-    """The maps so far, in the order of the methods."""
+def _drawn(
+    asked: Question, answers: dict[str, Answer], view: str, opacity: float, methods: Sequence[str] | None = None
+) -> str:
+    """The maps so far, in the order of the methods: of those that are asked, or of some of them."""
+    methods = asked.methods if methods is None else methods
     if not methods:
         return html.hint("Choose at least one method.")
     turn = next((text for text in methods if text not in answers), None)
@@ -170,12 +187,12 @@ def _drawn(methods: Sequence[str], answers: dict[str, Answer], view: str, opacit
         elif answer.result is None:
             figures.append(html.refused(text, answer.why))
         else:
-            figures.append(_figure(answer, view, opacity))
+            figures.append(_figure(asked.picture, answer, view, opacity))
     meaning = legend([answer.result for answer in answers.values() if answer.result is not None], view)
     return (html.hint(meaning) if meaning else "") + html.grid(figures)
 
 
-def _figure(answer: Answer, view: str, opacity: float) -> str:
+def _figure(name: str, answer: Answer, view: str, opacity: float) -> str:
     result = answer.result
     assert result is not None
     try:
@@ -185,7 +202,7 @@ def _figure(answer: Answer, view: str, opacity: float) -> str:
     subject = result.subject(0)
     seconds = "" if answer.seconds is None else f" · {answer.seconds:.2f} s"
     saves = [("PNG", f"result/{answer.key}.png"), ("numbers", f"result/{answer.key}.npz")]
-    return html.figure(picture, answer.text, f"{subject}{seconds}", f"{answer.text} for {subject}", saves)
+    return html.figure(picture, answer.text, f"{subject} in {name}{seconds}", f"{answer.text} for {subject}", saves)
 
 
 def _forms(methods: gr.Dropdown, options: gr.Textbox, opened: gr.Textbox) -> None:

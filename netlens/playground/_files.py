@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -74,9 +75,7 @@ def add_files(app: Any, studio: Studio) -> None:
 
 def _name(made: Attribution | Render) -> str:
     name = f"{made.provenance.network}-{made.provenance.method}-{made.provenance.subject(0)}"
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in ".-_") else "-" for letter in name)[
-        :100
-    ]
+    return "-".join(re.findall(r"[A-Za-z0-9._]+", name))[:100].rstrip("-")
 
 
 def _saved(made: Attribution | Render, kind: str) -> bytes:

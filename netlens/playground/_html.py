@@ -157,8 +157,12 @@ def easel(
     """
     saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     saved = f'<p class="nl-plain">Save: {saves}</p>' if saves else ""
+    # its box has its proportions, so that its corners are its own
+    height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
+    size = f"width:min(100%,{70 * width / height:.1f}vh)"
+    image = f'<img src="{source(picture)}" alt="{escape(alt)}" style="{size}">'
     return (
-        f'<div class="nl-easel"><img src="{source(picture)}" alt="{escape(alt)}"><div><h3>{escape(title)}</h3>'
+        f'<div class="nl-easel">{image}<div><h3>{escape(title)}</h3>'
         f"<p>{escape(' · '.join(facts))}</p>{saved}{''.join(parts)}</div></div>"
     )
 

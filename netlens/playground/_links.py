@@ -17,8 +17,47 @@ _LONGEST = 2000
 _MOST = 2.0**53  # up to here, browsers tell whole numbers apart
 
 
-OPENED = "(name) => { window.netlensOpened = true; return name; }"
-"""JavaScript for the moment at which the page shows what its address says. Before, nothing may write the address."""
+SCRIPT = """
+(() => {
+    let shown = location.search;  // what the page shows
+    let last;  // the tab that is shown
+    const seen = new Set();  // the tabs that were shown
+    const places = {};  // of each tab, the values whose change is a move
+    addEventListener('popstate', () => { if (location.search !== shown) location.reload(); });
+
+    window.netlensOpen = (name) => {
+        window.netlensOpened = true;
+        if (name !== 'start') seen.add(last = name);
+        return name;
+    };
+    window.netlensUnseen = () => Object.keys(places).filter((tab) => !seen.has(tab)).join(' ');
+    window.netlensFollow = (event, tab, moves, texts) => {
+        const place = JSON.stringify(moves.map((name) => texts[name] ?? ''));
+        let moved = places[tab] !== undefined && places[tab] !== place;
+        places[tab] = place;
+        if (event === 'shown') {
+            moved = last !== undefined && last !== tab;
+            seen.add(last = tab);
+        }
+        if (!window.netlensOpened || last !== tab || event === 'opened') return;
+        const address = new URL(location.href);
+        address.search = new URLSearchParams({tab, ...texts});
+        if (address.search === shown) return;
+        shown = address.search;
+        history[moved ? 'pushState' : 'replaceState'](history.state, '', address);
+    };
+})();
+"""
+"""JavaScript that writes the address of the tab that is shown. A move becomes an entry of the browser's history.
+
+It also tells which tabs nobody has seen since the page was loaded.
+"""
+
+OPENED = "(name) => window.netlensOpen(name)"
+"""JavaScript for the moment at which the page shows what its address says. Before, nothing may write the address.
+
+It gets the name of the tab that the address opens, or "start" if it opens none.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +68,13 @@ class Linked:
         tab: The name of the tab.
         components: The components by the name of their parameter.
         events: Events after which the address is written, beside the changes of the components.
+        moves: The names of parameters whose change is a move, which the browser's Back takes back.
     """
 
     tab: str
     components: Mapping[str, Any]
     events: Sequence[Any] = ()
+    moves: Sequence[str] = ()
 
     def values(self, given: Mapping[str, str]) -> list[Any]:
         """The values of the components in the parameters of an address; no change for those that it leaves out.
@@ -50,27 +91,30 @@ class Linked:
             for name, component in self.components.items()
         ]
 
-    @property
-    def script(self) -> str:
-        """JavaScript that writes the values of the components into the address, once `OPENED` has run."""
+    def follow(self, shown: Any, opened: gr.Textbox) -> None:
+        """Write the address when the tab is shown, after `events`, and after each change of a component.
+
+        Args:
+            shown: The event with which the tab is shown.
+            opened: Changes when the components have the values of a link.
+        """
+        components = list(self.components.values())
+        changes = [*self.events, *(component.change for component in components)]
+        for name, events in (("shown", [shown]), ("opened", [opened.change]), ("changed", changes)):
+            gr.on(events, None, components, None, js=self.script(name), queue=False, show_progress="hidden")
+
+    def script(self, event: str) -> str:
+        """JavaScript that tells `SCRIPT` of an event, with the values of the components."""
+        told = ", ".join(json.dumps(one) for one in (event, self.tab, list(self.moves)))
         return f"""(...values) => {{
-            if (!window.netlensOpened) return;
-            const address = new URL(window.location.href);
-            address.search = "";
-            address.searchParams.set("tab", {json.dumps(self.tab)});
+            const texts = {{}};
             {json.dumps(list(self.components))}.forEach((name, index) => {{
                 const value = values[index];
                 const text = Array.isArray(value) ? value.join({json.dumps(_BETWEEN)}) : value;
-                if (text !== null && text !== undefined && text !== "") address.searchParams.set(name, text);
+                if (text !== null && text !== undefined && text !== "") texts[name] = text;
             }});
-            window.history.replaceState(window.history.state, "", address);
+            window.netlensFollow({told}, texts);
         }}"""
-
-    def follow(self, *triggers: Any) -> None:
-        """Write the address after each of these events, after `events`, and after each change of a component."""
-        events = [*self.events, *(component.change for component in self.components.values())]
-        components = list(self.components.values())
-        gr.on([*triggers, *events], None, components, None, js=self.script, queue=False, show_progress="hidden")
 
 
 def value_of(text: str, component: Any) -> Any:

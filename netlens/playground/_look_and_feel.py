@@ -142,8 +142,7 @@ CSS = """
 .nl-source { width: 112px; }
 .nl-source img { display: block; width: 100%; height: auto; border-radius: 6px; margin: 0; }
 .nl-easel { display: grid; grid-template-columns: minmax(0, 512px) minmax(220px, 1fr); gap: 20px; align-items: start; }
-.nl-easel > img { width: 100%; height: auto; max-height: 70vh; object-fit: contain; object-position: left top;
-  border-radius: 8px; margin: 0; }
+.nl-easel > img { height: auto; border-radius: 8px; margin: 0; }
 .nl-easel h3 { font-size: 15px; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .nl-easel p { margin: 4px 0 10px; font-size: 14px; color: var(--body-text-color-subdued); }
 .nl-easel details { margin-top: 12px; font-size: 14px; }

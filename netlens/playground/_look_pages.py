@@ -223,7 +223,9 @@ class Page:
                 "A picture drawn from noise that excites the channel.",
                 pictured(lambda: draw.channel(key, channel), ["excites it"]),
             ),
-            Section("Pictures that excite it most", f"Parts of up to {look.SEARCHED} of your pictures.", examples),
+            Section(
+                "Pictures that excite it most", f"Parts of up to {look.SEARCHED} of this page's pictures.", examples
+            ),
             Section(
                 "What inhibits it",
                 "A picture that makes the channel as low as it can be.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from netlens.errors import NetLensError
 from netlens.playground import _html as html
 from netlens.playground._explain_tab import PREDICTED
 from netlens.playground._jobs import Work, heavy, light, stop_button
@@ -16,7 +17,8 @@ from netlens.playground._look_pages import STOPPED, Page
 from netlens.playground._picker import picker
 from netlens.playground._see import See
 from netlens.playground._studio import Studio, class_of
-from netlens.playground._work import Show, shown_after_error
+from netlens.playground._uploads import Uploads
+from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "look", "Look inside"
 _FIRST = "Click on a layer to see its strongest channels for this picture."
@@ -46,11 +48,11 @@ element.addEventListener('keydown', (event) => {
 """
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME)
+            picture = picker(studio, uploads, NAME)
             photo = gr.HTML(elem_id="look-photo", js_on_load=_PLACE, min_height=160)
             layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=html.CLICKS + SEARCH)
             target = gr.Dropdown(
@@ -68,36 +70,54 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
             question = gr.Textbox(visible="hidden")
             page = gr.HTML(html.hint(_FIRST), elem_id="look-page", js_on_load=html.CLICKS, min_height=200)
 
-    def asked(name: str, target: str, text: str) -> Page | None:
+    def asked(name: str, target: str, text: str) -> Page:
         named = None if target == PREDICTED else class_of(target)
-        return Page(studio, name, named, See.of(text)) if text else None
+        return Page(studio, name, named, See.of(text))
 
     def compute(*values: Any) -> Work | None:
-        one = asked(*values)
-        if one is None:
+        if not values[2]:
             return None
 
         def work(show: Show[str]) -> None:
-            sections = one.sections()
-            made = {section.title: text for section in sections if (text := one.known(section)) is not None}
-            show(one.html(made))
-            for section in sections:
-                if section.title not in made:
-                    made[section.title] = one.made(section)
-                    show(one.html(made))
+            # errors in its place, because Gradio may ask for the page of a link twice, and would tell an error twice
+            show(or_hint(lambda: whole(show, *values)))
 
         return shown_after_error(work, lambda: stopped(*values))
 
-    def stopped(*values: Any) -> Any:
+    def whole(show: Show[str], *values: Any) -> str:
+        """The page with all its sections; each is shown as soon as it is made."""
+        if not studio.has(values[0]):
+            return html.hint("There is no picture to look at.")
         one = asked(*values)
-        if one is None:
+        sections = one.sections()
+        made = {section.title: text for section in sections if (text := one.known(section)) is not None}
+        show(one.html(made))
+        for section in sections:
+            if section.title not in made:
+                made[section.title] = one.made(section)
+                show(one.html(made))
+        return one.html(made)
+
+    def stopped(*values: Any) -> Any:
+        if not values[2]:
             return gr.skip()
-        made = {section.title: text for section in one.sections() if (text := one.known(section)) is not None}
-        return one.html(made, STOPPED)
+
+        def so_far() -> str:
+            one = asked(*values)
+            made = {section.title: text for section in one.sections() if (text := one.known(section)) is not None}
+            return one.html(made, STOPPED)
+
+        return or_hint(so_far)
 
     def spots(name: str, text: str) -> str:
+        return or_hint(lambda: spots_of(name, text))
+
+    def spots_of(name: str, text: str) -> str:
         picture = marked(studio.lens(name), None, 480)  # what the network sees, which may be a crop of the photo
-        at = See.of(text).at if "@" in (text or "") else None
+        try:
+            at = See.of(text).at if "@" in (text or "") else None
+        except NetLensError:  # the page tells it
+            at = None
         place = "hidden" if at is None else f'style="left:{100 * at[0]:.2f}%;top:{100 * at[1]:.2f}%"'
         return (
             f'<div class="nl-spots" tabindex="0" role="button" aria-label="{_KEYS}">'
@@ -122,7 +142,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     see.change(None, see, None, js=MARK, queue=False, show_progress="hidden")
     heavy(question.change, compute, values, page, stop)
     light(stop.button.click, stopped, values, page)
-    return Linked(NAME, {"picture": picture, "target": target, "see": see})
+    return Linked(NAME, {"picture": picture, "target": target, "see": see}, moves=["see"])
 
 
 def _said(event: gr.EventData) -> str:

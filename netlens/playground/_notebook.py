@@ -9,6 +9,9 @@ from typing import Any
 from netlens.playground._studio import Studio
 from netlens.zoo import PRETRAINED
 
+FIELDS = "What the fields say now, in a notebook"
+"""The label of lines that need not be those of a result on the page, because the fields may have changed since."""
+
 
 def network(studio: Studio) -> str:
     """The call that opens the network, such as `open_network('shapes')`."""

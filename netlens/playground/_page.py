@@ -13,6 +13,7 @@ from netlens.playground import _dream_tab, _explain_tab, _look_tab, _style_tab
 from netlens.playground._jobs import light
 from netlens.playground._links import OPENED, Linked
 from netlens.playground._studio import Studio
+from netlens.playground._uploads import Uploads
 from netlens.zoo import RANDOM
 
 
@@ -24,12 +25,12 @@ class Tab(NamedTuple):
         title: Its title.
         build: Puts the components on the page, and says which of them are part of the address. It gets the studio, and
             a hidden text that becomes the name of the tab after a link has set its components: the tab may then
-            compute what the link is about.
+            compute what the link is about. It also gets the pictures that a person has dropped on the page.
     """
 
     name: str
     title: str
-    build: Callable[[Studio, gr.Textbox], Linked]
+    build: Callable[[Studio, gr.Textbox, Uploads], Linked]
 
 
 TABS = (
@@ -47,13 +48,15 @@ def page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="netlens playground", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         gr.HTML(_head(studio), elem_id="head")
         opened = gr.Textbox(visible="hidden")
+        uploads = Uploads(studio)
         linked = []
         with gr.Tabs(elem_id="tabs") as tabs:
             for tab in TABS:
                 with gr.Tab(tab.title, id=tab.name, elem_id=f"tab-{tab.name}") as item:
-                    links = tab.build(studio, opened)
-                links.follow(item.select)
+                    links = tab.build(studio, opened, uploads)
+                links.follow(item.select, opened)
                 linked.append(links)
+        uploads.follow(opened)
         components = [component for links in linked for component in links.components.values()]
 
         def open_link(request: gr.Request) -> list[Any]:

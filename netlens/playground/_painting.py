@@ -117,6 +117,11 @@ class Run:
         """The picture."""
         return images.to_pil(self.render.images[0].clamp(0, 1)).convert("RGB")
 
+    @property
+    def short(self) -> str:
+        """The steps that it made, if it has not made all, such as "1 of 100 steps"; else nothing."""
+        return "" if self.done and self.step == self.steps else f"{self.step} of {self.steps} steps"
+
     @cached_property
     def thumbnail(self) -> Image.Image:
         """The picture, with a longer side of at most `SMALL`; the table shows it at each click."""

@@ -286,11 +286,15 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
         files: dict[str, Path] = {}
         taken: set[tuple[str, str]] = set()
         # what all runs have in common would fill the titles
-        common = [name for name in _named(runs) if len({repr(run.painting.settings.get(name)) for run in runs}) == 1]
+        every = [{repr(run.painting.settings.get(name)) for run in runs} for name in _named(runs)]
+        common = [name for name, values in zip(_named(runs), every, strict=True) if len(values) == 1 < len(runs)]
         for run in runs:
             one = run.painting
             pair = _pair_name(one)
-            title = label({name: value for name, value in one.settings.items() if name not in common})
+            left_out = [*common, "steps"] if run.short else common
+            settings = {name: value for name, value in one.settings.items() if name not in left_out}
+            # what was done, and not what was asked for
+            title = ", ".join(filter(None, [run.short, label(settings) if settings or not run.short else ""]))
             title += f", run {run.number}" if (pair, title) in taken else ""  # it was painted twice
             taken.add((pair, title))
             for picture in (one.content, *one.styles):

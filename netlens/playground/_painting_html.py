@@ -119,11 +119,11 @@ def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
 
 def _until(run: Run, paints: bool) -> str:
     """Why a run made fewer steps than it was to make, or has yet to make; nothing if it made all."""
-    if run.done and run.step == run.steps:
+    if not run.short:
         return ""
     if paints:
         return "being painted"
-    return f"{'reached its target' if run.done else 'stopped'} after {run.step} of {run.steps} steps"
+    return f"{'reached its target' if run.done else 'stopped'} after {run.short}"
 
 
 def _small(run: Run, side: int) -> Image.Image:

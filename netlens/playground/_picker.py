@@ -12,6 +12,7 @@ from netlens.errors import ImageError
 from netlens.images import SUFFIXES
 from netlens.playground._jobs import light
 from netlens.playground._studio import Studio
+from netlens.playground._uploads import Uploads
 
 _LINK = "A picture of yours stays in the memory of this playground, and a link to it works only while it is there."
 
@@ -35,25 +36,25 @@ def place_to_drop(label: str, name: str, **options: Any) -> gr.File:
     )
 
 
-def picker(studio: Studio, tab: str, label: str = "Picture") -> gr.Dropdown:
+def picker(studio: Studio, uploads: Uploads, tab: str, label: str = "Picture") -> gr.Dropdown:
     """Put a picker on the page: a list of pictures, and a place to drop one.
 
     Returns:
         The list. Its value is what `Studio.picture` reads.
     """
-    names = list(studio.pictures)
+    own = [(name, name) for name in studio.pictures]
     name = gr.Dropdown(
-        names,
-        value=names[0],
+        own,
+        value=own[0][1],
         label=label,
         info="Type to search, or drop a picture of yours below.",
         allow_custom_value=True,
         elem_id=f"{tab}-picture",
     )
     file = place_to_drop("A picture of yours", f"{tab}-file")
-    note = gr.HTML(visible=False, elem_classes="nl-hint")
+    note = gr.HTML(_LINK, visible=False, elem_classes="nl-hint")
 
-    def taken(path: str | None) -> Any:
+    def taken(path: str | None, names: str) -> Any:
         if path is None:
             return gr.skip(), gr.skip(), gr.skip()
         try:
@@ -63,7 +64,13 @@ def picker(studio: Studio, tab: str, label: str = "Picture") -> gr.Dropdown:
             return gr.skip(), None, gr.skip()
         finally:
             Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
-        return gr.Dropdown([*names, mine], value=mine), None, gr.HTML(_LINK, visible=True)
+        names = uploads.added(names, [mine])
+        return gr.Dropdown(uploads.choices(names, own), value=mine), None, names
 
-    light(file.upload, taken, file, [name, file, note])
+    def noted(name: str) -> Any:
+        return gr.HTML(visible=studio.uploads.get(name) is not None)
+
+    light(file.upload, taken, [file, uploads.names], [name, file, uploads.names])
+    light(name.change, noted, name, note)
+    uploads.offer_in(name, own, tab=tab)
     return name

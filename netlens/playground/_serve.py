@@ -9,6 +9,7 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ def application(studio: Studio, hosts: tuple[str, ...] = ()) -> Any:
     import fastapi
     import gradio as gr
 
+    from netlens.playground import _links, _stream
     from netlens.playground._files import add_files
     from netlens.playground._look_and_feel import CSS, HEAD, theme
     from netlens.playground._page import page
     from netlens.playground._painting_files import add_style_files
-    from netlens.playground._stream import SCRIPT
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_files(app, studio)
@@ -55,7 +56,7 @@ def application(studio: Studio, hosts: tuple[str, ...] = ()) -> Any:
         mcp_server=False,
         theme=theme(),
         css=CSS,
-        head=f"{HEAD}<script>{SCRIPT}</script>",
+        head=f"{HEAD}<script>{_stream.SCRIPT}{_links.SCRIPT}</script>",
     )
     return Guard(app, hosts, MOST_BYTES + _SLACK)
 
@@ -87,10 +88,11 @@ def serve(
     sockets = [_bound(host, port)]
     name = "127.0.0.1" if host in EVERYWHERE else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{sockets[0].getsockname()[1]}/"
-    told(address)
-    if browser:
-        threading.Timer(0.5, webbrowser.open, [address]).start()
-    server.run(sockets=sockets)
+    with suppress(KeyboardInterrupt):  # uvicorn ends all that runs, and then raises the interrupt once more
+        told(address)
+        if browser:
+            threading.Timer(0.5, webbrowser.open, [address]).start()
+        server.run(sockets=sockets)
 
 
 def _bound(host: str, port: int) -> Any:
@@ -103,7 +105,7 @@ def _bound(host: str, port: int) -> Any:
         bound.bind(where)
     except OSError as error:
         raise NetLensError(
-            f"cannot listen at {host}, port {port} ({error.strerror}); choose another --port."
+            f"cannot listen at {host}, port {port} ({error.strerror}); choose another --port, or PORT= with make."
         ) from error
     bound.listen()
     return bound

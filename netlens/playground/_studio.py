@@ -131,6 +131,10 @@ class Studio:
         source = self.pictures[name]
         return read_capped(source) if isinstance(source, Path) else _scene(source)
 
+    def has(self, name: str | None) -> bool:
+        """Whether there is a picture with this name, which may be one that cannot be read."""
+        return bool(name) and (self.uploads.get(name) is not None or name in PATTERNS or name in self.pictures)
+
     def thumbnail(self, name: str | None, side: int = 320) -> Image.Image:
         """A picture, made small enough for the page."""
         picture = self.picture(name).copy()

@@ -14,6 +14,7 @@ from netlens.playground._painting import MOST_STYLES
 from netlens.playground._patterns import PATTERNS
 from netlens.playground._picker import place_to_drop
 from netlens.playground._studio import Studio
+from netlens.playground._uploads import Uploads
 
 
 def written(name: str) -> str:
@@ -30,7 +31,7 @@ def named(text: str) -> str:
     return text.replace("%7E", "~").replace("%25", "%")
 
 
-def style_picker(studio: Studio, tab: str) -> gr.Dropdown:
+def style_picker(studio: Studio, uploads: Uploads, tab: str) -> gr.Dropdown:
     """Put a picker of styles on the page: a list of pictures, and a place to drop some."""
     names = [*PATTERNS, *studio.pictures]
     choices = [(name, written(name)) for name in names]
@@ -45,20 +46,23 @@ def style_picker(studio: Studio, tab: str) -> gr.Dropdown:
     )
     file = place_to_drop("Styles of yours", f"{tab}-style-file", file_count="multiple")
 
-    def taken(paths: list[str] | None, chosen: list[str] | None) -> Any:
-        mine: list[tuple[str, str]] = []
+    def taken(paths: list[str] | None, chosen: list[str] | None, names: str) -> Any:
+        mine: list[str] = []
         for path in map(Path, paths or ()):
             try:
-                kept = studio.keep(path)
-                mine.append((kept, written(kept)))
+                mine.append(studio.keep(path))
             except ImageError as error:  # a warning, not an error, so that the other files are taken
                 gr.Warning(escape(str(error)), title="This file does not work")
             finally:
                 path.unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
         # patterns that nobody chose make way for pictures that somebody brought
         others = [name for name in chosen or () if name not in PATTERNS] if mine else chosen or []
-        value = [*dict.fromkeys([*others, *(text for _, text in mine)])][-MOST_STYLES:]
-        return (gr.Dropdown([*choices, *mine], value=value) if mine else gr.skip()), None
+        value = [*dict.fromkeys([*others, *map(written, mine)])][-MOST_STYLES:]
+        if not mine:
+            return gr.skip(), None, gr.skip()
+        names = uploads.added(names, mine)
+        return gr.Dropdown(uploads.choices(names, choices, written), value=value), None, names
 
-    light(file.upload, taken, [file, styles], [styles, file])
+    light(file.upload, taken, [file, styles, uploads.names], [styles, file, uploads.names])
+    uploads.offer_in(styles, choices, written)
     return styles

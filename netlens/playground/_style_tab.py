@@ -27,7 +27,8 @@ from netlens.playground._store import digest
 from netlens.playground._studio import Studio
 from netlens.playground._style_picker import named, style_picker
 from netlens.playground._texts import read, written
-from netlens.playground._work import Show, line_of, shown_after_error
+from netlens.playground._uploads import Uploads
+from netlens.playground._work import Show, line_of, or_hint, shown_after_error
 from netlens.visualization.style import SETTINGS, STARTS, StyleTransfer
 
 NAME, TITLE = "style", "Style"
@@ -58,22 +59,24 @@ _SEEN = f"""(page, key, live) => [{_NAME}, key,
 _GRID = "Choose an option and give several values, divided by commas. All combinations are painted one after the other."
 
 
-def build(studio: Studio, opened: gr.Textbox) -> Linked:
+def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     """Build the tab; see `netlens.playground._page.Tab`."""
+    starts = [(name, name) for name in (*STARTS, *studio.pictures)]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            picture = picker(studio, NAME, label="Content")
-            styles = style_picker(studio, NAME)
+            picture = picker(studio, uploads, NAME, label="Content")
+            styles = style_picker(studio, uploads, NAME)
             names = gr.Textbox(visible="hidden", elem_id="style-names", interactive=True)
             shown = gr.HTML(elem_id="style-chosen", min_height=76)
             start = gr.Dropdown(
-                [*STARTS, *studio.pictures],
+                starts,
                 value=STARTS[0],
                 label="Start",
                 info="The first picture: the content, the first style, noise, or another picture.",
                 allow_custom_value=True,
                 elem_id="style-start",
             )
+            uploads.offer_in(start, starts)
             with gr.Accordion("Masks: where each style goes", open=False, elem_id="style-masking"):
                 brush = gr.Radio([("Style 1", "1")], value="1", label="Brush", elem_id="style-brush", interactive=True)
                 canvas = gr.HTML(elem_id="style-board", js_on_load=PAINT, min_height=160)
@@ -95,11 +98,13 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                 as_content = gr.Button("Use as the content", size="sm", elem_id="style-as-content")
                 again = gr.Button("Take its settings", size="sm", elem_id="style-again")
             table = gr.HTML(elem_id="style-runs", elem_classes="nl-maybe", js_on_load=html.CLICKS)
+            with gr.Row(elem_classes="nl-actions", visible=False) as comparing:
+                make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="sm")
+            sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
             with gr.Accordion("Grid: many settings in one batch", open=False, elem_id="style-grid"):
                 axes, apart = _axes()
                 with gr.Row(elem_classes="nl-actions"):
                     run_grid = gr.Button("Paint all", variant="primary", elem_id="style-grid-run", size="md")
-                    make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="md")
                 plan = gr.HTML(html.hint(_GRID), elem_id="style-plan")
                 file = gr.File(
                     label="Paint a batch of a file (.zip, .json, .toml)",
@@ -110,7 +115,6 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
                     elem_classes="nl-drop",
                 )
                 batch = gr.Textbox(visible="hidden", elem_id="style-batch")
-            sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
             with gr.Accordion("Show the code", open=False, elem_id="style-code"):
                 lines = gr.Code(language="python", label="The same in a notebook", elem_id="style-python")
                 words = gr.Code(language="shell", label="The same on the command line", elem_id="style-command")
@@ -206,14 +210,15 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
         found = runs_of(page)
         paints = found[-1].key if found and live and not found[-1].done else ""
         mine = next((one for one in found if one.key == key), None)
-        listed = drawn.table(found, key, paints)
+        listed, several = drawn.table(found, key, paints), gr.Row(visible=bool(found))
         if mine is None:
-            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", ""
+            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", "", several
         pack = f"{key}-batch"
         studio.painted.put(pack, Pack(studio, (mine.painting,)))
         links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
         full = drawn.detail(mine, links, paints)
-        return listed, full, gr.Row(visible=True), python(studio, mine.painting), command(studio, mine.painting)
+        code = python(studio, mine.painting), command(studio, mine.painting)
+        return listed, full, gr.Row(visible=True), *code, several
 
     def result(key: str) -> tuple[str, Run]:
         mine = studio.painted.get(key) if key else None
@@ -236,14 +241,18 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     styles.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
     opened.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
 
+    def board_of(name: str, note: str = "") -> str:
+        # the place of the chosen pictures says that one is gone
+        return board(studio.picture(name), note) if studio.has(name) else ""
+
     def clean_board(name: str, before: str) -> Any:
         # Gradio may call a list changed that is not, and what was painted must stay then
-        return (gr.skip(),) * 3 if name == before else (board(studio.picture(name)), "", name)
+        return (gr.skip(),) * 3 if name == before else (board_of(name), "", name)
 
     def follow_styles(name: str, names: str, before: str, text: str) -> Any:
         if not outdated(text, names_in(before), names_in(names)):
             return gr.skip(), gr.skip(), names
-        return board(studio.picture(name), MOVED), "", names
+        return board_of(name, MOVED), "", names
 
     asked = [picture, names, options, start, masks, painted_over, painted_for]
     gridded = [*asked, *axes, apart]
@@ -259,7 +268,7 @@ def build(studio: Studio, opened: gr.Textbox) -> Linked:
     # a picture that was on its way when Stop was pressed may come after it
     stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
-    listed = [table, one, uses, lines, words]
+    listed = [table, one, uses, lines, words, comparing]
     light([turn.change, chosen.change, opened.change], refresh, [page, chosen, live], listed, js=_SEEN)
     light(table.click, _said, None, chosen)
     light(as_start.click, lambda key: result(key)[0], chosen, start)
@@ -338,7 +347,7 @@ def _form(options: gr.Textbox, triggers: list[Any]) -> None:
 
 def _shown(studio: Studio) -> Any:
     def shown(picture: str, names: str) -> str:
-        return drawn.chosen_pictures(studio, picture, names_in(names))
+        return or_hint(lambda: drawn.chosen_pictures(studio, picture, names_in(names)))
 
     return shown
 

@@ -14,6 +14,7 @@ import gradio as gr
 from netlens.errors import NetLensError
 from netlens.fast.chunks import out_of_memory
 from netlens.interruption import Interrupted, interruptible
+from netlens.playground import _html as html
 
 T = TypeVar("T")
 Show = Callable[[T], None]
@@ -112,6 +113,20 @@ def in_one_line() -> Iterator[None]:
         if line is None:
             raise
         raise gr.Error(escape(line), title="This does not work", print_exception=False) from error
+
+
+def or_hint(make: Callable[[], str]) -> str:
+    """The HTML that `make` makes; or, in its place, the line of an error that a person can correct.
+
+    It is for what only shows something: a job that fails for the same reason tells the error aloud, once.
+    """
+    try:
+        return make()
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        return html.hint(line)
 
 
 def line_of(error: Exception) -> str | None:

@@ -287,3 +287,34 @@ def test_the_first_map_of_mobilenet_v2(browser, served):
             said(name, time.perf_counter() - start)
             tab.click("#explain-stop")
             seconds_until_idle(most=5)
+
+
+@pytest.mark.parametrize("height", [100, 80])
+def test_the_page_says_that_the_edges_of_a_photo_are_cropped(tab, address, tmp_path, height):
+    Image.new("RGB", (80, height), "orange").save(tmp_path / "mine.png")
+    tab.goto(address)
+    tab.wait_for_selector("#predictions .nl-bars li")
+    tab.set_input_files("#explain-file input[type=file]", tmp_path / "mine.png")
+    tab.wait_for_selector("#predictions img[alt^=mine]")
+    told = tab.locator("#predictions >> text=The network sees its middle alone, at 128 × 128 pixels.")
+    assert told.count() == tab.locator("#predictions img[alt='what the network sees']").count() == (height > 80)
+
+
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        ("?tab=explain&picture=gone&methods=saliency", "gone is not here, or no longer"),
+        ("?tab=look&picture=gone&see=stem.0", "gone is not here, or no longer"),
+        ("?tab=look&see=nothing", "has no layer 'nothing'"),
+        ("?tab=look&see=stem.0@a", "is no place"),
+        ("?tab=dream&what=dream&layer=stem.0&picture=gone", "gone is not here, or no longer"),
+        ("?tab=dream&what=channel&layer=nothing", "has no layer 'nothing'"),
+        ("?tab=style&picture=gone", "gone is not here, or no longer"),
+    ],
+)
+def test_an_error_is_told_once(tab, address, link, told):
+    tab.goto(address + link)
+    tab.wait_for_selector(f"text={told} >> nth=0")
+    tab.wait_for_timeout(1500)  # others would come later
+    shown = [one for one in tab.locator(f"text={told}").all() if one.is_visible()]
+    assert len(shown) == 1

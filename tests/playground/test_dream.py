@@ -16,7 +16,7 @@ from netlens.options import options_of
 from netlens.playground import Studio
 from netlens.playground import _dream as page
 from netlens.playground._drawing import Drawing
-from netlens.playground._dream import drawing_for, drawing_of, drawing_to_continue, grow, key_of
+from netlens.playground._dream import drawing_for, drawing_of, drawing_on_sheet, drawing_to_continue, grow, key_of
 from netlens.playground._film import MOST
 from netlens.playground._html import curve
 from netlens.playground._wish import CHANNEL, CLASS, DREAM, INHIBIT, INVERSION, Wish
@@ -41,9 +41,15 @@ def own(studio):
     return Studio(studio.flat)
 
 
+def newest(studio, wish):
+    """What a page continues that shows the newest drawing of a wish."""
+    found = drawing_of(studio, wish)
+    return drawing_to_continue(studio, wish, "" if found is None else found.key)
+
+
 def drawn(studio, wish, more=False):
     looks: list[Drawing] = []
-    grow(studio, wish, looks.append, drawing_to_continue(studio, wish) if more else None)
+    grow(studio, wish, looks.append, newest(studio, wish) if more else None)
     assert studio.drawings.get(looks[-1].key) is looks[-1]
     return looks[-1]
 
@@ -58,7 +64,7 @@ def interrupted(studio, wish, step, more=False):
             stop.set()
 
     with pytest.raises(Interrupted), interruptible(stop.is_set):
-        grow(studio, wish, show, drawing_to_continue(studio, wish) if more else None)
+        grow(studio, wish, show, newest(studio, wish) if more else None)
     assert studio.drawings.get(looks[-1].key) is looks[-1]
     return looks[-1]
 
@@ -167,10 +173,11 @@ def test_a_drawing_that_has_no_step_is_not_saved(own):
 def test_there_must_be_something_to_continue(own):
     with pytest.raises(NetLensError, match="press Draw first"):
         drawn(own, WISHES["channel"], more=True)
-    drawn(own, WISHES["channel"])
+    made = drawn(own, WISHES["channel"])
     other = Wish(CHANNEL, KEY, 4, options=WISHES["channel"].options)
-    with pytest.raises(NetLensError, match="press Draw first"):
-        drawn(own, other, more=True)
+    for wish, key in ((other, made.key), (WISHES["channel"], "")):  # another page has drawn the same
+        with pytest.raises(NetLensError, match="press Draw first"):
+            drawing_to_continue(own, wish, key)
 
 
 def test_a_drawing_with_fewer_steps_than_asked_for_is_another(own, every_step_is_shown):
@@ -208,8 +215,8 @@ def test_a_wish_finds_the_newest_finished_drawing_and_else_the_one_that_was_stop
     assert drawing_of(fresh, wish) is first
     last = interrupted(fresh, wish, 3)
     assert drawing_of(fresh, wish) is first
-    assert drawing_of(fresh, wish, last.key) is last  # the one on the page goes first
-    assert drawing_of(fresh, WISHES["class"], last.key) is None
+    assert drawing_on_sheet(fresh, wish, last.key) is last
+    assert drawing_on_sheet(fresh, WISHES["class"], last.key) is None
     second = drawn(fresh, wish)
     assert drawing_of(fresh, wish) is second
 

@@ -90,6 +90,52 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
     tab.wait_for_selector("#dream-sheet >> text=40 steps")
 
 
+def test_continue_and_the_lines_belong_to_the_sheet_of_the_page(tab, address, browser):
+    tab.goto(address + SHORT.format(34))
+    tab.wait_for_selector("#dream-more:enabled")
+    tab.click("#dream-code-of-sheet button")
+    tab.wait_for_selector("#dream-code-of-sheet >> text=This picture, in a notebook")
+    tab.fill("#dream-channel input", "6")
+    tab.press("#dream-channel input", "Tab")
+    tab.wait_for_selector("#dream-code-of-sheet >> text=What the fields say now")
+    tab.wait_for_selector("#dream-more:disabled")
+    tab.fill("#dream-channel input", "5")
+    tab.press("#dream-channel input", "Tab")
+    tab.wait_for_selector("#dream-code-of-sheet >> text=This picture, in a notebook")
+    tab.wait_for_selector("#dream-more:enabled")
+    with watched(browser, address) as other:  # its fields come to say the same, and its sheet is empty
+        other.goto(address)
+        other.wait_for_selector("#predictions .nl-bars li")
+        other.click("role=tab[name='Dream and draw']")
+        other.click("#dream-code-of-sheet button")
+        other.fill("#dream-layer input", "stem.0")
+        other.press("#dream-layer input", "Enter")
+        other.fill("#dream-channel input", "5")
+        other.press("#dream-channel input", "Tab")
+        other.click("#dream-form button")
+        for name, value in (("steps", "34"), ("size", "48"), ("seed", "34")):
+            chosen(other, f"draw-{name}", value)
+        other.wait_for_selector("#dream-code >> text=seed")
+        assert other.is_disabled("#dream-more")
+        assert other.is_visible("#dream-code-of-sheet >> text=What the fields say now")
+
+
+def test_a_channel_has_no_fields_of_a_picture(tab, address):
+    tab.goto(address)
+    tab.wait_for_selector("#predictions .nl-bars li")
+    tab.wait_for_timeout(500)  # what comes when the page is open comes before the tab is shown
+    tab.click("role=tab[name='Dream and draw']")
+    tab.wait_for_selector("#dream-channel input")
+    tab.wait_for_timeout(300)
+    assert not tab.is_visible("#dream-source")
+    assert not tab.is_visible("#dream-class")
+    for what, seen in (("dream", True), ("class", False), ("inversion", True), ("channel", False)):
+        tab.check(f"#dream-what input[value={what}]")
+        tab.wait_for_selector("#dream-source", state="visible" if seen else "hidden")
+        if seen:
+            tab.wait_for_selector("#dream-photo img")
+
+
 @pytest.mark.parametrize("steps", ["60", "0"])
 def test_stop_shows_what_was_drawn_and_not_what_the_fields_say(tab, address, steps):
     tab.goto(address + LONG)

@@ -14,7 +14,7 @@ from netlens.errors import NetLensError
 from netlens.playground import Studio, _files
 from netlens.playground._drawing import Drawing
 from netlens.playground._dream import grow
-from netlens.playground._wish import CHANNEL, Wish
+from netlens.playground._wish import CHANNEL, DREAM, Wish
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,15 @@ def asked(address):
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
+
+
+def test_a_name_has_no_dashes_that_divide_nothing(own, home):
+    looks: list[Drawing] = []
+    wish = Wish(DREAM, "trunk_output.block2", picture="scene 1", options="dream.steps=1&dream.size=32")
+    grow(own, wish, looks.append)
+    with urllib.request.urlopen(f"{home}drawing/{looks[-1].key}.png", timeout=30) as answer:
+        name = answer.headers.get_filename()
+    assert name == "shapes-DeepDream-layer-trunk_output.block2.block2-1.activation.png"
 
 
 def test_files_are_made_one_at_a_time_and_once(home, key, monkeypatch):

@@ -139,6 +139,7 @@ def test_a_grid_is_a_batch_that_the_command_line_and_the_page_paint(tab, address
     tab.wait_for_selector("#style-one >> text=Run 4:")
     losses = [tab.inner_text(f"{ROWS} >> nth={row} >> td[data-name=style]") for row in range(4)]
     assert losses[:2] == losses[2:] and losses[0] != losses[1]
+    assert tab.locator("#style-runs").bounding_box()["y"] < tab.locator("#style-sheet-make").bounding_box()["y"]
     tab.click("#style-sheet-make")
     tab.wait_for_selector("#style-sheet img")
     with tab.expect_download() as download:

@@ -227,6 +227,25 @@ def test_a_contact_sheet_shows_each_run_however_equal_they_are(studio, monkeypat
     assert three.picture.width > 1.4 * sheet_of(studio, [first]).picture.width
 
 
+def test_a_contact_sheet_says_how_far_a_run_got_that_was_stopped(studio, monkeypatch):
+    given: list[Outcome] = []
+    sheet = files_module.contact_sheet
+    monkeypatch.setattr(
+        files_module,
+        "contact_sheet",
+        lambda outcomes, *rest, **more: (given.extend(outcomes), sheet(outcomes, *rest, **more))[1],
+    )
+    whole, _ = painted(studio, "scene 1", ("mosaic",), seed=1)
+    part = replace(whole, key="part", number=2, done=False, step=1)
+    sheet_of(studio, [whole, part])
+    sheet_of(studio, [part])
+    assert [one.job.settings for one in given] == [
+        "defaults",
+        "1 of 3 steps",
+        "1 of 3 steps, size 48, scales 1, seed 1",
+    ]
+
+
 # code
 
 

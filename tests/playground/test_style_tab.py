@@ -20,6 +20,7 @@ from netlens.playground._painting import texts_of
 from netlens.playground._store import digest
 from netlens.playground._style_picker import style_picker
 from netlens.playground._texts import written as written_texts
+from netlens.playground._uploads import Uploads
 from tests.playground.paintings import QUICK, text_of
 
 
@@ -42,7 +43,7 @@ def events(studio, monkeypatch):
     monkeypatch.setattr(tab, "light", take)
     own = Studio(studio.flat)
     with gr.Blocks():
-        tab.build(own, gr.Textbox())
+        tab.build(own, gr.Textbox(), Uploads(own))
     return own, found
 
 
@@ -189,8 +190,9 @@ def test_a_style_with_the_letter_that_divides_a_link_comes_back_from_it(studio, 
     names = ["~draft~1.png", "50%7E.png", "plain.png"]
     for name in names:
         Image.new("RGB", (30, 30), "red").save(tmp_path / name)
+    own = Studio(studio.flat, folder=tmp_path)
     with gr.Blocks():
-        styles = style_picker(Studio(studio.flat, folder=tmp_path), "style")
+        styles = style_picker(own, Uploads(own), "style")
     values = dict(styles.choices)
     address = "~".join(values[name] for name in names)
     assert tab.names_in(json.dumps(value_of(address, styles))) == tuple(names)
