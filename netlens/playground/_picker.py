@@ -10,6 +10,7 @@ import gradio as gr
 
 from netlens.errors import ImageError
 from netlens.images import SUFFIXES
+from netlens.playground import _html as html
 from netlens.playground._jobs import light
 from netlens.playground._studio import Studio
 from netlens.playground._uploads import Uploads
@@ -52,7 +53,7 @@ def picker(studio: Studio, uploads: Uploads, tab: str, label: str = "Picture") -
         elem_id=f"{tab}-picture",
     )
     file = place_to_drop("A picture of yours", f"{tab}-file")
-    note = gr.HTML(_LINK, visible=False, elem_classes="nl-hint")
+    note = gr.HTML(html.hint(_LINK), visible=False)
 
     def taken(path: str | None, names: str) -> Any:
         if path is None:

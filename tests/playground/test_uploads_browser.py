@@ -77,8 +77,10 @@ def test_all_tabs_offer_what_was_dropped_in_one(tab, address, tmp_path):
 def test_what_is_said_of_an_own_picture_goes_with_it(tab, address, tmp_path):
     tab.goto(address)
     tab.wait_for_selector("#predictions .nl-bars li")
+    place = tab.locator("#explain-file").bounding_box()
     dropped(tab, "explain-file", tmp_path / "mine.png")
     tab.wait_for_selector(NOTE)
+    assert tab.locator("#explain-file").bounding_box()["x"] == place["x"]  # it stays where it was
     tab.fill("#explain-picture input", "scene 3")
     tab.press("#explain-picture input", "Enter")
     tab.wait_for_selector(NOTE, state="detached")
