@@ -105,7 +105,7 @@ def _folder_of_processor(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = [try_to_load_from_cache(name, file) for file in PROCESSORS]
+        paths = [try_to_load_from_cache(name, file) for file in PROCESSORS]
     except HFValidationError:  # a path that is gone is no name on the hub
         return None
-    return next((Path(file).parent for file in found if isinstance(file, str)), None)
+    return next((Path(file).parent for file in paths if isinstance(file, str)), None)

@@ -36,7 +36,7 @@ def page_of(title: str, note: str, side: int, sheets: Sequence[dict[str, Any]], 
     script = json.dumps(content).replace("<", "\\u003c")
     texts = {"TITLE": escape(title), "NOTE": escape(note), "CONTENT": script}
     # in one go, because a title may hold "{NOTE}"
-    return re.sub(r"\{(TITLE|NOTE|CONTENT)\}", lambda found: texts[found[1]], _PAGE)
+    return re.sub(r"\{(TITLE|NOTE|CONTENT)\}", lambda match: texts[match[1]], _PAGE)
 
 
 def _sprites(pictures: Tensor) -> str:

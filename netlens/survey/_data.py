@@ -32,13 +32,13 @@ def data_from(data: Any, classes: ClassNames | None) -> Data:
     """
     if isinstance(data, Data):
         return data
-    found = _found(data, classes)
-    if len(found) == 0:
+    samples = _data_of(data, classes)
+    if len(samples) == 0:
         raise NetLensError("a survey needs at least one sample; the data has none.")
-    return found
+    return samples
 
 
-def _found(data: Any, classes: ClassNames | None) -> Data:
+def _data_of(data: Any, classes: ClassNames | None) -> Data:
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         if path.is_dir():
@@ -63,10 +63,10 @@ def _matching(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    if not found:
+    paths = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if not paths:
         raise NetLensError(f"no file fits the pattern {pattern} (working folder: {Path.cwd()}).")
-    return found
+    return paths
 
 
 def _suffix(paths: Sequence[Path]) -> str | None:

@@ -28,13 +28,13 @@ class Engine(ABC):
         return places
 
     @abstractmethod
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
         """Make the parts of these places.
 
         Args:
             job: What to do.
             places: The files of the parts.
-            done: Called in this process when a part is written.
+            on_written: Called in this process when a part is written.
 
         Raises:
             NetLensError: A process ended before its work, or the job cannot be sent to one.

@@ -58,11 +58,11 @@ def of_folder(root: Path, classes: ClassNames | None) -> Files:
     try:
         return of_list(root, names, folders, classes)
     except NetLensError as error:
-        known = sorted({folder for folder in folders if folder is not None})
+        folder_names = sorted({folder for folder in folders if folder is not None})
         # folders of other names are classes in their order, as those of ImageNet are, if there are as many
-        if classes is None or len(known) != len(classes) or _whole(known, classes):
+        if classes is None or len(folder_names) != len(classes) or _whole(folder_names, classes):
             raise NetLensError(f"{root}: {error}") from error
-        return Files(root, tuple(names), tuple(NO_LABEL if f is None else known.index(f) for f in folders))
+        return Files(root, tuple(names), tuple(NO_LABEL if f is None else folder_names.index(f) for f in folders))
 
 
 def _others(root: Path) -> str:

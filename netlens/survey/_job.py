@@ -74,15 +74,15 @@ class Job:
     settings: Settings
     whole: FlatModel | None = None
 
-    def parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
+    def write_parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
         """Make and write the parts of these places, and yield each place whose part is written."""
-        with closing(self.made(places)) as made:
-            for place, part in made:
+        with closing(self.make_parts(places)) as parts:
+            for place, part in parts:
                 place.write(part)
                 yield place
 
-    def made(self, places: Iterator[Place]) -> Generator[tuple[Place, Part], None, None]:
-        """Make the parts of these places.
+    def make_parts(self, places: Iterator[Place]) -> Generator[tuple[Place, Part], None, None]:
+        """Make the parts of these places, and yield each with its place.
 
         While the network runs on some samples, threads read the next ones, also those of the next part.
         """

@@ -24,10 +24,10 @@ _PATIENCE = 0.1  # seconds between two questions whether the run should end
 class Here(Engine):
     """This process."""
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
-        with job.settings.applied(), closing(job.parts(iter(places))) as made:
-            for place in made:
-                done(place)
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
+        with job.settings.applied(), closing(job.write_parts(iter(places))) as finished_places:
+            for place in finished_places:
+                on_written(place)
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Processes(Engine):
 
     workers: int
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
         if places:
-            _by_processes(job, places, min(self.workers, len(places)), done)
+            _by_processes(job, places, min(self.workers, len(places)), on_written)
 
 
-def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place], None]) -> None:
+def _by_processes(job: Job, places: Sequence[Place], workers: int, on_written: Callable[[Place], None]) -> None:
     code = packed(job)
     context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that do not exist there
     processes: list[Any] = []
@@ -64,20 +64,20 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
             connection.send_bytes(code)
             # two, so that a process reads the pictures of its next part in time
             expected[connection] = sum(_sent(connection, next(coming, None)) for _ in range(2))
-        missing, asked = len(places), interruption()
+        missing, must_stop = len(places), interruption()
         while missing:
             # a process without another part ends, and so does its connection
             working = [connection for connection, count in expected.items() if count]
-            for connection in _ready(working, None if asked is None else _PATIENCE):
+            for connection in _ready(working, None if must_stop is None else _PATIENCE):
                 place = connection.recv()
                 if isinstance(place, BaseException):
                     raise place
-                done(place)
+                on_written(place)
                 missing -= 1
                 expected[connection] -= 1
                 if expected[connection]:
                     expected[connection] += _sent(connection, next(coming, None))
-            if asked is not None and asked():
+            if must_stop is not None and must_stop():
                 raise Interrupted
     except (EOFError, OSError) as error:
         raise NetLensError(
@@ -111,7 +111,7 @@ def work(connection: Connection) -> None:
         code = connection.recv_bytes()
         job = unpacked(code)
         with job.settings.applied():
-            for place in job.parts(iter(connection.recv, None)):
+            for place in job.write_parts(iter(connection.recv, None)):
                 connection.send(place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the survey has ended

@@ -100,9 +100,9 @@ def of_tars(paths: Sequence[Path], classes: ClassNames | None) -> Tars:
     Raises:
         NetLensError: A file is no tar, is compressed, or breaks off, or a label is no class of the network.
     """
-    found = [sample for number, path in enumerate(paths) for sample in _samples(number, path)]
-    members = [Member(-1, "", 0, -1) if one.picture is None else one.picture for one in found]
-    return Tars(tuple(paths), tuple(members), indices_of([one.label for one in found], classes))
+    samples = [sample for number, path in enumerate(paths) for sample in _samples(number, path)]
+    members = [Member(-1, "", 0, -1) if one.picture is None else one.picture for one in samples]
+    return Tars(tuple(paths), tuple(members), indices_of([one.label for one in samples], classes))
 
 
 def _samples(number: int, path: Path) -> Iterator[_Sample]:
@@ -176,12 +176,12 @@ def _label(octets: bytes, kind: str) -> Any:
         text = octets.decode().strip()
         if kind == "cls":
             return text or None
-        found = json.loads(text)
+        label = json.loads(text)
     except (ValueError, RecursionError):  # no UTF-8 or no JSON: other tools write what they like there
         return None
-    if isinstance(found, dict):
-        found = found.get("label", found.get("cls"))
-    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+    if isinstance(label, dict):
+        label = label.get("label", label.get("cls"))
+    return label if isinstance(label, int | str) and not isinstance(label, bool) else None
 
 
 def _line(error: BaseException) -> str:

@@ -21,7 +21,7 @@ def stand_in(value: Any) -> Any:
     return pytree.tree_map_only(Tensor, lambda tensor: torch.empty_like(tensor, device="meta"), value)
 
 
-def given(layer: nn.Module, inputs: Sequence[Any]) -> Any:
+def output_of(layer: nn.Module, inputs: Sequence[Any]) -> Any:
     """What a layer gives for these stand-ins."""
     if type(layer) is Constant:
         return stand_in(layer.value)
