@@ -85,7 +85,10 @@ def _preprocessing(network: nn.Module, config: Any, shape: tuple[int, int, int])
 
 @functools.lru_cache(maxsize=32)
 def _read(folder: Path, modified: int) -> Preprocessing | str:
-    """The preprocessing of the processor in a folder, whose file was modified then; or why it cannot be read."""
+    """The preprocessing of the processor in a folder, or why it cannot be read.
+
+    `modified` is when the file of the processor was changed last, so that the cache holds no old preprocessing.
+    """
     from transformers import AutoImageProcessor
 
     try:

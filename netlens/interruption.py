@@ -25,7 +25,7 @@ def interruptible(must_stop: Callable[[], bool]) -> Iterator[None]:
     Networks ask before each layer, so that even a method that takes minutes ends at once.
 
     Args:
-        must_stop: A fast function that any thread may answer, such as `threading.Event().is_set`.
+        must_stop: A fast function, such as `threading.Event().is_set`, whose answer any thread may change.
 
     Example:
         >>> from threading import Event

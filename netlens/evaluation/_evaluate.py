@@ -84,7 +84,7 @@ def evaluate(
         progress(name)
         start = time.process_time()
         try:
-            with silenced(NetLensWarning):  # that a method found nothing is what metrics show
+            with silenced(NetLensWarning):  # the metrics show whether a method finds nothing
                 explanation = Explanation.of(case, source, name)
         except (NotApplicable, NonFiniteError) as error:
             why[(name,)] = str(error)

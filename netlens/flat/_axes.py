@@ -59,7 +59,7 @@ class _Axes:
         if ndim == 3 and operation.relevance is Relevance.CONTRACTS:  # a product of tokens gives rows, not maps
             return -1
         if operation.has(_PASSES_CHANNELS) or (operation.has(Trait.JOINS) and name != "stack"):
-            # the latest value is the branch of a sum, whose last layer says more than a long way of sums
+            # the value computed last is the branch of a sum: its last layer says more than a long chain of sums
             latest = sorted(step.reads, key=lambda read: -self.order.get(read, -1))
             axes = (self.axis(read, ndim) for read in latest)
             return next((axis for axis in axes if axis is not None), None)

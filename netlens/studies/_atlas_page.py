@@ -40,7 +40,7 @@ def page_of(title: str, note: str, side: int, sheets: Sequence[dict[str, Any]], 
 
 
 def _sprites(pictures: Tensor) -> str:
-    """All pictures in one image, as an address that holds its data."""
+    """All pictures in one image, as a data URL."""
     size = pictures.shape[-1]
     rows = max(1, -(-len(pictures) // _ACROSS))
     image = Image.new("RGB", (_ACROSS * size, rows * size), "white")

@@ -60,7 +60,7 @@ class Attributions(Question):
         check(self)
         if self.masks is not None:
             object.__setattr__(self, "masks", os.fspath(self.masks))
-            # no option: with other masks, the parts of a survey are others
+            # no option, but a part of the fingerprint: other masks give other parts of a survey
             object.__setattr__(self, "_listing", listing(str(self.masks)))
         if not method_from(self.method).reads_objective:
             raise NetLensError(f"{self.method} explains no class; choose a method that does, such as input_x_gradient.")

@@ -91,7 +91,7 @@ class Both(Question):
         batch: Batch,
         predicted_a: Tensor,
     ) -> dict[str, Tensor]:
-        """What follows if B runs behind the layer, and if B runs from the layer before up to this one.
+        """The results of A up to the layer with B behind it, and of A with this part of B in place of its own.
 
         Args:
             a: The first network.
@@ -133,7 +133,7 @@ class Both(Question):
 
     def _of_chosen_samples(self, state: dict[str, Tensor]) -> State:
         """The state without the vectors and pictures of samples that are not chosen."""
-        # by chance, and of equal chances by sample
+        # those of the lowest chance; of equal chances, the lowest samples
         order = state["sample"].argsort(stable=True)
         order = order[state["chance"][order].argsort(stable=True)][: self.samples]
         chosen = {name for name in state if name in _SAMPLED or name.partition(".")[2].startswith("vectors")}
@@ -160,7 +160,7 @@ def ranked(state: State) -> list[int]:
 
 
 def _cuts(a: FlatModel, b: FlatModel, keys: Sequence[str]) -> list[tuple[str, ...] | None]:
-    """Behind each layer, the values from which both networks can go on; None if these are others in each."""
+    """For each layer, the keys from which both networks can go on behind it; None if the keys differ."""
     pairs = [(a.frontier(key), b.frontier(key)) for key in keys]
     return [one if set(one) == set(other) else None for one, other in pairs]
 

@@ -83,7 +83,7 @@ class Regions(Question):
         if not (a and b):
             return a or b
         merged = {name: a[name] + b[name] if name in _SUMS else torch.cat([a[name], b[name]]) for name in a}
-        # pictures stay or go with all their regions: first those of low chance, of equal chances those of low number
+        # whole pictures stay: those of the lowest chance; of equal chances, the lowest samples
         order = torch.stack([merged["chance"], merged["samples"].double()], 1).unique(dim=0)
         if len(order) > self.samples:
             last = order[self.samples - 1]

@@ -98,7 +98,7 @@ class ByClass:
 
     @classmethod
     def empty(cls) -> ByClass:
-        """Without samples."""
+        """The side of a data set without samples."""
         whole, number = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
         return cls(whole, whole, number.view(0, 0), number.view(0, 0, 0), number, whole)
 

@@ -20,7 +20,7 @@ _HOLDERS = {".tar": of_tars, ".parquet": of_parquet}
 
 
 def data_from(data: Any, classes: ClassNames | None) -> Data:
-    """The data that a person means.
+    """The numbered samples of data in any form.
 
     Args:
         data: A folder, a CSV file, a list of files or of (file, label), tars or Parquet files as a path, a pattern or a
@@ -59,7 +59,7 @@ def _data_of(data: Any, classes: ClassNames | None) -> Data:
 
 
 def _matching(pattern: str) -> list[Path]:
-    """The files of a pattern such as `shards/*.tar`, sorted; a path of a file is the pattern of itself."""
+    """The files of a pattern such as `shards/*.tar`, sorted; the path of a file gives this file."""
     path = Path(pattern)
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]

@@ -1,4 +1,4 @@
-"""What an engine is: it has parts made, somewhere. The parts are the same."""
+"""Engines: they say in which processes parts are made. The parts do not depend on the engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Engine(ABC):
         return True
 
     def share(self, places: Sequence[Place]) -> Sequence[Place]:
-        """The parts, of all, for which this process answers."""
+        """Those of all parts that this process must see to."""
         return places
 
     @abstractmethod
@@ -41,5 +41,5 @@ class Engine(ABC):
         """
 
     def meet(self) -> None:
-        """Wait until all parts are there, also those for which other processes answer."""
+        """Wait until all parts are there, also those of other processes."""
         return

@@ -55,7 +55,7 @@ class _Reader:
     def __init__(self) -> None:
         self.digests: dict[int, bytes] = {}
         self.path: list[int] = []
-        self.alive: list[Any] = []  # ids are those of living objects
+        self.alive: list[Any] = []  # what has an entry, because another object may get the id of one that is gone
 
     def of(self, value: Any) -> bytes:
         if type(value) in _PLAIN:
@@ -97,7 +97,7 @@ class _Reader:
         return self._object(value)
 
     def _object(self, value: Any) -> bytes:
-        """An object by what a copy of it is made from, which is what pickle would read."""
+        """An object, by what pickle would store of it."""
         try:
             parts = value.__reduce_ex__(4)
         except Exception as error:  # objects that hold a file, a lock or a thread raise errors of any kind

@@ -59,7 +59,7 @@ class Items(Data):
 
 
 def of_items(dataset: Any, classes: ClassNames | None) -> Items:
-    """The samples of a data set, with the classes that it names by itself, as those of Hugging Face do.
+    """The samples of a data set. Data sets of Hugging Face name their classes, which become those of the network.
 
     Raises:
         NetLensError: The classes are not those of the network.

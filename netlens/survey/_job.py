@@ -106,7 +106,7 @@ class Job:
             return Unreadable(index, self.data.name(index), str(error))
 
     def _groups(self, places: Iterator[Place], pool: ThreadPoolExecutor) -> Iterator[Group]:
-        """The samples in order. When some are asked for, the next ones are on their way."""
+        """The samples in order. While a group is in use, threads read the next one."""
         coming: deque[Group] = deque()
         for place in places:
             first, end = place.shard * self.shard, min((place.shard + 1) * self.shard, len(self.data))

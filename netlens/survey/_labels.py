@@ -26,12 +26,12 @@ def indices_of(labels: Sequence[Any], classes: ClassNames | None) -> tuple[int, 
 
 
 def renumbered(names: Sequence[str], classes: ClassNames | None) -> list[int]:
-    """The class of the network for each class of a data set that names its own, in their order.
+    """The class of the network for each class of a data set, by the names of the data set's classes.
 
-    Names of other words are the classes in their order if there are as many, as those of ImageNet are.
+    If the names differ, but there are as many as the network has classes, they are its classes in the same order.
 
     Raises:
-        NetLensError: The classes are others.
+        NetLensError: The data set has other classes than the network.
     """
     if classes is None:
         return list(range(len(names)))
@@ -49,7 +49,10 @@ def renumbered(names: Sequence[str], classes: ClassNames | None) -> list[int]:
 
 
 def _indices(labels: Sequence[str], classes: ClassNames | None) -> dict[str, int]:
-    """The class of each label: of this whole name, or of this index; without classes of names, in their order."""
+    """The class of each label, which is the whole name of a class or its index.
+
+    If the network has no names of classes, labels that are no indices are classes in the order in which they are given.
+    """
     named = {} if classes is None else _by_name(classes)
     matches = {label: named.get(plain(label), []) for label in labels}
     if all(matches.values()):
@@ -73,7 +76,7 @@ def _indices(labels: Sequence[str], classes: ClassNames | None) -> dict[str, int
 
 
 def _by_name(classes: ClassNames) -> dict[str, list[int]]:
-    """The classes of each name, which may be several: ImageNet has two cranes."""
+    """The indices of the classes with each name. A name may have several: ImageNet has two cranes."""
     indices: dict[str, list[int]] = {}
     for i, name in enumerate(classes):
         indices.setdefault(plain(name), []).append(i)

@@ -126,7 +126,7 @@ class _OfChannels(Question):
 
     @abstractmethod
     def _ranks(self, values: Tensor, samples: Tensor) -> Ranks:
-        """(C, n): what is sorted by, lowest first, for the values and samples (C, n); no two in a row are equal."""
+        """(C, n): the ranks of the values and samples (C, n). The lowest comes first; no two in a row are equal."""
 
     def update(self, state: State, batch: Batch) -> State:
         height, width = batch.maps(self.layer).shape[2:]
@@ -147,7 +147,7 @@ class _OfChannels(Question):
         if not both:
             return both
         ranks = self._ranks(both["values"], both["samples"])
-        # numpy sorts many short rows ten times as fast as torch; it may do so in any way, for no two ranks are equal
+        # numpy sorts many short rows ten times as fast as torch; no two ranks are equal, so any sort gives the same
         order = torch.from_numpy(np.argsort(ranks, axis=1)[:, : self.k])
         return {name: _in_order(part, order) for name, part in both.items()}
 

@@ -51,7 +51,7 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, on_written: C
     processes: list[Any] = []
     connections: list[Connection] = []
     try:
-        with _ctrl_c_later():  # what a process starts with lasts: Ctrl-C reaches this process only
+        with _ctrl_c_later():  # processes that start here ignore Ctrl-C for good, so it ends this process only
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 processes.append(context.Process(target=work, args=(theirs,), daemon=True))
@@ -94,7 +94,7 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, on_written: C
 
 
 def _sent(connection: Connection, place: Place | None) -> bool:
-    """Whether there is another part; the process gets it, or hears that there is none."""
+    """Send a process the place of its next part, or None if there is none. Returns whether there is one."""
     connection.send(place)
     return place is not None
 

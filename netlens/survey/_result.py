@@ -142,7 +142,7 @@ class SurveyResult:
         return dataclasses.replace(self, pictures=pictures_from(data, self.names, self.preprocessing))
 
     def show(self) -> Picture:
-        """Draw the survey: who is taken for whom, how often a confidence is right, the activations of each layer.
+        """Draw the survey: which classes are confused, how often a confidence is right, the activations of each layer.
 
         Raises:
             NetLensError: The survey asked for nothing of this, or no sample has a label.

@@ -1,4 +1,4 @@
-"""Tables: what a survey has found, in columns, for pandas and as files that other programs read."""
+"""Tables: the results of a survey, in columns, for pandas and as files that other programs read."""
 
 from __future__ import annotations
 

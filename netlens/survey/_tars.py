@@ -80,7 +80,7 @@ class Tars(Data):
 
 @dataclass
 class _Sample:
-    """What has been found of a sample: the members of one key, which follow each other."""
+    """What the members of one key say of a sample. They follow each other in the tar."""
 
     key: str
     picture: Member | None = None
@@ -94,7 +94,7 @@ class _Sample:
 def of_tars(paths: Sequence[Path], classes: ClassNames | None) -> Tars:
     """The samples of tars, in the order of the tars and of their members.
 
-    The name of a member up to the first point is the key of its sample, and the rest says what it is: a picture by its
+    The name of a member up to the first dot is the key of its sample, and the rest says what it is: a picture by its
     suffix, a label in `.cls` or under "label" or "cls" in `.json`. Of several pictures, the first counts.
 
     Raises:
@@ -140,7 +140,7 @@ def _samples(number: int, path: Path) -> Iterator[_Sample]:
 
 
 def _whole(sample: _Sample, number: int) -> Iterator[_Sample]:
-    """The sample, if it is one: other members, such as a README, have neither a picture nor a label."""
+    """The sample, unless it has neither a picture nor a label, as a README has not."""
     if sample.picture is None and sample.labels:
         sample.picture = Member(number, sample.key, 0, -1)
     if sample.picture is not None:
@@ -164,7 +164,7 @@ def _take(sample: _Sample, member: tarfile.TarInfo, kind: str, number: int, file
 
 
 def _named(name: str) -> tuple[str, str]:
-    """The key of a member and its kind, as WebDataset parts them: at the first point of the last part of its path."""
+    """The key of a member and its kind, as WebDataset does: it splits the last part of the path at the first dot."""
     folder, slash, last = name.rpartition("/")
     key, _, kind = last.partition(".")
     return folder + slash + key, kind.lower() if key else ""

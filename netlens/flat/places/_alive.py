@@ -75,7 +75,7 @@ def _summed_to(alive: Tensor, value: Any) -> Alive:
 
 
 def _moved_back(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Alive) -> list[Alive]:
-    """The elements that a layer moves to places that matter: the gradient of the layer moves them back."""
+    """The elements of the inputs that a layer moves to elements of the output that matter; its gradient shows which."""
     leaves: list[Tensor] = []
 
     def leaf(value: Any) -> Any:

@@ -141,7 +141,7 @@ class Followed:
             at = places_after(step.layer, inputs, before, value)
             if at is Unplaced.UNKNOWN and isinstance(value, Tensor):
                 at = inferred(value.shape, self._picture)
-                # a layer that nobody knows keeps maps as maps
+                # if a layer is unknown and reads maps, its output counts as maps, too
                 if at is Unplaced.UNKNOWN and value.ndim > 2 and any(_are_maps(each, value) for each in before):
                     at = Raster(tuple(value.shape[2:]))
             self._places[step.key] = at
@@ -177,7 +177,7 @@ def followed(
 
 
 def known(program: Program) -> list[Followed]:
-    """What was worked out for a network so far, the latest last."""
+    """The places that were followed for a network so far, the latest last."""
     return _FOLLOWED.all(program)
 
 

@@ -56,7 +56,7 @@ class Check:
 
 
 def _message_of(message: Any) -> str | None:
-    """The message of a check. None if there is none, or if it quotes traced values, which are gone when it is told."""
+    """The message of a check. None if there is none, or if it quotes traced values, which a run does not have."""
     try:
         text = str(message() if callable(message) else message)
     except Exception:  # a traced value cannot be written as a number

@@ -60,7 +60,7 @@ def _cells(value: Any) -> tuple[types.CellType, ...]:
 def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # it is empty
+    except ValueError:  # the cell is empty
         return None
 
 

@@ -217,12 +217,12 @@ def types_of_examples(
     length_of: Callable[[Any], Any],
     depends_on_data: Callable[[Any], bool],
 ) -> Iterator[None]:
-    """Within the block, questions of Python about types and lengths see traced values as they are on the example."""
+    """Within the block, `isinstance`, `len`, `callable` and `hasattr` treat a traced value as its example."""
     real: dict[str, Any] = {name: getattr(builtins, name) for name in ("isinstance", "len", "callable", "hasattr")}
     real_isinstance, real_len, real_callable, real_hasattr = real.values()
 
     def example_of(value: Any) -> Any:
-        """What the code that asks sees: the example of a traced value."""
+        """The example of a traced value. For code of torch and netlens that handles traces: the traced value itself."""
         caller = sys._getframe(2).f_globals.get("__name__") or ""
         if caller.startswith(_MACHINERY) and caller != _ASKS_FOR_NETWORKS:
             return value
