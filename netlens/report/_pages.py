@@ -12,7 +12,16 @@ from netlens import files
 from netlens.report._channels import PAGE, Layer
 from netlens.report._choice import ChosenClass, ChosenLoss, ChosenPair
 from netlens.report._explained import Explained
-from netlens.report._sections import ClassRow, ClassSection, Matrix, PairSection, Sections, Sight, last_part, told
+from netlens.report._sections import (
+    ClassRow,
+    ClassSection,
+    Matrix,
+    PairSection,
+    Sections,
+    Sight,
+    last_part,
+    reason_without_folder,
+)
 from netlens.report._svg import number, reliability
 from netlens.survey import SurveyResult
 from netlens.version import __version__
@@ -35,7 +44,9 @@ class Facts:
         self.title = title
         self.network = Path(survey.network).name if Path(survey.network).is_absolute() else survey.network
         self.samples = len(survey)
-        self.unreadable = [(one.name, told(one.name, one.reason)) for one in survey.unreadable[:_LISTED]]
+        self.unreadable = [
+            (one.name, reason_without_folder(one.name, one.reason)) for one in survey.unreadable[:_LISTED]
+        ]
         self.unreadable_count = len(survey.unreadable)
         self.layers: list[Layer] = []
         self.labeled = 0
@@ -67,8 +78,8 @@ class Facts:
             self.top1, self.top5 = (round(share * self.labeled) for share in (predicted.top1, predicted.top5))
             self.per_class = sections.per_class()
             self.matrix = sections.matrix()
-            found = predicted.calibration()
-            self.calibration, self.calibration_error = reliability(found), found.error
+            calibration = predicted.calibration()
+            self.calibration, self.calibration_error = reliability(calibration), calibration.error
         self.losses = sections.losses(losses)
         self.pairs = sections.pairs(pairs)
         self.classes = sections.classes(classes)
@@ -105,8 +116,8 @@ def write_pages(root: Path, facts: Facts, explained: Explained, options: Mapping
         count = max(1, -(-len(layer.channels) // PAGE)) if layer.channels else 0
         for page in range(count):
             channels = layer.channels[page * PAGE : (page + 1) * PAGE]
-            own = {"layer": layer, "channels": channels, "page": page, "pages": count}
-            _write(root / page_of(layer, page), template.render(common, **own))
+            details = {"layer": layer, "channels": channels, "page": page, "pages": count}
+            _write(root / page_of(layer, page), template.render(common, **details))
 
 
 def page_of(layer: Layer, page: int) -> str:
@@ -115,4 +126,4 @@ def page_of(layer: Layer, page: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    files.write(path, text.encode("utf-8", "replace"))  # the name of a file may be no text at all
+    files.write(path, text.encode("utf-8", "replace"))  # the name of a file may hold bytes that are no UTF-8
