@@ -15,10 +15,10 @@ from netlens.preprocessing import Preprocessing
 
 
 def listing(folder: str) -> tuple[tuple[str, int, int], ...]:
-    """The name, the size and the time of change of each mask in a folder: what tells masks from others."""
+    """The name, the size and the time of change of each mask in a folder, which show a change of the masks."""
     root = Path(folder)
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-    states = ((path, path.stat()) for path in found)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    states = ((path, path.stat()) for path in paths)
     return tuple((path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns) for path, state in states)
 
 

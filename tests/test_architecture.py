@@ -235,6 +235,52 @@ def test_a_file_holds_one_concept() -> None:
         assert path.stem not in {"utils", "misc", "helpers", "common"}
 
 
+# words of grammar: they say that something happened to a thing, and not what thing it is; a boolean may be `done`
+GRAMMAR = re.compile("_*(found|known|made|own|about|some|given|taken|told|asked|said|kept|seen|held)_*")
+# these are public, or a room offers them at its door, or they are keys of files
+OFFERED = {
+    "benchmarks.matrix._row: found",
+    "netlens.flat._unrolled: seen",
+    "netlens.flat.places._follow: known",
+    "netlens.options._values: known",
+}
+
+
+def names_in(path: Path) -> set[str]:
+    """The names that a file gives: to variables, attributes, arguments, functions, classes and imports."""
+    names: set[str | None] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name):
+                names.add(name)
+            case ast.alias(asname=name):
+                names.add(name)
+    return {name for name in names if name is not None}
+
+
+def test_names_are_those_of_things() -> None:
+    """A name says what it holds: `layer`, `paths`, `rows`, and not `found`."""
+    wrong = {
+        f"{module}: {name}" for module, path in MODULES.items() for name in names_in(path) if GRAMMAR.fullmatch(name)
+    }
+    assert not wrong - OFFERED, "name each after the thing that it holds, such as `layer`, `paths` or `rows`"
+    assert not OFFERED - wrong, "these names are gone, so their exceptions may go, too"
+
+
+def test_names_that_say_nothing_are_seen(tmp_path: Path) -> None:
+    lines = [
+        *("found = 1", "for kept in []: pass", "with open('x') as made: pass", "self._seen = 1", "import os as own"),
+        *("def _told(about, *, asked, **given): pass", "[0 for some in []]", "def right(x): (said := x)"),
+    ]
+    (tmp_path / "file.py").write_text("\n".join(lines))
+    names = {"found", "kept", "made", "_seen", "own", "_told", "about", "asked", "given", "some", "said"}
+    assert names_in(tmp_path / "file.py") == {*names, "right", "x"}
+
+
 def test_circles_are_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
 

@@ -74,11 +74,11 @@ class ParameterRandomization(Metric):
     def judge(self, explanation: Explanation) -> Tensor:
         case, method = explanation.case, explanation.method
         assert method is not None
-        found = []
+        similarities = []
         for flat in self.randomized(case.flat):
             with silenced(NetLensWarning):  # a random network may give nothing to see
-                found.append(alike(explanation.maps, relevance(method(flat, case.x, case.explained), case)))
-        return torch.stack(found).mean(0)
+                similarities.append(alike(explanation.maps, relevance(method(flat, case.x, case.explained), case)))
+        return torch.stack(similarities).mean(0)
 
     def randomized(self, flat: FlatModel) -> list[FlatModel]:
         """The network with random upper layers, a copy for each stage."""

@@ -285,8 +285,8 @@ def _toml(text: str) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError as error:
         raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
-    given: dict[str, Any] = tomllib.loads(text)
-    return given
+    document: dict[str, Any] = tomllib.loads(text)
+    return document
 
 
 def _fingerprint(path: Path) -> str:
