@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from netlens.errors import NetLensError
 from netlens.options._declared import Option, options_of
 from netlens.options._kinds import NAMED
-from netlens.options._values import known
+from netlens.options._values import check_names
 from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Words, form_of
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def parse(cls: type[T], text: str, **options: Any) -> T:
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise NetLensError(f"{cls.__name__}: {part!r} is no option; write it as name=value.")
-        known(cls.__name__, [name], by_name)
+        check_names(cls.__name__, [name], by_name)
         if name in named:
             raise NetLensError(f"{cls.__name__}: {name} is given twice.")
         named.add(name)

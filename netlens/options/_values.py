@@ -50,7 +50,7 @@ def checked(
     return fitted(what, value, kind, Limits(least, most, above, below, tuple(choices)), hint, error)
 
 
-def known(what: str, names: Iterable[str], options: Iterable[str]) -> None:
+def check_names(what: str, names: Iterable[str], options: Iterable[str]) -> None:
     """Raise if one of the names is not the name of an option. The message lists the options."""
     every = list(options)
     for name in names:

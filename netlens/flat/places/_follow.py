@@ -176,7 +176,7 @@ def followed(
     return _FOLLOWED.of(program, question, lambda: Followed(program, shapes, like, layout))
 
 
-def known(program: Program) -> list[Followed]:
+def all_followed(program: Program) -> list[Followed]:
     """The places that were followed for a network so far, the latest last."""
     return _FOLLOWED.all(program)
 

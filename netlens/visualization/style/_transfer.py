@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
-from netlens.options import checked, known, options_of
+from netlens.options import check_names, checked, options_of
 from netlens.results import Render
 from netlens.visualization._callbacks import Callback
 from netlens.visualization._optvis import OptVis
@@ -126,5 +126,5 @@ def stylize(
         flat, content, styles, regions, callbacks, progress, watch: As for a call of `StyleTransfer`.
         options: Those of `StyleTransfer`.
     """
-    known("stylize", options, [o.name for o in options_of(StyleTransfer)])
+    check_names("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress, watch)
