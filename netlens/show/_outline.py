@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,11 +20,11 @@ def outlined(pixels: Pixels, region: Tensor) -> Pixels:
         region: (H, W), bool, over the same picture in any size.
 
     Example:
-        >>> import numpy as np
+        >>> import numpy as np, torch
         >>> region = torch.zeros(4, 4, dtype=torch.bool)
         >>> region[1:3, 1:3] = True
         >>> drawn = outlined(np.zeros((40, 40, 4), dtype=np.uint8), region)
-        >>> drawn[10, 10].tolist(), drawn[20, 20].tolist(), drawn[0, 0].tolist()
+        >>> drawn[10, 20].tolist(), drawn[20, 20].tolist(), drawn[0, 0].tolist()
         ([255, 255, 255, 255], [0, 0, 0, 0], [0, 0, 0, 0])
     """
     height, width = pixels.shape[:2]

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from netlens.attribution import Attribution
-from netlens.attribution.baseline import Baseline
+from netlens.attribution.baseline import Baseline, input_baseline
 from netlens.errors import NetLensError
-from netlens.evaluation import Case
+from netlens.fast.chunks import in_chunks
+from netlens.flat import FlatModel
 from netlens.lens import NetLens
+from netlens.objectives import Objective, Record
 from netlens.options import checked
 from netlens.show import Tile
 from netlens.testing._claim import HIDDEN, Claim, Over
@@ -111,6 +113,18 @@ def _change(attribution: Attribution, lens: NetLens, baselines: Baseline) -> Ten
             f"the attribution explains {attribution.provenance.objective}, but the lens {lens.objective!r}; give "
             "NetLens(..., objective=) the one that is explained."
         )
-    case = Case(lens.flat, lens.x, lens.objective)
-    filling = case.baseline(baselines)
-    return case.values - case.values_of(range(len(case)), lambda rows: filling[list(rows)])
+    objective, x = lens.objective, lens.x
+    return _value(lens.flat, x, objective) - _value(
+        lens.flat, input_baseline(lens.flat, x, "input", baselines), objective
+    )
+
+
+def _value(flat: FlatModel, x: Tensor, objective: Objective) -> Tensor:
+    """(N,), float64: the objective of each sample."""
+
+    def work(start: int, stop: int) -> Tensor:
+        record = Record(flat, flat.record(x[start:stop], layers=objective.layers))
+        return objective.take(range(start, stop))(record).double().cpu()
+
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.cat(list(in_chunks(len(x), None, work)))

@@ -31,9 +31,7 @@ def regions_of(lens: NetLens, region: Any, name: str) -> Tensor:
     """
     checked("lens", lens, NetLens, hint="make it by NetLens(network, images)")
     if lens.x.ndim != 4:
-        raise NotApplicable(
-            f"{name} is a region of a picture; the input of {lens.flat.name} is {tuple(lens.x.shape)}."
-        )
+        raise NotApplicable(f"{name} is a region of a picture; the input of {lens.flat.name} is {tuple(lens.x.shape)}.")
     n, height, width = len(lens.x), *lens.x.shape[2:]
     masks = _read(lens, region, name)
     masks = masks[None] if masks.ndim == 2 else masks
