@@ -25,7 +25,7 @@ HIDDEN = methodcaller("errisinstance", AssertionError)
 
 _DRAWN = 4  # images
 _NAMED = 5  # images, in a message
-_SIDE = 320  # the longer side of a picture on a page, in pixels
+_SIDE = 256  # the longer side of a picture on a page, in pixels
 
 
 @final
@@ -166,6 +166,6 @@ def _view(tile: Tile) -> View:
     image = Image.fromarray(tile.pixels[..., :3])
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", quality=85)
     src = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return View(src, image.width, image.height, tile.title, tile.subtitle)

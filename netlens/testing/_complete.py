@@ -113,10 +113,8 @@ def _change(attribution: Attribution, lens: NetLens, baselines: Baseline) -> Ten
             f"the attribution explains {attribution.provenance.objective}, but the lens {lens.objective!r}; give "
             "NetLens(..., objective=) the one that is explained."
         )
-    objective, x = lens.objective, lens.x
-    return _value(lens.flat, x, objective) - _value(
-        lens.flat, input_baseline(lens.flat, x, "input", baselines), objective
-    )
+    baseline = input_baseline(lens.flat, lens.x, "input", baselines)
+    return _value(lens.flat, lens.x, lens.objective) - _value(lens.flat, baseline, lens.objective)
 
 
 def _value(flat: FlatModel, x: Tensor, objective: Objective) -> Tensor:

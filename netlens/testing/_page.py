@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 from urllib.parse import quote
+
+from markupsafe import Markup, escape
 
 from netlens import files, pages
 from netlens.testing._ledger import Entry
@@ -49,7 +52,7 @@ def write_page(folder: Path, tests: Sequence[Tested]) -> Path:
         OSError: The page cannot be written.
     """
     jinja = pages.environment(_TEMPLATES, GENERATOR)
-    jinja.filters |= {"link": lambda test: quote(test, safe="/:[]")}
+    jinja.filters |= {"link": lambda test: quote(test, safe="/:[]"), "breakable": _breakable}
     entries = [entry for test in tests for entry in test.entries]
     text = jinja.get_template("claims.html").render(
         tests=sorted(tests, key=lambda test: test.holds),
@@ -59,3 +62,8 @@ def write_page(folder: Path, tests: Sequence[Tested]) -> Path:
     )
     # a test's id may hold what is no text
     return files.write(folder / INDEX, text.encode("utf-8", "replace"))
+
+
+def _breakable(text: str) -> Markup:
+    """A text that may break between the words of a name, such as those of `GradCAM` or of `test_it`."""
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[a-z])(?=[A-Z])|(?<=[_/:])(?=[^_/:])", text)))

@@ -62,7 +62,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.feed(path.read_text())
-        self.text = " ".join(" ".join(self.words).split())
+        self.text = " ".join("".join(self.words).split())
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -80,7 +80,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
-def test_without_the_option_only_failures_are_saved_where_pytest_keeps_temporary_files(
+def test_without_the_option_failures_are_saved_where_pytest_keeps_its_files(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(test_it=CODE)
@@ -145,7 +145,7 @@ def test_the_page_is_whole_in_itself(report: Path) -> None:
 def test_links_lead_to_tests_whatever_their_names_are(report: Path) -> None:
     page = Page(report)
     targets = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
-    links = [href for href in page.values("a", "href")]
+    links = page.values("a", "href")
     assert all(href.startswith("#") and unquote(href[1:]) in targets for href in links)
     assert "#test_it.py::test_wrong" in links
     assert "test_it.py::test_names[<script>alert(1)</script>]" in targets
@@ -174,8 +174,8 @@ def test_a_page_that_cannot_be_written_says_so(pytester: pytest.Pytester) -> Non
 def test_claims_of_several_processes_come_on_one_page(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist", reason="tests run in several processes by pytest-xdist")
     pytester.makepyfile(test_it=CODE)
-    found = pytester.runpytest_subprocess(*PLUGIN, "-p", "xdist.plugin", "-n2", "--netlens-report=claims")
-    found.assert_outcomes(passed=4, failed=1, xfailed=1, errors=1)
+    result = pytester.runpytest_subprocess(*PLUGIN, "-p", "xdist.plugin", "-n2", "--netlens-report=claims")
+    result.assert_outcomes(passed=4, failed=1, xfailed=1, errors=1)
     text = Page(pytester.path / "claims" / "index.html").text
     assert "4 of 7 claims hold" in text and "test_known · xfailed" in text
     assert len(list((pytester.path / "claims" / "failures").iterdir())) == 3
