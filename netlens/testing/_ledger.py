@@ -83,7 +83,7 @@ class Entry:
 
 
 @final
-@dataclass
+@dataclass(eq=False)  # two ledgers are never the same one
 class Ledger:
     """Where claims are written down, and where the pictures of those that do not hold are saved.
 
@@ -137,12 +137,12 @@ def _filled(path: Path, data: bytes) -> Path:
 
 
 @cache
-def _new_folder() -> Path:
+def new_folder() -> Path:
     """A folder for this process, which no other user can have prepared."""
     return Path(tempfile.mkdtemp(prefix="netlens-failures-"))
 
 
-_PLAIN = Ledger(_new_folder)
+_PLAIN = Ledger(new_folder)
 _open: list[Ledger] = [_PLAIN]
 
 
