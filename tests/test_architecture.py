@@ -17,7 +17,7 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
     ("errors", "files", "finite", "interruption", "memo", "precision", "silence", "version"),
-    ("options",),
+    ("options", "pages"),
     ("heatmaps", "images", "classes", "processors"),
     ("checkpoints", "preprocessing"),
     ("masks", "weights"),
@@ -32,7 +32,7 @@ ROWS = [
     ("zoo",),
     ("inputs", "methods"),
     ("lens",),
-    ("playground", "report"),
+    ("playground", "report", "testing"),
     ("cli",),
 ]
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
@@ -206,6 +206,7 @@ def test_no_private_name_is_imported() -> None:
 ENTRANCES = {
     "benchmarks.matrix.smallest",
     "netlens.cli.__main__",
+    "netlens.testing.plugin",
     "netlens.world.training",
     "netlens.world.distillation",
     "netlens.flat.edits",

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from netlens import files
+from netlens import files, pages
 from netlens.report._channels import PAGE, Layer
 from netlens.report._choice import ChosenClass, ChosenLoss, ChosenPair
 from netlens.report._explained import Explained
@@ -24,10 +22,9 @@ from netlens.report._sections import (
 )
 from netlens.report._svg import number, reliability
 from netlens.survey import SurveyResult
-from netlens.version import __version__
 
-MARK = '<meta name="generator" content="netlens report">'
-"""What the first page of each report holds."""
+GENERATOR = "netlens report"
+"""What the pages say of who made them."""
 _TEMPLATES = Path(__file__).with_name("pages")
 _LISTED = 500  # unreadable files that are named
 
@@ -94,20 +91,12 @@ def write_pages(root: Path, facts: Facts, explained: Explained, options: Mapping
         explained: What is known of the heat maps.
         options: The options of the report.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.environment(_TEMPLATES, GENERATOR)
     environment.filters |= {"last_part": last_part, "number": number, "page": page_of}
     common = {
         "facts": facts,
         "options": options,
         "refused": explained.refused,
-        "version": __version__,
         "per_page": PAGE,
     }
     _write(root / "index.html", environment.get_template("index.html").render(common))

@@ -17,11 +17,12 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.heatmaps import ResultError
 from netlens.options import check, checked, option
+from netlens.pages import is_page
 from netlens.report import _choice as choice
 from netlens.report._album import Album
 from netlens.report._channels import Channels, layers_of
 from netlens.report._explained import Explained
-from netlens.report._pages import MARK, Facts, write_pages
+from netlens.report._pages import GENERATOR, Facts, write_pages
 from netlens.report._sections import Sections
 from netlens.survey import Predictions, SurveyResult
 
@@ -137,10 +138,6 @@ def _check_is_report(folder: Path) -> None:
     """Raise if a folder holds something that is no report."""
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
-    try:
-        with (folder / INDEX).open(encoding="utf-8") as file:
-            if MARK in file.read(2000):
-                return
-    except (OSError, ValueError):
-        pass
+    if is_page(folder / INDEX, GENERATOR):
+        return
     raise ResultError(f"{folder} holds something else than a report of netlens; move it, or choose another folder.")
