@@ -98,19 +98,21 @@ def grids(
     grid = torch.stack(images)
     masks = torch.stack([_cell(place, rows, columns, grid.shape[2], grid.shape[3]) for place in places])
     network = flat.prepend("netlens_cell", Veil(masks[0].to(grid))) if disconnected else flat
+    _check_takes(network, grid[:1])
     return Case(network, grid, logit(targets), masks=masks)
 
 
 class Veil(nn.Module):
     """Sets all pixels outside of a mask (H, W) to 0."""
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
 
     def forward(self, x: Tensor) -> Tensor:
-        veiled: Tensor = x * self.mask
-        return veiled
+        return x * self.mask
 
 
 def _certain(flat: FlatModel, x: Tensor, labels: Sequence[int] | None, confidence: float) -> dict[int, list[int]]:
@@ -124,6 +126,17 @@ def _certain(flat: FlatModel, x: Tensor, labels: Sequence[int] | None, confidenc
         if best[number] >= confidence and (labels is None or labels[number] == label):
             by_class.setdefault(label, []).append(number)
     return by_class
+
+
+def _check_takes(flat: FlatModel, grid: Tensor) -> None:
+    """Raise if the network fails on a grid."""
+    try:
+        scores(flat, grid)
+    except Exception as error:  # a size that a network does not take fails anywhere in it
+        raise NetLensError(
+            f"{flat.name} does not take a grid of {tuple(grid.shape[2:])} pixels ({error}); shrink=True makes pictures "
+            "smaller, so that the grid is as large as one of them."
+        ) from error
 
 
 def _laid_out(pictures: Tensor, rows: int, columns: int, shrink: bool) -> Tensor:

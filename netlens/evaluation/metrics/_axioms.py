@@ -146,8 +146,8 @@ class Symmetry(Metric):
         case, method, mirror = explanation.case, explanation.method, Mirror()
         assert method is not None
         maps = relevance(method(case.flat.prepend("netlens_mirror", mirror), mirror(case.x), case.explained), case)
-        apart = (maps - maps.flip(2)).flatten(1).norm(dim=1)
-        return apart / (2 * maps.flatten(1).norm(dim=1))
+        apart, size = ((maps - maps.flip(2)).flatten(1), 2 * maps.flatten(1))
+        return torch.linalg.vector_norm(apart, dim=1) / torch.linalg.vector_norm(size, dim=1)
 
 
 class Mirror(nn.Module):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.evaluation._explanation import Explanation, relevance
-from netlens.evaluation.metrics._metric import Metric, register_metric
+from netlens.evaluation.metrics._metric import Metric, Needs, register_metric
 from netlens.evaluation.metrics._ranks import alike
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -28,7 +29,7 @@ class Likeness(Metric):
     family = "sanity"
     more_is_better = False
     bounds = (-1, 1)
-    needs = "method"
+    needs: ClassVar[Needs | None] = "method"
 
     def judge(self, explanation: Explanation) -> Tensor:
         first, others = self.explanations(explanation)
