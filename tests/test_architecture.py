@@ -208,6 +208,7 @@ ENTRANCES = {
     "netlens.cli.__main__",
     "netlens.world.training",
     "netlens.world.distillation",
+    "netlens.world.memorization",
     "netlens.flat.edits",
 }
 

@@ -6,8 +6,7 @@ import hashlib
 
 import torch
 
-from netlens.evaluation import Case, evaluate
-from netlens.objectives import logit
+from netlens import NetLens
 from netlens.world import memorization, scene, shuffled
 from netlens.world.memorization import by_heart
 from netlens.world.network import SIZE, architecture
@@ -61,7 +60,8 @@ def test_an_explanation_tells_it_from_the_bundled_network_and_a_control_does_not
     flat = open_network()
     pictures, labels, _ = scene.batch(11, 4)
     x = flat.adapter.preprocessing.normalize(pictures / 255)
-    case = Case(flat, x, logit(labels.tolist()), shuffled=open_network("shapes_shuffled"))
-    table = evaluate(case, ["input_x_gradient", "grad_cam"], ["data_randomization"])
+    lens = NetLens(flat, x, target=labels.tolist())
+    other = open_network("shapes_shuffled")
+    table = lens.evaluate(["input_x_gradient", "grad_cam"], ["data_randomization"], shuffled=other)
     assert all(table.of(name, "data_randomization").mean < 0.5 for name in ("InputXGradient", "GradCAM"))
     assert all(table.of(name, "data_randomization").mean > 0.999 for name in table.controls)

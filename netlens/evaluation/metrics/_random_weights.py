@@ -24,7 +24,7 @@ _OTHER = "A network with random weights has other reasons."
 class Randomization(Likeness):
     """Abstract: the likeness to explanations of networks some of whose layers are random, the mean over stages.
 
-    An explanation that stays does not show what the network has learned.
+    Less is better. An explanation that stays does not show what the network has learned.
     """
 
     stages: int = option(4, least=1, help="Number of stages; each adds or takes as many layers.")
