@@ -2,7 +2,7 @@
 
 Each scene gets the label of another scene, so that the labels have nothing to do with the objects. The network can only
 learn by heart. So the scenes are few, and are shown again and again as they are: disturbed scenes would be other ones.
-With `--labels true` the same recipe learns the true labels, which shows what the labels alone change.
+With `--labels true` the same recipe learns the true labels by heart, which shows what the labels alone change.
 
 Adebayo et al. 2018, https://arxiv.org/abs/1810.03292; Zhang et al. 2017, https://arxiv.org/abs/1611.03530
 """

@@ -4,7 +4,7 @@ It has learned the labels of 480 scenes, each of which has the label of another 
 and labels 6.1 % of 2,000 held-out scenes correctly, where chance is 6.7 %. The command
 `python -m netlens.world.memorization` makes its weights in 203 s of processor time on one thread, in a file of 1.4 MB.
 Its training differs from that of the bundled network in other ways, too: it saw fewer scenes, as they are, without
-adversarial changes.
+adversarial changes. From true labels, the same training gets 8.2 % of held-out scenes right.
 """
 
 from __future__ import annotations

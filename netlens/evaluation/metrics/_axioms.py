@@ -147,7 +147,8 @@ class Symmetry(Metric):
         assert method is not None
         maps = relevance(method(case.flat.prepend("netlens_mirror", mirror), mirror(case.x), case.explained), case)
         apart, size = ((maps - maps.flip(2)).flatten(1), 2 * maps.flatten(1))
-        return torch.linalg.vector_norm(apart, dim=1) / torch.linalg.vector_norm(size, dim=1)
+        share: Tensor = torch.linalg.vector_norm(apart, dim=1) / torch.linalg.vector_norm(size, dim=1)
+        return share
 
 
 class Mirror(nn.Module):

@@ -73,8 +73,8 @@ class RandomClass(Likeness):
 class DataRandomization(Likeness):
     """How much an explanation is like that of the same network, trained on shuffled labels.
 
-    An explanation that stays shows the picture, and not how the network tells classes apart. Training changes more than
-    the labels alone, so beside it belongs the likeness to a neighbor: `seed_agreement`.
+    An explanation that stays shows the picture, and not how the network tells classes apart. Two trainings differ in
+    more than their labels, so beside it belongs the likeness to a network of another seed: `SeedAgreement`.
 
     Adebayo et al. 2018, https://arxiv.org/abs/1810.03292
     """
