@@ -1,6 +1,6 @@
 """`python -m benchmarks.evaluation`: what metrics say of methods on the little world, and their speed beside Quantus.
 
-    python -m benchmarks.evaluation [--images 16] [--only metrics|table|speed]
+    python -m benchmarks.evaluation [--images 16] [--only metrics|table|truths|speed] [--neighbor FILE]
 
 The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the
 probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same
@@ -13,19 +13,25 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS
-from netlens.evaluation import METRICS, Case, Evaluation, Explanation, evaluate
-from netlens.evaluation.metrics import Deletion, FaithfulnessEstimate, PixelFlipping, Selectivity
+from netlens.evaluation import METRICS, Case, Evaluation, Explanation, Parts, evaluate, grids
+from netlens.evaluation.metrics import Deletion, FaithfulnessEstimate, PixelFlipping, Selectivity, SmoothRandomization
+from netlens.flat import FlatModel
 from netlens.objectives import logit, probability
+from netlens.world import parts
+from netlens.world.network import architecture
 from netlens.world.scene import batch
 from netlens.zoo import BUNDLED, open_network
 
@@ -36,9 +42,15 @@ QUICK = (
     *("excitation_backprop", "grad_cam", "layer_cam", "eigen_cam", "guided_grad_cam", "full_grad"),
     *("attention_rollout", "le_grad"),
 )
+ASKS = {"method": "the method again", "neighbor": "a network of another seed", "shuffled": "one of shuffled labels"}
 JUDGES = (
     *("insertion", "deletion", "road", "faithfulness_correlation", "infidelity", "max_sensitivity"),
     *("parameter_randomization", "random_class", "energy_inside", "pointing_game", "gini"),
+)
+SLOW_OR_ATTENTION = ("integrated_gradients", "eigen_cam", "attention_rollout", "le_grad")
+MORE = (
+    *("data_randomization", "independent_randomization", "smooth_randomization", "efficient_randomization"),
+    *("symmetry", "implementation_invariance"),
 )
 
 
@@ -56,7 +68,7 @@ def metrics() -> str:
     lines = ["| metric | family | better | from | to | asks |", "|---|---|---|---|---|---|"]
     for name, metric in METRICS.items():
         low, high = (("" if abs(end) == float("inf") else f"{end:g}") for end in metric.bounds)
-        asks = {"method": "the method again", "masks": "masks", None: ""}[metric.needs]
+        asks = "" if metric.needs is None else ASKS.get(metric.needs, metric.needs)
         better = "more" if metric.more_is_better else "less"
         lines.append(f"| `{name}` | {metric.family} | {better} | {low} | {high} | {asks} |")
     return "\n".join(lines)
@@ -69,19 +81,51 @@ def table(evaluation: Evaluation) -> str:
         if (method,) in evaluation.why:
             continue
         name = f"*{method}*" if method in evaluation.controls else method
-        cells = []
-        for metric in evaluation.metrics:
-            one = evaluation.of(method, metric)
-            same = metric in evaluation.metrics and not evaluation.differ(evaluation.ranking(metric)[0], method, metric)
-            text = "" if not one.n else f"{one.mean:.2f}"
-            cells.append(f"**{text}**" if text and same else text)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cell(evaluation, method, metric) for metric in evaluation.metrics)} |")
     lines.append(
         f"| τ of halves | {' | '.join(f'{evaluation.agreement(metric):.2f}' for metric in evaluation.metrics)} |"
     )
     lines.append(f"| a control is best | {' | '.join(evaluation.beaten(metric) for metric in evaluation.metrics)} |")
     without = [names[0] for names in evaluation.why if len(names) == 1]
     return "\n".join([*lines, "", f"{len(evaluation)} scenes. Without meaning here: {', '.join(without) or 'none'}."])
+
+
+def truths(n: int, neighbor: Path | None) -> str:
+    """Grids, parts, random weights, shuffled labels and axioms, for methods that the bundled network has."""
+    case = replace(case_of("shapes", n), shuffled=open_network("shapes_shuffled"))
+    if neighbor is not None:
+        other = architecture()
+        other.load_state_dict(load_file(neighbor))
+        case = replace(case, neighbor=FlatModel.from_nn_Module(other.eval()))
+    flat, methods = case.flat, [name for name in QUICK if name not in SLOW_OR_ATTENTION]
+    normalize = flat.adapter.preprocessing.normalize
+    pictures, labels, _ = batch(SEED, 64)
+    of_scenes = partial(grids, flat, normalize(pictures / 255), labels.tolist(), count=n // 4)
+    assembled, classes, masks, without = parts.batch(parts.assembly, SEED, n)
+    truth = Parts(masks, normalize(without.flatten(0, 1) / 255).unflatten(0, without.shape[:2]))
+    cases = {
+        "GridPG": (of_scenes(), "energy_inside"),
+        "DiFull": (of_scenes(disconnected=True), "energy_inside"),
+        "part_importance": (Case(flat, normalize(assembled / 255), logit(classes.tolist()), parts=truth), None),
+        **dict.fromkeys(MORE, (case, None)),
+    } | ({} if neighbor is None else {"seed_agreement": (case, None)})
+    columns = {}
+    for title, (one, metric) in tqdm(cases.items(), disable=None):
+        judge = SmoothRandomization(stages=2, samples=5) if title == "smooth_randomization" else metric or title
+        columns[title] = evaluate(one, methods, [judge]), metric or title
+    first = next(evaluation for evaluation, _ in columns.values())
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
+    for method in first.methods:
+        name = f"*{method}*" if method in first.controls else method
+        lines.append(f"| {name} | {' | '.join(cell(evaluation, method, of) for evaluation, of in columns.values())} |")
+    return "\n".join([*lines, "", f"{n} scenes or grids, for each column."])
+
+
+def cell(evaluation: Evaluation, method: str, metric: str) -> str:
+    """A mean, bold if it cannot be told apart from the best; empty if the metric means nothing."""
+    one = evaluation.of(method, metric)
+    text = f"{one.mean:.2f}" if one.n else ""
+    return f"**{text}**" if text and not evaluation.differ(evaluation.ranking(metric)[0], method, metric) else text
 
 
 def speed() -> str:
@@ -158,7 +202,8 @@ def _counted(bar: Any) -> Callable[[str], object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--only", choices=("metrics", "table", "speed"))
+    parser.add_argument("--only", choices=("metrics", "table", "truths", "speed"))
+    parser.add_argument("--neighbor", type=Path, help="weights of the bundled network from another seed (.safetensors)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.only in (None, "metrics"):
@@ -170,6 +215,8 @@ def main() -> None:
             with tqdm(total=len(names) + 4, disable=None) as bar:
                 evaluation = evaluate(case, names, JUDGES, progress=_counted(bar))
             write_between(PAGE, network, table(evaluation))
+    if options.only in (None, "truths"):
+        write_between(PAGE, "truths", truths(options.images, options.neighbor))
     if options.only in (None, "speed"):
         write_between(PAGE, "speed", speed())
 

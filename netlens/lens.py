@@ -20,7 +20,7 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation import CONTROLS, METRICS, METRICS_BY_DEFAULT, Case, Evaluation, evaluate
+from netlens.evaluation import CONTROLS, METRICS, METRICS_BY_DEFAULT, Case, Evaluation, Parts, evaluate
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
 from netlens.flat.keys import OUTPUT, SCORES, part
@@ -241,6 +241,9 @@ class NetLens(Methods):
         judged: Objective | None = None,
         controls: bool = True,
         progress: bool = True,
+        parts: Parts | None = None,
+        neighbor: FlatModel | None = None,
+        shuffled: FlatModel | None = None,
     ) -> Evaluation:
         """Judge several methods by several metrics on these images.
 
@@ -252,6 +255,9 @@ class NetLens(Methods):
             judged: The number that metrics read when they change an image; None for the probability of the target.
             controls: Whether controls, which know nothing of the network, are judged too.
             progress: Whether a terminal shows the progress.
+            parts: Parts of the images and the images without them, for metrics of parts.
+            neighbor: The same network, trained in the same way from another seed, for `seed_agreement`.
+            shuffled: The same network, trained on shuffled labels, for `data_randomization`.
 
         Raises:
             NetLensError: A method or a metric is unknown, or two have one name.
@@ -266,7 +272,7 @@ class NetLens(Methods):
         """
         if judged is None and self.targets and self._objective is not None:
             judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
-        case = Case(self.flat, self.x, self.objective, judged, masks)
+        case = Case(self.flat, self.x, self.objective, judged, masks, parts, neighbor, shuffled)
         chosen = METRICS_BY_DEFAULT if metrics is None else metrics
         if metrics is None and masks is None:
             chosen = [name for name in METRICS_BY_DEFAULT if METRICS[name].needs != "masks"]

@@ -209,6 +209,7 @@ ENTRANCES = {
     "netlens.testing.plugin",
     "netlens.world.training",
     "netlens.world.distillation",
+    "netlens.world.memorization",
     "netlens.flat.edits",
 }
 

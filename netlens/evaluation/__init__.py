@@ -1,10 +1,12 @@
 """Evaluation of explanations: against known answers, and by metrics, with controls and intervals."""
 
-from netlens.evaluation._case import Case
+from netlens.evaluation._case import Case, Parts
 from netlens.evaluation._controls import CONTROLS, CenterMap, ConstantMap, EdgeDetector, RandomMap
 from netlens.evaluation._evaluate import METRICS_BY_DEFAULT, evaluate
 from netlens.evaluation._explanation import Explanation
+from netlens.evaluation._grids import grids
 from netlens.evaluation._ground_truth import Score, scoreboard, share_inside
+from netlens.evaluation._quantus import explain_func
 from netlens.evaluation._randomized import randomize_, randomized
 from netlens.evaluation._table import Estimate, Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
@@ -21,9 +23,12 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "Metric",
+    "Parts",
     "RandomMap",
     "Score",
     "evaluate",
+    "explain_func",
+    "grids",
     "metric_named",
     "randomize_",
     "randomized",

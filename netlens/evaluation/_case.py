@@ -24,6 +24,29 @@ Make = Callable[[Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """Parts of images, and the images as they truly are without each of them.
+
+    A renderer knows what was behind a part; a hole that somebody fills is a guess. Images with fewer parts than others
+    have empty masks for the rest.
+
+    Args:
+        masks: (N, K, H, W), True on each part.
+        without: (N, K, C, H, W), the input of the network without each part.
+    """
+
+    masks: Tensor
+    without: Tensor
+
+    def __post_init__(self) -> None:
+        masks, without = self.masks.shape, self.without.shape
+        if len(masks) != 4 or len(without) != 5 or (*masks[:2], *masks[2:]) != (*without[:2], *without[3:]):
+            raise NetLensError(
+                f"parts are masks (N, K, H, W) and images (N, K, C, H, W), not {tuple(masks)} and {tuple(without)}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """The images and the numbers that explanations are about.
 
@@ -33,9 +56,12 @@ class Case:
         explained: What is explained, one number for each image.
         judged: The number that metrics read when they change an image; None for `explained`.
         masks: (N, H, W), True on the object that truly causes the number; None if nobody knows.
+        parts: Parts of the images, which a renderer can take away; None if there are none.
+        neighbor: The same network, trained in the same way from another seed; None if there is none.
+        shuffled: The same network, trained on shuffled labels; None if there is none.
 
     Raises:
-        NetLensError: The input does not fit the network, or the masks do not fit the input.
+        NetLensError: The input does not fit one of the networks, or masks or parts do not fit the input.
         NotApplicable: The input holds no images.
     """
 
@@ -44,6 +70,9 @@ class Case:
     explained: Objective
     judged: Objective | None = None
     masks: Tensor | None = None
+    parts: Parts | None = None
+    neighbor: FlatModel | None = None
+    shuffled: FlatModel | None = None
     _baselines: dict[Any, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +82,12 @@ class Case:
         sides = (len(self.x), *self.x.shape[2:])
         if self.masks is not None and tuple(self.masks.shape) != sides:
             raise NetLensError(f"masks are {tuple(self.masks.shape)}, but must be {sides}: one for each image.")
+        without = None if self.parts is None else self.parts.without
+        if without is not None and (len(without), *without.shape[2:]) != tuple(self.x.shape):
+            raise NetLensError(f"parts are those of {tuple(without.shape)}, but the input is {tuple(self.x.shape)}.")
+        for network in (self.neighbor, self.shuffled):
+            if network is not None:
+                check_fits(network, self.x)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -70,9 +105,12 @@ class Case:
     @cached_property
     def classes(self) -> int:
         """The number of classes of the network."""
-        with torch.inference_mode(False), torch.no_grad():
-            record = Record(self.flat, self.flat.record(self.x[:1], layers=[part(SCORES, None)]))
-            return record.logits.shape[1]
+        return scores(self.flat, self.x[:1]).shape[1]
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """(N,): the class with the highest score for each image."""
+        return scores(self.flat, self.x).argmax(1)
 
     def values_of(self, samples: Sequence[int], make: Make) -> Tensor:
         """(M,), float64: the judged number of each of M changed images.
@@ -100,3 +138,14 @@ class Case:
         if baseline not in self._baselines:
             self._baselines[baseline] = baseline_like(self.flat, self.flat.inputs[0], self.x, baseline)
         return self._baselines[baseline]
+
+
+def scores(flat: FlatModel, x: Tensor) -> Tensor:
+    """(N, classes), float64: the scores of the classes, in chunks."""
+    with torch.inference_mode(False), torch.no_grad():
+
+        def work(start: int, stop: int) -> Tensor:
+            record = Record(flat, flat.record(x[start:stop], layers=[part(SCORES, None)]))
+            return record.logits.double().cpu()
+
+        return torch.cat(list(in_chunks(len(x), None, work)))

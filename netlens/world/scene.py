@@ -75,10 +75,7 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
         'striped square'
     """
     rng = np.random.default_rng(seed)
-    random_label = int(rng.integers(len(KINDS)))
-    label = random_label if label is None else label
-    if not 0 <= label < len(KINDS):
-        raise ClassNotFound(f"the little world has no class {label}; its classes are 0 to {len(KINDS) - 1}.")
+    label = label_of(rng, label)
     main = _main(rng, label)
     distractors = _distractors(rng, main, label)
     occluders = [_occluder(rng, main)] if rng.random() < 0.3 else []
@@ -98,7 +95,7 @@ def scene(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
         layer.over(canvas_without)
         layer.mark(mask, False)
         layer.mark(others, True)
-    return Scene(_bytes(canvas), label, mask, others, _bytes(canvas_without))
+    return Scene(as_bytes(canvas), label, mask, others, as_bytes(canvas_without))
 
 
 def batch(seed: int, n: int, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,6 +108,15 @@ def batch(seed: int, n: int, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
     images = torch.from_numpy(np.stack([s.image.transpose(2, 0, 1) for s in scenes]))
     masks = torch.from_numpy(np.stack([s.mask for s in scenes]))
     return images, torch.tensor([s.label for s in scenes]), masks
+
+
+def label_of(rng: np.random.Generator, label: int | None) -> int:
+    """The label that a person wants; None for a random one. The generator draws one number in either case."""
+    random_label = int(rng.integers(len(KINDS)))
+    label = random_label if label is None else label
+    if not 0 <= label < len(KINDS):
+        raise ClassNotFound(f"the little world has no class {label}; its classes are 0 to {len(KINDS) - 1}.")
+    return label
 
 
 def _main(rng: np.random.Generator, label: int) -> Thing:
@@ -150,6 +156,6 @@ def _occluder(rng: np.random.Generator, main: Thing) -> Thing:
     return thing(rng, str(rng.choice(["disc", "square"])), None, position, radius)
 
 
-def _bytes(canvas: Field) -> NDArray[np.uint8]:
+def as_bytes(canvas: Field) -> NDArray[np.uint8]:
     """Colors from 0 to 1 as bytes."""
     return np.rint(np.clip(canvas, 0, 1) * 255).astype(np.uint8)

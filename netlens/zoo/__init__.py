@@ -36,7 +36,8 @@ def open_network(
     Args:
         name: One of these:
 
-            - a bundled network: "shapes" or "shapes_vit" (a transformer)
+            - a bundled network: "shapes", "shapes_vit" (a transformer), or "shapes_shuffled" (the first, trained on
+              shuffled labels: a control for explanations)
             - a name in `torchvision.models.list_models()`, such as "resnet50"
             - "timm/NAME", such as "timm/convnext_tiny.fb_in1k"
             - "hf/NAME" for a network on the hub of Hugging Face; or the path of a folder with config.json and weights
@@ -73,7 +74,7 @@ def open_network(
 
 def architecture(name: str) -> FlatModel:
     """A flat model by name whose weights do not matter: random ones, so that none are downloaded."""
-    return open_network(name, PRETRAINED if name in BUNDLED else RANDOM)
+    return open_network(name, PRETRAINED if Bundled().has(name) else RANDOM)
 
 
 def check_network(name: str, weights: Weights = PRETRAINED) -> None:

@@ -1,4 +1,4 @@
-"""The networks that come with netlens. Both know the 15 classes of the little world of `netlens.world`."""
+"""The networks that come with netlens. All know the 15 classes of the little world of `netlens.world`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from netlens.zoo._source import Opened, Source, Weights
 
 SHAPES, SHAPES_VIT = BUNDLED = ("shapes", "shapes_vit")
 
+SHUFFLED = "shapes_shuffled"
+"""The first of them as shuffled labels make it. It is a control and knows nothing, so it stands in no list."""
+
 
 class Bundled(Source):
-    """A small convolutional network, and a small transformer."""
+    """A small convolutional network, a small transformer, and a control."""
 
     def has(self, name: str) -> bool:
-        return name in BUNDLED
+        return name in (*BUNDLED, SHUFFLED)
 
     def open(self, name: str, weights: Weights) -> Opened:
-        from netlens.world import network, scene, transformer
+        from netlens.world import network, scene, shuffled, transformer
 
         if weights != PRETRAINED:
             raise WeightsError(f"{name} has its own weights; leave weights out, or name another network.")
-        shapes = network.network() if name == SHAPES else transformer.network()
+        module = {SHAPES: network, SHAPES_VIT: transformer, SHUFFLED: shuffled}[name].network()
         preprocessing = Preprocessing((network.SIZE, network.SIZE), network.SIZE, network.MEAN, network.STD)
-        return Opened(shapes, preprocessing, ClassNames(scene.CLASSES))
+        return Opened(module, preprocessing, ClassNames(scene.CLASSES))
 
     def check(self, name: str, weights: Weights) -> None:
         self.open(name, weights)

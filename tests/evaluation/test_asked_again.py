@@ -32,7 +32,7 @@ from netlens.evaluation.metrics import (
     RandomClass,
     correlation,
 )
-from netlens.evaluation.metrics._sanity import alike
+from netlens.evaluation.metrics._ranks import alike
 from netlens.flat import FlatModel
 from netlens.objectives import channel, logit
 from tests.evaluation.linear import case, network, pictures, truth, weights

@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netlens.evaluation import Case, Explanation, randomized
+from netlens.attribution import InputXGradient, Occlusion
+from netlens.errors import NetLensError
+from netlens.evaluation import Case, Explanation, explain_func, randomized
 from netlens.evaluation.metrics import (
     AreaUnderROC,
     EffectivePixels,
+    EfficientRandomization,
     EnergyInside,
     Entropy,
     FaithfulnessEstimate,
@@ -159,3 +162,76 @@ def test_complexity(network, explanation):
         Gini()(explanation).numpy(), theirs(network, explanation, quantus.Sparseness(**positive)), rtol=1e-6
     )
     assert (EffectivePixels()(explanation) <= SIDE * SIDE).all()
+
+
+class Again(nn.Module):
+    """Quantus gives float32, and the network takes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
+        return scores
+
+
+@pytest.fixture(scope="module")
+def again() -> nn.Module:
+    return randomized(Again(), seed=2)
+
+
+X = np.random.default_rng(0).random((N, 1, SIDE, SIDE), dtype=np.float32)
+Y = np.array([0, 2, 1])
+
+
+def of_quantus(metric, network: nn.Module, method: str, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return metric(
+            model=network, x_batch=X, y_batch=Y, a_batch=None, explain_func=explain_func,
+            explain_func_kwargs={"method": method, **options}, device="cpu", batch_size=N,
+        )  # fmt: skip
+
+
+def test_quantus_explains_by_our_methods(again):
+    case = Case(FlatModel.from_nn_Module(again), torch.from_numpy(X), logit(Y.tolist()))
+    ours = Entropy()(Explanation.of(case, InputXGradient()))
+    found = of_quantus(quantus.Complexity(**QUIET | {"abs": True}), again, "input_x_gradient")
+    assert_same(ours, np.array(found))
+
+
+def test_options_of_a_method_reach_it(again):
+    maps = [explain_func(again, X, Y, method=name, **more) for name, more in (
+        ("occlusion:window=4,stride=4", {}), ("occlusion", {"window": 4, "stride": 4}), (Occlusion(4, 4), {}),
+    )]  # fmt: skip
+    assert maps[0].shape == (N, 1, SIDE, SIDE)
+    assert all(np.array_equal(one, maps[0]) for one in maps)
+    assert not np.array_equal(explain_func(again, X, Y, method="occlusion", window=6, stride=6), maps[0])
+    with pytest.raises(NetLensError, match="3 images"):
+        explain_func(again, X, Y[:2])
+    with pytest.raises(NetLensError, match="no method"):
+        explain_func(again, X, Y, method="grad_cat")
+
+
+def test_quantus_asks_again_about_noise_and_about_random_weights(again):
+    quiet = QUIET | {"abs": True}
+    robust = of_quantus(quantus.MaxSensitivity(nr_samples=3, lower_bound=0.02, **quiet), again, "input_x_gradient")
+    assert (np.array(robust) > 0).all() and (np.array(robust) < 0.5).all()
+    found = of_quantus(
+        quantus.MPRT(layer_order="independent", similarity_func=quantus.similarity_func.correlation_spearman, **quiet),
+        again,
+        "saliency",
+    )
+    # the original, whose explanation is its own, and two layers: each of them changes the explanation
+    assert {name: bool(np.min(values) > 0.999) for name, values in found.items()} == {
+        "original": True,
+        "conv": False,
+        "head": False,
+    }
+
+
+def test_the_complexity_of_efficient_randomization():
+    maps = np.random.default_rng(1).normal(size=(N, 1, SIDE, SIDE))
+    expected = [quantus.complexity_func.discrete_entropy(np.abs(one), one, n_bins=20) for one in maps]
+    assert_same(EfficientRandomization(bins=20).complexity(torch.from_numpy(maps)), np.array(expected))

@@ -1,6 +1,12 @@
 """Metrics: what is measured of an explanation. A metric is a frozen dataclass whose fields are its options."""
 
-from netlens.evaluation.metrics._axioms import CompletenessGap, InputInvariance, NonSensitivity
+from netlens.evaluation.metrics._axioms import (
+    CompletenessGap,
+    ImplementationInvariance,
+    InputInvariance,
+    NonSensitivity,
+    Symmetry,
+)
 from netlens.evaluation.metrics._complexity import EffectivePixels, Entropy, Gini
 from netlens.evaluation.metrics._correlations import (
     FaithfulnessCorrelation,
@@ -9,7 +15,6 @@ from netlens.evaluation.metrics._correlations import (
     Monotonicity,
     SensitivityN,
     correlation,
-    rank_correlation,
 )
 from netlens.evaluation.metrics._curves import (
     Comprehensiveness,
@@ -37,8 +42,22 @@ from netlens.evaluation.metrics._metric import (
     metric_named,
     register_metric,
 )
-from netlens.evaluation.metrics._robustness import AverageSensitivity, Continuity, LocalLipschitz, MaxSensitivity
-from netlens.evaluation.metrics._sanity import ParameterRandomization, RandomClass
+from netlens.evaluation.metrics._parts import EqualParts, PartImportance
+from netlens.evaluation.metrics._random_weights import (
+    EfficientRandomization,
+    IndependentRandomization,
+    ParameterRandomization,
+    SmoothRandomization,
+)
+from netlens.evaluation.metrics._ranks import rank_correlation
+from netlens.evaluation.metrics._robustness import (
+    AverageSensitivity,
+    Continuity,
+    LocalLipschitz,
+    MaxSensitivity,
+    SeedAgreement,
+)
+from netlens.evaluation.metrics._sanity import DataRandomization, RandomClass
 
 __all__ = [
     "IROF",
@@ -51,13 +70,18 @@ __all__ = [
     "Comprehensiveness",
     "Continuity",
     "Curve",
+    "DataRandomization",
     "Deletion",
     "EffectivePixels",
+    "EfficientRandomization",
     "EnergyInside",
     "Entropy",
+    "EqualParts",
     "FaithfulnessCorrelation",
     "FaithfulnessEstimate",
     "Gini",
+    "ImplementationInvariance",
+    "IndependentRandomization",
     "Infidelity",
     "InputInvariance",
     "Insertion",
@@ -67,14 +91,18 @@ __all__ = [
     "Monotonicity",
     "NonSensitivity",
     "ParameterRandomization",
+    "PartImportance",
     "PixelFlipping",
     "PointingGame",
     "RandomClass",
     "RankAccuracy",
     "RegionPerturbation",
+    "SeedAgreement",
     "Selectivity",
     "SensitivityN",
+    "SmoothRandomization",
     "Sufficiency",
+    "Symmetry",
     "TopIntersection",
     "correlation",
     "metric_name",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from netlens.attribution.baseline import BASELINES, Baseline
+from netlens.evaluation._case import Case
 from netlens.evaluation._explanation import Explanation, relevance
 from netlens.evaluation.metrics._correlations import correlation
 from netlens.evaluation.metrics._metric import Metric, register_metric
+from netlens.fast import folded
+from netlens.flat import FlatModel
 from netlens.options import option
 
 
@@ -37,27 +42,75 @@ class CompletenessGap(Metric):
         return (total - difference).abs() / difference.abs()
 
 
-@register_metric
 @dataclass(frozen=True)
-class InputInvariance(Metric):
-    """Whether a constant that is added to the image and taken off by the network leaves an explanation as it is.
+class Invariance(Metric):
+    """Abstract: the correlation with the explanation of the same function of the image, computed by another network.
 
-    The correlation of both explanations. More is better. Kindermans et al. 2017, https://arxiv.org/abs/1711.00867
+    More is better, and 1 is invariant.
     """
 
-    shift: float = option(1.0, help="The constant, in the units of the network's input.")
     family = "axioms"
     more_is_better = True
     bounds = (-1, 1)
     needs = "method"
-    assumes = "The zero of the input means nothing."
 
     def judge(self, explanation: Explanation) -> Tensor:
         case, method = explanation.case, explanation.method
         assert method is not None
-        flat = case.flat.prepend("netlens_shift", Shift(-self.shift))
-        shifted = relevance(method(flat, case.x + self.shift, case.explained), case)
-        return correlation(explanation.maps.flatten(1), shifted.flatten(1))
+        other = relevance(method(*self.rewritten(case), case.explained), case)
+        return correlation(explanation.maps.flatten(1), other.flatten(1))
+
+    @abstractmethod
+    def rewritten(self, case: Case) -> tuple[FlatModel, Tensor]:
+        """The other network and its input, whose numbers are those of the case."""
+
+
+@register_metric
+@dataclass(frozen=True)
+class InputInvariance(Invariance):
+    """Whether a constant that is added to the image and taken off by the network leaves an explanation as it is.
+
+    Kindermans et al. 2017, https://arxiv.org/abs/1711.00867
+    """
+
+    shift: float = option(1.0, help="The constant, in the units of the network's input.")
+    assumes = "The zero of the input means nothing."
+
+    def rewritten(self, case: Case) -> tuple[FlatModel, Tensor]:
+        return case.flat.prepend("netlens_shift", Shift(-self.shift)), case.x + self.shift
+
+
+@register_metric
+@dataclass(frozen=True)
+class ImplementationInvariance(Invariance):
+    """Whether the same function, written in another way, has the same explanation.
+
+    The network gets three layers in front that change no number: x becomes (x, -x), a rectifier follows, and the parts
+    are joined again, since x = relu(x) - relu(-x). With `rewriting="folded"` batch norm becomes a part of the
+    convolution before it instead.
+
+    Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
+    """
+
+    rewriting: Literal["rectifiers", "folded"] = option("rectifiers", help="How the function is written anew.")
+    assumes = "No pixel is exactly 0, where a rectifier has no gradient; and an explanation is about the function."
+
+    def rewritten(self, case: Case) -> tuple[FlatModel, Tensor]:
+        if self.rewriting == "folded":
+            return folded(case.flat), case.x
+        signs = torch.eye(case.x.shape[1]).to(case.x)
+        signs = torch.cat([signs, -signs])[:, :, None, None]
+        rectified = case.flat.prepend("netlens_join", pointwise(signs.transpose(0, 1)))
+        rectified = rectified.prepend("netlens_rectify", nn.ReLU())
+        return rectified.prepend("netlens_split", pointwise(signs)), case.x
+
+
+def pointwise(weight: Tensor) -> nn.Conv2d:
+    """A convolution of single pixels without a bias, with this weight (out, in, 1, 1)."""
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False, dtype=weight.dtype, device=weight.device)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    return layer
 
 
 class Shift(nn.Module):
@@ -69,6 +122,40 @@ class Shift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.by
+
+
+@register_metric
+@dataclass(frozen=True)
+class Symmetry(Metric):
+    """How far two pixels that play an equal part are from having equal relevance: |r - m(r)| / (2 |r|), Euclidean.
+
+    m mirrors an image left to right. The network reads (x + m(x)) / 2, so that a pixel and its mirror image do the same
+    for it, and the image is (x + m(x)) / 2, so that they are the same. r is the relevance. Less is better: it is 0 if r
+    is its own mirror image, 1 if it is the opposite, and about 0.7 for noise around 0.
+
+    Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365
+    """
+
+    family = "axioms"
+    more_is_better = False
+    bounds = (0, 1)
+    needs = "method"
+    assumes = "The method says something about a picture that looks like a kaleidoscope."
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        case, method, mirror = explanation.case, explanation.method, Mirror()
+        assert method is not None
+        maps = relevance(method(case.flat.prepend("netlens_mirror", mirror), mirror(case.x), case.explained), case)
+        apart, size = ((maps - maps.flip(2)).flatten(1), 2 * maps.flatten(1))
+        share: Tensor = torch.linalg.vector_norm(apart, dim=1) / torch.linalg.vector_norm(size, dim=1)
+        return share
+
+
+class Mirror(nn.Module):
+    """The mean of an image and its mirror image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + x.flip(3)) / 2
 
 
 @register_metric

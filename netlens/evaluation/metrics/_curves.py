@@ -32,54 +32,64 @@ class Curve(Metric):
         """(K,) and (N, K): the share of the image that is replaced at each point, and the judged number there."""
 
 
+@dataclass(frozen=True)
+class Area(Curve):
+    """Abstract: the area under the curve, over the share that has been replaced or has come back, by trapezoids."""
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        shares, values = self.curve(explanation)
+        return torch.trapezoid(values, (shares - shares[0]).abs().to(values), dim=1)
+
+
+@dataclass(frozen=True)
+class EvenArea(Area):
+    """Abstract: the area under a curve whose steps have equally many pixels."""
+
+    steps: int = option(32, least=1, help="Number of steps between the image and nothing.")
+    baselines: Baseline = option("blur", help=BASELINES)
+
+    def even(self, removal: Removal) -> list[int]:
+        """How many pixels are replaced at each point."""
+        return [round(removal.count * i / self.steps) for i in range(self.steps + 1)]
+
+
 @register_metric
 @dataclass(frozen=True)
-class Deletion(Curve):
+class Deletion(EvenArea):
     """The area under the judged number while the image is deleted, the most relevant pixels first. Less is better.
 
     With f the judged number, x the image and x_s the image whose share s of most relevant pixels is replaced, it is the
-    integral of f(x_s) over s from 0 to 1, by the trapezoidal rule.
+    integral of f(x_s) over s from 0 to 1.
 
     Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
     """
 
-    steps: int = option(32, least=1, help="Number of steps from the image to nothing.")
-    baselines: Baseline = option("blur", help=BASELINES)
     more_is_better = False
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
         removal = of_pixels(explanation, self.baselines)
-        counts = _even(removal.count, self.steps)
+        counts = self.even(removal)
         return torch.tensor(counts).double() / removal.count, removal(counts)
-
-    def judge(self, explanation: Explanation) -> Tensor:
-        return _area(*self.curve(explanation))
 
 
 @register_metric
 @dataclass(frozen=True)
-class Insertion(Curve):
+class Insertion(EvenArea):
     """The area under the judged number while the image comes back, the most relevant pixels first. More is better.
 
-    It is the integral of f over the share of pixels of the image that have come back, by the trapezoidal rule.
+    It is the integral of f over the share of pixels of the image that have come back.
 
     Petsiuk et al. 2018, https://arxiv.org/abs/1806.07421
     """
 
-    steps: int = option(32, least=1, help="Number of steps from nothing to the image.")
-    baselines: Baseline = option("blur", help=BASELINES)
     more_is_better = True
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
         removal = of_pixels(explanation, self.baselines)
-        counts = _even(removal.count, self.steps)
+        counts = self.even(removal)
         # what is left after the least relevant pixels have gone are the most relevant ones
         values = removal([removal.count - count for count in counts], least=True)
         return 1 - torch.tensor(counts).double() / removal.count, values
-
-    def judge(self, explanation: Explanation) -> Tensor:
-        shares, values = self.curve(explanation)
-        return _area(1 - shares, values)
 
 
 @register_metric
@@ -133,7 +143,7 @@ class RegionPerturbation(Curve):
 
 @register_metric
 @dataclass(frozen=True)
-class Selectivity(Curve):
+class Selectivity(Area):
     """The area under the judged number while regions are removed, the most relevant first. Less is better.
 
     Montavon et al. 2018, https://doi.org/10.1016/j.dsp.2017.10.011
@@ -148,22 +158,28 @@ class Selectivity(Curve):
         counts = list(range(removal.count + 1))
         return torch.tensor(counts).double() / removal.count, removal(counts)
 
-    def judge(self, explanation: Explanation) -> Tensor:
-        return _area(*self.curve(explanation))
 
-
-@register_metric
 @dataclass(frozen=True)
-class Comprehensiveness(Curve):
-    """How far the judged number falls without the most relevant pixels, the mean over some shares. More is better.
-
-    DeYoung et al. 2020, https://arxiv.org/abs/1911.03429
-    """
+class Fall(Curve):
+    """Abstract: how far the judged number falls, the mean over some shares of most relevant pixels."""
 
     shares: Sequence[float] = option(
         (0.01, 0.05, 0.1, 0.2, 0.5), above=0, most=1, help="Shares of the pixels that count as most relevant."
     )
     baselines: Baseline = option("blur", help=BASELINES)
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
+
+
+@register_metric
+@dataclass(frozen=True)
+class Comprehensiveness(Fall):
+    """How far the judged number falls without the most relevant pixels, the mean over some shares. More is better.
+
+    DeYoung et al. 2020, https://arxiv.org/abs/1911.03429
+    """
+
     more_is_better = True
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
@@ -171,13 +187,10 @@ class Comprehensiveness(Curve):
         counts = [round(share * removal.count) for share in self.shares]
         return torch.tensor(counts).double() / removal.count, removal(counts)
 
-    def judge(self, explanation: Explanation) -> Tensor:
-        return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
-
 
 @register_metric
 @dataclass(frozen=True)
-class Sufficiency(Curve):
+class Sufficiency(Fall):
     """How far the judged number falls with nothing but the most relevant pixels, the mean over some shares.
 
     Less is better: a number below 0 says that these pixels alone speak for the class more than the whole image.
@@ -185,19 +198,12 @@ class Sufficiency(Curve):
     DeYoung et al. 2020, https://arxiv.org/abs/1911.03429
     """
 
-    shares: Sequence[float] = option(
-        (0.01, 0.05, 0.1, 0.2, 0.5), above=0, most=1, help="Shares of the pixels that count as most relevant."
-    )
-    baselines: Baseline = option("blur", help=BASELINES)
     more_is_better = False
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
         removal = of_pixels(explanation, self.baselines)
         counts = [removal.count - round(share * removal.count) for share in self.shares]
         return torch.tensor(counts).double() / removal.count, removal(counts, least=True)
-
-    def judge(self, explanation: Explanation) -> Tensor:
-        return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
 
 
 def of_pixels(explanation: Explanation, baselines: Baseline) -> Removal:
@@ -214,11 +220,3 @@ def of_regions(explanation: Explanation, baselines: Baseline, side: int) -> Remo
     group_of = (rows[:, None] * across + columns).expand(len(explanation.case), -1, -1)
     key = side, baselines if not isinstance(baselines, Tensor) else id(baselines)
     return Removal(explanation, explanation.case.baseline(baselines), key, group_of, ceil(height / side) * across)
-
-
-def _even(count: int, steps: int) -> list[int]:
-    return [round(count * i / steps) for i in range(steps + 1)]
-
-
-def _area(at: Tensor, values: Tensor) -> Tensor:
-    return torch.trapezoid(values, at.to(values), dim=1)

@@ -12,10 +12,20 @@ from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.evaluation._explanation import Explanation
 from netlens.options import check, named, snake_case
 
+Needs = Literal["method", "masks", "parts", "neighbor", "shuffled"]
+
 Family = Literal["faithfulness", "robustness", "sanity", "localization", "complexity", "axioms"]
 
 METRICS: dict[str, type[Metric]] = {}
 """Every registered metric by its name, in the order of registration."""
+
+_OF_THE_CASE: dict[Needs, str] = {
+    "masks": "masks of the true objects",
+    "parts": "images without each of their parts",
+    "neighbor": "a network that was trained in the same way from another seed",
+    "shuffled": "a network that was trained on shuffled labels",
+}
+"""What a case says of this name."""
 
 M = TypeVar("M", bound="type[Metric]")
 
@@ -49,20 +59,22 @@ class Metric(ABC):
 
     A metric defines `judge`, and says what it is:
 
-    | name             | says                                                                        |
-    |------------------|-----------------------------------------------------------------------------|
-    | `family`         | what it is about                                                            |
-    | `more_is_better` | its direction                                                               |
-    | `bounds`         | the least and the largest number that it can give                           |
-    | `assumes`        | when it means something                                                     |
-    | `needs`          | "method" if it asks the method again; "masks" if it needs the true objects  |
+    | name             | says                                                                           |
+    |------------------|--------------------------------------------------------------------------------|
+    | `family`         | what it is about                                                               |
+    | `more_is_better` | its direction                                                                  |
+    | `bounds`         | the least and the largest number that it can give                              |
+    | `assumes`        | when it means something                                                        |
+    | `needs`          | "method" if it asks the method again; what the case must say, if it needs that |
+
+    A metric that needs a second network asks the method about it, too.
     """
 
     family: ClassVar[Family]
     more_is_better: ClassVar[bool]
     bounds: ClassVar[tuple[float, float]]
     assumes: ClassVar[str]
-    needs: ClassVar[Literal["method", "masks"] | None] = None
+    needs: ClassVar[Needs | None] = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -71,13 +83,13 @@ class Metric(ABC):
         """(N,), float64: the number of each image; NaN where the metric has no meaning for an image.
 
         Raises:
-            NotApplicable: The metric needs a method or masks, and there are none.
+            NotApplicable: The metric needs a method, or something that the case does not say.
         """
         name = type(self).__name__
-        if self.needs == "method" and explanation.method is None:
+        if self.needs in ("method", "neighbor", "shuffled") and explanation.method is None:
             raise NotApplicable(f"{name} asks a method about other images; {explanation.name} is an array.")
-        if self.needs == "masks" and explanation.case.masks is None:
-            raise NotApplicable(f"{name} needs masks of the true objects; give masks=.")
+        if self.needs in _OF_THE_CASE and getattr(explanation.case, self.needs) is None:
+            raise NotApplicable(f"{name} needs {_OF_THE_CASE[self.needs]}; give {self.needs}=.")
         return self.judge(explanation).double()
 
     @abstractmethod

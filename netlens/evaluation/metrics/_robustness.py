@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
 from torch import Tensor
 
-from netlens.evaluation._explanation import Explanation
+from netlens.evaluation._explanation import Explanation, relevance
 from netlens.evaluation.metrics._correlations import correlation
 from netlens.evaluation.metrics._metric import Metric, register_metric
+from netlens.evaluation.metrics._ranks import alike
 from netlens.options import option
 
 _SAME = "The network sees the same thing in the changed image, so that the explanation should stay."
@@ -109,3 +110,28 @@ class Continuity(Metric):
             inner = [maps[:, p:-p, p:-p].flatten(1) for maps in (explanation.maps, again)]
             correlations.append(correlation(*inner))
         return torch.stack(correlations).mean(0)
+
+
+@register_metric
+@dataclass(frozen=True)
+class SeedAgreement(Metric):
+    """How much an explanation is like that of a neighbor: a network that was trained in the same way from another seed.
+
+    The rank correlation of the sizes of relevance. More is better. It is NaN for an image in which the neighbor sees
+    something else, by the class with the highest score, because it then has other reasons.
+
+    Fel et al. 2022, https://arxiv.org/abs/2009.04521
+    """
+
+    family = "robustness"
+    more_is_better = True
+    bounds = (-1, 1)
+    needs = "neighbor"
+    assumes = "Networks that were trained in the same way and say the same have the same reasons."
+
+    def judge(self, explanation: Explanation) -> Tensor:
+        case, method = explanation.case, explanation.method
+        assert method is not None and case.neighbor is not None
+        other = relevance(method(case.neighbor, case.x, case.explained), case)
+        same = case.predicted == replace(case, flat=case.neighbor, neighbor=None).predicted
+        return torch.where(same, alike(explanation.maps, other), torch.nan)
