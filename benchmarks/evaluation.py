@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS
 from netlens.evaluation import METRICS, Case, Evaluation, Explanation, evaluate
 from netlens.evaluation.metrics import Deletion, FaithfulnessEstimate, PixelFlipping, Selectivity
+from netlens.evaluation.progress import shown
 from netlens.objectives import logit, probability
 from netlens.world.scene import batch
 from netlens.zoo import BUNDLED, open_network
@@ -149,10 +149,6 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-def _counted(bar: Any) -> Callable[[str], object]:
-    return lambda name: bar.update()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=16)
@@ -165,8 +161,8 @@ def main() -> None:
         for network in BUNDLED:
             case = case_of(network, options.images)
             names = [name for name in QUICK if name in METHODS]
-            with tqdm(total=len(names) + 4, disable=None) as bar:
-                found = evaluate(case, names, JUDGES, progress=_counted(bar))
+            with shown() as show:
+                found = evaluate(case, names, JUDGES, progress=show)
             write_between(PAGE, network, table(found))
     if options.only in (None, "speed"):
         write_between(PAGE, "speed", speed())

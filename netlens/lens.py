@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
@@ -20,7 +20,8 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation import CONTROLS, METRICS, METRICS_BY_DEFAULT, Case, Evaluation, evaluate
+from netlens.evaluation import METRICS, METRICS_BY_DEFAULT, Case, Evaluation, evaluate
+from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
 from netlens.flat.keys import OUTPUT, SCORES, part
@@ -241,6 +242,7 @@ class NetLens(Methods):
         judged: Objective | None = None,
         controls: bool = True,
         progress: bool = True,
+        parts: str | Path | None = None,
     ) -> Evaluation:
         """Judge several methods by several metrics on these images.
 
@@ -252,6 +254,8 @@ class NetLens(Methods):
             judged: The number that metrics read when they change an image; None for the probability of the target.
             controls: Whether controls, which know nothing of the network, are judged too.
             progress: Whether a terminal shows the progress.
+            parts: A folder in which the scores stay, so that a call that was interrupted goes on where it stopped;
+                None to keep nothing.
 
         Raises:
             NetLensError: A method or a metric is unknown, or two have one name.
@@ -264,20 +268,18 @@ class NetLens(Methods):
             >>> table.ranking("deletion")[-1] in table.controls
             True
         """
-        if judged is None and self.targets and self._objective is not None:
-            judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
-        case = Case(self.flat, self.x, self.objective, judged, masks)
+        case = self._case(masks, judged)
         chosen = METRICS_BY_DEFAULT if metrics is None else metrics
         if metrics is None and masks is None:
             chosen = [name for name in METRICS_BY_DEFAULT if METRICS[name].needs != "masks"]
-        total = len(methods) + (len(CONTROLS) if controls else 0)
-        with tqdm(total=total, unit="method", delay=1, disable=None if progress else True, leave=False) as bar:
+        with shown(progress) as show:
+            return evaluate(case, methods, chosen, controls, show, parts)
 
-            def show(name: str) -> None:
-                bar.set_description(name)
-                bar.update()
-
-            return evaluate(case, methods, chosen, controls, show)
+    def _case(self, masks: Tensor | None, judged: Objective | None) -> Case:
+        """These images with what is explained, and by default judged by the probability of the target."""
+        if judged is None and self.targets and self._objective is not None:
+            judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
+        return Case(self.flat, self.x, self.objective, judged, masks)
 
     def input_gradient(
         self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"

@@ -57,6 +57,17 @@ class Case:
     def __len__(self) -> int:
         return len(self.x)
 
+    def take(self, rows: Sequence[int]) -> Case:
+        """The case of some of its images, in this order."""
+        every = list(rows)
+        return Case(
+            self.flat,
+            self.x[every],
+            self.explained.take(every),
+            None if self.judged is None else self.judged.take(every),
+            None if self.masks is None else self.masks[every],
+        )
+
     @property
     def sides(self) -> tuple[int, int]:
         """The height and width of the images."""
