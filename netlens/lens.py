@@ -20,7 +20,7 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation import METRICS, METRICS_BY_DEFAULT, Case, Evaluation, evaluate
+from netlens.evaluation import METRICS, METRICS_BY_DEFAULT, Case, Evaluation, Recommendation, evaluate, recommend
 from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
@@ -274,6 +274,39 @@ class NetLens(Methods):
             chosen = [name for name in METRICS_BY_DEFAULT if METRICS[name].needs != "masks"]
         with shown(progress) as show:
             return evaluate(case, methods, chosen, controls, show, parts)
+
+    def recommend(
+        self,
+        methods: Sequence[Any] | None = None,
+        metrics: Sequence[Any] | None = None,
+        masks: Tensor | None = None,
+        judged: Objective | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Recommendation:
+        """Find the method and the options that explain these images best, by a metric.
+
+        Args:
+            methods: Methods, their classes or names; None for the usual ones.
+            metrics: Metrics, their classes or names. The first decides; None for `energy_inside` with masks, else
+                for `deletion`.
+            masks: (N, H, W), True on the object that truly causes the class.
+            judged: The number that metrics read when they change an image; None for the probability of the target.
+            progress: Whether a terminal shows the progress.
+            options: Further arguments of `netlens.evaluation.recommend`: tuned, shown, pictures, seed, parts.
+
+        Raises:
+            NetLensError: A method or a metric is unknown, or no method applies to the network.
+
+        Example:
+            >>> from netlens.zoo import open_network
+            >>> from netlens.world.scene import scene
+            >>> lens = NetLens(open_network(), scene(0, label=3).image)
+            >>> lens.recommend(["grad_cam", "saliency"], ["deletion"], progress=False, tuned=0).method
+            'grad_cam'
+        """
+        with shown(progress) as show:
+            return recommend(self._case(masks, judged), methods, metrics, progress=show, **options)
 
     def _case(self, masks: Tensor | None, judged: Objective | None) -> Case:
         """These images with what is explained, and by default judged by the probability of the target."""

@@ -8,6 +8,7 @@ from netlens.evaluation._ground_truth import Score, scoreboard, share_inside
 from netlens.evaluation._randomized import randomize_, randomized
 from netlens.evaluation._table import Estimate, Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
+from netlens.evaluation.recommendation import Recommendation, Round, recommend
 
 __all__ = [
     "CONTROLS",
@@ -22,11 +23,14 @@ __all__ = [
     "Explanation",
     "Metric",
     "RandomMap",
+    "Recommendation",
+    "Round",
     "Score",
     "evaluate",
     "metric_named",
     "randomize_",
     "randomized",
+    "recommend",
     "register_metric",
     "scoreboard",
     "share_inside",

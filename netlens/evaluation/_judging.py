@@ -146,10 +146,10 @@ class Judging:
         return Block(name, source, images, part, chosen)
 
     def _size(self, source: Any, judges: Mapping[str, Metric], n: int) -> int:
-        return BLOCK if self._divides and not self._per_image([source, *judges.values()]) else max(1, n)
+        return BLOCK if self._divides and not self.holds_rows([source, *judges.values()]) else max(1, n)
 
-    def _per_image(self, parts: Sequence[Any]) -> bool:
-        """Whether an option of a method or a metric holds something for each image, which no block may cut."""
+    def holds_rows(self, parts: Sequence[Any]) -> bool:
+        """Whether an option of a method or a metric holds a row for each image, which no block may cut."""
         options = [
             getattr(part, one.name) for part in parts if isinstance(part, Method | Metric) for one in fields(part)
         ]
