@@ -62,11 +62,12 @@ def grid(
             cell = np.tile((255 * np.array(color)).astype(np.uint8), (_ROW - 2, _CELL - 2, 1))
             picture.place(cell, left, top)
             note = "" if notes is None else notes[i][j]
-            lines = [(values[i][j], _LARGE, 5 if note else 12, _INK), (note, _SMALL, 26, _PALE)]
+            inks = ("white", "white") if shade > 0.75 else (_INK, _INK if shade > 0.3 else _PALE)
+            lines = [(values[i][j], _LARGE, 5 if note else 12, inks[0]), (note, _SMALL, 26, inks[1])]
             for text, size, below, ink in lines:
                 if text:
                     picture.text(
                         (left + (_CELL - 2) / 2) / width, 1 - (top + below) / height, text, ha="center", va="top",
-                        fontsize=size * 72 / picture.dpi, color="white" if shade > 0.75 else _INK if shade > 0.3 else ink, parse_math=False,
+                        fontsize=size * 72 / picture.dpi, color=ink, parse_math=False,
                     )  # fmt: skip
     return picture

@@ -103,6 +103,8 @@ class Race:
         """
         racing = list(entering)
         for count in self._counts(max(2, self.first // 2)):
+            if not racing:
+                break
             racing, scores = self._judged(racing, count)
             better = racing[: -(-len(racing) // 2)] if count < self.n else racing
             left = {} if count < self.first else self._worse(better, count, leader)

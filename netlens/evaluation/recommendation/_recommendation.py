@@ -112,8 +112,8 @@ class Recommendation:
         if self.beaten:
             control = self.table.of(self.beaten, self.metric)
             lines.append(
-                f"WARNING: the control {self.beaten} is better, {control}, and it knows nothing of the network. By this "
-                "metric, no explanation here says more than it does."
+                f"WARNING: the control {self.beaten} is better, {control}, and it knows nothing of the network. By "
+                f"{self.metric}, no explanation here says more than it does."
             )
         elif self.doubtful:
             lines.append(
