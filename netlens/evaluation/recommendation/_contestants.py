@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from netlens.attribution import Method, Occlusion
-from netlens.attribution.method import configured, name_of
+from netlens.attribution.method import configured, method_from, name_of
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation._controls import CONTROLS
 from netlens.flat import FlatModel
@@ -86,12 +86,13 @@ def contestants(methods: Sequence[Method | type[Method] | str] | None) -> tuple[
     """The methods that race: first the cheap ones, then the slow ones.
 
     Args:
-        methods: Methods, their classes or names; None for the usual ones.
+        methods: Methods, their classes, or texts such as `occlusion:window=16`; None for the usual ones.
 
     Raises:
         NetLensError: A method is unknown, or two are the same.
     """
-    chosen = [configured(one, {}) for one in ((*CHEAP, *SLOW) if methods is None else methods)]
+    asked = (*CHEAP, *SLOW) if methods is None else methods
+    chosen = [method_from(one) if isinstance(one, str) else configured(one, {}) for one in asked]
     every = [Contestant(text_of(one), one) for one in chosen]
     names = [one.name for one in every]
     double = next((name for name in names if names.count(name) > 1), None)
@@ -122,7 +123,10 @@ def variants(one: Contestant, flat: FlatModel, side: int) -> list[Contestant]:
         options = dict(zip(choices, values, strict=True))
         if "window" in options:
             options["stride"] = max(1, options["window"] // 2)
-        method = replace(one.method, **options)
+        try:
+            method = replace(one.method, **options)
+        except NetLensError:  # not each method takes each value of an option: some baselines are numbers alone
+            continue
         made.setdefault(text_of(method), Contestant(text_of(method), method))
     made.pop(one.name, None)
     return list(made.values())

@@ -55,7 +55,8 @@ def recommend(
 
     Args:
         case: The images, and what is explained.
-        methods: Methods, their classes or names; None for the usual ones, without those that take thousands of runs.
+        methods: Methods, their classes, or texts such as `occlusion:window=16`; None for the usual ones, without those
+            that take thousands of runs.
         metrics: Metrics, their classes or names. The first decides. None for `energy_inside` if there are masks, else
             for `deletion`, with some others beside it.
         tuned: Of how many methods the options race.
