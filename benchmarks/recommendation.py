@@ -1,9 +1,9 @@
 """`python -m benchmarks.recommendation`: whether a race finds the winner of the full table, and which metric decides.
 
-    python -m benchmarks.recommendation [--images 32] [--seeds 200] [--only race|truth]
+    python -m benchmarks.recommendation [--images 24] [--seeds 200] [--only race|truth]
 
-The tables go into docs/evaluation.md. For the race, all usual cheap methods and the controls are judged on all scenes of
-the bundled network. Races with many seeds then run over this table. For the metric, the rankings of the tables that
+The tables go into docs/evaluation.md. For the race, all usual cheap methods and the controls are judged on all scenes
+of the bundled network. Races with many seeds then run over this table. For the metric, the rankings of the tables that
 `python -m benchmarks.evaluation` wrote are compared with that of the masks.
 """
 
@@ -95,7 +95,7 @@ def _tau(column: dict[str, Tensor], metric: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--only", choices=("race", "truth"))
     options = parser.parse_args()

@@ -70,7 +70,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepare(command: str) -> None:
     """Make what earlier commands of a page have made: the little world as a folder, and a survey of it."""
-    if command.startswith(("netlens survey world", "netlens report", "netlens evaluate world", "netlens recommend world")):
+    if command.startswith(
+        ("netlens survey world", "netlens report", "netlens evaluate world", "netlens recommend world")
+    ):
         write_world("world", 15, size=32, progress=False)
     if command.startswith("netlens report"):
         asked = ["survey", "world/images", "--layer", "stem", "-o", "survey"]

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from netlens.attribution import Method, Occlusion
+from netlens.attribution.cam import cam_layer
 from netlens.attribution.method import configured, method_from, name_of
 from netlens.errors import NetLensError, NotApplicable
 from netlens.evaluation._controls import CONTROLS
@@ -117,7 +118,7 @@ def variants(one: Contestant, flat: FlatModel, side: int) -> list[Contestant]:
     if "layer" in names:
         choices["layer"] = (getattr(one.method, "layer", None), *_layers(flat))
     if isinstance(one.method, Occlusion):  # a stride of half a window covers each pixel four times
-        choices = {"baselines": (0.0, "blur"), "window": sorted({max(2, side // share) for share in (16, 8, 4)})}
+        choices = {"baselines": (0.0, "blur"), "window": sorted({max(2, side // share) for share in (8, 4)})}
     made: dict[str, Contestant] = {}
     for values in product(*choices.values()):
         options = dict(zip(choices, values, strict=True))
@@ -133,7 +134,9 @@ def variants(one: Contestant, flat: FlatModel, side: int) -> list[Contestant]:
 
 
 def _layers(flat: FlatModel) -> tuple[str, ...]:
+    """The last layers of some blocks, without the one that class activation maps read by default."""
     try:
-        return usual_layers(flat, LAYERS)
-    except NotApplicable:  # no layer has maps, so that the method is refused as well
-        return ()
+        usual = cam_layer(flat)
+    except NotApplicable:  # the method is refused as well, unless it is told a layer
+        usual = ""
+    return tuple(name for name in usual_layers(flat, LAYERS) if flat.key(name) != usual)

@@ -84,7 +84,7 @@ class Race:
         for count in self._counts(self.first):
             racing, scores = self._judged(racing, count)
             left = {} if count < self.first else self._worse(racing, count)
-            self.rounds.append(Round(stage, count, tuple(one.name for one in racing), left, scores))
+            self._tell(stage, count, racing, left, scores)
             racing = [one for one in racing if one.name not in left]
         return racing
 
@@ -109,7 +109,7 @@ class Race:
             better = racing[: -(-len(racing) // 2)] if count < self.n else racing
             left = {} if count < self.first else self._worse(better, count, leader)
             left |= {one.name: "in the worse half" for one in racing if one not in better}
-            self.rounds.append(Round(stage, count, tuple(one.name for one in racing), left, scores))
+            self._tell(stage, count, racing, left, scores)
             racing = [one for one in racing if one.name not in left]
         return racing
 
@@ -130,6 +130,10 @@ class Race:
     def ranked(self, some: Iterable[Contestant], count: int | None = None) -> list[Contestant]:
         """Contestants that were judged on the first images, or on all, best first. Equal ones stay in their order."""
         return self._ranked(list(some), self.n if count is None else count)
+
+    def _tell(self, stage: str, count: int, racing: Sequence[Contestant], left: Mapping[str, str], scores: int) -> None:
+        if scores or left:  # else all of this was known
+            self.rounds.append(Round(stage, count, tuple(one.name for one in racing), left, scores))
 
     def _counts(self, first: int) -> list[int]:
         """How many images each round compares: twice as many each time."""

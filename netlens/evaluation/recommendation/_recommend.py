@@ -26,7 +26,7 @@ from netlens.version import __version__
 
 WITH_MASKS = ("energy_inside", "deletion", "insertion", "pointing_game", "random_class", "parameter_randomization")
 """The metrics if there are masks. The first decides: a mask says what caused the class, and nothing is guessed."""
-WITHOUT_MASKS = ("deletion", "insertion", "random_class", "parameter_randomization", "max_sensitivity")
+WITHOUT_MASKS = ("deletion", "insertion", "random_class", "parameter_randomization")
 """The metrics if there are none. The first decides: deletion into a blur, whose ranking of methods is that of the masks
 in most pairs where both exist (docs/evaluation.md), and which needs 33 runs for an image and no other library."""
 

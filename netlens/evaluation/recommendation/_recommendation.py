@@ -119,8 +119,9 @@ class Recommendation:
             lines.append(
                 f"WARNING: {', '.join(self.doubtful)} cannot be told apart from it, and knows nothing of the network."
             )
-        share = self.wins.get(self.text, float("nan"))
-        lines.append(f"it is the best in {share:.0%} of bootstrap draws; τ between halves {self.agreement:.2f}")
+        if n > 1 and self.text in self.wins:
+            halves = "" if self.agreement != self.agreement else f"; τ between halves {self.agreement:.2f}"
+            lines.append(f"it is the best in {self.wins[self.text]:.0%} of the bootstrap draws of the images{halves}")
         if self.ties:
             more = f" and {len(self.ties) - 5} more" if len(self.ties) > 5 else ""
             lines.append(f"not told apart from it: {', '.join(self.ties[:5])}{more}")
