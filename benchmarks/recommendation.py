@@ -37,7 +37,7 @@ def races(table: Evaluation, metric: str, seeds: int) -> str:
     scores = table.scores[:, table.metrics.index(metric)]
     rivals = {one.name: one for one in controls()}
     able = [name for name in table.methods if (name,) not in table.why and (name, metric) not in table.why]
-    everyone = [rivals[name] if name in rivals else Contestant(name, METHODS[name]()) for name in able]
+    everyone = [rivals[name] if name in rivals else Contestant(name, METHODS[name](), False) for name in able]
     best = next(name for name in table.ranking(metric) if name not in table.controls)
     same = near = asked = 0
     for seed in range(seeds):

@@ -54,7 +54,7 @@ class Contestant:
 
     name: str
     method: Method
-    is_control: bool = False
+    is_control: bool
 
 
 def text_of(method: Method) -> str:
@@ -94,7 +94,7 @@ def contestants(methods: Sequence[Method | type[Method] | str] | None) -> tuple[
     """
     asked = (*CHEAP, *SLOW) if methods is None else methods
     chosen = [method_from(one) if isinstance(one, str) else configured(one, {}) for one in asked]
-    every = [Contestant(text_of(one), one) for one in chosen]
+    every = [Contestant(text_of(one), one, False) for one in chosen]
     names = [one.name for one in every]
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
@@ -128,7 +128,7 @@ def variants(one: Contestant, flat: FlatModel, side: int) -> list[Contestant]:
             method = replace(one.method, **options)
         except NetLensError:  # not each method takes each value of an option: some baselines are numbers alone
             continue
-        made.setdefault(text_of(method), Contestant(text_of(method), method))
+        made.setdefault(text_of(method), Contestant(text_of(method), method, False))
     made.pop(one.name, None)
     return list(made.values())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ class Round:
     stage: str
     images: int
     contestants: tuple[str, ...]
-    left: Mapping[str, str] = field(default_factory=dict)
-    scores: int = 0
+    left: Mapping[str, str]
+    scores: int
 
     def __str__(self) -> str:
         n = len(self.contestants)

@@ -138,7 +138,7 @@ class Recommendation:
         """Draw the answer: intervals of all contestants, the best few by all metrics, and their maps."""
         from netlens.evaluation.recommendation._drawing import drawn
 
-        return drawn(self)
+        return drawn(str(self).split("\n"), self.race, self.text, self.ties, self.table, self.maps)
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
         return self.show()._repr_jpeg_()
