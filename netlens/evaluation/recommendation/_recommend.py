@@ -200,8 +200,10 @@ def _few(race: Race, finalists: Sequence[Contestant], count: int) -> list[Contes
 
 def _differ(race: Race, best: Contestant, other: Contestant) -> bool:
     differences = race.seen(best) - race.seen(other)
-    low, high = interval(differences[~differences.isnan()], 0.95)
-    return not low <= 0 <= high
+    differences = differences[~differences.isnan()]
+    low, high = interval(differences, 0.95)
+    # on fewer than 6 images, one being better on each of them is chance more than once in 20 times
+    return len(differences) >= 6 and not low <= 0 <= high
 
 
 def _wins(race: Race, some: Sequence[Contestant]) -> dict[str, float]:

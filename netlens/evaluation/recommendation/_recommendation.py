@@ -132,6 +132,9 @@ class Recommendation:
         for metric, best in self.disagreeing.items():
             mine, other = (self.table.of(name, metric) for name in (self.text, best))
             lines.append(f"{metric} disagrees: {best} {other}, and {self.text} {mine}")
+        for metric in self.table.metrics:
+            if metric != self.metric and (control := self.table.beaten(metric)):
+                lines.append(f"by {metric}, the control {control} is best, so that {metric} says little here")
         return "\n".join(lines)
 
     def show(self) -> Picture:
