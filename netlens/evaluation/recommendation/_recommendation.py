@@ -133,8 +133,8 @@ class Recommendation:
             mine, other = (self.table.of(name, metric) for name in (self.text, best))
             lines.append(f"{metric} disagrees: {best} {other}, and {self.text} {mine}")
         for metric in self.table.metrics:
-            if metric != self.metric and (control := self.table.beaten(metric)):
-                lines.append(f"by {metric}, the control {control} is best, so that {metric} says little here")
+            if metric != self.metric and (rival := self.table.beaten(metric)):
+                lines.append(f"by {metric}, the control {rival} is best, so that {metric} says little here")
         return "\n".join(lines)
 
     def show(self) -> Picture:
