@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS
-from netlens.evaluation import METRICS, Case, Evaluation, Explanation, Parts, evaluate, grids
+from netlens.evaluation import METRICS, Case, Evaluation, Explanation, ImageParts, evaluate, grids
 from netlens.evaluation.metrics import Deletion, FaithfulnessEstimate, PixelFlipping, Selectivity, SmoothRandomization
+from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.objectives import logit, probability
 from netlens.world import parts
@@ -102,11 +103,11 @@ def truths(n: int, neighbor: Path | None) -> str:
     pictures, labels, _ = batch(SEED, 64)
     of_scenes = partial(grids, flat, normalize(pictures / 255), labels.tolist(), count=n // 4)
     assembled, classes, masks, without = parts.batch(parts.assembly, SEED, n)
-    truth = Parts(masks, normalize(without.flatten(0, 1) / 255).unflatten(0, without.shape[:2]))
+    truth = ImageParts(masks, normalize(without.flatten(0, 1) / 255).unflatten(0, without.shape[:2]))
     cases = {
         "GridPG": (of_scenes(), "energy_inside"),
         "DiFull": (of_scenes(disconnected=True), "energy_inside"),
-        "part_importance": (Case(flat, normalize(assembled / 255), logit(classes.tolist()), parts=truth), None),
+        "part_importance": (Case(flat, normalize(assembled / 255), logit(classes.tolist()), image_parts=truth), None),
         **dict.fromkeys(MORE, (case, None)),
     } | ({} if neighbor is None else {"seed_agreement": (case, None)})
     columns = {}
@@ -195,10 +196,6 @@ def speed() -> str:
     return "\n".join(lines)
 
 
-def _counted(bar: Any) -> Callable[[str], object]:
-    return lambda name: bar.update()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=16)
@@ -212,8 +209,8 @@ def main() -> None:
         for network in BUNDLED:
             case = case_of(network, options.images)
             names = [name for name in QUICK if name in METHODS]
-            with tqdm(total=len(names) + 4, disable=None) as bar:
-                evaluation = evaluate(case, names, JUDGES, progress=_counted(bar))
+            with shown() as show:
+                evaluation = evaluate(case, names, JUDGES, progress=show)
             write_between(PAGE, network, table(evaluation))
     if options.only in (None, "truths"):
         write_between(PAGE, "truths", truths(options.images, options.neighbor))

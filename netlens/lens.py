@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from netlens import objectives
 from netlens.attribution import Attribution, Method, together
@@ -20,7 +20,8 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation import CONTROLS, METRICS, METRICS_BY_DEFAULT, Case, Evaluation, Parts, evaluate
+from netlens.evaluation import Case, Evaluation, ImageParts, Recommendation, evaluate, recommend
+from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
 from netlens.flat.keys import OUTPUT, SCORES, part
@@ -241,9 +242,10 @@ class NetLens(Methods):
         judged: Objective | None = None,
         controls: bool = True,
         progress: bool = True,
-        parts: Parts | None = None,
+        image_parts: ImageParts | None = None,
         neighbor: FlatModel | None = None,
         shuffled: FlatModel | None = None,
+        parts: str | Path | None = None,
     ) -> Evaluation:
         """Judge several methods by several metrics on these images.
 
@@ -255,9 +257,11 @@ class NetLens(Methods):
             judged: The number that metrics read when they change an image; None for the probability of the target.
             controls: Whether controls, which know nothing of the network, are judged too.
             progress: Whether a terminal shows the progress.
-            parts: Parts of the images and the images without them, for metrics of parts.
+            image_parts: Parts of the images and the images without them, for metrics of parts.
             neighbor: The same network, trained in the same way from another seed, for `seed_agreement`.
             shuffled: The same network, trained on shuffled labels, for `data_randomization`.
+            parts: A folder in which the scores stay, so that a call that was interrupted goes on where it stopped;
+                None to keep nothing.
 
         Raises:
             NetLensError: A method or a metric is unknown, or two have one name.
@@ -270,20 +274,48 @@ class NetLens(Methods):
             >>> table.ranking("deletion")[-1] in table.controls
             True
         """
+        case = replace(self._case(masks, judged), image_parts=image_parts, neighbor=neighbor, shuffled=shuffled)
+        with shown(progress) as show:
+            return evaluate(case, methods, metrics, controls, show, parts)
+
+    def recommend(
+        self,
+        methods: Sequence[Any] | None = None,
+        metrics: Sequence[Any] | None = None,
+        masks: Tensor | None = None,
+        judged: Objective | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> Recommendation:
+        """Find the method and the options that explain these images best, by a metric.
+
+        Args:
+            methods: Methods, their classes or names; None for the usual ones.
+            metrics: Metrics, their classes or names. The first decides; None for `energy_inside` with masks, else
+                for `deletion`.
+            masks: (N, H, W), True on the object that truly causes the class.
+            judged: The number that metrics read when they change an image; None for the probability of the target.
+            progress: Whether a terminal shows the progress.
+            options: Further arguments of `netlens.evaluation.recommend`: tuned, shown, pictures, seed, parts.
+
+        Raises:
+            NetLensError: A method or a metric is unknown, or no method applies to the network.
+
+        Example:
+            >>> from netlens.zoo import open_network
+            >>> from netlens.world.scene import scene
+            >>> lens = NetLens(open_network(), scene(0, label=3).image)
+            >>> lens.recommend(["grad_cam", "saliency"], ["deletion"], progress=False, tuned=0).method
+            'grad_cam'
+        """
+        with shown(progress) as show:
+            return recommend(self._case(masks, judged), methods, metrics, progress=show, **options)
+
+    def _case(self, masks: Tensor | None, judged: Objective | None) -> Case:
+        """These images with what is explained, and by default judged by the probability of the target."""
         if judged is None and self.targets and self._objective is not None:
             judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
-        case = Case(self.flat, self.x, self.objective, judged, masks, parts, neighbor, shuffled)
-        chosen = METRICS_BY_DEFAULT if metrics is None else metrics
-        if metrics is None and masks is None:
-            chosen = [name for name in METRICS_BY_DEFAULT if METRICS[name].needs != "masks"]
-        total = len(methods) + (len(CONTROLS) if controls else 0)
-        with tqdm(total=total, unit="method", delay=1, disable=None if progress else True, leave=False) as bar:
-
-            def show(name: str) -> None:
-                bar.set_description(name)
-                bar.update()
-
-            return evaluate(case, methods, chosen, controls, show)
+        return Case(self.flat, self.x, self.objective, judged, masks)
 
     def input_gradient(
         self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"

@@ -9,6 +9,7 @@ from netlens.cli import (  # noqa: F401
     _invert,
     _networks,
     _playground,
+    _recommend,
     _report,
     _stylize,
     _survey,

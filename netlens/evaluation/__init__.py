@@ -1,6 +1,6 @@
 """Evaluation of explanations: against known answers, and by metrics, with controls and intervals."""
 
-from netlens.evaluation._case import Case, Parts
+from netlens.evaluation._case import Case, ImageParts
 from netlens.evaluation._controls import CONTROLS, CenterMap, ConstantMap, EdgeDetector, RandomMap
 from netlens.evaluation._evaluate import METRICS_BY_DEFAULT, evaluate
 from netlens.evaluation._explanation import Explanation
@@ -10,6 +10,7 @@ from netlens.evaluation._quantus import explain_func
 from netlens.evaluation._randomized import randomize_, randomized
 from netlens.evaluation._table import Estimate, Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
+from netlens.evaluation.recommendation import Recommendation, Round, recommend
 
 __all__ = [
     "CONTROLS",
@@ -22,9 +23,11 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Explanation",
+    "ImageParts",
     "Metric",
-    "Parts",
     "RandomMap",
+    "Recommendation",
+    "Round",
     "Score",
     "evaluate",
     "explain_func",
@@ -32,6 +35,7 @@ __all__ = [
     "metric_named",
     "randomize_",
     "randomized",
+    "recommend",
     "register_metric",
     "scoreboard",
     "share_inside",

@@ -24,7 +24,7 @@ Make = Callable[[Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class ImageParts:
     """Parts of images, and the images as they truly are without each of them.
 
     A renderer knows what was behind a part; a hole that somebody fills is a guess. Images with fewer parts than others
@@ -45,6 +45,10 @@ class Parts:
                 f"parts are masks (N, K, H, W) and images (N, K, C, H, W), not {tuple(masks)} and {tuple(without)}."
             )
 
+    def take(self, rows: Sequence[int]) -> ImageParts:
+        """The parts of some of the images, in this order."""
+        return ImageParts(self.masks[list(rows)], self.without[list(rows)])
+
 
 @dataclass(frozen=True, eq=False)
 class Case:
@@ -56,7 +60,7 @@ class Case:
         explained: What is explained, one number for each image.
         judged: The number that metrics read when they change an image; None for `explained`.
         masks: (N, H, W), True on the object that truly causes the number; None if nobody knows.
-        parts: Parts of the images, which a renderer can take away; None if there are none.
+        image_parts: Parts of the images, which a renderer can take away; None if there are none.
         neighbor: The same network, trained in the same way from another seed; None if there is none.
         shuffled: The same network, trained on shuffled labels; None if there is none.
 
@@ -70,7 +74,7 @@ class Case:
     explained: Objective
     judged: Objective | None = None
     masks: Tensor | None = None
-    parts: Parts | None = None
+    image_parts: ImageParts | None = None
     neighbor: FlatModel | None = None
     shuffled: FlatModel | None = None
     _baselines: dict[Any, Tensor] = field(default_factory=dict, repr=False)
@@ -82,7 +86,7 @@ class Case:
         sides = (len(self.x), *self.x.shape[2:])
         if self.masks is not None and tuple(self.masks.shape) != sides:
             raise NetLensError(f"masks are {tuple(self.masks.shape)}, but must be {sides}: one for each image.")
-        without = None if self.parts is None else self.parts.without
+        without = None if self.image_parts is None else self.image_parts.without
         if without is not None and (len(without), *without.shape[2:]) != tuple(self.x.shape):
             raise NetLensError(f"parts are those of {tuple(without.shape)}, but the input is {tuple(self.x.shape)}.")
         for network in (self.neighbor, self.shuffled):
@@ -91,6 +95,20 @@ class Case:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, rows: Sequence[int]) -> Case:
+        """The case of some of its images, in this order."""
+        every = list(rows)
+        return Case(
+            self.flat,
+            self.x[every],
+            self.explained.take(every),
+            None if self.judged is None else self.judged.take(every),
+            None if self.masks is None else self.masks[every],
+            None if self.image_parts is None else self.image_parts.take(every),
+            self.neighbor,
+            self.shuffled,
+        )
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from netlens.attribution import Attribution, Method
 from netlens.attribution.method import configured
-from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
+from netlens.errors import NetLensError
 from netlens.evaluation._case import Case
 from netlens.evaluation._controls import CONTROLS
-from netlens.evaluation._explanation import Explanation
+from netlens.evaluation._judging import BLOCK, Judging
 from netlens.evaluation._table import Evaluation
-from netlens.evaluation.metrics import Metric, metric_name, metric_named
-from netlens.silence import silenced
+from netlens.evaluation.metrics import METRICS, Metric, metric_name, metric_named
+from netlens.evaluation.progress import Progress, Step
 
 METRICS_BY_DEFAULT = (
     "insertion",
@@ -40,22 +40,27 @@ Source = Method | type[Method] | str | Attribution | Tensor | Any
 def evaluate(
     case: Case,
     methods: Sequence[Source] | Mapping[str, Source],
-    metrics: Sequence[Metric | type[Metric] | str] = METRICS_BY_DEFAULT,
+    metrics: Sequence[Metric | type[Metric] | str] | None = None,
     controls: bool = True,
-    progress: Callable[[str], object] = lambda name: None,
+    progress: Progress = lambda step: None,
+    parts: str | Path | None = None,
 ) -> Evaluation:
     """Judge several methods by several metrics on the same images.
 
     All metrics of a method share its explanation and the runs on changed images that they have in common. A metric that
-    means nothing for a method has NaN there, and `why` says why.
+    means nothing for a method has NaN there, and `why` says why. Images are judged in blocks of 16.
 
     Args:
         case: The images, and what is explained.
         methods: Methods, their classes or names; attributions, or arrays (N, H, W) or (N, C, H, W) from anywhere. A
             mapping gives them names.
-        metrics: Metrics, their classes or names.
+        metrics: Metrics, their classes or names; None for those of `METRICS_BY_DEFAULT` for which the case has masks.
         controls: Whether controls, which know nothing of the network, are judged too.
-        progress: A function that is called with the name of each method before it is judged.
+        progress: A function that is called with a `Step` before each metric of each method.
+        parts: A folder in which the scores stay, so that a call that was interrupted goes on where it stopped. A score
+            is found again only if nothing that it depends on has changed: the method and the metric with their
+            options, the images and masks, what is explained, the network with its weights and preprocessing, and the
+            versions of the software. None to keep nothing.
 
     Raises:
         NetLensError: A method or a metric is unknown, or two have one name.
@@ -72,30 +77,28 @@ def evaluate(
         >>> table.of("GradCAM", "pointing_game").mean
         1.0
     """
-    judges = _judges(metrics)
+    if metrics is None:
+        metrics = [name for name in METRICS_BY_DEFAULT if case.masks is not None or METRICS[name].needs != "masks"]
+    judges = judges_of(metrics)
     sources = _sources(methods)
     source_names = list(sources)
     if controls:
         sources |= {control.__name__: control() for control in CONTROLS}
+    judging = Judging(case, parts)
     scores = torch.full((len(sources), len(judges), len(case)), torch.nan, dtype=torch.float64)
     seconds = torch.full((len(sources),), torch.nan, dtype=torch.float64)
     why: dict[tuple[str, ...], str] = {}
     for i, (name, source) in enumerate(sources.items()):
-        progress(name)
-        start = time.process_time()
-        try:
-            with silenced(NetLensWarning):  # the metrics show whether a method finds nothing
-                explanation = Explanation.of(case, source, name)
-        except (NotApplicable, NonFiniteError) as error:
-            why[(name,)] = str(error)
-            continue
-        if isinstance(source, Method):
-            seconds[i] = (time.process_time() - start) / len(case)
-        for j, (metric, judge) in enumerate(judges.items()):
-            try:
-                scores[i, j] = judge(explanation)
-            except (NotApplicable, NonFiniteError) as error:
-                why[(name, metric)] = str(error)
+
+        def on_block(metric: str, n: int, i: int = i, name: str = name) -> None:
+            j, m = list(judges).index(metric), len(judges)
+            # the metrics before this one have their scores of the block already
+            done = i * m * len(case) + m * n + j * min(BLOCK, len(case) - n)
+            progress(Step(name, metric, (i + 1, len(sources)), (j + 1, m), done, len(sources) * m * len(case)))
+
+        judged = judging(name, source, judges, on_block=on_block)
+        scores[i], seconds[i] = judged.scores, judged.seconds
+        why |= {(name, metric) if metric else (name,): reason for metric, reason in judged.why.items()}
     provenance = {
         "network": case.flat.name,
         "images": len(case),
@@ -108,7 +111,8 @@ def evaluate(
     return Evaluation(names, names[len(source_names) :], tuple(judges), scores, seconds, why, provenance)
 
 
-def _judges(metrics: Sequence[Metric | type[Metric] | str]) -> dict[str, Metric]:
+def judges_of(metrics: Sequence[Metric | type[Metric] | str]) -> dict[str, Metric]:
+    """The metrics by name. A metric that is unknown or given twice raises `NetLensError`."""
     judges: dict[str, Metric] = {}
     for metric in metrics:
         judge = metric_named(metric) if isinstance(metric, str) else metric

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -59,6 +60,12 @@ class Explanation:
         maps = torch.as_tensor(source).detach().cpu().double()
         maps = maps[:, None] if maps.ndim == 3 else maps
         return cls(case, _fitted(maps.sum(1, keepdim=True) if maps.ndim == 4 else maps, case), name or "given")
+
+    def take(self, case: Case, rows: Sequence[int]) -> Explanation:
+        """The explanation of some of the images, which are those of another case."""
+        every = list(rows)
+        totals = None if self.totals is None else self.totals[every]
+        return Explanation(case, self.maps[every], self.name, self.method, totals)
 
     @cached_property
     def ranks(self) -> Tensor:

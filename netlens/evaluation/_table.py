@@ -155,7 +155,7 @@ class Evaluation:
         suffix = Path(path).suffix.lower()
         if suffix not in (".csv", ".json"):
             raise ResultError(f"{path} must end in .csv or .json.")
-        text = self._csv() if suffix == ".csv" else json.dumps(self._plain(), indent=1)
+        text = self._csv() if suffix == ".csv" else json.dumps(self.plain(), indent=1)
         return storage.write(path, text.encode())
 
     @classmethod
@@ -171,18 +171,23 @@ class Evaluation:
         except (OSError, ValueError) as error:
             raise ResultError(f"{path} cannot be read ({error}).") from error
         with storage.readable(path):
-            data = json.loads(text)
-            return cls(
-                methods=tuple(data["methods"]),
-                controls=tuple(data["controls"]),
-                metrics=tuple(data["metrics"]),
-                scores=_numbers(data["scores"]).view(len(data["methods"]), len(data["metrics"]), -1),
-                seconds=_numbers(data["seconds"]),
-                why={tuple(names): reason for *names, reason in data["why"]},
-                provenance=data["provenance"],
-            )
+            return cls.from_plain(json.loads(text))
 
-    def _plain(self) -> dict[str, Any]:
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `plain` has written out."""
+        return cls(
+            methods=tuple(data["methods"]),
+            controls=tuple(data["controls"]),
+            metrics=tuple(data["metrics"]),
+            scores=_numbers(data["scores"]).view(len(data["methods"]), len(data["metrics"]), -1),
+            seconds=_numbers(data["seconds"]),
+            why={tuple(names): reason for *names, reason in data["why"]},
+            provenance=data["provenance"],
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Everything as values of JSON."""
         return {
             "netlens": __version__,
             "methods": self.methods,

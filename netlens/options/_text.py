@@ -120,8 +120,18 @@ def spelled(value: Any, between: str = "/") -> str:
     for kind, names in NAMED.items():
         if isinstance(value, kind) or (isinstance(value, type) and issubclass(value, kind)):
             cls = value if isinstance(value, type) else type(value)
-            return next((name for name, one in names.items() if one is cls), cls.__name__)
+            name = next((name for name, one in names.items() if one is cls), cls.__name__)
+            return name if value is cls else f"{name}{_changed(value)}"
     return value if isinstance(value, str) else getattr(value, "__name__", repr(value))
+
+
+def _changed(value: Any) -> str:
+    """The options of a value that has a name, where they differ from their defaults: `:gamma=0.1`; "" if none does."""
+    pairs = [(one.name, getattr(value, one.name), one.default) for one in options_of(type(value))]
+    texts = [
+        f"{name}={spelled(value)}" for name, value, usual in pairs if type(value) is not type(usual) or value != usual
+    ]
+    return f":{','.join(texts)}" if texts else ""
 
 
 def _read(text: str, kind: Any, between: str) -> Any:
@@ -168,6 +178,8 @@ def _turn(kind: Any, text: str, between: str) -> int:
     if isinstance(form, Fixed | Listed):
         several = between in text or all(part.strip().isdecimal() for part in text.lower().split("x"))
         return 1 if several else 3
+    if kind in NAMED and ":" not in text:  # a name without options stays a name where a name will do
+        return 3
     return 2 if kind is str else 0 if isinstance(form, Mapped) else 1
 
 

@@ -18,7 +18,7 @@ from netlens.flat.operations import Relevance, innermost
 from netlens.flat.rules import Rule, Rules
 from netlens.flat.running import Step
 from netlens.memo import Memo
-from netlens.options import check, option
+from netlens.options import check, named, option
 from netlens.rules import relevance
 from netlens.rules._attention_relevance import numerator, softmax, uniform
 from netlens.rules._dependence import carrying, is_stepwise
@@ -229,6 +229,8 @@ COMPOSITES: dict[str, type[Composite]] = {
     "epsilon_alpha2_beta1": EpsilonAlpha2Beta1,
 }
 """The composites by name."""
+
+named(Composite, COMPOSITES)
 
 
 def still_weighs(step: Step, role: Relevance) -> bool:

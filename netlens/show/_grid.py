@@ -12,7 +12,7 @@ from netlens.heatmaps import ResultError
 from netlens.show._picture import Picture
 
 _ROW, _HEAD, _MARGIN = 46, 230, 16  # heights of a row and of the names of columns, and the space around, in pixels
-_NAME, _CELL = 300, 136  # widths of the names of rows and of a cell
+_NAME, _CELL, _TAIL = 300, 136, 130  # widths of the names of rows, of a cell, and of the last column's slanted name
 _LARGE, _SMALL = 19, 14  # heights of letters
 _INK, _PALE = "#1a1a1a", "#6b6b6b"
 _BLANK = (0.96, 0.96, 0.96, 1.0)
@@ -44,7 +44,7 @@ def grid(
         if table is not None and (len(table) != len(rows) or any(len(row) != len(columns) for row in table)):
             raise ResultError(f"{name} must have {len(rows)} rows of {len(columns)} cells.")
     colors = mpl.colormaps[cmap]
-    picture = Picture(_MARGIN * 2 + _NAME + _CELL * len(columns), _MARGIN * 2 + _HEAD + _ROW * len(rows))
+    picture = Picture(_MARGIN * 2 + _NAME + _CELL * len(columns) + _TAIL, _MARGIN * 2 + _HEAD + _ROW * len(rows))
     height, width = picture.shape
     for j, column in enumerate(columns):
         x, y = _MARGIN + _NAME + (j + 0.5) * _CELL, _MARGIN + _HEAD - 10
@@ -62,11 +62,12 @@ def grid(
             cell = np.tile((255 * np.array(color)).astype(np.uint8), (_ROW - 2, _CELL - 2, 1))
             picture.place(cell, left, top)
             note = "" if notes is None else notes[i][j]
-            lines = [(values[i][j], _LARGE, 5 if note else 12, _INK), (note, _SMALL, 26, _PALE)]
+            inks = ("white", "white") if shade > 0.75 else (_INK, _INK if shade > 0.3 else _PALE)
+            lines = [(values[i][j], _LARGE, 5 if note else 12, inks[0]), (note, _SMALL, 26, inks[1])]
             for text, size, below, ink in lines:
                 if text:
                     picture.text(
                         (left + (_CELL - 2) / 2) / width, 1 - (top + below) / height, text, ha="center", va="top",
-                        fontsize=size * 72 / picture.dpi, color=_INK if shade > 0.3 else ink, parse_math=False,
+                        fontsize=size * 72 / picture.dpi, color=ink, parse_math=False,
                     )  # fmt: skip
     return picture

@@ -23,7 +23,7 @@ from netlens.preprocessing import Preprocessing, as_batch
 from netlens.survey._parts import Part, Place, Unreadable
 from netlens.survey._question import Batch, Question, State
 from netlens.survey._samples import Data
-from netlens.survey._settings import Settings
+from netlens.survey.settings import Settings
 
 BATCH = 32
 """How many samples run together. It is no option, because the last digits of an activation depend on it."""

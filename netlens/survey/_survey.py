@@ -25,14 +25,14 @@ from netlens.preprocessing import Preprocessing, as_batch
 from netlens.survey._data import data_from
 from netlens.survey._engine import Engine
 from netlens.survey._engines import ENGINES, engine_of
-from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import BATCH, Job
 from netlens.survey._parts import Place, Unreadable
 from netlens.survey._pictures import Pictures
 from netlens.survey._question import Question, State
 from netlens.survey._result import SurveyResult
 from netlens.survey._samples import Data
-from netlens.survey._settings import Settings
+from netlens.survey.fingerprint import fingerprint
+from netlens.survey.settings import Settings
 
 _FORMAT = 1
 """Another number where a part of an earlier version would hold something else."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from netlens.errors import NetLensError
 from netlens.survey._engine import Engine
-from netlens.survey._fingerprint import fingerprint
 from netlens.survey._job import Job
 from netlens.survey._parts import Place
+from netlens.survey.fingerprint import fingerprint
 
 _LONGEST = timedelta(days=30)
 """How long processes wait for each other. One that dies ends the waiting at once, because its connections close."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from netlens.evaluation import Evaluation
+from netlens.evaluation import Evaluation, Explanation
 from netlens.world.folder import write_world
 from tests.cli.commands import failed, run
 
@@ -57,3 +57,27 @@ def test_wrong_words_are_one_line(data: Path, tmp_path: Path) -> None:
     failed(run("evaluate", picture, "--method", "grat_cam"), "no method 'grat_cam'")
     failed(run("evaluate", picture, *FAST, "--masks", tmp_path, "-o", tmp_path / "t.png"), "have no mask in")
     failed(run("evaluate", tmp_path, *FAST), "holds no images")
+
+
+def test_after_an_interruption_the_same_command_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "t.csv"
+    command = ("evaluate", data / "images", *FAST, "--no-controls", "-o", out)
+    asked = []
+
+    def explained(*arguments: object) -> Explanation:
+        asked.append(arguments[-1])
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return of(*arguments)
+
+    of = Explanation.of
+    monkeypatch.setattr(Explanation, "of", explained)
+    result = run(*command)
+    assert result.exit_code == 130
+    assert f"the scores so far are in {tmp_path / 't.parts'}, and the same command goes on" in result.stderr
+    assert not out.exists()
+    assert run(*command).exit_code == 0
+    assert asked == ["grad_cam", "saliency", "saliency"]  # those of the first method were there
+    assert {row["images"] for row in csv.DictReader(out.open())} == {"4"}

@@ -28,6 +28,7 @@ SMALL = {
     "atlas": ("--steps", "1", "--cells", "3", "--cell-size", "32"),
     "stylize": ("--steps", "1", "--size", "64"),
     "world": ("-n", "15", "--size", "32"),
+    "recommend": ("--tuned", "0", "--method", "saliency", "--metric", "gini"),
     "report": ("--steps", "1", "--losses", "2", "--channels", "1", "--explained-classes", "1", "--averaged", "2"),
 }
 """What is added to a command, so that it takes a second."""
@@ -70,7 +71,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def prepare(command: str) -> None:
     """Make what earlier commands of a page have made: the little world as a folder, and a survey of it."""
-    if command.startswith(("netlens survey world", "netlens report", "netlens evaluate world")):
+    if command.startswith(
+        ("netlens survey world", "netlens report", "netlens evaluate world", "netlens recommend world")
+    ):
         write_world("world", 15, size=32, progress=False)
     if command.startswith("netlens report"):
         asked = ["survey", "world/images", "--layer", "stem", "-o", "survey"]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from netlens.attribution import GradCAM, Method, Saliency
 from netlens.errors import NetLensError
-from netlens.evaluation import CONTROLS, METRICS, Case, Evaluation, Explanation, Parts, evaluate, register_metric
+from netlens.evaluation import CONTROLS, METRICS, Case, Evaluation, Explanation, ImageParts, evaluate, register_metric
 from netlens.evaluation._table import kendall
 from netlens.evaluation.metrics import Metric, PointingGame
 from netlens.heatmaps import ResultError
@@ -161,7 +161,7 @@ def test_each_metric_says_what_it_is(name):
 def test_numbers_stay_within_their_bounds(case, name):
     x, targets, masks = case.x[:2], list(case.explained.targets(case.flat, 6)[:2]), case.masks[:2]
     inside, outside = (torch.where(mask[:, None], 0.0, x) for mask in (masks, ~masks))
-    halves = Parts(torch.stack([masks, ~masks], 1), torch.stack([inside, outside], 1))
+    halves = ImageParts(torch.stack([masks, ~masks], 1), torch.stack([inside, outside], 1))
     other = open_network("shapes_shuffled")
     small = Case(case.flat, x, logit(targets), None, masks, halves, neighbor=case.flat, shuffled=other)
     metric = METRICS[name]

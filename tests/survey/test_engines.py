@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from netlens.errors import NetLensError
 from netlens.survey import Predictions, Survey, TopK
-from netlens.survey._settings import Settings
+from netlens.survey.settings import Settings
 from netlens.world.folder import write_world
 from tests.survey import driver, whole
 

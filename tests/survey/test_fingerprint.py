@@ -19,7 +19,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.heatmaps import ResultError
 from netlens.survey import ChannelStatistics, Survey, TopK
-from netlens.survey._fingerprint import fingerprint
+from netlens.survey.fingerprint import fingerprint
 from tests.survey import whole
 
 QUESTIONS = (TopK("4", 2),)
@@ -104,7 +104,7 @@ def test_a_network_has_one_fingerprint_before_and_after_a_run(name: str) -> None
 
 def test_it_is_the_same_in_another_process() -> None:
     code = (
-        "from tests.survey.whole import *; from netlens.survey._fingerprint import fingerprint;"
+        "from tests.survey.whole import *; from netlens.survey.fingerprint import fingerprint;"
         "f = flat(); print(fingerprint((f.program.steps, f.adapter, {'a', 'b', 'c'}, Samples(3))))"
     )
     flat = whole.flat()
@@ -166,5 +166,5 @@ def test_values_may_refer_to_themselves_and_views_count_by_their_numbers_and_str
 
 
 def test_what_has_no_content_is_refused(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("w") as file, pytest.raises(NetLensError, match="cannot tell a TextIOWrapper"):
+    with (tmp_path / "file").open("w") as file, pytest.raises(NetLensError, match="a TextIOWrapper cannot be told"):
         fingerprint([file])

@@ -12,7 +12,7 @@ from netlens.errors import NetLensError, NotApplicable, closest
 from netlens.evaluation._explanation import Explanation
 from netlens.options import check, named, snake_case
 
-Needs = Literal["method", "masks", "parts", "neighbor", "shuffled"]
+Needs = Literal["method", "masks", "image_parts", "neighbor", "shuffled"]
 
 Family = Literal["faithfulness", "robustness", "sanity", "localization", "complexity", "axioms"]
 
@@ -21,7 +21,7 @@ METRICS: dict[str, type[Metric]] = {}
 
 _OF_THE_CASE: dict[Needs, str] = {
     "masks": "masks of the true objects",
-    "parts": "images without each of their parts",
+    "image_parts": "images without each of their parts",
     "neighbor": "a network that was trained in the same way from another seed",
     "shuffled": "a network that was trained on shuffled labels",
 }

@@ -23,14 +23,14 @@ class TruePart(Metric):
     """
 
     family = "faithfulness"
-    needs = "parts"
+    needs = "image_parts"
     assumes = "A part does alone what it does together with the others."
 
     def judge(self, explanation: Explanation) -> Tensor:
         case = explanation.case
-        assert case.parts is not None
-        n, k = case.parts.masks.shape[:2]
-        masks, without = case.parts.masks.cpu().bool(), case.parts.without.flatten(0, 1)
+        assert case.image_parts is not None
+        n, k = case.image_parts.masks.shape[:2]
+        masks, without = case.image_parts.masks.cpu().bool(), case.image_parts.without.flatten(0, 1)
         values = case.values_of([job // k for job in range(n * k)], lambda jobs: without[list(jobs)]).view(n, k)
         relevance = torch.einsum("nhw,nkhw->nk", explanation.maps, masks.to(explanation.maps))
         effects, present = case.values[:, None] - values, masks.flatten(2).any(2)

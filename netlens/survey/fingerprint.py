@@ -102,8 +102,8 @@ class _Reader:
             parts = value.__reduce_ex__(4)
         except Exception as error:  # objects that hold a file, a lock or a thread raise errors of any kind
             raise NetLensError(
-                f"a survey cannot tell a {type(value).__qualname__} from another one ({_line(error)}), so its parts "
-                "could be taken for those of other data; leave it out of the network, the questions and the data."
+                f"a {type(value).__qualname__} cannot be told from another one ({_line(error)}), so stored parts could "
+                "be taken for those of something else; leave it out of the network, the data and all options."
             ) from error
         if isinstance(parts, str):
             return _hash("global", str(getattr(value, "__module__", "")).encode(), parts.encode())
@@ -114,7 +114,7 @@ class _Reader:
     def _tensor(self, value: Tensor) -> bytes:
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         if plain.layout != torch.strided or plain.is_quantized:
-            raise NetLensError(f"a survey cannot read a tensor of {value.layout} in a network or data; make it dense.")
+            raise NetLensError(f"the content of a tensor of {value.layout} cannot be compared; make it dense.")
         octets = plain.view(-1).view(torch.uint8) if plain.numel() else plain.new_empty(0, dtype=torch.uint8)
         digest = hashlib.sha256(octets.numpy())  # type: ignore[arg-type]  # an array is a buffer
         layout = f"{value.dtype} {tuple(value.shape)} {value.stride()}"  # the last digits of a result depend on strides
