@@ -16,7 +16,7 @@ def rooms() -> dict[str, str]:
     """The pages in reStructuredText, by file."""
     listed = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
     homes = homes_of(listed)
-    pages = {f"api/{room}.rst": page(room, names, homes) for room, names in listed.items()}
+    pages = {f"api/{room}.rst": page(room, names, homes, listed) for room, names in listed.items()}
     return {"api/index.rst": index(listed), **pages}
 
 
@@ -50,8 +50,8 @@ def _written_in(room: str, name: str) -> bool:
     return f"{origin}.".startswith(f"{room}.")
 
 
-def page(room: str, names: Iterable[str], homes: Mapping[int, str]) -> str:
-    """The page of a room: its docstring, a table of its names, and each name that is at home here."""
+def page(room: str, names: Iterable[str], homes: Mapping[int, str], listed: Iterable[str]) -> str:
+    """The page of a room: its docstring, a table of its names, and each name that no other page describes."""
     module = import_module(room)
     values = {name: getattr(module, name) for name in names}
     lines = [room, "=" * len(room), "", f".. py:module:: {room}", "", *_docstring(module), ""]
@@ -61,22 +61,13 @@ def page(room: str, names: Iterable[str], homes: Mapping[int, str]) -> str:
     for kind in ("Classes", "Functions", "Modules", "Values"):
         if kind in kinds:
             lines += [f".. rubric:: {kind}", "", *_table(room, {name: values[name] for name in kinds[kind]}, homes)]
-    described = [name for name in values if name not in _elsewhere(room, values, homes)]
+    here = [name for name, value in values.items() if homes[id(value)] == f"{room}.{name}"]
+    described = [name for name in sorted(here, key=lambda name: _kind(values[name]) == "Values") if f"{room}.{name}" not in listed]
     if described:
         lines += ["Each of them", "------------", ""]
     for name in described:
         lines += [*_described(room, name, values[name]), ""]
     return "\n".join(lines)
-
-
-def _elsewhere(room: str, values: Mapping[str, Any], homes: Mapping[int, str]) -> set[str]:
-    """The names that the page of another room describes."""
-    pages = set(homes.values())
-    return {
-        name
-        for name, value in values.items()
-        if homes[id(value)] != f"{room}.{name}" or (inspect.ismodule(value) and value.__name__ in pages)
-    }
 
 
 def _kind(value: Any) -> str:

@@ -42,6 +42,7 @@ NOT_RUN = {
     r"\.venv/bin/(ruff|python -m pytest)": "a part of `make test`, which runs this test",
     r"(pip|pre-commit) install": "changes the environment",
     r"source ": "changes the shell",
+    r"ssh ": "needs another machine",
 }
 
 FORMS = r"(netlens|make|python -m|\.venv/bin/\S+|pip install|pre-commit|source) "
