@@ -4,7 +4,7 @@
 
 | file | what it holds |
 |---|---|
-| `sources.py` | the folder that Sphinx reads: the pages as they lie in the repository, and those that are made from the code |
+| `sources.py` | the folder that Sphinx reads: the pages as they lie in the repository, and those made from code |
 | `rooms.py` | a page of the API for each public room |
 | `glance.py` | the table of methods and objectives with their options, and the page of the command line |
 | `conf.py`, `static/` | the settings of Sphinx; colors and widths |

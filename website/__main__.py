@@ -13,7 +13,7 @@ FOLDER = ROOT / "out" / "docs"
 
 
 def main(folder: Path = FOLDER) -> int:
-    """Write the site into a folder, and beside it what Sphinx reads and remembers. The exit code is 0 if all is well."""
+    """Write the site into a folder, and beside it what Sphinx reads and remembers; 0 if all is well."""
     from sphinx.cmd.build import build_main
 
     work = folder.with_name(f"{folder.name}-work")

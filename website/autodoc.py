@@ -11,7 +11,9 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 from netlens.options import options_of, table
 from website.docstrings import as_rest
 
-SECTIONS = Config(napoleon_use_rtype=False, napoleon_use_ivar=True, napoleon_custom_sections=[("Options", "params_style")])
+SECTIONS = Config(
+    napoleon_use_rtype=False, napoleon_use_ivar=True, napoleon_custom_sections=[("Options", "params_style")]
+)
 
 
 def read(app: Sphinx, what: str, name: str, value: Any, settings: Any, lines: list[str]) -> None:

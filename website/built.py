@@ -77,7 +77,9 @@ def _of_page(path: Path, page: Page, pages: dict[Path, Page]) -> Iterator[str]:
 
 
 def _of_style(path: Path, style: str) -> Iterator[str]:
-    for url in re.findall(r"(?:url\(|@import\s+)\s*[\"']?([^\"')\s]+)", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)):
+    for url in re.findall(
+        r"(?:url\(|@import\s+)\s*[\"']?([^\"')\s]+)", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    ):
         if is_elsewhere(url):
             yield f"requests {url}"
         elif not url.startswith(("data:", "#")) and not _target(path, url).exists():

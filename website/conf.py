@@ -41,6 +41,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "furo"
 html_math_renderer = "mathml"
 html_static_path = [str(HERE / "static")]
+html_favicon = str(HERE / "static" / "lens.svg")
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -18,10 +18,12 @@ def names_of_rooms(public: str) -> dict[str, list[str]]:
 
 @cache
 def _links() -> Mapping[str, str]:
-    """Public classes and where they are described. Names in lower case are left out: they are also those of arguments."""
+    """Public classes and where they are described. Names in lower case are left out: arguments have these, too."""
     listed = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
     return {
-        name: f"{room}.{name}" for room, names in sorted(listed.items(), key=lambda item: len(item[0])) for name in names
+        name: f"{room}.{name}"
+        for room, names in sorted(listed.items(), key=lambda item: len(item[0]))
+        for name in names
         if re.match(r"[A-Z]+[a-z]\w+$", name)
     }
 

@@ -16,18 +16,24 @@ from netlens.options import table
 
 HEAD = """# Methods and objectives at a glance
 
-Made from the code. The first table has every method, the second every objective, each with its options and their defaults.
-What an option is, and its bounds, stand in [the tables of options](../docs/methods.md#options) and with each class of the
-API. [Which method answers which question](../docs/methods.md#which-one) is the place to start, and
+Made from the code: every method and every objective, each with its options and their defaults. What an option means, and its
+bounds, stand in [the tables of options](../docs/methods.md#options), and in the API, to which each name leads.
+[Which method answers which question](../docs/methods.md#which-one) is the place to start, and
 [what to explain](../docs/targets.md) shows objectives at work.
 """
 
 
 def glance() -> str:
     """The page in Markdown."""
-    methods = [(f"[`{name}`](#netlens.attribution.{cls.__name__})", cls, defaults(cls)) for name, cls in METHODS.items()]
+    methods = [
+        (f"[`{name}`](#netlens.attribution.{cls.__name__})", cls, defaults(cls)) for name, cls in METHODS.items()
+    ]
     offered = {name: getattr(objectives, name) for name in objectives.__all__}
-    made = {name: value for name, value in offered.items() if not inspect.isabstract(value) and value is not objectives.Record}
+    made = {
+        name: value
+        for name, value in offered.items()
+        if not inspect.isabstract(value) and value is not objectives.Record
+    }
     rows = [(f"[`{name}`](#netlens.objectives.{name})", value, defaults(value)) for name, value in made.items()]
     statistics = [row for row in rows if inspect.isclass(row[1])]
     functions = [row for row in rows if not inspect.isclass(row[1])]

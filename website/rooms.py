@@ -25,12 +25,15 @@ def index(listed: Iterable[str]) -> str:
     lines = ["The API, by room", "================", "", "What netlens offers, as :doc:`../docs/public` lists it.", ""]
     lines += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
     for room in listed:
-        lines += [f"   * - :py:mod:`{room}`", f"     - {' '.join(_docstring(import_module(room))).partition('. ')[0].strip('.')}."]
+        lines += [
+            f"   * - :py:mod:`{room}`",
+            f"     - {' '.join(_docstring(import_module(room))).partition('. ')[0].strip('.')}.",
+        ]
     return "\n".join([*lines, "", ".. toctree::", "   :hidden:", "", *(f"   {room}" for room in listed), ""])
 
 
 def homes_of(listed: Mapping[str, Iterable[str]]) -> dict[int, str]:
-    """Of each object that rooms offer, the name under which it is described: that of the room in which it is written."""
+    """Of each object that rooms offer, the name under which it is described: that of the room that holds its code."""
     names: dict[int, list[tuple[str, str]]] = {}
     for room, offered in listed.items():
         for name in offered:
@@ -62,7 +65,11 @@ def page(room: str, names: Iterable[str], homes: Mapping[int, str], listed: Iter
         if kind in kinds:
             lines += [f".. rubric:: {kind}", "", *_table(room, {name: values[name] for name in kinds[kind]}, homes)]
     here = [name for name, value in values.items() if homes[id(value)] == f"{room}.{name}"]
-    described = [name for name in sorted(here, key=lambda name: _kind(values[name]) == "Values") if f"{room}.{name}" not in listed]
+    described = [
+        name
+        for name in sorted(here, key=lambda name: _kind(values[name]) == "Values")
+        if f"{room}.{name}" not in listed
+    ]
     if described:
         lines += ["Each of them", "------------", ""]
     for name in described:

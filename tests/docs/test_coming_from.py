@@ -33,8 +33,8 @@ def code(text: str) -> list[str]:
 
 def pairs(title: str) -> list[tuple[str, str]]:
     """The code of both sides, pair by pair."""
-    tables = re.findall(r"<table>(.*?)</table>", SECTIONS[title], flags=re.DOTALL)
-    return [(left, right) for left, right in (code(table) for table in tables)]
+    rows = re.findall(r"<tr><td>(.*?)</td></tr>", SECTIONS[title], flags=re.DOTALL)
+    return [(left, right) for left, right in map(code, rows)]
 
 
 def run(block: str, names: dict[str, Any]) -> dict[str, Any]:
