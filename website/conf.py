@@ -27,7 +27,7 @@ source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtex
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # notebooks show the outputs that are committed
-nb_ipywidgets_js = {}  # the scripts of widgets would come from another host
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # the scripts of widgets would come from another host
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"

@@ -16,7 +16,7 @@ from netlens.options import table
 
 HEAD = """# Methods and objectives at a glance
 
-Made from the code: every method and every objective, each with its options and their defaults. What an option means, and its
+Made from the code: every method and objective, each with its options and their defaults. What an option means, and its
 bounds, stand in [the tables of options](../docs/methods.md#options), and in the API, to which each name leads.
 [Which method answers which question](../docs/methods.md#which-one) is the place to start, and
 [what to explain](../docs/targets.md) shows objectives at work.
