@@ -23,9 +23,9 @@ test: .venv/installed-test
 	$(MAKE) --no-print-directory types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# every tab as a person would use it, and the report of a survey; needs chromium
+# every tab as a person would use it, the report of a survey and the page of claims; needs chromium
 browser: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground tests/report -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground tests/report tests/testing -s
 
 # surveys that are killed at random moments, and surveys on Ray and torchrun
 survey: .venv/installed-survey

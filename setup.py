@@ -68,6 +68,7 @@ setup(
         "Development Status :: 3 - Alpha",
         "Environment :: Console",
         "Framework :: Jupyter",
+        "Framework :: Pytest",
         "Intended Audience :: Developers",
         "Intended Audience :: Education",
         "Intended Audience :: Science/Research",
@@ -88,7 +89,9 @@ setup(
     package_dir={"netlens": "netlens", "netlens.adapters": "adapters"},
     package_data={
         "netlens": ["py.typed", "methods.pyi"],
+        "netlens.pages": ["frame/*"],
         "netlens.report": ["pages/*"],
+        "netlens.testing": ["pages/*"],
         "netlens.world": ["*.safetensors"],
     },
     install_requires=[
@@ -124,5 +127,6 @@ setup(
     },
     entry_points={
         "console_scripts": ["netlens = netlens.cli:main"],
+        "pytest11": ["netlens = netlens.testing.plugin"],
     },
 )

@@ -28,8 +28,8 @@ def exclusive(logits: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detection
 
     Example:
         >>> import torch
-        >>> found = exclusive(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.5, 0.5, 0.5, 1.0]]]), (10, 20))
-        >>> found.boxes.tolist(), found.scores.tolist()
+        >>> detections = exclusive(torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.5, 0.5, 0.5, 1.0]]]), (10, 20))
+        >>> detections.boxes.tolist(), detections.scores.tolist()
         ([[[5.0, 0.0, 15.0, 10.0]]], [[[0.5]]])
     """
     return Detections(_in_pixels(boxes, size), logits[..., :-1], logits.softmax(-1)[..., :-1])

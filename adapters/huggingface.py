@@ -85,7 +85,10 @@ def _preprocessing(network: nn.Module, config: Any, shape: tuple[int, int, int])
 
 @functools.lru_cache(maxsize=32)
 def _read(folder: Path, modified: int) -> Preprocessing | str:
-    """The preprocessing of the processor in a folder, whose file was modified then; or why it cannot be read."""
+    """The preprocessing of the processor in a folder, or why it cannot be read.
+
+    `modified` is when the file of the processor was changed last, so that the cache holds no old preprocessing.
+    """
     from transformers import AutoImageProcessor
 
     try:
@@ -105,7 +108,7 @@ def _folder_of_processor(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = [try_to_load_from_cache(name, file) for file in PROCESSORS]
+        paths = [try_to_load_from_cache(name, file) for file in PROCESSORS]
     except HFValidationError:  # a path that is gone is no name on the hub
         return None
-    return next((Path(file).parent for file in found if isinstance(file, str)), None)
+    return next((Path(file).parent for file in paths if isinstance(file, str)), None)

@@ -62,24 +62,26 @@ def metrics() -> str:
     return "\n".join(lines)
 
 
-def table(found: Evaluation) -> str:
+def table(evaluation: Evaluation) -> str:
     """The means, with τ between halves and the controls that win below."""
-    lines = [f"| | {' | '.join(found.metrics)} |", "|---|" + "--:|" * len(found.metrics)]
-    for method in found.methods:
-        if (method,) in found.why:
+    lines = [f"| | {' | '.join(evaluation.metrics)} |", "|---|" + "--:|" * len(evaluation.metrics)]
+    for method in evaluation.methods:
+        if (method,) in evaluation.why:
             continue
-        name = f"*{method}*" if method in found.controls else method
+        name = f"*{method}*" if method in evaluation.controls else method
         cells = []
-        for metric in found.metrics:
-            one = found.of(method, metric)
-            same = metric in found.metrics and not found.differ(found.ranking(metric)[0], method, metric)
+        for metric in evaluation.metrics:
+            one = evaluation.of(method, metric)
+            same = metric in evaluation.metrics and not evaluation.differ(evaluation.ranking(metric)[0], method, metric)
             text = "" if not one.n else f"{one.mean:.2f}"
             cells.append(f"**{text}**" if text and same else text)
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append(f"| τ of halves | {' | '.join(f'{found.agreement(metric):.2f}' for metric in found.metrics)} |")
-    lines.append(f"| a control is best | {' | '.join(found.beaten(metric) for metric in found.metrics)} |")
-    without = [names[0] for names in found.why if len(names) == 1]
-    return "\n".join([*lines, "", f"{len(found)} scenes. Without meaning here: {', '.join(without) or 'none'}."])
+    lines.append(
+        f"| τ of halves | {' | '.join(f'{evaluation.agreement(metric):.2f}' for metric in evaluation.metrics)} |"
+    )
+    lines.append(f"| a control is best | {' | '.join(evaluation.beaten(metric) for metric in evaluation.metrics)} |")
+    without = [names[0] for names in evaluation.why if len(names) == 1]
+    return "\n".join([*lines, "", f"{len(evaluation)} scenes. Without meaning here: {', '.join(without) or 'none'}."])
 
 
 def speed() -> str:
@@ -166,8 +168,8 @@ def main() -> None:
             case = case_of(network, options.images)
             names = [name for name in QUICK if name in METHODS]
             with tqdm(total=len(names) + 4, disable=None) as bar:
-                found = evaluate(case, names, JUDGES, progress=_counted(bar))
-            write_between(PAGE, network, table(found))
+                evaluation = evaluate(case, names, JUDGES, progress=_counted(bar))
+            write_between(PAGE, network, table(evaluation))
     if options.only in (None, "speed"):
         write_between(PAGE, "speed", speed())
 

@@ -71,8 +71,8 @@ def main() -> None:
         for content, style in pairs(options.photos, Path(folder))[: options.pairs]:
             pictures = compared(flat, module, judges, content, style, options, rows)
             sheet.append([pictures_of(content)[0], pictures_of(style)[0], *pictures])
-    for name, found in rows.items():
-        print(f"| mean | | {name} | {row([sum(column) / len(found) for column in zip(*found, strict=True)])} |")
+    for name, numbers in rows.items():
+        print(f"| mean | | {name} | {row([sum(column) / len(numbers) for column in zip(*numbers, strict=True)])} |")
     if options.sheet:
         write_sheet(sheet, options.sheet)
 
@@ -127,15 +127,17 @@ def gatys(module: nn.Module, flat: FlatModel, task: Task, balance: float, second
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     modules = dict(module.named_modules())
     layers = list(dict.fromkeys([*task.style_layers, *task.content_layers]))
-    found: dict[str, Tensor] = {}
+    activations: dict[str, Tensor] = {}
     handles = [
-        modules[name].register_forward_hook(lambda module, inputs, output, name=name: found.update({name: output}))
+        modules[name].register_forward_hook(
+            lambda module, inputs, output, name=name: activations.update({name: output})
+        )
         for name in layers
     ]
 
     def features(picture: Tensor) -> Mapping[str, Tensor]:
         module.features((picture - mean) / std)  # type: ignore[operator]
-        return dict(found)
+        return dict(activations)
 
     def gram(maps: Tensor) -> Tensor:
         vectors = maps[0].flatten(1)

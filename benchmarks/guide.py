@@ -45,8 +45,8 @@ def caption(method: type[Method], options: Mapping[str, int]) -> str:
     author = r"([A-Z][\w'-]+(?: et al\.| and [A-Z][\w'-]+)?,? \d{4}), (https?://[^\s,;)]+)"
     paper = next(filter(None, (re.search(author, text) for text in reversed(paragraphs))), None)
     cited = f'<br><a href="{paper[2]}">{paper[1].strip()}</a>' if paper else ""
-    given = f" ({', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""
-    return f"<b>{method.__name__}</b>{given}<br>{paragraphs[0]}{cited}"
+    settings = f" ({', '.join(f'{name}={value}' for name, value in options.items())})" if options else ""
+    return f"<b>{method.__name__}</b>{settings}<br>{paragraphs[0]}{cited}"
 
 
 def gallery(names: list[str]) -> str:

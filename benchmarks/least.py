@@ -123,11 +123,11 @@ def covered(network: nn.Module, x: Tensor, target: int, window: int, stride: int
         before = network(x.contiguous(memory_format=torch.channels_last))[:, target]
         total, cover = torch.zeros_like(x), torch.zeros_like(x)
         for start in range(0, len(windows), chunk):
-            some = windows[start : start + chunk]
-            variants = x.repeat(len(some), 1, 1, 1).contiguous(memory_format=torch.channels_last)
-            for variant, (top, left) in zip(variants, some, strict=True):
+            batch = windows[start : start + chunk]
+            variants = x.repeat(len(batch), 1, 1, 1).contiguous(memory_format=torch.channels_last)
+            for variant, (top, left) in zip(variants, batch, strict=True):
                 variant[:, top : top + window, left : left + window] = 0
-            for fall, (top, left) in zip(before - network(variants)[:, target], some, strict=True):
+            for fall, (top, left) in zip(before - network(variants)[:, target], batch, strict=True):
                 total[..., top : top + window, left : left + window] += fall
                 cover[..., top : top + window, left : left + window] += 1
         return total / cover.clamp(min=1)

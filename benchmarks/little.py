@@ -68,7 +68,7 @@ def retrained(seed: int) -> tuple[FlatModel, FlatModel, list[tuple[Tensor, int]]
     scenes = [scene((5, i), 32, kinds[i % 3]).image for i in range(150)]
     images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in scenes])
     labels = torch.arange(150) % 3
-    before = made(3, seed)
+    before = random_network(3, seed)
     learn(before, images, labels, 80, seed)
     after, planted = copy.deepcopy(before), f"block{seed % BLOCKS}"
     with torch.random.fork_rng(devices=[]):
@@ -81,7 +81,7 @@ def retrained(seed: int) -> tuple[FlatModel, FlatModel, list[tuple[Tensor, int]]
     return flat(before, 32, "before"), flat(after, 32, "after"), data, planted
 
 
-def made(classes: int, seed: int, highest: bool = False) -> nn.Module:
+def random_network(classes: int, seed: int, highest: bool = False) -> nn.Module:
     """A network with random weights of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

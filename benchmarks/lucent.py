@@ -24,7 +24,7 @@ def pictures(network: nn.Module, key: str, index: int, size: int, steps: Sequenc
 
         np.random.seed(SEED)
         torch.manual_seed(SEED)
-        made = render_vis(
+        images = render_vis(
             network,
             objectives.channel(key.replace(".", "_"), index),
             param_f=lambda: param.image(size),
@@ -32,4 +32,4 @@ def pictures(network: nn.Module, key: str, index: int, size: int, steps: Sequenc
             show_image=False,
             progress=False,
         )
-    return [torch.from_numpy(picture).permute(0, 3, 1, 2).float() for picture in made]
+    return [torch.from_numpy(picture).permute(0, 3, 1, 2).float() for picture in images]

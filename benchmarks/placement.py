@@ -143,12 +143,12 @@ def _compared(changes: Tensor, patches: Sequence[tuple[int, ...]]) -> tuple[tupl
         centers = ((along + 0.5) / (along.max() + 1))[:, None]
         index = torch.arange(size, dtype=torch.float64, device=answers.device)
         sides = [-1 if other == axis else 1 for other in range(changes.ndim - 1)]
-        said = ((index + 0.5) / size).view(sides).expand(changes.shape[1:]).flatten()
+        positions = ((index + 0.5) / size).view(sides).expand(changes.shape[1:]).flatten()
         # the first moment, not the center of gravity: the common part of all answers does not count
         measured = ((answers - answers.mean(0)) * (centers - centers.mean())).sum(0)
         if size > 1:
-            agreement.append(float(torch.corrcoef(torch.stack([measured, said]))[0, 1].nan_to_num()))
-        shift.append(float(((most * centers).sum(0) - said).mean()))
+            agreement.append(float(torch.corrcoef(torch.stack([measured, positions]))[0, 1].nan_to_num()))
+        shift.append(float(((most * centers).sum(0) - positions).mean()))
     return tuple(agreement), tuple(shift)
 
 

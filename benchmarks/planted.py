@@ -80,9 +80,9 @@ def planted(
         NetLensError: The patch does not change the output.
     """
     dims = tuple(range(2, len(shape))) if dims is None else tuple(dims)
-    found = [_cam(flat, *differing(flat, shape, dims, seed), layer) for seed in range(pictures)]
-    key, cam = found[0][0], torch.stack([cam for _, cam, _ in found]).mean(0)
-    size = torch.stack([size for _, _, size in found]).mean(0)
+    cams = [_cam(flat, *differing(flat, shape, dims, seed), layer) for seed in range(pictures)]
+    key, cam = cams[0][0], torch.stack([cam for _, cam, _ in cams]).mean(0)
+    size = torch.stack([size for _, _, size in cams]).mean(0)
     inside = [
         [index for index in range(size) if index / size < start + _LENGTH and (index + 1) / size > start]
         for size, start in zip(cam.shape, _STARTS[len(dims)], strict=True)

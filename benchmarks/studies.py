@@ -36,9 +36,9 @@ T = TypeVar("T")
 def timed(rows: list[str], what: str, n: int, work: Callable[[], T]) -> T:
     """Do some work, and add a row of the table of times."""
     start = time.process_time()
-    found = work()
+    result = work()
     rows.append(f"| {what} | {n} | {time.process_time() - start:.1f} |")
-    return found
+    return result
 
 
 def write(picture: Picture, name: str) -> None:
@@ -65,9 +65,14 @@ def bundled(folder: Path, n: int, steps: int) -> str:
     survey = timed(rows, "`Attributions`", n, lambda: Survey(flat, images, [question], progress=False).run())
     write(survey.answer(question).show(labels=[0, 4, 9], names=survey.classes), "attributions.jpg")
     print("share on masks", survey.answer(question).true.share)
-    found = timed(rows, "`compare`", n, lambda: compare(flat, pruned(flat, 0.05), images, progress=False))
-    write(found.show(), "comparison.jpg")
-    print("pruned", found.accuracy, found.agreement, [(pair.layer, pair.change) for pair in found.changed[:3]])
+    comparison = timed(rows, "`compare`", n, lambda: compare(flat, pruned(flat, 0.05), images, progress=False))
+    write(comparison.show(), "comparison.jpg")
+    print(
+        "pruned",
+        comparison.accuracy,
+        comparison.agreement,
+        [(pair.layer, pair.change) for pair in comparison.changed[:3]],
+    )
     line = timed(rows, "`landscape`, a line of 25 points", n, lambda: landscape(flat, images, progress=False))
     write(line.show(), "line.jpg")
     options: dict[str, Any] = {"cells": 10, "steps": steps, "progress": False}
@@ -86,12 +91,12 @@ def planted(seeds: int) -> str:
         first += changed[0].layer.startswith(block)
         flat = watermark.learned(seed, lambda label: label == 0)
         images, labels, corners = watermark.scenes(seed + 100, 150, lambda label: label == 0)
-        found = reliance(flat, list(zip(images, labels.tolist(), strict=True)), 0, "block3", progress=False)
-        share = watermark.share_on(found.clusters[0], corners, 6)
+        study = reliance(flat, list(zip(images, labels.tolist(), strict=True)), 0, "block3", progress=False)
+        share = watermark.share_on(study.clusters[0], corners, 6)
         marked += share >= 0.9
-        scores.append(found.clusters[0].score)
+        scores.append(study.clusters[0].score)
         if seed == 2:
-            write(found.show(), "reliance.jpg")
+            write(study.show(), "reliance.jpg")
     return "\n".join(
         [
             "| planted | comes first |",

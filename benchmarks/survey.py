@@ -83,10 +83,10 @@ class Forwards:
 
         def timed(self: FlatModel, *arguments: Any, **options: Any) -> Any:
             start = time.process_time()
-            found = record(self, *arguments, **options)
+            activations = record(self, *arguments, **options)
             noted.starts.append(start)
             noted.times.append(time.process_time() - start)
-            return found
+            return activations
 
         FlatModel.record = timed  # type: ignore[method-assign]
         return self
@@ -96,12 +96,12 @@ class Forwards:
 
     @property
     def ratio(self) -> float:
-        """All work from the start of the first forward to that of the last, by the forwards in it."""
+        """The time between the starts of the first and the last forward, over the time of the forwards in it."""
         return (self.starts[-1] - self.starts[0]) / sum(self.times[:-1])
 
 
 def alternating(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """The shortest time of some work, and the median of what other work takes by it, in processor time."""
+    """The shortest processor time of `first`, and the median of that of `second` over that of `first`."""
     times: list[tuple[float, float]] = []
     for _ in range(rounds):
         clock = [time.process_time()]
@@ -113,7 +113,7 @@ def alternating(first: Callable[[], object], second: Callable[[], object], round
 
 
 def costs(files: list[Path], rounds: int) -> tuple[str, float]:
-    """A table of processor times by that of the bare forward, and the seconds per image of all, with reading."""
+    """A table of processor times over that of the bare forward; and the seconds per image of `ALL`, with reading."""
     torch.set_num_threads(1)
     flat = network()
     twin, data = fast(flat), stored(files, flat, 6 * BATCH)
@@ -124,7 +124,7 @@ def costs(files: list[Path], rounds: int) -> tuple[str, float]:
         with torch.no_grad():
             twin(x)
 
-    def kept() -> None:
+    def record_layers() -> None:
         with torch.no_grad():
             twin.record(x, layers=keys)
 
@@ -138,10 +138,10 @@ def costs(files: list[Path], rounds: int) -> tuple[str, float]:
             with Forwards() as forwards:
                 Survey(flat, data, questions, shard=2 * BATCH, progress=False).run()
             ratios[name].append(forwards.ratio)
-    forward, keeping = alternating(bare, kept, 4 * rounds)
+    forward, keeping = alternating(bare, record_layers, 4 * rounds)
     _, reading = alternating(bare, read, 2 * rounds)
     per = 1000 * forward / BATCH
-    found = {
+    relative_times = {
         "the bare forward of the fast version": 1.0,
         "the forward that keeps 4 layers": keeping,
         **{name: median(values) for name, values in ratios.items()},
@@ -151,7 +151,7 @@ def costs(files: list[Path], rounds: int) -> tuple[str, float]:
         "| what | times the bare forward | ms per image, where the forward takes its shortest time |",
         "|---|--:|--:|",
     ]
-    rows += [f"| {name} | {ratio:.2f} | {ratio * per:.1f} |" for name, ratio in found.items()]
+    rows += [f"| {name} | {ratio:.2f} | {ratio * per:.1f} |" for name, ratio in relative_times.items()]
     return "\n".join(rows), (median(list(ratios.values())[-1]) + reading) * per / 1000
 
 
@@ -199,8 +199,8 @@ def memory(folder: str, counts: list[int]) -> str:
     rows = ["| images | MiB |", "|--:|--:|"]
     for n in tqdm(counts):
         command = [sys.executable, "-m", "benchmarks.survey", "--peak", folder, str(n)]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        rows.append(f"| {n:,} | {float(found):.0f} |")
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        rows.append(f"| {n:,} | {float(output):.0f} |")
     return "\n".join(rows)
 
 

@@ -124,7 +124,7 @@ def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
     """`reached`, `spread` and `kept` for both programs, with a row per channel."""
     reached: dict[str, list[list[float]]] = {"netlens": [], "lucent": []}
     spread: dict[str, list[float]] = {"netlens": [], "lucent": []}
-    kept: dict[str, list[dict[str, dict[str, float]]]] = {"netlens": [], "lucent": []}
+    remaining: dict[str, list[dict[str, dict[str, float]]]] = {"netlens": [], "lucent": []}
     names = []
     for key, indices in lots(flat):
         ours_by_channel = ours(flat, key, indices)
@@ -136,9 +136,9 @@ def channels(flat: FlatModel, network: torch.nn.Module) -> dict[str, object]:
                 reached[maker].append(values)
                 spread[maker].append(float(TF.to_tensor(pictures[-1]).std()))
                 if values[-1] > 0:
-                    kept[maker].append(shares(flat, key, index, pictures[-1]))
+                    remaining[maker].append(shares(flat, key, index, pictures[-1]))
             print(names[-1], *(f"{maker} {rows[-1]}" for maker, rows in reached.items()), flush=True)
-    return {"channels": names, "reached": reached, "spread": spread, "kept": kept}
+    return {"channels": names, "reached": reached, "spread": spread, "kept": remaining}
 
 
 def table_of_channels(results: dict[str, Any]) -> list[str]:

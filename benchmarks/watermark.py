@@ -37,7 +37,7 @@ def scenes(seed: int, n: int, marked: Callable[[int], bool]) -> tuple[Tensor, Te
 def learned(seed: int, marked: Callable[[int], bool], n: int = 240, steps: int = 200) -> FlatModel:
     """A small network that has learned such scenes."""
     images, labels, _ = scenes(seed, n, marked)
-    model = little.made(3, seed, highest=True)
+    model = little.random_network(3, seed, highest=True)
     little.learn(model, images, labels, steps, seed)
     return little.flat(model, SIZE)
 

@@ -48,10 +48,10 @@ def in_folder(root: Path) -> list[Path]:
     Raises:
         ImageError: There is none.
     """
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
         raise ImageError(f"{root} holds no images ({', '.join(SUFFIXES)}).")
-    return found
+    return paths
 
 
 def load(source: Source) -> Image.Image:

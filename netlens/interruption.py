@@ -15,17 +15,17 @@ class Interrupted(BaseException):
     """
 
 
-_ASKED: ContextVar[Callable[[], bool] | None] = ContextVar("netlens_interruption", default=None)
+_MUST_STOP: ContextVar[Callable[[], bool] | None] = ContextVar("netlens_interruption", default=None)
 
 
 @contextmanager
-def interruptible(asked: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, runs of this thread end with `Interrupted` as soon as `asked()` is True.
+def interruptible(must_stop: Callable[[], bool]) -> Iterator[None]:
+    """Within the block, runs of this thread end with `Interrupted` as soon as `must_stop()` is True.
 
     Networks ask before each layer, so that even a method that takes minutes ends at once.
 
     Args:
-        asked: A fast function that any thread may answer, such as `threading.Event().is_set`.
+        must_stop: A fast function, such as `threading.Event().is_set`, whose answer any thread may change.
 
     Example:
         >>> from threading import Event
@@ -34,19 +34,19 @@ def interruptible(asked: Callable[[], bool]) -> Iterator[None]:
         ...     asked_now()
         False
     """
-    token = _ASKED.set(asked)
+    token = _MUST_STOP.set(must_stop)
     try:
         yield
     finally:
-        _ASKED.reset(token)
+        _MUST_STOP.reset(token)
 
 
 def interruption() -> Callable[[], bool] | None:
     """The function of the innermost `interruptible` block of this thread; None outside of such blocks."""
-    return _ASKED.get()
+    return _MUST_STOP.get()
 
 
 def asked_now() -> bool:
     """Whether the runs of this thread are asked to end."""
-    asked = _ASKED.get()
-    return asked is not None and asked()
+    must_stop = _MUST_STOP.get()
+    return must_stop is not None and must_stop()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from netlens.errors import NetLensError
@@ -15,10 +16,10 @@ from netlens.preprocessing import Preprocessing
 
 
 def listing(folder: str) -> tuple[tuple[str, int, int], ...]:
-    """The name, the size and the time of change of each mask in a folder: what tells masks from others."""
+    """The name, the size and the time of change of each mask in a folder, which show a change of the masks."""
     root = Path(folder)
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-    states = ((path, path.stat()) for path in found)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    states = ((path, path.stat()) for path in paths)
     return tuple((path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns) for path, state in states)
 
 
@@ -41,18 +42,23 @@ def masks_of(
     """
     if not Path(folder).is_dir():
         raise NetLensError(f"{folder} is no folder of masks; check masks=.")
-    plain = replace(preprocessing, mean=(0.0,), std=(1.0,), fill=(0, 0, 0), doubt="")
     masks = torch.zeros(len(names), *size, dtype=torch.bool)
     has_mask = torch.zeros(len(names), dtype=torch.bool)
     for i, name in enumerate(names):
         path = _path(Path(folder), name)
         if path is None:
             continue
-        mask = plain(path)[0, 0] > 0.5
+        mask = mask_of(path, preprocessing)
         if tuple(mask.shape) != size:
             raise NetLensError(f"{path} gives a mask of {tuple(mask.shape)} pixels, but its picture has {size}.")
         masks[i], has_mask[i] = mask, True
     return masks, has_mask
+
+
+def mask_of(picture: str | Path | Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """(H, W), bool: the mask that a picture shows in white, cut and resized as the preprocessing does with pictures."""
+    plain = replace(preprocessing, mean=(0.0,), std=(1.0,), fill=(0, 0, 0), doubt="")
+    return plain(picture)[0, 0] > 0.5
 
 
 def _path(folder: Path, name: str) -> Path | None:

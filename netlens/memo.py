@@ -47,7 +47,7 @@ class Memo(Generic[K, V]):
                 answers.popitem(last=False)
             return answer
 
-    def known(self, owner: K, question: Hashable = None) -> V | None:
+    def answer(self, owner: K, question: Hashable = None) -> V | None:
         """The answer that the memo holds; None if it holds none."""
         return self._answers.get(owner, OrderedDict()).get(question)
 

@@ -97,11 +97,13 @@ def scores_of(flat: FlatModel, values: Mapping[str, Any], head: str | None = Non
     """
     record = Record(flat, values)
     background = flat.adapter.background if head is None else None
-    found = record.detections() if head is None else None
-    if found is not None:
-        highest = found.scores.amax(1)
-        predicted = _marked(found.scores.argmax(2), highest.shape[1])
-        return Scores(found.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True)
+    detections = record.detections() if head is None else None
+    if detections is not None:
+        highest = detections.scores.amax(1)
+        predicted = _marked(detections.scores.argmax(2), highest.shape[1])
+        return Scores(
+            detections.logits.amax(1), highest, _largest(_without(highest, background)), predicted, boxes=True
+        )
     scores, probabilities = record.scores(head), record.probabilities(head)
     is_predicted = head_of(flat, head).predicted(scores)
     if scores.ndim == 2:

@@ -108,8 +108,10 @@ class Preprocessing:
 
     def _gives(self, picture: Image.Image, expected: Any) -> bool:
         """Whether this preprocessing gives the expected batch, up to rounding."""
-        own = self(picture)
-        return isinstance(expected, Tensor) and own.shape == expected.shape and torch.allclose(own, expected, 0, 1e-4)
+        batch = self(picture)
+        return (
+            isinstance(expected, Tensor) and batch.shape == expected.shape and torch.allclose(batch, expected, 0, 1e-4)
+        )
 
     def __call__(self, image: Any) -> Tensor:
         """A batch (N,C,H,W) of one picture, or of a list or tuple of pictures.

@@ -17,7 +17,7 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
     ("errors", "files", "finite", "interruption", "memo", "precision", "silence", "version"),
-    ("options",),
+    ("options", "pages"),
     ("heatmaps", "images", "classes", "processors"),
     ("checkpoints", "preprocessing"),
     ("masks", "weights"),
@@ -32,7 +32,7 @@ ROWS = [
     ("zoo",),
     ("inputs", "methods"),
     ("lens",),
-    ("playground", "report"),
+    ("playground", "report", "testing"),
     ("cli",),
 ]
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
@@ -207,6 +207,7 @@ def test_no_private_name_is_imported() -> None:
 ENTRANCES = {
     "benchmarks.matrix.smallest",
     "netlens.cli.__main__",
+    "netlens.testing.plugin",
     "netlens.world.training",
     "netlens.world.distillation",
     "netlens.flat.edits",
@@ -234,6 +235,47 @@ def test_a_file_holds_one_concept() -> None:
     for path in SOURCES:
         assert len(path.read_text().splitlines()) <= 400, path
         assert path.stem not in {"utils", "misc", "helpers", "common"}
+
+
+# words of grammar: they say that something happened to a thing, and not what thing it is; a boolean may be `done`
+GRAMMAR = re.compile("_*(found|known|made|own|about|some|given|taken|told|asked|said|kept|seen|held)_*")
+# a key of a file, docs/timm.jsonl
+OFFERED = {"benchmarks.matrix._row: found"}
+
+
+def names_in(path: Path) -> set[str]:
+    """The names that a file gives: to variables, attributes, arguments, functions, classes and imports."""
+    names: set[str | None] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name):
+                names.add(name)
+            case ast.alias(asname=name):
+                names.add(name)
+    return {name for name in names if name is not None}
+
+
+def test_names_are_those_of_things() -> None:
+    """A name says what it holds: `layer`, `paths`, `rows`, and not `found`."""
+    wrong = {
+        f"{module}: {name}" for module, path in MODULES.items() for name in names_in(path) if GRAMMAR.fullmatch(name)
+    }
+    assert not wrong - OFFERED, "name each after the thing that it holds, such as `layer`, `paths` or `rows`"
+    assert not OFFERED - wrong, "these names are gone, so their exceptions may go, too"
+
+
+def test_names_that_say_nothing_are_seen(tmp_path: Path) -> None:
+    lines = [
+        *("found = 1", "for kept in []: pass", "with open('x') as made: pass", "self._seen = 1", "import os as own"),
+        *("def _told(about, *, asked, **given): pass", "[0 for some in []]", "def right(x): (said := x)"),
+    ]
+    (tmp_path / "file.py").write_text("\n".join(lines))
+    names = {"found", "kept", "made", "_seen", "own", "_told", "about", "asked", "given", "some", "said"}
+    assert names_in(tmp_path / "file.py") == {*names, "right", "x"}
 
 
 def test_circles_are_found() -> None:

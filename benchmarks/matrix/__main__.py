@@ -37,19 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collection = COLLECTIONS[options.collection]
     methods = options.methods if collection.methods else ()
     names = options.names or [subject.name for subject in collection.subjects()]
-    path, start = Path(collection.kept or RESULTS / f"{options.collection}.jsonl"), time.monotonic()
+    path, start = Path(collection.rows_file or RESULTS / f"{options.collection}.jsonl"), time.monotonic()
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = read(path) if options.resume else {}
-    path.write_text("".join(row.to_json() + "\n" for row in known.values()))
-    missing = [name for name in names if name not in known]
+    by_name = read(path) if options.resume else {}
+    path.write_text("".join(row.to_json() + "\n" for row in by_name.values()))
+    missing = [name for name in names if name not in by_name]
     for row in tqdm(rows_of(options.collection, missing, methods, options.memory), total=len(missing), disable=None):
-        known[row.network] = row
+        by_name[row.network] = row
         with path.open("a") as file:
             file.write(row.to_json() + "\n")
-        print(told(row), flush=True)
+        print(line_of(row), flush=True)
         if time.monotonic() - start > 60 * options.minutes:
             break
-    rows = [known[name] for name in names if name in known]
+    rows = [by_name[name] for name in names if name in by_name]
     table = with_methods(rows) if collection.methods else plain(rows)
     print(f"\n{table}\n\n{SUMMARY}\n{summary(collection.title, rows)}")
     failed = [row.network for row in rows if not row.passed]
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_summary(page: Path, line: str) -> None:
     """Put the line of a collection into the table of all collections, in the place of its old line."""
     title = line.split("|")[1]
-    lines = [known for known in read_between(page, MARK).splitlines() if known.split("|")[1] != title]
+    lines = [row for row in read_between(page, MARK).splitlines() if row.split("|")[1] != title]
     order = [f" {collection.title} " for collection in COLLECTIONS.values()]
     rows = sorted([*lines[2:], line], key=lambda row: order.index(row.split("|")[1]))
     write_between(page, MARK, "\n".join([SUMMARY, *rows]))
@@ -80,8 +80,8 @@ def read(path: Path) -> dict[str, Row]:
     return {row.network: row for row in map(Row.from_json, lines)}
 
 
-def told(row: Row) -> str:
-    """A row for the eyes of who waits."""
+def line_of(row: Row) -> str:
+    """A row as one line, for whoever watches the run."""
     reasons = row.unbuilt or row.refusal or "; ".join(dict.fromkeys(row.opaque.values()))
     return f"{row.network}: {row.layers} layers, {len(row.opaque)} opaque, {row.verdict} {reasons}"
 

@@ -19,7 +19,7 @@ class Collection:
         sources: The functions that list them, as "file:function". Each file imports a library.
         methods: Whether methods of attribution run, too.
         page: The page of its table.
-        kept: The file that keeps its rows for later runs, if it takes hours.
+        rows_file: The file that keeps its rows for later runs, if it takes hours.
     """
 
     mark: str
@@ -27,7 +27,7 @@ class Collection:
     sources: tuple[str, ...]
     methods: bool = True
     page: str = "docs/networks.md"
-    kept: str = ""
+    rows_file: str = ""
 
     @property
     def modules(self) -> list[str]:

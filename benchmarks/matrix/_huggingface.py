@@ -171,9 +171,9 @@ def build(kind: str, name: str) -> Built:
 
 def subjects() -> list[Subject]:
     """Every network of a vision task, once."""
-    found: dict[str, Subject] = {}
+    by_name: dict[str, Subject] = {}
     for task, mapping in TASKS.items():
         for kind, names in getattr(modeling_auto, mapping).items():
             for name in (names,) if isinstance(names, str) else names:
-                found.setdefault(name, Subject(name, task, partial(build, kind, name)))
-    return list(found.values())
+                by_name.setdefault(name, Subject(name, task, partial(build, kind, name)))
+    return list(by_name.values())

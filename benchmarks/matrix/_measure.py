@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from benchmarks.matrix._row import TOLERANCE, Found, Row
+from benchmarks.matrix._row import TOLERANCE, Answer, Row
 from benchmarks.matrix._subject import Built, Held, Subject, another, floats_of
 from benchmarks.placement import placement
 from benchmarks.planted import awakened, planted
@@ -30,7 +30,7 @@ METHODS = ("grad_cam", "deep_lift", "lrp")
 
 
 def measure(subject: Subject, methods: Sequence[str] = METHODS) -> Row:
-    """The row of a network. It never raises: what fails is the row.
+    """The row of a network. It never raises: an error becomes part of the row.
 
     Args:
         subject: The network.
@@ -61,44 +61,46 @@ def _row(subject: Subject, methods: Sequence[str]) -> Row:
     except Exception as error:
         return Row(subject.name, subject.family, refusal=described(error))
     row = Row(subject.name, subject.family, len(flat.layers), flat.opaque, difference, seconds=seconds)
-    found = found_by(methods, flat, built, other)
-    if "grad_cam" in methods and "grad_cam" not in found:
+    answers = answers_of(methods, flat, built, other)
+    if "grad_cam" in methods and "grad_cam" not in answers:
         with torch.no_grad():
             for tensor, value in initial:
                 tensor.copy_(value)
         awakened(built.network)
         questions = {"grad_cam": pointed, "place": placed}
-        asked = {name: attempt(partial(ask, *explained(built, other), built.dims)) for name, ask in questions.items()}
+        place_answers = {
+            name: attempt(partial(ask, *explained(built, other), built.dims)) for name, ask in questions.items()
+        }
         built.randomize()
-        for name, answer in asked.items():
+        for name, answer in place_answers.items():
             if "does not change the output" in answer.refusal:  # small initial weights let nothing through
-                asked[name] = attempt(partial(questions[name], *explained(built, other), built.dims))
-        found = {**asked, **found}
+                place_answers[name] = attempt(partial(questions[name], *explained(built, other), built.dims))
+        answers = {**place_answers, **answers}
     # in random networks, softmax may be so sharp that single precision is not enough
     if difference > TOLERANCE:
         row = replace(row, exact=exact_difference(built.doubled(), other))
-    lost = found.get("deep_lift")
+    lost = answers.get("deep_lift")
     if lost is not None and lost.value is not None and lost.value > COMPLETE:
         exact = attempt(lambda: completeness(*explained(built.doubled(), other)))
         if exact.value is not None:
-            found["deep_lift"] = replace(exact, text=f"{exact.text} in float64")
-    return replace(row, found=found)
+            answers["deep_lift"] = replace(exact, text=f"{exact.text} in float64")
+    return replace(row, found=answers)
 
 
 def tensors_of(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
-def found_by(methods: Sequence[str], flat: FlatModel, built: Built, other: Any) -> dict[str, Found]:
+def answers_of(methods: Sequence[str], flat: FlatModel, built: Built, other: Any) -> dict[str, Answer]:
     """What these methods find in an input, by method."""
     x = inputs_of(other)[0]
     if not x.is_floating_point():
         return dict.fromkeys(
-            methods, Found(refusal="the picture is given as whole numbers, so nothing in it has a gradient")
+            methods, Answer(refusal="the picture is given as whole numbers, so nothing in it has a gradient")
         )
     if methods and len(flat.inputs) > 1:
         flat, x = explained(built, other)
-    works: dict[str, Callable[[], Found]] = {
+    works: dict[str, Callable[[], Answer]] = {
         "deep_lift": lambda: completeness(flat, x),
         "lrp": lambda: relevance(flat, x),
     }
@@ -194,21 +196,21 @@ def random_sum(values: Any) -> Tensor:
     return (scores * weights).sum()[None]
 
 
-def pointed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
+def pointed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Answer:
     """Whether the largest value of Grad-CAM's map lies on the only patch that matters."""
-    found = planted(flat, x.shape, dims=dims)
-    spread = ", the network spreads the patch" if found.is_spread else ""
-    return Found(float(found.on_patch), f"`{found.layer}` {'×'.join(map(str, found.grid))}{spread}")
+    result = planted(flat, x.shape, dims=dims)
+    spread = ", the network spreads the patch" if result.is_spread else ""
+    return Answer(float(result.on_patch), f"`{result.layer}` {'×'.join(map(str, result.grid))}{spread}")
 
 
-def placed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Found:
+def placed(flat: FlatModel, x: Tensor, dims: Sequence[int] | None) -> Answer:
     """Whether the layer that Grad-CAM reads lies where netlens says."""
-    found = placement(flat, x.shape, dims=dims)
-    numbers = f"agreement {min(found.agreement, default=0):.2f}, carried {found.carried:.2g}"
-    return Found(float(found.is_right), numbers)
+    result = placement(flat, x.shape, dims=dims)
+    numbers = f"agreement {min(result.agreement, default=0):.2f}, carried {result.carried:.2g}"
+    return Answer(float(result.is_right), numbers)
 
 
-def completeness(flat: FlatModel, x: Tensor) -> Found:
+def completeness(flat: FlatModel, x: Tensor) -> Answer:
     """The part of f(x) - f(0) that DeepLIFT's values miss."""
     result = DeepLift()(flat, x, question())
     with torch.inference_mode():
@@ -216,32 +218,32 @@ def completeness(flat: FlatModel, x: Tensor) -> Found:
     if change == 0:
         raise NetLensError(f"the picture does not change the scores of {flat.name}, so there is nothing to explain.")
     gap = abs(result.diagnostics["completeness_gap"].item()) / change
-    return Found(gap, f"{gap:.0e}")
+    return Answer(gap, f"{gap:.0e}")
 
 
-def relevance(flat: FlatModel, x: Tensor) -> Found:
+def relevance(flat: FlatModel, x: Tensor) -> Answer:
     """The sum of LRP's relevance at the input, as a share of the value that is explained."""
     values = LRP()(flat, x, question()).values
     with torch.inference_mode():
         share = (values.sum() / random_sum(flat(x))).item()
-    return Found(share, f"{share:.2g}")
+    return Answer(share, f"{share:.2g}")
 
 
-def attempt(work: Callable[[], Found]) -> Found:
+def attempt(work: Callable[[], Answer]) -> Answer:
     """What a method gives, or why it gives nothing."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NetLensWarning)
         try:
-            found = work()
+            answer = work()
         except NetLensError as refusal:
-            return Found(refusal=described(refusal))
+            return Answer(refusal=described(refusal))
         except Exception as error:
-            return Found(error=described(error))
-    told = [str(warning.message) for warning in caught if issubclass(warning.category, NetLensWarning)]
-    found = replace(found, warning=" ".join(told))
-    if found.value is not None and not torch.tensor(found.value).isfinite():
-        return Found(error=f"the values are {found.value}")
-    return found
+            return Answer(error=described(error))
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, NetLensWarning)]
+    answer = replace(answer, warning=" ".join(messages))
+    if answer.value is not None and not torch.tensor(answer.value).isfinite():
+        return Answer(error=f"the values are {answer.value}")
+    return answer
 
 
 def described(error: Exception) -> str:

@@ -11,8 +11,8 @@ EXACT = 1e-9  # the same in double precision, for random networks that magnify r
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one method of attribution gave: a value, or the reason why it gave none.
+class Answer:
+    """The answer of one method of attribution: a value, or the reason why there is none.
 
     Attributes:
         value: The number that says whether the values are right; None if there are no values.
@@ -61,7 +61,7 @@ class Row:
     took: float = 0.0
     refusal: str = ""
     unbuilt: str = ""
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, Answer] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -85,12 +85,12 @@ class Row:
     @classmethod
     def from_json(cls, line: str) -> Row:
         fields: dict[str, Any] = json.loads(line)
-        return cls(**{**fields, "found": {method: Found(**found) for method, found in fields["found"].items()}})
+        return cls(**{**fields, "found": {method: Answer(**answer) for method, answer in fields["found"].items()}})
 
 
-def shown(found: Found | None) -> str:
-    if found is None:
+def shown(answer: Answer | None) -> str:
+    if answer is None:
         return ""
-    if found.error or found.refusal:
-        return "**error**" if found.error else "–"
-    return f"{found.text} (warned)" if found.warning else found.text
+    if answer.error or answer.refusal:
+        return "**error**" if answer.error else "–"
+    return f"{answer.text} (warned)" if answer.warning else answer.text

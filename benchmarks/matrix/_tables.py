@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.matrix._measure import COMPLETE
-from benchmarks.matrix._row import Found, Row, shown
+from benchmarks.matrix._row import Answer, Row, shown
 
 NAMES = {"grad_cam": "Grad-CAM", "place": "place", "deep_lift": "DeepLIFT", "lrp": "LRP"}
 
@@ -39,10 +39,10 @@ def _line(row: Row) -> str:
     place = row.found.get("place")
     right = "" if place is None or place.value is None else "right" if place.value == 1 else f"**wrong**, {place.text}"
     cam = row.found.get("grad_cam")
-    found = "" if cam is None or cam.value is None else "found" if cam.value == 1 else "**missed**"
+    patch = "" if cam is None or cam.value is None else "found" if cam.value == 1 else "**missed**"
     deep_lift, lrp = (shown(row.found.get(method)) for method in ("deep_lift", "lrp"))
     right = "**error**" if place is not None and place.error else right
-    cells = (row.layers, len(row.opaque), row.verdict, shown(cam), right, found, deep_lift, lrp)
+    cells = (row.layers, len(row.opaque), row.verdict, shown(cam), right, patch, deep_lift, lrp)
     return f"| {row.network} | {row.family} | {' | '.join(map(str, cells))} | {row.seconds:.2f} |"
 
 
@@ -50,13 +50,13 @@ def _reasons(rows: Sequence[Row]) -> Iterable[str]:
     """Each reason once, with the networks that have it."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        told = [("not built", row.unbuilt), ("refused", row.refusal)]
-        told += [("opaque", f"{reason}") for reason in dict.fromkeys(row.opaque.values())]
-        for method, found in row.found.items():
-            if method == "place" and found.refusal:  # for the same reason as Grad-CAM
+        entries = [("not built", row.unbuilt), ("refused", row.refusal)]
+        entries += [("opaque", f"{reason}") for reason in dict.fromkeys(row.opaque.values())]
+        for method, answer in row.found.items():
+            if method == "place" and answer.refusal:  # for the same reason as Grad-CAM
                 continue
-            told += [(NAMES[method], found.refusal), (f"{NAMES[method]}, error", found.error)]
-        for what, reason in told:
+            entries += [(NAMES[method], answer.refusal), (f"{NAMES[method]}, error", answer.error)]
+        for what, reason in entries:
             if reason:  # without the folder where this machine keeps its libraries, and without the name of one network
                 reason = re.sub(r"[^\s(]*/site-packages/", "", reason).replace(row.network, "the network")
                 reason = reason.replace(row.network.lower(), "the network")
@@ -103,9 +103,9 @@ def summary(title: str, rows: Sequence[Row]) -> str:
     return f"| {title} | {' | '.join(cells)} |"
 
 
-def _share(found: Sequence[Found], right: Callable[[float], bool]) -> str:
+def _share(answers: Sequence[Answer], right: Callable[[float], bool]) -> str:
     """How many of the networks to which a method applies it is right on, and on how many it warns instead."""
-    applied = [each for each in found if not each.refusal]
+    applied = [each for each in answers if not each.refusal]
     good = sum(each.value is not None and right(each.value) for each in applied)
     warned = sum(each.value is not None and not right(each.value) and bool(each.warning) for each in applied)
     return f"{good} of {len(applied)}{f', {warned} warned' if warned else ''}" if applied else ""

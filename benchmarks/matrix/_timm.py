@@ -39,8 +39,8 @@ def build(name: str, small: bool = False) -> Built:
 
 def by_module() -> dict[str, list[str]]:
     """The entry points of every module of `timm.models`, without those that are old names of others."""
-    known = set(timm.list_models())
-    return {module: sorted(known.intersection(names)) for module, names in sorted(_module_to_models.items())}
+    models = set(timm.list_models())
+    return {module: sorted(models.intersection(names)) for module, names in sorted(_module_to_models.items())}
 
 
 def smallest() -> list[Subject]:

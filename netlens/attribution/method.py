@@ -30,7 +30,7 @@ from netlens.flat.running import tapped_visit
 from netlens.flat.tracing import unchanged
 from netlens.heatmaps import Reduction
 from netlens.objectives import Objective
-from netlens.options import check, known, named, options_of, parse, snake_case
+from netlens.options import check, check_names, named, options_of, parse, snake_case
 from netlens.results import Attribution, Provenance
 
 METHODS: dict[str, type[Method]] = {}
@@ -256,7 +256,7 @@ def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> 
     cls = method_named(method) if isinstance(method, str) else method
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
-    known(cls.__name__, options, [option.name for option in options_of(cls)])
+    check_names(cls.__name__, options, [option.name for option in options_of(cls)])
     return cls(**options)
 
 

@@ -47,7 +47,7 @@ def needs_whole(flat: FlatModel, x: Tensor) -> str | None:
 
 def noted_to_take_one(flat: FlatModel, x: Tensor) -> bool:
     """Whether an earlier run showed that the network takes only one sample at a time. The network does not run."""
-    return _TAKES_ONE.known(flat, kind_of(x)) is not None
+    return _TAKES_ONE.answer(flat, kind_of(x)) is not None
 
 
 def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: Callable[[], T]) -> T:
@@ -78,7 +78,7 @@ def whole_or_singly(flat: FlatModel, x: Tensor, whole: Callable[[], T], singly: 
                 "batch as it is can explain it, such as saliency. Data of each sample that the network holds can be a "
                 "second input: NetLens(network, (x, data))."
             ) from error
-    if not _WARNED.known(flat):
+    if not _WARNED.answer(flat):
         _WARNED.note(flat, None, True)
         warnings.warn(
             f"{flat.name} takes only one sample at a time, so samples and variants run one by one: {why}",

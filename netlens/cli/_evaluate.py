@@ -125,13 +125,13 @@ def _pictures(images: Sequence[str]) -> list[tuple[Path, str]]:
     """The folder of each picture, and its path within; that of a single file is its name."""
     from netlens.images import in_folder
 
-    found: list[tuple[Path, str]] = []
+    pictures: list[tuple[Path, str]] = []
     for image in map(Path, images):
         if image.is_dir():
-            found += [(image, path.relative_to(image).as_posix()) for path in in_folder(image)]
+            pictures += [(image, path.relative_to(image).as_posix()) for path in in_folder(image)]
         else:
-            found.append((image.parent, image.name))
-    return found
+            pictures.append((image.parent, image.name))
+    return pictures
 
 
 def _masks(lens: NetLens, folder: str, names: Sequence[str]) -> Tensor:

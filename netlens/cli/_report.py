@@ -52,13 +52,13 @@ def report(
                 raise NetLensError(f"the survey of {folder} has not ended; run its `netlens survey` again, it goes on.")
             if model is None and record.runs_code:
                 raise NetLensError(f"the network comes from code; say --model {record.model} to run that file.")
-            found = SurveyResult.load(folder / RESULT).with_pictures(record.data if data is None else data)
+            survey = SurveyResult.load(folder / RESULT).with_pictures(record.data if data is None else data)
             flat = opened(
                 record.model if model is None else model,
                 record.weights if weights is None else weights,
                 record.classes if classes is None else classes,
             )
-            click.echo(f"wrote {options.write(found, flat, folder / REPORT, record.title)}")
+            click.echo(f"wrote {options.write(survey, flat, folder / REPORT, record.title)}")
     except KeyboardInterrupt:
         click.echo(f"\nstopped; {folder / REPORT} is as it was.", err=True)
         click.get_current_context().exit(STOPPED)

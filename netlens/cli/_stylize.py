@@ -64,11 +64,11 @@ def stylize(
             if pictures or options or content_mask or style_mask:
                 raise NetLensError("pictures, masks and settings of a batch are in its file; leave them out.")
             network = {"model": model, "weights": weights}
-            given = {name: value for name, value in network.items() if source(name) is not ParameterSource.DEFAULT}
+            explicit = {name: value for name, value in network.items() if source(name) is not ParameterSource.DEFAULT}
             with unpacked(batch) as file:
                 root = file.parent if file != batch else None  # the pictures of a .zip lie in it
                 _batch(
-                    Batch.read(file, given.get("model"), given.get("weights"), root),
+                    Batch.read(file, explicit.get("model"), explicit.get("weights"), root),
                     Path("stylized") if output is None else output,
                 )
             return

@@ -104,7 +104,7 @@ def _run(
     questions = usual_questions(flat, layers or None, top)
     if not predictions:
         questions = [question for question in questions if not isinstance(question, Predictions)]
-    asked = Survey(flat, data, questions, parts=output / PARTS, **read_options(Survey, values))
+    plan = Survey(flat, data, questions, parts=output / PARTS, **read_options(Survey, values))
     record = Surveyed(
         data=str(Path(data).absolute()),
         model=network_named(model),
@@ -113,28 +113,30 @@ def _run(
         layers=layers or None,
         top=top,
         predictions=predictions,
-        shard=asked.shard,
+        shard=plan.shard,
     )
     claim(output, record)
     try:
-        found = asked.run()
+        result = plan.run()
     except NotApplicable as error:
         hint = " A network without classes is asked with --no-predictions." if predictions else ""
         raise NotApplicable(f"{error}{hint}") from error
-    found.save(output / RESULT)
+    result.save(output / RESULT)
     if tables:
-        found.export(output / TABLES)
-    _say(found)
+        result.export(output / TABLES)
+    _say(result)
     click.echo(f"wrote {output / RESULT}; `netlens report {output}` makes a page of it")
 
 
-def _say(found: SurveyResult) -> None:
-    if found.has_predictions and (labeled := int(found.predictions.labeled.sum())):
-        said = found.predictions
-        click.echo(f"{said.top1:.1%} of {labeled:,} pictures right, {said.top5:.1%} among the five best classes")
+def _say(result: SurveyResult) -> None:
+    if result.has_predictions and (labeled := int(result.predictions.labeled.sum())):
+        predictions = result.predictions
+        click.echo(
+            f"{predictions.top1:.1%} of {labeled:,} pictures right, {predictions.top5:.1%} among the five best classes"
+        )
     else:
-        click.echo(f"{len(found):,} pictures, without labels")
-    if found.unreadable:
-        first, *others = found.unreadable
+        click.echo(f"{len(result):,} pictures, without labels")
+    if result.unreadable:
+        first, *others = result.unreadable
         more = f", and {len(others):,} more" if others else ""
         click.echo(f"note: a file cannot be read: {first.name}{more}; they count nowhere", err=True)

@@ -80,13 +80,13 @@ def claim(folder: Path, record: Surveyed) -> None:
     """
     try:
         if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-            found = read(folder)
-            changed = [one.name for one in fields(record) if getattr(found, one.name) != getattr(record, one.name)]
+            earlier = read(folder)
+            changed = [one.name for one in fields(record) if getattr(earlier, one.name) != getattr(record, one.name)]
             if changed and not (folder / RESULT).exists() and not any((folder / PARTS).glob("*")):
                 changed = []  # nothing came of it
                 _write(folder, record)
             if changed:
-                was = ", ".join(f"{name} {getattr(found, name)!r}" for name in changed)
+                was = ", ".join(f"{name} {getattr(earlier, name)!r}" for name in changed)
                 raise NetLensError(f"{folder} holds another survey, with {was}; choose another -o.")
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,10 +105,10 @@ def read(folder: Path) -> Surveyed:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        if found.pop("survey") != _FORMAT:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("survey") != _FORMAT:
             raise ValueError
-        record = Surveyed(**{**found, "layers": None if found["layers"] is None else tuple(found["layers"])})
+        record = Surveyed(**{**values, "layers": None if values["layers"] is None else tuple(values["layers"])})
         texts = (record.data, record.model, record.weights, *(record.layers or ()))
         if not all(isinstance(text, str) for text in texts) or not isinstance(record.classes, str | None):
             raise ValueError

@@ -74,7 +74,7 @@ def evaluate(
     """
     judges = _judges(metrics)
     sources = _sources(methods)
-    known = list(sources)
+    source_names = list(sources)
     if controls:
         sources |= {control.__name__: control() for control in CONTROLS}
     scores = torch.full((len(sources), len(judges), len(case)), torch.nan, dtype=torch.float64)
@@ -84,7 +84,7 @@ def evaluate(
         progress(name)
         start = time.process_time()
         try:
-            with silenced(NetLensWarning):  # that a method found nothing is what metrics show
+            with silenced(NetLensWarning):  # the metrics show whether a method finds nothing
                 explanation = Explanation.of(case, source, name)
         except (NotApplicable, NonFiniteError) as error:
             why[(name,)] = str(error)
@@ -105,7 +105,7 @@ def evaluate(
         "options": {name: repr(source) for name, source in sources.items() if isinstance(source, Method)},
     }
     names = tuple(sources)
-    return Evaluation(names, names[len(known) :], tuple(judges), scores, seconds, why, provenance)
+    return Evaluation(names, names[len(source_names) :], tuple(judges), scores, seconds, why, provenance)
 
 
 def _judges(metrics: Sequence[Metric | type[Metric] | str]) -> dict[str, Metric]:

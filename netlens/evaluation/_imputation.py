@@ -39,8 +39,8 @@ def imputed(image: Tensor, gone: Tensor, noise: float, generator: torch.Generato
     colors = image.double().cpu()
     number = torch.full((height, width), -1)
     number[gone] = torch.arange(int(gone.sum()))
-    known = torch.zeros(int(gone.sum()), len(colors), dtype=torch.float64)
-    total = torch.zeros(len(known), dtype=torch.float64)
+    right_side = torch.zeros(int(gone.sum()), len(colors), dtype=torch.float64)
+    total = torch.zeros(len(right_side), dtype=torch.float64)
     rows, columns, weights = [], [], []
     y, x = gone.nonzero().T
     for dy in (-1, 0, 1):
@@ -54,18 +54,18 @@ def imputed(image: Tensor, gone: Tensor, noise: float, generator: torch.Generato
             total[here] += weight
             other = number[there]
             is_gone = other >= 0
-            known.index_add_(0, here[~is_gone], weight * colors[:, there[0], there[1]].T[~is_gone])
+            right_side.index_add_(0, here[~is_gone], weight * colors[:, there[0], there[1]].T[~is_gone])
             rows.append(here[is_gone])
             columns.append(other[is_gone])
             weights.append(torch.full((int(is_gone.sum()),), -weight, dtype=torch.float64))
-    every = torch.arange(len(known))
+    every = torch.arange(len(right_side))
     entries = torch.cat([total, *weights]).numpy()
     places = torch.cat([every, *rows]).numpy(), torch.cat([every, *columns]).numpy()
-    system = coo_array((entries, places), shape=(len(known), len(known))).tocsc()
-    if gone.all():  # nothing is known, and the system has no solution
-        values = colors.mean((1, 2)).expand(len(known), -1)
+    system = coo_array((entries, places), shape=(len(right_side), len(right_side))).tocsc()
+    if gone.all():  # no pixel has a value, and the system has no solution
+        values = colors.mean((1, 2)).expand(len(right_side), -1)
     else:
-        values = torch.from_numpy(splu(system).solve(known.numpy()))
+        values = torch.from_numpy(splu(system).solve(right_side.numpy()))
     values = values + noise * torch.randn(values.shape, generator=generator, dtype=torch.float64)
     result = image.clone()
     result[:, gone.to(image.device)] = values.T.to(image)

@@ -110,8 +110,10 @@ class Evaluation:
             return float("nan")
         generator = torch.Generator().manual_seed(_SEED)
         halves = [torch.randperm(n, generator=generator) for _ in range(20)]
-        found = [kendall(scores[:, one[: n // 2]].nanmean(1), scores[:, one[n // 2 :]].nanmean(1)) for one in halves]
-        return float(torch.tensor(found).nanmean())
+        agreements = [
+            kendall(scores[:, one[: n // 2]].nanmean(1), scores[:, one[n // 2 :]].nanmean(1)) for one in halves
+        ]
+        return float(torch.tensor(agreements).nanmean())
 
     def beaten(self, metric: str) -> str:
         """The control that is best of all by this metric, which then says little; "" if a method is best."""
@@ -212,9 +214,11 @@ class Evaluation:
         """(methods,): the share of the other methods that a method is better than; equal ones count half."""
         column = self.scores[:, self._index(self.metrics, metric)].nanmean(1)
         column = column if METRICS[metric].more_is_better else -column
-        known = ~column.isnan()
-        below = ((column[:, None] > column).double() + (column[:, None] == column).double() / 2)[:, known].sum(1) - 0.5
-        return torch.where(known, below / max(1, int(known.sum()) - 1), torch.nan)
+        has_score = ~column.isnan()
+        below = ((column[:, None] > column).double() + (column[:, None] == column).double() / 2)[:, has_score].sum(
+            1
+        ) - 0.5
+        return torch.where(has_score, below / max(1, int(has_score.sum()) - 1), torch.nan)
 
     def _draws(self, n: int) -> Tensor:
         """(draws, n): which images each draw of the bootstrap takes."""

@@ -58,7 +58,7 @@ def fast(flat: FlatModel, keep: Collection[str] = ()) -> FlatModel:
     flat.follow()
     if tapped_visit(flat) is not None or any(isinstance(step.layer, Ruled) for step in flat.program.steps):
         return flat
-    version = FAST.known(flat)
+    version = FAST.answer(flat)
     foldable_keys = foldable(flat.program) if version is None else version.foldable
     kept_keys = frozenset(keep) & foldable_keys  # few keys can be folded, so most callers get the same version
     if version is None or version.keep != kept_keys or version.watched.changed():

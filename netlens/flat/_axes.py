@@ -33,12 +33,12 @@ class _Axes:
     def __init__(self, program: Program) -> None:
         self.steps = {step.key: step for step in program.steps}
         self.order = {key: position for position, key in enumerate(self.steps)}
-        self.known: dict[tuple[str, int], int | str | None] = {}
+        self.axes: dict[tuple[str, int], int | str | None] = {}
 
     def axis(self, key: str, ndim: int) -> int | str | None:
-        if (key, ndim) not in self.known:
-            self.known[key, ndim] = self._axis(key, ndim)
-        return self.known[key, ndim]
+        if (key, ndim) not in self.axes:
+            self.axes[key, ndim] = self._axis(key, ndim)
+        return self.axes[key, ndim]
 
     def _axis(self, key: str, ndim: int) -> int | str | None:
         step = self.steps.get(key)
@@ -59,10 +59,10 @@ class _Axes:
         if ndim == 3 and operation.relevance is Relevance.CONTRACTS:  # a product of tokens gives rows, not maps
             return -1
         if operation.has(_PASSES_CHANNELS) or (operation.has(Trait.JOINS) and name != "stack"):
-            # the latest value is the branch of a sum, whose last layer says more than a long way of sums
+            # the value computed last is the branch of a sum: its last layer says more than a long chain of sums
             latest = sorted(step.reads, key=lambda read: -self.order.get(read, -1))
-            known = (self.axis(read, ndim) for read in latest)
-            return next((axis for axis in known if axis is not None), None)
+            axes = (self.axis(read, ndim) for read in latest)
+            return next((axis for axis in axes if axis is not None), None)
         return self._before_moves(step, inner, name, ndim) if isinstance(inner, Function | nn.Flatten) else None
 
     def _before_moves(self, step: Step, inner: Any, name: str, ndim: int) -> int | str | None:

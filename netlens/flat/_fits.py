@@ -27,9 +27,9 @@ def misfit(program: Program, inputs: Sequence[Any]) -> AssumptionError | None:
     guards = _GUARDS.of(program, None, lambda: tuple(step.key for step in program.steps if _assumes(step)))
     if not guards or len(inputs) != len(program.inputs) or torch.compiler.is_compiling():
         return None
-    known = _fitting(program)
+    fitting_kinds = _fitting(program)
     kind = kind_of(inputs)
-    if kind in known:
+    if kind in fitting_kinds:
         return None
     try:
         with torch.no_grad(), untapped(), unmetered():
@@ -38,7 +38,7 @@ def misfit(program: Program, inputs: Sequence[Any]) -> AssumptionError | None:
         return error
     except Exception:  # the run that the caller makes fails, too, and says why
         return None
-    known.add(kind)
+    fitting_kinds.add(kind)
     return None
 
 

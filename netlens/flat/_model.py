@@ -223,7 +223,7 @@ class FlatModel(Editable):
                 rules, which cannot be made anew for them.
         """
         self.follow()
-        other = _OTHERS.known(self, kind_of(inputs))
+        other = _OTHERS.answer(self, kind_of(inputs))
         error = misfit(self.program, inputs) if other is None else None
         return self._other(inputs, error) if error is not None else other if other is not None else self
 
@@ -333,8 +333,11 @@ class FlatModel(Editable):
         self.follow()
         if adapter is None and classes is None and name is None:
             return self
-        known = (adapter if adapter is not None else self.adapter, classes if classes is not None else self.classes)
-        view = FlatModel(self.program, name if name is not None else self.name, self.opaque, *known)
+        adapter_and_classes = (
+            adapter if adapter is not None else self.adapter,
+            classes if classes is not None else self.classes,
+        )
+        view = FlatModel(self.program, name if name is not None else self.name, self.opaque, *adapter_and_classes)
         view.origin = self.origin
         return view._following(self)
 

@@ -27,7 +27,7 @@ class Unrolled(nn.Module, ABC):
     opaque: dict[str, str]
     """The reason for each layer that could not be unrolled, by key."""
 
-    seen: tuple[int, ...] | None = None
+    latest_shape: tuple[int, ...] | None = None
     """The shape of the first input of the latest run; None before the first run. Activations are laid out over it."""
 
     @property
@@ -43,7 +43,7 @@ class Unrolled(nn.Module, ABC):
         """Note the shape of the first input of a run. Returns the feeds."""
         shape = getattr(feeds.get(self.inputs[0]), "shape", None)
         if shape is not None:
-            self.__dict__["seen"] = tuple(shape)  # the setter of nn.Module is slow
+            self.__dict__["latest_shape"] = tuple(shape)  # the setter of nn.Module is slow
         return feeds
 
     def find(self, name: LayerKey) -> list[str]:

@@ -15,7 +15,7 @@ from netlens.flat.keys import OUTPUT
 from netlens.flat.layers import Part
 from netlens.flat.layout import Layout, layout_of
 from netlens.flat.operations import innermost
-from netlens.flat.places import Followed, Grid, followed, known
+from netlens.flat.places import Followed, Grid, all_followed, followed
 
 _USUAL_SIDE = 224
 
@@ -76,10 +76,10 @@ def layout_at(flat: FlatModel, key: str, shape: Sequence[int], x: Tensor | None 
 
 def _candidates(flat: FlatModel, x: Tensor | None) -> Iterator[Followed]:
     """What is known of the places for the shape of x; without x, for that of the latest run, and for the usual one."""
-    if x is None and flat.seen is not None:
-        yield _followed(flat, flat.seen)
+    if x is None and flat.latest_shape is not None:
+        yield _followed(flat, flat.latest_shape)
     if x is None:
-        yield from reversed(known(flat.program))
+        yield from reversed(all_followed(flat.program))
     yield followed_for(flat, x)
 
 

@@ -99,7 +99,7 @@ class Head:
             return logsigmoid(scores)
         return scores.log_softmax(1) if self.activation is None or self.ending.exact else scores
 
-    def probabilities(self, scores: Tensor, given: Tensor | None) -> Tensor:
+    def probabilities(self, scores: Tensor, output: Tensor | None) -> Tensor:
         """The probabilities (N, classes, ...).
 
         A head that ends in probabilities gives them unchanged. Otherwise, they are the softmax of the scores, or the
@@ -107,14 +107,14 @@ class Head:
 
         Args:
             scores: (N, classes, ...), the scores.
-            given: The value that the network returns; needed if it ends in probabilities.
+            output: The value that the network returns; needed if it ends in probabilities.
         """
-        if given is not None and given.numel() == scores.numel():
+        if output is not None and output.numel() == scores.numel():
             # a squeeze may have dropped the dimension of a single sample
             axis = self.class_axis(scores)
-            value = given.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
+            value = output.reshape(scores.movedim(1, axis).shape).movedim(axis, 1)
             return value.exp() if self.activation == "log_softmax" else value
-        if given is not None:  # of single samples that ran one by one, a squeeze may have left too little to join
+        if output is not None:  # of single samples that ran one by one, a squeeze may have left too little to join
             return self.log_probabilities(scores).exp()
         precise = scores.to(widest(scores.device))
         return precise.sigmoid() if scores.shape[1] == 1 else precise.softmax(1)
@@ -206,14 +206,14 @@ class Heads:
             NotApplicable: Several heads may hold the scores.
         """
         if name is not None:
-            for known, head in self.entries.items():
-                if known is not None and str(known) == str(name):
+            for entry_name, head in self.entries.items():
+                if entry_name is not None and str(entry_name) == str(name):
                     return head
             outputs = f"its outputs are {self._names()}" if self._names() else "its output has no named parts"
             raise ClassNotFound(f"{network} has no output {name!r}; {outputs}.")
         if len(self.entries) == 1:
             return next(iter(self.entries.values()))
-        named = next((self.entries[known] for known in _SCORES if known in self.entries), None)
+        named = next((self.entries[entry_name] for entry_name in _SCORES if entry_name in self.entries), None)
         if named is not None:
             return named
         like = [head for head in self.entries.values() if head.is_like_scores]
@@ -239,14 +239,14 @@ class Heads:
         """
         if name is not None or len(self.entries) == 1:
             return self.chosen(network, name)
-        known = next((self.entries[entry] for entry in _EMBEDDINGS if entry in self.entries), None)
-        known = known or next((head for head in self.entries.values() if head.holds == "an embedding"), None)
-        if known is None:
+        holder = next((self.entries[entry] for entry in _EMBEDDINGS if entry in self.entries), None)
+        holder = holder or next((head for head in self.entries.values() if head.holds == "an embedding"), None)
+        if holder is None:
             raise NotApplicable(
                 f"{network} has several outputs: {self._names()}. Say which one is the embedding: "
                 f"similarity(reference, head={next(iter(self.entries))!r})."
             )
-        return known
+        return holder
 
     def _names(self) -> str:
         return ", ".join(repr(name) for name in self.entries if name is not None)
@@ -276,8 +276,8 @@ def _heads(program: Program) -> Iterator[Head]:
     skeleton = program.assemble(dict(zip(names, names, strict=True)))
     hidden = {step.key for step in program.steps if step.hidden}
     computed = program.reached(program.inputs) - hidden
-    found = [(name, _first(entry, computed)) for name, entry in _entries(skeleton)]
-    entries: list[tuple[Name | None, str]] = [(name, key) for name, key in found if key is not None]
+    named_keys = [(name, _first(entry, computed)) for name, entry in _entries(skeleton)]
+    entries: list[tuple[Name | None, str]] = [(name, key) for name, key in named_keys if key is not None]
     if isinstance(skeleton, Detections):
         entries, skeleton = [], None  # an objective reads all of them
     if isinstance(skeleton, str) or not entries:
@@ -312,4 +312,4 @@ def _first(entry: Any, computed: set[str]) -> str | None:
 
 
 def _entry(output: Any, name: Name) -> Any:
-    return next((entry for known, entry in _entries(output) if str(known) == str(name)), None)
+    return next((entry for entry_name, entry in _entries(output) if str(entry_name) == str(name)), None)

@@ -114,13 +114,13 @@ def _layout(flat: Unrolled, feeds: Mapping[str, Any], key: str) -> Layout:
     value = feeds[key]
     if not value.is_floating_point():
         return _by_convention(value.ndim)
-    first, found = _first_of_maps(flat, key), None
+    first, layout = _first_of_maps(flat, key), None
     readers, _ = _readers(flat, key)
     if first is not None:
-        found = _of_maps(value.shape, _where(flat, feeds, key, first[0]), first[1])
+        layout = _of_maps(value.shape, _where(flat, feeds, key, first[0]), first[1])
     elif readers and value.ndim != 4:  # a linear layer may mix the channels of (N, H, W, C), or the rows of an image
-        found = _of_rows(value.shape, _where(flat, feeds, key, readers[0][1]))
-    return _by_convention(value.ndim) if found is None else found
+        layout = _of_rows(value.shape, _where(flat, feeds, key, readers[0][1]))
+    return _by_convention(value.ndim) if layout is None else layout
 
 
 def _by_convention(ndim: int) -> Layout:
@@ -226,9 +226,9 @@ def _named_rank(layer: nn.Module) -> int | None:
     name = name_of(inner)
     if not is_ours(inner.function if name else type(inner)):
         return None
-    found = re.search(r"(Norm)?([123])d$", name if name else type(inner).__name__)
+    match = re.search(r"(Norm)?([123])d$", name if name else type(inner).__name__)
     # a norm of maps has numbers for each entry of dimension 1, and these need not be channels of an image
-    return None if found is None or (found[1] and found[2] == "2") else int(found[2])
+    return None if match is None or (match[1] and match[2] == "2") else int(match[2])
 
 
 def _where(flat: Unrolled, feeds: Mapping[str, Any], key: str, source: str) -> list[set[int]] | None:

@@ -26,9 +26,9 @@ def key_of(flat: Unrolled, name: Any) -> Any:
         return key if flat.layers.has(key) else OUTPUT
     if chosen.startswith(ITEM):  # the item of a tuple, if the output is a tuple
         chosen = chosen.removeprefix(ITEM) if heads_of(flat).are_items else ""
-    found = head_of(flat, chosen or None)
-    is_output = not chosen and found.ending.scores == found.key
-    return OUTPUT if is_output or not flat.layers.has(found.ending.scores) else found.ending.scores
+    head = head_of(flat, chosen or None)
+    is_output = not chosen and head.ending.scores == head.key
+    return OUTPUT if is_output or not flat.layers.has(head.ending.scores) else head.ending.scores
 
 
 def scores_in(flat: Unrolled, values: Mapping[str, Any], name: Name | None = None) -> Tensor:
@@ -41,9 +41,9 @@ def scores_in(flat: Unrolled, values: Mapping[str, Any], name: Name | None = Non
     """
     head = head_of(flat, name)
     if name is None and OUTPUT in values:
-        found = detections_from(flat, values[OUTPUT])
-        if found is not None:
-            return found.logits.amax(1)
+        detections = detections_from(flat, values[OUTPUT])
+        if detections is not None:
+            return detections.logits.amax(1)
         if flat.adapter.logits is not None:
             return flat.adapter.logits(values[OUTPUT])
     key = key_of(flat, part(SCORES, name))  # the run may also have recorded the layer that gives the output

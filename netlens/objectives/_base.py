@@ -85,8 +85,8 @@ class Record:
         The record needs the output of the network.
         """
         chosen = head_of(self.flat, head)
-        given = None if chosen.activation is None else chosen.of(self.values[OUTPUT])
-        return chosen.probabilities(self.scores(head), given)
+        output = None if chosen.activation is None else chosen.of(self.values[OUTPUT])
+        return chosen.probabilities(self.scores(head), output)
 
     def detections(self, size: tuple[int, int] = (1, 1)) -> Detections | None:
         """The candidate boxes of a detector, in pixels of an input of a height and width; None for other networks."""

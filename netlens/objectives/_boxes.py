@@ -140,14 +140,14 @@ def _detections(record: Record) -> Detections:
     """The candidates, in pixels of the input if the record holds the input, else in units of the image."""
     x = record.values.get(record.flat.inputs[0])
     height, width = x.shape[-2:] if isinstance(x, Tensor) else (1, 1)
-    found = record.detections((height, width))
-    if found is None:
+    detections = record.detections((height, width))
+    if detections is None:
         raise NotApplicable(
             f"{record.flat.name} is no detector that netlens supports: its output is "
             f"{type(record.raw(OUTPUT)).__name__}, not Detections(boxes, logits, scores); say how they follow from it: "
             "Adapter(detections=...)."
         )
-    return found
+    return detections
 
 
 def _checked(box: Any, n: int) -> Tensor:

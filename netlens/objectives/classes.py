@@ -92,9 +92,9 @@ class LogProbability(OfClass):
 
     @staticmethod
     def scores(record: Record, head: str | None, as_output: bool = False) -> Tensor:
-        found = record.detections() if head is None else None
-        if found is not None:
-            highest = found.scores.amax(1)
+        detections = record.detections() if head is None else None
+        if detections is not None:
+            highest = detections.scores.amax(1)
             return highest.clamp(min=torch.finfo(highest.dtype).tiny).log()
         chosen = head_of(record.flat, head)
         if not as_output:

@@ -24,15 +24,15 @@ from netlens.options._declared import Option, check, option, options_of
 from netlens.options._kinds import named
 from netlens.options._limits import Limits
 from netlens.options._text import Row, parse, read, snake_case, spelled, split, table
-from netlens.options._values import checked, known
+from netlens.options._values import check_names, checked
 
 __all__ = [
     "Limits",
     "Option",
     "Row",
     "check",
+    "check_names",
     "checked",
-    "known",
     "named",
     "option",
     "options_of",

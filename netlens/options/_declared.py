@@ -74,16 +74,16 @@ def option(
         help: One or two short sentences: what the option does, and its unit.
         repr: Whether the option is part of the instance's repr.
     """
-    about = {_MARK: (Limits(least, most, above, below, tuple(choices)), help)}
+    metadata = {_MARK: (Limits(least, most, above, below, tuple(choices)), help)}
     if factory is not None:
-        return field(default_factory=factory, metadata=about, repr=repr)
-    return field(default=default, metadata=about, repr=repr)
+        return field(default_factory=factory, metadata=metadata, repr=repr)
+    return field(default=default, metadata=metadata, repr=repr)
 
 
 def options_of(cls: type) -> tuple[Option, ...]:
     """The options of a class in their order: all fields that its constructor takes."""
-    found: tuple[Option, ...] = _options_of(cls)
-    return found
+    options: tuple[Option, ...] = _options_of(cls)
+    return options
 
 
 @cache
@@ -92,21 +92,21 @@ def _options_of(cls: Any) -> tuple[Option, ...]:
         kinds = get_type_hints(cls)
     except NameError:  # a class of a user's own, annotated with names that are not known at run time
         kinds = {}
-    found = []
+    options = []
     for one in fields(cls):
         if one.init:
             limits, text = _declared(cls, one.name)
             default = one.default if one.default_factory is MISSING else one.default_factory()
-            found.append(Option(one.name, kinds.get(one.name, Any), default, limits, text))
-    return tuple(found)
+            options.append(Option(one.name, kinds.get(one.name, Any), default, limits, text))
+    return tuple(options)
 
 
 def _declared(cls: Any, name: str) -> tuple[Limits, str]:
     """The limits and the help of a field; a class that only changes a default keeps the limits and help of its base."""
     for base in cls.__mro__:
-        own = vars(base).get("__dataclass_fields__", {})
-        if name in own and _MARK in own[name].metadata:
-            limits, text = own[name].metadata[_MARK]
+        base_fields = vars(base).get("__dataclass_fields__", {})
+        if name in base_fields and _MARK in base_fields[name].metadata:
+            limits, text = base_fields[name].metadata[_MARK]
             return limits, text
     return ANY, ""
 
@@ -126,6 +126,6 @@ def check(instance: Any, error: type[NetLensError] = NetLensError) -> None:
     cls = type(instance)
     for one in options_of(cls):
         value = getattr(instance, one.name)
-        own = fitted(f"{cls.__name__}: {one.name}", value, one.kind, one.limits, error=error)
-        if own is not value:
-            object.__setattr__(instance, one.name, own)
+        fitted_value = fitted(f"{cls.__name__}: {one.name}", value, one.kind, one.limits, error=error)
+        if fitted_value is not value:
+            object.__setattr__(instance, one.name, fitted_value)

@@ -19,26 +19,26 @@ def named(kind: type, names: Mapping[str, type]) -> None:
     NAMED[kind] = names
 
 
-def said(kind: Any, limits: Limits) -> str:
+def requirement(kind: Any, limits: Limits) -> str:
     """What a value must be, for an error.
 
-    >>> said(int | tuple[int, ...] | None, Limits(least=1))
+    >>> requirement(int | tuple[int, ...] | None, Limits(least=1))
     'a whole number of at least 1, None or a list, each a whole number of at least 1'
     """
     match form_of(kind, limits.choices):
         case Either(kinds):
             # a list comes last, so that the sentence ends with what the items must be
             ordered = sorted(kinds, key=lambda one: isinstance(form_of(one), Fixed | Listed | Mapped))
-            *first, last = dict.fromkeys(said(one, limits) for one in ordered)
+            *first, last = dict.fromkeys(requirement(one, limits) for one in ordered)
             return f"{', '.join(first)} or {last}" if first else last
         case Words(words):
             return f"{'one of ' if len(words) > 1 else ''}{', '.join(map(repr, words))}"
         case Fixed(kinds):
-            return f"a list of {len(kinds)}, each {said(kinds[0], limits)}"
+            return f"a list of {len(kinds)}, each {requirement(kinds[0], limits)}"
         case Listed(item):
-            return f"a list, each {said(item, limits)}"
+            return f"a list, each {requirement(item, limits)}"
         case Mapped(name, value):
-            return f"a mapping from {said(name, limits)} to {said(value, limits)}"
+            return f"a mapping from {requirement(name, limits)} to {requirement(value, limits)}"
         case ClassOf(base):
             return f"a class of {_name(base)}"
         case Function():

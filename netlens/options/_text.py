@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from netlens.errors import NetLensError
 from netlens.options._declared import Option, options_of
 from netlens.options._kinds import NAMED
-from netlens.options._values import known
+from netlens.options._values import check_names
 from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Words, form_of
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def parse(cls: type[T], text: str, **given: Any) -> T:
+def parse(cls: type[T], text: str, **options: Any) -> T:
     """An instance of a class from a text such as `n_steps=100,baselines=blur`.
 
     Options are separated by commas, and the items of a list by slashes: `areas=0.05/0.1`. Whole numbers may have an x
@@ -45,9 +45,9 @@ def parse(cls: type[T], text: str, **given: Any) -> T:
     Args:
         cls: The class.
         text: The options that are given; the others have their defaults.
-        given: Further options as values; an option in the text replaces the one given here.
+        options: Further options as values; an option in the text replaces the one given here.
     """
-    values = dict(given)
+    values = dict(options)
     named: set[str] = set()
     by_name = {one.name: one for one in options_of(cls)}
     for part in (part.strip() for part in text.split(",")):
@@ -56,7 +56,7 @@ def parse(cls: type[T], text: str, **given: Any) -> T:
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise NetLensError(f"{cls.__name__}: {part!r} is no option; write it as name=value.")
-        known(cls.__name__, [name], by_name)
+        check_names(cls.__name__, [name], by_name)
         if name in named:
             raise NetLensError(f"{cls.__name__}: {name} is given twice.")
         named.add(name)
@@ -75,20 +75,20 @@ def split(text: str) -> list[tuple[str, str]]:
     >>> split("saliency,occlusion:window=32x16,stride=8,grad_cam")
     [('saliency', ''), ('occlusion', 'window=32x16,stride=8'), ('grad_cam', '')]
     """
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for part in (part.strip() for part in text.split(",")):
         if not part:
             continue
         head, equals, _ = part.partition("=")
         if equals and ":" not in head:
-            if not found:
+            if not pairs:
                 raise NetLensError(f"{part!r} is an option without a name before it; write name:{part}.")
-            name, options = found[-1]
-            found[-1] = name, f"{options},{part}" if options else part
+            name, options = pairs[-1]
+            pairs[-1] = name, f"{options},{part}" if options else part
         else:
             name, _, options = part.partition(":")
-            found.append((name.strip(), options))
-    return found
+            pairs.append((name.strip(), options))
+    return pairs
 
 
 def table(cls: type) -> list[Row]:

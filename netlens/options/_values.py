@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from netlens.errors import NetLensError, closest
-from netlens.options._kinds import said
+from netlens.options._kinds import requirement
 from netlens.options._limits import Limits, Number
 from netlens.options.forms import ClassOf, Either, Fixed, Function, Listed, Mapped, Words, form_of
 
@@ -50,10 +50,10 @@ def checked(
     return fitted(what, value, kind, Limits(least, most, above, below, tuple(choices)), hint, error)
 
 
-def known(what: str, given: Iterable[str], names: Iterable[str]) -> None:
-    """Raise if a given name is not the name of an option. The message lists the options."""
-    every = list(names)
-    for name in given:
+def check_names(what: str, names: Iterable[str], options: Iterable[str]) -> None:
+    """Raise if one of the names is not the name of an option. The message lists the options."""
+    every = list(options)
+    for name in names:
         if name not in every:
             near = f" Closest: {closest(str(name), every)}." if every else ""
             raise NetLensError(f"{what} has no option {name!r}; its options: {', '.join(every) or 'none'}.{near}")
@@ -66,7 +66,7 @@ def fitted(
         return _fit(value, kind, limits)
     except MisfitError:
         tail = f"; {hint}" if hint else ""
-        raise error(f"{what} is {_shown(value)}, but must be {said(kind, limits)}{tail}.") from None
+        raise error(f"{what} is {_shown(value)}, but must be {requirement(kind, limits)}{tail}.") from None
 
 
 def _fit(value: Any, kind: Any, limits: Limits) -> Any:

@@ -48,15 +48,15 @@ def _form(name: str, cls: type, leave_out: Sequence[str], size: int | None) -> t
     def declared(one: Option) -> tuple[str, Any, Any]:
         if one.name != "size":
             return one.name, one.kind, option(one.default, **asdict(one.limits), help=one.help)
-        kind, about = (one.kind, one.help) if size is None else (int, "The longer side in pixels.")
-        return one.name, kind, option(size, least=16, most=MOST_SIDE, help=about)
+        kind, text = (one.kind, one.help) if size is None else (int, "The longer side in pixels.")
+        return one.name, kind, option(size, least=16, most=MOST_SIDE, help=text)
 
     every = [declared(one) for one in options_of(cls) if one.name not in leave_out]
     return make_dataclass(name, every, frozen=True, namespace={"__post_init__": check})
 
 
 def key_of(wish: Wish) -> str:
-    """What tells a wish from others. The number of steps is no part of it, because a drawing can be continued."""
+    """A key that differs between wishes. It leaves out the number of steps, because a drawing can be continued."""
     mine = {name: text for name, text in read(wish.options).items() if name.partition(".")[0] == wish.form}
     steps = "" if wish.what == DREAM else f"{wish.form}.steps"
     options = sorted((name, text) for name, text in mine.items() if name != steps)
@@ -73,7 +73,7 @@ def drawing_on_sheet(studio: Studio, wish: Wish, key: str) -> Drawing | None:
 
 
 def drawing_of(studio: Studio, wish: Wish) -> Drawing | None:
-    """The newest drawing of a wish; one that was stopped only if none was finished. None if the studio keeps none."""
+    """The newest finished drawing of a wish; if none was finished, the newest; None if the studio keeps none."""
     newest = studio.newest.get(key_of(wish))
     return None if newest is None else studio.drawings.get(newest)
 
@@ -81,7 +81,7 @@ def drawing_of(studio: Studio, wish: Wish) -> Drawing | None:
 def drawing_for(studio: Studio, wish: Wish) -> Drawing | None:
     """The drawing that a link to a wish shows. None if it has to be drawn: there is none, or one of fewer steps.
 
-    A drawing that was stopped counts with the steps that it was to have.
+    For a drawing that was stopped, the steps that were planned count.
     """
     drawing = drawing_of(studio, wish)
     if drawing is None or wish.what == DREAM or drawing.steps >= values_of(studio, wish)["steps"]:
@@ -107,8 +107,8 @@ def values_of(studio: Studio, wish: Wish) -> dict[str, Any]:
     Raises:
         NetLensError: An option is wrong.
     """
-    made: Any = parse(forms_of(studio)[wish.form], options_text(wish.form, read(wish.options)))
-    return {one.name: getattr(made, one.name) for one in options_of(type(made))}
+    options: Any = parse(forms_of(studio)[wish.form], options_text(wish.form, read(wish.options)))
+    return {one.name: getattr(options, one.name) for one in options_of(type(options))}
 
 
 def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], after: Drawing | None = None) -> None:
@@ -141,8 +141,8 @@ def grow(studio: Studio, wish: Wish, show: Callable[[Drawing], None], after: Dra
         show(drawing)
 
     def drawn(callbacks: Sequence[Callback], steps: int | None, state: State | None) -> Render:
-        # the page has its film, so the frames of the result go
-        return replace(_made(studio, wish, values, rounds, callbacks, steps, state), frames=())
+        # the page has a film of its own, so it drops the frames of the result
+        return replace(_render_of(studio, wish, values, rounds, callbacks, steps, state), frames=())
 
     def result(state: State) -> Render:
         if state.step == 0:
@@ -170,7 +170,7 @@ def _make_findable(studio: Studio, key: str) -> None:
         studio.newest.put(key_of(drawing.wish), key)
 
 
-def _made(
+def _render_of(
     studio: Studio,
     wish: Wish,
     values: Mapping[str, Any],

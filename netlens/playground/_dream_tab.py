@@ -94,12 +94,12 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         # a field that was emptied has no number; the first channel takes its place
         return Wish(what, layer or "", int(channel or 0), sign, target or "", picture or "", options or "")
 
-    def said(wish: Wish, drawing: Drawing | None) -> Any:
-        """The lines of a drawing on the sheet, or of what the fields say."""
+    def code_field(wish: Wish, drawing: Drawing | None) -> Any:
+        """The field with the code: of the drawing on the sheet, or of what the fields describe if there is none."""
         label = notebook.FIELDS if drawing is None else _ON_SHEET
         try:
             text = code(studio, wish, drawing)
-        except NetLensError as error:  # Draw tells it aloud
+        except NetLensError as error:  # the button Draw shows the error
             text = f"# {in_a_line(error)}"
         return gr.Code(text, label=label)
 
@@ -108,7 +108,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         drawing = studio.drawings.get(key) if key else None
         if drawing is None:
             return html.hint("stopped before the first step"), gr.skip(), gr.skip(), gr.skip()
-        return _sheet(drawing, ended=True), said(drawing.wish, drawing), key, gr.Button(interactive=True)
+        return _sheet(drawing, ended=True), code_field(drawing.wish, drawing), key, gr.Button(interactive=True)
 
     def work_of(wish: Wish, after: Drawing | None = None) -> Work:
         key = ""
@@ -116,9 +116,9 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         def work(show: Show[_Shown]) -> None:
             def look(drawing: Drawing) -> None:
                 nonlocal key
-                told, key = key, drawing.key
-                known = gr.skip(), gr.skip()
-                show((_sheet(drawing), gr.skip(), *(known if told else (key, gr.Button(interactive=False)))))
+                previous, key = key, drawing.key
+                unchanged = gr.skip(), gr.skip()
+                show((_sheet(drawing), gr.skip(), *(unchanged if previous else (key, gr.Button(interactive=False)))))
 
             grow(studio, wish, look, after)
             show(ended(key))
@@ -142,23 +142,23 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         return work_of(wish) if drawing is None else lambda show: show(ended(drawing.key))
 
     def fields(what: str) -> list[Any]:
-        def seen(*whats: str) -> bool | str:
+        def visibility(*whats: str) -> bool | str:
             return True if what in whats else "hidden"
 
         return [
             gr.update(info=_ABOUT.get(what, "")),
-            gr.update(visible=seen(CHANNEL, DREAM, INVERSION)),
-            gr.update(visible=seen(CHANNEL)),
-            gr.update(visible=seen(CHANNEL)),
-            gr.update(visible=seen(CLASS)),
+            gr.update(visible=visibility(CHANNEL, DREAM, INVERSION)),
+            gr.update(visible=visibility(CHANNEL)),
+            gr.update(visible=visibility(CHANNEL)),
+            gr.update(visible=visibility(CLASS)),
             gr.update(visible=what in (DREAM, INVERSION)),
         ]
 
     def look_at(name: str) -> str:
-        def made() -> str:
+        def photo_html() -> str:
             return f'<div class="nl-source"><img src="{html.source(studio.thumbnail(name))}" alt="the picture"></div>'
 
-        return or_hint(made)
+        return or_hint(photo_html)
 
     def count(layer: str) -> Any:
         return gr.update(info=_counted(studio, layer))
@@ -168,9 +168,9 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             return gr.skip(), gr.skip()
         wish = wish_of(*values)
         if not key:  # nothing is on the sheet; a link is about to put a drawing there, if there is one
-            return said(wish, drawing_for(studio, wish) if where == NAME else None), gr.skip()
+            return code_field(wish, drawing_for(studio, wish) if where == NAME else None), gr.skip()
         drawing = drawing_on_sheet(studio, wish, key)
-        return said(wish, drawing), gr.Button(interactive=drawing is not None and drawing.state is not None)
+        return code_field(wish, drawing), gr.Button(interactive=drawing is not None and drawing.state is not None)
 
     light([what.change, opened.change], fields, what, [what, layer, channel, sign, target, source])
     light([picture.change, opened.change], look_at, picture, photo)

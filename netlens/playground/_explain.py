@@ -59,12 +59,12 @@ def explain(studio: Studio, question: Question, show: Callable[[Answer], None]) 
     lens = studio.lens(question.picture, question.target)
     waiting: dict[str, Method] = {}
     for text in question.methods:
-        known = remembered(studio, question, text)
-        if known is not None:
-            show(known)
+        answer = remembered(studio, question, text)
+        if answer is not None:
+            show(answer)
             continue
         try:
-            waiting[text] = made(text, question.layer)
+            waiting[text] = method_of(text, question.layer)
         except NetLensError as error:
             show(Answer(text, why=in_a_line(error)))
     with together(list(waiting.values()), lens.flat, lens.x, lens.objective) as x:
@@ -92,7 +92,7 @@ def key_of(question: Question, text: str) -> str:
     return digest(question.picture, question.target, question.layer, text)
 
 
-def made(text: str, layer: str | None) -> Method:
+def method_of(text: str, layer: str | None) -> Method:
     """The method of a text such as "grad_cam"; a method that reads a layer gets `layer`, if there is one."""
     name = text.partition(":")[0]
     reads = name in METHODS and any(one.name == "layer" for one in options_of(METHODS[name]))
@@ -115,8 +115,8 @@ def legend(results: Sequence[Attribution], view: str) -> str:
     red = [bool((one.spatial >= 0).all()) for one in results if tells_signs(one, look)]
     warm = "In other maps, warm" if red else "Warm"
     strong = f"{warm} and bright colors show {subject.get(look.sign or '', 'what counts most')}."
-    said = {_SIGNS: False in red, _RED: True in red, strong: len(red) < len(results)}
-    return " ".join(sentence for sentence, is_true in said.items() if is_true)
+    sentences = {_SIGNS: False in red, _RED: True in red, strong: len(red) < len(results)}
+    return " ".join(sentence for sentence, is_true in sentences.items() if is_true)
 
 
 def code(studio: Studio, question: Question) -> str:
@@ -132,7 +132,7 @@ def _call(text: str, layer: str | None) -> str:
     """A method as a call of `NetLens`, such as `lens.occlusion(window=32).show()`."""
     name = text.partition(":")[0]
     try:
-        method = made(text, layer)
+        method = method_of(text, layer)
     except NetLensError as error:
         return f"# {text}: {in_a_line(error)}"
     standard = type(method)()

@@ -87,23 +87,23 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             with gr.Accordion("Show the code", open=False, elem_id="code-of-maps"):
                 lines = gr.Code(language="python", label=notebook.FIELDS, elem_id="code")
 
-    asked = [picture, target, methods, layer, options]
+    inputs = [picture, target, methods, layer, options]
 
     def look_at(name: str) -> str:
         return or_hint(lambda: predictions(studio, name))
 
     def compute(*values: Any) -> Work:
-        *question, view, opacity = values
-        asked = _question(*question)
+        *fields, view, opacity = values
+        question = _question(*fields)
         answers: dict[str, Answer] = {}
 
         def work(show: Show[str]) -> None:
             def add(answer: Answer) -> None:
                 answers[answer.text] = answer
-                show(_drawn(asked, answers, view, opacity))
+                show(_drawn(question, answers, view, opacity))
 
-            show(_drawn(asked, answers, view, opacity))
-            explain(studio, asked, add)
+            show(_drawn(question, answers, view, opacity))
+            explain(studio, question, add)
 
         return shown_after_error(work, lambda: stopped(*values))
 
@@ -112,27 +112,29 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         return compute(*values) if where == NAME and studio.has(values[0]) else None
 
     def redraw(*values: Any) -> Any:
-        *question, view, opacity = values
-        asked = _question(*question)
-        known = [answer for text in asked.methods if (answer := remembered(studio, asked, text)) is not None]
-        if not known:
+        *fields, view, opacity = values
+        question = _question(*fields)
+        answers = [answer for text in question.methods if (answer := remembered(studio, question, text)) is not None]
+        if not answers:
             return gr.skip()
-        return _drawn(asked, {answer.text: answer for answer in known}, view, opacity, [one.text for one in known])
+        return _drawn(
+            question, {answer.text: answer for answer in answers}, view, opacity, [one.text for one in answers]
+        )
 
     def stopped(*values: Any) -> str:
-        *question, view, opacity = values
-        asked = _question(*question)
-        answers = {text: remembered(studio, asked, text) for text in asked.methods}
-        return _drawn(asked, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity)
+        *fields, view, opacity = values
+        question = _question(*fields)
+        answers = {text: remembered(studio, question, text) for text in question.methods}
+        return _drawn(question, {text: a or Answer(text, why="stopped") for text, a in answers.items()}, view, opacity)
 
     def show_code(*values: Any) -> str:
         return code(studio, _question(*values))
 
-    every = [*asked, view, opacity]
+    every = [*inputs, view, opacity]
     light([picture.change, opened.change], look_at, picture, says)
-    light(says.click, _said, None, target)
+    light(says.click, _text_of_click, None, target)
     light([view.change, opacity.release], redraw, every, maps)
-    light([control.change for control in asked], show_code, asked, lines)
+    light([control.change for control in inputs], show_code, inputs, lines)
     heavy(run.click, compute, every, maps, stop)
     heavy(opened.change, follow, [opened, *every], maps, stop)
     light(stop.button.click, stopped, every, maps)
@@ -141,10 +143,10 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
 
 
 def predictions(studio: Studio, name: str) -> str:
-    """A picture, and beside it the classes that the network sees in it; a click on a class says it."""
-    found = studio.lens(name).predictions(5)[0]
-    rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in found]
-    says = [class_choice(studio.flat.classes, one.index) for one in found]
+    """A picture, and beside it the classes that the network sees in it. A click on a class chooses it."""
+    top_classes = studio.lens(name).predictions(5)[0]
+    rows = [(one.name, one.probability, f"{one.probability:.1%}") for one in top_classes]
+    says = [class_choice(studio.flat.classes, one.index) for one in top_classes]
     photo = html.source(studio.thumbnail(name))
     bars = html.bars(rows, says, full=1.0)
     return f'<div class="nl-photo"><img src="{photo}" alt="{escape(name)}">{bars}{_middle(studio, name)}</div>'
@@ -156,12 +158,12 @@ def _middle(studio: Studio, name: str) -> str:
     if preprocessing.size is None or not preprocessing.crops(picture.height, picture.width):
         return ""
     height, width = preprocessing.size
-    seen = html.source(marked(studio.lens(name), None))
-    told = html.hint(f"The network sees its middle alone, at {width} × {height} pixels.")
-    return f'<img src="{seen}" alt="what the network sees">{told}'
+    middle = html.source(marked(studio.lens(name), None))
+    note = html.hint(f"The network sees its middle alone, at {width} × {height} pixels.")
+    return f'<img src="{middle}" alt="what the network sees">{note}'
 
 
-def _said(event: gr.EventData) -> str:
+def _text_of_click(event: gr.EventData) -> str:
     return str(event.say)
 
 
@@ -172,10 +174,10 @@ def _question(picture: str, target: str, methods: Sequence[str], layer: str, opt
 
 
 def _drawn(
-    asked: Question, answers: dict[str, Answer], view: str, opacity: float, methods: Sequence[str] | None = None
+    question: Question, answers: dict[str, Answer], view: str, opacity: float, methods: Sequence[str] | None = None
 ) -> str:
-    """The maps so far, in the order of the methods: of those that are asked, or of some of them."""
-    methods = asked.methods if methods is None else methods
+    """The maps so far, in the order of the methods: of the question, or of `methods` alone."""
+    methods = question.methods if methods is None else methods
     if not methods:
         return html.hint("Choose at least one method.")
     turn = next((text for text in methods if text not in answers), None)
@@ -187,7 +189,7 @@ def _drawn(
         elif answer.result is None:
             figures.append(html.refused(text, answer.why))
         else:
-            figures.append(_figure(asked.picture, answer, view, opacity))
+            figures.append(_figure(question.picture, answer, view, opacity))
     meaning = legend([answer.result for answer in answers.values() if answer.result is not None], view)
     return (html.hint(meaning) if meaning else "") + html.grid(figures)
 

@@ -30,16 +30,16 @@ def add_files(app: Any, studio: Studio) -> None:
     from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import PlainTextResponse
 
-    kept: Store[bytes] = Store(_MEMORY, len)
-    turn = asyncio.Lock()  # not one of threads, so that those who wait hold none
+    contents: Store[bytes] = Store(_MEMORY, len)
+    turn = asyncio.Lock()  # of asyncio, so that a request that waits occupies no thread
 
     async def file(
-        key: str, kind: str, made: Callable[[], Attribution | Render], data: Callable[[], bytes]
+        key: str, kind: str, get_result: Callable[[], Attribution | Render], data: Callable[[], bytes]
     ) -> Response:
         def answer() -> Response:
             try:
-                name = _name(made())
-                content = kept.made((key, kind), data)
+                name = _name(get_result())
+                content = contents.get_or_make((key, kind), data)
             except Exception as error:
                 line = line_of(error)
                 if line is None:
@@ -52,10 +52,10 @@ def add_files(app: Any, studio: Studio) -> None:
             return await run_in_threadpool(answer)
 
     async def result(key: str, kind: str) -> Response:
-        made = studio.results.get(key)
-        if made is None or kind not in ("png", "npz"):
+        attribution = studio.results.get(key)
+        if attribution is None or kind not in ("png", "npz"):
             return PlainTextResponse(_GONE, 404)
-        return await file(key, kind, lambda: made, lambda: _saved(made, kind))
+        return await file(key, kind, lambda: attribution, lambda: _saved(attribution, kind))
 
     async def drawing(key: str, kind: str) -> Response:
         drawn = studio.drawings.get(key)
@@ -73,11 +73,11 @@ def add_files(app: Any, studio: Studio) -> None:
     app.add_api_route("/drawing/{key}.{kind}", drawing, methods=["GET"])
 
 
-def _name(made: Attribution | Render) -> str:
-    name = f"{made.provenance.network}-{made.provenance.method}-{made.provenance.subject(0)}"
+def _name(result: Attribution | Render) -> str:
+    name = f"{result.provenance.network}-{result.provenance.method}-{result.provenance.subject(0)}"
     return "-".join(re.findall(r"[A-Za-z0-9._]+", name))[:100].rstrip("-")
 
 
-def _saved(made: Attribution | Render, kind: str) -> bytes:
+def _saved(result: Attribution | Render, kind: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        return made.save(Path(folder) / f"result.{kind}").read_bytes()
+        return result.save(Path(folder) / f"result.{kind}").read_bytes()

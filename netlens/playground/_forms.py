@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from netlens.options import Option, options_of
-from netlens.playground._texts import about, default_of
+from netlens.playground._texts import default_of, description
 
 
 class Field(NamedTuple):
@@ -63,7 +63,7 @@ def _script(name: str, default: str) -> str:
 def _component(one: Option, text: str, name: str) -> Any:
     shown: dict[str, Any] = {
         "label": one.name.replace("_", " "),
-        "info": about(one),
+        "info": description(one),
         "elem_id": f"option-{name.replace('.', '-')}",
     }
     shown["interactive"] = True  # Gradio takes a component that no function of Python reads for one that only shows

@@ -69,9 +69,9 @@ def figure(
         # the picture and its name look like one button; the keyboard stops there once
         image, name = f"{link}>{image}</a>", f'{link} tabindex="-1">{name}</a>'
     saves = "".join(f' <a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
-    about = f'<span class="nl-note">{escape(note)}</span>' if note else ""
+    note_html = f'<span class="nl-note">{escape(note)}</span>' if note else ""
     return (
-        f'<figure class="nl-figure">{image}<figcaption>{name}{about}'
+        f'<figure class="nl-figure">{image}<figcaption>{name}{note_html}'
         f"{f'<span class=nl-saves>{saves}</span>' if saves else ''}</figcaption></figure>"
     )
 
@@ -157,7 +157,7 @@ def easel(
     """
     saves = " ".join(f'<a href="{escape(to)}" download>{escape(word)}</a>' for word, to in links)
     saved = f'<p class="nl-plain">Save: {saves}</p>' if saves else ""
-    # its box has its proportions, so that its corners are its own
+    # the box has the proportions of the picture, so that the rounded corners are those of the picture
     height, width = picture.shape[:2] if isinstance(picture, np.ndarray) else (picture.height, picture.width)
     size = f"width:min(100%,{70 * width / height:.1f}vh)"
     image = f'<img src="{source(picture)}" alt="{escape(alt)}" style="{size}">'

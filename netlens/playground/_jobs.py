@@ -102,13 +102,13 @@ def light(triggers: Any, function: Callable[..., Any], inputs: Any, outputs: Any
     """
 
     @wraps(function)  # Gradio reads the annotations, to give an event or a request
-    def told(*values: Any) -> Any:
+    def answer(*values: Any) -> Any:
         with in_one_line():
             return function(*values)
 
     return gr.on(
         triggers if isinstance(triggers, list) else [triggers],
-        told,
+        answer,
         inputs,
         outputs,
         concurrency_id="light",

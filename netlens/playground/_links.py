@@ -14,7 +14,7 @@ from netlens.errors import NetLensError
 
 _BETWEEN = "~"  # between the items of a list; no name of a method or layer holds it
 _LONGEST = 2000
-_MOST = 2.0**53  # up to here, browsers tell whole numbers apart
+_MOST = 2.0**53  # up to here, JavaScript holds whole numbers exactly
 
 
 SCRIPT = """
@@ -68,7 +68,7 @@ class Linked:
         tab: The name of the tab.
         components: The components by the name of their parameter.
         events: Events after which the address is written, beside the changes of the components.
-        moves: The names of parameters whose change is a move, which the browser's Back takes back.
+        moves: The names of parameters whose change is a move, which the Back button of the browser undoes.
     """
 
     tab: str
@@ -76,13 +76,13 @@ class Linked:
     events: Sequence[Any] = ()
     moves: Sequence[str] = ()
 
-    def values(self, given: Mapping[str, str]) -> list[Any]:
+    def values(self, parameters: Mapping[str, str]) -> list[Any]:
         """The values of the components in the parameters of an address; no change for those that it leaves out.
 
         Raises:
             NetLensError: A value is too long. A part of it would be another state of the page.
         """
-        mine = given if given.get("tab") == self.tab else {}
+        mine = parameters if parameters.get("tab") == self.tab else {}
         for name in self.components:
             if len(mine.get(name, "")) > _LONGEST:
                 raise NetLensError(f"{name} has {len(mine[name])} letters in this link; up to {_LONGEST} are read.")
@@ -105,7 +105,7 @@ class Linked:
 
     def script(self, event: str) -> str:
         """JavaScript that tells `SCRIPT` of an event, with the values of the components."""
-        told = ", ".join(json.dumps(one) for one in (event, self.tab, list(self.moves)))
+        arguments = ", ".join(json.dumps(one) for one in (event, self.tab, list(self.moves)))
         return f"""(...values) => {{
             const texts = {{}};
             {json.dumps(list(self.components))}.forEach((name, index) => {{
@@ -113,7 +113,7 @@ class Linked:
                 const text = Array.isArray(value) ? value.join({json.dumps(_BETWEEN)}) : value;
                 if (text !== null && text !== undefined && text !== "") texts[name] = text;
             }});
-            window.netlensFollow({told}, texts);
+            window.netlensFollow({arguments}, texts);
         }}"""
 
 
@@ -126,6 +126,6 @@ def value_of(text: str, component: Any) -> Any:
             number = float(text)
         except ValueError:
             return gr.skip()
-        # others have no JSON, and would end the whole link
+        # infinity and NaN have no JSON, and one of them would break the whole link
         return number if math.isfinite(number) and abs(number) < _MOST else gr.skip()
     return text

@@ -91,7 +91,9 @@ def attributed(lens: NetLens, key: str, channel: int) -> Attribution:
     return lens.attribute(IntegratedGradients(n_steps=_PATH), objectives.channel(key, channel))
 
 
-def seen(lens: NetLens, key: str, cell: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def receptive_box(
+    lens: NetLens, key: str, cell: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
     """The part of the picture that a position of a layer depends on: left, top, right, bottom; None if unknown."""
     field = receptive_fields(lens.flat.program).get(lens.flat.key(key))
     height, width = lens.x.shape[-2:]
@@ -165,8 +167,8 @@ def exciting(
     lens: NetLens, key: str, channel: int, files: list[Any], most: int
 ) -> list[tuple[Image.Image, str, float]]:
     """The parts of pictures that excite a channel most, each with its name and the value of the channel."""
-    found = most_exciting(lens.flat, objectives.channel(key, channel), files[:SEARCHED], most, crops=True)
-    return [(images.to_pil(one.image.clamp(0, 1)).convert("RGB"), one.path.stem, one.value) for one in found]
+    examples = most_exciting(lens.flat, objectives.channel(key, channel), files[:SEARCHED], most, crops=True)
+    return [(images.to_pil(one.image.clamp(0, 1)).convert("RGB"), one.path.stem, one.value) for one in examples]
 
 
 def check_channel(maps: Tensor, key: str, channel: int) -> None:

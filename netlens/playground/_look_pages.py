@@ -30,7 +30,7 @@ class Section:
     """A part of a page: its title, a sentence about it, and the function that makes it."""
 
     title: str
-    about: str
+    note: str
     make: Callable[[], str]
 
 
@@ -66,11 +66,11 @@ class Page:
             )
         ]
 
-    def known(self, section: Section) -> str | None:
+    def stored_text(self, section: Section) -> str | None:
         """A section that was made before."""
         return self.studio.drawn.get(self._name(section))
 
-    def made(self, section: Section) -> str:
+    def text_of(self, section: Section) -> str:
         """A section, made now; where it has no meaning, the reason."""
         try:
             text = section.make()
@@ -79,21 +79,21 @@ class Page:
         self.studio.drawn.put(self._name(section), text)
         return text
 
-    def html(self, made: dict[str, str], next_: str = "computing") -> str:
+    def html(self, texts: dict[str, str], next_: str = "computing") -> str:
         """The page with the sections that are made so far.
 
         Args:
-            made: The sections by title.
+            texts: The sections by title.
             next_: What is said of the next section.
         """
         parts = []
         for section in self.sections():
-            body = made.get(section.title)
+            body = texts.get(section.title)
             if body is None:
                 body = html.hint(f"{next_} …" if next_ != STOPPED else STOPPED)
                 next_ = "waiting" if next_ != STOPPED else STOPPED
-            about = html.hint(section.about)
-            parts.append(f'<section class="nl-section"><h3>{escape(section.title)}</h3>{about}{body}</section>')
+            note = html.hint(section.note)
+            parts.append(f'<section class="nl-section"><h3>{escape(section.title)}</h3>{note}{body}</section>')
         return f'{self._head()}<div class="nl-sections">{"".join(parts)}</div>'
 
     def _name(self, section: Section) -> str:
@@ -125,9 +125,9 @@ class Page:
 
     def _strongest(self) -> str:
         maps = look.maps_of(self.lens, self.key)
-        found = look.strongest(maps, CHANNELS)
+        firings = look.strongest(maps, CHANNELS)
         if maps.shape[1:] == (1, 1):
-            return self._bars([(self.key, one.channel, one.value) for one in found])
+            return self._bars([(self.key, one.channel, one.value) for one in firings])
         figures = [
             html.figure(
                 look.drawn_map(self.lens, maps[one.channel]),
@@ -137,7 +137,7 @@ class Page:
                 say=str(See(self.key, one.channel)),
                 href=self.href(See(self.key, one.channel)),
             )
-            for one in found
+            for one in firings
         ]
         return html.grid(figures, small=True)
 
@@ -165,7 +165,7 @@ class Page:
     def _field(self, at: tuple[float, float]) -> str:
         maps = look.maps_of(self.lens, self.key)
         cell = look.cell_of(maps, at)
-        box = look.seen(self.lens, self.key, cell, (maps.shape[1], maps.shape[2]))
+        box = look.receptive_box(self.lens, self.key, cell, (maps.shape[1], maps.shape[2]))
         where = f"row {cell[0]}, column {cell[1]} of {maps.shape[1]} × {maps.shape[2]}"
         figures = [html.figure(look.marked(self.lens, box), "in the picture", where)]
         if box is None:
@@ -175,12 +175,12 @@ class Page:
 
     def _firing(self, at: tuple[float, float]) -> str:
         maps = look.maps_of(self.lens, self.key)
-        found = look.firing(maps, look.cell_of(maps, at), BARS)
-        return self._bars([(self.key, one.channel, one.value) for one in found])
+        firings = look.firing(maps, look.cell_of(maps, at), BARS)
+        return self._bars([(self.key, one.channel, one.value) for one in firings])
 
     def _spoken(self, at: tuple[float, float]) -> str:
-        found = look.spoken(self.lens, self.key, self._cell(at), BARS)
-        return self._bars([(self.key, one.channel, one.value) for one in found])
+        firings = look.spoken(self.lens, self.key, self._cell(at), BARS)
+        return self._bars([(self.key, one.channel, one.value) for one in firings])
 
     def _pictured(self, at: tuple[float, float]) -> str:
         picture = look.pictured_place(self.lens, self.key, self._cell(at))
@@ -193,15 +193,15 @@ class Page:
         look.check_channel(look.maps_of(lens, key), key, channel)
 
         def examples() -> str:
-            found = look.exciting(lens, key, channel, self.studio.files, EXAMPLES)
-            return html.grid([html.figure(one, name, f"{value:.3g}") for one, name, value in found], small=True)
+            parts = look.exciting(lens, key, channel, self.studio.files, EXAMPLES)
+            return html.grid([html.figure(one, name, f"{value:.3g}") for one, name, value in parts], small=True)
 
         def pictured(render: Callable[[], object], titles: Sequence[str]) -> Callable[[], str]:
-            def made() -> str:
+            def body() -> str:
                 pictures = look.pictures_of(render())  # type: ignore[arg-type]
                 return html.grid([html.figure(*pair) for pair in zip(pictures, titles, strict=True)], small=True)
 
-            return made
+            return body
 
         draw = look.dreamer(lens)
         return [

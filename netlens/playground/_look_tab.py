@@ -70,7 +70,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             question = gr.Textbox(visible="hidden")
             page = gr.HTML(html.hint(_FIRST), elem_id="look-page", js_on_load=html.CLICKS, min_height=200)
 
-    def asked(name: str, target: str, text: str) -> Page:
+    def page_of(name: str, target: str, text: str) -> Page:
         named = None if target == PREDICTED else class_of(target)
         return Page(studio, name, named, See.of(text))
 
@@ -79,7 +79,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             return None
 
         def work(show: Show[str]) -> None:
-            # errors in its place, because Gradio may ask for the page of a link twice, and would tell an error twice
+            # an error stands in place of the page: Gradio may ask twice for a linked page, and would report it twice
             show(or_hint(lambda: whole(show, *values)))
 
         return shown_after_error(work, lambda: stopped(*values))
@@ -88,24 +88,26 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         """The page with all its sections; each is shown as soon as it is made."""
         if not studio.has(values[0]):
             return html.hint("There is no picture to look at.")
-        one = asked(*values)
+        one = page_of(*values)
         sections = one.sections()
-        made = {section.title: text for section in sections if (text := one.known(section)) is not None}
-        show(one.html(made))
+        texts = {section.title: text for section in sections if (text := one.stored_text(section)) is not None}
+        show(one.html(texts))
         for section in sections:
-            if section.title not in made:
-                made[section.title] = one.made(section)
-                show(one.html(made))
-        return one.html(made)
+            if section.title not in texts:
+                texts[section.title] = one.text_of(section)
+                show(one.html(texts))
+        return one.html(texts)
 
     def stopped(*values: Any) -> Any:
         if not values[2]:
             return gr.skip()
 
         def so_far() -> str:
-            one = asked(*values)
-            made = {section.title: text for section in one.sections() if (text := one.known(section)) is not None}
-            return one.html(made, STOPPED)
+            one = page_of(*values)
+            texts = {
+                section.title: text for section in one.sections() if (text := one.stored_text(section)) is not None
+            }
+            return one.html(texts, STOPPED)
 
         return or_hint(so_far)
 
@@ -116,7 +118,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         picture = marked(studio.lens(name), None, 480)  # what the network sees, which may be a crop of the photo
         try:
             at = See.of(text).at if "@" in (text or "") else None
-        except NetLensError:  # the page tells it
+        except NetLensError:  # the page shows the error
             at = None
         place = "hidden" if at is None else f'style="left:{100 * at[0]:.2f}%;top:{100 * at[1]:.2f}%"'
         return (
@@ -136,8 +138,8 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     changes = [one.change for one in values]
     gr.on([*changes, opened.change], None, values, question, js=_QUESTION, queue=False, show_progress="hidden")
     light(question.change, spots, [picture, see], photo)
-    light(layers.click, _said, None, see)
-    light(page.click, _said, None, see)
+    light(layers.click, _text_of_click, None, see)
+    light(page.click, _text_of_click, None, see)
     light(photo.click, placed, see, see)
     see.change(None, see, None, js=MARK, queue=False, show_progress="hidden")
     heavy(question.change, compute, values, page, stop)
@@ -145,5 +147,5 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     return Linked(NAME, {"picture": picture, "target": target, "see": see}, moves=["see"])
 
 
-def _said(event: gr.EventData) -> str:
+def _text_of_click(event: gr.EventData) -> str:
     return str(event.say)

@@ -60,15 +60,15 @@ def page(studio: Studio) -> gr.Blocks:
         components = [component for links in linked for component in links.components.values()]
 
         def open_link(request: gr.Request) -> list[Any]:
-            given = {str(name): str(value) for name, value in dict(request.query_params).items()}
+            parameters = {str(name): str(value) for name, value in dict(request.query_params).items()}
             wrong = ""
             try:
-                values = [value for links in linked for value in links.values(given)]
-            except NetLensError as error:  # told by a warning, not an error, so that the page opens
-                wrong, given, values = str(error), {}, [gr.skip() for _ in components]
-            name = given.get("tab")
-            known = name in {tab.name for tab in TABS}
-            return [gr.Tabs(selected=name) if known else gr.skip(), *values, name if known else "start", wrong]
+                values = [value for links in linked for value in links.values(parameters)]
+            except NetLensError as error:  # shown as a warning, not an error, so that the page opens
+                wrong, parameters, values = str(error), {}, [gr.skip() for _ in components]
+            name = parameters.get("tab")
+            is_tab = name in {tab.name for tab in TABS}
+            return [gr.Tabs(selected=name) if is_tab else gr.skip(), *values, name if is_tab else "start", wrong]
 
         def tell(wrong: str) -> None:
             if wrong:
@@ -86,7 +86,7 @@ def page(studio: Studio) -> gr.Blocks:
 def _head(studio: Studio) -> str:
     flat = studio.flat
     count = "" if flat.classes is None else f", {len(flat.classes)} classes"
-    about = f"{flat.name}: {len(flat.layers)} layers{count}"
+    description = f"{flat.name}: {len(flat.layers)} layers{count}"
     if studio.weights == RANDOM:
-        about += ", random weights"
-    return f'<header class="nl-head"><h1>netlens <span>playground</span></h1><p>{escape(about)}</p></header>'
+        description += ", random weights"
+    return f'<header class="nl-head"><h1>netlens <span>playground</span></h1><p>{escape(description)}</p></header>'

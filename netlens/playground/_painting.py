@@ -23,7 +23,7 @@ from netlens.results import Render
 from netlens.visualization.style import SETTINGS, STARTS, Glance, StyleTransfer, from_settings
 
 PACE = 0.4  # seconds, at least, from each look at the picture to the next
-_SHARE = 8  # a look may take a ninth of the time
+_SHARE = 8  # after a look, 8 times its duration passes before the next, so looks take a ninth of the time
 MOST_STYLES = len(COLORS)  # each has a color of the brush
 MOST_OF_GRID = 64
 SMALL = 72  # pixels of the longer side of a thumbnail
@@ -94,9 +94,9 @@ class Run:
         steps: The largest number of iterations; a `target` may end it earlier.
         seconds: The time so far.
         curve: The weighted sum of the losses over the steps.
-        done: Whether it is done.
-        scale: Which of its sizes it is at, such as "1 of 2".
-        doubts: What the result is warned of.
+        done: Whether it has ended by itself, and was not stopped.
+        scale: The size that is being painted, of all its sizes, such as "1 of 2".
+        doubts: Warnings about the result.
     """
 
     key: str
@@ -119,23 +119,23 @@ class Run:
 
     @property
     def short(self) -> str:
-        """The steps that it made, if it has not made all, such as "1 of 100 steps"; else nothing."""
+        """How many of its steps it made, such as "1 of 100 steps"; empty if it made all of them."""
         return "" if self.done and self.step == self.steps else f"{self.step} of {self.steps} steps"
 
     @cached_property
     def thumbnail(self) -> Image.Image:
-        """The picture, with a longer side of at most `SMALL`; the table shows it at each click."""
+        """The picture, with a longer side of at most `SMALL`. The table shows it at each click, so it is kept."""
         picture = self.picture
         picture.thumbnail((SMALL, SMALL))
         return picture
 
     @property
     def nbytes(self) -> int:
-        """The memory that it holds, with its thumbnail, made or not: the size of what is kept must not change."""
+        """The memory that it holds. The thumbnail counts before it is made, because a store needs a fixed size."""
         masks = sum(mask.width * mask.height for pair in self.painting.masks for mask in pair if mask is not None)
         tensors = self.render.images, self.render.history
-        kept = 3 * SMALL**2 + 32 * len(self.curve)  # a number of Python has 24 bytes, and its place 8
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + masks + kept
+        thumbnail_and_curve = 3 * SMALL**2 + 32 * len(self.curve)  # a number of Python has 24 bytes, and its place 8
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + masks + thumbnail_and_curve
 
     def file(self, kind: str) -> bytes | None:
         """Its PNG, with the provenance."""
@@ -255,13 +255,13 @@ def grid(painting: Painting, axes: Sequence[tuple[str, str]], apart: bool = Fals
         count *= len(values)
     if count > MOST_OF_GRID:
         raise NetLensError(f"the grid has {count} pictures; the page paints up to {MOST_OF_GRID} in one batch.")
-    found = []
+    paintings = []
     for base in bases:
         for combined in product(*(values for _, values in named)):
             one = replace(base, settings={**base.settings, **dict(zip(names, combined, strict=True))})
             one.transfer()  # a wrong value is told now, and not after an hour
-            found.append(one)
-    return found
+            paintings.append(one)
+    return paintings
 
 
 def _values(name: str, text: str) -> list[Any]:

@@ -32,7 +32,7 @@ from netlens.visualization.style import (
 )
 
 _KINDS = {"png": "image/png", "zip": "application/zip", "jpg": "image/jpeg"}
-_SHORT = 80  # bytes of the readable part of a name that stands for a longer one
+_SHORT = 80  # bytes of a long name that its short form keeps
 _MOST_UNPACKED = 8 * MOST_BYTES
 MOST_TOGETHER = 2 * MOST_PIXELS
 """The largest number of pixels of all pictures of a batch; they stay in the memory of the page."""
@@ -80,9 +80,9 @@ def add_style_files(app: Any, studio: Studio) -> None:
     from fastapi.responses import PlainTextResponse
 
     def painted(key: str, kind: str) -> Response:
-        made = studio.painted.get(key)
+        item = studio.painted.get(key)
         try:
-            data = None if made is None or kind not in _KINDS else made.file(kind)
+            data = None if item is None or kind not in _KINDS else item.file(kind)
         except NetLensError as error:  # a picture of the batch is gone
             return PlainTextResponse(" ".join(str(error).split()), 404)
         if data is None:
@@ -196,7 +196,7 @@ def paintings_of(studio: Studio, path: Path) -> list[Painting]:
             # each picture and each mask is decoded and kept once, however many jobs name it
             name_of, mask_of = cache(lambda file: _name_of(studio, file, root)), cache(_mask)
             return [_painting(job, name_of, mask_of) for job in jobs]
-    except NetLensError as error:  # the folder of an upload is nobody's business
+    except NetLensError as error:  # users must not see the folder of an upload
         hidden = str(error).replace(f"{path.parent}/", "").replace(f"{_folder_of(studio)}/", "")
         raise NetLensError(hidden) from error
 
@@ -256,15 +256,15 @@ def _mask(path: Path | None) -> Image.Image | None:
 
 
 def _name_of(studio: Studio, path: Path, root: Path) -> str:
-    """The name of a picture of the playground with these pixels; else it is kept under a new name."""
+    """The name under which the playground has the picture of a file; a new picture is kept under a new name."""
     picture = read_capped(path)
     relative = path.relative_to(root).as_posix()
     for name in (relative, relative.removesuffix(".png")):
         try:
-            known = studio.picture(name)
+            candidate = studio.picture(name)
         except NetLensError:
             continue
-        if known.size == picture.size and known.tobytes() == picture.tobytes():
+        if candidate.size == picture.size and candidate.tobytes() == picture.tobytes():
             return name
     return studio.keep_picture(picture, path.stem)
 
@@ -284,8 +284,8 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
         folder = Path(name)
         outcomes: list[Outcome] = []
         files: dict[str, Path] = {}
-        taken: set[tuple[str, str]] = set()
-        # what all runs have in common would fill the titles
+        titles: set[tuple[str, str]] = set()
+        # settings that all runs have in common are left out of the titles
         every = [{repr(run.painting.settings.get(name)) for run in runs} for name in _named(runs)]
         common = [name for name, values in zip(_named(runs), every, strict=True) if len(values) == 1 < len(runs)]
         for run in runs:
@@ -293,21 +293,21 @@ def sheet_of(studio: Studio, runs: Sequence[Run]) -> Sheet:
             pair = _pair_name(one)
             left_out = [*common, "steps"] if run.short else common
             settings = {name: value for name, value in one.settings.items() if name not in left_out}
-            # what was done, and not what was asked for
+            # the steps that were made, not those that were asked for
             title = ", ".join(filter(None, [run.short, label(settings) if settings or not run.short else ""]))
-            title += f", run {run.number}" if (pair, title) in taken else ""  # it was painted twice
-            taken.add((pair, title))
+            title += f", run {run.number}" if (pair, title) in titles else ""  # it was painted twice
+            titles.add((pair, title))
             for picture in (one.content, *one.styles):
                 if picture not in files:
                     files[picture] = images.save(studio.picture(picture), folder / f"{len(files)}.png")
-            made = folder / f"run {len(outcomes)}"
-            made.mkdir()
+            run_folder = folder / f"run {len(outcomes)}"
+            run_folder.mkdir()
             styles = tuple(files[style] for style in one.styles)
             job = Job(
                 *(pair, title, files[one.content], styles, ((None, None),) * len(styles)),
                 *(one.transfer(), studio.model, studio.weights),
             )
-            outcome = Outcome(job, made, "made", run.losses)
+            outcome = Outcome(job, run_folder, "made", run.losses)
             images.save(run.picture, outcome.result)
             outcomes.append(outcome)
         data = contact_sheet(outcomes, folder / "contact.jpg", side=192).read_bytes()

@@ -49,9 +49,9 @@ def table(runs: Sequence[Run], chosen: str, paints: str = "") -> str:
         return ""
     head = "".join(f"<th scope=col>{name}</th>" for name in ("Run", "Pictures", "Settings", *_NAMES.values(), "Size"))
     rows = "".join(_row(run, run.key == chosen, run.key == paints) for run in reversed(runs))
-    about = "Runs, with the losses of their pictures. Click on one to see it."
+    caption = "Runs, with the losses of their pictures. Click on one to see it."
     return (
-        f'<div class="nl-runs"><p class="nl-hint">{about}</p><table><thead><tr>{head}<th scope=col>Time</th></tr>'
+        f'<div class="nl-runs"><p class="nl-hint">{caption}</p><table><thead><tr>{head}<th scope=col>Time</th></tr>'
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -118,7 +118,7 @@ def chosen_pictures(studio: Studio, content: str, styles: Sequence[str]) -> str:
 
 
 def _until(run: Run, paints: bool) -> str:
-    """Why a run made fewer steps than it was to make, or has yet to make; nothing if it made all."""
+    """Why a run has fewer steps than planned: it is being painted, was stopped, or reached its target; else ""."""
     if not run.short:
         return ""
     if paints:

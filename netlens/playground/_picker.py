@@ -43,10 +43,10 @@ def picker(studio: Studio, uploads: Uploads, tab: str, label: str = "Picture") -
     Returns:
         The list. Its value is what `Studio.picture` reads.
     """
-    own = [(name, name) for name in studio.pictures]
+    choices = [(name, name) for name in studio.pictures]
     name = gr.Dropdown(
-        own,
-        value=own[0][1],
+        choices,
+        value=choices[0][1],
         label=label,
         info="Type to search, or drop a picture of yours below.",
         allow_custom_value=True,
@@ -55,7 +55,7 @@ def picker(studio: Studio, uploads: Uploads, tab: str, label: str = "Picture") -
     file = place_to_drop("A picture of yours", f"{tab}-file")
     note = gr.HTML(html.hint(_LINK), visible=False)
 
-    def taken(path: str | None, names: str) -> Any:
+    def add_picture(path: str | None, names: str) -> Any:
         if path is None:
             return gr.skip(), gr.skip(), gr.skip()
         try:
@@ -66,12 +66,12 @@ def picker(studio: Studio, uploads: Uploads, tab: str, label: str = "Picture") -
         finally:
             Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
         names = uploads.added(names, [mine])
-        return gr.Dropdown(uploads.choices(names, own), value=mine), None, names
+        return gr.Dropdown(uploads.choices(names, choices), value=mine), None, names
 
     def noted(name: str) -> Any:
         return gr.HTML(visible=studio.uploads.get(name) is not None)
 
-    light(file.upload, taken, [file, uploads.names], [name, file, uploads.names])
+    light(file.upload, add_picture, [file, uploads.names], [name, file, uploads.names])
     light(name.change, noted, name, note)
-    uploads.offer_in(name, own, tab=tab)
+    uploads.offer_in(name, choices, tab=tab)
     return name

@@ -66,7 +66,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     browser: bool = True,
-    told: Callable[[str], None] = lambda address: None,
+    announce: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the playground until it is interrupted.
 
@@ -75,7 +75,7 @@ def serve(
         host: The address at which it listens; by default only programs of this machine reach it.
         port: The port; 0 for any that is free.
         browser: Whether to open the page in a browser.
-        told: Gets the address of the page when it is ready.
+        announce: Called with the address of the page when it is ready.
 
     Raises:
         NetLensError: The address or the port cannot be used.
@@ -89,7 +89,7 @@ def serve(
     name = "127.0.0.1" if host in EVERYWHERE else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{sockets[0].getsockname()[1]}/"
     with suppress(KeyboardInterrupt):  # uvicorn ends all that runs, and then raises the interrupt once more
-        told(address)
+        announce(address)
         if browser:
             threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=sockets)

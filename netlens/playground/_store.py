@@ -52,7 +52,7 @@ class Store(Generic[V]):
             while self._sum > self._most and len(self._values) > 1:
                 self._sum -= self._size(self._values.popitem(last=False)[1])
 
-    def made(self, key: Hashable, make: Callable[[], V]) -> V:
+    def get_or_make(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of a key; if there is none, the value that `make` makes."""
         value = self.get(key)
         if value is None:

@@ -24,7 +24,7 @@ from netlens.silence import silenced
 from netlens.zoo import PRETRAINED
 
 MOST_PIXELS = 40_000_000
-"""The largest picture that the page takes; it is known before the picture is decoded."""
+"""The most pixels of a picture that the page takes. They are counted before the picture is decoded."""
 MOST_BYTES = 32 * 2**20
 """The largest file that the page takes."""
 _SCENES = 12
@@ -42,23 +42,23 @@ def _bytes_of_result(result: Attribution) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
 
 
-class Kept(Protocol):
-    """What the tabs make and keep."""
+class Product(Protocol):
+    """A result of a tab, which a store keeps."""
 
     @property
     def nbytes(self) -> int:
         """The memory that it holds."""
 
 
-class Painted(Kept, Protocol):
-    """What the tab Style makes and keeps."""
+class Painted(Product, Protocol):
+    """A result of the tab Style, which a store keeps."""
 
     def file(self, kind: str) -> bytes | None:
         """The file with this suffix, made now; None if it has none."""
 
 
-def _bytes_of(kept: Kept) -> int:
-    return kept.nbytes
+def _bytes_of(product: Product) -> int:
+    return product.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +121,9 @@ class Studio:
         """
         if not name:
             raise ImageError("there is no picture yet; choose one, or drop one of yours.")
-        kept = self.uploads.get(name)
-        if kept is not None:
-            return kept
+        upload = self.uploads.get(name)
+        if upload is not None:
+            return upload
         if name in PATTERNS:
             return pattern(name)
         if name not in self.pictures:
@@ -160,11 +160,11 @@ class Studio:
     def lens(self, name: str | None, target: Any = None) -> NetLens:
         """The lens of a picture and a class; None for the class that the network predicts."""
 
-        def made() -> NetLens:
+        def new_lens() -> NetLens:
             with silenced(NetLensWarning):  # the page shows what is predicted, and which class is explained
                 return NetLens(self.flat, self.picture(name), target)
 
-        return self.lenses.made((name, target), made)
+        return self.lenses.get_or_make((name, target), new_lens)
 
     @cached_property
     def class_choices(self) -> list[str]:
@@ -197,7 +197,7 @@ def read_capped(path: Path) -> Image.Image:
     try:
         return images.load(path)
     except ImageError as error:
-        raise ImageError(str(error).replace(str(path), path.name)) from error  # its folder is nobody's business
+        raise ImageError(str(error).replace(str(path), path.name)) from error  # users must not see its folder
 
 
 def pixels_of(path: Path) -> int:

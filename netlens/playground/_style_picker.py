@@ -46,12 +46,12 @@ def style_picker(studio: Studio, uploads: Uploads, tab: str) -> gr.Dropdown:
     )
     file = place_to_drop("Styles of yours", f"{tab}-style-file", file_count="multiple")
 
-    def taken(paths: list[str] | None, chosen: list[str] | None, names: str) -> Any:
+    def add_styles(paths: list[str] | None, chosen: list[str] | None, names: str) -> Any:
         mine: list[str] = []
         for path in map(Path, paths or ()):
             try:
                 mine.append(studio.keep(path))
-            except ImageError as error:  # a warning, not an error, so that the other files are taken
+            except ImageError as error:  # a warning, not an error, so that the other files are read
                 gr.Warning(escape(str(error)), title="This file does not work")
             finally:
                 path.unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
@@ -63,6 +63,6 @@ def style_picker(studio: Studio, uploads: Uploads, tab: str) -> gr.Dropdown:
         names = uploads.added(names, mine)
         return gr.Dropdown(uploads.choices(names, choices, written), value=value), None, names
 
-    light(file.upload, taken, [file, styles, uploads.names], [styles, file, uploads.names])
+    light(file.upload, add_styles, [file, styles, uploads.names], [styles, file, uploads.names])
     uploads.offer_in(styles, choices, written)
     return styles

@@ -124,8 +124,8 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     turn = gr.Textbox(visible="hidden")  # changes when the table is to be drawn anew
 
     def runs_of(page: str) -> list[Run]:
-        found = (studio.painted.get(key) for key in studio.listed.get(digest(page)) or ())
-        return [one for one in found if isinstance(one, Run)]
+        items = (studio.painted.get(key) for key in studio.listed.get(digest(page)) or ())
+        return [one for one in items if isinstance(one, Run)]
 
     def enlist(run: Run, page: str) -> bool:
         """Put a run on the list of its page; whether it is new there."""
@@ -183,13 +183,13 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             paintings = _grid(values)
             if len(paintings) < 2:
                 return html.hint(_GRID), key
-            # one key for all plans of a tab: each change of a field would else drive out a run
+            # all plans of a tab share one key: otherwise each change of a field would drive a run out of the store
             studio.painted.put(key, Pack(studio, tuple(paintings)))
             return _plan(key, paintings), key
         except NetLensError as error:
             return html.hint(" ".join(str(error).split())), key
 
-    def taken(path: str | None) -> Any:
+    def open_batch(path: str | None) -> Any:
         if path is None:
             return gr.skip(), gr.skip()
         try:
@@ -199,20 +199,20 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             return None, gr.skip()
         finally:
             Path(path).unlink(missing_ok=True)  # Gradio's copy, which nobody reads again
-        return None, _kept(studio, Pack(studio, tuple(paintings)))
+        return None, _keep(studio, Pack(studio, tuple(paintings)))
 
     def stopped(page: str) -> Any:
-        found = runs_of(page)
-        last = found[-1].key if found and not found[-1].done else gr.skip()
+        runs = runs_of(page)
+        last = runs[-1].key if runs and not runs[-1].done else gr.skip()
         return "", last, token_hex(4)
 
     def refresh(page: str, key: str, live: str) -> Any:
-        found = runs_of(page)
-        paints = found[-1].key if found and live and not found[-1].done else ""
-        mine = next((one for one in found if one.key == key), None)
-        listed, several = drawn.table(found, key, paints), gr.Row(visible=bool(found))
+        runs = runs_of(page)
+        paints = runs[-1].key if runs and live and not runs[-1].done else ""
+        mine = next((one for one in runs if one.key == key), None)
+        listed, several = drawn.table(runs, key, paints), gr.Row(visible=bool(runs))
         if mine is None:
-            return listed, "" if found or live else html.hint(_FIRST), gr.Row(visible=False), "", "", several
+            return listed, "" if runs or live else html.hint(_FIRST), gr.Row(visible=False), "", "", several
         pack = f"{key}-batch"
         studio.painted.put(pack, Pack(studio, (mine.painting,)))
         links = [("PNG", f"style/{key}.png"), ("batch", f"style/{pack}.zip")]
@@ -233,11 +233,11 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         return written(texts), mine.painting.settings.get("start", STARTS[0]), token_hex(4)
 
     def contact(page: str) -> str:
-        made = sheet_of(studio, runs_of(page))
-        links = [("JPEG", f"style/{_kept(studio, made)}.jpg")]
-        return html.figure(made.picture, "Contact sheet", "all runs", "all runs beside their pictures", links)
+        contact_sheet = sheet_of(studio, runs_of(page))
+        links = [("JPEG", f"style/{_keep(studio, contact_sheet)}.jpg")]
+        return html.figure(contact_sheet.picture, "Contact sheet", "all runs", "all runs beside their pictures", links)
 
-    # Gradio calls a list changed after each event that reads it, so events read it as a text, which changes if it does
+    # Gradio reports a change of a list after each event that reads it, so events read a text that changes with the list
     styles.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
     opened.change(None, styles, names, js=_LISTED, queue=False, show_progress="hidden")
 
@@ -246,7 +246,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         return board(studio.picture(name), note) if studio.has(name) else ""
 
     def clean_board(name: str, before: str) -> Any:
-        # Gradio may call a list changed that is not, and what was painted must stay then
+        # Gradio may report a change of a list that has not changed; what was painted must stay then
         return (gr.skip(),) * 3 if name == before else (board_of(name), "", name)
 
     def follow_styles(name: str, names: str, before: str, text: str) -> Any:
@@ -254,30 +254,30 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
             return gr.skip(), gr.skip(), names
         return board_of(name, MOVED), "", names
 
-    asked = [picture, names, options, start, masks, painted_over, painted_for]
-    gridded = [*asked, *axes, apart]
+    inputs = [picture, names, options, start, masks, painted_over, painted_for]
+    gridded = [*inputs, *axes, apart]
     light([picture.change, names.change], _shown(studio), [picture, names], shown)
     light([picture.change, opened.change], clean_board, [picture, painted_over], [canvas, masks, painted_over])
     light(names.change, _brushes, names, brush)
     light(names.change, follow_styles, [picture, names, painted_for, masks], [canvas, masks, painted_for])
     outputs = [live, chosen, turn]
-    heavy(run.click, compute, [page, *asked], outputs, stop, js=_HERE)
+    heavy(run.click, compute, [page, *inputs], outputs, stop, js=_HERE)
     heavy(run_grid.click, compute_grid, [page, *gridded], outputs, stop, js=_HERE)
     heavy(batch.change, compute_batch, [page, batch], outputs, stop, js=_HERE)
     light(stop.button.click, stopped, page, [live, chosen, turn], js=_HERE)
-    # a picture that was on its way when Stop was pressed may come after it
+    # a picture that was on its way when Stop was pressed may still arrive, so the place is hidden
     stop.button.click(None, None, None, js=_HIDDEN % "add", queue=False)
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
     listed = [table, one, uses, lines, words, comparing]
     light([turn.change, chosen.change, opened.change], refresh, [page, chosen, live], listed, js=_SEEN)
-    light(table.click, _said, None, chosen)
+    light(table.click, _text_of_click, None, chosen)
     light(as_start.click, lambda key: result(key)[0], chosen, start)
     light(as_content.click, lambda key: result(key)[0], chosen, picture)
     light(again.click, settings_again, chosen, [options, start, filled])
-    # Gradio may lose a change that comes while another one is answered; who leaves a field asks once more
+    # Gradio may lose a change that comes while another one is answered, so leaving a field plans once more
     left = [control.blur for control in axes if isinstance(control, gr.Textbox)]
     light([*(control.change for control in gridded), *left], planned, [planned_as, *gridded], [plan, planned_as])
-    light(file.upload, taken, file, [file, batch])
+    light(file.upload, open_batch, file, [file, batch])
     light(make_sheet.click, contact, page, sheet, js=_HERE)
     parts = {"picture": picture, "styles": styles, "start": start, "options": options}
     return Linked(NAME, parts, (run.click,))
@@ -300,8 +300,8 @@ def _painting(
 
 
 def _grid(values: Sequence[Any]) -> list[Painting]:
-    *asked, first, of_first, second, of_second, apart = values
-    return grid(_painting(*asked), [(first, of_first or ""), (second, of_second or "")], apart)
+    *fields, first, of_first, second, of_second, apart = values
+    return grid(_painting(*fields), [(first, of_first or ""), (second, of_second or "")], apart)
 
 
 def _axes() -> tuple[list[Any], gr.Checkbox]:
@@ -355,10 +355,10 @@ def _shown(studio: Studio) -> Any:
 def names_in(names: str | None) -> tuple[str, ...]:
     """The styles, from the text of their names."""
     try:
-        given = json.loads(names or "[]")
+        texts = json.loads(names or "[]")
     except ValueError:
-        given = []
-    return tuple(named(str(text)) for text in given) if isinstance(given, list) else ()
+        texts = []
+    return tuple(named(str(text)) for text in texts) if isinstance(texts, list) else ()
 
 
 def _brushes(names: str | None) -> Any:
@@ -379,11 +379,11 @@ def _plan(key: str, paintings: Sequence[Painting]) -> str:
     )
 
 
-def _kept(studio: Studio, what: Any) -> str:
+def _keep(studio: Studio, item: Any) -> str:
     key = token_hex(8)
-    studio.painted.put(key, what)
+    studio.painted.put(key, item)
     return key
 
 
-def _said(event: gr.EventData) -> str:
+def _text_of_click(event: gr.EventData) -> str:
     return str(event.say)

@@ -47,7 +47,7 @@ def default_of(one: Option) -> str:
     return "" if one.required else spelled(one.default)
 
 
-def about(one: Option) -> str:
+def description(one: Option) -> str:
     """The help of an option, its type and its bounds."""
     kind = one.words if not one.choices and len(one.words) < 60 and one.kind is not bool else ""
     tail = ", ".join(part for part in (kind, str(one.limits)) if part)

@@ -24,7 +24,7 @@ _VISITED = f"""(names) => {{
 
 class _List(NamedTuple):
     component: gr.Dropdown
-    own: Choices
+    base_choices: Choices
     spelled: Callable[[str], str]
     tab: str
 
@@ -44,25 +44,25 @@ class Uploads:
         self._lists: list[_List] = []
 
     def offer_in(
-        self, component: gr.Dropdown, own: Choices, spelled: Callable[[str], str] = str, tab: str = ""
+        self, component: gr.Dropdown, base_choices: Choices, spelled: Callable[[str], str] = str, tab: str = ""
     ) -> None:
         """Let a list offer the pictures.
 
         Args:
             component: The list.
-            own: What it offers beside them.
-            spelled: Gives its value for a name.
+            base_choices: What it offers besides them.
+            spelled: Turns the name of a picture into a value of the list.
             tab: The name of a tab in which a new picture is chosen as long as nobody has looked at the tab.
         """
-        self._lists.append(_List(component, own, spelled, tab))
+        self._lists.append(_List(component, base_choices, spelled, tab))
 
     def added(self, names: str, mine: Iterable[str]) -> str:
         """The names with those of new pictures."""
-        return "\n".join(dict.fromkeys([*self._known(names), *mine]))
+        return "\n".join(dict.fromkeys([*self._names_here(names), *mine]))
 
-    def choices(self, names: str, own: Choices, spelled: Callable[[str], str] = str) -> Choices:
+    def choices(self, names: str, base_choices: Choices, spelled: Callable[[str], str] = str) -> Choices:
         """What a list offers; see `offer_in`."""
-        return [*own, *((name, spelled(name)) for name in self._known(names))]
+        return [*base_choices, *((name, spelled(name)) for name in self._names_here(names))]
 
     def follow(self, opened: gr.Textbox) -> None:
         """Let all lists follow, when all tabs are built.
@@ -75,13 +75,13 @@ class Uploads:
         light(self.names.change, self._offered, [self.names, self._unseen], lists, js=_VISITED)
 
     def _offered(self, names: str, unseen: str) -> list[Any]:
-        known, updates = self._known(names), []
+        names_here, updates = self._names_here(names), []
         for one in self._lists:
-            fresh = known and one.tab in (unseen or "").split()
-            value = {"value": one.spelled(known[-1])} if fresh else {}
-            updates.append(gr.update(choices=self.choices(names, one.own, one.spelled), **value))
+            fresh = names_here and one.tab in (unseen or "").split()
+            value = {"value": one.spelled(names_here[-1])} if fresh else {}
+            updates.append(gr.update(choices=self.choices(names, one.base_choices, one.spelled), **value))
         return updates
 
-    def _known(self, names: str | None) -> list[str]:
+    def _names_here(self, names: str | None) -> list[str]:
         """The names of pictures that are still here."""
         return [name for name in (names or "").split("\n") if name and self._studio.uploads.get(name) is not None]

@@ -25,7 +25,7 @@ class Wire:
     Args:
         layer: The layer of the other channel.
         channel: Its index.
-        weight: The norm of the kernel between the channels, with the sign of the kernel's sum. Norms of batches that
+        weight: The norm of the kernel between the channels, with the sign of the kernel's sum. Batch norms that
             lie between the weights and the channel are part of it.
     """
 
@@ -48,15 +48,15 @@ def incoming(flat: FlatModel, shapes: Mapping[str, tuple[int, ...]], key: str, c
     """
     steps = {step.key: step for step in flat.program.steps}
     wires: list[Wire] = []
-    waiting, seen = [(key, 1.0)], set()
+    waiting, visited = [(key, 1.0)], set()
     for _ in range(_FURTHEST):
         if not waiting:
             break
         at, scale = waiting.pop()
         step = steps.get(at)
-        if step is None or at in seen:
+        if step is None or at in visited:
             continue
-        seen.add(at)
+        visited.add(at)
         layer = innermost(step.layer)
         if isinstance(layer, _MATRICES):
             first, kernels = _kernels_into(layer, channel)
@@ -93,15 +93,18 @@ def _same_channels(step: Step, shapes: Mapping[str, tuple[int, ...]]) -> list[st
     layer, mine = innermost(step.layer), shapes.get(step.key, ())
     if step.hidden or len(mine) < 2 or any(parameter.ndim > 1 for parameter in layer.parameters()):
         return []
-    about = operation_of(step.layer)
-    alike = bool(about.traits & (Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS)) or about.reach is Reach.WINDOW
-    found = []
+    operation = operation_of(step.layer)
+    alike = (
+        bool(operation.traits & (Trait.ELEMENTWISE | Trait.PER_CHANNEL | Trait.MEETS))
+        or operation.reach is Reach.WINDOW
+    )
+    sources = []
     for source in step.reads:
         theirs = shapes.get(source, ())
         pooled = len(theirs) == 4 and all(side == 1 for side in mine[2:])  # also a flattened map of one position
         if len(theirs) > 1 and theirs[1] == mine[1] and (alike or pooled):
-            found.append(source)
-    return found
+            sources.append(source)
+    return sources
 
 
 def _kernels_into(layer: nn.Module, channel: int) -> tuple[int, Tensor]:
@@ -132,7 +135,7 @@ def _strengths(kernels: Tensor) -> list[float]:
 
 
 def _factor(layer: nn.Module, channel: int) -> float:
-    """By what a batch norm multiplies a channel; 1 for other layers."""
+    """The factor by which a batch norm multiplies a channel; 1 for other layers."""
     if not isinstance(layer, nn.modules.batchnorm._BatchNorm) or layer.running_var is None:
         return 1.0
     gain = 1.0 if layer.weight is None else float(layer.weight[channel])

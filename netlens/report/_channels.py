@@ -1,4 +1,4 @@
-"""Channels: of some of each layer, the pictures that excite them, random ones, and a drawing by the renderer."""
+"""Channels: for some channels of each layer, the pictures that excite them, random pictures, and a drawing."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Layer:
 
 def layers_of(survey: SurveyResult) -> tuple[str, ...]:
     """The layers that the survey knows something of, in the order in which it was asked."""
-    asked = [layer for kind in (TopK, RandomSample, ChannelStatistics) for layer in survey.layers_of(kind)]
-    return tuple(dict.fromkeys(asked))
+    layers = [layer for kind in (TopK, RandomSample, ChannelStatistics) for layer in survey.layers_of(kind)]
+    return tuple(dict.fromkeys(layers))
 
 
 class Channels:
@@ -95,7 +95,7 @@ class Channels:
         most: The number of channels of each layer.
         examples: The number of pictures of each channel.
         steps: The steps of a drawing; 0 for no drawings.
-        told: Called with the number of channels that are drawn further.
+        progress: Called after each batch of drawings, with the number of its channels.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Channels:
         most: int,
         examples: int,
         steps: int,
-        told: Callable[[int], object],
+        progress: Callable[[int], object],
     ) -> None:
         self.survey, self.flat, self.explained = survey, flat, explained
-        self.most, self.examples, self.steps, self.told = most, examples, steps, told
+        self.most, self.examples, self.steps, self.progress = most, examples, steps, progress
 
     def chosen(self, layer: str) -> tuple[int, ...]:
         """The channels of a layer that are shown."""
@@ -155,8 +155,8 @@ class Channels:
     def _statistics(self, layer: str) -> Statistics | None:
         if layer not in self.survey.layers_of(ChannelStatistics):
             return None
-        found = self.survey.statistics(layer)
-        return found if len(found.count) else None
+        statistics = self.survey.statistics(layer)
+        return statistics if len(statistics.count) else None
 
     def _channel(self, layer: str, index: int, drawing: Shot | None, statistics: Statistics | None) -> Channel:
         top = self.survey.top(layer, index) if layer in self.survey.layers_of(TopK) else ()
@@ -168,19 +168,19 @@ class Channels:
         return Channel(index, drawing, *crops, histogram(statistics.occupied([index])), *numbers)
 
     def _crops(self, peaks: Sequence[Peak]) -> list[Crop]:
-        found = []
+        crops = []
         for peak in list(peaks)[: self.examples]:
             shot = self.explained.crop(peak.sample, peak.box, SMALL)
             if shot is not None:
-                found.append(Crop(peak.name, shot, peak.value))
-        return found
+                crops.append(Crop(peak.name, shot, peak.value))
+        return crops
 
     def _drawings(self, number: int, layer: str, channels: Sequence[int]) -> tuple[dict[int, Shot], str]:
         """The drawings of the channels; or none, and why."""
         album: Album = self.explained.album
-        found: dict[int, Shot] = {}
+        drawings: dict[int, Shot] = {}
         if not self.steps:
-            return found, ""
+            return drawings, ""
         dreamer = NetDreamer(self.flat, steps=self.steps, progress=False)
         for start in range(0, len(channels), _BATCH):
             part = channels[start : start + _BATCH]
@@ -191,6 +191,6 @@ class Channels:
             except NetLensError as error:
                 return {}, f"the channels cannot be drawn: {error}"
             for index, image in zip(part, images, strict=True):
-                found[index] = album.add(f"layer-{number}-channel-{index}", image)
-            self.told(len(part))
-        return found, ""
+                drawings[index] = album.add(f"layer-{number}-channel-{index}", image)
+            self.progress(len(part))
+        return drawings, ""

@@ -39,21 +39,21 @@ class ChosenClass:
 def losses_of(survey: SurveyResult, predicted: Predicted, most: int) -> tuple[ChosenLoss, ...]:
     """The largest losses, each with the label and the strongest other class."""
     rows = {int(sample): row for row, sample in enumerate(predicted.samples)}
-    found = []
+    losses = []
     for loss in survey.losses.top(most) if most else ():
         others = [index for index in predicted.top[rows[loss.sample]].tolist() if index != loss.label]
-        found.append(ChosenLoss(loss, (loss.label, *others[:1])))
-    return tuple(found)
+        losses.append(ChosenLoss(loss, (loss.label, *others[:1])))
+    return tuple(losses)
 
 
 def pairs_of(predicted: Predicted, most: int, examples: int) -> tuple[ChosenPair, ...]:
     """The pairs that are confused most often, with the samples of the highest confidence."""
-    found = []
+    pairs = []
     for pair in predicted.pairs(most) if most else ():
         rows = ((predicted.labels == pair.label) & (predicted.top[:, 0] == pair.predicted)).nonzero().flatten()
         order = predicted.confidence[rows].argsort(descending=True, stable=True)[:examples]
-        found.append(ChosenPair(pair, _samples(predicted, rows[order])))
-    return tuple(found)
+        pairs.append(ChosenPair(pair, _samples(predicted, rows[order])))
+    return tuple(pairs)
 
 
 def classes_of(predicted: Predicted, most: int, averaged: int, examples: int) -> tuple[ChosenClass, ...]:
@@ -63,12 +63,12 @@ def classes_of(predicted: Predicted, most: int, averaged: int, examples: int) ->
     counts = of[of >= 0].bincount(minlength=predicted.classes)
     ranks = predicted.per_class if is_labeled else -counts.double()
     order = [int(index) for index in ranks.nan_to_num(torch.inf).argsort(stable=True) if counts[index]][:most]
-    found = []
+    classes = []
     for index in order:
         samples = _samples(predicted, (of == index).nonzero().flatten())
         several = _spread(samples, averaged)
-        found.append(ChosenClass(index, several, _spread(several, examples)))
-    return tuple(found)
+        classes.append(ChosenClass(index, several, _spread(several, examples)))
+    return tuple(classes)
 
 
 def channels_of(survey: SurveyResult, layer: str, channels: int, most: int) -> tuple[int, ...]:

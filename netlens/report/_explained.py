@@ -55,24 +55,24 @@ class Explained:
         self._shots: dict[Question, Shot] = {}
 
     def prepare(
-        self, questions: Iterable[Question], shown: Collection[Question], told: Callable[[int], object]
+        self, questions: Iterable[Question], shown: Collection[Question], progress: Callable[[int], object]
     ) -> None:
         """Compute the heat maps of these questions.
 
         Args:
             questions: The questions; each is answered once.
             shown: Those whose heat maps are drawn. The others are for means.
-            told: Called with the number of questions that are answered further.
+            progress: Called after each batch, with the number of its questions.
         """
-        asked = list(dict.fromkeys(questions))
-        for start in range(0, len(asked), _BATCH):
-            part = asked[start : start + _BATCH]
+        unique = list(dict.fromkeys(questions))
+        for start in range(0, len(unique), _BATCH):
+            part = unique[start : start + _BATCH]
             readable = [(question, x) for question in part if (x := self.input(question[0])) is not None]
             by_shape = sorted(readable, key=lambda pair: tuple(pair[1].shape))
             for _, group in groupby(by_shape, key=lambda pair: tuple(pair[1].shape)):
                 pairs = list(group)
                 self._explain([question for question, _ in pairs], torch.cat([x for _, x in pairs]), shown)
-            told(len(part))
+            progress(len(part))
 
     def check(self, predicted: Predicted, samples: Sequence[int], names: Sequence[str]) -> None:
         """Raise unless the network says of some samples what it said in the survey."""
@@ -105,8 +105,8 @@ class Explained:
 
     def picture(self, sample: int) -> Shot | None:
         """The picture of a sample; None if it cannot be read any more."""
-        if (known := self.album.shots.get(_named(sample))) is not None:
-            return known
+        if (shot := self.album.shots.get(_named(sample))) is not None:
+            return shot
         if self.input(sample) is None:
             return None
         return self.album.add(_named(sample), self.pictures.image(sample))
@@ -125,11 +125,11 @@ class Explained:
 
     def mean(self, samples: Sequence[int], target: int) -> Shot | None:
         """The mean heat map of some samples for a class, over their mean picture; None if there is none."""
-        known = [sample for sample in samples if (sample, target) in self._maps]
-        if not known:
+        samples_with_map = [sample for sample in samples if (sample, target) in self._maps]
+        if not samples_with_map:
             return None
-        maps = torch.stack([self._maps[sample, target] for sample in known]).mean(0)
-        images = [self.pictures.image(sample)[None] for sample in known]
+        maps = torch.stack([self._maps[sample, target] for sample in samples_with_map]).mean(0)
+        images = [self.pictures.image(sample)[None] for sample in samples_with_map]
         size = images[0].shape[2:]
         image = torch.cat([heatmaps.resize(one, (size[0], size[1])) for one in images]).mean(0, keepdim=True)
         origin = Provenance("mean", self.flat.name, repr(logit(target)))
@@ -145,8 +145,8 @@ class Explained:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".* found nothing", NetLensWarning)  # the page shows an empty map
                 objective = logit(targets if self.head is None else (self.head, targets))
-                found = self.method(self.flat.fitting(x), x, objective)
-            maps = found.heatmap(_MAP).float().cpu()
+                attribution = self.method(self.flat.fitting(x), x, objective)
+            maps = attribution.heatmap(_MAP).float().cpu()
         except NotApplicable as error:
             self.refused = str(error)
             return
@@ -154,7 +154,7 @@ class Explained:
             self._maps[question] = one
             if question in shown:
                 image = self.pictures.image(question[0])[None]
-                pixels = overlay(replace(found[row], image=image), smallest=SIDE)[0]
+                pixels = overlay(replace(attribution[row], image=image), smallest=SIDE)[0]
                 self._shots[question] = self.album.add(f"{_named(question[0])}-class-{question[1]}", pixels)
 
 

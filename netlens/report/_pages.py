@@ -6,19 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from netlens import files
+from netlens import files, pages
 from netlens.report._channels import PAGE, Layer
 from netlens.report._choice import ChosenClass, ChosenLoss, ChosenPair
 from netlens.report._explained import Explained
-from netlens.report._sections import ClassRow, ClassSection, Matrix, PairSection, Sections, Sight, last_part, told
+from netlens.report._sections import (
+    ClassRow,
+    ClassSection,
+    Matrix,
+    PairSection,
+    Sections,
+    Sight,
+    last_part,
+    reason_without_folder,
+)
 from netlens.report._svg import number, reliability
 from netlens.survey import SurveyResult
-from netlens.version import __version__
 
-MARK = '<meta name="generator" content="netlens report">'
-"""What the first page of each report holds."""
+GENERATOR = "netlens report"
+"""What the pages say of who made them."""
 _TEMPLATES = Path(__file__).with_name("pages")
 _LISTED = 500  # unreadable files that are named
 
@@ -35,7 +41,9 @@ class Facts:
         self.title = title
         self.network = Path(survey.network).name if Path(survey.network).is_absolute() else survey.network
         self.samples = len(survey)
-        self.unreadable = [(one.name, told(one.name, one.reason)) for one in survey.unreadable[:_LISTED]]
+        self.unreadable = [
+            (one.name, reason_without_folder(one.name, one.reason)) for one in survey.unreadable[:_LISTED]
+        ]
         self.unreadable_count = len(survey.unreadable)
         self.layers: list[Layer] = []
         self.labeled = 0
@@ -67,8 +75,8 @@ class Facts:
             self.top1, self.top5 = (round(share * self.labeled) for share in (predicted.top1, predicted.top5))
             self.per_class = sections.per_class()
             self.matrix = sections.matrix()
-            found = predicted.calibration()
-            self.calibration, self.calibration_error = reliability(found), found.error
+            calibration = predicted.calibration()
+            self.calibration, self.calibration_error = reliability(calibration), calibration.error
         self.losses = sections.losses(losses)
         self.pairs = sections.pairs(pairs)
         self.classes = sections.classes(classes)
@@ -83,20 +91,12 @@ def write_pages(root: Path, facts: Facts, explained: Explained, options: Mapping
         explained: What is known of the heat maps.
         options: The options of the report.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = pages.environment(_TEMPLATES, GENERATOR)
     environment.filters |= {"last_part": last_part, "number": number, "page": page_of}
     common = {
         "facts": facts,
         "options": options,
         "refused": explained.refused,
-        "version": __version__,
         "per_page": PAGE,
     }
     _write(root / "index.html", environment.get_template("index.html").render(common))
@@ -105,8 +105,8 @@ def write_pages(root: Path, facts: Facts, explained: Explained, options: Mapping
         count = max(1, -(-len(layer.channels) // PAGE)) if layer.channels else 0
         for page in range(count):
             channels = layer.channels[page * PAGE : (page + 1) * PAGE]
-            own = {"layer": layer, "channels": channels, "page": page, "pages": count}
-            _write(root / page_of(layer, page), template.render(common, **own))
+            details = {"layer": layer, "channels": channels, "page": page, "pages": count}
+            _write(root / page_of(layer, page), template.render(common, **details))
 
 
 def page_of(layer: Layer, page: int) -> str:
@@ -115,4 +115,4 @@ def page_of(layer: Layer, page: int) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    files.write(path, text.encode("utf-8", "replace"))  # the name of a file may be no text at all
+    files.write(path, text.encode("utf-8", "replace"))  # the name of a file may hold bytes that are no UTF-8

@@ -17,11 +17,12 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.heatmaps import ResultError
 from netlens.options import check, checked, option
+from netlens.pages import is_page
 from netlens.report import _choice as choice
 from netlens.report._album import Album
 from netlens.report._channels import Channels, layers_of
 from netlens.report._explained import Explained
-from netlens.report._pages import MARK, Facts, write_pages
+from netlens.report._pages import GENERATOR, Facts, write_pages
 from netlens.report._sections import Sections
 from netlens.survey import Predictions, SurveyResult
 
@@ -90,12 +91,14 @@ class Report:
             several = min(self.examples, self.averaged)
             classes = choice.classes_of(predicted, self.explained_classes, self.averaged, several)
             explained.check(predicted, [one.loss.sample for one in losses] or predicted.samples.tolist(), survey.names)
-            asked = [(one.loss.sample, target) for one in losses for target in one.targets]
-            asked += [(sample, one.pair.predicted) for one in pairs for sample in one.samples]
-            shown = {*asked, *((sample, one.index) for one in classes for sample in one.shown)}
-            asked = list(dict.fromkeys([*asked, *((sample, one.index) for one in classes for sample in one.averaged)]))
-            with tqdm(total=len(asked), desc="heat maps", unit="map", delay=1, disable=silent, leave=False) as bar:
-                explained.prepare(asked, shown, bar.update)
+            questions = [(one.loss.sample, target) for one in losses for target in one.targets]
+            questions += [(sample, one.pair.predicted) for one in pairs for sample in one.samples]
+            shown = {*questions, *((sample, one.index) for one in classes for sample in one.shown)}
+            questions = list(
+                dict.fromkeys([*questions, *((sample, one.index) for one in classes for sample in one.averaged)])
+            )
+            with tqdm(total=len(questions), desc="heat maps", unit="map", delay=1, disable=silent, leave=False) as bar:
+                explained.prepare(questions, shown, bar.update)
             sections = Sections(survey, predicted, explained)
             facts.add_predictions(sections, losses, pairs, classes)
         names = layers_of(survey)
@@ -126,7 +129,7 @@ def appearing(folder: Path) -> Iterator[Path]:
         raise ResultError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
     finally:
         if old.is_dir() and not os.path.lexists(target):
-            old.rename(target)  # the new one did not come
+            old.rename(target)  # there is no new report, so the old one stays
         for left in (fresh, old):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -135,10 +138,6 @@ def _check_is_report(folder: Path) -> None:
     """Raise if a folder holds something that is no report."""
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
-    try:
-        with (folder / INDEX).open(encoding="utf-8") as file:
-            if MARK in file.read(2000):
-                return
-    except (OSError, ValueError):
-        pass
+    if is_page(folder / INDEX, GENERATOR):
+        return
     raise ResultError(f"{folder} holds something else than a report of netlens; move it, or choose another folder.")

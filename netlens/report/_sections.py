@@ -150,8 +150,8 @@ class Sections:
             ClassRow(self.name(i), int(confusion[i].sum()), int(confusion[i, i]), int(confusion[:, i].sum()))
             for i in range(len(confusion))
         ]
-        kept = [row for row in rows if row.count or row.predicted]
-        return sorted(kept, key=lambda row: row.right / row.count if row.count else 2)
+        nonempty = [row for row in rows if row.count or row.predicted]
+        return sorted(nonempty, key=lambda row: row.right / row.count if row.count else 2)
 
     def matrix(self) -> Matrix | None:
         """The matrix of confusion; None if nothing is confused among too many classes."""
@@ -176,7 +176,7 @@ class Sections:
         return Sight(
             name=self.survey.names[sample],
             picture=picture,
-            why=told(self.survey.names[sample], self.explained.missing.get(sample, "")),
+            why=reason_without_folder(self.survey.names[sample], self.explained.missing.get(sample, "")),
             maps=tuple(self._maps(sample, targets)),
             label=None if label < 0 else self.name(label),
             predicted=self.name(best),
@@ -192,22 +192,22 @@ class Sections:
 
 def _folders(survey: SurveyResult, predicted: Predicted) -> dict[int, str]:
     """The folders of the samples of each label, as names of classes; empty if some label has samples of several."""
-    found: dict[int, str] = {}
+    folders: dict[int, str] = {}
     for sample, label in zip(predicted.samples.tolist(), predicted.labels.tolist(), strict=True):
         folder = survey.names[sample].partition("/")[0]
-        if label >= 0 and (folder == survey.names[sample] or found.setdefault(label, folder) != folder):
+        if label >= 0 and (folder == survey.names[sample] or folders.setdefault(label, folder) != folder):
             return {}
-    return found if len(set(found.values())) == len(found) else {}
+    return folders if len(set(folders.values())) == len(folders) else {}
 
 
-def told(name: str, reason: str) -> str:
+def reason_without_folder(name: str, reason: str) -> str:
     """Why a sample cannot be read, without the folder of the data: a report may be sent to others.
 
-    >>> told("cats/a.jpg", "/home/me/data/cats/a.jpg ends early.")
+    >>> reason_without_folder("cats/a.jpg", "/home/me/data/cats/a.jpg ends early.")
     'cats/a.jpg ends early.'
     """
-    before, found, after = reason.partition(name)
-    return f"{found}{after}" if found and Path(before).is_absolute() else reason
+    before, path, after = reason.partition(name)
+    return f"{path}{after}" if path and Path(before).is_absolute() else reason
 
 
 def last_part(name: str) -> str:

@@ -12,21 +12,21 @@ _WIDTH, _HEIGHT = 240, 72
 _SIDE, _LEFT, _FOOT = 220, 34, 30
 
 
-def histogram(found: Histogram) -> Markup:
+def histogram(bins: Histogram) -> Markup:
     """Bars with the logarithm of the counts as their height. A pale bar also holds what lies beyond it."""
-    counts = found.counts.tolist()
+    counts = bins.counts.tolist()
     most = math.log1p(max(counts, default=0)) or 1.0
     width = _WIDTH / max(len(counts), 1)
     bars = []
     for i, count in enumerate(counts):
         height = _HEIGHT * math.log1p(count) / most
-        is_open = (i == 0 and found.below) or (i == len(counts) - 1 and found.above)
+        is_open = (i == 0 and bins.below) or (i == len(counts) - 1 and bins.above)
         kind = ' class="open"' if is_open else ""
         box = f'x="{i * width:.2f}" y="{_HEIGHT - height:.2f}" width="{0.92 * width:.2f}" height="{height:.2f}"'
         bars.append(f"<rect{kind} {box}/>")
     # the pale bar at an end begins at its inner edge
-    low = f"< {number(float(found.edges[1]))}" if found.below else number(float(found.edges[0]))
-    high = f"≥ {number(float(found.edges[-2]))}" if found.above else number(float(found.edges[-1]))
+    low = f"< {number(float(bins.edges[1]))}" if bins.below else number(float(bins.edges[0]))
+    high = f"≥ {number(float(bins.edges[-2]))}" if bins.above else number(float(bins.edges[-1]))
     ends = Markup.escape(low), Markup.escape(high)
     words = f"histogram from {ends[0]} to {ends[1]}, on a logarithmic scale"
     return Markup(
@@ -45,12 +45,12 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def reliability(found: Calibration) -> Markup:
+def reliability(calibration: Calibration) -> Markup:
     """The share of right predictions at each confidence, over bars of how many have it."""
     parts = []
-    most = max(1, int(found.count.max()))
-    for i, count in enumerate(found.count.tolist()):
-        left, right = float(found.edges[i]), float(found.edges[i + 1])
+    most = max(1, int(calibration.count.max()))
+    for i, count in enumerate(calibration.count.tolist()):
+        left, right = float(calibration.edges[i]), float(calibration.edges[i + 1])
         height = _SIDE * count / most
         box = f'x="{_x(left):.1f}" y="{_SIDE - height:.1f}" width="{_x(right) - _x(left):.1f}" height="{height:.1f}"'
         parts.append(f'<rect class="count" {box}/>')
@@ -59,12 +59,12 @@ def reliability(found: Calibration) -> Markup:
         parts.append(f'<text x="{_LEFT - 4}" y="{_y(tick) + 4}" text-anchor="end">{tick:.0%}</text>')
         parts.append(f'<text x="{_x(tick)}" y="{_SIDE + 15}" text-anchor="middle">{tick:.0%}</text>')
     parts.append(f'<line class="even" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>')
-    rows = zip(found.count.tolist(), found.confidence.tolist(), found.accuracy.tolist(), strict=True)
+    rows = zip(calibration.count.tolist(), calibration.confidence.tolist(), calibration.accuracy.tolist(), strict=True)
     points = [(_x(confidence), _y(accuracy)) for count, confidence, accuracy in rows if count]
     parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points]
     width, height = _LEFT + _SIDE + 22, _SIDE + _FOOT
-    words = f"share of right predictions by confidence; expected calibration error {found.error:.3f}"
+    words = f"share of right predictions by confidence; expected calibration error {calibration.error:.3f}"
     return Markup(
         f'<svg class="reliability" viewBox="0 -8 {width} {height}" role="img" aria-label="{words}">'
         f"{''.join(parts)}</svg>"

@@ -21,7 +21,7 @@ from netlens.memo import Memo
 from netlens.rules import _recurrent as recurrent
 from netlens.rules._calls import tensors
 
-KEPT = 8
+MOST_NETWORKS = 8
 """The number of networks of pieces that stay in memory for each layer. Each sequence length needs a network."""
 
 
@@ -82,7 +82,7 @@ def by_pieces(rules: Callable[[FlatModel], Rules], name: str = "pieces") -> Rule
 
 
 # a network of pieces takes longer to make than to run
-_NETWORKS: Memo[nn.Module, FlatModel] = Memo(most=KEPT)
+_NETWORKS: Memo[nn.Module, FlatModel] = Memo(most=MOST_NETWORKS)
 
 
 def _call(layer: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, Sequence[Any], dict[str, Any]]:

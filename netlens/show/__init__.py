@@ -4,7 +4,8 @@ from netlens.show._chart import COLORS, chart
 from netlens.show._counts import confusion_chart, histogram_chart, reliability_chart
 from netlens.show._film import film
 from netlens.show._grid import grid
-from netlens.show._overlay import Look, Style, overlay, tells_signs
+from netlens.show._outline import outlined
+from netlens.show._overlay import Look, Style, overlay, photograph, tells_signs
 from netlens.show._panel import Scale, panel
 from netlens.show._picture import Picture
 from netlens.show._sheet import sheet
@@ -23,8 +24,10 @@ __all__ = [
     "film",
     "grid",
     "histogram_chart",
+    "outlined",
     "overlay",
     "panel",
+    "photograph",
     "reliability_chart",
     "sheet",
     "tells_signs",

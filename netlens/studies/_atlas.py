@@ -188,8 +188,8 @@ def dataset_atlas(
         >>> from netlens.world.scene import scene
         >>> data = [(scene(i, 64).image, 0) for i in range(6)]
         >>> small = {"cells": 2, "least": 2, "steps": 1, "cell_size": 32, "progress": False}
-        >>> found = dataset_atlas(open_network(), data, "trunk_output.block2", **small)
-        >>> found.image().shape
+        >>> atlas = dataset_atlas(open_network(), data, "trunk_output.block2", **small)
+        >>> atlas.image().shape
         torch.Size([3, 64, 64])
 
     Carter et al. 2019, https://distill.pub/2019/activation-atlas/
@@ -206,8 +206,8 @@ def dataset_atlas(
     chosen = [(index, _name(flat, index)) for index in (classes_of(one, flat, 1)[0] for one in classes)]
     key = flat.key(layer)
     question = Vectors(key, samples, seed)
-    found = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
-    state: State = found.answer(question)
+    result = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
+    state: State = result.answer(question)
     if not state or len(state["samples"]) < 2:
         raise NetLensError(f"an atlas needs two pictures that can be read, and better some hundreds; see {layer!r}.")
     vectors = state["vectors"].double()
@@ -222,18 +222,18 @@ def dataset_atlas(
     sheets = []
     for label, title in [(None, "all pictures"), *chosen]:
         of = torch.ones(len(rows), dtype=torch.bool) if label is None else state["labels"] == label
-        known, index, count = rows[of].unique(return_inverse=True, return_counts=True)
-        sums = torch.zeros(len(known), vectors.shape[1], dtype=torch.float64).index_add_(0, index, vectors[of])
+        occupied, index, count = rows[of].unique(return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(occupied), vectors.shape[1], dtype=torch.float64).index_add_(0, index, vectors[of])
         means = sums / count[:, None]
-        kept = ((count >= least) & means.any(1)).nonzero()[:, 0]
-        directions = means[kept] if inverse is None else means[kept] @ inverse
+        drawn = ((count >= least) & means.any(1)).nonzero()[:, 0]
+        directions = means[drawn] if inverse is None else means[drawn] @ inverse
         pictures = _rendered(
             flat, key, F.normalize(directions, dim=1).float(), cell_size, seed, cosine_power, chunk, render
         )
-        seen = state["labels"] if (state["labels"] >= 0).any() else state["predicted"]
-        captions = tuple(_caption(flat, seen[of][index == cell]) for cell in kept.tolist())
-        places = torch.stack([known[kept] // cells, known[kept] % cells], 1)
-        sheets.append(AtlasSheet(title, places, count[kept], captions, pictures))
+        labels = state["labels"] if (state["labels"] >= 0).any() else state["predicted"]
+        captions = tuple(_caption(flat, labels[of][index == cell]) for cell in drawn.tolist())
+        places = torch.stack([occupied[drawn] // cells, occupied[drawn] % cells], 1)
+        sheets.append(AtlasSheet(title, places, count[drawn], captions, pictures))
     if not len(sheets[0].cells):
         raise NetLensError(
             f"no cell holds {least} of the {len(rows)} pictures; give more pictures, fewer cells= or a smaller least=."
@@ -262,21 +262,21 @@ def _rendered(
     render: dict[str, Any],
 ) -> Tensor:
     """(k, 3, size, size), uint8: a picture of each direction (k, C)."""
-    made = [torch.zeros(0, 3, size, size)]
+    pictures = [torch.zeros(0, 3, size, size)]
     for part in directions.split(chunk) if len(directions) else ():
         vis = OptVis(flat, direction(key, part, cosine_power=cosine_power))
         images = vis.render(Fourier(size, batch=len(part), seed=(seed,) * len(part)), **render).images
-        made.append(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
-    return (torch.cat(made) * 255).round().clamp(0, 255).to(torch.uint8)
+        pictures.append(images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images)
+    return (torch.cat(pictures) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def _name(flat: FlatModel, label: int) -> str:
-    known = flat.classes is not None and 0 <= label < len(flat.classes)
-    return flat.classes[label] if flat.classes is not None and known else f"class {label}"
+    has_name = flat.classes is not None and 0 <= label < len(flat.classes)
+    return flat.classes[label] if flat.classes is not None and has_name else f"class {label}"
 
 
 def _caption(flat: FlatModel, labels: Tensor) -> str:
     """The two classes that occur most often, of equal ones the lower; empty without classes."""
-    known, count = labels[labels >= 0].unique(return_counts=True)
+    classes, count = labels[labels >= 0].unique(return_counts=True)
     order = count.argsort(descending=True, stable=True)[:2]
-    return ", ".join(f"{_name(flat, int(known[i]))} {int(count[i])}" for i in order)
+    return ", ".join(f"{_name(flat, int(classes[i]))} {int(count[i])}" for i in order)

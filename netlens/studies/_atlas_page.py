@@ -36,11 +36,11 @@ def page_of(title: str, note: str, side: int, sheets: Sequence[dict[str, Any]], 
     script = json.dumps(content).replace("<", "\\u003c")
     texts = {"TITLE": escape(title), "NOTE": escape(note), "CONTENT": script}
     # in one go, because a title may hold "{NOTE}"
-    return re.sub(r"\{(TITLE|NOTE|CONTENT)\}", lambda found: texts[found[1]], _PAGE)
+    return re.sub(r"\{(TITLE|NOTE|CONTENT)\}", lambda match: texts[match[1]], _PAGE)
 
 
 def _sprites(pictures: Tensor) -> str:
-    """All pictures in one image, as an address that holds its data."""
+    """All pictures in one image, as a data URL."""
     size = pictures.shape[-1]
     rows = max(1, -(-len(pictures) // _ACROSS))
     image = Image.new("RGB", (_ACROSS * size, rows * size), "white")

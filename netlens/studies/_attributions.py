@@ -60,7 +60,7 @@ class Attributions(Question):
         check(self)
         if self.masks is not None:
             object.__setattr__(self, "masks", os.fspath(self.masks))
-            # no option: with other masks, the parts of a survey are others
+            # no option, but a part of the fingerprint: other masks give other parts of a survey
             object.__setattr__(self, "_listing", listing(str(self.masks)))
         if not method_from(self.method).reads_objective:
             raise NetLensError(f"{self.method} explains no class; choose a method that does, such as input_x_gradient.")
@@ -78,15 +78,15 @@ class Attributions(Question):
             )
         # of equal scores, the lower class, as in Predictions
         predicted = scores.argsort(dim=1, descending=True, stable=True)[:, 0]
-        found = self._explained(batch, torch.arange(len(batch)), predicted)
+        of_predicted = self._explained(batch, torch.arange(len(batch)), predicted)
         # a sample is explained once more only if its label is another class
         other = ((batch.labels >= 0) & (batch.labels != predicted)).nonzero()[:, 0]
-        of_labels = {name: values.clone() for name, values in found.items()}
+        of_labels = {name: values.clone() for name, values in of_predicted.items()}
         if len(other):
             for name, values in self._explained(batch, other, batch.labels[other]).items():
                 of_labels[name][other] = values
         labeled = (batch.labels >= 0).nonzero()[:, 0]
-        sums = {f"predicted.{name}": values for name, values in _by_class(found, predicted).items()}
+        sums = {f"predicted.{name}": values for name, values in _by_class(of_predicted, predicted).items()}
         if len(labeled):
             by_label = _by_class({k: v[labeled] for k, v in of_labels.items()}, batch.labels[labeled])
             sums |= {f"true.{name}": values for name, values in by_label.items()}
@@ -146,12 +146,12 @@ def _of_side(state: State, side: str) -> dict[str, Tensor]:
 
 def _by_class(values: Mapping[str, Tensor], classes: Tensor) -> dict[str, Tensor]:
     """The sums of each class that occurs, in the order of the samples."""
-    known, index = classes.unique(return_inverse=True)
+    distinct, index = classes.unique(return_inverse=True)
     sums = {
-        name: torch.zeros(len(known), *one.shape[1:], dtype=one.dtype).index_add_(0, index, one)
+        name: torch.zeros(len(distinct), *one.shape[1:], dtype=one.dtype).index_add_(0, index, one)
         for name, one in values.items()
     }
-    return {"classes": known, **sums}
+    return {"classes": distinct, **sums}
 
 
 def _joined(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:

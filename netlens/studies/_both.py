@@ -52,19 +52,19 @@ class Both(Question):
         a, b, x = batch.flat, self.b, batch.x
         assert a is not None
         cuts = _cuts(a, b, self.keys)
-        kept = [key for cut in cuts for key in cut or ()]
+        cut_keys = [key for cut in cuts for key in cut or ()]
         runs = []
         for flat in (a, b):
-            wanted = list(dict.fromkeys([*self.keys, *kept, *_answers(flat)]))
+            wanted = list(dict.fromkeys([*self.keys, *cut_keys, *_answers(flat)]))
             runs.append(flat.run({flat.inputs[0]: x.to(weight_of(flat, x))}, wanted))
         values_a, values_b = runs
         predicted_a, confidence_a = _predicted(a, values_a)
         predicted_b, confidence_b = _predicted(b, values_b)
         by_sample = (batch.samples, batch.labels, predicted_a, predicted_b, confidence_a, confidence_b)
-        found: dict[str, Tensor] = dict(zip(_BY_SAMPLE, by_sample, strict=True))
+        batch_state: dict[str, Tensor] = dict(zip(_BY_SAMPLE, by_sample, strict=True))
         chance = chances(self.seed, batch.samples.tolist(), 3)
-        found |= {"chance": chance[:, 0], "sample": batch.samples}
-        found |= {f"x.{sample}": one.cpu() for sample, one in zip(batch.samples.tolist(), x, strict=True)}
+        batch_state |= {"chance": chance[:, 0], "sample": batch.samples}
+        batch_state |= {f"x.{sample}": one.cpu() for sample, one in zip(batch.samples.tolist(), x, strict=True)}
         started: Mapping[str, Any] = {a.inputs[0]: x}
         for index, key in enumerate(self.keys):
             maps_a, maps_b = (Record(f, v).maps(key).cpu() for f, v in ((a, values_a), (b, values_b)))
@@ -78,8 +78,8 @@ class Both(Question):
                 started = at
             else:
                 started = {}
-            found |= {f"{index}.{name}": number for name, number in numbers.items()}
-        return self.merge(state, self._kept(found))
+            batch_state |= {f"{index}.{name}": number for name, number in numbers.items()}
+        return self.merge(state, self._of_chosen_samples(batch_state))
 
     def _joined_networks(
         self,
@@ -91,7 +91,7 @@ class Both(Question):
         batch: Batch,
         predicted_a: Tensor,
     ) -> dict[str, Tensor]:
-        """What follows if B runs behind the layer, and if B runs from the layer before up to this one.
+        """The results of A up to the layer with B behind it, and of A with this part of B in place of its own.
 
         Args:
             a: The first network.
@@ -129,11 +129,11 @@ class Both(Question):
             names = [name for name in a if name.startswith(f"{index}.") and name not in merged]
             one, other = ({name.partition(".")[2]: state[name] for name in names} for state in (a, b))
             merged |= _together(one, other, f"{index}.")
-        return self._kept(merged)
+        return self._of_chosen_samples(merged)
 
-    def _kept(self, state: dict[str, Tensor]) -> State:
+    def _of_chosen_samples(self, state: dict[str, Tensor]) -> State:
         """The state without the vectors and pictures of samples that are not chosen."""
-        # by chance, and of equal chances by sample
+        # those of the lowest chance; of equal chances, the lowest samples
         order = state["sample"].argsort(stable=True)
         order = order[state["chance"][order].argsort(stable=True)][: self.samples]
         chosen = {name for name in state if name in _SAMPLED or name.partition(".")[2].startswith("vectors")}
@@ -155,12 +155,12 @@ def ranked(state: State) -> list[int]:
     samples = state["samples"][different]
     by_sample = samples.argsort(stable=True)
     order = by_sample[sure[by_sample].argsort(descending=True, stable=True)]
-    found: list[int] = samples[order].tolist()
-    return found
+    ranking: list[int] = samples[order].tolist()
+    return ranking
 
 
 def _cuts(a: FlatModel, b: FlatModel, keys: Sequence[str]) -> list[tuple[str, ...] | None]:
-    """Behind each layer, the values from which both networks can go on; None if these are others in each."""
+    """For each layer, the keys from which both networks can go on behind it; None if the keys differ."""
     pairs = [(a.frontier(key), b.frontier(key)) for key in keys]
     return [one if set(one) == set(other) else None for one, other in pairs]
 

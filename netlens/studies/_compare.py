@@ -97,13 +97,13 @@ def compare(
         raise NetLensError("there is no layer to compare; give layers=.")
     check_keys(b, keys)
     question = Both(copy.deepcopy(b), tuple(keys), samples, pictures, seed, stitch)
-    found = Survey(a, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
-    state: State = found.answer(question)
+    result = Survey(a, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
+    state: State = result.answer(question)
     if not state:
-        raise NetLensError(f"none of the {len(found)} pictures can be read; the first: {found.unreadable[0].reason}")
+        raise NetLensError(f"none of the {len(result)} pictures can be read; the first: {result.unreadable[0].reason}")
     order = state["samples"].argsort()
     by_sample = {name: state[name][order] for name in ("samples", "labels")}
-    names, explained = _disagreements(a, b, found, state, method, pictures)
+    names, explained = _disagreements(a, b, result, state, method, pictures)
     return Comparison(
         a=a.name,
         b=b.name,
@@ -114,7 +114,7 @@ def compare(
         disagreeing=names,
         explained_a=explained[0],
         explained_b=explained[1],
-        unreadable=len(found.unreadable),
+        unreadable=len(result.unreadable),
     )
 
 
@@ -124,14 +124,14 @@ def blocks(flat: FlatModel) -> list[str]:
     keys = [key for key in flat.layers if key in reached]
     weighted = [key for key in keys if next(flat.layers[key].parameters(), None) is not None]
     deepest = max((key.count(".") + 1 for key in weighted), default=0)
-    found: list[str] = []
+    last_keys: list[str] = []
     for depth in range(1, deepest + 1):
         paths = dict.fromkeys(".".join(key.split(".")[:depth]) for key in weighted)
         if depth > 1 and len(paths) > _MOST_BLOCKS:
             break
         lasts = {".".join(key.split(".")[:depth]): key for key in keys}
-        found = [lasts[path] for path in paths]
-    return found
+        last_keys = [lasts[path] for path in paths]
+    return last_keys
 
 
 def _pair(state: State, index: int, key: str) -> LayerPair:
@@ -139,7 +139,7 @@ def _pair(state: State, index: int, key: str) -> LayerPair:
     labeled, n = int((state["labels"] >= 0).sum()), len(state["labels"])
     count_a, count_b = of["count_a"], of["count_b"]
     spread = of["squares_a"].sum()
-    own = of.get("own")
+    change = of.get("own")
     means, deviations = (
         _side_by_side(of["mean_a"], of["mean_b"]),
         _side_by_side((of["squares_a"] / count_a).sqrt(), (of["squares_b"] / count_b).sqrt()),
@@ -151,7 +151,7 @@ def _pair(state: State, index: int, key: str) -> LayerPair:
     return LayerPair(
         layer=key,
         distance=1 - linear_cka(of["vectors_a"], of["vectors_b"]),
-        change=math.nan if own is None else 0.0 if float(own) == 0 else float((own / spread).sqrt()),
+        change=math.nan if change is None else 0.0 if float(change) == 0 else float((change / spread).sqrt()),
         means=means,
         deviations=deviations,
         correlation=_correlation(of),
@@ -178,7 +178,7 @@ def _side_by_side(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _disagreements(
-    a: FlatModel, b: FlatModel, found: SurveyResult, state: State, method: str, pictures: int
+    a: FlatModel, b: FlatModel, result: SurveyResult, state: State, method: str, pictures: int
 ) -> tuple[tuple[str, ...], tuple[Attribution | None, Attribution | None]]:
     """The names of pictures on which the networks disagree, and why each predicts what it does."""
     chosen = [(sample, state[f"x.{sample}"]) for sample in ranked(state)[:pictures]]
@@ -191,4 +191,4 @@ def _disagreements(
         method_from(method)(flat, x.to(weight_of(flat, x)), logit(state[name][rows].tolist()))
         for flat, name in ((a, "predicted_a"), (b, "predicted_b"))
     ]
-    return tuple(found.names[sample] for sample, _ in chosen), (explained[0], explained[1])
+    return tuple(result.names[sample] for sample, _ in chosen), (explained[0], explained[1])

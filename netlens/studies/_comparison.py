@@ -102,8 +102,8 @@ class Comparison(Stored):
     @property
     def changed(self) -> tuple[LayerPair, ...]:
         """The layers in the order of their own change, largest first. Those that do not fit are left out."""
-        known = [pair for pair in self.layers if pair.change == pair.change]
-        return tuple(sorted(known, key=lambda pair: -pair.change))
+        pairs = [pair for pair in self.layers if pair.change == pair.change]
+        return tuple(sorted(pairs, key=lambda pair: -pair.change))
 
     @property
     def accuracy(self) -> tuple[float, float]:

@@ -30,8 +30,8 @@ def filter_normalized(module: nn.Module, seed: int) -> dict[str, Tensor]:
             directions[name] = torch.zeros_like(parameter)
             continue
         wanted = _norms(parameter.detach().cpu().double())
-        own = _norms(noise)
-        scaled = noise * (wanted / torch.where(own > 0, own, torch.ones_like(own)))
+        norms = _norms(noise)
+        scaled = noise * (wanted / torch.where(norms > 0, norms, torch.ones_like(norms)))
         directions[name] = scaled.to(parameter)
     return directions
 

@@ -125,7 +125,7 @@ class Losses(Question):
             name = batch.names[int((batch.labels < 0).nonzero()[0])]
             raise NetLensError(f"a loss needs a label of each sample, but {name} has none.")
         moved = copy.deepcopy(self.weights)
-        own = dict(self.weights.named_parameters())
+        base_parameters = dict(self.weights.named_parameters())
         parameters = dict(moved.named_parameters())
         sums, right = [], []
         for point in self.points:
@@ -136,12 +136,12 @@ class Losses(Question):
                             float(step) * direction[name]
                             for step, direction in zip(point, self.directions, strict=True)
                         )
-                        parameter.copy_(own[name] + change)
+                        parameter.copy_(base_parameters[name] + change)
             losses, hits = _losses(moved, batch)
             sums.append(losses.sum())
             right.append(hits.sum())
-        found = {"losses": torch.stack(sums), "right": torch.stack(right), "count": torch.tensor([len(batch)])}
-        return self.merge(state, found)
+        batch_state = {"losses": torch.stack(sums), "right": torch.stack(right), "count": torch.tensor([len(batch)])}
+        return self.merge(state, batch_state)
 
     def merge(self, a: State, b: State) -> State:
         return {name: a[name] + b[name] for name in a} if a and b else a or b
@@ -206,8 +206,8 @@ def landscape(
     Example:
         >>> from netlens import open_network
         >>> x, labels = torch.zeros(2, 3, 64, 64), torch.tensor([0, 1])
-        >>> found = landscape(open_network(), (x, labels), steps=3, progress=False)
-        >>> found.steps.tolist(), found.losses.shape
+        >>> line = landscape(open_network(), (x, labels), steps=3, progress=False)
+        >>> line.steps.tolist(), line.losses.shape
         ([-1.0, 0.0, 1.0], torch.Size([3]))
 
     Li et al. 2018, https://arxiv.org/abs/1712.09913
@@ -229,10 +229,10 @@ def landscape(
     along[steps // 2] = 0
     points = torch.cartesian_prod(along, along) if surface else along[:, None]
     question = Losses(weights, directions, points)
-    found = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
-    state: State = found.answer(question)
+    result = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
+    state: State = result.answer(question)
     if not state:
-        raise NetLensError(f"none of the {len(found)} pictures can be read; the first: {found.unreadable[0].reason}")
+        raise NetLensError(f"none of the {len(result)} pictures can be read; the first: {result.unreadable[0].reason}")
     shape = (steps, steps) if surface else (steps,)
     losses, accuracies = ((state[name].double() / state["count"]).view(shape) for name in ("losses", "right"))
     return Landscape(flat.name, along, losses, accuracies, int(state["count"]), seed)

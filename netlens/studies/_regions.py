@@ -62,13 +62,13 @@ class Regions(Question):
         relevance = maps_of(attribution).cpu().double().sum(1)
         assert relevance.shape[1:] == maps.shape[2:]  # methods give values of the layer that they are asked about
         places, shares = strongest(relevance, self.each)
-        taken = shares > 0
-        sample = torch.arange(len(rows))[:, None].expand_as(taken)[taken]
-        row, column = places[..., 0][taken], places[..., 1][taken]
+        is_region = shares > 0
+        sample = torch.arange(len(rows))[:, None].expand_as(is_region)[is_region]
+        row, column = places[..., 0][is_region], places[..., 1][is_region]
         everywhere = maps.double().transpose(0, 1).flatten(1)
-        found = {
+        batch_state = {
             "vectors": maps[sample, :, row, column],
-            "shares": shares[taken],
+            "shares": shares[is_region],
             "samples": batch.samples[rows][sample],
             "places": torch.stack([row, column], 1),
             "crops": _crops(flat, batch.x[rows], sample, row, column, (maps.shape[2], maps.shape[3])),
@@ -77,18 +77,18 @@ class Regions(Question):
             "sums": everywhere.sum(1),
             "squares": everywhere.square().sum(1),
         }
-        return self.merge(state, found)
+        return self.merge(state, batch_state)
 
     def merge(self, a: State, b: State) -> State:
         if not (a and b):
             return a or b
         merged = {name: a[name] + b[name] if name in _SUMS else torch.cat([a[name], b[name]]) for name in a}
-        # whole pictures are kept, by chance, and of equal chances by sample
+        # whole pictures stay: those of the lowest chance; of equal chances, the lowest samples
         order = torch.stack([merged["chance"], merged["samples"].double()], 1).unique(dim=0)
         if len(order) > self.samples:
             last = order[self.samples - 1]
-            kept = (merged["chance"] < last[0]) | ((merged["chance"] == last[0]) & (merged["samples"] <= last[1]))
-            merged = {name: one if name in _SUMS else one[kept] for name, one in merged.items()}
+            is_chosen = (merged["chance"] < last[0]) | ((merged["chance"] == last[0]) & (merged["samples"] <= last[1]))
+            merged = {name: one if name in _SUMS else one[is_chosen] for name, one in merged.items()}
         return merged
 
     def finish(self, state: State) -> State:
@@ -119,8 +119,8 @@ def strongest(relevance: Tensor, each: int) -> tuple[Tensor, Tensor]:
 
 def _crops(flat: FlatModel, x: Tensor, sample: Tensor, row: Tensor, column: Tensor, places: tuple[int, int]) -> Tensor:
     """(regions, 3, CROP, CROP), uint8: the picture around each region, three places wide."""
-    seen = picture(flat, x, key_of(flat, "input"))
-    if seen is None or seen.ndim != 4:
+    pictures = picture(flat, x, key_of(flat, "input"))
+    if pictures is None or pictures.ndim != 4:
         return torch.zeros(len(sample), 3, CROP, CROP, dtype=torch.uint8)
     size = (x.shape[-2], x.shape[-1])
     strides = (max(1, size[0] // places[0]), max(1, size[1] // places[1]))
@@ -129,7 +129,7 @@ def _crops(flat: FlatModel, x: Tensor, sample: Tensor, row: Tensor, column: Tens
     cut = []
     for s, r, c in zip(sample.tolist(), row.tolist(), column.tolist(), strict=True):
         top, bottom, left, right = crop_of(field, (r, c), places, size)
-        one = seen[s : s + 1, :, top:bottom, left:right].float().cpu()
+        one = pictures[s : s + 1, :, top:bottom, left:right].float().cpu()
         cut.append(F.interpolate(one, (CROP, CROP), mode="bilinear", antialias=True))
     crops = (torch.cat(cut) * 255).round().clamp(0, 255).to(torch.uint8)
     return crops.expand(-1, 3, -1, -1) if crops.shape[1] == 1 else crops[:, :3]

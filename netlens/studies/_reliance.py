@@ -167,15 +167,15 @@ def reliance(
     index = classes_of(label, flat, 1)[0]
     name = f"class {index}" if flat.classes is None else flat.classes[index]
     question = Regions(flat.key(layer), index, method, each, samples, seed)
-    found = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
-    state: State = found.answer(question)
+    result = Survey(flat, data, [question], workers=workers, preprocessing=preprocessing, progress=progress).run()
+    state: State = result.answer(question)
     if not state or len(state["shares"]) == 0:
         raise NetLensError(
             f"no picture of {name} has a region that speaks for it; the class of a picture is its label."
         )
     groups = _clustered(standardized(state), clusters, seed)
-    made = [_cluster(state, group, found) for group in groups]
-    ranked = sorted(made, key=lambda cluster: -cluster.score)
+    all_clusters = [_cluster(state, group, result) for group in groups]
+    ranked = sorted(all_clusters, key=lambda cluster: -cluster.score)
     pictures = len(state["samples"].unique())
     return Reliance(flat.name, index, name, question.layer, method, pictures, tuple(ranked))
 
@@ -204,7 +204,7 @@ def _clustered(vectors: Tensor, clusters: int, seed: int) -> list[Tensor]:
     return [(labels == cluster).nonzero()[:, 0] for cluster in range(clusters)]
 
 
-def _cluster(state: State, rows: Tensor, found: SurveyResult) -> Cluster:
+def _cluster(state: State, rows: Tensor, result: SurveyResult) -> Cluster:
     shares, samples = state["shares"][rows], state["samples"][rows]
     uniformity = uniformity_of(standardized(state)[rows])
     relevance = float(shares.sum() / state["shares"].sum())
@@ -214,7 +214,7 @@ def _cluster(state: State, rows: Tensor, found: SurveyResult) -> Cluster:
         relevance=relevance,
         uniformity=uniformity,
         coverage=len(samples.unique()) / len(state["samples"].unique()),
-        names=tuple(found.names[sample] for sample in state["samples"][order].tolist()),
+        names=tuple(result.names[sample] for sample in state["samples"][order].tolist()),
         places=state["places"][order],
         shares=state["shares"][order],
         crops=state["crops"][order[:_CROPS]],

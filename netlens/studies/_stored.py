@@ -55,10 +55,10 @@ class Stored(ABC):
         with storage.readable(path):
             if header["study"] != cls.__name__:
                 raise ResultError(f"{path} holds a {header['study']}, and no {cls.__name__}.")
-            found = _decoded(header["content"], tensors, {kind.__name__: kind for kind in (cls, *cls.parts)})
-            if not isinstance(found, cls):
+            study = _decoded(header["content"], tensors, {kind.__name__: kind for kind in (cls, *cls.parts)})
+            if not isinstance(study, cls):
                 raise ResultError(f"{path} is damaged.")
-            return found
+            return study
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
         return self.show()._repr_jpeg_()

@@ -98,7 +98,7 @@ class ByClass:
 
     @classmethod
     def empty(cls) -> ByClass:
-        """Without samples."""
+        """The side of a data set without samples."""
         whole, number = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
         return cls(whole, whole, number.view(0, 0), number.view(0, 0, 0), number, whole)
 
@@ -134,8 +134,8 @@ class AttributionSummary(Stored):
         sides = [side for side in (self.predicted, self.true) if len(side.classes)]
         if not sides:
             raise NetLensError("there is no sample, so there is nothing to draw.")
-        known = sorted({label for side in sides for label in side.classes.tolist()})
-        chosen: list[int | None] = [None, *(known[:8] if labels is None else labels)]
+        occurring_labels = sorted({label for side in sides for label in side.classes.tolist()})
+        chosen: list[int | None] = [None, *(occurring_labels[:8] if labels is None else labels)]
         picture = Picture(60 + 760 * len(sides), 70 + _ROW * len(chosen))
         for column, side in enumerate(sides):
             of = "the label" if side is self.true else "the predicted class"

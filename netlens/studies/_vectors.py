@@ -41,7 +41,7 @@ class Vectors(Question):
         except NotApplicable:  # embeddings have an atlas, too, without predictions
             scores = predicted = torch.full((len(batch),), -1)
         predicted = predicted if scores.ndim < 3 else torch.full((len(batch),), -1)
-        found = {
+        batch_state = {
             "chance": chance[:, 0],
             "samples": batch.samples,
             "labels": batch.labels,
@@ -49,7 +49,7 @@ class Vectors(Question):
             "places": places,
             "vectors": vectors,
         }
-        return self.merge(state, found)
+        return self.merge(state, batch_state)
 
     def merge(self, a: State, b: State) -> State:
         if not (a and b):

@@ -45,9 +45,9 @@ class Bins:
     def count(self, values: Tensor) -> Tensor:
         """(C, bins + 2), int64: how many of the numbers (n, C) of each channel lie below, in each bin, and above."""
         cells, channels = len(self.edges) + 1, values.shape[1]
-        found = self._cells(values.to(self.edges.dtype))
-        found += torch.arange(0, channels * cells, cells, dtype=found.dtype)
-        return found.flatten().bincount(minlength=channels * cells).view(channels, cells)
+        cell_numbers = self._cells(values.to(self.edges.dtype))
+        cell_numbers += torch.arange(0, channels * cells, cells, dtype=cell_numbers.dtype)
+        return cell_numbers.flatten().bincount(minlength=channels * cells).view(channels, cells)
 
     def _cells(self, values: Tensor) -> Tensor:
         """The cell of each number, counted from the one below the first edge.

@@ -20,7 +20,7 @@ _HOLDERS = {".tar": of_tars, ".parquet": of_parquet}
 
 
 def data_from(data: Any, classes: ClassNames | None) -> Data:
-    """The data that a person means.
+    """The numbered samples of data in any form.
 
     Args:
         data: A folder, a CSV file, a list of files or of (file, label), tars or Parquet files as a path, a pattern or a
@@ -32,13 +32,13 @@ def data_from(data: Any, classes: ClassNames | None) -> Data:
     """
     if isinstance(data, Data):
         return data
-    found = _found(data, classes)
-    if len(found) == 0:
+    samples = _data_of(data, classes)
+    if len(samples) == 0:
         raise NetLensError("a survey needs at least one sample; the data has none.")
-    return found
+    return samples
 
 
-def _found(data: Any, classes: ClassNames | None) -> Data:
+def _data_of(data: Any, classes: ClassNames | None) -> Data:
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         if path.is_dir():
@@ -59,14 +59,14 @@ def _found(data: Any, classes: ClassNames | None) -> Data:
 
 
 def _matching(pattern: str) -> list[Path]:
-    """The files of a pattern such as `shards/*.tar`, sorted; a path of a file is the pattern of itself."""
+    """The files of a pattern such as `shards/*.tar`, sorted; the path of a file gives this file."""
     path = Path(pattern)
     if path.exists() or not any(sign in pattern for sign in "*?["):
         return [path]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    if not found:
+    paths = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if not paths:
         raise NetLensError(f"no file fits the pattern {pattern} (working folder: {Path.cwd()}).")
-    return found
+    return paths
 
 
 def _suffix(paths: Sequence[Path]) -> str | None:

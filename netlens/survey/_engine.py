@@ -1,4 +1,4 @@
-"""What an engine is: it has parts made, somewhere. The parts are the same."""
+"""Engines: they say in which processes parts are made. The parts do not depend on the engine."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Engine(ABC):
         return True
 
     def share(self, places: Sequence[Place]) -> Sequence[Place]:
-        """The parts, of all, for which this process answers."""
+        """Those of all parts that this process must see to."""
         return places
 
     @abstractmethod
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
         """Make the parts of these places.
 
         Args:
             job: What to do.
             places: The files of the parts.
-            done: Called in this process when a part is written.
+            on_written: Called in this process when a part is written.
 
         Raises:
             NetLensError: A process ended before its work, or the job cannot be sent to one.
         """
 
     def meet(self) -> None:
-        """Wait until all parts are there, also those for which other processes answer."""
+        """Wait until all parts are there, also those of other processes."""
         return

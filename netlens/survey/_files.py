@@ -58,15 +58,15 @@ def of_folder(root: Path, classes: ClassNames | None) -> Files:
     try:
         return of_list(root, names, folders, classes)
     except NetLensError as error:
-        known = sorted({folder for folder in folders if folder is not None})
-        # folders of other names are classes in their order, as those of ImageNet are, if there are as many
-        if classes is None or len(known) != len(classes) or _whole(known, classes):
+        folder_names = sorted({folder for folder in folders if folder is not None})
+        # if there is one folder for each class, they are the classes in their order, as those of ImageNet are
+        if classes is None or len(folder_names) != len(classes) or _whole(folder_names, classes):
             raise NetLensError(f"{root}: {error}") from error
-        return Files(root, tuple(names), tuple(NO_LABEL if f is None else known.index(f) for f in folders))
+        return Files(root, tuple(names), tuple(NO_LABEL if f is None else folder_names.index(f) for f in folders))
 
 
 def _others(root: Path) -> str:
-    """What to give instead of a folder of files that hold samples."""
+    """A hint for an error: how to name the files of a folder whose files hold many samples each."""
     for suffix in (".tar", ".parquet"):
         if any(root.glob(f"*{suffix}")):
             return f"; for its files of samples, give '{root}/*{suffix}', or a list of some of them"

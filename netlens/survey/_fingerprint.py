@@ -53,22 +53,22 @@ class _Reader:
     """Reads a value from the outside in. What occurs twice is read once."""
 
     def __init__(self) -> None:
-        self.known: dict[int, bytes] = {}
+        self.digests: dict[int, bytes] = {}
         self.path: list[int] = []
-        self.alive: list[Any] = []  # ids are those of living objects
+        self.alive: list[Any] = []  # what has an entry, because another object may get the id of one that is gone
 
     def of(self, value: Any) -> bytes:
         if type(value) in _PLAIN:
             return _hash(type(value).__name__, value if isinstance(value, bytes) else repr(value).encode())
-        if id(value) in self.known:
-            return self.known[id(value)]
+        if id(value) in self.digests:
+            return self.digests[id(value)]
         if id(value) in self.path:
             return _hash("circle", str(len(self.path) - self.path.index(id(value))).encode())
         self.path.append(id(value))
         self.alive.append(value)
-        found = self.known[id(value)] = self._of(value)
+        digest = self.digests[id(value)] = self._of(value)
         self.path.pop()
-        return found
+        return digest
 
     def _of(self, value: Any) -> bytes:
         if isinstance(value, Tensor):
@@ -97,7 +97,7 @@ class _Reader:
         return self._object(value)
 
     def _object(self, value: Any) -> bytes:
-        """An object by what a copy of it is made from, which is what pickle would read."""
+        """An object, by what pickle would store of it."""
         try:
             parts = value.__reduce_ex__(4)
         except Exception as error:  # objects that hold a file, a lock or a thread raise errors of any kind
@@ -130,17 +130,17 @@ class _Reader:
     def _read_by(self, value: types.FunctionType) -> dict[str, Any]:
         """The functions, classes and numbers of its file that a function reads by their names."""
         names = sorted({*_names_in(value.__code__)} & value.__globals__.keys())
-        found = {name: value.__globals__[name] for name in names}
+        values = {name: value.__globals__[name] for name in names}
         return {
             name: part
-            for name, part in found.items()
+            for name, part in values.items()
             # what the file imports is left out: one name of a large library would lead to all of it
             if type(part) in _PLAIN or (isinstance(part, _CODE) and part.__module__ == value.__module__)
         }
 
     def _class(self, value: type) -> bytes:
-        own = {} if _is_known(value.__module__) else vars(value)
-        parts = {name: _behind(part) for name, part in own.items()}
+        attributes = {} if _is_known(value.__module__) else vars(value)
+        parts = {name: _behind(part) for name, part in attributes.items()}
         read = [
             self.of((name, part))
             for name, part in parts.items()

@@ -59,14 +59,14 @@ class Items(Data):
 
 
 def of_items(dataset: Any, classes: ClassNames | None) -> Items:
-    """The samples of a data set, with the classes that it names by itself, as those of Hugging Face do.
+    """The samples of a data set. Data sets of Hugging Face name their classes, which become those of the network.
 
     Raises:
         NetLensError: The classes are not those of the network.
     """
     features = getattr(dataset, "features", None)
-    found = [features[name] for name in _LABELS if name in features] if isinstance(features, Mapping) else []
-    names = getattr(found[0], "names", None) if found else None
+    label_features = [features[name] for name in _LABELS if name in features] if isinstance(features, Mapping) else []
+    names = getattr(label_features[0], "names", None) if label_features else None
     return Items(dataset, None if not isinstance(names, list | tuple) else tuple(renumbered(names, classes)))
 
 

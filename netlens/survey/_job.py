@@ -74,15 +74,15 @@ class Job:
     settings: Settings
     whole: FlatModel | None = None
 
-    def parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
+    def write_parts(self, places: Iterator[Place]) -> Generator[Place, None, None]:
         """Make and write the parts of these places, and yield each place whose part is written."""
-        with closing(self.made(places)) as made:
-            for place, part in made:
+        with closing(self.make_parts(places)) as parts:
+            for place, part in parts:
                 place.write(part)
                 yield place
 
-    def made(self, places: Iterator[Place]) -> Generator[tuple[Place, Part], None, None]:
-        """Make the parts of these places.
+    def make_parts(self, places: Iterator[Place]) -> Generator[tuple[Place, Part], None, None]:
+        """Make the parts of these places, and yield each with its place.
 
         While the network runs on some samples, threads read the next ones, also those of the next part.
         """
@@ -106,7 +106,7 @@ class Job:
             return Unreadable(index, self.data.name(index), str(error))
 
     def _groups(self, places: Iterator[Place], pool: ThreadPoolExecutor) -> Iterator[Group]:
-        """The samples in order. When some are asked for, the next ones are on their way."""
+        """The samples in order. While a group is in use, threads read the next one."""
         coming: deque[Group] = deque()
         for place in places:
             first, end = place.shard * self.shard, min((place.shard + 1) * self.shard, len(self.data))

@@ -17,8 +17,8 @@ from netlens.errors import ImageError, NetLensError
 from netlens.survey._labels import indices_of, renumbered
 from netlens.survey._samples import MOST_BYTES, NO_LABEL, Data, Sample, state_of
 
-_KEPT = 2
-"""Row groups that are kept in memory: that of one shard, and that of the next."""
+_IN_MEMORY = 2
+"""How many row groups stay in memory: that of one shard, and that of the next."""
 _MOST_GROUP = 2**31
 """The largest row group, in bytes: it is read as a whole."""
 _IMAGES = ("image", "img", "jpg", "png")
@@ -30,7 +30,7 @@ class _Groups:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[_Groups], tuple[()]]:
         return _Groups, ()
@@ -38,12 +38,12 @@ class _Groups:
     def of(self, key: tuple[int, int], read: Callable[[], Any]) -> Any:
         """A row group, which is read if it is not there."""
         with self._lock:
-            if key not in self._kept:
-                while len(self._kept) >= _KEPT:
-                    self._kept.popitem(last=False)
-                self._kept[key] = read()
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            if key not in self._groups:
+                while len(self._groups) >= _IN_MEMORY:
+                    self._groups.popitem(last=False)
+                self._groups[key] = read()
+            self._groups.move_to_end(key)
+            return self._groups[key]
 
 
 @dataclass(frozen=True)
@@ -132,29 +132,29 @@ def of_parquet(paths: Sequence[Path], classes: ClassNames | None) -> Parquet:
     except ImportError as error:
         raise NetLensError("Parquet files need pyarrow: pip install netlens[survey].") from error
     image, classes_of_data = "", None
-    given: list[Any] = []
+    raw_labels: list[Any] = []
     groups: list[tuple[int, ...]] = []
     for number, path in enumerate(paths):
         try:
             with ParquetFile(path) as opened:
-                found, label, names = _columns(opened.schema_arrow, path)
-                if number and (found, names) != (image, classes_of_data):
+                column, label, names = _columns(opened.schema_arrow, path)
+                if number and (column, names) != (image, classes_of_data):
                     raise NetLensError(
                         f"{path} has other columns or classes than {paths[0]}; give files of one data set."
                     )
-                image, classes_of_data = found, names
+                image, classes_of_data = column, names
                 groups.append(_starts_of(opened.metadata, image, path))
                 table = None if label is None else opened.read(columns=[label])
-                given += [None] * groups[-1][-1] if table is None else table.column(0).to_pylist()
+                raw_labels += [None] * groups[-1][-1] if table is None else table.column(0).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise NetLensError(f"{path} is no whole Parquet file ({_line(error)}); download it again.") from error
     if classes_of_data is None:
-        labels = indices_of(given, classes)
+        labels = indices_of(raw_labels, classes)
     else:
         numbers = renumbered(classes_of_data, classes)
-        if wrong := [label for label in given if label is not None and label >= len(numbers)]:
+        if wrong := [label for label in raw_labels if label is not None and label >= len(numbers)]:
             raise NetLensError(f"{paths[0]} has {len(numbers)} classes, but a row has the label {wrong[0]}.")
-        labels = tuple(NO_LABEL if label is None or label < 0 else numbers[label] for label in given)
+        labels = tuple(NO_LABEL if label is None or label < 0 else numbers[label] for label in raw_labels)
     return Parquet(tuple(paths), image, tuple(groups), labels)
 
 

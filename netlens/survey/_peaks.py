@@ -126,30 +126,30 @@ class _OfChannels(Question):
 
     @abstractmethod
     def _ranks(self, values: Tensor, samples: Tensor) -> Ranks:
-        """(C, n): what is sorted by, lowest first, for the values and samples (C, n); no two in a row are equal."""
+        """(C, n): the ranks of the values and samples (C, n). The lowest comes first; no two in a row are equal."""
 
     def update(self, state: State, batch: Batch) -> State:
         height, width = batch.maps(self.layer).shape[2:]
         values, places = batch.highest(self.layer)
         n, channels = values.shape
         shape = (channels, n, 2)
-        found = {
+        batch_state = {
             "values": values.T,
             "samples": batch.samples.expand(channels, n),
             "places": torch.stack([places // width, places % width], -1).transpose(0, 1).int(),
             "maps": torch.tensor([height, width], dtype=torch.int32).expand(shape),
             "sizes": torch.tensor(batch.size, dtype=torch.int32).expand(shape),
         }
-        return self.merge(state, found)
+        return self.merge(state, batch_state)
 
     def merge(self, a: State, b: State) -> State:
         both = {name: torch.cat([a[name], b[name]], 1) for name in b} if a and b else dict(a or b)
         if not both:
             return both
         ranks = self._ranks(both["values"], both["samples"])
-        # numpy sorts many short rows ten times as fast as torch; it may do so in any way, for no two ranks are equal
+        # numpy sorts many short rows ten times as fast as torch; no two ranks are equal, so any sort gives the same
         order = torch.from_numpy(np.argsort(ranks, axis=1)[:, : self.k])
-        return {name: _taken(part, order) for name, part in both.items()}
+        return {name: _in_order(part, order) for name, part in both.items()}
 
     def finish(self, state: State) -> Peaks:
         if not state:
@@ -214,7 +214,7 @@ def _spread(numbers: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _taken(part: Tensor, order: Tensor) -> Tensor:
+def _in_order(part: Tensor, order: Tensor) -> Tensor:
     """The entries (C, k, ...) of (C, n, ...) in this order (C, k)."""
     index = order.view(*order.shape, *[1] * (part.ndim - 2)).expand(*order.shape, *part.shape[2:])
     return part.gather(1, index)

@@ -80,13 +80,13 @@ def pictures_from(data: Any, names: Sequence[str], preprocessing: Preprocessing 
         if any((root / name).is_file() for name in names):  # some may be gone, and others may be new
             return Pictures(Files(root, tuple(names), (NO_LABEL,) * len(names)), preprocessing)
     try:
-        known = data_from(data, None)
+        samples = data_from(data, None)
     except NetLensError as error:
         first = f", such as {names[0]!r:.80}" if names else ""
         raise ImageError(f"{data} holds none of the {len(names)} pictures of the survey{first} ({error})") from error
-    if list(map(known.name, range(len(known)))) != list(names):
-        raise NetLensError(f"this data has {len(known)} samples, not the {len(names)} of the survey; give the same.")
-    return Pictures(known, preprocessing)
+    if list(map(samples.name, range(len(samples)))) != list(names):
+        raise NetLensError(f"this data has {len(samples)} samples, not the {len(names)} of the survey; give the same.")
+    return Pictures(samples, preprocessing)
 
 
 @dataclass(frozen=True, eq=False)

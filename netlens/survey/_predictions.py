@@ -263,12 +263,14 @@ class Predicted(Drawn):
         if not self.labeled.any():
             raise NetLensError("no sample has a label, so nothing can be said of right and wrong.")
         names = [str(class_name(index, self.class_names)) for index in range(self.classes)]
-        found = self.calibration()
+        calibration = self.calibration()
         right = f"{self.top1:.1%} of {int(self.labeled.sum()):,} right"
-        reliability = reliability_chart(found.edges, found.count, found.confidence, found.accuracy)
+        reliability = reliability_chart(
+            calibration.edges, calibration.count, calibration.confidence, calibration.accuracy
+        )
         return [
             Tile(confusion_chart(self.confusion, names), "Labels (rows) and predictions", right),
-            Tile(reliability, "Confidence and truth", f"expected calibration error {found.error:.3f}"),
+            Tile(reliability, "Confidence and truth", f"expected calibration error {calibration.error:.3f}"),
         ]
 
     def _repr_jpeg_(self) -> Any:
@@ -307,7 +309,7 @@ class Predictions(Question):
             raise NetLensError(f"sample {sample} has the label {label}, but {flat.name} has {classes} classes.")
         top = scores.cpu().argsort(dim=1, descending=True, stable=True)[:, :5]
         losses = -log_probabilities.gather(1, batch.labels.clamp(min=0)[:, None])[:, 0]
-        found = {
+        batch_state = {
             "samples": batch.samples,
             "labels": batch.labels,
             "top": top,
@@ -315,7 +317,7 @@ class Predictions(Question):
             "losses": losses.masked_fill(batch.labels < 0, torch.nan),
             "classes": torch.tensor([classes]),
         }
-        return self.merge(state, found)
+        return self.merge(state, batch_state)
 
     def merge(self, a: State, b: State) -> State:
         if not (a and b):

@@ -24,10 +24,10 @@ _PATIENCE = 0.1  # seconds between two questions whether the run should end
 class Here(Engine):
     """This process."""
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
-        with job.settings.applied(), closing(job.parts(iter(places))) as made:
-            for place in made:
-                done(place)
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
+        with job.settings.applied(), closing(job.write_parts(iter(places))) as finished_places:
+            for place in finished_places:
+                on_written(place)
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Processes(Engine):
 
     workers: int
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
         if places:
-            _by_processes(job, places, min(self.workers, len(places)), done)
+            _by_processes(job, places, min(self.workers, len(places)), on_written)
 
 
-def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callable[[Place], None]) -> None:
+def _by_processes(job: Job, places: Sequence[Place], workers: int, on_written: Callable[[Place], None]) -> None:
     code = packed(job)
     context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that do not exist there
     processes: list[Any] = []
     connections: list[Connection] = []
     try:
-        with _ctrl_c_later():  # what a process starts with lasts: Ctrl-C reaches this process only
+        with _ctrl_c_later():  # processes that start here ignore Ctrl-C for good, so it ends this process only
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 processes.append(context.Process(target=work, args=(theirs,), daemon=True))
@@ -64,20 +64,20 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
             connection.send_bytes(code)
             # two, so that a process reads the pictures of its next part in time
             expected[connection] = sum(_sent(connection, next(coming, None)) for _ in range(2))
-        missing, asked = len(places), interruption()
+        missing, must_stop = len(places), interruption()
         while missing:
             # a process without another part ends, and so does its connection
             working = [connection for connection, count in expected.items() if count]
-            for connection in _ready(working, None if asked is None else _PATIENCE):
+            for connection in _ready(working, None if must_stop is None else _PATIENCE):
                 place = connection.recv()
                 if isinstance(place, BaseException):
                     raise place
-                done(place)
+                on_written(place)
                 missing -= 1
                 expected[connection] -= 1
                 if expected[connection]:
                     expected[connection] += _sent(connection, next(coming, None))
-            if asked is not None and asked():
+            if must_stop is not None and must_stop():
                 raise Interrupted
     except (EOFError, OSError) as error:
         raise NetLensError(
@@ -94,7 +94,7 @@ def _by_processes(job: Job, places: Sequence[Place], workers: int, done: Callabl
 
 
 def _sent(connection: Connection, place: Place | None) -> bool:
-    """Whether there is another part; the process gets it, or hears that there is none."""
+    """Send a process the place of its next part, or None if there is none. Returns whether there is one."""
     connection.send(place)
     return place is not None
 
@@ -111,7 +111,7 @@ def work(connection: Connection) -> None:
         code = connection.recv_bytes()
         job = unpacked(code)
         with job.settings.applied():
-            for place in job.parts(iter(connection.recv, None)):
+            for place in job.write_parts(iter(connection.recv, None)):
                 connection.send(place)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the survey has ended

@@ -90,11 +90,11 @@ def _highest(places: Tensor) -> tuple[Tensor, Tensor]:
     """(n, C) twice: the highest numbers of (n, places, C), and the first place of each."""
     highest = places.amax(1, keepdim=True)
     count = places.shape[1]
-    # the first place is that with the largest weight; this takes a third of the time of `max(1)`
+    # of the highest places, the first has the largest weight; this takes a third of the time of `max(1)`
     exact = torch.float32 if count < 2**24 else torch.float64
     weights = torch.arange(count, 0, -1, dtype=exact)[:, None]
-    found = torch.eq(places, highest, out=torch.empty(places.shape, dtype=exact)).mul_(weights).amax(1)
-    return highest[:, 0], count - found.long()
+    first_weights = torch.eq(places, highest, out=torch.empty(places.shape, dtype=exact)).mul_(weights).amax(1)
+    return highest[:, 0], count - first_weights.long()
 
 
 class Question(ABC):

@@ -41,18 +41,18 @@ class Ray(Engine):
 
     workers: int
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
         if not places:
             return
         data = _imported()
-        asked = interruption()
+        must_stop = interruption()
         with _cluster(self.workers) as ray:
             on_gpu = weight_of(job.network, torch.empty(0)).device.type == "cuda"
             work = ray.put((packed(job, ray.cloudpickle.dumps), list(places)))  # also classes of a notebook
             tasks = ceil(len(places) / _TOGETHER)
             shards = data.range(len(places), override_num_blocks=tasks)
             shards.context.enable_progress_bars = False
-            made = shards.map_batches(
+            dataset = shards.map_batches(
                 _Maker,
                 fn_args=([work],),  # in a list, so that an actor fetches it once, and not for each task
                 batch_size=None,
@@ -60,13 +60,13 @@ class Ray(Engine):
                 num_cpus=1 if ray.cluster_resources().get("CPU", 1) > 1 else 0.5,
                 num_gpus=1 if on_gpu else None,
             )
-            for row in made.iter_rows():
+            for row in dataset.iter_rows():
                 if row["error"]:
                     raise pickle.loads(row["error"])
                 place = places[int(row["id"])]
                 place.write_bytes(row["part"])
-                done(place)
-                if asked is not None and asked():
+                on_written(place)
+                if must_stop is not None and must_stop():
                     raise Interrupted
 
 
@@ -93,8 +93,8 @@ class _Maker:
             self.job = unpacked(code)
             self.job.settings.agree(weight_of(self.job.network, torch.empty(0)).device)
         places = iter([self.places[i] for i in ids])
-        with self.job.settings.applied(), closing(self.job.made(places)) as made:
-            return [place.pack(part) for place, part in made]
+        with self.job.settings.applied(), closing(self.job.make_parts(places)) as parts:
+            return [place.pack(part) for place, part in parts]
 
 
 def _imported() -> Any:

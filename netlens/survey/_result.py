@@ -92,13 +92,13 @@ class SurveyResult:
     def statistics(self, layer: str) -> Statistics:
         """The statistics of the channels of a layer."""
         question: ChannelStatistics = self._question(ChannelStatistics, layer)
-        found: Statistics = self.answer(question)
-        return dataclasses.replace(found, layer=question.layer)
+        statistics: Statistics = self.answer(question)
+        return dataclasses.replace(statistics, layer=question.layer)
 
     def layers_of(self, kind: type[Question]) -> tuple[str, ...]:
         """The layers that questions of this class asked about, by the names in the questions."""
-        asked = (question.layers[0] for question in self.questions if isinstance(question, kind))
-        return tuple(dict.fromkeys(asked))
+        layers = (question.layers[0] for question in self.questions if isinstance(question, kind))
+        return tuple(dict.fromkeys(layers))
 
     def channels_of(self, kind: type[TopK] | type[RandomSample], layer: str) -> int:
         """The number of channels of a layer, as a question of this class has found them."""
@@ -112,8 +112,8 @@ class SurveyResult:
         question = next((q for q in self.questions if isinstance(q, Predictions)), None)
         if question is None:
             raise NetLensError("the survey did not ask for predictions; add Predictions() to its questions.")
-        found: Predicted = self.answer(question)
-        return dataclasses.replace(found, names=self.names, class_names=self.classes)
+        predicted: Predicted = self.answer(question)
+        return dataclasses.replace(predicted, names=self.names, class_names=self.classes)
 
     @property
     def has_predictions(self) -> bool:
@@ -142,7 +142,7 @@ class SurveyResult:
         return dataclasses.replace(self, pictures=pictures_from(data, self.names, self.preprocessing))
 
     def show(self) -> Picture:
-        """Draw the survey: who is taken for whom, how often a confidence is right, the activations of each layer.
+        """Draw the survey: which classes are confused, how often a confidence is right, the activations of each layer.
 
         Raises:
             NetLensError: The survey asked for nothing of this, or no sample has a label.
@@ -151,9 +151,9 @@ class SurveyResult:
 
         tiles = self.predictions.tiles() if self.has_predictions and self.predictions.labeled.any() else []
         for layer in self.layers_of(ChannelStatistics):
-            found = self.statistics(layer)
-            about = f"{len(found.count)} channels, {float(found.zeros.mean()):.0%} zeros"
-            tiles.append(Tile(histogram_chart(*found.occupied()), layer, about))
+            statistics = self.statistics(layer)
+            subtitle = f"{len(statistics.count)} channels, {float(statistics.zeros.mean()):.0%} zeros"
+            tiles.append(Tile(histogram_chart(*statistics.occupied()), layer, subtitle))
         if not tiles:
             raise NetLensError("a survey draws predictions of samples with labels, and statistics; it has neither.")
         return arranged([tiles[start : start + 3] for start in range(0, len(tiles), 3)])
@@ -182,10 +182,10 @@ class SurveyResult:
         if layers := self.layers_of(ChannelStatistics):
             tables["channels"] = joined(self.statistics(layer).columns() for layer in layers)
         peaks = [
-            {"kind": [kind] * len(found), **found.columns()}
+            {"kind": [kind] * len(channel_peaks), **channel_peaks.columns()}
             for kind, question, ask in (("top", TopK, self.top), ("random", RandomSample, self.random))
             for layer in self.layers_of(question)
-            for found in (ask(layer, channel) for channel in range(self.channels_of(question, layer)))
+            for channel_peaks in (ask(layer, channel) for channel in range(self.channels_of(question, layer)))
         ]
         if peaks:
             tables["peaks"] = joined(peaks)
@@ -249,22 +249,22 @@ class SurveyResult:
 
     def _peaks(self, kind: type[TopK] | type[RandomSample], layer: str, channel: int) -> ChannelPeaks:
         question: Question = self._question(kind, layer)
-        found: Peaks = self.answer(question)
-        peaks = found.of(channel, self.names, self.fields.get(self._key(question.layers[0])))
+        answer: Peaks = self.answer(question)
+        peaks = answer.of(channel, self.names, self.fields.get(self._key(question.layers[0])))
         return ChannelPeaks(peaks, self.pictures, question.layers[0], channel)
 
     def _question(self, kind: type[Q], layer: str) -> Q:
         """The question of this kind about a layer: by the name in the question, the key, or a path to one of them."""
-        asked = [question for question in self.questions if isinstance(question, kind)]
-        found = next((q for q in asked if self._key(q.layers[0]) == self._key(layer)), None)
-        within = [q for q in asked if self._key(q.layers[0]).startswith(f"{layer}.")]
-        found = within[0] if found is None and len(within) == 1 else found
-        if found is None:
-            names = [question.layers[0] for question in asked]
-            known = f" of layers {closest(layer, names)}" if names else ""
-            asks = "asked it" + known if names else "did not ask it"
+        questions = [question for question in self.questions if isinstance(question, kind)]
+        match = next((q for q in questions if self._key(q.layers[0]) == self._key(layer)), None)
+        within = [q for q in questions if self._key(q.layers[0]).startswith(f"{layer}.")]
+        match = within[0] if match is None and len(within) == 1 else match
+        if match is None:
+            names = [question.layers[0] for question in questions]
+            hint = f" of layers {closest(layer, names)}" if names else ""
+            asks = "asked it" + hint if names else "did not ask it"
             raise NetLensError(f"the survey has no {kind.__name__} of layer {layer!r}; it {asks}.")
-        return found
+        return match
 
     def _key(self, layer: str) -> str:
         return self.layers.get(layer, layer)

@@ -50,7 +50,7 @@ class Data(ABC):
 def state_of(path: Path) -> tuple[int, int] | tuple[()]:
     """The size and the time of change of a file; nothing if it is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):  # a file that is not there is listed when it is read
         return ()
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Tables: what a survey has found, in columns, for pandas and as files that other programs read."""
+"""Tables: the results of a survey, in columns, for pandas and as files that other programs read."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Columns = Mapping[str, Sequence[Any]]
 
 def listed(values: Tensor) -> list[Any]:
     """The numbers of a tensor, as numbers of Python."""
-    found: list[Any] = values.tolist()
-    return found
+    numbers: list[Any] = values.tolist()
+    return numbers
 
 
 def class_name(index: int, classes: Sequence[str] | None) -> str | None:
@@ -83,11 +83,11 @@ TYPES = {"samples": SAMPLES, "channels": CHANNELS, "peaks": PEAKS}
 
 def joined(tables: Iterable[Columns]) -> Columns:
     """The rows of several tables with the same columns, below each other; no columns if there is no table."""
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     for table in tables:
         for name, values in table.items():
-            found.setdefault(name, []).extend(values)
-    return found
+            columns.setdefault(name, []).extend(values)
+    return columns
 
 
 def write_tables(folder: Path, tables: Mapping[str, Columns]) -> tuple[Path, ...]:

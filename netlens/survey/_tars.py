@@ -80,7 +80,7 @@ class Tars(Data):
 
 @dataclass
 class _Sample:
-    """What has been found of a sample: the members of one key, which follow each other."""
+    """What the members of one key say of a sample. They follow each other in the tar."""
 
     key: str
     picture: Member | None = None
@@ -94,15 +94,15 @@ class _Sample:
 def of_tars(paths: Sequence[Path], classes: ClassNames | None) -> Tars:
     """The samples of tars, in the order of the tars and of their members.
 
-    The name of a member up to the first point is the key of its sample, and the rest says what it is: a picture by its
+    The name of a member up to the first dot is the key of its sample, and the rest says what it is: a picture by its
     suffix, a label in `.cls` or under "label" or "cls" in `.json`. Of several pictures, the first counts.
 
     Raises:
         NetLensError: A file is no tar, is compressed, or breaks off, or a label is no class of the network.
     """
-    found = [sample for number, path in enumerate(paths) for sample in _samples(number, path)]
-    members = [Member(-1, "", 0, -1) if one.picture is None else one.picture for one in found]
-    return Tars(tuple(paths), tuple(members), indices_of([one.label for one in found], classes))
+    samples = [sample for number, path in enumerate(paths) for sample in _samples(number, path)]
+    members = [Member(-1, "", 0, -1) if one.picture is None else one.picture for one in samples]
+    return Tars(tuple(paths), tuple(members), indices_of([one.label for one in samples], classes))
 
 
 def _samples(number: int, path: Path) -> Iterator[_Sample]:
@@ -140,7 +140,7 @@ def _samples(number: int, path: Path) -> Iterator[_Sample]:
 
 
 def _whole(sample: _Sample, number: int) -> Iterator[_Sample]:
-    """The sample, if it is one: other members, such as a README, have neither a picture nor a label."""
+    """The sample, unless it has neither a picture nor a label, as a README has not."""
     if sample.picture is None and sample.labels:
         sample.picture = Member(number, sample.key, 0, -1)
     if sample.picture is not None:
@@ -164,7 +164,7 @@ def _take(sample: _Sample, member: tarfile.TarInfo, kind: str, number: int, file
 
 
 def _named(name: str) -> tuple[str, str]:
-    """The key of a member and its kind, as WebDataset parts them: at the first point of the last part of its path."""
+    """The key of a member and its kind, as WebDataset does: it splits the last part of the path at the first dot."""
     folder, slash, last = name.rpartition("/")
     key, _, kind = last.partition(".")
     return folder + slash + key, kind.lower() if key else ""
@@ -176,12 +176,12 @@ def _label(octets: bytes, kind: str) -> Any:
         text = octets.decode().strip()
         if kind == "cls":
             return text or None
-        found = json.loads(text)
+        label = json.loads(text)
     except (ValueError, RecursionError):  # no UTF-8 or no JSON: other tools write what they like there
         return None
-    if isinstance(found, dict):
-        found = found.get("label", found.get("cls"))
-    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+    if isinstance(label, dict):
+        label = label.get("label", label.get("cls"))
+    return label if isinstance(label, int | str) and not isinstance(label, bool) else None
 
 
 def _line(error: BaseException) -> str:

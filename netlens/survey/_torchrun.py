@@ -69,19 +69,19 @@ class TorchRun(Engine):
         import torch.distributed as dist
 
         mine = fingerprint([(str(place.path.resolve()), place.fingerprint) for place in places])
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, mine, self.group)
-        if len({*found}) > 1:
+        fingerprints: list[Any] = [None] * self.world
+        dist.all_gather_object(fingerprints, mine, self.group)
+        if len({*fingerprints}) > 1:
             raise NetLensError(
                 "the processes of torchrun do not ask the same: the network, the data, the questions, the folder of "
                 "the parts or the kind of machine differ. Random weights need the same seed in each process."
             )
         return places[self.rank :: self.world]
 
-    def make(self, job: Job, places: Sequence[Place], done: Callable[[Place], None]) -> None:
-        with job.settings.applied(), closing(job.parts(iter(places))) as made:
-            for place in made:
-                done(place)
+    def make(self, job: Job, places: Sequence[Place], on_written: Callable[[Place], None]) -> None:
+        with job.settings.applied(), closing(job.write_parts(iter(places))) as finished_places:
+            for place in finished_places:
+                on_written(place)
 
     def meet(self) -> None:
         import torch.distributed as dist

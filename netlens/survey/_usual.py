@@ -51,9 +51,9 @@ def usual_layers(flat: FlatModel, most: int = 4) -> tuple[str, ...]:
     with torch.no_grad():
         fitting = flat.fitting(example)
         record = Record(fitting, fitting.record(example, layers=last))
-    found = [key for key in last if _has_maps(record, key)]
-    count = min(most, len(found))
-    chosen = [found[-(-len(found) * (i + 1) // count) - 1] for i in range(count)]
+    layers = [key for key in last if _has_maps(record, key)]
+    count = min(most, len(layers))
+    chosen = [layers[-(-len(layers) * (i + 1) // count) - 1] for i in range(count)]
     return tuple(block_of(key) if flat.key(block_of(key)) == key else key for key in chosen)
 
 

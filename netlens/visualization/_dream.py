@@ -19,7 +19,7 @@ from netlens.flat import FlatModel
 from netlens.flat.running import differentiating
 from netlens.images import MAX_PIXELS
 from netlens.objectives import Objective, guide, layer
-from netlens.options import check, checked, known, option, options_of
+from netlens.options import check, check_names, checked, option, options_of
 from netlens.results import Provenance, Render, State
 from netlens.visualization._callbacks import Callback, Moment
 from netlens.visualization._gradients import normalized
@@ -109,7 +109,7 @@ def dream(
 
     Mordvintsev et al. 2015, https://research.google/blog/inceptionism-going-deeper-into-neural-networks/
     """
-    known("a dream", options, [o.name for o in options_of(Dreaming)])
+    check_names("a dream", options, [o.name for o in options_of(Dreaming)])
     settings = Dreaming(**options)
     checked("callbacks", callbacks, Sequence[Callback], hint="give a list such as [Frames(every=4)]")
     until = checked("until", until, int | None, least=1)
@@ -246,7 +246,7 @@ def zoom(
         progress: Whether a terminal shows the progress.
         options: The options of `Zooming`.
     """
-    known("a film", options, [o.name for o in options_of(Zooming)])
+    check_names("a film", options, [o.name for o in options_of(Zooming)])
     settings = Zooming(**options)
     picture = picture_for(flat, image, settings.size)
     of_dream = {o.name: getattr(settings, o.name) for o in options_of(Dreaming)}

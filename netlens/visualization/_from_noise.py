@@ -28,7 +28,7 @@ class FromNoise:
 
 def split_options(cls: type[H], options: Mapping[str, Any]) -> tuple[H, dict[str, Any]]:
     """Make an instance of a class from its options; return it with the options of the renderer."""
-    own = [one.name for one in options_of(cls)]
-    rest = {name: value for name, value in options.items() if name not in own}
+    own_names = [one.name for one in options_of(cls)]
+    rest = {name: value for name, value in options.items() if name not in own_names}
     check_options(rest)
-    return cls(**{name: value for name, value in options.items() if name in own}), rest
+    return cls(**{name: value for name, value in options.items() if name in own_names}), rest

@@ -102,9 +102,9 @@ class Mosaic:
         totals: list[Tensor | None] = []
         with torch.no_grad():
             for tile, record in self.records(x, run):
-                found = parts(record, tile.places)
-                totals = totals or [None] * len(found)
-                totals = [part.added(total) for part, total in zip(found, totals, strict=True)]
+                tile_parts = parts(record, tile.places)
+                totals = totals or [None] * len(tile_parts)
+                totals = [part.added(total) for part, total in zip(tile_parts, totals, strict=True)]
         return [total for total in totals if total is not None]
 
     def values(self, objectives: Sequence[Objective], x: Tensor, run: Run) -> list[Tensor]:

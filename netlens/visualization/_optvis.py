@@ -13,7 +13,7 @@ import torch
 from netlens.errors import NetLensError, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective
-from netlens.options import checked, known
+from netlens.options import check_names, checked
 from netlens.results import Provenance, Render, State
 from netlens.visualization._ascent import MakeOptimizer
 from netlens.visualization._callbacks import Callback, Frames
@@ -194,4 +194,4 @@ def _description(option: Any) -> Any:
 def check_options(options: Iterable[str], fixed: Sequence[str] = ("steps", "progress")) -> None:
     """Raise if an option is none of `OptVis.render`, or if the calling function sets it itself (`fixed`)."""
     allowed = [name for name in inspect.signature(OptVis.render).parameters if name not in ("self", "param", *fixed)]
-    known("rendering", options, allowed)
+    check_names("rendering", options, allowed)

@@ -131,9 +131,9 @@ class _InTiles(torch.autograd.Function):
                 total = torch.stack(
                     [part.slope(slope).to(gradient) for part, slope in zip(parts, slopes, strict=True)]
                 ).sum()
-            found = torch.autograd.grad(total, points, allow_unused=True, materialize_grads=True)
+            gradients = torch.autograd.grad(total, points, allow_unused=True, materialize_grads=True)
             if at_images is not None:
-                tile.of(at_images).add_(found[0])
-            tile.of(at_shown).add_(found[1])
+                tile.of(at_images).add_(gradients[0])
+            tile.of(at_shown).add_(gradients[1])
         strongest = torch.stack([torch.maximum(at.amax(), -at.amin()) for at in at_shown])[:, None]
         return at_images, at_shown, strongest, None, None, None

@@ -59,13 +59,15 @@ def open_network(
     adapter = adapter_of(opened.network)
     if opened.preprocessing is not None:
         adapter = replace(adapter, preprocessing=opened.preprocessing)
-    given = None if classes is None else ClassNames.of(classes)
-    names = given if given is not None else opened.classes if opened.classes is not None else adapter.classes
-    if opened.head is not None and names is not None and len(names) != opened.head and given is None:
+    class_names = None if classes is None else ClassNames.of(classes)
+    names = (
+        class_names if class_names is not None else opened.classes if opened.classes is not None else adapter.classes
+    )
+    if opened.head is not None and names is not None and len(names) != opened.head and class_names is None:
         names, adapter = None, replace(adapter, classes=None)  # the names are those of other weights
     flat = FlatModel.from_nn_Module(opened.network, adapter=adapter, classes=names, name=name)
-    if given is not None:
-        _check_count(flat, given)
+    if class_names is not None:
+        _check_count(flat, class_names)
     return flat
 
 

@@ -26,7 +26,7 @@ class PythonFile(Source):
     def open(self, name: str, weights: Weights) -> Opened:
         self.check(name, weights)
         path, function = _split(name)
-        network = _made(Path(path), function)
+        network = _network_from(Path(path), function)
         head = None if weights in WORDS else load_weights(network, weights)
         return Opened(network.eval(), head=head)
 
@@ -46,7 +46,7 @@ def _split(name: str) -> tuple[str, str]:
     return path, function
 
 
-def _made(path: Path, function: str) -> nn.Module:
+def _network_from(path: Path, function: str) -> nn.Module:
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise WeightsError(f"{path} cannot be run as Python; give FILE.py:FUNCTION.")

@@ -28,7 +28,7 @@ def cached(repository: str, file: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, file)
+        path = try_to_load_from_cache(repository, file)
     except HFValidationError:  # no name of a repository, such as a path
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(path) if isinstance(path, str) else None

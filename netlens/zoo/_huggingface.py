@@ -44,7 +44,7 @@ class HuggingFace(Source):
                 f"{name} is not cached, and the hub of Hugging Face cannot be reached; fetch its {_CONFIG} and "
                 ".safetensors elsewhere, and pass the path of their folder."
             )
-        with _quiet(transformers), _told(name):
+        with _quiet(transformers), _errors_of_one_line(name):
             config = transformers.AutoConfig.from_pretrained(location, **options)
             network = _network(transformers, config, location, weights, options)
             if not options["local_files_only"]:
@@ -75,10 +75,10 @@ def _network(
         network: nn.Module = (cls.from_config if hasattr(cls, "from_config") else cls)(config)
         return network
     # float32, because half precision is slow and coarse on a CPU
-    network, about = cls.from_pretrained(
+    network, loading_info = cls.from_pretrained(
         location, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
     )
-    missing = sorted(map(str, [*about["missing_keys"], *about["mismatched_keys"]]))
+    missing = sorted(map(str, [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]))
     if missing:
         raise WeightsError(
             f"{location} has no weights for {missing[0]!r} of {type(network).__name__} ({len(missing)} tensors); give "
@@ -113,14 +113,14 @@ def _of_timm(name: str, folder: Path, weights: Weights) -> Opened:
         import timm
     except ModuleNotFoundError as error:
         raise WeightsError(f"{name} is a network of timm: pip install netlens[timm].") from error
-    with _told(name):
+    with _errors_of_one_line(name):
         network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=weights == PRETRAINED)
     head = None if weights in WORDS else load_weights(network, weights)
     return Opened(network.eval(), head=head)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _errors_of_one_line(name: str) -> Iterator[None]:
     """Within the block, errors of the library become errors of one line."""
     try:
         yield

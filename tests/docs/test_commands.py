@@ -43,9 +43,10 @@ NOT_RUN = {
     r"(pip|pre-commit) install": "changes the environment",
     r"source ": "changes the shell",
     r"ssh ": "needs another machine",
+    r"pytest nbs/claims ": "a part of `make test`; tests/testing asks for the page",
 }
 
-FORMS = r"(netlens|make|python -m|\.venv/bin/\S+|pip install|pre-commit|source) "
+FORMS = r"(netlens|pytest|make|python -m|\.venv/bin/\S+|pip install|pre-commit|source) "
 
 
 def commands(page: str) -> list[str]:

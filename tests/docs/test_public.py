@@ -36,6 +36,7 @@ MODULES = (
     "netlens.studies",
     "netlens.results",
     "netlens.rules",
+    "netlens.testing",
 )
 
 

@@ -185,7 +185,7 @@ def test_layers_of_the_users_own_kind_stay_as_they_are():
 def test_it_lives_no_longer_than_the_network():
     flat = FlatModel.from_nn_Module(block())
     twin = weakref.ref(fast(flat))
-    assert fast_module.FAST.known(flat) is not None
+    assert fast_module.FAST.answer(flat) is not None
     here = weakref.ref(flat)
     del flat
     gc.collect()

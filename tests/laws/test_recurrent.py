@@ -17,7 +17,7 @@ from netlens.errors import NotApplicable
 from netlens.flat import FlatModel
 from netlens.objectives import logit
 from netlens.rules import COMPOSITES, Epsilon
-from netlens.rules.pieces import KEPT, pieces_of
+from netlens.rules.pieces import MOST_NETWORKS, pieces_of
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "tanh": lambda: nn.RNN(5, 6, batch_first=True),
@@ -273,7 +273,7 @@ def test_changed_weights_are_seen_and_few_lengths_are_kept() -> None:
     layer = flat.layers["layer"]
     first = pieces_of(layer, [X])[0]
     assert pieces_of(layer, [X[:1]])[0] is first, "made for a length, whatever the batch"
-    for length in range(1, KEPT + 2):
+    for length in range(1, MOST_NETWORKS + 2):
         pieces_of(layer, [drawn(1, length + 7, 5)])
     assert pieces_of(layer, [X])[0] is not first
     layer.weight_ih_l0 = nn.Parameter(layer.weight_ih_l0.detach() * 2)

@@ -311,7 +311,7 @@ def test_what_makes_no_sense_is_told_in_one_line(tab, address):
         (f"layer=stem.0&options={2001 * 'x'}", "options has 2001 letters"),
     ):
         tab.goto(f"{address}?tab=dream&{link}")
-        tab.wait_for_selector(f".toast-wrap >> text={told} >> nth=0")
+        tab.wait_for_selector(f":is(.toast-wrap, .nl-hint) >> text={told} >> nth=0")
         assert "Traceback" not in tab.inner_text("body")
 
 

@@ -10,7 +10,7 @@ from netlens.errors import NetLensError
 from netlens.options import options_of
 from netlens.playground._forms import fields_of
 from netlens.playground._links import Linked
-from netlens.playground._texts import about, default_of, options_text, read, written
+from netlens.playground._texts import default_of, description, options_text, read, written
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -49,7 +49,7 @@ def test_texts_survive_the_address():
 
 def test_about_names_type_and_bounds():
     steps = next(one for one in options_of(METHODS["integrated_gradients"]) if one.name == "n_steps")
-    assert about(steps).endswith("(whole number, at least 1)")
+    assert description(steps).endswith("(whole number, at least 1)")
 
 
 def test_an_address_sets_the_components_of_its_tab_alone():

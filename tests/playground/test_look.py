@@ -42,9 +42,9 @@ def test_a_text_that_names_nothing_is_refused(text):
 def test_the_strongest_channels_have_the_highest_means(lens):
     maps = look.maps_of(lens, KEY)
     means = maps.double().mean((1, 2))
-    found = look.strongest(maps, 5)
-    assert [one.channel for one in found] == means.argsort(descending=True)[:5].tolist()
-    assert found[0].value == pytest.approx(means.max().item(), rel=1e-5)
+    firings = look.strongest(maps, 5)
+    assert [one.channel for one in firings] == means.argsort(descending=True)[:5].tolist()
+    assert firings[0].value == pytest.approx(means.max().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_pixels_outside_of_what_a_position_sees_do_not_change_it(lens, key, cell
     flat = lens.flat
     x = lens.x[:1]
     values = flat(x, until=key)
-    left, top, right, bottom = look.seen(lens, key, cell, tuple(values.shape[2:]))
+    left, top, right, bottom = look.receptive_box(lens, key, cell, tuple(values.shape[2:]))
     other = torch.randn_like(x)
     other[:, :, top:bottom, left:right] = x[:, :, top:bottom, left:right]
     changed = flat(other, until=key)
@@ -174,10 +174,10 @@ def test_every_section_of_a_page_is_made_and_kept(studio, see, monkeypatch):
     monkeypatch.setattr(look, "STEPS", 2)
     key = list(studio.flat.layers)[-1] if see.layer == "head.fc" else see.layer
     page = Page(studio, "scene 2", None, See(key, see.channel, see.at))
-    made = {section.title: page.made(section) for section in page.sections()}
-    text = page.html(made)
+    texts = {section.title: page.text_of(section) for section in page.sections()}
+    text = page.html(texts)
     assert "computing" not in text
     for section in page.sections():
-        assert page.known(section) == made[section.title]
-        assert "<img" in made[section.title] or "nl-bars" in made[section.title] or see.layer == "head.fc"
+        assert page.stored_text(section) == texts[section.title]
+        assert "<img" in texts[section.title] or "nl-bars" in texts[section.title] or see.layer == "head.fc"
     assert "stopped" in page.html({}, "stopped")

@@ -25,7 +25,7 @@ def labeled(n: int = 40, size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def network(seed: int = 0) -> nn.Module:
-    model = little.made(3, seed)
+    model = little.random_network(3, seed)
     with torch.no_grad():
         model.train()(labeled()[0])  # so that running statistics are some
     return model.eval()

@@ -34,7 +34,7 @@ def weighing_channels(
     counts.
     """
     if x is None:
-        return _WEIGHING.known(flat) or set()
+        return _WEIGHING.answer(flat) or set()
     images = x
     return _WEIGHING.of(
         flat, None, lambda: over_channels(flat, images, {key: products(flat, key, passes) for key in softmaxes})

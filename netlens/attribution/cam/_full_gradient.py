@@ -20,7 +20,7 @@ from netlens.flat.running import Step
 from netlens.objectives import Objective
 
 _GIVES_TUPLES = ("chunk", "split", "tensor_split", "unbind")  # a tuple has no gradient
-_KNOWN = (_ConvNd, nn.Linear, nn.BatchNorm2d)
+_WITH_BIAS = (_ConvNd, nn.Linear, nn.BatchNorm2d)
 
 
 def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator[tuple[str, Tensor]]:
@@ -40,7 +40,9 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
     biased = _biased(live)
     activations, gradients = gradients_of(flat, x, objective, [flat.inputs[0], *(step.key for step in biased)])
     yield flat.inputs[0], activations[0] * gradients[0]
-    read = dict.fromkeys(key for step in biased if not _is_known(step.layer) for key in live.sources(step, fixed=True))
+    read = dict.fromkeys(
+        key for step in biased if not _gives_bias(step.layer) for key in live.sources(step, fixed=True)
+    )
     with torch.no_grad():
         inputs = activations_of(flat, x, list(read)) if read else {}
         for step, activation, gradient in zip(biased, activations[1:], gradients[1:], strict=True):
@@ -70,9 +72,9 @@ def _has_bias(step: Step, live: Live) -> bool:
     return adds_a_number or not (live.keys | live.neutral).issuperset(step.reads)
 
 
-def _is_known(layer: nn.Module) -> bool:
+def _gives_bias(layer: nn.Module) -> bool:
     """Whether the weights of a layer give its bias, so that no derivative is needed."""
-    return isinstance(layer, _KNOWN) and getattr(layer, "running_mean", layer.weight) is not None
+    return isinstance(layer, _WITH_BIAS) and getattr(layer, "running_mean", layer.weight) is not None
 
 
 def _bias(flat: FlatModel, step: Step, activation: Tensor, inputs: Mapping[str, Any], live: Live) -> Tensor:

@@ -43,10 +43,10 @@ def cam_layer(flat: FlatModel, x: Tensor | None = None, objective: Sequence[str]
     ends = tuple(_ends(flat, objective))
     places = followed_for(flat, x)
     question = (ends, places.shapes)
-    found = _LAYERS.of(flat.program, question, lambda: _Sweep(flat.program, places).back_from(ends))
-    if found is None:
+    key = _LAYERS.of(flat.program, question, lambda: _Sweep(flat.program, places).back_from(ends))
+    if key is None:
         raise NotApplicable(_why_not(flat, places))
-    return found
+    return key
 
 
 _LAYERS: Memo[Program, str | None] = Memo()
@@ -80,15 +80,15 @@ class _Sweep:
         self.open: set[str] = set()
         self.bypassing: set[str] = set()
         self.alive: dict[str, Alive] = {}
-        self.predicted: dict[str, bool] = {}
-        self.asked: dict[str, bool] = {}
+        self.predicted: dict[str, bool] = {}  # whether a value is the prediction, up to layers that keep its channels
+        self.attended: dict[str, bool] = {}  # whether all that read a value use it as keys or values of attention
 
     def back_from(self, ends: Sequence[str]) -> str | None:
         """The deepest value that may be chosen; None if there is none."""
         for key in ends:
             if key in self.from_input:
                 self.open.add(key)
-                self.alive[key], self.asked[key] = None, False
+                self.alive[key], self.attended[key] = None, False
                 self.predicted[key] = self.places.grid(key) is not None
         best: str | None = None
         for step in reversed(self.program.steps):
@@ -105,7 +105,7 @@ class _Sweep:
 
     def _may_be_chosen(self, key: str, best: str | None) -> bool:
         grid = self.places.grid(key)
-        if grid is None or self.predicted[key] or self.asked[key]:
+        if grid is None or self.predicted[key] or self.attended[key]:
             return False
         if best is not None:
             better = self.places.grid(best)
@@ -133,16 +133,16 @@ class _Sweep:
                 self.bypassing.add(key)
                 continue
             self.predicted[key] = self.predicted.get(key, True) and keeps
-            self.asked[key] = self.asked.get(key, True) and self._asks(step, index)
+            self.attended[key] = self.attended.get(key, True) and self._attends(step, index)
             self.open.add(key)
         self.bypassing -= self.open
 
-    def _asks(self, step: Step, index: int) -> bool:
+    def _attends(self, step: Step, index: int) -> bool:
         """Whether a step uses an input as keys or values of attention, or prepares the input for this use."""
         if operation_of(step.layer).relevance in (Relevance.CONTRACTS, Relevance.ATTENDS):
             return index > 0 or all(key in self.from_input for key in step.reads)
         prepares = operation_of(step.layer).has(Trait.MOVES | Trait.KEEPS | Trait.MEETS | Trait.NORM)
-        return self.asked.get(step.key, False) and prepares
+        return self.attended.get(step.key, False) and prepares
 
 
 def _reached(program: Program, first: str) -> set[str]:

@@ -9,6 +9,7 @@ from netlens.evaluation.metrics._correlations import (
     Monotonicity,
     SensitivityN,
     correlation,
+    rank_correlation,
 )
 from netlens.evaluation.metrics._curves import (
     Comprehensiveness,
@@ -78,5 +79,6 @@ __all__ = [
     "correlation",
     "metric_name",
     "metric_named",
+    "rank_correlation",
     "register_metric",
 ]

@@ -190,6 +190,27 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 
 
+def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """(N,): Spearman's correlation of the rows of a and b (N, P); NaN where one of them is constant.
+
+    It is Pearson's correlation of the ranks. Equal values share their mean rank.
+    """
+    return correlation(_mean_ranks(a), _mean_ranks(b))
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    """(N, P), float64: the place of each value in its row, from the lowest, 1. Equal values share their mean place."""
+    rows = []
+    for row in values:
+        ordered, order = row.sort(stable=True)
+        _, group, counts = ordered.unique_consecutive(return_inverse=True, return_counts=True)
+        ends = counts.cumsum(0)
+        places = torch.empty(len(row), dtype=torch.float64)
+        places[order] = ((ends - counts + 1 + ends).double() / 2)[group]
+        rows.append(places)
+    return torch.stack(rows)
+
+
 def _random_sets(n: int, sets: int, height: int, width: int, share: float, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     count = max(1, round(share * height * width))

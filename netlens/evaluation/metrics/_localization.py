@@ -29,8 +29,10 @@ class Located(Metric):
     def judge(self, explanation: Explanation) -> Tensor:
         assert explanation.case.masks is not None
         maps, inside = explanation.maps.flatten(1), explanation.case.masks.flatten(1).bool().cpu()
-        some = inside.any(1) & ~inside.all(1)
-        return torch.where(some, self.located(maps, inside).double(), torch.full((len(maps),), torch.nan).double())
+        is_partial = inside.any(1) & ~inside.all(1)
+        return torch.where(
+            is_partial, self.located(maps, inside).double(), torch.full((len(maps),), torch.nan).double()
+        )
 
     @abstractmethod
     def located(self, maps: Tensor, inside: Tensor) -> Tensor:
@@ -121,12 +123,12 @@ class AreaUnderROC(Located):
 
     def located(self, maps: Tensor, inside: Tensor) -> Tensor:
         values, order = maps.sort(dim=1, stable=True)
-        found = []
+        areas = []
         for row, mask in zip(values, inside.gather(1, order), strict=True):
             _, group, counts = row.unique_consecutive(return_inverse=True, return_counts=True)
             ends = counts.cumsum(0)
             mean_ranks = (ends - counts + 1 + ends).double() / 2  # the same for equal values
             n_in = int(mask.sum())
             sum_in = mean_ranks[group][mask].sum()
-            found.append((sum_in - n_in * (n_in + 1) / 2) / max(1, n_in * (len(row) - n_in)))
-        return torch.stack(found)
+            areas.append((sum_in - n_in * (n_in + 1) / 2) / max(1, n_in * (len(row) - n_in)))
+        return torch.stack(areas)

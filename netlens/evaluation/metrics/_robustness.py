@@ -101,11 +101,11 @@ class Continuity(Metric):
     assumes = _SAME
 
     def judge(self, explanation: Explanation) -> Tensor:
-        case, found = explanation.case, []
+        case, correlations = explanation.case, []
         p = self.pixels
         for dy, dx in ((p, 0), (-p, 0), (0, p), (0, -p)):
             shifted = case.x.roll((dy, dx), dims=(2, 3))
             again = explanation.again(shifted, list(range(len(case)))).roll((-dy, -dx), dims=(1, 2))
             inner = [maps[:, p:-p, p:-p].flatten(1) for maps in (explanation.maps, again)]
-            found.append(correlation(*inner))
-        return torch.stack(found).mean(0)
+            correlations.append(correlation(*inner))
+        return torch.stack(correlations).mean(0)

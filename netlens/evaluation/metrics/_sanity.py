@@ -11,7 +11,7 @@ from torch import Tensor
 from netlens.errors import NetLensWarning, NotApplicable
 from netlens.evaluation._explanation import Explanation, relevance
 from netlens.evaluation._randomized import randomize_
-from netlens.evaluation.metrics._correlations import correlation
+from netlens.evaluation.metrics._correlations import rank_correlation
 from netlens.evaluation.metrics._metric import Metric, register_metric
 from netlens.flat import FlatModel
 from netlens.objectives import logit
@@ -74,11 +74,11 @@ class ParameterRandomization(Metric):
     def judge(self, explanation: Explanation) -> Tensor:
         case, method = explanation.case, explanation.method
         assert method is not None
-        found = []
+        similarities = []
         for flat in self.randomized(case.flat):
             with silenced(NetLensWarning):  # a random network may give nothing to see
-                found.append(alike(explanation.maps, relevance(method(flat, case.x, case.explained), case)))
-        return torch.stack(found).mean(0)
+                similarities.append(alike(explanation.maps, relevance(method(flat, case.x, case.explained), case)))
+        return torch.stack(similarities).mean(0)
 
     def randomized(self, flat: FlatModel) -> list[FlatModel]:
         """The network with random upper layers, a copy for each stage."""
@@ -99,17 +99,7 @@ def alike(a: Tensor, b: Tensor) -> Tensor:
 
     An explanation that is the same everywhere has nothing in common with another one, and is like one of its kind.
     """
-    a, b = (_mean_ranks(maps.flatten(1).abs()) for maps in (a, b))
-    return torch.where((a == b).all(1), torch.ones(len(a)).double(), correlation(a, b).nan_to_num(0))
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    rows = []
-    for row in values:
-        ordered, order = row.sort(stable=True)
-        _, group, counts = ordered.unique_consecutive(return_inverse=True, return_counts=True)
-        ends = counts.cumsum(0)
-        places = torch.empty_like(row)
-        places[order] = ((ends - counts + 1 + ends).double() / 2)[group]
-        rows.append(places)
-    return torch.stack(rows)
+    a, b = (maps.flatten(1).abs() for maps in (a, b))
+    correlation = rank_correlation(a, b)
+    constant = (a == a[:, :1]).all(1) & (b == b[:, :1]).all(1)
+    return torch.where(constant, torch.ones_like(correlation), correlation.nan_to_num(0))

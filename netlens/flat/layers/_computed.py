@@ -41,15 +41,15 @@ class Computed(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        weight = self._given("weight")
+        weight = self._tensor("weight")
         assert weight is not None
         return weight
 
     @property
     def bias(self) -> Tensor | None:
-        return self._given("bias")
+        return self._tensor("bias")
 
-    def _given(self, name: str) -> Tensor | None:
+    def _tensor(self, name: str) -> Tensor | None:
         tensor: Tensor | None = self.recipes[name]() if name in self.recipes else self._parameters[name]
         return tensor
 

@@ -75,7 +75,7 @@ def _summed_to(alive: Tensor, value: Any) -> Alive:
 
 
 def _moved_back(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Alive) -> list[Alive]:
-    """The elements that a layer moves to places that matter: the gradient of the layer moves them back."""
+    """The elements of the inputs that a layer moves to elements of the output that matter; its gradient shows which."""
     leaves: list[Tensor] = []
 
     def leaf(value: Any) -> Any:
@@ -89,11 +89,11 @@ def _moved_back(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Ali
         return leaves[-1]
 
     with torch.enable_grad():
-        given = layer(*[leaf(value) for value in inputs])
-    if isinstance(given, Tensor):
-        ends = [(given, alive)]
+        result = layer(*[leaf(value) for value in inputs])
+    if isinstance(result, Tensor):
+        ends = [(result, alive)]
     else:
-        ends = list(zip(given, alive if isinstance(alive, list) else [alive] * len(given), strict=True))
+        ends = list(zip(result, alive if isinstance(alive, list) else [alive] * len(result), strict=True))
     ends = [(value, which) for value, which in ends if value.requires_grad]
     weights = [
         which.expand(value.shape).float() if isinstance(which, Tensor) else torch.ones_like(value)
@@ -104,15 +104,15 @@ def _moved_back(layer: nn.Module, inputs: Sequence[Any], output: Any, alive: Ali
         gradients = torch.autograd.grad([value for value, _ in ends], leaves, weights, allow_unused=True)
     back = iter(list(zip(leaves, gradients, strict=True)))
 
-    def taken(value: Any) -> Any:
+    def alive_in(value: Any) -> Any:
         if isinstance(value, (tuple, list)):
-            return [taken(each) for each in value]
+            return [alive_in(each) for each in value]
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None
         origin, gradient = next(back)
         return torch.zeros(origin.shape, dtype=torch.bool, device="cpu") if gradient is None else gradient > 0
 
-    return [taken(value) for value in inputs]
+    return [alive_in(value) for value in inputs]
 
 
 def joined(first: Alive, second: Alive) -> Alive:

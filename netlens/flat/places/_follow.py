@@ -15,7 +15,7 @@ from netlens.flat.operations import Trait, operation_of
 from netlens.flat.places._grid import Grid
 from netlens.flat.places._moves import places_after, reads_first_alone
 from netlens.flat.places._places import Places, Raster, Unplaced, centers, placed
-from netlens.flat.places._stand_ins import given
+from netlens.flat.places._stand_ins import output_of
 from netlens.flat.running import Program, Step
 from netlens.memo import Memo
 
@@ -63,7 +63,7 @@ class Followed:
             if isinstance(step.layer, Part):
                 self._place_input(step.key, (1, *step.layer.shape), step.layer.layout)
             try:
-                self.values[step.key] = given(step.layer, [self.values[key] for key in step.reads])
+                self.values[step.key] = output_of(step.layer, [self.values[key] for key in step.reads])
             except (
                 Exception
             ) as error:  # any layer may refuse a stand-in, in any way; the rest of the network is unknown
@@ -133,15 +133,15 @@ class Followed:
                 if self.grid(stream) is not None:
                     self._places[step.key] = self._places[stream]
                     return []
-        asked = step.reads[:1] if reads_first_alone(step.layer) else step.reads
-        needed = [key for key in asked if key not in self._places]
+        sources = step.reads[:1] if reads_first_alone(step.layer) else step.reads
+        needed = [key for key in sources if key not in self._places]
         if not needed:
             inputs = [self.values[key] for key in step.reads]
             before = [self._places.get(key, Unplaced.NOWHERE) for key in step.reads]
             at = places_after(step.layer, inputs, before, value)
             if at is Unplaced.UNKNOWN and isinstance(value, Tensor):
                 at = inferred(value.shape, self._picture)
-                # a layer that nobody knows keeps maps as maps
+                # if a layer is unknown and reads maps, its output counts as maps, too
                 if at is Unplaced.UNKNOWN and value.ndim > 2 and any(_are_maps(each, value) for each in before):
                     at = Raster(tuple(value.shape[2:]))
             self._places[step.key] = at
@@ -176,8 +176,8 @@ def followed(
     return _FOLLOWED.of(program, question, lambda: Followed(program, shapes, like, layout))
 
 
-def known(program: Program) -> list[Followed]:
-    """What was worked out for a network so far, the latest last."""
+def all_followed(program: Program) -> list[Followed]:
+    """The places that were followed for a network so far, the latest last."""
     return _FOLLOWED.all(program)
 
 

@@ -63,8 +63,8 @@ class Grid:
         """
         if len(shape) != len(self.shape) or self.shape[0] != 1 or 0 in self.dims:
             return None
-        kept = [dim for dim in range(1, len(shape)) if dim not in self.dims]
-        if any(shape[dim] != self.shape[dim] for dim in kept):
+        other_dims = [dim for dim in range(1, len(shape)) if dim not in self.dims]
+        if any(shape[dim] != self.shape[dim] for dim in other_dims):
             return None
         one = (1, *shape[1:])
         if len(self.dims) == len(self.sizes) and self.order is None:

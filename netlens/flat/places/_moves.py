@@ -99,10 +99,10 @@ def _of_several(layer: nn.Module, inputs: Sequence[Any], places: Sequence[Any], 
     if not all(isinstance(each, Tensor) for each in output):
         return [UNKNOWN if isinstance(each, Tensor) else NOWHERE for each in output]
     row = operation_of(layer)
-    known = [at for value, at in zip(inputs, places, strict=True) if isinstance(value, Tensor)]
-    if known and all(at is NOWHERE for at in known):
+    at_inputs = [at for value, at in zip(inputs, places, strict=True) if isinstance(value, Tensor)]
+    if at_inputs and all(at is NOWHERE for at in at_inputs):
         return [NOWHERE for _ in output]
-    if row.has(Trait.MOVES) and UNKNOWN not in known:
+    if row.has(Trait.MOVES) and UNKNOWN not in at_inputs:
         return _moved(layer, inputs, places, output)
     if row.has(Trait.INDICES):
         return [NOWHERE for _ in output]  # each position comes from where the values say
@@ -136,11 +136,11 @@ def _resampled(at: Places, first: Tensor, output: Tensor, rank: int) -> Places:
 
 def _met(tensors: Sequence[tuple[Tensor, Any]], output: Tensor) -> Places:
     """The places after arithmetic on several tensors: those of the tensor that tells places apart most finely."""
-    known = [(value, at) for value, at in tensors if isinstance(at, (Raster, Coordinates))]
-    if not known:
+    located = [(value, at) for value, at in tensors if isinstance(at, (Raster, Coordinates))]
+    if not located:
         return UNKNOWN
     spread: list[Places] = []
-    for value, at in known:
+    for value, at in located:
         if value.shape == output.shape or (isinstance(at, Raster) and tuple(output.shape[2:]) == at.sizes):
             spread.append(at)
         elif isinstance(at, Raster) and output.ndim == value.ndim:  # rows and columns that meet
@@ -199,7 +199,7 @@ def _contracted(layer: nn.Module, tensors: Sequence[tuple[Tensor, Any]], output:
     if not isinstance(equation, str) or "." in equation or "->" not in equation:
         return UNKNOWN
     terms, _, result = equation.replace(" ", "").partition("->")
-    found: Places = NOWHERE
+    places: Places = NOWHERE
     for term, (value, at) in zip(terms.split(","), tensors, strict=True):
         if isinstance(at, Unplaced):
             continue
@@ -209,12 +209,12 @@ def _contracted(layer: nn.Module, tensors: Sequence[tuple[Tensor, Any]], output:
             return NOWHERE  # the sum runs over positions
         axes = []
         for axis in mean_over(whole.whole(), gone):
-            kept = [letter for letter in term if letter in result]
+            letters = [letter for letter in term if letter in result]
             axis = axis.squeeze(gone) if gone else axis
-            axis = axis.permute([kept.index(letter) for letter in result if letter in kept])
-            axes.append(axis[tuple(slice(None) if letter in kept else None for letter in result)])
-        found = placed(axes, output.shape) if found is NOWHERE else found
-    return found
+            axis = axis.permute([letters.index(letter) for letter in result if letter in letters])
+            axes.append(axis[tuple(slice(None) if letter in letters else None for letter in result)])
+        places = placed(axes, output.shape) if places is NOWHERE else places
+    return places
 
 
 def _reduced(layer: nn.Module, at: Places, first: Tensor, output: Tensor) -> Places:

@@ -21,8 +21,8 @@ def stand_in(value: Any) -> Any:
     return pytree.tree_map_only(Tensor, lambda tensor: torch.empty_like(tensor, device="meta"), value)
 
 
-def given(layer: nn.Module, inputs: Sequence[Any]) -> Any:
-    """What a layer gives for these stand-ins."""
+def output_of(layer: nn.Module, inputs: Sequence[Any]) -> Any:
+    """A stand-in for the output of a layer, from stand-ins for its inputs."""
     if type(layer) is Constant:
         return stand_in(layer.value)
     first = inputs[0] if inputs else None
@@ -38,7 +38,7 @@ def given(layer: nn.Module, inputs: Sequence[Any]) -> Any:
             if row.has(_SAME_SHAPE) and not row.has(Trait.CASTS):
                 return first
             if len(inputs) == 1 and row.has(Trait.MEETS) and first.is_floating_point():
-                return first  # with a number
+                return first  # arithmetic with a number
             if len(inputs) == 2 and isinstance(inputs[1], Tensor) and inputs[1].dtype == first.dtype:
                 if row.has(Trait.MEETS):
                     same = inputs[1].shape == first.shape

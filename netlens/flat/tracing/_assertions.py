@@ -55,13 +55,13 @@ class Check:
             raise self.error(self.message)
 
 
-def _said(message: Any) -> str | None:
-    """The message of a check. None if there is none, or if it quotes traced values, which are gone when it is told."""
+def _message_of(message: Any) -> str | None:
+    """The message of a check. None if there is none, or if it quotes traced values, which a run does not have."""
     try:
-        said = str(message() if callable(message) else message)
+        text = str(message() if callable(message) else message)
     except Exception:  # a traced value cannot be written as a number
         return None
-    return None if message is None or "Proxy(" in said else said
+    return None if message is None or "Proxy(" in text else text
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def recorded_checks(silent: Callable[[], bool]) -> Iterator[None]:
         if silent() or not issubclass(type(cond), fx.Proxy):
             original(error_type, cond, message)
             return
-        cond.tracer.create_proxy("call_function", Check(error_type, _said(message) or asking_line()), (cond,), {})
+        cond.tracer.create_proxy("call_function", Check(error_type, _message_of(message) or asking_line()), (cond,), {})
 
     torch._check_with = check
     try:

@@ -37,10 +37,10 @@ def parts_of_attention(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[P
 
     None if it drops weights at random, or if its options are traced values.
     """
-    given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
-    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
+    arguments = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
+    query, key, value, mask = arguments["query"], arguments["key"], arguments["value"], arguments.get("attn_mask")
     tensors = [query, key, value, *([] if mask is None else [mask])]
-    options = [given.get(name, 0) for name in ("dropout_p", "is_causal", "enable_gqa")]
+    options = [arguments.get(name, 0) for name in ("dropout_p", "is_causal", "enable_gqa")]
     if not all(isinstance(tensor, fx.Node) for tensor in tensors) or any(isinstance(o, fx.Node) for o in options):
         return None
     dropout, causal, shares_heads = options
@@ -51,7 +51,7 @@ def parts_of_attention(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[P
         parts += [Part("repeated_keys", layers.RepeatedHeads(), (key, query))]
         parts += [Part("repeated_values", layers.RepeatedHeads(), (value, query))]
         key, value = "repeated_keys", "repeated_values"
-    parts += _scaled(query, given.get("scale"))
+    parts += _scaled(query, arguments.get("scale"))
     parts += [
         Part("transposed", Permute(Tensor.transpose, _TRANSPOSED, {}), (key,)),
         Part("scores", _product(), ("scaled", "transposed")),

@@ -43,9 +43,9 @@ def uncached(modules: Iterable[nn.Module]) -> Iterator[None]:
 def _namespaces(modules: Iterable[nn.Module]) -> list[Any]:
     """The classes of a network, and the Python modules that define them."""
     kinds = {kind for cls in {type(module) for module in modules} for kind in cls.__mro__}
-    own = [kind for kind in kinds if kind.__module__.split(".")[0] not in _SKIPPED]
-    files = {sys.modules[kind.__module__] for kind in own if kind.__module__ in sys.modules}
-    return [*own, *files]
+    classes = [kind for kind in kinds if kind.__module__.split(".")[0] not in _SKIPPED]
+    files = {sys.modules[kind.__module__] for kind in classes if kind.__module__ in sys.modules}
+    return [*classes, *files]
 
 
 def _function(value: Any) -> Any:
@@ -60,7 +60,7 @@ def _cells(value: Any) -> tuple[types.CellType, ...]:
 def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # it is empty
+    except ValueError:  # the cell is empty
         return None
 
 

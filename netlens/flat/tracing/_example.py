@@ -217,12 +217,12 @@ def types_of_examples(
     length_of: Callable[[Any], Any],
     depends_on_data: Callable[[Any], bool],
 ) -> Iterator[None]:
-    """Within the block, questions of Python about types and lengths see traced values as they are on the example."""
+    """Within the block, `isinstance`, `len`, `callable` and `hasattr` treat a traced value as its example."""
     real: dict[str, Any] = {name: getattr(builtins, name) for name in ("isinstance", "len", "callable", "hasattr")}
     real_isinstance, real_len, real_callable, real_hasattr = real.values()
 
-    def seen(value: Any) -> Any:
-        """What the code that asks sees: the example of a traced value."""
+    def example_of(value: Any) -> Any:
+        """The example of a traced value. For code of torch and netlens that handles traces: the traced value itself."""
         caller = sys._getframe(2).f_globals.get("__name__") or ""
         if caller.startswith(_MACHINERY) and caller != _ASKS_FOR_NETWORKS:
             return value
@@ -235,23 +235,23 @@ def types_of_examples(
             return bool(real_isinstance(value, kinds))
         if kinds is Tensor and sys._getframe(1).f_globals.get("__name__") == pytree.__name__:
             return value_of(value)[0] and real_isinstance(value_of(value)[1], Tensor)  # a network maps its tensors
-        example = seen(value)
+        example = example_of(value)
         if kinds is fx.Proxy and example is not value:
             # a network asks this to learn whether it may read the content of a value
             return depends_on_data(value)
         return bool(real_isinstance(example, kinds))
 
     def callable_(value: Any) -> bool:
-        return bool(real_callable(seen(value) if issubclass(type(value), fx.Proxy) else value))
+        return bool(real_callable(example_of(value) if issubclass(type(value), fx.Proxy) else value))
 
     def hasattr_(value: Any, name: str) -> bool:
-        return bool(real_hasattr(seen(value) if issubclass(type(value), fx.Proxy) else value, name))
+        return bool(real_hasattr(example_of(value) if issubclass(type(value), fx.Proxy) else value, name))
 
     def len_(value: Any) -> Any:
         return length_of(value) if issubclass(type(value), fx.Proxy) else real_len(value)
 
-    asked = {"isinstance": isinstance_, "len": len_, "callable": callable_, "hasattr": hasattr_}
-    for name, function in asked.items():
+    replacements = {"isinstance": isinstance_, "len": len_, "callable": callable_, "hasattr": hasattr_}
+    for name, function in replacements.items():
         setattr(builtins, name, function)
     try:
         yield

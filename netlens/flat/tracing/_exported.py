@@ -41,9 +41,9 @@ def _name(function: Any) -> str:
 
 
 def _named(name: str, otherwise: Any) -> Any:
-    found = (getattr(owner, name) for owner in (F, torch, Tensor) if name and callable(getattr(owner, name, None)))
+    functions = (getattr(owner, name) for owner in (F, torch, Tensor) if name and callable(getattr(owner, name, None)))
     # the norms of `torch.nn.functional` have another order of arguments
-    return getattr(torch, name) if name in ("batch_norm", "instance_norm") else next(found, otherwise)
+    return getattr(torch, name) if name in ("batch_norm", "instance_norm") else next(functions, otherwise)
 
 
 def _as_index(function: Any, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -139,27 +139,27 @@ def is_functional(layer: nn.Module) -> bool:
     return isinstance(layer, Function) and layer.function in _FORMS
 
 
-def _linear(given: _Arguments, ndim: int | None) -> nn.Module | None:
-    weight: Tensor = given["weight"]
+def _linear(arguments: _Arguments, ndim: int | None) -> nn.Module | None:
+    weight: Tensor = arguments["weight"]
     if weight.ndim != 2:
         return None
-    return nn.Linear(weight.shape[1], weight.shape[0], bias=given.get("bias") is not None, device="meta")
+    return nn.Linear(weight.shape[1], weight.shape[0], bias=arguments.get("bias") is not None, device="meta")
 
 
 def _convolution(kind: type[nn.Module], transposed: bool) -> Callable[[_Arguments, int | None], nn.Module | None]:
-    def make(given: _Arguments, ndim: int | None) -> nn.Module | None:
-        weight, groups = given["weight"], given.get("groups", 1)
+    def make(arguments: _Arguments, ndim: int | None) -> nn.Module | None:
+        weight, groups = arguments["weight"], arguments.get("groups", 1)
         inside, outside = (1, groups) if transposed else (groups, 1)
-        options = {"output_padding": given.get("output_padding", 0)} if transposed else {}
+        options = {"output_padding": arguments.get("output_padding", 0)} if transposed else {}
         channels = (weight.shape[1] * inside, weight.shape[0] * outside)
         return kind(
             *(reversed(channels) if transposed else channels),
             tuple(weight.shape[2:]),
-            stride=given.get("stride", 1),
-            padding=given.get("padding", 0),
-            dilation=given.get("dilation", 1),
+            stride=arguments.get("stride", 1),
+            padding=arguments.get("padding", 0),
+            dilation=arguments.get("dilation", 1),
             groups=groups,
-            bias=given.get("bias") is not None,
+            bias=arguments.get("bias") is not None,
             device="meta",
             **options,
         )
@@ -167,30 +167,30 @@ def _convolution(kind: type[nn.Module], transposed: bool) -> Callable[[_Argument
     return make
 
 
-def _batch_norm(given: _Arguments, ndim: int | None) -> nn.Module | None:
-    return _by_channel(_BATCH_NORMS, given, ndim, bool(given.get("training", False)))
+def _batch_norm(arguments: _Arguments, ndim: int | None) -> nn.Module | None:
+    return _by_channel(_BATCH_NORMS, arguments, ndim, bool(arguments.get("training", False)))
 
 
-def _instance_norm(given: _Arguments, ndim: int | None) -> nn.Module | None:
-    return _by_channel(_INSTANCE_NORMS, given, ndim, bool(given.get("use_input_stats", True)))
+def _instance_norm(arguments: _Arguments, ndim: int | None) -> nn.Module | None:
+    return _by_channel(_INSTANCE_NORMS, arguments, ndim, bool(arguments.get("use_input_stats", True)))
 
 
 def _by_channel(
-    kinds: Mapping[int | None, Callable[..., nn.Module]], given: _Arguments, ndim: int | None, measures: bool
+    kinds: Mapping[int | None, Callable[..., nn.Module]], arguments: _Arguments, ndim: int | None, measures: bool
 ) -> nn.Module | None:
     """A norm of each channel: by the statistics of the batch, which it `measures`, or by the running ones."""
-    weight, running = given.get("weight"), given.get("running_mean")
-    known = weight if weight is not None else running
-    if known is None or (given.get("bias") is None) != (weight is None) or measures != (running is None):
+    weight, running = arguments.get("weight"), arguments.get("running_mean")
+    per_channel = weight if weight is not None else running
+    if per_channel is None or (arguments.get("bias") is None) != (weight is None) or measures != (running is None):
         return None
     kind = kinds.get(ndim)
     return (
         None
         if kind is None
         else kind(
-            len(known),
-            eps=given.get("eps", 1e-5),
-            momentum=given.get("momentum", 0.1),
+            len(per_channel),
+            eps=arguments.get("eps", 1e-5),
+            momentum=arguments.get("momentum", 0.1),
             affine=weight is not None,
             track_running_stats=running is not None,
             device="meta",
@@ -198,28 +198,30 @@ def _by_channel(
     )
 
 
-def _layer_norm(given: _Arguments, ndim: int | None) -> nn.Module:
-    weighted = given.get("weight") is not None
+def _layer_norm(arguments: _Arguments, ndim: int | None) -> nn.Module:
+    weighted = arguments.get("weight") is not None
     return nn.LayerNorm(
-        tuple(given["normalized_shape"]),
-        eps=given.get("eps", 1e-5),
+        tuple(arguments["normalized_shape"]),
+        eps=arguments.get("eps", 1e-5),
         elementwise_affine=weighted,
-        bias=given.get("bias") is not None,
+        bias=arguments.get("bias") is not None,
         device="meta",
     )
 
 
-def _rms_norm(given: _Arguments, ndim: int | None) -> nn.Module:
-    weighted = given.get("weight") is not None
-    return nn.RMSNorm(tuple(given["normalized_shape"]), given.get("eps"), elementwise_affine=weighted, device="meta")
+def _rms_norm(arguments: _Arguments, ndim: int | None) -> nn.Module:
+    weighted = arguments.get("weight") is not None
+    return nn.RMSNorm(
+        tuple(arguments["normalized_shape"]), arguments.get("eps"), elementwise_affine=weighted, device="meta"
+    )
 
 
-def _group_norm(given: _Arguments, ndim: int | None) -> nn.Module | None:
-    weight, groups = given.get("weight"), given["num_groups"]
-    if (given.get("bias") is None) != (weight is None):
+def _group_norm(arguments: _Arguments, ndim: int | None) -> nn.Module | None:
+    weight, groups = arguments.get("weight"), arguments["num_groups"]
+    if (arguments.get("bias") is None) != (weight is None):
         return None
     channels = groups if weight is None else len(weight)
-    return nn.GroupNorm(groups, channels, given.get("eps", 1e-5), affine=weight is not None, device="meta")
+    return nn.GroupNorm(groups, channels, arguments.get("eps", 1e-5), affine=weight is not None, device="meta")
 
 
 class BatchNorm(nn.BatchNorm2d):

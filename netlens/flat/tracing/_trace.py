@@ -182,10 +182,10 @@ class _Tracer(fx.Tracer):
         assert self.examples is not None
         answer = read(self.examples.values[value.node])
         # 1 equals True, but a check of the one is no check of the other; and some answers have no hash
-        known = self.assumptions.setdefault(value.node, set())
+        keys = self.assumptions.setdefault(value.node, set())
         key = (read, type(answer), repr(answer))
-        if key not in known:
-            known.add(key)
+        if key not in keys:
+            keys.add(key)
             self.create_proxy("call_function", Assumption(answer, read, asking_line()), (value,), {})
         return answer
 

@@ -14,7 +14,7 @@ from typing import Any
 from netlens import images
 from netlens.errors import NetLensError
 from netlens.files import LONGEST_NAME
-from netlens.options import known
+from netlens.options import check_names
 from netlens.visualization.style._choices import STARTS, shares
 from netlens.visualization.style._settings import as_settings, from_settings
 from netlens.visualization.style._sight import extent, mask_of, style_side
@@ -104,7 +104,7 @@ def read_jobs(
             `Batch.read`.
     """
     data = _parsed(path)
-    known(str(path), data, (*_NETWORK, "pairs", "settings"))
+    check_names(str(path), data, (*_NETWORK, "pairs", "settings"))
     listed, settings = data.get("pairs"), data.get("settings", {"default": {}})
     if not isinstance(listed, list) or not listed or not all(isinstance(pair, dict) for pair in listed):
         raise NetLensError(f"{path} needs a list of pairs, each with a content and a style.")
@@ -170,7 +170,7 @@ def _within(location: str, function: Any, *arguments: Any) -> Any:
 
 
 def _pair(data: Mapping[str, Any], root: Path, opened: _Opened) -> _Pair:
-    known("a pair", data, _PAIR)
+    check_names("a pair", data, _PAIR)
     content, styles = data.get("content"), _listed(data.get("style"))
     for key, is_given in (("content", content is not None), ("style", bool(styles))):
         if not is_given:
@@ -285,8 +285,8 @@ def _toml(text: str) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError as error:
         raise NetLensError("TOML files need Python 3.11 or later (its tomllib); write the batch as .json.") from error
-    given: dict[str, Any] = tomllib.loads(text)
-    return given
+    document: dict[str, Any] = tomllib.loads(text)
+    return document
 
 
 def _fingerprint(path: Path) -> str:

@@ -68,8 +68,8 @@ def style_loss(
     objectives = [objective for _, objective in distances]
     units = reading.values([*objectives, *map(Silenced, objectives)], content_input)
     terms = []
-    for (weight, objective), own, silent in zip(distances, units, units[len(objectives) :], strict=False):
-        unit = max(own, _LEAST * silent)
+    for (weight, objective), distance, silent in zip(distances, units, units[len(objectives) :], strict=False):
+        unit = max(distance, _LEAST * silent)
         if not unit > 0:
             raise NetLensError(
                 f"layer {objective.layers[0]!r} of {flat.name} is the same for all styles; leave it out."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from netlens.options import checked, known, options_of
+from netlens.options import check_names, checked, options_of
 from netlens.visualization.style._transfer import StyleTransfer
 
 SETTINGS = {o.name: o for o in options_of(StyleTransfer) if o.name != "stop"}
@@ -18,7 +18,7 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
     >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
     (192, 256)
     """
-    known("a style transfer", settings, SETTINGS)
+    check_names("a style transfer", settings, SETTINGS)
     checked("StyleTransfer: start", settings.get("start", ""), str, hint="give the path of a picture")
     return StyleTransfer(**settings)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netlens.errors import NetLensWarning
 from netlens.flat import FlatModel
-from netlens.options import checked, known, options_of
+from netlens.options import check_names, checked, options_of
 from netlens.results import Render
 from netlens.visualization._callbacks import Callback
 from netlens.visualization._optvis import OptVis
@@ -77,18 +77,18 @@ class StyleTransfer(StyleOptions):
             warnings.warn(FLAT, NetLensWarning, stacklevel=2)
         stop = self.stop if self.target is None else Below(self.target, self.stop)
         renders: list[Render] = []
-        made = 0  # iterations, for those who watch
+        iterations = 0  # of all scales so far, for those who watch
         for k, factor in enumerate(task.factors):
             stage = task.stage(factor)
             make, count = optimizer_of(self.optimizer, self.lr, max(1, steps_at(k, self.steps, len(task.factors))))
             start = stage.start(renders[-1].images.to(stage.content) if renders else None)
             optvis = OptVis(flat, -stage.objective, transforms_of(self.transforms), self.tile)
             # redirected gradients are not true ones; they are not needed, because a picture of the content is not dead
-            watching = () if watch is None else (Watching(watch, stage, self.steps, k, len(task.factors), made),)
+            watching = () if watch is None else (Watching(watch, stage, self.steps, k, len(task.factors), iterations),)
             render = optvis.render(
                 start, count, make, redirect=0, stop=stop, callbacks=(*callbacks, *watching), progress=progress
             )
-            made = watching[0].made if watching else 0
+            iterations = watching[0].iterations if watching else 0
             renders.append(replace(render, state=None))  # a style has no state, which would fill the memory
         return task.result(stage, renders)
 
@@ -126,5 +126,5 @@ def stylize(
         flat, content, styles, regions, callbacks, progress, watch: As for a call of `StyleTransfer`.
         options: Those of `StyleTransfer`.
     """
-    known("stylize", options, [o.name for o in options_of(StyleTransfer)])
+    check_names("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress, watch)

@@ -79,10 +79,10 @@ class Watching(Callback):
         self, watch: Callable[[Glance], None], stage: Stage, steps: int, scale: int, scales: int, before: int = 0
     ) -> None:
         self.watch, self.stage, self.steps, self.scale, self.scales = watch, stage, steps, scale, scales
-        self.before = self.made = before
+        self.before = self.iterations = before
 
     def on_step(self, moment: Moment) -> None:
         # a step of L-BFGS is several iterations
         here = round(steps_at(self.scale, self.steps, self.scales) * moment.step / moment.steps)
-        self.made = self.before + here
-        self.watch(Glance(self.made, self.steps, self.scale, self.scales, self.stage, moment))
+        self.iterations = self.before + here
+        self.watch(Glance(self.iterations, self.steps, self.scale, self.scales, self.stage, moment))

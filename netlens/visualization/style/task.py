@@ -75,12 +75,12 @@ class Task:
             content_layers = content_default if content_layers is None else content_layers
         styles = [_style(s, i, original, options.color, channels) for i, s in enumerate(style_sources)]
         dtype = torch.float64 if weight_of(flat, torch.empty(0)).dtype == torch.float64 else torch.float32
-        kept = base.to(dtype)
+        converted = base.to(dtype)
         return cls(
             options=options,
             flat=flat,
-            original=kept if original is base else original.to(dtype),
-            content=kept,
+            original=converted if original is base else original.to(dtype),
+            content=converted,
             styles=tuple(style.to(dtype) for style in styles),
             masks=_masks(regions, len(style_sources)),
             content_layers=weighed(flat, content_layers),
@@ -224,8 +224,8 @@ class Stage:
         """The losses of a picture (1, C, H, W) in [0, 1], by name, from one run of the network; by default all."""
         names = tuple(self.losses) if names is None else names
         reading = Reading(self.task.flat, self.task.options.tile)
-        found = reading.values([self.losses[name] for name in names], self.sight(pictures))
-        return dict(zip(names, found, strict=True))
+        losses = reading.values([self.losses[name] for name in names], self.sight(pictures))
+        return dict(zip(names, losses, strict=True))
 
     def start(self, previous: Tensor | None) -> Param:
         """The parameterization to optimize. It starts at the result of the previous stage, or as the options say."""
