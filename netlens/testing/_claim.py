@@ -60,14 +60,14 @@ class Claim:
     look: str
 
     @property
-    def kept(self) -> Tensor:
+    def within(self) -> Tensor:
         """(N,), bool: which images keep the bound."""
         return self._keeps(self.values)
 
     @property
     def holds(self) -> bool:
         """Whether the claim holds."""
-        return bool(self._keeps(self.values.mean()) if self.over == "mean" else self.kept.all())
+        return bool(self._keeps(self.values.mean()) if self.over == "mean" else self.within.all())
 
     def _keeps(self, values: Tensor) -> Tensor:
         return values >= self.bound if self.sign == "≥" else values <= self.bound  # False for NaN
@@ -120,10 +120,10 @@ class Claim:
             least, most = float(self.values.min()), float(self.values.max())
             return measured, wanted, f"the mean over {_images(len(self.values))}, from {least:.3g} to {most:.3g}"
         if len(self.values) == 1:
-            return measured, wanted, self._about(0)
-        return measured, wanted, f"the worst of {_images(len(self.values))}: image {worst}, {self._about(worst)}"
+            return measured, wanted, self._subject_text(0)
+        return measured, wanted, f"the worst of {_images(len(self.values))}: image {worst}, {self._subject_text(worst)}"
 
-    def _about(self, image: int) -> str:
+    def _subject_text(self, image: int) -> str:
         note = self.notes[image]
         return f"{self.subjects[image]} ({note})" if note else self.subjects[image]
 
@@ -133,9 +133,9 @@ class Claim:
             f"  measured  {number}: {detail}",
             f"  wanted    {wanted}: {self.quantity}",
         ]
-        wrong = int((~self.kept).sum())
+        wrong = int((~self.within).sum())
         if self.over == "each" and len(self.values) > 1:
-            others = ", ".join(f"{i} ({float(self.values[i]):.3g})" for i in self.worst[:_NAMED] if not self.kept[i])
+            others = ", ".join(f"{i} ({float(self.values[i]):.3g})" for i in self.worst[:_NAMED] if not self.within[i])
             more = f", and {wrong - _NAMED} more" if wrong > _NAMED else ""
             lines.append(f"  images    {wrong} of {len(self.values)}: {others}{more}")
         lines.append(f"  look at   {saved or why}")

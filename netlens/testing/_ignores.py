@@ -107,7 +107,7 @@ def assert_ignores(
             drawn.append(
                 [
                     image_tile(image, 0, subjects[i], f"{word} {before:.3g}", both),
-                    image_tile(image, 1, f"filled: {_told(fillings[row])}", f"{word} {now:.3g}", both),
+                    image_tile(image, 1, f"filled: {_filling_name(fillings[row])}", f"{word} {now:.3g}", both),
                 ]
             )
         return drawn
@@ -123,7 +123,7 @@ def assert_ignores(
         subjects=subjects,
         notes=[
             f"{float(case.values[i]):.3g} becomes {float(after[worst[i], i]):.3g}, filled by "
-            f"{_told(fillings[int(worst[i])])}"
+            f"{_filling_name(fillings[int(worst[i])])}"
             for i in rows_of
         ],
         rows=rows,
@@ -185,5 +185,5 @@ def _subjects(lens: NetLens) -> list[str]:
     return [lens.name_of(target) for target in lens.targets]
 
 
-def _told(filling: Baseline) -> str:
+def _filling_name(filling: Baseline) -> str:
     return f"a tensor {tuple(filling.shape)}" if isinstance(filling, Tensor) else str(filling)

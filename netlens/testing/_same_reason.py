@@ -67,8 +67,7 @@ def assert_same_reason(
     over = checked("over", over, Over)
     lens = NetLens(network_a, images, target, objective=objective)
     a = lens.attribute(method, **options)
-    asked = lens.objective
-    b = _lens_of(network_b, images, lens, target, objective).attribute(method, asked, **options)
+    b = _lens_of(network_b, images, lens, target, objective).attribute(method, lens.objective, **options)
     if len(a) != len(b):
         raise NetLensError(f"{lens.flat.name} has {len(a)} samples, but the other network {len(b)}.")
     if lens.flat.name == b.provenance.network:

@@ -83,9 +83,9 @@ def assert_sane(
         random = tests[0].randomized(case.flat)[-1]
         drawn = []
         for i in numbers:
-            x, asked = case.x[i : i + 1], case.explained.take([i])
+            x, objective_of_one = case.x[i : i + 1], case.explained.take([i])
             with silenced(NetLensWarning):  # a random network may give nothing to see
-                of_network, of_random = chosen(case.flat, x, asked), chosen(random, x, asked)
+                of_network, of_random = chosen(case.flat, x, objective_of_one), chosen(random, x, objective_of_one)
             drawn.append(
                 [
                     image_tile(of_network.image, 0, of_network.subject(0)),

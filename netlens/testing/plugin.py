@@ -127,9 +127,9 @@ class Claims:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.page is not None:
-            entries = [entry for some in self.claims.values() for entry in some]
-            wrong = sum(not entry.holds for entry in entries)
-            terminalreporter.write_line(f"netlens: {len(entries)} claims, {wrong} do not hold: {self.page}")
+            every = [entry for entries in self.claims.values() for entry in entries]
+            wrong = sum(not entry.holds for entry in every)
+            terminalreporter.write_line(f"netlens: {len(every)} claims, {wrong} do not hold: {self.page}")
         if self.problem:
             terminalreporter.write_line(f"netlens: {self.problem}", red=True)
 
