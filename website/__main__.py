@@ -28,9 +28,9 @@ def main(folder: Path = FOLDER) -> int:
     )
     # tables that are written in HTML show these; Sphinx copies those pictures only that Markdown shows
     shutil.copytree(ROOT / "images", folder / "images", dirs_exist_ok=True)
-    wrong = faults(folder)
-    sys.stderr.writelines(f"{line}\n" for line in wrong)
-    if code or wrong:
+    lines = faults(folder)
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+    if code or lines:
         return 1
     sys.stdout.write(f"The docs are in {folder}; open {folder / 'index.html'}\n")
     return 0

@@ -28,13 +28,13 @@ def read(app: Sphinx, what: str, name: str, value: Any, settings: Any, lines: li
 
 def options(cls: Any, docstring: str) -> list[str]:
     """The section of the options of a class, but for those that its docstring describes itself."""
-    told = {one.name for one in options_of(cls) if one.help}
-    rows = [row for row in table(cls) if row.name in told and f"\n    {row.name}:" not in docstring]
+    names = {one.name for one in options_of(cls) if one.help}
+    rows = [row for row in table(cls) if row.name in names and f"\n    {row.name}:" not in docstring]
     lines = ["", "Options:"] if rows else []
     for row in rows:
         facts = ["required" if row.default in ("", "required") else f"default ``{row.default}``", row.bounds]
-        said = "; ".join(fact for fact in facts if fact)
-        lines.append(f"    {row.name} ({row.type}): {as_rest([row.help])[0]} {said[0].upper()}{said[1:]}.")
+        sentence = "; ".join(fact for fact in facts if fact)
+        lines.append(f"    {row.name} ({row.type}): {as_rest([row.help])[0]} {sentence[0].upper()}{sentence[1:]}.")
     return lines
 
 

@@ -48,14 +48,14 @@ class Page(HTMLParser):
 def faults(folder: Path) -> list[str]:
     """A line for each fault of the pages and style sheets of a folder."""
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
-    wrong = [
+    lines = [
         f"{path.relative_to(folder.resolve())}: {fault}"
         for path, page in pages.items()
         for fault in _of_page(path, page, pages)
     ]
     for path in sorted(folder.rglob("*.css")):
-        wrong += [f"{path.relative_to(folder)}: {fault}" for fault in _of_style(path, path.read_text(encoding="utf-8"))]
-    return wrong
+        lines += [f"{path.relative_to(folder)}: {fault}" for fault in _of_style(path, path.read_text(encoding="utf-8"))]
+    return lines
 
 
 def _of_page(path: Path, page: Page, pages: dict[Path, Page]) -> Iterator[str]:

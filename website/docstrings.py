@@ -19,10 +19,10 @@ def names_of_rooms(public: str) -> dict[str, list[str]]:
 @cache
 def _links() -> Mapping[str, str]:
     """Public classes and where they are described. Names in lower case are left out: arguments have these, too."""
-    listed = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
+    names_by_room = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
     return {
         name: f"{room}.{name}"
-        for room, names in sorted(listed.items(), key=lambda item: len(item[0]))
+        for room, names in sorted(names_by_room.items(), key=lambda item: len(item[0]))
         for name in names
         if re.match(r"[A-Z]+[a-z]\w+$", name)
     }

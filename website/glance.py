@@ -28,13 +28,13 @@ def glance() -> str:
     methods = [
         (f"[`{name}`](#netlens.attribution.{cls.__name__})", cls, defaults(cls)) for name, cls in METHODS.items()
     ]
-    offered = {name: getattr(objectives, name) for name in objectives.__all__}
-    made = {
+    public = {name: getattr(objectives, name) for name in objectives.__all__}
+    concrete = {
         name: value
-        for name, value in offered.items()
+        for name, value in public.items()
         if not inspect.isabstract(value) and value is not objectives.Record
     }
-    rows = [(f"[`{name}`](#netlens.objectives.{name})", value, defaults(value)) for name, value in made.items()]
+    rows = [(f"[`{name}`](#netlens.objectives.{name})", value, defaults(value)) for name, value in concrete.items()]
     statistics = [row for row in rows if inspect.isclass(row[1])]
     functions = [row for row in rows if not inspect.isclass(row[1])]
     return "\n".join(

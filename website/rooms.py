@@ -14,28 +14,28 @@ from website.docstrings import PUBLIC, as_rest, names_of_rooms
 
 def rooms() -> dict[str, str]:
     """The pages in reStructuredText, by file."""
-    listed = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
-    homes = homes_of(listed)
-    pages = {f"api/{room}.rst": page(room, names, homes, listed) for room, names in listed.items()}
-    return {"api/index.rst": index(listed), **pages}
+    names_by_room = names_of_rooms(PUBLIC.read_text(encoding="utf-8"))
+    homes = homes_of(names_by_room)
+    pages = {f"api/{room}.rst": page(room, names, homes, names_by_room) for room, names in names_by_room.items()}
+    return {"api/index.rst": index(names_by_room), **pages}
 
 
-def index(listed: Iterable[str]) -> str:
+def index(names: Iterable[str]) -> str:
     """The page that lists the rooms."""
     lines = ["The API, by room", "================", "", "What netlens offers, as :doc:`../docs/public` lists it.", ""]
     lines += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
-    for room in listed:
+    for room in names:
         lines += [
             f"   * - :py:mod:`{room}`",
             f"     - {' '.join(_docstring(import_module(room))).partition('. ')[0].strip('.')}.",
         ]
-    return "\n".join([*lines, "", ".. toctree::", "   :hidden:", "", *(f"   {room}" for room in listed), ""])
+    return "\n".join([*lines, "", ".. toctree::", "   :hidden:", "", *(f"   {room}" for room in names), ""])
 
 
-def homes_of(listed: Mapping[str, Iterable[str]]) -> dict[int, str]:
+def homes_of(names_by_room: Mapping[str, Iterable[str]]) -> dict[int, str]:
     """Of each object that rooms offer, the name under which it is described: that of the room that holds its code."""
     names: dict[int, list[tuple[str, str]]] = {}
-    for room, offered in listed.items():
+    for room, offered in names_by_room.items():
         for name in offered:
             value = getattr(import_module(room), name)
             names.setdefault(id(value), []).append((room, name))
@@ -43,7 +43,7 @@ def homes_of(listed: Mapping[str, Iterable[str]]) -> dict[int, str]:
     for key, places in names.items():
         room, name = max(places, key=lambda place: (_written_in(*place), len(place[0])))
         homes[key] = f"{room}.{name}"
-    for room in listed:  # a room that another room offers has its own page
+    for room in names_by_room:  # a room that another room offers has its own page
         homes[id(import_module(room))] = room
     return homes
 
@@ -53,7 +53,7 @@ def _written_in(room: str, name: str) -> bool:
     return f"{origin}.".startswith(f"{room}.")
 
 
-def page(room: str, names: Iterable[str], homes: Mapping[int, str], listed: Iterable[str]) -> str:
+def page(room: str, names: Iterable[str], homes: Mapping[int, str], names_by_room: Iterable[str]) -> str:
     """The page of a room: its docstring, a table of its names, and each name that no other page describes."""
     module = import_module(room)
     values = {name: getattr(module, name) for name in names}
@@ -65,14 +65,14 @@ def page(room: str, names: Iterable[str], homes: Mapping[int, str], listed: Iter
         if kind in kinds:
             lines += [f".. rubric:: {kind}", "", *_table(room, {name: values[name] for name in kinds[kind]}, homes)]
     here = [name for name, value in values.items() if homes[id(value)] == f"{room}.{name}"]
-    described = [
+    entries = [
         name
         for name in sorted(here, key=lambda name: _kind(values[name]) == "Values")
-        if f"{room}.{name}" not in listed
+        if f"{room}.{name}" not in names_by_room
     ]
-    if described:
+    if entries:
         lines += ["Each of them", "------------", ""]
-    for name in described:
+    for name in entries:
         lines += [*_described(room, name, values[name]), ""]
     return "\n".join(lines)
 

@@ -127,7 +127,7 @@ CHANGED = {
         'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")',
         "n_steps=100": "n_steps=2",
     },
-    "docs/howto/figure.md": {'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")'},
+    "docs/howto/figure.md": {'open_network("mobilenet_v2")': "open_network()", "[258, 269]": "[2, 3]"},
     "docs/howto/server.md": {'open_network("mobilenet_v2")': 'open_network("mobilenet_v2", "path.safetensors")'},
     "docs/studies.md": {
         '"world/images", steps=25': '"world/images", steps=3',

@@ -171,7 +171,7 @@ def test_the_pages_and_notebooks_stand_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "gone.md").write_text("# Gone")
     gather(tmp_path)
-    for pattern in ("docs/**/*.md", "nbs/*.ipynb", "README.md"):
+    for pattern in ("docs/**/*.md", "nbs/**/*.ipynb", "nbs/**/*.py", "README.md"):
         for path in ROOT.glob(pattern):
             assert (tmp_path / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     assert not (tmp_path / "docs" / "gone.md").exists()
