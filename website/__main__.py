@@ -13,10 +13,16 @@ FOLDER = ROOT / "out" / "docs"
 
 
 def main(folder: Path = FOLDER) -> int:
-    """Write the site into a folder, and beside it what Sphinx reads and remembers; 0 if all is well."""
+    """Write the site into a folder, and beside it what Sphinx reads; 0 if all is well.
+
+    Nothing is left of an earlier site: Sphinx warns only of the pages that it reads.
+    """
     from sphinx.cmd.build import build_main
 
     work = folder.with_name(f"{folder.name}-work")
+    if (folder / ".buildinfo").exists():  # a folder that holds something else stays
+        shutil.rmtree(folder)
+    shutil.rmtree(work, ignore_errors=True)
     gather(work / "source")
     code = build_main(
         [

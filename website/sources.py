@@ -5,7 +5,6 @@ Links between pages are those of the repository, so that a page reads the same t
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,18 +25,11 @@ PATTERNS = (
 
 
 def gather(folder: Path) -> None:
-    """Make a folder what Sphinx reads. A file that stays the same is not written, so that Sphinx reads it only once."""
-    contents = {folder / name: text for name, text in pages()}
-    for path, text in contents.items():
-        if not path.exists() or path.read_bytes() != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text)
-    for path in folder.rglob("*"):
-        if path.is_file() and path not in contents:
-            path.unlink()
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            shutil.rmtree(path)
+    """Fill a folder with what Sphinx reads."""
+    for name, content in pages():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def pages() -> Iterator[tuple[str, bytes]]:
