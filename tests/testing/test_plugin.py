@@ -171,8 +171,11 @@ def test_a_page_that_cannot_be_written_says_so(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["netlens: the page of claims cannot be written (No such file or directory): *"])
 
 
-def test_claims_of_several_processes_come_on_one_page(pytester: pytest.Pytester) -> None:
+def test_claims_of_several_processes_come_on_one_page(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("xdist", reason="tests run in several processes by pytest-xdist")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the other processes import `tests`
     pytester.makepyfile(test_it=CODE)
     result = pytester.runpytest_subprocess(*PLUGIN, "-p", "xdist.plugin", "-n2", "--netlens-report=claims")
     result.assert_outcomes(passed=4, failed=1, xfailed=1, errors=1)
