@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo playground browser survey test types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
+.PHONY: demo playground browser survey test docs types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -34,6 +34,10 @@ survey: .venv/installed-survey
 # adapters/ is checked as what it is installed as, netlens.adapters
 types: .venv/installed-test
 	$(BIN)/mypy
+
+# the site: guides, notebooks, API. A warning is an error, and so are a dead link and a request to another host
+docs: .venv/installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m website
 
 # what tests compare with, written anew: stub, lists and tables of the docs, refusals, the golden record
 records: .venv/installed-test
@@ -112,6 +116,10 @@ pictures: .venv/installed-superpixels
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
 .venv/installed-survey: .venv/installed-test

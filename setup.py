@@ -33,6 +33,11 @@ HUGGING_FACE = ["transformers>=5"]
 # other libraries whose networks `make matrix` unrolls
 NETWORKS = ["segmentation-models-pytorch>=0.5", "monai>=1.5", "open-clip-torch>=3", "peft>=0.18", "einops>=0.8"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.8", "mypy>=1.13", "nbclient>=0.10", "ipykernel>=6"]
+# the site of the docs; Sphinx has left Python 3.10
+DOCS = [
+    f'{name}; python_version >= "3.11"'
+    for name in ("sphinx>=9", "myst-nb>=1.4", "furo>=2025.12.19", "sphinx-copybutton>=0.5.2")
+]
 # a person's hand in the page
 BROWSER = ["playwright>=1.50"]
 # another program that reads the tables of a survey
@@ -113,10 +118,11 @@ setup(
         "hf": HUGGING_FACE,
         "test": [
             *TEST,
-            *(*ORACLES, *EVALUATION, *UMAP, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS),
+            *(*ORACLES, *EVALUATION, *UMAP, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS, *DOCS),
         ],
         "bench": [*ORACLES, *EVALUATION, *LUCENT],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
+        "docs": DOCS,
         "notebook": ["jupyterlab>=4"],
     },
     entry_points={

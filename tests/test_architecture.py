@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("netlens/**/*.py"), *ROOT.glob("adapters/*.py")])
 SOURCES = [path for path in SOURCES if path.parent != ROOT / "netlens" / "adapters"]  # a link to the folder adapters/
-BENCHMARKS = sorted(ROOT.glob("benchmarks/**/*.py"))
+BENCHMARKS = sorted([*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("website/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
 
 # from the ground up; a room may import rooms of lower rows only, and itself
@@ -94,8 +94,9 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 # the package loads what a person uses when it is used, the registry loads our adapters as it loads those of others, and
-# a table of networks loads a library only if it measures the networks of this library
-LOADERS = {"netlens", "netlens.flat.adapter", "benchmarks.matrix._collections"}
+# a table of networks loads a library only if it measures the networks of this library, and the site has a page for each
+# room that docs/public.md lists
+LOADERS = {"netlens", "netlens.flat.adapter", "benchmarks.matrix._collections", "website.rooms"}
 
 
 def test_imports_are_absolute_and_none_is_hidden_in_a_string() -> None:

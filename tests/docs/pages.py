@@ -29,6 +29,13 @@ VIT = {
     "patch_size": 16,
 }
 """A small network of Hugging Face."""
+NETWORK = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1000))
+"""
+"""The code of a network of one's own."""
 PHOTOS = ("photo", "other", "content", "style", "a", "b", "cat", "dog", "pets", "macaw", "street")
 
 
@@ -53,6 +60,7 @@ def fill(folder: Path) -> None:
         (folder / inner / source).write_bytes((folder / source).read_bytes())
     torch.manual_seed(0)
     save_file(build("mobilenet_v2").state_dict(), folder / "path.safetensors")
+    (folder / "network.py").write_text(NETWORK)
     (folder / "names.txt").write_text("\n".join(map(str, range(1000))))
     (folder / "vit").mkdir()
     (folder / "vit" / "config.json").write_text(json.dumps(VIT))

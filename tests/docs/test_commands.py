@@ -43,6 +43,7 @@ NOT_RUN = {
     r"\.venv/bin/(ruff|python -m pytest)": "a part of `make test`, which runs this test",
     r"(pip|pre-commit) install": "changes the environment",
     r"source ": "changes the shell",
+    r"ssh ": "needs another machine",
     r"pytest nbs/claims ": "a part of `make test`; tests/testing asks for the page",
 }
 

@@ -35,7 +35,7 @@ class GradientShap(Method):
 
     In expectation, the values sum to f(x) minus the mean of f over the baselines. All samples of a batch share the
     draws. The draws are stratified: each of the `n_samples` equal parts of the path has one point, and m neighboring
-        points use each of the m baselines once. This keeps the expectation and lowers the variance.
+    points use each of the m baselines once. This keeps the expectation and lowers the variance.
 
     Erion et al. 2019, https://arxiv.org/abs/1906.10670; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874
     """
