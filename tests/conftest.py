@@ -17,3 +17,12 @@ torch.set_num_threads(1)
 def browser() -> Iterator[Any]:
     """One browser for all tests of pages, because Playwright runs once in a process."""
     yield from launched()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_one_test() -> Iterator[None]:
+    """A test that leaves more threads behind fails, because it would make all later tests slow."""
+    yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert threads == 1, f"the test leaves torch with {threads} threads; set them back"

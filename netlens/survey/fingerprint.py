@@ -20,6 +20,7 @@ _OTHERS = (
     "collections",
     "dataclasses",
     "functools",
+    "netlens",
     "numpy",
     "pathlib",
     "PIL",
@@ -122,8 +123,8 @@ class _Reader:
 
     def _function(self, value: types.FunctionType) -> bytes:
         cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
-        if _is_known(value.__module__) and not cells:
-            return _hash("function", _name(value))
+        if _is_known(value.__module__):
+            return _hash("function", _name(value), *map(self.of, (value.__defaults__, value.__kwdefaults__, cells)))
         parts = (value.__code__, value.__defaults__, value.__kwdefaults__, cells, self._read_by(value))
         return _hash("function", _name(value), *map(self.of, parts))
 

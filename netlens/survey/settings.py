@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -23,7 +27,7 @@ class Settings:
         precision: The precision of products of matrices in float32.
         onednn: Whether oneDNN computes on the CPU.
         machine: The processor and its instructions, or the GPU.
-        versions: Of Python, torch and netlens.
+        versions: Of Python, torch and netlens, with a hash of its code.
     """
 
     device: str
@@ -40,7 +44,7 @@ class Settings:
             machine = torch.cuda.get_device_name(device)
         else:
             machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-        versions = (platform.python_version(), torch.__version__, __version__)
+        versions = (platform.python_version(), torch.__version__, f"{__version__}+{_code_of_netlens()}")
         precision, onednn = torch.get_float32_matmul_precision(), torch.backends.mkldnn.enabled
         return cls(device.type, torch.get_default_dtype(), precision, bool(onednn), machine, versions)
 
@@ -83,3 +87,18 @@ class Settings:
 def _versions(settings: Settings) -> str:
     names = ("Python", "torch", "netlens")
     return ", ".join(f"{name} {version}" for name, version in zip(names, settings.versions, strict=True))
+
+
+@cache
+def _code_of_netlens() -> str:
+    """A hash of the files of netlens, because in a checkout its version says little about its code.
+
+    What Python has compiled says less: pytest compiles the code of its plugins, and so that of netlens, in its own way.
+    """
+    digest = hashlib.sha256()
+    for package in ("netlens", "netlens.adapters"):
+        spec = find_spec(package)
+        for folder in [] if spec is None else spec.submodule_search_locations or []:
+            for path in sorted(Path(folder).rglob("*.py")):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

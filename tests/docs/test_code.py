@@ -168,8 +168,12 @@ def run(page: str) -> dict[str, Any]:
     for written, small in CHANGED.get(page, {}).items():
         assert any(written in block for block in code), f"{page} no longer has {written!r}"
         code = [block.replace(written, small) for block in code]
-    for block in code:
-        exec(compile(block, page, "exec", dont_inherit=True), namespace)
+    threads = torch.get_num_threads()
+    try:
+        for block in code:
+            exec(compile(block, page, "exec", dont_inherit=True), namespace)
+    finally:
+        torch.set_num_threads(threads)
     return namespace
 
 
