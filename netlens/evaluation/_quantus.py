@@ -48,13 +48,13 @@ def explain_func(
         >>> explain_func(network(), torch.rand(2, 3, 128, 128), [3, 4], method="saliency").shape
         (2, 1, 128, 128)
 
-        With Quantus:
+    With Quantus::
 
-            metric = quantus.MaxSensitivity()
-            metric(
-                model, x, y, a_batch=None,
-                explain_func=explain_func, explain_func_kwargs={"method": "lrp"},
-            )
+        metric = quantus.MaxSensitivity()
+        metric(
+            model, x, y, a_batch=None,
+            explain_func=explain_func, explain_func_kwargs={"method": "lrp"},
+        )
 
     Hedström et al. 2023, https://arxiv.org/abs/2202.06861
     """
