@@ -165,13 +165,9 @@ class Evaluation:
         Raises:
             ResultError: The file is missing, damaged, or holds no evaluation.
         """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ResultError(f"{path} cannot be read ({error}).") from error
+        data = storage.read_json(path)
         with storage.readable(path):
-            return cls.from_plain(json.loads(text))
+            return cls.from_plain(data)
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Evaluation:

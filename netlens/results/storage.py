@@ -36,6 +36,16 @@ def write(path: str | Path, data: bytes) -> Path:
         raise ResultError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def read_json(path: str | Path) -> Any:
+    """The values in a .json file. If it is missing or damaged, raise `ResultError`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path} cannot be read ({error}).") from error
+    with readable(path):
+        return json.loads(text)
+
+
 def pack(suffix: str, tensors: Mapping[str, Tensor], header: Header) -> bytes:
     """The bytes of a .safetensors or .npz file with these tensors and a header, which holds values of JSON."""
     # clones: safetensors refuses tensors that share memory, such as views

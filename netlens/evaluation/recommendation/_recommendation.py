@@ -168,13 +168,8 @@ class Recommendation:
         Raises:
             ResultError: The file is missing, damaged, or holds no recommendation.
         """
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ResultError(f"{path} cannot be read ({error}).") from error
+        data = storage.read_json(path)
         with storage.readable(path):
-            data = json.loads(text)
             rounds = tuple(Round(**{**one, "contestants": tuple(one["contestants"])}) for one in data["rounds"])
             return cls(
                 network=data["network"],
