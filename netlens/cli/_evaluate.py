@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._judged import masks_for, metrics_named, parts_of, parts_option, pictures_of, resumable
+from netlens.cli._judged import masks_for, metrics_named, parts_of, parts_option, pictures_of, resumable, truth_options
 from netlens.cli._options import classes_option, methods_named, methods_option, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError
@@ -34,12 +34,7 @@ _SUFFIXES = (".csv", ".json", ".png")
     metavar="A,B:OPTION=VALUE,...|all",
     help="The metrics; by default one or two of each family. docs/evaluation.md lists them.",
 )
-@click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
-@click.option(
-    "--masks",
-    metavar="FOLDER",
-    help="A folder with a mask for each picture, of the same path, white on the object that truly causes the class.",
-)
+@truth_options
 @click.option("--controls/--no-controls", default=True, show_default=True, help="Whether controls are judged too.")
 @parts_option
 @click.option("-o", "--output", metavar="OUT", default="evaluation.png", show_default=True, help=".png, .csv or .json.")
@@ -65,7 +60,7 @@ def evaluate(
     netlens evaluate photo.jpg --method grad_cam,lrp --metric deletion,insertion
     netlens evaluate photo.jpg --metric deletion:steps=16,baselines=black -o table.csv
     """
-    with resumable(folder := parts_of(parts, output)), reported():
+    with resumable(scores := parts_of(parts, output)), reported():
         from netlens.attribution import method_from
         from netlens.lens import NetLens
 
@@ -79,7 +74,7 @@ def evaluate(
         check_output(out, paths)
         lens = NetLens(opened(model, weights, classes), paths, target)
         truth = None if masks is None else masks_for(lens, masks, [name for _, name in names])
-        table = lens.evaluate(chosen, judges, truth, controls=controls, parts=folder)
+        table = lens.evaluate(chosen, judges, truth, controls=controls, parts=scores)
         _tell(table)
         if out.suffix.lower() == ".png":
             from netlens.images import save

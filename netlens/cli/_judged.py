@@ -23,6 +23,18 @@ STOPPED = 130
 """The exit code after Ctrl-C, as of other programs."""
 
 
+def truth_options(command: F) -> F:
+    """The options `--target` and `--masks`: what is explained, and where the object is that truly causes it."""
+    masks = click.option(
+        "--masks",
+        metavar="FOLDER",
+        help="A folder with a mask for each picture, of the same path, "
+        "white on the object that truly causes the class.",
+    )
+    target = click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
+    return target(masks(command))
+
+
 def parts_option(command: F) -> F:
     """The option `--parts`."""
     return click.option(

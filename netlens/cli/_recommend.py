@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netlens.cli._group import main, reported
-from netlens.cli._judged import masks_for, metrics_named, parts_of, parts_option, pictures_of, resumable
+from netlens.cli._judged import masks_for, metrics_named, parts_of, parts_option, pictures_of, resumable, truth_options
 from netlens.cli._options import classes_option, methods_named, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError
@@ -39,12 +39,7 @@ if TYPE_CHECKING:
     help="The metrics. The first decides, and the others stand beside it. By default energy_inside decides if there "
     "are masks, else deletion. docs/evaluation.md lists the metrics.",
 )
-@click.option("--target", metavar="NAME|INDEX", help="The class to explain; by default the predicted one.")
-@click.option(
-    "--masks",
-    metavar="FOLDER",
-    help="A folder with a mask for each picture, of the same path, white on the object that truly causes the class.",
-)
+@truth_options
 @click.option(
     "--tuned",
     type=click.IntRange(min=0),
@@ -88,7 +83,7 @@ def recommend(
     netlens recommend photos --model mobilenet_v2 --weights path.safetensors
     netlens recommend world/images --masks world/masks --metric energy_inside,deletion -o best.png
     """
-    with resumable(folder := parts_of(parts, output)), reported():
+    with resumable(scores := parts_of(parts, output)), reported():
         from netlens.attribution import method_from
         from netlens.lens import NetLens
 
@@ -102,7 +97,7 @@ def recommend(
         check_output(out, paths)
         lens = NetLens(opened(model, weights, classes), paths, target)
         truth = None if masks is None else masks_for(lens, masks, [name for _, name in names])
-        answer = lens.recommend(chosen, judges, truth, tuned=tuned, seed=seed, parts=folder)
+        answer = lens.recommend(chosen, judges, truth, tuned=tuned, seed=seed, parts=scores)
         _tell(answer)
         for suffix in (".png", ".json"):
             click.echo(f"wrote {answer.save(out.with_suffix(suffix))}")

@@ -12,11 +12,17 @@ pytestmark = pytest.mark.browser  # long, like those in a browser
 
 
 def test_an_interrupt_ends_it_quietly():
-    command = "from netlens.cli import main; main(['playground', '--no-browser', '--port', '0'])"
+    command = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell may have it ignored
+        "from netlens.cli import main; main(['playground', '--no-browser', '--port', '0'])"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as program:
-        assert "the playground is at http://127.0.0.1:" in program.stdout.readline()
-        program.send_signal(signal.SIGINT)
-        assert program.wait(30) == 0
-        assert program.stdout.read() == ""
+        try:
+            assert "the playground is at http://127.0.0.1:" in program.stdout.readline()
+            program.send_signal(signal.SIGINT)
+            assert program.wait(30) == 0
+            assert program.stdout.read() == ""
+        finally:
+            program.kill()  # else a failure would wait for it without end
