@@ -11,11 +11,8 @@ import pytest
 pytestmark = pytest.mark.browser  # long, like those in a browser
 
 
-def test_an_interrupt_ends_it_quietly():
-    command = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell may have it ignored
-        "from netlens.cli import main; main(['playground', '--no-browser', '--port', '0'])"
-    )
+def test_an_interrupt_ends_it_quietly(interruptible):
+    command = "from netlens.cli import main; main(['playground', '--no-browser', '--port', '0'])"
     with subprocess.Popen(
         [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as program:

@@ -145,7 +145,7 @@ def test_a_survey_that_is_killed_again_and_again_goes_on(
 @long
 @pytest.mark.parametrize("engine", ["process", "ray", "torchrun"])
 def test_ctrl_c_leaves_a_survey_that_goes_on(
-    engine: str, data: str, expected: tuple[Bytes, bytes], tmp_path: Path
+    engine: str, data: str, expected: tuple[Bytes, bytes], tmp_path: Path, interruptible: None
 ) -> None:
     with subprocess.Popen(
         command(engine, 2, data, tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -154,7 +154,10 @@ def test_ctrl_c_leaves_a_survey_that_goes_on(
             time.sleep(0.01)
         others = list(below(process.pid))
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes
-        process.communicate(timeout=120)
+        try:
+            process.communicate(timeout=120)
+        finally:
+            process.kill()  # else a failure would wait for it without end
     made = bytes_of(tmp_path / "parts")
     assert 2 <= len(made) < len(expected[0])
     assert made.items() <= expected[0].items()

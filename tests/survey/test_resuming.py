@@ -115,6 +115,7 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    interruptible: None,
 ) -> None:
     make = Processes.make
 
@@ -129,12 +130,8 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
         make(self, job, places, press)
 
     monkeypatch.setattr(Processes, "make", pressed)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets programs behind it ignore Ctrl-C
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            driver.run(data, str(tmp_path / "parts"), workers=1)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(data, str(tmp_path / "parts"), workers=1)
     assert not active_children()
     made = bytes_of(tmp_path / "parts")
     assert 3 <= len(made) < len(whole_run[0])
