@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODEL ?= shapes
 OUT ?= out/demo.png
 
-.PHONY: demo playground browser survey test docs types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
+.PHONY: demo playground browser survey notebooks test docs types records fuzz matrix completeness scoreboard guide gallery benchmark rendering visual pictures screenshots clean
 
 demo: .venv/installed
 	@mkdir -p "$$(dirname "$(OUT)")"
@@ -30,6 +30,10 @@ browser: .venv/installed-test
 # surveys that are killed at random moments, and surveys on Ray and torchrun
 survey: .venv/installed-survey
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "survey or not survey" tests/survey
+
+# every notebook from top to bottom
+notebooks: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "notebook or not notebook" tests/test_notebooks.py --durations=0
 
 # adapters/ is checked as what it is installed as, netlens.adapters
 types: .venv/installed-test

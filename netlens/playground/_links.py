@@ -30,7 +30,7 @@ SCRIPT = """
         if (name !== 'start') seen.add(last = name);
         return name;
     };
-    window.netlensUnseen = () => Object.keys(places).filter((tab) => !seen.has(tab)).join(' ');
+    window.netlensUnseen = (tabs) => tabs.filter((tab) => !seen.has(tab)).join(' ');
     window.netlensFollow = (event, tab, moves, texts) => {
         const place = JSON.stringify(moves.map((name) => texts[name] ?? ''));
         let moved = places[tab] !== undefined && places[tab] !== place;
@@ -50,7 +50,7 @@ SCRIPT = """
 """
 """JavaScript that writes the address of the tab that is shown. A move becomes an entry of the browser's history.
 
-It also tells which tabs nobody has seen since the page was loaded.
+It also tells which of some tabs nobody has seen since the page was loaded.
 """
 
 OPENED = "(name) => window.netlensOpen(name)"

@@ -83,15 +83,21 @@ def serve(
     application_ = application(studio, (host,))
     import uvicorn
 
-    config = uvicorn.Config(application_, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
     sockets = [_bound(host, port)]
     name = "127.0.0.1" if host in EVERYWHERE else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{sockets[0].getsockname()[1]}/"
+
+    class Server(uvicorn.Server):
+        """A server that says when it answers, and when an interrupt ends it well: not before."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            announce(address)
+            if browser:
+                threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+    server = Server(uvicorn.Config(application_, log_level="warning", timeout_graceful_shutdown=2))
     with suppress(KeyboardInterrupt):  # uvicorn ends all that runs, and then raises the interrupt once more
-        announce(address)
-        if browser:
-            threading.Timer(0.5, webbrowser.open, [address]).start()
         server.run(sockets=sockets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +17,9 @@ Choices = Sequence[tuple[str, str]]
 _NAMES = "netlensUploads"
 # the browser keeps the names until its tab is closed, because Back loads the page again
 _KEPT = f"() => window.netlensKept = sessionStorage.getItem('{_NAMES}') || ''"
-_VISITED = f"""(names) => {{
+_UNSEEN = f"""(names) => {{
     if (names) sessionStorage.setItem('{_NAMES}', names);
-    return [names, names === window.netlensKept ? '' : window.netlensUnseen()];
+    return [names, names === window.netlensKept ? '' : window.netlensUnseen(TABS)];
 }}"""
 
 
@@ -72,7 +73,9 @@ class Uploads:
         """
         opened.change(None, None, self.names, js=_KEPT, queue=False, show_progress="hidden")
         lists = [one.component for one in self._lists]
-        light(self.names.change, self._offered, [self.names, self._unseen], lists, js=_VISITED)
+        tabs = json.dumps([one.tab for one in self._lists if one.tab])
+        unseen = _UNSEEN.replace("TABS", tabs)
+        light(self.names.change, self._offered, [self.names, self._unseen], lists, js=unseen)
 
     def _offered(self, names: str, unseen: str) -> list[Any]:
         names_here, updates = self._names_here(names), []

@@ -30,6 +30,7 @@ def soon_offered(tab, picker, names):
 
 def offered(tab, picker):
     tab.wait_for_selector(f"#{picker} input")
+    tab.evaluate("document.activeElement.blur()")  # a list that gets new choices closes, and opens at a new focus only
     tab.click(f"#{picker} input")
     tab.wait_for_selector("ul[role=listbox] li")
     names = [name.strip().removeprefix("✓").strip() for name in tab.locator("ul[role=listbox] li").all_inner_texts()]
@@ -66,7 +67,9 @@ def test_all_tabs_offer_what_was_dropped_in_one(tab, address, tmp_path):
     for picker in ("style-picture", "style-start"):
         soon_offered(tab, picker, {"mine", "style"})
 
-    tab.go_back()  # loads the page again
+    with tab.expect_event("load"):  # the page is loaded again
+        tab.go_back()
+    tab.wait_for_function("window.netlensOpened")
     tab.wait_for_selector("#dream-picture input")
     soon_offered(tab, "dream-picture", {"mine", "style"})
     opened(tab, "Look inside")
