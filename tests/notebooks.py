@@ -1,8 +1,7 @@
-"""Run notebooks, and write their outputs into them: `python -m tests.notebooks nbs/saliency.ipynb ...`; all without names."""
+"""Runs notebooks. `python -m tests.notebooks nbs/saliency.ipynb` writes the outputs of one; without a name, of all."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -32,10 +31,10 @@ def write(path: Path) -> None:
         cell.id, cell.metadata = f"{path.stem}-{number}", {}
     new = path.with_suffix(".new")
     nbformat.write(notebook, new)
-    os.replace(new, path)
+    new.replace(path)
 
 
 if __name__ == "__main__":
     for path in [Path(name) for name in sys.argv[1:]] or NOTEBOOKS:
         write(path)
-        print(f"{path}: {path.stat().st_size // 1000} KB")
+        sys.stdout.write(f"{path}: {path.stat().st_size // 1000} KB\n")

@@ -17,7 +17,7 @@ TESTS = sorted(ROOT.glob("tests/**/*.py"))
 # from the ground up; a room may import rooms of lower rows only, and itself
 ROWS = [
     ("errors", "files", "finite", "interruption", "memo", "precision", "silence", "version"),
-    ("options", "pages"),
+    ("extras", "options", "pages"),
     ("heatmaps", "images", "classes", "processors"),
     ("checkpoints", "preprocessing"),
     ("masks", "weights"),

@@ -46,6 +46,16 @@ def reported() -> Iterator[None]:
                 click.echo(f"note: {message}", err=True)
 
 
+@contextmanager
+def stoppable(line: str) -> Iterator[None]:
+    """Turn Ctrl-C into a line that says what is left of the work, and exit code 130, as of other programs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; {line}", err=True)
+        click.get_current_context().exit(130)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="netlens")
 def main() -> None:

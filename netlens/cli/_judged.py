@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from netlens.cli._group import stoppable
 from netlens.errors import ImageError, NetLensError
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from netlens.lens import NetLens
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-STOPPED = 130
-"""The exit code after Ctrl-C, as of other programs."""
 
 
 def truth_options(command: F) -> F:
@@ -50,14 +48,9 @@ def parts_of(parts: Path | None, output: str) -> Path:
     return Path(output).with_suffix(".parts") if parts is None else parts
 
 
-@contextmanager
-def resumable(parts: Path) -> Iterator[None]:
-    """Turn Ctrl-C into a line that says how to go on, and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"\nstopped; the scores so far are in {parts}, and the same command goes on.", err=True)
-        click.get_current_context().exit(STOPPED)
+def resumable(parts: Path) -> AbstractContextManager[None]:
+    """Turn Ctrl-C into a line that says how to go on."""
+    return stoppable(f"the scores so far are in {parts}, and the same command goes on.")
 
 
 def metrics_named(texts: Sequence[str]) -> list[Metric] | None:

@@ -8,7 +8,7 @@ import click
 
 from netlens.cli._group import main, reported
 from netlens.cli._options import classes_option, model_option, opened, weights_option
-from netlens.errors import NetLensError
+from netlens.extras import extra
 
 
 @main.command()
@@ -35,12 +35,8 @@ def playground(
     netlens playground --model mobilenet_v2 --weights default --images photos
     """
     with reported():
-        try:
+        with extra("playground", "the playground needs Gradio"):
             import gradio  # noqa: F401
-        except ImportError as error:
-            raise NetLensError(
-                "the playground needs Gradio; install it with: pip install 'netlens[playground]'"
-            ) from error
         from netlens.playground import Studio, serve
 
         studio = Studio(opened(model, weights, classes), model, weights, classes, images)

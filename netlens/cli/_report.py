@@ -8,13 +8,10 @@ from typing import Any
 import click
 
 from netlens.cli._generated import Generated, flags_of, read_options
-from netlens.cli._group import main, reported
+from netlens.cli._group import main, reported, stoppable
 from netlens.cli._options import MODELS, classes_option, opened
 from netlens.cli._surveyed import REPORT, RESULT, read
 from netlens.errors import NetLensError
-
-STOPPED = 130
-"""The exit code after Ctrl-C, as of other programs."""
 
 
 def _flags() -> list[click.Option]:
@@ -41,24 +38,20 @@ def report(
     netlens report survey
     netlens report survey --losses 100 --channels 64 --steps 128
     """
-    try:
-        with reported():
-            from netlens.report import Report
-            from netlens.survey import SurveyResult
+    with stoppable(f"{folder / REPORT} is as it was."), reported():
+        from netlens.report import Report
+        from netlens.survey import SurveyResult
 
-            options = Report(**read_options(Report, values))
-            record = read(folder)
-            if not (folder / RESULT).is_file():
-                raise NetLensError(f"the survey of {folder} has not ended; run its `netlens survey` again, it goes on.")
-            if model is None and record.runs_code:
-                raise NetLensError(f"the network comes from code; say --model {record.model} to run that file.")
-            survey = SurveyResult.load(folder / RESULT).with_pictures(record.data if data is None else data)
-            flat = opened(
-                record.model if model is None else model,
-                record.weights if weights is None else weights,
-                record.classes if classes is None else classes,
-            )
-            click.echo(f"wrote {options.write(survey, flat, folder / REPORT, record.title)}")
-    except KeyboardInterrupt:
-        click.echo(f"\nstopped; {folder / REPORT} is as it was.", err=True)
-        click.get_current_context().exit(STOPPED)
+        options = Report(**read_options(Report, values))
+        record = read(folder)
+        if not (folder / RESULT).is_file():
+            raise NetLensError(f"the survey of {folder} has not ended; run its `netlens survey` again, it goes on.")
+        if model is None and record.runs_code:
+            raise NetLensError(f"the network comes from code; say --model {record.model} to run that file.")
+        survey = SurveyResult.load(folder / RESULT).with_pictures(record.data if data is None else data)
+        flat = opened(
+            record.model if model is None else model,
+            record.weights if weights is None else weights,
+            record.classes if classes is None else classes,
+        )
+        click.echo(f"wrote {options.write(survey, flat, folder / REPORT, record.title)}")

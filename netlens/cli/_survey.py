@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netlens.cli._generated import Generated, flags_of, read_options
-from netlens.cli._group import main, reported
+from netlens.cli._group import main, reported, stoppable
 from netlens.cli._options import classes_option, model_option, opened, weights_option
 from netlens.cli._surveyed import PARTS, RESULT, TABLES, Surveyed, claim, network_named, weights_named
 from netlens.errors import NetLensError, NotApplicable
+from netlens.extras import extra
 
 if TYPE_CHECKING:
     from netlens.survey import SurveyResult
-
-STOPPED = 130
-"""The exit code after Ctrl-C, as of other programs."""
 
 
 def _flags() -> list[click.Option]:
@@ -71,12 +69,8 @@ def survey(
     netlens survey photos --model mobilenet_v2 --weights path.safetensors -o survey
     netlens survey world/images --layer stem --layer trunk_output.block2 -o survey
     """
-    try:
-        with reported():
-            _run(data, model, weights, classes, layers, top, predictions, tables, output, values)
-    except KeyboardInterrupt:
-        click.echo(f"\nstopped; what is done is kept in {output / PARTS}, and the same command goes on.", err=True)
-        click.get_current_context().exit(STOPPED)
+    with stoppable(f"what is done is kept in {output / PARTS}, and the same command goes on."), reported():
+        _run(data, model, weights, classes, layers, top, predictions, tables, output, values)
 
 
 def _run(
@@ -94,10 +88,8 @@ def _run(
     from netlens.survey import Predictions, Survey, usual_questions
 
     if tables:
-        try:
+        with extra("survey", "--tables needs PyArrow"):
             import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise NetLensError("--tables needs PyArrow; install it with: pip install 'netlens[survey]'") from error
     if not Path(data).exists():
         raise NetLensError(f"there is no folder or file {data}.")
     flat = opened(model, weights, classes)

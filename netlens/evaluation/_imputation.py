@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NotApplicable
+from netlens.extras import extra
 
 _BESIDE, _DIAGONAL = 1 / 6, 1 / 12  # the weights of neighbors
 
@@ -28,11 +29,9 @@ def imputed(image: Tensor, gone: Tensor, noise: float, generator: torch.Generato
     Raises:
         NotApplicable: SciPy is missing.
     """
-    try:
+    with extra("evaluation", "linear imputation needs SciPy", error=NotApplicable):
         from scipy.sparse import coo_array
         from scipy.sparse.linalg import splu
-    except ImportError:
-        raise NotApplicable("linear imputation needs SciPy: pip install netlens[evaluation].") from None
     if not gone.any():
         return image
     height, width = gone.shape

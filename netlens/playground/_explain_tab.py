@@ -12,6 +12,8 @@ from netlens.attribution import METHODS, method_named
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
 from netlens.playground import _notebook as notebook
+from netlens.playground._class_list import class_chosen, class_list
+from netlens.playground._clicks import CLICKS, text_of_click
 from netlens.playground._explain import (
     VIEW_NAMES,
     VIEWS,
@@ -29,14 +31,14 @@ from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
 from netlens.playground._look import marked
 from netlens.playground._picker import picker
-from netlens.playground._studio import Studio, class_choice, class_of
+from netlens.playground._studio import Studio, class_choice
 from netlens.playground._texts import read
 from netlens.playground._uploads import Uploads
 from netlens.playground._work import Show, or_hint, shown_after_error
 
 NAME, TITLE = "explain", "Explain"
 START = ("grad_cam", "integrated_gradients", "occlusion")
-PREDICTED, AUTOMATIC = "predicted class", "automatic"
+AUTOMATIC = "automatic"
 _FIRST = "Choose a picture and press Explain. The maps appear one by one."
 
 
@@ -45,15 +47,8 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             picture = picker(studio, uploads, NAME)
-            says = gr.HTML(elem_id="predictions", js_on_load=html.CLICKS, min_height=132)
-            target = gr.Dropdown(
-                [PREDICTED, *studio.class_choices],
-                value=PREDICTED,
-                label="Class to explain",
-                info="Type to search, or click on a prediction.",
-                allow_custom_value=True,
-                elem_id="target",
-            )
+            says = gr.HTML(elem_id="predictions", js_on_load=CLICKS, min_height=132)
+            target = class_list(studio, "target", "Class to explain", "Type to search, or click on a prediction.")
             methods = gr.Dropdown(
                 list(METHODS),
                 value=list(START),
@@ -132,7 +127,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
 
     every = [*inputs, view, opacity]
     light([picture.change, opened.change], look_at, picture, says)
-    light(says.click, _text_of_click, None, target)
+    light(says.click, text_of_click, None, target)
     light([view.change, opacity.release], redraw, every, maps)
     light([control.change for control in inputs], show_code, inputs, lines)
     heavy(run.click, compute, every, maps, stop)
@@ -163,14 +158,9 @@ def _middle(studio: Studio, name: str) -> str:
     return f'<img src="{middle}" alt="what the network sees">{note}'
 
 
-def _text_of_click(event: gr.EventData) -> str:
-    return str(event.say)
-
-
 def _question(picture: str, target: str, methods: Sequence[str], layer: str, options: str) -> Question:
-    named = None if target == PREDICTED else class_of(target)
     chosen_layer = None if layer in (AUTOMATIC, "", None) else layer
-    return Question(picture, named, chosen(methods, read(options)), chosen_layer)
+    return Question(picture, class_chosen(target), chosen(methods, read(options)), chosen_layer)
 
 
 def _drawn(

@@ -11,16 +11,6 @@ from urllib.parse import urlencode
 import numpy as np
 from PIL import Image
 
-CLICKS = """
-element.addEventListener('click', (event) => {
-    const one = event.target.closest('[data-say]');
-    if (!one || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    trigger('click', {say: one.dataset.say});
-});
-"""
-"""JavaScript of a `gr.HTML`: a click on what has `data-say` is an event with this text as `say`."""
-
 
 def source(picture: Image.Image | np.ndarray) -> str:
     """A picture as the address of an image, which holds its pixels; so no file is written and none is served."""
@@ -59,7 +49,7 @@ def figure(
         note: What else is said of it, in a smaller line.
         alt: What it shows, for those who cannot see it; by default its title.
         links: Files to save, as words and addresses.
-        say: What a click on it says; see `CLICKS`.
+        say: What a click on it says; see `netlens.playground._clicks`.
         href: The address of what a click on it opens.
     """
     image = f'<img src="{source(picture)}" alt="{escape(alt or title)}">'
@@ -112,7 +102,7 @@ def bars(
 
     Args:
         rows: For each bar its name, its number and the number as a text.
-        says: What a click on each name says; see `CLICKS`.
+        says: What a click on each name says; see `netlens.playground._clicks`.
         hrefs: The address of what a click on each name opens.
         full: The number of a full bar; None for the largest of these numbers.
     """

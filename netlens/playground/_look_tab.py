@@ -8,7 +8,8 @@ import gradio as gr
 
 from netlens.errors import NetLensError
 from netlens.playground import _html as html
-from netlens.playground._explain_tab import PREDICTED
+from netlens.playground._class_list import class_chosen, class_list
+from netlens.playground._clicks import CLICKS, text_of_click
 from netlens.playground._jobs import Work, heavy, light, stop_button
 from netlens.playground._layers import MARK, SEARCH, layer_list
 from netlens.playground._links import Linked
@@ -16,7 +17,7 @@ from netlens.playground._look import marked
 from netlens.playground._look_pages import STOPPED, Page
 from netlens.playground._picker import picker
 from netlens.playground._see import See
-from netlens.playground._studio import Studio, class_of
+from netlens.playground._studio import Studio
 from netlens.playground._uploads import Uploads
 from netlens.playground._work import Show, or_hint, shown_after_error
 
@@ -54,25 +55,17 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
         with gr.Column(scale=4, min_width=300):
             picture = picker(studio, uploads, NAME)
             photo = gr.HTML(elem_id="look-photo", js_on_load=_PLACE, min_height=160)
-            layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=html.CLICKS + SEARCH)
-            target = gr.Dropdown(
-                [PREDICTED, *studio.class_choices],
-                value=PREDICTED,
-                label="Class",
-                info="What channels speak for.",
-                allow_custom_value=True,
-                elem_id="look-target",
-            )
+            layers = gr.HTML(layer_list(studio), elem_id="look-layers", js_on_load=CLICKS + SEARCH)
+            target = class_list(studio, "look-target", "Class", "What channels speak for.")
         with gr.Column(scale=8, min_width=300):
             with gr.Row(elem_classes="nl-actions"):
                 stop = stop_button(NAME)
             see = gr.Textbox(visible="hidden", elem_id="see")
             question = gr.Textbox(visible="hidden")
-            page = gr.HTML(html.hint(_FIRST), elem_id="look-page", js_on_load=html.CLICKS, min_height=200)
+            page = gr.HTML(html.hint(_FIRST), elem_id="look-page", js_on_load=CLICKS, min_height=200)
 
     def page_of(name: str, target: str, text: str) -> Page:
-        named = None if target == PREDICTED else class_of(target)
-        return Page(studio, name, named, See.of(text))
+        return Page(studio, name, class_chosen(target), See.of(text))
 
     def compute(*values: Any) -> Work | None:
         if not values[2]:
@@ -138,14 +131,10 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     changes = [one.change for one in values]
     gr.on([*changes, opened.change], None, values, question, js=_QUESTION, queue=False, show_progress="hidden")
     light(question.change, spots, [picture, see], photo)
-    light(layers.click, _text_of_click, None, see)
-    light(page.click, _text_of_click, None, see)
+    light(layers.click, text_of_click, None, see)
+    light(page.click, text_of_click, None, see)
     light(photo.click, placed, see, see)
     see.change(None, see, None, js=MARK, queue=False, show_progress="hidden")
     heavy(question.change, compute, values, page, stop)
     light(stop.button.click, stopped, values, page)
     return Linked(NAME, {"picture": picture, "target": target, "see": see}, moves=["see"])
-
-
-def _text_of_click(event: gr.EventData) -> str:
-    return str(event.say)

@@ -87,7 +87,7 @@ def serve(
     name = "127.0.0.1" if host in EVERYWHERE else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{sockets[0].getsockname()[1]}/"
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc] # mypy skips uvicorn
         """A server that says when it answers, and when an interrupt ends it well: not before."""
 
         async def startup(self, sockets: Any = None) -> None:

@@ -16,6 +16,7 @@ from netlens.options import options_of
 from netlens.playground import _html as html
 from netlens.playground import _painting_html as drawn
 from netlens.playground._brush import COLORS, ERASER, PAINT, board, masks_of, outdated
+from netlens.playground._clicks import CLICKS, text_of_click
 from netlens.playground._forms import form
 from netlens.playground._jobs import EACH, Work, heavy, light, stop_button
 from netlens.playground._links import Linked
@@ -97,7 +98,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
                 as_start = gr.Button("Use as the next start", size="sm", elem_id="style-as-start")
                 as_content = gr.Button("Use as the content", size="sm", elem_id="style-as-content")
                 again = gr.Button("Take its settings", size="sm", elem_id="style-again")
-            table = gr.HTML(elem_id="style-runs", elem_classes="nl-maybe", js_on_load=html.CLICKS)
+            table = gr.HTML(elem_id="style-runs", elem_classes="nl-maybe", js_on_load=CLICKS)
             with gr.Row(elem_classes="nl-actions", visible=False) as comparing:
                 make_sheet = gr.Button("Contact sheet of all runs", elem_id="style-sheet-make", size="sm")
             sheet = gr.HTML(elem_id="style-sheet", elem_classes="nl-maybe")
@@ -270,7 +271,7 @@ def build(studio: Studio, opened: gr.Textbox, uploads: Uploads) -> Linked:
     gr.on([run.click, run_grid.click, batch.change], None, None, None, js=_HIDDEN % "remove", queue=False)
     listed = [table, one, uses, lines, words, comparing]
     light([turn.change, chosen.change, opened.change], refresh, [page, chosen, live], listed, js=_SEEN)
-    light(table.click, _text_of_click, None, chosen)
+    light(table.click, text_of_click, None, chosen)
     light(as_start.click, lambda key: result(key)[0], chosen, start)
     light(as_content.click, lambda key: result(key)[0], chosen, picture)
     light(again.click, settings_again, chosen, [options, start, filled])
@@ -383,7 +384,3 @@ def _keep(studio: Studio, item: Any) -> str:
     key = token_hex(8)
     studio.painted.put(key, item)
     return key
-
-
-def _text_of_click(event: gr.EventData) -> str:
-    return str(event.say)

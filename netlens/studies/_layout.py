@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netlens.errors import NetLensError
+from netlens.extras import extra
 from netlens.silence import silenced
 
 
@@ -40,12 +40,8 @@ def _pca(vectors: Tensor) -> Tensor:
 
 def require_umap() -> None:
     """Raise if umap-learn is missing."""
-    try:
+    with extra("umap", "this layout needs umap-learn", "choose layout='pca', which needs nothing"):
         import umap  # noqa: F401
-    except ImportError:
-        raise NetLensError(
-            "this layout needs umap-learn: pip install netlens[umap]; or choose layout='pca', which needs nothing."
-        ) from None
 
 
 def _umap(vectors: Tensor, seed: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netlens.attribution.method import method_from
 from netlens.errors import NetLensError
+from netlens.extras import extra
 from netlens.flat import FlatModel
 from netlens.objectives.classes import classes_of
 from netlens.options import checked
@@ -163,7 +164,8 @@ def reliance(
     samples = checked("samples", samples, int, least=2)
     seed = checked("seed", seed, int, least=0, most=2**31 - 1)
     method_from(method)  # a wrong name raises here, and not after a long run
-    _require_clustering()
+    with extra("atlas", "clusters of regions need scikit-learn"):
+        import sklearn  # noqa: F401 - told now, and not when all regions are there
     index = classes_of(label, flat, 1)[0]
     name = f"class {index}" if flat.classes is None else flat.classes[index]
     question = Regions(flat.key(layer), index, method, each, samples, seed)
@@ -178,13 +180,6 @@ def reliance(
     ranked = sorted(all_clusters, key=lambda cluster: -cluster.score)
     pictures = len(state["samples"].unique())
     return Reliance(flat.name, index, name, question.layer, method, pictures, tuple(ranked))
-
-
-def _require_clustering() -> None:
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise NetLensError("clusters of regions need scikit-learn: pip install netlens[atlas].") from None
 
 
 def standardized(state: State) -> Tensor:

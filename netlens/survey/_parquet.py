@@ -14,6 +14,7 @@ from typing import Any
 
 from netlens.classes import ClassNames
 from netlens.errors import ImageError, NetLensError
+from netlens.extras import extra
 from netlens.survey._labels import indices_of, renumbered
 from netlens.survey._samples import MOST_BYTES, NO_LABEL, Data, Sample, state_of
 
@@ -126,11 +127,9 @@ def of_parquet(paths: Sequence[Path], classes: ClassNames | None) -> Parquet:
     Raises:
         NetLensError: pyarrow is missing, a file has no such columns, or a label is no class of the network.
     """
-    try:
+    with extra("survey", "Parquet files need PyArrow"):
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise NetLensError("Parquet files need pyarrow: pip install netlens[survey].") from error
     image, classes_of_data = "", None
     raw_labels: list[Any] = []
     groups: list[tuple[int, ...]] = []

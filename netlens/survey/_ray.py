@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from netlens.errors import NetLensError
+from netlens.extras import extra
 from netlens.flat.intake import weight_of
 from netlens.interruption import Interrupted, interruption
 from netlens.survey._engine import Engine
@@ -98,10 +99,8 @@ class _Maker:
 
 
 def _imported() -> Any:
-    try:
+    with extra("ray", "engine='ray' needs Ray"):
         from ray import data
-    except ImportError as error:
-        raise NetLensError("engine='ray' needs Ray: pip install netlens[ray].") from error
     return data
 
 

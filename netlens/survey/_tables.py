@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from netlens import files
-from netlens.errors import NetLensError
+from netlens.extras import extra
 from netlens.heatmaps import ResultError
 
 Columns = Mapping[str, Sequence[Any]]
@@ -41,10 +41,8 @@ def frame_of(columns: Columns) -> Any:
     Raises:
         NetLensError: Pandas is not installed.
     """
-    try:
+    with extra("survey", "a table needs pandas"):
         import pandas as pd
-    except ImportError as error:
-        raise NetLensError("a table needs pandas; install it with: pip install 'netlens[survey]'") from error
     return pd.DataFrame({name: list(values) for name, values in columns.items()})
 
 
@@ -101,11 +99,9 @@ def write_tables(folder: Path, tables: Mapping[str, Columns]) -> tuple[Path, ...
         NetLensError: PyArrow is not installed.
         ResultError: A file cannot be written.
     """
-    try:
+    with extra("survey", "Parquet files need PyArrow"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise NetLensError("parquet files need PyArrow; install it with: pip install 'netlens[survey]'") from error
     written = []
     for table, columns in tables.items():
         kinds = {n: pa.list_(pa.string()) if kind == "list" else kind for n, kind in TYPES[table].items()}

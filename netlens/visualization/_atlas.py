@@ -13,6 +13,7 @@ from torch import Tensor
 
 from netlens import heatmaps
 from netlens.errors import NetLensError, NonFiniteError, NotApplicable
+from netlens.extras import extra
 from netlens.flat import FlatModel
 from netlens.flat.running import differentiating
 from netlens.objectives import Record, direction, layer
@@ -162,10 +163,8 @@ def factorized(maps: Tensor, groups: int, seed: int = 0) -> tuple[Tensor, Tensor
     Both factors are at least 0. The groups are in the order of their strength, the strongest first. The third result is
     the norm of the residual, divided by the norm of the positive part.
     """
-    try:
+    with extra("atlas", "groups need scikit-learn", "leave groups out"):
         from sklearn.decomposition import NMF
-    except ImportError:
-        raise NetLensError("groups need scikit-learn: pip install netlens[atlas], or leave groups out.") from None
     groups, (channels, height, width) = checked("the number of groups", groups, int, least=1), maps.shape
     limit = min(channels, height * width)
     if groups > limit:

@@ -15,6 +15,7 @@ from torch import nn
 from netlens.adapters.huggingface import PROCESSORS
 from netlens.checkpoints import check_weights_exist, load_weights
 from netlens.errors import WeightsError
+from netlens.extras import extra
 from netlens.weights import PRETRAINED
 from netlens.zoo._hub import cached, reachable
 from netlens.zoo._source import WORDS, Opened, Source, Weights, one_line
@@ -58,10 +59,8 @@ class HuggingFace(Source):
 
 
 def _library(name: str) -> ModuleType:
-    try:
+    with extra("hf", f"{name} needs transformers", error=WeightsError):
         import transformers
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{name} needs transformers: pip install netlens[hf].") from error
     module: ModuleType = transformers
     return module
 
@@ -109,10 +108,8 @@ def _folder_of_timm(name: str) -> Path | None:
 
 
 def _of_timm(name: str, folder: Path, weights: Weights) -> Opened:
-    try:
+    with extra("timm", f"{name} is a network of timm", error=WeightsError):
         import timm
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{name} is a network of timm: pip install netlens[timm].") from error
     with _errors_of_one_line(name):
         network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=weights == PRETRAINED)
     head = None if weights in WORDS else load_weights(network, weights)

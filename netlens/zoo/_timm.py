@@ -8,6 +8,7 @@ from torch import nn
 
 from netlens.checkpoints import SkipInit, check_weights_exist, existing_file, load_weights
 from netlens.errors import WeightsError, closest
+from netlens.extras import extra
 from netlens.weights import PRETRAINED, RANDOM
 from netlens.zoo._hub import cached, reachable
 from netlens.zoo._source import WORDS, Opened, Source, Weights, one_line
@@ -39,10 +40,8 @@ class Timm(Source):
 
 
 def _library(name: str) -> ModuleType:
-    try:
+    with extra("timm", f"{name} needs timm", error=WeightsError):
         import timm
-    except ModuleNotFoundError as error:
-        raise WeightsError(f"{name} needs timm: pip install netlens[timm].") from error
     module: ModuleType = timm
     return module
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
 from netlens.attribution import (
@@ -35,22 +35,13 @@ from netlens.evaluation.metrics import (
 from netlens.evaluation.metrics._ranks import alike
 from netlens.flat import FlatModel
 from netlens.objectives import channel, logit
+from tests.evaluation.convolution import Convolution
 from tests.evaluation.linear import case, network, pictures, truth, weights
-
-
-class Small(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
-        return scores
 
 
 @pytest.fixture(scope="module")
 def small() -> Case:
-    flat = FlatModel.from_nn_Module(randomized(Small(), seed=1).double())
+    flat = FlatModel.from_nn_Module(randomized(Convolution(), seed=1).double())
     return Case(flat, pictures(2, side=8), logit([0, 2]))
 
 

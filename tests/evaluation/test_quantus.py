@@ -34,6 +34,7 @@ from netlens.evaluation.metrics import (
 )
 from netlens.flat import FlatModel
 from netlens.objectives import logit
+from tests.evaluation.convolution import Convolution
 
 quantus = pytest.importorskip("quantus", reason="the oracle is Quantus")
 
@@ -164,21 +165,9 @@ def test_complexity(network, explanation):
     assert (EffectivePixels()(explanation) <= SIDE * SIDE).all()
 
 
-class Again(nn.Module):
-    """Quantus gives float32, and the network takes it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.head(torch.relu(self.conv(x)).mean((2, 3)))
-        return scores
-
-
 @pytest.fixture(scope="module")
 def again() -> nn.Module:
-    return randomized(Again(), seed=2)
+    return randomized(Convolution(), seed=2)  # float32, which Quantus gives
 
 
 X = np.random.default_rng(0).random((N, 1, SIDE, SIDE), dtype=np.float32)

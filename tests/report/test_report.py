@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,9 @@ from netlens.report import _choice as choice
 from netlens.report._album import Album
 from netlens.report._explained import Explained
 from netlens.survey import ChannelStatistics, Predictions, Survey, SurveyResult, TopK
+from tests.markup import Page
 from tests.report.conftest import HOSTILE, LAYERS, SMALL
 from tests.survey import whole
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(path.read_text())
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

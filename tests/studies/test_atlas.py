@@ -222,5 +222,5 @@ def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(NotApplicable, match="is 0 at all places"):
         dataset_atlas(zero, samples, "1", **SMALL)
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(NetLensError, match=r"pip install netlens\[umap\]"):
+    with pytest.raises(NetLensError, match=r"pip install 'netlens\[umap\]'"):
         dataset_atlas(flat, samples, "4", layout="umap")

@@ -140,5 +140,5 @@ def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(NetLensError, match="each"):
         reliance(flat, samples, 2, "4", each=0)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(NetLensError, match=r"pip install netlens\[atlas\]"):
+    with pytest.raises(NetLensError, match=r"pip install 'netlens\[atlas\]'"):
         reliance(flat, samples, 2, "4")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +13,7 @@ import pytest
 
 from netlens.testing import assert_looks_at  # the tests within tests then import nothing large
 from tests.browser import distorted, nameless, watched
+from tests.markup import Page
 
 assert assert_looks_at is not None
 ROOT = Path(__file__).parents[2]
@@ -52,26 +52,6 @@ def test_in_a_fixture(claimed):
 def test_without_claims():
     pass
 """
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and its text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(path.read_text())
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def values(self, tag: str, attribute: str) -> list[str]:
-        return [attrs[attribute] or "" for name, attrs in self.elements if name == tag and attribute in attrs]
 
 
 @pytest.fixture(autouse=True)

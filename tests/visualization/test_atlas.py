@@ -204,7 +204,7 @@ def test_errors(flat, image, monkeypatch):
     with pytest.raises(NotApplicable, match="above 0"):
         factorized(-torch.rand(3, 4, 4), 2)
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
-    with pytest.raises(NetLensError, match=r"pip install netlens\[atlas\]"):
+    with pytest.raises(NetLensError, match=r"pip install 'netlens\[atlas\]'"):
         factorized(torch.rand(3, 4, 4), 2)
 
 

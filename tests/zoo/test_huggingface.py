@@ -185,7 +185,7 @@ def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pyte
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(WeightsError, match=r"needs transformers: pip install netlens\[hf\]"):
+    with pytest.raises(WeightsError, match=r"needs transformers: pip install 'netlens\[hf\]'"):
         open_network(str(folder))
 
 

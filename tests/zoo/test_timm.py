@@ -149,5 +149,5 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     import sys
 
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(WeightsError, match=r"needs timm: pip install netlens\[timm\]"):
+    with pytest.raises(WeightsError, match=r"needs timm: pip install 'netlens\[timm\]'"):
         open_network("timm/resnet18", "random")

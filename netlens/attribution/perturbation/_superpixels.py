@@ -7,6 +7,7 @@ from torch import Tensor
 
 from netlens.attribution._picture import drawn
 from netlens.errors import NotApplicable
+from netlens.extras import extra
 from netlens.flat import FlatModel
 from netlens.flat.bundle import first_input
 from netlens.options import checked
@@ -16,7 +17,7 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, wrt: str | Non
     """About `n_segments` superpixels of each picture, as a feature mask (N, 1, H, W) of integers.
 
     SLICO finds them on the pictures without preprocessing, as a person sees them. The superpixels of each picture are
-    numbered from 0. This needs scikit-image: pip install netlens[superpixels].
+    numbered from 0. This needs scikit-image: pip install 'netlens[superpixels]'.
 
     Args:
         flat: The network, whose adapter knows the preprocessing.
@@ -33,13 +34,9 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, wrt: str | Non
     pictures = drawn(flat, first_input(flat) if wrt is None else wrt, x)
     if pictures is None or pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise NotApplicable(f"superpixels need pictures (N, 1 or 3, H, W), not {tuple(x.shape)}; give a feature_mask.")
-    try:
+    instead = "give a feature_mask, such as attribution.patches(height, width, n_segments)"
+    with extra("superpixels", "superpixels need scikit-image", instead, NotApplicable):
         from skimage.segmentation import slic
-    except ImportError:
-        raise NotApplicable(
-            "superpixels need scikit-image: pip install netlens[superpixels], or give a feature_mask, such as "
-            "attribution.patches(height, width, n_segments)."
-        ) from None
     # slic_zero adapts the weight of distance to the contrast of each superpixel. With one weight for all and 50
     # segments, a textured photograph gives 23 superpixels and noise a single one. A gray picture becomes a color one.
     colors = pictures.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().double().numpy()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NotApplicable
+from netlens.extras import extra
 
 
 class Moments:
@@ -38,12 +39,8 @@ class Moments:
 
     def lasso(self, alpha: float) -> Tensor:
         """The coefficients (k,) that minimize the weighted mean of error² / 2 + alpha · Σ |coefficients|."""
-        try:
+        with extra("superpixels", "the lasso needs scikit-learn", "choose regression='ridge'", NotApplicable):
             from sklearn.linear_model import Lasso
-        except ImportError:
-            raise NotApplicable(
-                "the lasso needs scikit-learn: pip install netlens[superpixels], or choose regression='ridge'."
-            ) from None
         features, cross, _ = self.centered()
         if not torch.isfinite(cross).all():
             return cross

@@ -234,7 +234,7 @@ def test_superpixels_of_noise_and_of_gray(cases):
 def test_superpixels_without_scikit_image_name_the_extra(cases, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     case = cases["plain"]
-    with pytest.raises(NotApplicable, match=r"pip install netlens\[superpixels\], or give a feature_mask") as caught:
+    with pytest.raises(NotApplicable, match=r"pip install 'netlens\[superpixels\]', or give a feature_mask") as caught:
         FeatureAblation()(case.flat, case.x, logit(0))
     assert "\n" not in str(caught.value)
     FeatureAblation(patches(15, 20, 4))(case.flat, case.x, logit(0))

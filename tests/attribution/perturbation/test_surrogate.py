@@ -136,5 +136,5 @@ def test_options_that_make_no_sense_are_refused(cases, monkeypatch):
             Lime(**options)(case.flat, case.x, logit(0))
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     Lime(n_samples=5)(case.flat, case.x, logit(0))
-    with pytest.raises(NotApplicable, match=r"lasso needs scikit-learn: pip install netlens\[superpixels\]"):
+    with pytest.raises(NotApplicable, match=r"lasso needs scikit-learn: pip install 'netlens\[superpixels\]'"):
         Lime(n_samples=5, regression="lasso")(case.flat, case.x, logit(0))
