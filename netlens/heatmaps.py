@@ -23,6 +23,7 @@ from netlens.options import checked
 
 Sign = Literal["all", "positive", "negative", "absolute_value"]
 Reduction = Literal["magnitude", "signed", "cam"]
+Interpolation = Literal["linear", "nearest"]
 Limits = tuple[Tensor, Tensor]
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 """The linear interpolation of torch by the number of sides."""
@@ -88,8 +89,8 @@ def reduce(maps: Tensor, sign: Sign = "absolute_value") -> Tensor:
     return maps.sum(dim=1, keepdim=True)
 
 
-def resize(maps: Tensor, size: int | tuple[int, ...]) -> Tensor:
-    """(N,C,H,W): maps, resized linearly along each side.
+def resize(maps: Tensor, size: int | tuple[int, ...], interpolation: Interpolation = "linear") -> Tensor:
+    """(N,C,H,W): maps, resized along each side.
 
     Corners are the corners of the picture, not the centers of its corner pixels (align_corners=False), so that each
     cell of a 7 x 7 map lies over the part of the image that it sees. Smaller maps are antialiased; those of signals and
@@ -98,8 +99,10 @@ def resize(maps: Tensor, size: int | tuple[int, ...]) -> Tensor:
     Args:
         maps: (N,C,h,w), or (N,C) and one or three sides.
         size: (height, width) in pixels, or one number for all sides.
+        interpolation: "linear" between the values, or "nearest" for cells of one value.
     """
     size = checked("size", size, int | tuple[int, ...], least=1, error=ResultError)
+    checked("interpolation", interpolation, Interpolation, error=ResultError)
     rank = maps.ndim - 2
     sides = (size,) * rank if isinstance(size, int) else size
     if len(sides) != rank:
@@ -108,6 +111,8 @@ def resize(maps: Tensor, size: int | tuple[int, ...]) -> Tensor:
         )
     if maps.shape[2:] == sides:
         return maps
+    if interpolation == "nearest":
+        return F.interpolate(maps, sides, mode="nearest-exact")
     shrinks = any(new < old for new, old in zip(sides, maps.shape[2:], strict=True))
     if rank == 2:
         return F.interpolate(maps, sides, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -222,17 +222,25 @@ class NetLens(Methods):
     def _rounding(self) -> AbstractContextManager[object]:
         return nullcontext() if self.precision is None else torch.autocast(self.x.device.type, torch.bfloat16)
 
-    def show(self, *methods: Method | type[Method] | str, **look: Any) -> Any:
-        """Draw the attributions of several methods side by side.
+    def show(self, *explanations: Attribution | Method | type[Method] | str, **look: Any) -> Any:
+        """Draw several explanations side by side.
 
         Args:
-            methods: The methods; by default saliency, integrated gradients, Grad-CAM and occlusion.
-            look: The options of `netlens.show.panel`.
+            explanations: Attributions of these images, such as those of several layers, or methods; by default
+                saliency, integrated gradients, Grad-CAM and occlusion.
+            look: The options of `netlens.show.panel`, such as `titles`.
+
+        Example:
+            >>> from netlens.zoo import open_network
+            >>> lens = NetLens(open_network(), torch.rand(1, 3, 64, 64))
+            >>> maps = [lens.grad_cam(layer=layer) for layer in ("trunk_output.block1", "trunk_output.block3")]
+            >>> picture = lens.show(*maps, "saliency", titles=["early", "late", "saliency"])
         """
         from netlens.show import panel
 
-        chosen = methods if methods else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
-        return panel(self.attribute(list(chosen)), **look)
+        chosen = explanations if explanations else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
+        explained = iter(self.attribute([one for one in chosen if not isinstance(one, Attribution)]))
+        return panel([one if isinstance(one, Attribution) else next(explained) for one in chosen], **look)
 
     def evaluate(
         self,

@@ -126,3 +126,12 @@ def test_wrong_words_and_shapes_are_refused():
         heatmaps.reduce(VALUES, "abs")
     with pytest.raises(NetLensError, match="N,C,h,w"):
         heatmaps.reduce(VALUES[0, 0])
+
+
+def test_the_nearest_value_fills_its_cell() -> None:
+    maps = torch.arange(6.0).view(1, 1, 2, 3)
+    cells = maps.repeat_interleave(4, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(heatmaps.resize(maps, (8, 6), "nearest"), cells)
+    assert torch.equal(heatmaps.resize(cells, (2, 3), "nearest"), maps)
+    with pytest.raises(heatmaps.ResultError, match="interpolation"):
+        heatmaps.resize(maps, 8, "cubic")

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from netlens.attribution import METHODS, GradCAM, Saliency
 from netlens.errors import ClassNotFound, ImageError, LayerNotFound, NetLensError, NetLensWarning, NonFiniteError
 from netlens.flat import FlatModel
 from netlens.objectives import channel, logit
+from netlens.show import panel
 from netlens.visualization import Fourier, OptVis
 from netlens.world.scene import CLASSES, scene
 
@@ -226,3 +228,9 @@ def test_a_network_that_normalizes_its_input_itself_takes_its_own_number_of_chan
     assert result.image.shape == (1, 1, 32, 32) and result.save(tmp_path / "scan.png").exists()
     render = OptVis(FlatModel.from_nn_Module(network), channel("conv", 0)).render(Fourier(32), steps=1, progress=False)
     assert render.images.shape == (1, 1, 32, 32)
+
+
+def test_attributions_are_drawn_in_their_place_among_methods() -> None:
+    lens = NetLens(open_network(), torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    first, last = lens.grad_cam(layer="stem"), lens.input_x_gradient()
+    assert np.array_equal(lens.show(first, "saliency", last).rgba(), panel([first, lens.saliency(), last]).rgba())

@@ -89,7 +89,8 @@ class Neuron(PerSample):
         return replace(self, index=_index_of(self.index, samples))
 
     def __repr__(self) -> str:
-        return f"neuron({self.layer!r}, {plain(self.index)}, {self.y}, {self.x})"
+        place = [f", {name}={at}" for name, at in (("y", self.y), ("x", self.x)) if at is not None]
+        return f"neuron({self.layer!r}, {plain(self.index)}{''.join(place)})"
 
 
 def layer(key: str) -> Objective:
@@ -138,7 +139,7 @@ def neuron(key: str, index: Index, y: int | None = None, x: int | None = None) -
 
     Example:
         >>> neuron("layer3", 12, y=0, x=3)
-        neuron('layer3', 12, 0, 3)
+        neuron('layer3', 12, y=0, x=3)
     """
     return Neuron(key, index, y, x)
 

@@ -125,11 +125,18 @@ def code(studio: Studio, question: Question) -> str:
     target = "" if question.target is None else f", target={question.target!r}"
     lines = ["from netlens import NetLens, open_network", *imports]
     lines.append(f"lens = NetLens({notebook.network(studio)}, {picture}{target})")
-    return "\n".join([*lines, *(_call(text, question.layer) for text in question.methods)])
+    calls = [_call(text, question.layer) for text in question.methods]
+    lines += [call for call in calls if call.startswith("#")]
+    shown = [call for call in calls if not call.startswith("#")]
+    if len(shown) == 1:
+        lines.append(f"{shown[0]}.show()")
+    elif shown:
+        lines += ["lens.show(", *(f"    {call}," for call in shown), ")"]
+    return "\n".join(lines)
 
 
 def _call(text: str, layer: str | None) -> str:
-    """A method as a call of `NetLens`, such as `lens.occlusion(window=32).show()`."""
+    """A method as a call of `NetLens`, such as `lens.occlusion(window=32)`, or a remark why there is none."""
     name = text.partition(":")[0]
     try:
         method = method_of(text, layer)
@@ -141,7 +148,7 @@ def _call(text: str, layer: str | None) -> str:
         for one in options_of(type(method))
         if getattr(method, one.name) != getattr(standard, one.name)
     }
-    return f"lens.{name}({notebook.arguments(changed)}).show()"
+    return f"lens.{name}({notebook.arguments(changed)})"
 
 
 def in_a_line(error: BaseException) -> str:

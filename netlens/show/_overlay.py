@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from netlens import heatmaps
 from netlens.errors import NotApplicable
-from netlens.heatmaps import HeatMapped, Limits, Reduction, ResultError, Sign
+from netlens.heatmaps import HeatMapped, Interpolation, Limits, Reduction, ResultError, Sign
 from netlens.options import check, option
 from netlens.show._curve import curve
 from netlens.show._strip import FRAME, chosen_frames, frames_of, strips
@@ -42,6 +42,9 @@ class Look:
     sign: Sign | None = option(None, help="Which values count: all with their sign, those of one sign, or magnitudes.")
     cmap: str | None = option(None, help="The name of a color map of matplotlib.")
     outlier_perc: float | None = option(None, least=0, most=100, help="The percentage of pixels that saturate.")
+    interpolation: Interpolation = option(
+        "linear", help="Between the values of a coarse map, or nearest for its cells."
+    )
     alpha: float = option(1.0, least=0, most=1, help="The strength of the heatmap over the photo.")
     bands: Sequence[int] | None = option(
         None, least=0, help="The bands that are drawn: one in gray, or three as red, green and blue; none for the mean."
@@ -77,8 +80,9 @@ class Heat:
             )
         self.style, self.sign, self.diverging = _ways(reduction, look)
         maps = attribution.spatial.detach().cpu()
-        self.coarse = any(side < whole for side, whole in zip(maps.shape[2:], size, strict=True))
-        self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), size)
+        coarse = any(side < whole for side, whole in zip(maps.shape[2:], size, strict=True))
+        self.smooth = coarse and look.interpolation == "linear"
+        self.raw = heatmaps.resize(heatmaps.reduce(maps, self.sign), size, look.interpolation)
         outliers = (0 if reduction == "cam" else 1) if look.outlier_perc is None else look.outlier_perc
         self.low, self.high = self._limits(100 - outliers)
         over_photo = OVER_PHOTO if self.style == "blended_heat_map" else SEQUENTIAL
@@ -111,7 +115,7 @@ class Heat:
         return curve(signal, raw, unit, self.cmap, self.diverging, self.alpha)
 
     def _drawn(self, image: Tensor, unit: Tensor, smallest: int) -> Pixels:
-        unit = enlarge(unit, "bilinear" if self.coarse else "nearest", smallest)
+        unit = enlarge(unit, "bilinear" if self.smooth else "nearest", smallest)
         strength = unit.abs()
         photo, opacity = _photo(image, self.bands, smallest), torch.ones_like(strength)
         if self.style == "masked_image":

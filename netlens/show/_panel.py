@@ -41,7 +41,7 @@ def panel(
         columns: the number of tiles after which a row is wrapped.
         colorbar: whether to draw the raw values below each tile.
         original: whether to draw the images.
-        look: the fields of `Look`: style, sign, cmap, outlier_perc, alpha, bands.
+        look: the fields of `Look`: style, sign, cmap, outlier_perc, interpolation, alpha, bands.
 
     Raises:
         ResultError: there is no attribution, or their numbers of samples or the titles do not match.

@@ -69,6 +69,9 @@ class Examples(Drawn, Sequence[Example]):
     n_read: int
     picture: Render | None = None
 
+    def __repr__(self) -> str:
+        return f"Examples({len(self.best)} best of {self.n_read} images, {len(self.skipped)} files skipped)"
+
     def __getitem__(self, index: Any) -> Any:
         return self.best[index]
 

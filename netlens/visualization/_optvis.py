@@ -163,7 +163,7 @@ class OptVis:
             objective=repr(self.objective),
             targets=targets,
             target_names=names,
-            options={name: _description(value) for name, value in options.items()},
+            options={name: described(value) for name, value in options.items()},
         )
 
 
@@ -177,17 +177,17 @@ def _finite(images: torch.Tensor, seeds: Sequence[int]) -> torch.Tensor:
     return images
 
 
-def _description(option: Any) -> Any:
+def described(option: Any) -> Any:
     """An option for the provenance: a dataclass as its name and fields, a function or class as its name."""
     if is_dataclass(option) and not isinstance(option, type):
-        options = {field.name: _description(getattr(option, field.name)) for field in fields(option)}
+        options = {field.name: described(getattr(option, field.name)) for field in fields(option)}
         return {type(option).__name__: options}
     if isinstance(option, partial):
-        return {_description(option.func): _description(option.keywords)}
+        return {described(option.func): described(option.keywords)}
     if isinstance(option, dict):
-        return {str(key): _description(value) for key, value in option.items()}
+        return {str(key): described(value) for key, value in option.items()}
     if isinstance(option, (tuple, list)):
-        return [_description(item) for item in option]
+        return [described(item) for item in option]
     return getattr(option, "__name__", option)
 
 

@@ -38,8 +38,8 @@ def visualize(target: str, *options: str) -> Result:
     ("target", "options", "objective"),
     [
         (f"{LAYER}:0", [], f"channel('{LAYER}', [0])"),
-        (f"{LAYER}:3", ["--at", "middle"], f"neuron('{LAYER}', [3], None, None)"),
-        (f"{LAYER}:3", ["--at", "1,2"], f"neuron('{LAYER}', [3], 1, 2)"),
+        (f"{LAYER}:3", ["--at", "middle"], f"neuron('{LAYER}', [3])"),
+        (f"{LAYER}:3", ["--at", "1,2"], f"neuron('{LAYER}', [3], y=1, x=2)"),
         (f"{LAYER}:3", ["--negative"], f"-channel('{LAYER}', [3])"),
         ("class:striped disc", [], "logit([0]) + log_probability([0])"),
         ("class:4", ["--param", "maco"], "logit([4]) + log_probability([4])"),

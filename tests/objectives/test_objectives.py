@@ -70,7 +70,7 @@ def test_the_algebra(flat):
 def test_a_combination_reads_as_it_was_written():
     assert repr(logit(207) - 0.5 * logit(3)) == "logit(207) - 0.5 * logit(3)"
     assert repr(-logit("owl") + channel("layer3", 12)) == "-logit('owl') + channel('layer3', 12)"
-    assert repr(2 * (neuron("a", 1, 2, 3) - layer("b"))) == "2 * neuron('a', 1, 2, 3) - 2 * layer('b')"
+    assert repr(2 * (neuron("a", 1, 2, 3) - layer("b"))) == "2 * neuron('a', 1, y=2, x=3) - 2 * layer('b')"
     assert repr(logit(torch.tensor([1, 2]))) == "logit([1, 2])"
 
 

@@ -56,13 +56,17 @@ def test_a_question_asked_twice_is_computed_once(studio, monkeypatch):
 @pytest.mark.parametrize("target", [None, 3])
 def test_the_code_gives_the_same_numbers(studio, target):
     question = Question("scene 2", target, ("grad_cam", "integrated_gradients:n_steps=5,baselines=blur"))
-    lines = code(studio, question).replace(".show()", "").split("\n")
-    assert "lens.integrated_gradients(n_steps=5, baselines='blur')" in lines
+    before, _, calls = code(studio, question).partition("lens.show(")
+    assert "    lens.integrated_gradients(n_steps=5, baselines='blur'),\n" in calls
     names: dict = {}
-    calls = [line for line in lines if line.startswith("lens.")]
-    exec("\n".join(line for line in lines if line not in calls), names)
-    for call, answer in zip(calls, answers_of(studio, question), strict=True):
-        torch.testing.assert_close(eval(call, names).values, answer.result.values)
+    exec(before, names)
+    for attribution, answer in zip(eval(f"({calls}", names), answers_of(studio, question), strict=True):
+        torch.testing.assert_close(attribution.values, answer.result.values)
+
+
+def test_the_code_of_one_method_and_of_none(studio):
+    assert code(studio, Question("scene 2", None, ("grad_cam",))).endswith("\nlens.grad_cam().show()")
+    assert "\n# nosuch: there is no method 'nosuch'." in code(studio, Question("scene 2", None, ("nosuch",)))
 
 
 def test_at_full_opacity_the_drawing_is_that_of_netlens_and_below_the_photo_shines_through(studio):

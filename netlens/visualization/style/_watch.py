@@ -52,14 +52,14 @@ class Glance:
 
     def render(self, losses: Mapping[str, float]) -> Render:
         """The picture so far as a result, with its losses, to be kept if the transfer ends early."""
-        described = {"losses": {name: {"end": loss} for name, loss in losses.items()}, "stopped_after": self.step}
+        more = {"losses": {name: {"end": loss} for name, loss in losses.items()}, "stopped_after": self.step}
         values = self.moment.values
         assert values is not None  # a glance comes after a step
         return Render(
             images=self.images,
             history=values[None].float().cpu(),
             seeds=(self.stage.task.options.seed,),
-            provenance=self.stage.task.provenance({"steps": self.steps} | described),
+            provenance=self.stage.task.provenance(more),
         )
 
 

@@ -14,8 +14,10 @@ from netlens.errors import NetLensError, NetLensWarning
 from netlens.flat import FlatModel
 from netlens.flat.intake import weight_of
 from netlens.objectives import Objective, total_variation
+from netlens.options import options_of
 from netlens.results import Provenance, Render
 from netlens.visualization._judge import channels_of
+from netlens.visualization._optvis import described
 from netlens.visualization.params import FromImage, Param, colored, resampled
 from netlens.visualization.params.color import gray
 from netlens.visualization.style._choices import PARAMS, STATISTICS, shares, weighed
@@ -136,7 +138,9 @@ class Task:
         risen = stage.risen(losses)
         if risen:
             warnings.warn(risen, NetLensWarning, stacklevel=3)
-        provenance = self.provenance(dict(render.provenance.options) | {"losses": losses})
+        # of the render, what the options become; its steps are those of the last stage
+        made_by = {name: value for name, value in render.provenance.options.items() if name != "steps"}
+        provenance = self.provenance(made_by | {"losses": losses})
         history = torch.cat([r.history for r in renders])
         diagnostics = {"found_nothing": torch.ones(1, dtype=torch.float64)} if self.is_flat else {}
         return replace(
@@ -149,13 +153,14 @@ class Task:
             diagnostics=diagnostics,
         )
 
-    def provenance(self, options: Mapping[str, Any]) -> Provenance:
-        """The provenance of a picture that was made with these options, to which the layers are added."""
+    def provenance(self, more: Mapping[str, Any]) -> Provenance:
+        """The provenance of a picture: the options, more about them, and the layers."""
+        options = {one.name: described(getattr(self.options, one.name)) for one in options_of(StyleOptions)}
         return Provenance(
             method="StyleTransfer",
             network=self.flat.name,
             objective=f"content of {', '.join(self.content_layers)} in the style of {', '.join(self.style_layers)}",
-            options=dict(options) | {"content_layers": self.content_layers, "style_layers": self.style_layers},
+            options=options | dict(more) | {"content_layers": self.content_layers, "style_layers": self.style_layers},
         )
 
     @property

@@ -395,3 +395,19 @@ def test_losses_that_do_not_fall_are_warned_of(flat, content):
     options = {"transforms": "none", "scales": 1, "size": None, "style_layers": LAYERS, "content_layers": "4"}
     with pytest.warns(NetLensWarning, match="the losses did not fall.*style"):
         stylize(flat, content, content, progress=False, steps=16, **options)
+
+
+def test_the_provenance_holds_all_options(flat):
+    """A scale's share of the steps is not the number that was asked for."""
+    options = {
+        "steps": 6,
+        "scales": 2,
+        "size": 64,
+        "content_weight": 0.3,
+        "style_weights": (2.0, 1.0),
+        "color": "luminance",
+    }
+    styles = [torch.rand(3, 64, 64), torch.rand(3, 64, 64)]
+    made_by = StyleTransfer(**options)(flat, torch.rand(3, 64, 64), styles, progress=False).provenance
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    assert {name: made_by.options[name] for name in options} == asked
