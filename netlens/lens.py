@@ -229,14 +229,8 @@ class NetLens(Methods):
             explanations: Attributions of these images, such as those of several layers, or methods; by default
                 saliency, integrated gradients, Grad-CAM and occlusion.
             look: The options of `netlens.show.panel`, such as `titles`.
-
-        Example:
-            >>> from netlens.zoo import open_network
-            >>> lens = NetLens(open_network(), torch.rand(1, 3, 64, 64))
-            >>> maps = [lens.grad_cam(layer=layer) for layer in ("trunk_output.block1", "trunk_output.block3")]
-            >>> picture = lens.show(*maps, "saliency", titles=["early", "late", "saliency"])
         """
-        from netlens.show import panel
+        from netlens.show import panel  # matplotlib loads only when something is drawn
 
         chosen = explanations if explanations else ("saliency", "integrated_gradients", "grad_cam", "occlusion")
         explained = iter(self.attribute([one for one in chosen if not isinstance(one, Attribution)]))
@@ -299,12 +293,11 @@ class NetLens(Methods):
 
         Args:
             methods: Methods, their classes or names; None for the usual ones.
-            metrics: Metrics, their classes or names. The first decides; None for `energy_inside` with masks, else
-                for `deletion`.
+            metrics: Metrics, their classes or names; the first decides. None for energy_inside or deletion, and others.
             masks: (N, H, W), True on the object that truly causes the class.
             judged: The number that metrics read when they change an image; None for the probability of the target.
             progress: Whether a terminal shows the progress.
-            options: Further arguments of `netlens.evaluation.recommend`: tuned, shown, pictures, seed, parts.
+            options: Further ones of `netlens.evaluation.recommend`: tuned, shown, pictures, seed, parts.
 
         Raises:
             NetLensError: A method or a metric is unknown, or no method applies to the network.

@@ -16,7 +16,12 @@ def executed(path: Path) -> nbformat.NotebookNode:
     """The notebook with the outputs that it has now. It runs in its own folder, as in Jupyter."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, resources={"metadata": {"path": FOLDER}}
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        coalesce_streams=True,  # else what is printed falls apart, by chance
+        record_timing=False,
+        resources={"metadata": {"path": FOLDER}},
     )
     client.execute()
     return notebook

@@ -92,6 +92,8 @@ def test_every_registered_method_is_a_method_here(lens: NetLens, name: str) -> N
 def test_methods_take_their_own_options(lens: NetLens) -> None:
     assert lens.grad_cam(layer="trunk_output.block2").provenance.layer == lens.flat.key("trunk_output.block2")
     assert lens.occlusion(window=64, stride=64).values.shape == lens.x.shape
+    with pytest.raises(NetLensError, match=r"InputXGradient has no option 'layer'; .* is wrt='stem'"):
+        lens.input_x_gradient(layer="stem")
     with pytest.raises(NetLensError, match=r"GradCAM has no option 'windw'; its options: layer, relu"):
         lens.grad_cam(windw=3)
     with pytest.raises(NetLensError, match=r"no method 'gradcam'\. Closest: 'grad_cam'"):

@@ -8,13 +8,21 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.notebooks import NOTEBOOKS, executed
+from tests.notebooks import FOLDER, NOTEBOOKS, executed
+
+ROOT = FOLDER.parent
 
 SHORT = ("quickstart", "survey")
 """Those that each run of the tests runs. `make notebooks` runs all of them."""
 PARAMETERS = [
     pytest.param(path, id=path.stem, marks=() if path.stem in SHORT else pytest.mark.notebook) for path in NOTEBOOKS
 ]
+
+
+def test_all_are_listed_where_people_look() -> None:
+    for page, link in ((FOLDER / "README.md", "({}.ipynb)"), (ROOT / "website" / "index.md", "\nnbs/{}\n")):
+        text = page.read_text(encoding="utf-8")
+        assert [path.stem for path in NOTEBOOKS if link.format(path.stem) not in text] == []
 
 
 @pytest.mark.parametrize("path", PARAMETERS)

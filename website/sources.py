@@ -18,6 +18,7 @@ PATTERNS = (
     "CHANGELOG.md",
     "LICENSE",
     "docs/**/*",
+    "nbs/README.md",
     "nbs/**/*.ipynb",
     "nbs/**/*.py",
     "images/**/*",

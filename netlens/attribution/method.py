@@ -127,11 +127,12 @@ class Method(ABC):
         wrt = key_of(flat, wrt)
         # a tensor that is made under inference_mode has no gradient, so the caller's inference_mode ends here
         with torch.inference_mode(False), torch.no_grad(), unchanged():
-            method = self.settled(flat, x, objective, wrt)
-            key = method.at(flat, x, wrt)
             # the type differs from that of the weights only under autocast, where the type of the weights is as good
             x = without_graph(x).to(weight_of(flat, x).dtype)
+            # first, because a settled objective reads nothing of the input any more, such as its size
             objective = objective.settled(flat, x)
+            method = self.settled(flat, x, objective, wrt)
+            key = method.at(flat, x, wrt)
             values, diagnostics = whole_or_singly(
                 flat,
                 x,
@@ -256,7 +257,12 @@ def configured(method: Method | type[Method] | str, options: dict[str, Any]) -> 
     cls = method_named(method) if isinstance(method, str) else method
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise NetLensError(f"a method is a Method, its class or its name, such as 'grad_cam', not {method!r}.")
-    check_names(cls.__name__, options, [option.name for option in options_of(cls)])
+    names = [option.name for option in options_of(cls)]
+    if "layer" in options and "layer" not in names:
+        raise NetLensError(
+            f"{cls.__name__} has no option 'layer'; the layer that it explains is wrt={options['layer']!r}."
+        )
+    check_names(cls.__name__, options, names)
     return cls(**options)
 
 

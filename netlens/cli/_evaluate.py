@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from netlens.cli._judged import masks_for, metrics_named, parts_of, parts_option
 from netlens.cli._options import classes_option, methods_named, methods_option, model_option, opened, weights_option
 from netlens.cli._outputs import check_output
 from netlens.errors import ImageError
-
-if TYPE_CHECKING:
-    from netlens.evaluation import Evaluation
 
 DEFAULT_METHODS = "saliency,input_x_gradient,integrated_gradients,guided_backprop,lrp,grad_cam,occlusion"
 _SUFFIXES = (".csv", ".json", ".png")
@@ -75,7 +71,9 @@ def evaluate(
         lens = NetLens(opened(model, weights, classes), paths, target)
         truth = None if masks is None else masks_for(lens, masks, [name for _, name in names])
         table = lens.evaluate(chosen, judges, truth, controls=controls, parts=scores)
-        _tell(table)
+        for combination, reason in table.why.items():
+            click.echo(f"{', '.join(combination)}: {reason}", err=True)
+        click.echo(table)
         if out.suffix.lower() == ".png":
             from netlens.images import save
 
@@ -83,22 +81,3 @@ def evaluate(
         else:
             table.save(out)
         click.echo(f"wrote {out}")
-
-
-def _tell(table: Evaluation) -> None:
-    from netlens.evaluation import METRICS
-
-    for names, reason in table.why.items():
-        click.echo(f"{', '.join(names)}: {reason}", err=True)
-    for metric in table.metrics:
-        ranking = [name for name in table.ranking(metric) if name not in table.controls]
-        if not ranking:
-            continue
-        best = ranking[0]
-        ties = [name for name in ranking[1:] if not table.differ(best, name, metric)]
-        direction = "more" if METRICS[metric].more_is_better else "less"
-        line = f"{metric} ({direction} is better): {best} {table.of(best, metric)}"
-        if len(table) > 1 and ties:
-            line += f"; not told apart: {', '.join(ties)}"
-        control = table.beaten(metric)
-        click.echo(line + (f"; but the control {control} is better" if control else ""))

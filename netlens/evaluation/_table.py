@@ -71,6 +71,21 @@ class Evaluation:
         """The number of images."""
         return self.scores.shape[2]
 
+    def __str__(self) -> str:
+        """A line for each metric: the best method, what cannot be told apart from it, and a control that is better."""
+        return "\n".join(self._line(metric) for metric in self.metrics if self.ranking(metric))
+
+    def _line(self, metric: str) -> str:
+        ranking = self.ranking(metric)
+        best, *others = [name for name in ranking if name not in self.controls] or ranking
+        ties = [name for name in others if not self.differ(best, name, metric)]
+        direction = "more" if METRICS[metric].more_is_better else "less"
+        line = f"{metric} ({direction} is better): {best} {self.of(best, metric)}"
+        if len(self) > 1 and ties:
+            line += f"; not told apart: {', '.join(ties)}"
+        control = self.beaten(metric)
+        return line + (f"; but the control {control} is better" if control and control != best else "")
+
     def of(self, method: str, metric: str) -> Estimate:
         """The mean of a metric for a method, with its interval."""
         values = self.scores[self._index(self.methods, method), self._index(self.metrics, metric)]

@@ -52,7 +52,7 @@ class AtlasSheet:
     pictures: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DatasetAtlas(Stored):
     """What a layer sees in a data set.
 

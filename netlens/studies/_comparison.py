@@ -61,7 +61,7 @@ class LayerPair:
         return 1 - float(self.correlation[~self.correlation.isnan()].mean())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Stored):
     """How a network B differs from a network A, on a data set.
 

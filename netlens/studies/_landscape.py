@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from netlens.show import Picture
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Landscape(Stored):
     """The loss of a network at weights around its own.
 

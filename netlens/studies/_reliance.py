@@ -57,7 +57,7 @@ class Cluster:
         return len(self.names)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reliance(Stored):
     """What a network relies on for a class.
 
@@ -93,10 +93,8 @@ class Reliance(Stored):
         side, gap = 96, 8
         across = min(k, max(len(cluster.crops) for cluster in self.clusters))
         picture = Picture(max(900, 40 + across * (side + gap)), 60 + len(self.clusters) * (side + 56))
-        heading = (
-            f"what {self.network} relies on for {self.name}: regions of {self.pictures:,} pictures at {self.layer}"
-        )
-        picture.write(heading, 20, 14, 22, picture.shape[1] - 40)
+        heading = f"what {self.network} relies on for {self.name} ({self.pictures:,} pictures, {self.layer})"
+        picture.write(heading, 20, 16, 18, picture.shape[1] - 40)
         for row, cluster in enumerate(self.clusters):
             y = 60 + row * (side + 56)
             text = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -62,6 +62,19 @@ class Stored(ABC):
 
     def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]]:
         return self.show()._repr_jpeg_()
+
+    def __repr__(self) -> str:
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{name}={_short(value)}' for name, value in values)})"
+
+
+def _short(value: Any) -> str:
+    """Numbers and short texts as they are; of all else, how much there is."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    if value is None or isinstance(value, str | bool | int | float):
+        return repr(value)
+    return f"<{len(value)}>" if isinstance(value, Sized) else f"<{type(value).__name__}>"
 
 
 def _encoded(value: Any, tensors: dict[str, Tensor]) -> Any:

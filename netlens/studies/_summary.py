@@ -103,7 +103,7 @@ class ByClass:
         return cls(whole, whole, number.view(0, 0), number.view(0, 0, 0), number, whole)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttributionSummary(Stored):
     """Which channels of a layer, and which places, speak for the predicted and for the true class.
 

@@ -129,7 +129,8 @@ class Claims:
         if self.page is not None:
             every = [entry for entries in self.claims.values() for entry in entries]
             wrong = sum(not entry.holds for entry in every)
-            terminalreporter.write_line(f"netlens: {len(every)} claims, {wrong} do not hold: {self.page}")
+            verb = "does" if wrong == 1 else "do"
+            terminalreporter.write_line(f"netlens: {len(every)} claims, {wrong} {verb} not hold: {self.page}")
         if self.problem:
             terminalreporter.write_line(f"netlens: {self.problem}", red=True)
 

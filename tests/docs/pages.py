@@ -16,7 +16,10 @@ from netlens.world.scene import scene
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(
     str(path.relative_to(ROOT))
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
+    for path in (
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "nbs/README.md")),
+        *sorted(ROOT.glob("docs/**/*.md")),
+    )
 )
 VIT = {
     "model_type": "vit",

@@ -176,7 +176,7 @@ def test_the_pages_and_notebooks_stand_as_they_are(tmp_path: Path) -> None:
 
 # the pages as a code host shows them
 
-MARKDOWN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+MARKDOWN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "nbs/README.md")] + sorted(
     ROOT.glob("docs/**/*.md")
 )
 

@@ -92,6 +92,18 @@ def test_the_agreement_of_halves_is_1_for_a_clear_order_and_near_0_for_noise():
     assert np.isnan(made(clear[..., :3]).agreement("energy_inside"))
 
 
+def test_a_table_says_by_each_metric_what_is_best_and_what_may_be_as_good():
+    base = torch.rand(30, generator=torch.Generator().manual_seed(0))
+    scores = torch.stack([base, base + 0.01, base.flip(0), base + 1])[:, None]
+    table = Evaluation(tuple("abcd"), ("d",), ("energy_inside",), scores.double(), torch.zeros(4))
+    best, tied = (
+        table.of("b", "energy_inside"),
+        "" if table.differ("b", "c", "energy_inside") else "; not told apart: c",
+    )
+    assert str(table) == f"energy_inside (more is better): b {best}{tied}; but the control d is better"
+    assert tied
+
+
 def test_kendall_is_that_of_scipy():
     from scipy.stats import kendalltau
 

@@ -142,3 +142,9 @@ def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(NetLensError, match=r"pip install 'netlens\[atlas\]'"):
         reliance(flat, samples, 2, "4")
+
+
+def test_the_text_of_a_study_is_one_line(found: Reliance) -> None:
+    """A notebook keeps it beside the drawing."""
+    text = repr(found)
+    assert text.startswith("Reliance(network='") and "\n" not in text and len(text) < 300

@@ -15,7 +15,7 @@ from netlens.errors import NotApplicable
 from netlens.evaluation import randomized
 from netlens.flat import FlatModel
 from netlens.flat.grid import grid_of
-from netlens.objectives import channel
+from netlens.objectives import channel, region
 
 SHAPE = (1, 3, 32, 32)
 
@@ -282,3 +282,11 @@ def test_frames_of_a_loop_lie_in_space_and_no_layer_of_one_frame_is_chosen_for_a
     assert torch.equal(grid_of(flat, "encoder.3_1", activation, x), activation[:, :, None])
     with pytest.raises(NotApplicable, match=r"on all paths .* the last is 'encoder.3_2'.*layer="):
         cam_layer(flat, x)
+
+
+@pytest.mark.parametrize("where", [(0, 0, 10, 10), torch.ones(32, 32)], ids=["box", "mask"])
+def test_a_region_reads_the_size_of_the_input_only_which_is_no_second_way_to_look(where):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    flat = FlatModel.from_nn_Module(network)
+    cam = GradCAM()(flat, torch.rand(2, 3, 32, 32), region(0, where))
+    assert cam.provenance.layer == "1"
