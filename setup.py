@@ -12,9 +12,11 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "netlens" / "version.py").r
 SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]
 # the linear systems of imputed images are SciPy's
 EVALUATION = ["scipy>=1.13", *SUPERPIXELS]
-# captum, torchcam, zennit, grad-cam and quantus are oracles that tests compare numbers with, and peers in benchmarks;
-# torchcam has left Python 3.10
-ORACLES = ["captum>=0.8", 'torchcam>=0.5; python_version >= "3.11"', "zennit>=0.5.1", "grad-cam>=1.5.4", "quantus>=0.6"]
+# oracles that tests compare numbers with, and peers in benchmarks; torchcam has left Python 3.10
+ORACLES = [
+    *("captum>=0.8", "zennit>=0.5.1", "grad-cam>=1.5.4", "quantus>=0.6", "flashtorch>=0.1.3"),
+    'torchcam>=0.5; python_version >= "3.11"',
+]
 # lucent makes pictures, beside which the benchmarks put ours
 LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 import warnings
@@ -110,9 +111,18 @@ def test_lucent_has_the_same_objective(index: int, names: dict[str, Any]) -> Non
     same(numbers.sum() if "interpolate" in left else numbers.mean(), total)
 
 
+def test_flashtorch_gives_the_same_gradients(network: nn.Module, names: dict[str, Any]) -> None:
+    pytest.importorskip("flashtorch", reason="flashtorch is not installed, see the extra test of netlens")
+    copied = copy.deepcopy(network)  # its hooks stay on the network
+    left, right = pairs("FlashTorch")[0]
+    ours = run(right, dict(names))["values"]
+    same(ours, run(left, names | {"model": copied})["values"])
+
+
 @pytest.mark.parametrize("index", range(len(pairs("FlashTorch"))))
 def test_our_side_of_flashtorch_runs(index: int, names: dict[str, Any]) -> None:
     _, right = pairs("FlashTorch")[index]
+    names["predicted"] = 3
     small = right.replace("NetDreamer(flat)", "NetDreamer(flat, size=32, steps=1, progress=False)")
     run(small.replace('"features.10"', '"layer2"'), dict(names))
 
