@@ -1,8 +1,9 @@
 """`python -m benchmarks.evaluation`: what metrics say of methods on the little world, and their speed beside Quantus.
 
-    python -m benchmarks.evaluation [--images 16] [--only metrics|table|truths|speed] [--neighbor FILE]
+    python -m benchmarks.evaluation [--images 16] [--only metrics|table|truths|speed|all] [--neighbor FILE]
 
-The tables go into docs/evaluation.md. Both networks of the little world are judged on held-out scenes, by the
+The tables go into docs/evaluation.md. With `--only all`, every method is judged by twenty metrics, in two processes,
+and goes on where the last run stopped. Both networks of the little world are judged on held-out scenes, by the
 probability of the true class. Times are processor time on one thread; netlens and Quantus take turns on the same
 images.
 """
@@ -13,8 +14,10 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,15 @@ from tqdm import tqdm
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS
 from netlens.evaluation import METRICS, Case, Evaluation, Explanation, ImageParts, evaluate, grids
-from netlens.evaluation.metrics import Deletion, FaithfulnessEstimate, PixelFlipping, Selectivity, SmoothRandomization
+from netlens.evaluation.metrics import (
+    Deletion,
+    FaithfulnessEstimate,
+    MaxSensitivity,
+    Metric,
+    PixelFlipping,
+    Selectivity,
+    SmoothRandomization,
+)
 from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.objectives import logit, probability
@@ -37,6 +48,7 @@ from netlens.world.scene import batch
 from netlens.zoo import BUNDLED, open_network
 
 PAGE = Path("docs/evaluation.md")
+ALL = Path("docs/scoreboard.md")
 SEED = 11  # neither of the seeds that training, held-out accuracy and the scoreboard use
 QUICK = (
     *("saliency", "input_x_gradient", "integrated_gradients", "guided_backprop", "deep_lift", "lrp"),
@@ -49,6 +61,14 @@ JUDGES = (
     *("parameter_randomization", "random_class", "energy_inside", "pointing_game", "gini"),
 )
 SLOW_OR_ATTENTION = ("integrated_gradients", "eigen_cam", "attention_rollout", "le_grad")
+TWENTY: tuple[str | Metric, ...] = (
+    *("insertion", "deletion", "pixel_flipping", "selectivity", "comprehensiveness", "sufficiency", "road"),
+    *("faithfulness_correlation", "faithfulness_estimate", "sensitivity_n", "infidelity", "monotonicity"),
+    *("completeness_gap", MaxSensitivity(samples=3), "parameter_randomization", "random_class"),
+    *("energy_inside", "pointing_game", "rank_accuracy", "gini"),
+)
+"""Metrics of all families. Methods that take seconds are asked again as few times as makes sense."""
+PARTS = Path("out/evaluation")
 MORE = (
     *("data_randomization", "independent_randomization", "smooth_randomization", "efficient_randomization"),
     *("symmetry", "implementation_invariance"),
@@ -89,6 +109,29 @@ def table(evaluation: Evaluation) -> str:
     lines.append(f"| a control is best | {' | '.join(evaluation.beaten(metric) for metric in evaluation.metrics)} |")
     without = [names[0] for names in evaluation.why if len(names) == 1]
     return "\n".join([*lines, "", f"{len(evaluation)} scenes. Without meaning here: {', '.join(without) or 'none'}."])
+
+
+def everything(n: int) -> dict[str, tuple[str, float]]:
+    """Of each bundled network, the table of all methods by twenty metrics, and the minutes of a processor it took."""
+    jobs = [(network, name) for name in METHODS for network in BUNDLED]
+    seconds = dict.fromkeys(BUNDLED, 0.0)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(judged, network, name, n): network for network, name in jobs}
+        for future in tqdm(as_completed(running), total=len(running), disable=None):
+            seconds[running[future]] += future.result()
+    tables = {}
+    for network in BUNDLED:
+        evaluation = evaluate(case_of(network, n), list(METHODS), TWENTY, parts=PARTS / network)
+        tables[network] = table(evaluation), seconds[network] / 60
+    return tables
+
+
+def judged(network: str, method: str, n: int) -> float:
+    """Leave the scores of a method in the folder of a network, and give the seconds of the processor they took."""
+    torch.set_num_threads(1)
+    start = time.process_time()
+    evaluate(case_of(network, n), [method], TWENTY, controls=False, parts=PARTS / network)
+    return time.process_time() - start
 
 
 def truths(n: int, neighbor: Path | None) -> str:
@@ -199,10 +242,15 @@ def speed() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--only", choices=("metrics", "table", "truths", "speed"))
+    parser.add_argument("--only", choices=("metrics", "table", "truths", "speed", "all"))
     parser.add_argument("--neighbor", type=Path, help="weights of the bundled network from another seed (.safetensors)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.only == "all":
+        start = time.perf_counter()
+        for network, (text, minutes) in everything(options.images).items():
+            write_between(ALL, f"{network}_all", f"{text}\n\n{minutes:.0f} minutes of a processor.")
+        print(f"{(time.perf_counter() - start) / 60:.0f} minutes")
     if options.only in (None, "metrics"):
         write_between(PAGE, "metrics", metrics())
     if options.only in (None, "table"):

@@ -17,7 +17,7 @@ from benchmarks.matrix._collections import COLLECTIONS
 from benchmarks.matrix._measure import METHODS
 from benchmarks.matrix._processes import rows_of
 from benchmarks.matrix._row import Row
-from benchmarks.matrix._tables import SUMMARY, families, plain, summary, with_methods
+from benchmarks.matrix._tables import SUMMARY, plain, summary, with_methods
 from benchmarks.tables import read_between, write_between
 
 RESULTS = Path("out/matrix")
@@ -59,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"failed: {', '.join(failed)}")
     if options.write:
         write_between(Path(collection.page), collection.mark, table)
-        if options.collection == "torchvision":
-            write_between(Path("README.md"), collection.mark, families(rows))
         write_summary(Path("README.md"), summary(collection.title, rows))
     return 1 if failed or len(rows) < len(names) else 0
 

@@ -64,21 +64,6 @@ def _reasons(rows: Sequence[Row]) -> Iterable[str]:
     return [f"- {what}, {', '.join(networks)}: {reason}" for (what, reason), networks in reasons.items()]
 
 
-def families(rows: Sequence[Row]) -> str:
-    """One line per family, for the README."""
-    lines = ["| family | networks | layers | opaque | output against the original |", "|---|---|---|---|---|"]
-    for family in dict.fromkeys(row.family for row in rows):
-        members = [row for row in rows if row.family == family]
-        counts = sorted(row.layers for row in members)
-        layers = f"{counts[0]} to {counts[-1]}" if counts[0] < counts[-1] else str(counts[0])
-        equal = sum(row.difference == 0 for row in members)
-        worst = max(float("inf") if row.difference is None else row.difference for row in members)
-        verdict = "equal, bit for bit" if equal == len(members) else f"within {worst:.0e}"
-        names = members[0].network if len(members) == 1 else f"{members[0].network} … ({len(members)})"
-        lines.append(f"| {names} | {len(members)} | {layers} | {sum(len(r.opaque) for r in members)} | {verdict} |")
-    return "\n".join(lines)
-
-
 SUMMARY = (
     "| collection | networks | flat | without opaque part | equal | up to rounding | differs | place right | "
     "patch found | no place | DeepLIFT complete | LRP |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
