@@ -74,3 +74,10 @@ class Picture(Figure):
         buffer = io.BytesIO()
         Image.fromarray(self.rgba()[..., :3]).save(buffer, "JPEG", quality=85)
         return buffer.getvalue(), {"width": round(width * NOTEBOOK_SCALE), "height": round(height * NOTEBOOK_SCALE)}
+
+    def _ipython_display_(self) -> None:
+        """Show the drawing in a notebook as a JPEG alone. Once pyplot is imported, IPython would add a PNG of it."""
+        from IPython.display import display
+
+        picture, size = self._repr_jpeg_()
+        display({"image/jpeg": picture, "text/plain": repr(self)}, metadata={"image/jpeg": size}, raw=True)

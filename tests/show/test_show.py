@@ -235,3 +235,21 @@ def test_a_color_map_may_be_given_itself():
     assert Look(cmap=mpl.colormaps["hot"]) == Look(cmap="hot")
     with pytest.raises(NetLensError, match="cmap is 3, but must be a name"):
         Look(cmap=3)
+
+
+def test_a_notebook_holds_a_drawing_once_even_after_pyplot_is_imported(monkeypatch):
+    from IPython.core.displaypub import CapturingDisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = InteractiveShell.instance()
+    try:
+        select_figure_formats(shell, {"png"})  # as Jupyter does when pyplot is imported
+        publisher = CapturingDisplayPublisher()
+        monkeypatch.setattr(shell, "display_pub", publisher)
+        assert shell.display_formatter.format(panel([explain(torch.rand(1, 3, *SIZE))])) == ({}, {})
+    finally:
+        InteractiveShell.clear_instance()
+    (output,) = publisher.outputs
+    assert set(output["data"]) == {"image/jpeg", "text/plain"}
+    assert set(output["metadata"]["image/jpeg"]) == {"width", "height"}
