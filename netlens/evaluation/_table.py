@@ -32,7 +32,8 @@ class Estimate:
 
     Attributes:
         mean: The mean over images; NaN if the metric means nothing for any of them.
-        low, high: The bootstrap interval of the mean, which holds 95 of 100 means of as many other images.
+        low, high: The 95 % bootstrap interval: 95 of 100 means of as many images, drawn from these with repeats, lie in
+            it.
         n: The number of images.
     """
 
