@@ -155,7 +155,7 @@ class Evaluation:
             [f"{metric} †" if self.beaten(metric) else metric for metric in names],
             [[_short(cell.mean) if cell.n else "" for cell in row] for row in cells],
             shades,
-            [[f"{_short(cell.low, 2)} to {_short(cell.high, 2)}" if cell.n > 1 else "" for cell in r] for r in cells],
+            [[f"{_short(cell.low)} to {_short(cell.high)}" if cell.n > 1 else "" for cell in r] for r in cells],
             self.controls,
         )
 
@@ -264,13 +264,14 @@ def kendall(a: Tensor, b: Tensor) -> float:
     return float((of_a * of_b).sum() / pairs)
 
 
-def _short(value: float, digits: int = 3) -> str:
-    """A number in few letters.
+def _short(value: float) -> str:
+    """A number in few letters. Numbers of one size have the same decimals, so that they can be compared at a glance.
 
-    >>> _short(0.1234), _short(6800.05), _short(-0.5), _short(0.1234, 2)
-    ('0.123', '6800', '−0.5', '0.12')
+    >>> _short(0.1), _short(-0.5), _short(12.34), _short(6800.05)
+    ('0.100', '−0.500', '12.3', '6800')
     """
-    return (f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}").replace("-", "−")
+    decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def _texts(values: Tensor) -> list[float | None]:
