@@ -168,7 +168,7 @@ def truths(n: int, neighbor: Path | None) -> str:
 def cell(evaluation: Evaluation, method: str, metric: str) -> str:
     """A mean, bold if it cannot be told apart from the best; empty if the metric means nothing."""
     one = evaluation.of(method, metric)
-    text = f"{one.mean:.2f}" if one.n else ""
+    text = f"{one.mean:.{2 if abs(one.mean) < 100 else 0}f}" if one.n else ""
     return f"**{text}**" if text and not evaluation.differ(evaluation.ranking(metric)[0], method, metric) else text
 
 
