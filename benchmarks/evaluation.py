@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.tables import write_between
@@ -43,7 +43,7 @@ from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.objectives import logit, probability
 from netlens.world import parts
-from netlens.world.network import architecture
+from netlens.world.network import architecture, network
 from netlens.world.scene import batch
 from netlens.zoo import BUNDLED, open_network
 
@@ -75,9 +75,9 @@ MORE = (
 )
 
 
-def case_of(network: str, n: int) -> Case:
+def case_of(name: str, n: int) -> Case:
     """Held-out scenes with their masks, judged by the probability of the true class."""
-    flat = open_network(network)
+    flat = open_network(name)
     pictures, labels, masks = batch(SEED, n)
     x = flat.adapter.preprocessing.normalize(pictures / 255)
     targets = labels.tolist()
@@ -113,24 +113,24 @@ def table(evaluation: Evaluation) -> str:
 
 def everything(n: int) -> dict[str, tuple[str, float]]:
     """Of each bundled network, the table of all methods by twenty metrics, and the minutes of a processor it took."""
-    jobs = [(network, name) for name in METHODS for network in BUNDLED]
+    jobs = [(bundled, name) for name in METHODS for bundled in BUNDLED]
     seconds = dict.fromkeys(BUNDLED, 0.0)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(judged, network, name, n): network for network, name in jobs}
+        running = {pool.submit(judged, bundled, name, n): bundled for bundled, name in jobs}
         for future in tqdm(as_completed(running), total=len(running), disable=None):
             seconds[running[future]] += future.result()
     tables = {}
-    for network in BUNDLED:
-        evaluation = evaluate(case_of(network, n), list(METHODS), TWENTY, parts=PARTS / network)
-        tables[network] = table(evaluation), seconds[network] / 60
+    for bundled in BUNDLED:
+        evaluation = evaluate(case_of(bundled, n), list(METHODS), TWENTY, parts=PARTS / bundled)
+        tables[bundled] = table(evaluation), seconds[bundled] / 60
     return tables
 
 
-def judged(network: str, method: str, n: int) -> float:
+def judged(bundled: str, method: str, n: int) -> float:
     """Leave the scores of a method in the folder of a network, and give the seconds of the processor they took."""
     torch.set_num_threads(1)
     start = time.process_time()
-    evaluate(case_of(network, n), [method], TWENTY, controls=False, parts=PARTS / network)
+    evaluate(case_of(bundled, n), [method], TWENTY, controls=False, parts=PARTS / bundled)
     return time.process_time() - start
 
 
@@ -172,6 +172,13 @@ def cell(evaluation: Evaluation, method: str, metric: str) -> str:
     return f"**{text}**" if text and not evaluation.differ(evaluation.ranking(metric)[0], method, metric) else text
 
 
+class Colored(nn.Module):
+    """Makes a color picture of a gray one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(-1, 3, -1, -1)
+
+
 def speed() -> str:
     """Paired times of four metrics beside Quantus at its best batch size."""
     import quantus as library
@@ -182,23 +189,24 @@ def speed() -> str:
         16,
         ["| metric | netlens, s | Quantus, s | times as fast | largest relative difference |", "|---|--:|--:|--:|--:|"],
     )
-    case = case_of("shapes", n)
-    case = Case(case.flat, case.x, case.explained)
+    # gray pictures, because in others Quantus counts each channel as a feature of its own
+    module = nn.Sequential(Colored(), network()).eval()
+    scenes = case_of("shapes", n)
+    case = Case(FlatModel.from_nn_Module(module), scenes.x.mean(1, keepdim=True), scenes.explained)
     maps = torch.rand(n, *case.sides, generator=torch.Generator().manual_seed(0))
     whole = maps[:, ::16, ::16].repeat_interleave(16, 1).repeat_interleave(16, 2)
-    module = case.flat
     targets = np.array(case.explained.targets(case.flat, n))
     pairs: list[tuple[str, Callable[[Explanation], Tensor], Callable[[], object], Tensor]] = [
         (
             "PixelFlipping, 256 pixels a step",
             lambda e: PixelFlipping(256, baselines=0.0).curve(e)[1],
-            lambda: quantus.PixelFlipping(features_in_step=256 * 3, perturb_baseline=0.0, **quiet),
+            lambda: quantus.PixelFlipping(features_in_step=256, perturb_baseline=0.0, **quiet),
             maps,
         ),
         (
             "FaithfulnessEstimate, 256 pixels a part",
             FaithfulnessEstimate(256, baselines=0.0),
-            lambda: quantus.FaithfulnessEstimate(features_in_step=256 * 3, perturb_baseline=0.0, **quiet),
+            lambda: quantus.FaithfulnessEstimate(features_in_step=256, perturb_baseline=0.0, **quiet),
             maps,
         ),
         (
@@ -221,7 +229,7 @@ def speed() -> str:
                     start = time.process_time()
                     expected = theirs()(  # type: ignore[operator]
                         model=module, x_batch=case.x.numpy(), y_batch=targets,
-                        a_batch=relevance[:, None].expand(-1, 3, -1, -1).numpy().copy(),
+                        a_batch=relevance[:, None].numpy(),
                         device="cpu", batch_size=size, softmax=False,
                     )  # fmt: skip
                     times.append(time.process_time() - start)
@@ -248,18 +256,18 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.only == "all":
         start = time.perf_counter()
-        for network, (text, minutes) in everything(options.images).items():
-            write_between(ALL, f"{network}_all", f"{text}\n\n{minutes:.0f} minutes of a processor.")
+        for bundled, (text, minutes) in everything(options.images).items():
+            write_between(ALL, f"{bundled}_all", f"{text}\n\n{minutes:.0f} minutes of a processor.")
         print(f"{(time.perf_counter() - start) / 60:.0f} minutes")
     if options.only in (None, "metrics"):
         write_between(PAGE, "metrics", metrics())
     if options.only in (None, "table"):
-        for network in BUNDLED:
-            case = case_of(network, options.images)
+        for bundled in BUNDLED:
+            case = case_of(bundled, options.images)
             names = [name for name in QUICK if name in METHODS]
             with shown() as show:
                 evaluation = evaluate(case, names, JUDGES, progress=show)
-            write_between(PAGE, network, table(evaluation))
+            write_between(PAGE, bundled, table(evaluation))
     if options.only in (None, "truths"):
         write_between(PAGE, "truths", truths(options.images, options.neighbor))
     if options.only in (None, "speed"):
