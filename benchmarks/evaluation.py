@@ -111,27 +111,23 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join([*lines, "", f"{len(evaluation)} scenes. Without meaning here: {', '.join(without) or 'none'}."])
 
 
-def everything(n: int) -> dict[str, tuple[str, float]]:
-    """Of each bundled network, the table of all methods by twenty metrics, and the minutes of a processor it took."""
+def everything(n: int) -> dict[str, str]:
+    """Of each bundled network, the table of all methods by twenty metrics."""
     jobs = [(bundled, name) for name in METHODS for bundled in BUNDLED]
-    seconds = dict.fromkeys(BUNDLED, 0.0)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(judged, bundled, name, n): bundled for bundled, name in jobs}
+        running = [pool.submit(judge, bundled, name, n) for bundled, name in jobs]
         for future in tqdm(as_completed(running), total=len(running), disable=None):
-            seconds[running[future]] += future.result()
-    tables = {}
-    for bundled in BUNDLED:
-        evaluation = evaluate(case_of(bundled, n), list(METHODS), TWENTY, parts=PARTS / bundled)
-        tables[bundled] = table(evaluation), seconds[bundled] / 60
-    return tables
+            future.result()  # raises the error of the process
+    return {
+        bundled: table(evaluate(case_of(bundled, n), list(METHODS), TWENTY, parts=PARTS / bundled))
+        for bundled in BUNDLED
+    }
 
 
-def judged(bundled: str, method: str, n: int) -> float:
-    """Leave the scores of a method in the folder of a network, and give the seconds of the processor they took."""
+def judge(bundled: str, method: str, n: int) -> None:
+    """Leave the scores of a method in the folder of a network."""
     torch.set_num_threads(1)
-    start = time.process_time()
     evaluate(case_of(bundled, n), [method], TWENTY, controls=False, parts=PARTS / bundled)
-    return time.process_time() - start
 
 
 def truths(n: int, neighbor: Path | None) -> str:
@@ -256,8 +252,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.only == "all":
         start = time.perf_counter()
-        for bundled, (text, minutes) in everything(options.images).items():
-            write_between(ALL, f"{bundled}_all", f"{text}\n\n{minutes:.0f} minutes of a processor.")
+        for bundled, text in everything(options.images).items():
+            write_between(ALL, f"{bundled}_all", text)
         print(f"{(time.perf_counter() - start) / 60:.0f} minutes")
     if options.only in (None, "metrics"):
         write_between(PAGE, "metrics", metrics())

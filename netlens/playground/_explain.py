@@ -125,23 +125,23 @@ def code(studio: Studio, question: Question) -> str:
     target = "" if question.target is None else f", target={question.target!r}"
     lines = ["from netlens import NetLens, open_network", *imports]
     lines.append(f"lens = NetLens({notebook.network(studio)}, {picture}{target})")
-    calls = [_call(text, question.layer) for text in question.methods]
-    lines += [call for call in calls if call.startswith("#")]
-    shown = [call for call in calls if not call.startswith("#")]
-    if len(shown) == 1:
-        lines.append(f"{shown[0]}.show()")
-    elif shown:
-        lines += ["lens.show(", *(f"    {call}," for call in shown), ")"]
+    calls: list[str] = []
+    for text in question.methods:
+        try:
+            calls.append(_call(text, question.layer))
+        except NetLensError as error:
+            lines.append(f"# {text}: {in_a_line(error)}")
+    if len(calls) == 1:
+        lines.append(f"{calls[0]}.show()")
+    elif calls:
+        lines += ["lens.show(", *(f"    {call}," for call in calls), ")"]
     return "\n".join(lines)
 
 
 def _call(text: str, layer: str | None) -> str:
-    """A method as a call of `NetLens`, such as `lens.occlusion(window=32)`, or a remark why there is none."""
+    """A method as a call of `NetLens`, such as `lens.occlusion(window=32)`."""
     name = text.partition(":")[0]
-    try:
-        method = method_of(text, layer)
-    except NetLensError as error:
-        return f"# {text}: {in_a_line(error)}"
+    method = method_of(text, layer)
     standard = type(method)()
     changed = {
         one.name: getattr(method, one.name)
