@@ -122,6 +122,17 @@ def test_what_no_preprocessing_does_is_refused(steps: list[Any], message: str) -
         Preprocessing.from_transforms(transforms.Compose(steps))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.uint8])
+def test_a_compose_of_any_dtype(dtype: torch.dtype) -> None:
+    """Ours gives float32: the same numbers in float64 are fine, and rounded ones are refused."""
+    compose = transforms.Compose([transforms.Resize((60, 70)), transforms.ToTensor(), v2.ToDtype(dtype, scale=True)])
+    if dtype == torch.float64:
+        assert Preprocessing.from_transforms(compose)(PICTURES[0]).shape == (1, 3, 60, 70)
+    else:
+        with pytest.raises(ImageError, match="does more than resizing"):
+            Preprocessing.from_transforms(compose)
+
+
 # Hugging Face
 
 
