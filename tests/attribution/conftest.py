@@ -19,7 +19,7 @@ def case(request: pytest.FixtureRequest, cases: Cases) -> Case:
 
 
 @pytest.fixture(params=SOME)
-def some(request: pytest.FixtureRequest, cases: Cases) -> Case:
+def core_case(request: pytest.FixtureRequest, cases: Cases) -> Case:
     """Three that differ most."""
     return cases[request.param]
 

@@ -202,9 +202,9 @@ def test_memory_does_not_grow_with_steps(cases):
 
 def test_provenance_tells_the_options_and_the_layer(cases):
     case = cases["plain"]
-    made = method_named("smooth_gradient")(n_samples=2, method=IntegratedGradients(2))(
+    attribution = method_named("smooth_gradient")(n_samples=2, method=IntegratedGradients(2))(
         case.flat, case.x, logit([1, 0, 2])
     )
-    assert made.provenance.targets == (1, 0, 2) and made.provenance.objective == "logit([1, 0, 2])"
-    assert made.provenance.options["method"]["IntegratedGradients"]["n_steps"] == 2
+    assert attribution.provenance.targets == (1, 0, 2) and attribution.provenance.objective == "logit([1, 0, 2])"
+    assert attribution.provenance.options["method"]["IntegratedGradients"]["n_steps"] == 2
     assert GradCAM()(case.flat, case.x, logit(0)).provenance.layer == "trunk.4"

@@ -137,8 +137,8 @@ NAMED = [
 def test_every_method_that_takes_names_tells_them(method: type[Method], flat: FlatModel) -> None:
     (row,) = (row for row in table(method) if row.name == "baselines")
     assert row.type.startswith("number, Tensor, black, white, uniform, mean, blur")
-    made = method_from(f"{next(name for name, one in METHODS.items() if one is method)}:baselines=blur")
-    assert vars(made)["baselines"] == "blur"
+    instance = method_from(f"{next(name for name, one in METHODS.items() if one is method)}:baselines=blur")
+    assert vars(instance)["baselines"] == "blur"
     with pytest.raises(NetLensError, match=r"baselines is 'blurred', but must be .*'black', 'white'"):
         method(baselines="blurred")
 

@@ -241,8 +241,8 @@ def test_wrt_names_the_layer_of_a_cam(cases):
     case = cases["resnet"]
     named = GradCAM("layer2")(case.flat, case.x, logit(0))
     for method in (GradCAM(), GradCAM("layer3")):
-        asked = method(case.flat, case.x, logit(0), wrt="layer2")
-        assert torch.equal(asked.values, named.values) and asked.provenance.layer == named.provenance.layer
+        attribution = method(case.flat, case.x, logit(0), wrt="layer2")
+        assert torch.equal(attribution.values, named.values) and attribution.provenance.layer == named.provenance.layer
 
 
 # layers with rows that are not samples, and objectives partly before them

@@ -33,16 +33,16 @@ from netlens.objectives import logit, output
 
 
 def ranges(total, size, work=None):
-    seen = []
+    bounds = []
 
     def noting(start, stop):
         if work is not None:
             work(start, stop)
-        seen.append((start, stop))
+        bounds.append((start, stop))
         return list(range(start, stop))
 
     assert [i for part in in_chunks(total, size, noting) for i in part] == list(range(total))
-    return seen
+    return bounds
 
 
 def test_a_given_size_is_kept():

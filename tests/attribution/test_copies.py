@@ -105,8 +105,8 @@ def test_classes_of_one_image_share_what_comes_before_them(method: Method):
     apart = torch.cat([method(FLAT, IMAGE, logit(target)).values for target in targets])
     flat = FLAT.prepend("counting", Counting())
     for learned in (False, True):
-        found = method(flat, IMAGE.expand(6, -1, -1, -1), logit(targets)).values
-        assert_close(found, apart, rtol=1e-9, atol=1e-12)
+        values = method(flat, IMAGE.expand(6, -1, -1, -1), logit(targets)).values
+        assert_close(values, apart, rtol=1e-9, atol=1e-12)
         if learned:  # how layers hold samples, and that these do not change each other
             assert rows == [1]
         rows.clear()
@@ -118,8 +118,8 @@ def test_a_list_of_methods_shares_them_too_and_copies_stay_copies_in_inference_m
     with torch.inference_mode():
         lens = NetLens(FLAT, IMAGE.clone(), target=TARGETS)
         assert lens.logits.shape == (3, 5) and len(lens.predictions(1)) == 3
-        for found, one in zip(lens.attribute(methods), apart, strict=True):
-            assert_close(found.values, one, rtol=1e-9, atol=1e-12)
+        for attribution, one in zip(lens.attribute(methods), apart, strict=True):
+            assert_close(attribution.values, one, rtol=1e-9, atol=1e-12)
 
 
 def test_the_operations_saved_are_those_of_all_copies():
@@ -146,10 +146,10 @@ def test_hooks_see_every_run():
 def test_a_lens_explains_several_classes_of_one_image():
     lens = NetLens(FLAT, IMAGE, target=TARGETS)
     assert lens.targets == tuple(TARGETS) and lens.x.shape == (3, 3, 12, 12)
-    found = lens.occlusion(window=4, stride=2)
+    attribution = lens.occlusion(window=4, stride=2)
     for i, target in enumerate(TARGETS):
         one = Occlusion(window=4, stride=2)(FLAT, IMAGE, logit(target))
-        assert_close(found.values[i], one.values[0], rtol=1e-9, atol=1e-12)
+        assert_close(attribution.values[i], one.values[0], rtol=1e-9, atol=1e-12)
 
 
 def test_several_classes_at_a_pooled_layer_whatever_its_strides() -> None:

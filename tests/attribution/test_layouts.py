@@ -115,18 +115,18 @@ OF_MAPS = [GradCAM("b"), ScoreCAM("b")]
 @pytest.mark.parametrize("method", [*METHODS, *OF_MAPS], ids=lambda method: type(method).__name__)
 def test_however_vectors_are_made_of_maps(network, method):
     x = drawn(3, 3, 12, 12)
-    found, wanted = (method(flattened(kind), x, logit(1)).values for kind in (network, Convolutions))
+    values, expected = (method(flattened(kind), x, logit(1)).values for kind in (network, Convolutions))
     # what LRP has no rule for hands relevance on in proportion to x Jᵀ/f, with an epsilon of 1e-6 beside f
     foreign = isinstance(method, LRP) and network in (Wrapped, Opaque)
-    assert_close(found, wanted, rtol=1e-9, atol=2e-5 * wanted.abs().max() if foreign else 1e-12)
+    assert_close(values, expected, rtol=1e-9, atol=2e-5 * expected.abs().max() if foreign else 1e-12)
 
 
 @pytest.mark.parametrize("method", [*METHODS, SmoothGradient(n_samples=2)], ids=lambda method: type(method).__name__)
 def test_an_image_may_be_viewed_as_a_vector(method):
-    found, wanted = (
+    values, expected = (
         method(flattened(kind), drawn(2, 3, 12, 12), logit(0)).values for kind in (Direct, DirectlyFlattened)
     )
-    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert_close(values, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_baseline_of_colors_may_be_viewed_as_a_vector():
@@ -154,8 +154,8 @@ class Masks(WritesIntoAView):
 
 def test_what_is_written_into_a_view_reaches_its_base():
     x = drawn(2, 3, 12, 12)
-    found, wanted = (Saliency()(flattened(kind), x, logit(1)).values for kind in (WritesIntoAView, Masks))
-    assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    values, expected = (Saliency()(flattened(kind), x, logit(1)).values for kind in (WritesIntoAView, Masks))
+    assert_close(values, expected, rtol=1e-9, atol=1e-12)
 
 
 class SequenceFirst(nn.Module):
@@ -183,11 +183,11 @@ def test_samples_in_another_dimension_are_refused_or_right(n, copies):
         assert_close(method(flat, x, logit(targets)).values, apart, rtol=1e-9, atol=1e-12)
     apart = torch.cat([FullGrad()(flat, x[[i]], logit(target)).values for i, target in enumerate(targets)])
     try:
-        found = FullGrad()(flat, x, logit(targets)).values
+        values = FullGrad()(flat, x, logit(targets)).values
     except NotApplicable as refusal:
         assert "rows belong to no sample" in str(refusal)
     else:
-        assert_close(found, apart, rtol=1e-9, atol=1e-12)
+        assert_close(values, apart, rtol=1e-9, atol=1e-12)
 
 
 class TokensFirst(nn.Module):
@@ -318,8 +318,8 @@ def test_an_objective_may_give_the_same_tensor_for_each_copy():
             return self.b(torch.tanh(self.a(x))).squeeze(1)
 
     flat, x = flattened(Scalar), drawn(1, 6)
-    found = Saliency()(flat, x.expand(3, -1), First()).values
-    assert_close(found, Saliency()(flat, x, First()).values.expand(3, -1))
+    values = Saliency()(flat, x.expand(3, -1), First()).values
+    assert_close(values, Saliency()(flat, x, First()).values.expand(3, -1))
 
 
 def test_an_objective_of_the_batch_as_one_sees_all_copies():
@@ -341,9 +341,9 @@ def test_samples_that_change_each_other_do_not_run_as_variants() -> None:
     )
     flat = FlatModel.from_nn_Module(nn.Sequential(*layers).double())
     x = torch.randn(7, 3, 8, 8, dtype=torch.float64) * torch.arange(1, 8)[:, None, None, None]
-    known = batch_activations(flat, x, ["2"])["2"]
+    activations = batch_activations(flat, x, ["2"])["2"]
     with torch.no_grad():
-        assert_close(known, flat.run({flat.inputs[0]: x}, ["2"])["2"])
+        assert_close(activations, flat.run({flat.inputs[0]: x}, ["2"])["2"])
     assert with_rows(flat, x, ["0", "1", "2"]) == {"0"}
     with pytest.raises(NotApplicable, match=r"'1' of .* normalizes over the batch"):
         IntegratedGradients()(flat, x[:1], logit(0))

@@ -26,22 +26,22 @@ from netlens.flat import FlatModel
 from netlens.objectives import logit
 
 
-@pytest.mark.parametrize("made", [Saliency(), GradCAM("2"), LayerCAM(("0", "2"))], ids=repr)
-def test_a_large_batch_runs_in_parts(made, monkeypatch):
+@pytest.mark.parametrize("explainer", [Saliency(), GradCAM("2"), LayerCAM(("0", "2"))], ids=repr)
+def test_a_large_batch_runs_in_parts(explainer, monkeypatch):
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
     flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    whole, copies = (made(flat, batch, logit([0, 3, 1, 4, 2])).values for batch in (x, x[:1].expand_as(x)))
-    parts, plain = [], type(made).attribute
+    whole, copies = (explainer(flat, batch, logit([0, 3, 1, 4, 2])).values for batch in (x, x[:1].expand_as(x)))
+    parts, plain = [], type(explainer).attribute
 
-    def noting(self, flat, some, *rest):
-        parts.append(len(some))
-        return plain(self, flat, some, *rest)
+    def noting(self, flat, part, *rest):
+        parts.append(len(part))
+        return plain(self, flat, part, *rest)
 
-    monkeypatch.setattr(type(made), "attribute", noting)
+    monkeypatch.setattr(type(explainer), "attribute", noting)
     monkeypatch.setattr(method, "_PART", 2)
-    assert_close(made(flat, x, logit([0, 3, 1, 4, 2])).values, whole, rtol=1e-11, atol=1e-13)
-    assert_close(made(flat, x[:1].expand_as(x), logit([0, 3, 1, 4, 2])).values, copies, rtol=1e-11, atol=1e-13)
+    assert_close(explainer(flat, x, logit([0, 3, 1, 4, 2])).values, whole, rtol=1e-11, atol=1e-13)
+    assert_close(explainer(flat, x[:1].expand_as(x), logit([0, 3, 1, 4, 2])).values, copies, rtol=1e-11, atol=1e-13)
     assert parts == 2 * [2, 2, 1]
 
 
@@ -53,15 +53,15 @@ class Largest(TorchDispatchMode):
         self.bytes = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(given):
+        outputs = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
             if isinstance(leaf, torch.Tensor):
                 self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
-        return given
+        return outputs
 
 
 @pytest.mark.parametrize(
-    "made",
+    "make",
     [
         lambda n: IntegratedGradients(n_steps=n),
         lambda n: SmoothGradient(n_samples=n),
@@ -72,7 +72,7 @@ class Largest(TorchDispatchMode):
     ],
     ids=["steps", "samples", "masks", "coalitions", "surrogate", "classes"],
 )
-def test_memory_does_not_grow_with_the_work(made, request):
+def test_memory_does_not_grow_with_the_work(make, request):
     layers = nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double())
     x = torch.rand(1, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -81,7 +81,7 @@ def test_memory_does_not_grow_with_the_work(made, request):
         classes = request.node.callspec.id == "classes"
         copies = x.expand(n, -1, -1, -1) if classes else x
         with Largest() as largest:
-            made(n)(flat, copies, logit([i % 32 for i in range(len(copies))]))
+            make(n)(flat, copies, logit([i % 32 for i in range(len(copies))]))
         peaks.append(largest.bytes)
     assert peaks[0] == peaks[1]
 

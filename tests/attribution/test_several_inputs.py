@@ -35,8 +35,8 @@ class Patient(nn.Module):
         self.numbers, self.kinds, self.head = nn.Linear(5, 4), nn.Embedding(7, 4), nn.Linear(4, 3)
 
     def forward(self, image: Tensor, numbers: Tensor, kind: Tensor) -> Tensor:
-        seen = torch.relu(self.norm(self.conv(image))).mean((2, 3))
-        result: Tensor = self.head(seen * torch.sigmoid(self.numbers(numbers)) + self.kinds(kind))
+        features = torch.relu(self.norm(self.conv(image))).mean((2, 3))
+        result: Tensor = self.head(features * torch.sigmoid(self.numbers(numbers)) + self.kinds(kind))
         return result
 
 

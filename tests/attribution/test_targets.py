@@ -94,12 +94,12 @@ def in_proposals() -> Task:
         best = flat(X).scores.argmax(1)
 
     def by_hand(x: Tensor) -> Tensor:
-        seen, _ = network.transform(list(x))
-        features = network.backbone(seen.tensors)
-        height, width = seen.image_sizes[0]
+        images, _ = network.transform(list(x))
+        features = network.backbone(images.tensors)
+        height, width = images.image_sizes[0]
         boxes = ROI * torch.tensor([width / 64, height / 48] * 2, dtype=torch.float64)
         heads = network.roi_heads
-        pooled = heads.box_roi_pool(features, [boxes] * len(x), seen.image_sizes)
+        pooled = heads.box_roi_pool(features, [boxes] * len(x), images.image_sizes)
         logits = heads.box_predictor(heads.box_head(pooled))[0].view(len(x), 2, 4)
         return torch.stack([logits[i, best[i, c], c] for i, c in enumerate((2, 0))])
 

@@ -29,37 +29,37 @@ class Runs(Tap):
 METHODS = (Saliency(), GradCAM(), InputXGradient())
 
 
-def test_one_forward_serves_all_and_the_values_are_equal(some):
-    objective = logit(list(some.targets))
-    alone = [method(some.flat, some.x, objective).values for method in METHODS]
-    with together(METHODS, some.flat, some.x, objective) as x, tapped(Runs(some.flat)) as runs:
-        shared = [method(some.flat, x, objective).values for method in METHODS]
+def test_one_forward_serves_all_and_the_values_are_equal(core_case):
+    objective = logit(list(core_case.targets))
+    alone = [method(core_case.flat, core_case.x, objective).values for method in METHODS]
+    with together(METHODS, core_case.flat, core_case.x, objective) as x, tapped(Runs(core_case.flat)) as runs:
+        shared = [method(core_case.flat, x, objective).values for method in METHODS]
     assert not runs.counts  # all three were answered from the run at the start
     for one, other in zip(alone, shared, strict=True):
         assert torch.equal(one, other)
 
 
-def test_each_layer_runs_once_for_a_list(some):
-    lens = NetLens(some.flat, some.x)
-    with tapped(Runs(some.flat)) as runs:
+def test_each_layer_runs_once_for_a_list(core_case):
+    lens = NetLens(core_case.flat, core_case.x)
+    with tapped(Runs(core_case.flat)) as runs:
         results = lens.attribute(["saliency", "grad_cam", "input_x_gradient"])
     assert set(runs.counts.values()) == {1}
     assert [result.provenance.method for result in results] == ["Saliency", "GradCAM", "InputXGradient"]
 
 
-def test_what_is_not_the_same_run_is_not_answered_from_it(some):
+def test_what_is_not_the_same_run_is_not_answered_from_it(core_case):
     objective, other = logit(0), logit(1)
-    with together(METHODS, some.flat, some.x, objective) as x:
+    with together(METHODS, core_case.flat, core_case.x, objective) as x:
         for flat, where, what in (
-            (some.flat, x, other),
-            (some.flat, some.x + 1, objective),
-            (some.flat, x[:1], objective),
-            (some.flat, x.flip(0), objective),
+            (core_case.flat, x, other),
+            (core_case.flat, core_case.x + 1, objective),
+            (core_case.flat, x[:1], objective),
+            (core_case.flat, x.flip(0), objective),
         ):
-            found = Saliency()(flat, where, what).values
-            assert_close(found, _alone(flat, where, what), rtol=1e-9, atol=1e-12)
-    found = Saliency()(some.flat, some.x, objective).values
-    assert_close(found, _alone(some.flat, some.x, objective), rtol=1e-9, atol=1e-12)
+            values = Saliency()(flat, where, what).values
+            assert_close(values, _alone(flat, where, what), rtol=1e-9, atol=1e-12)
+    values = Saliency()(core_case.flat, core_case.x, objective).values
+    assert_close(values, _alone(core_case.flat, core_case.x, objective), rtol=1e-9, atol=1e-12)
 
 
 def _alone(flat, x, objective):
@@ -72,21 +72,21 @@ def objective_value(flat, x, objective):
     return flat.logits(flat(x))[:, objective.target]
 
 
-def test_methods_that_need_more_run_more(some):
+def test_methods_that_need_more_run_more(core_case):
     methods = (Saliency(), IntegratedGradients(n_steps=3))
-    alone = [method(some.flat, some.x, logit(0)).values for method in methods]
+    alone = [method(core_case.flat, core_case.x, logit(0)).values for method in methods]
     objective = logit(0)
-    with together(methods, some.flat, some.x, objective) as x:
-        shared = [method(some.flat, x, objective).values for method in methods]
+    with together(methods, core_case.flat, core_case.x, objective) as x:
+        shared = [method(core_case.flat, x, objective).values for method in methods]
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
 
 
-def test_inference_mode_shares_too(some):
+def test_inference_mode_shares_too(core_case):
     with torch.inference_mode():
-        x = some.x.clone()
+        x = core_case.x.clone()
         objective = logit(0)
-        with together(METHODS, some.flat, x, objective) as shared, tapped(Runs(some.flat)) as runs:
-            Saliency()(some.flat, shared, objective)
+        with together(METHODS, core_case.flat, x, objective) as shared, tapped(Runs(core_case.flat)) as runs:
+            Saliency()(core_case.flat, shared, objective)
     assert not runs.counts
 
 
@@ -99,19 +99,19 @@ def test_a_method_that_does_not_apply_says_so_itself(cases):
         assert torch.equal(Saliency()(case.flat, x, objective).values, Saliency()(case.flat, case.x, logit(0)).values)
 
 
-def test_a_layer_that_the_objective_does_not_reach_is_its_own_error(some):
-    objective = channel(some.family.middle, 0)
-    methods = (Saliency(), GradCAM(some.family.late))
-    with together(methods, some.flat, some.x, objective) as x:
-        Saliency()(some.flat, x, objective)
+def test_a_layer_that_the_objective_does_not_reach_is_its_own_error(core_case):
+    objective = channel(core_case.family.middle, 0)
+    methods = (Saliency(), GradCAM(core_case.family.late))
+    with together(methods, core_case.flat, core_case.x, objective) as x:
+        Saliency()(core_case.flat, x, objective)
         with pytest.raises(NotApplicable, match="does not depend"):
-            methods[1](some.flat, x, objective)
+            methods[1](core_case.flat, x, objective)
 
 
-def test_hooks_still_see_the_run(some):
-    with Hooks(some.flat, [some.family.late]) as hooks:
-        NetLens(some.flat, some.x).attribute(["saliency", "grad_cam"])
-    assert hooks[some.family.late].activation is not None
+def test_hooks_still_see_the_run(core_case):
+    with Hooks(core_case.flat, [core_case.family.late]) as hooks:
+        NetLens(core_case.flat, core_case.x).attribute(["saliency", "grad_cam"])
+    assert hooks[core_case.family.late].activation is not None
 
 
 def test_a_layer_without_gradient_does_not_keep_the_others_from_it(cases):

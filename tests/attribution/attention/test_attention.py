@@ -80,7 +80,7 @@ def by_hand(network: Own, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 
 @pytest.fixture(params=[0, 1, 3], ids=["mean", "class token", "registers"])
-def own(request) -> tuple[Own, FlatModel, Tensor]:
+def transformer(request) -> tuple[Own, FlatModel, Tensor]:
     torch.manual_seed(request.param)
     network = Own(request.param).double().eval()
     for parameter in network.parameters():  # stronger than at birth, so that attention is uneven
@@ -103,8 +103,8 @@ def extra_of(network: Own) -> int:
 TARGETS = [1, 0, 4]
 
 
-def test_attention_is_found_without_names(own):
-    network, flat, x = own
+def test_attention_is_found_without_names(transformer):
+    network, flat, x = transformer
     keys = attention_maps(flat)
     assert len(keys) == DEPTH and all(key.startswith(f"blocks.{i}.") for i, key in enumerate(keys))
     for key, expected in zip(keys, by_hand(network, x)[0], strict=True):
@@ -112,8 +112,8 @@ def test_attention_is_found_without_names(own):
     assert attention_maps(flat, flat.key("blocks.1")) == keys[2:]
 
 
-def test_attention_map_of_a_layer_and_a_head(own):
-    network, flat, x = own
+def test_attention_map_of_a_layer_and_a_head(transformer):
+    network, flat, x = transformer
     maps, _ = by_hand(network, x)
     extra = extra_of(network)
     last = AttentionMap()(flat, x, logit(0))
@@ -128,8 +128,8 @@ def test_attention_map_of_a_layer_and_a_head(own):
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 @pytest.mark.parametrize("discard", [0.0, 0.6])
-def test_attention_rollout(own, fusion, discard):
-    network, flat, x = own
+def test_attention_rollout(transformer, fusion, discard):
+    network, flat, x = transformer
     maps, _ = by_hand(network, x)
     results = []
     for sample in range(len(x)):
@@ -144,8 +144,8 @@ def test_attention_rollout(own, fusion, discard):
     assert_close(ours, laid_out(np.stack(results), extra_of(network)), rtol=1e-10, atol=1e-14)
 
 
-def test_gradient_rollout(own):
-    network, flat, x = own
+def test_gradient_rollout(transformer):
+    network, flat, x = transformer
     maps, outputs = by_hand(network, x)
     score = network.answer(outputs[-1])[range(3), TARGETS].sum()
     relevance = torch.eye(maps[0].shape[-1], dtype=torch.float64).expand(3, -1, -1)
@@ -155,8 +155,8 @@ def test_gradient_rollout(own):
     assert_close(ours, laid_out(relevance, extra_of(network)), rtol=1e-9, atol=1e-13)
 
 
-def test_legrad(own):
-    network, flat, x = own
+def test_legrad(transformer):
+    network, flat, x = transformer
     maps, outputs = by_hand(network, x)
     extra = extra_of(network)
     layers = []
@@ -169,8 +169,8 @@ def test_legrad(own):
     assert_close(later, torch.stack(layers[1:]).mean(0), rtol=1e-9, atol=1e-13)
 
 
-def test_with_respect_to_a_layer_only_later_attention_counts(own):
-    network, flat, x = own
+def test_with_respect_to_a_layer_only_later_attention_counts(transformer):
+    network, flat, x = transformer
     maps, _ = by_hand(network, x)
     eye = torch.eye(maps[0].shape[-1], dtype=torch.float64)
     expected = (maps[2].detach().mean(1) + eye) / 2 @ ((maps[1].detach().mean(1) + eye) / 2)
@@ -216,9 +216,9 @@ def test_torchs_own_encoder_has_attention_too(norm_first):
     keys = attention_maps(flat)
     with torch.enable_grad():
         recorded = flat.record(x, layers=[keys[0], "blocks.layers.0"])
-        known = flat.record(x, layers=list(flat.frontier(keys[0])))
+        frontier = flat.record(x, layers=list(flat.frontier(keys[0])))
         point = recorded[keys[0]].detach().requires_grad_()
-        first = flat.resume({**known, keys[0]: point}, until="blocks.layers.0")
+        first = flat.resume({**frontier, keys[0]: point}, until="blocks.layers.0")
         (gradient,) = torch.autograd.grad(network.answer(first)[:, 1].sum(), point)
     alone = gradient.relu().mean((1, 2))[:, 1:].view(2, 1, 4, 6)
     both = LeGrad()(flat, x, logit(1)).values
@@ -256,14 +256,14 @@ def test_legrad_of_swin_takes_the_blocks_of_the_last_stage(cases):
     network, layers = case.module.eval(), []
     for block in (0, 1):
         key = f"features.3.{block}.attn.softmax"
-        known = flat.record(x, layers=[*flat.frontier(key), key])
+        activations = flat.record(x, layers=[*flat.frontier(key), key])
         with torch.enable_grad():
-            point = known[key].detach().requires_grad_()
-            tokens = flat.resume({**known, key: point}, until=f"features.3.{block}")
+            point = activations[key].detach().requires_grad_()
+            tokens = flat.resume({**activations, key: point}, until=f"features.3.{block}")
             scores = network.head(network.norm(tokens).mean((1, 2)))
             (gradient,) = torch.autograd.grad(scores[range(3), list(case.targets)].sum(), point)
-        seen = gradient.relu().mean((1, 2)).view(3, 2, 2, 4, 4).permute(0, 1, 3, 2, 4).reshape(3, 1, 8, 8)
-        layers.append(seen.roll((2, 2), (2, 3)) if block == 1 else seen)
+        relevance = gradient.relu().mean((1, 2)).view(3, 2, 2, 4, 4).permute(0, 1, 3, 2, 4).reshape(3, 1, 8, 8)
+        layers.append(relevance.roll((2, 2), (2, 3)) if block == 1 else relevance)
     assert_close(LeGrad()(flat, x, objective).values, (layers[0] + layers[1]) / 2, rtol=1e-9, atol=1e-13)
 
 

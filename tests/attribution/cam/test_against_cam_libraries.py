@@ -139,8 +139,8 @@ def by_grad_cam(kind: str, module: nn.Module, layer: str, x: Tensor) -> np.ndarr
             scores.backward()
         else:
             torch.autograd.grad(scores, x, create_graph=True)
-        seen = cam.activations_and_grads
-        activation, gradient = seen.activations[0], seen.gradients[0]
+        hooks = cam.activations_and_grads
+        activation, gradient = hooks.activations[0], hooks.gradients[0]
         if cam.detach:
             activation, gradient = activation.numpy(), gradient.numpy()
         result = cam.get_cam_image(x.detach(), at, targets, activation, gradient, eigen_smooth=False)

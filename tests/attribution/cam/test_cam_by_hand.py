@@ -138,8 +138,8 @@ def test_ablation_tries_every_channel(cases, name):
     weights = []
     for k in range(maps.shape[1]):
         without = activation.index_fill(dim, torch.tensor([k]), 0)
-        known = case.flat.record(case.x, layers=list(case.flat.frontier(key))) | {key: without}
-        weights.append((y - case.flat.resume(known)[range(3), case.targets].detach()) / y)
+        frontier = case.flat.record(case.x, layers=list(case.flat.frontier(key))) | {key: without}
+        weights.append((y - case.flat.resume(frontier)[range(3), case.targets].detach()) / y)
     expected = (torch.stack(weights, 1)[:, :, None, None] * maps).sum(1, keepdim=True)
     ours = AblationCAM(key, relu=False)(case.flat, case.x, objective).values
     assert_close(ours, expected, rtol=1e-9, atol=1e-10)
@@ -165,8 +165,8 @@ def masked_scores(case, maps: Tensor, masks) -> Tensor:
             up = F.interpolate(maps[n, k][None, None], case.x.shape[2:], mode="bilinear")
             if maps[n, k].max() > maps[n, k].min():  # resizing a constant leaves rounding noise
                 mask = (up - up.min()) / (up.max() - up.min())
-                seen = torch.cat([case.x[n : n + 1] * m for m in masks(mask, k)])
-                scores[n, k] = case.module(seen)[:, target].mean().detach()
+                images = torch.cat([case.x[n : n + 1] * m for m in masks(mask, k)])
+                scores[n, k] = case.module(images)[:, target].mean().detach()
     return scores
 
 
@@ -223,12 +223,12 @@ def test_constant_channels_share_one_run_or_have_none(cases, convention):
     # scaled after it is resized, the rounding noise of a constant, 1e-16, is divided by the 1e-8 that is added
     tolerance = {"rtol": 1e-7, "atol": 1e-7} if convention == "pytorch-grad-cam" else {"rtol": 1e-9, "atol": 1e-11}
     assert_close(ours, (scores.softmax(1)[:, :, None, None] * maps).sum(1, keepdim=True), **tolerance)
-    seen = []
+    runs = []
     original = Suffix.value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Suffix, "value", lambda self, rows, at: seen.extend(rows) or original(self, rows, at))
+        patch.setattr(Suffix, "value", lambda self, rows, at: runs.extend(rows) or original(self, rows, at))
         method(case.flat, case.x, logit(0))
-    assert len(seen) == 3 * (4 if convention == "paper" else 5)
+    assert len(runs) == 3 * (4 if convention == "paper" else 5)
 
 
 def _min_max(mask: Tensor) -> Tensor:

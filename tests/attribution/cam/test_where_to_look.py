@@ -260,8 +260,8 @@ class Entries(nn.Module):
 def test_the_sides_of_the_map_are_those_of_the_layout_of_the_input(make, shape, dims, layer, grid):
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(randomized(make()).double())
-    found = planted(flat, shape, dims=dims)
-    assert (found.layer, found.grid, found.on_patch) == (layer, grid, True)
+    location = planted(flat, shape, dims=dims)
+    assert (location.layer, location.grid, location.on_patch) == (layer, grid, True)
 
 
 def test_frames_of_a_loop_lie_in_space_and_no_layer_of_one_frame_is_chosen_for_all():

@@ -25,9 +25,9 @@ def test_the_information_is_the_divergence_from_the_noise():
     r, mean = torch.randn(2, 500, generator=generator, dtype=torch.float64)
     deviation = torch.rand(500, generator=generator, dtype=torch.float64) + 0.1
     share = torch.rand(500, generator=generator, dtype=torch.float64)
-    found = information(share, ((r - mean) / deviation) ** 2)
+    nats = information(share, ((r - mean) / deviation) ** 2)
     expected = kl_divergence(Normal(share * r + (1 - share) * mean, (1 - share) * deviation), Normal(mean, deviation))
-    assert_close(found, expected, rtol=1e-10, atol=1e-14)
+    assert_close(nats, expected, rtol=1e-10, atol=1e-14)
     # half of an activation two deviations from the mean: (1/4 + 4/4 - 1) / 2 + log 2
     half = information(torch.tensor(0.5, dtype=torch.float64), torch.tensor(4.0, dtype=torch.float64))
     assert_close(half.item(), 1 / 8 + math.log(2), rtol=1e-14, atol=0)
@@ -36,13 +36,13 @@ def test_the_information_is_the_divergence_from_the_noise():
 
 
 def _by_hand(
-    flat: FlatModel, key: str, at: Tensor, target: int, dims: tuple[int, ...], method, known: Tensor
+    flat: FlatModel, key: str, at: Tensor, target: int, dims: tuple[int, ...], method, reference: Tensor
 ) -> Tensor:
-    """The whole algorithm for one sample in plain autograd; `known` is what the statistics are taken from."""
+    """The whole algorithm for one sample in plain autograd; `reference` is what the statistics are taken from."""
     # of vectors, each entry has a spread of its own
     over = dims if method.reference is None else (0, *dims) if at.ndim > 2 else (0,)
-    mean = known.mean(over, keepdim=True)
-    deviation = (known - mean).square().mean(over, keepdim=True).sqrt()
+    mean = reference.mean(over, keepdim=True)
+    deviation = (reference - mean).square().mean(over, keepdim=True).sqrt()
     deviation = torch.maximum(deviation, deviation.mean() / 100)
 
     def bits(raised: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,13 +84,13 @@ def test_values_are_those_of_a_plain_loop(cases, name, wrt, dims, with_reference
     others = torch.randn(4, *case.x.shape[1:], dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     method = InformationBottleneck(beta=3, n_steps=4, n_samples=3, seed=5, reference=others if with_reference else None)
     key = case.flat.key(wrt)
-    found = method(case.flat, case.x, logit(list(case.targets)), wrt=wrt).values
+    values = method(case.flat, case.x, logit(list(case.targets)), wrt=wrt).values
     at = case.flat(case.x, until=key)
     for i, target in enumerate(case.targets):
         one = at[i : i + 1]
-        known = case.flat(others, until=key) if with_reference else one
-        expected = _by_hand(case.flat, key, one, target, dims, method, known)
-        assert_close(found[i : i + 1], expected, rtol=1e-8, atol=1e-11)
+        reference = case.flat(others, until=key) if with_reference else one
+        expected = _by_hand(case.flat, key, one, target, dims, method, reference)
+        assert_close(values[i : i + 1], expected, rtol=1e-8, atol=1e-11)
 
 
 class _Corner(nn.Module):
@@ -169,12 +169,12 @@ def test_the_spread_of_a_vector_needs_a_reference(cases):
         InformationBottleneck("1")(case.flat, case.x, logit(0))
     others = torch.randn(50, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     method = InformationBottleneck("1", beta=3, n_steps=4, n_samples=3, reference=others, sigma=0.5)
-    found = method(case.flat, case.x, logit(2)).values
-    at, known = case.flat(case.x, until="1"), case.flat(others, until="1")
-    assert found.shape == at.shape
+    values = method(case.flat, case.x, logit(2)).values
+    at, reference = case.flat(case.x, until="1"), case.flat(others, until="1")
+    assert values.shape == at.shape
     for i in range(3):
-        expected = _by_hand(case.flat, "1", at[i : i + 1], 2, (1,), method, known)
-        assert_close(found[i : i + 1], expected, rtol=1e-8, atol=1e-11)
+        expected = _by_hand(case.flat, "1", at[i : i + 1], 2, (1,), method, reference)
+        assert_close(values[i : i + 1], expected, rtol=1e-8, atol=1e-11)
 
 
 def test_options_out_of_range_are_refused():

@@ -78,10 +78,10 @@ def test_feature_ablation_is_captums(case, per_sample):
     against_captum(case, masks_of(case, per_sample), 0.3)
 
 
-def test_feature_ablation_is_captums_with_a_picture_as_the_baseline(some):
-    baseline = torch.randn_like(some.x[:1])
-    against_captum(some, patches(*some.x.shape[2:], 9)[None, None], baseline)
-    against_captum(some, superpixels(some.flat, some.x, 9), baseline.expand_as(some.x))
+def test_feature_ablation_is_captums_with_a_picture_as_the_baseline(core_case):
+    baseline = torch.randn_like(core_case.x[:1])
+    against_captum(core_case, patches(*core_case.x.shape[2:], 9)[None, None], baseline)
+    against_captum(core_case, superpixels(core_case.flat, core_case.x, 9), baseline.expand_as(core_case.x))
 
 
 def test_feature_ablation_of_single_entries_is_captums_default(cases):

@@ -25,25 +25,25 @@ from netlens.flat import FlatModel
 from netlens.objectives import logit, output
 
 
-def _by_definition(seen: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _by_definition(masks: np.ndarray, values: np.ndarray) -> np.ndarray:
     """tr(K H L H) / (n - 1)^2 for each cell, from whole matrices."""
-    n = len(seen)
+    n = len(masks)
     apart = np.abs(values[:, None] - values[None])
     width = np.sort(apart[np.triu_indices(n, 1)])[(n * (n - 1) // 2 - 1) // 2]
     kernel = np.exp(-(apart**2) / (2 * width**2))
     center = np.eye(n) - 1 / n
-    same = [(cell[:, None] == cell[None]).astype(float) for cell in seen.T]
+    same = [(cell[:, None] == cell[None]).astype(float) for cell in masks.T]
     return np.array([np.trace(k @ center @ kernel @ center) for k in same]) / (n - 1) ** 2
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 41, 300])
 def test_the_estimator_is_its_definition(n):
     generator = torch.Generator().manual_seed(n)
-    seen = (torch.rand(n, 7, generator=generator) < 0.5).double()
+    masks = (torch.rand(n, 7, generator=generator) < 0.5).double()
     values = torch.randn(3, n, generator=generator, dtype=torch.float64) * torch.tensor([[1.0], [1e-4], [1e5]])
-    found = hsic(seen, values)
-    for row, expected in zip(found, values, strict=True):
-        assert_close(row, torch.from_numpy(_by_definition(seen.numpy(), expected.numpy())), rtol=1e-10, atol=1e-14)
+    estimates = hsic(masks, values)
+    for row, outputs in zip(estimates, values, strict=True):
+        assert_close(row, torch.from_numpy(_by_definition(masks.numpy(), outputs.numpy())), rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 11, 60])
@@ -54,18 +54,18 @@ def test_the_median_distance_is_that_of_all_pairs(n):
     assert_close(median_distance(values), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
 
-def test_values_are_the_definition_on_a_network(some):
+def test_values_are_the_definition_on_a_network(core_case):
     method = HSICAttribution(n_masks=9, grid_size=2, baselines=0.2, seed=5)
-    seen = balanced(9, 4, 5)
+    masks = balanced(9, 4, 5)
     scores = []
-    for cells in seen:
-        mask = in_blocks(cells.view(2, 2), some.x.shape[2:])
-        scores.append(some.module(some.x * mask + 0.2 * (1 - mask)).detach())
-    values = method(some.flat, some.x, logit(list(some.targets))).values
-    for i, target in enumerate(some.targets):
+    for cells in masks:
+        mask = in_blocks(cells.view(2, 2), core_case.x.shape[2:])
+        scores.append(core_case.module(core_case.x * mask + 0.2 * (1 - mask)).detach())
+    values = method(core_case.flat, core_case.x, logit(list(core_case.targets))).values
+    for i, target in enumerate(core_case.targets):
         outputs = np.array([score[i, target] for score in scores])
-        expected = torch.from_numpy(_by_definition(seen.numpy(), outputs)).view(2, 2)
-        wanted = in_blocks(expected, some.x.shape[2:]).expand_as(some.x[i])
+        expected = torch.from_numpy(_by_definition(masks.numpy(), outputs)).view(2, 2)
+        wanted = in_blocks(expected, core_case.x.shape[2:]).expand_as(core_case.x[i])
         assert_close(values[i], wanted, rtol=1e-8, atol=1e-12)
 
 
@@ -84,33 +84,33 @@ def test_a_cell_that_decides_alone_with_a_pencil(scale):
 
 
 def test_independence_is_nothing_up_to_one_over_the_number_of_masks():
-    seen = balanced(2000, 5, 0)
+    masks = balanced(2000, 5, 0)
     values = torch.randn(1, 2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert hsic(seen, values).max() < 3 / 2000
-    assert hsic(seen, values + 5 * seen[:, 0]).argmax() == 0
+    assert hsic(masks, values).max() < 3 / 2000
+    assert hsic(masks, values + 5 * masks[:, 0]).argmax() == 0
 
 
 def test_it_sees_a_spread_that_no_mean_shows():
     # all combinations of five cells; f = +-1 by the others where cell 0 is seen, and 0 where not: its mean is 0 in both
-    seen = torch.tensor(list(itertools.product((0.0, 1.0), repeat=5)), dtype=torch.float64)
-    signs = 2 * seen - 1
-    f = seen[:, 0] * signs[:, 1] * signs[:, 2]
+    masks = torch.tensor(list(itertools.product((0.0, 1.0), repeat=5)), dtype=torch.float64)
+    signs = 2 * masks - 1
+    f = masks[:, 0] * signs[:, 1] * signs[:, 2]
     assert (f @ signs).abs().max() == 0
-    found = hsic(seen, f[None])[0]
+    estimates = hsic(masks, f[None])[0]
     # f is 0 sixteen times, 1 and -1 eight times each; of 496 pairs 176 are equal and 256 are 1 apart: the width is 1
     sixteen, apart, twice = 16**2, math.exp(-0.5), math.exp(-2)
     expected = (sixteen + sixteen / 2 * (1 + twice) - 2 * sixteen * apart) / 2 / 31**2
-    assert_close(found[0].item(), expected, rtol=1e-12, atol=0)
+    assert_close(estimates[0].item(), expected, rtol=1e-12, atol=0)
     # a parity is independent of each single cell, and the others act only through it
-    assert_close(found[1:], torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-15)
+    assert_close(estimates[1:], torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-15)
 
 
 def test_each_cell_is_seen_in_half_of_the_masks():
     for n in (2, 7, 50):
         assert torch.equal(balanced(n, 30, 0).sum(0), torch.full((30,), float(n // 2), dtype=torch.float64))
-    seen = 2 * balanced(4000, 20, 0) - 1
+    signs = 2 * balanced(4000, 20, 0) - 1
     # cells are independent: correlations like those of 4000 coin flips
-    correlation = (seen.T @ seen / 4000 - torch.eye(20, dtype=torch.float64)).abs().max()
+    correlation = (signs.T @ signs / 4000 - torch.eye(20, dtype=torch.float64)).abs().max()
     assert correlation < 5 / 4000**0.5
 
 

@@ -82,7 +82,7 @@ def plain_discs(flat: FlatModel, x: Tensor, target: int, variant: str, area: flo
                 cells[order[:count]] = 1
                 return smooth(cells.view(1, height, width))
 
-            count = bisect_right(range(height * width), area, key=lambda some: float(of(some).mean()))
+            count = bisect_right(range(height * width), area, key=lambda n: float(of(n).mean()))
             less, more = of(count - 1), of(count)
             assert less.mean() <= area < more.mean()
             share = (area - less.mean()) / (more.mean() - less.mean())
@@ -114,10 +114,10 @@ def test_dual_masks_get_no_worse_in_what_they_are_optimized_for(network):
     values = []
     for n_steps in (1, 8, 40):
         masks = ExtremalPerturbation(0.15, "dual", n_steps, grid_size=12, baselines=0.0)(flat, x, logit(TARGETS)).values
-        kept, gone = (
-            flat(some).gather(1, torch.tensor(TARGETS)[:, None])[:, 0] for some in (x * masks, x * (1 - masks))
+        preserved, deleted = (
+            flat(images).gather(1, torch.tensor(TARGETS)[:, None])[:, 0] for images in (x * masks, x * (1 - masks))
         )
-        values.append((kept - gone) / 2)
+        values.append((preserved - deleted) / 2)
     for fewer, more in pairwise(values):
         assert (more >= fewer - 1e-9).all()
 
@@ -130,8 +130,8 @@ def test_masks_of_scores_have_the_area_that_is_asked_for(area):
     masks = smooth.of_area(scores, areas)
     assert masks.min() >= 0 and masks.max() <= 1
     assert_close(masks.mean((1, 2)), areas, rtol=1e-9, atol=0)
-    for mask, own in zip(masks, scores, strict=True):  # by hand: one cell after the other, as long as they fit
-        order = own.flatten().argsort(descending=True)
+    for mask, score in zip(masks, scores, strict=True):  # by hand: one cell after the other, as long as they fit
+        order = score.flatten().argsort(descending=True)
         cells = torch.zeros(24 * 32, dtype=torch.float64)
         for count, cell in enumerate(order):
             fewer = smooth(cells.view(1, 24, 32))[0]

@@ -17,18 +17,18 @@ from netlens.flat import FlatModel
 from netlens.objectives import logit, output
 
 
-def test_values_are_the_definition_mask_by_mask(some):
+def test_values_are_the_definition_mask_by_mask(core_case):
     method = RISE(n_masks=5, grid_size=3, probability=0.4, baselines=0.3, seed=2)
-    sizes = some.x.shape[2:]
+    sizes = core_case.x.shape[2:]
     total = torch.zeros(3, *sizes, dtype=torch.float64)
     with torch.no_grad():
         for index in range(5):
             mask = shifted(2, index, sizes, 3, 0.4)
-            scores = some.module(some.x * mask + 0.3 * (1 - mask))
-            for i, target in enumerate(some.targets):
+            scores = core_case.module(core_case.x * mask + 0.3 * (1 - mask))
+            for i, target in enumerate(core_case.targets):
                 total[i] += scores[i, target] * mask
-    values = method(some.flat, some.x, logit(list(some.targets))).values
-    assert_close(values, (total / (5 * 0.4))[:, None].expand_as(some.x), rtol=1e-10, atol=1e-12)
+    values = method(core_case.flat, core_case.x, logit(list(core_case.targets))).values
+    assert_close(values, (total / (5 * 0.4))[:, None].expand_as(core_case.x), rtol=1e-10, atol=1e-12)
 
 
 def _resized(count: int, size: int) -> np.ndarray:
@@ -41,14 +41,14 @@ def test_a_mask_is_its_cells_resized_and_shifted():
     for index in range(20):
         mask = shifted(0, index, (7, 10), 3, 0.5).numpy()
         # rows of cells are 3 places apart, columns 4; one cell more than the image is made, and a part taken
-        found = False
+        fits = False
         for top in range(3):
             for left in range(4):
                 rows, columns = _resized(3, 12)[top : top + 7], _resized(3, 16)[left : left + 10]
                 cells = np.linalg.pinv(rows) @ mask @ np.linalg.pinv(columns).T
                 drawn = np.abs(cells * (cells - 1)).max() < 1e-9
-                found |= bool(drawn and np.abs(rows @ cells @ columns.T - mask).max() < 1e-12)
-        assert found
+                fits |= bool(drawn and np.abs(rows @ cells @ columns.T - mask).max() < 1e-12)
+        assert fits
 
 
 @pytest.mark.parametrize("probability", [0.3, 0.5])

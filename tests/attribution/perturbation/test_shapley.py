@@ -53,9 +53,9 @@ def shapley_values(game: dict[frozenset, float], count: int) -> Tensor:
 
 def per_feature(values: Tensor, mask: Tensor, count: int) -> Tensor:
     """(count,): one number per feature, of which all entries have the same."""
-    found = [values[..., mask == feature].unique() for feature in range(count)]
-    assert all(len(each) == 1 for each in found)
-    return torch.cat(found)
+    numbers = [values[..., mask == feature].unique() for feature in range(count)]
+    assert all(len(each) == 1 for each in numbers)
+    return torch.cat(numbers)
 
 
 @pytest.mark.parametrize(("name", "count"), [*((name, 6) for name in NAMES), ("vit", 8), ("plain", 3), ("plain", 1)])
@@ -172,14 +172,14 @@ def test_one_or_two_features_with_a_pencil():
 def test_a_full_plan_is_every_coalition_once_with_the_kernels_weight(count):
     plan = Plan.of(count, 2**count - 2, seed=0)
     assert plan.total == 2**count - 2 == Plan.of(count, 10**6, seed=0).total
-    seen = set()
+    coalitions = set()
     for index in range(plan.total):
         on = plan.coalition(index)
         size = int(on.sum())
         kernel = (count - 1) / (math.comb(count, size) * size * (count - size))
         assert plan.weight(index) == pytest.approx(kernel, rel=1e-12)
-        seen.add(tuple(on.tolist()))
-    assert len(seen) == 2**count - 2
+        coalitions.add(tuple(on.tolist()))
+    assert len(coalitions) == 2**count - 2
 
 
 @pytest.mark.parametrize(("count", "n_samples"), [(6, 61), (7, 40), (50, 1000), (50, 7), (2048, 100)])
@@ -215,8 +215,8 @@ def test_drawn_sizes_follow_the_kernel():
 
 def test_subsets_come_in_lexical_order():
     for count, size in ((5, 1), (5, 3), (6, 6), (7, 4)):
-        found = [tuple(subset(count, size, rank)) for rank in range(math.comb(count, size))]
-        assert found == list(combinations(range(count), size))
+        subsets = [tuple(subset(count, size, rank)) for rank in range(math.comb(count, size))]
+        assert subsets == list(combinations(range(count), size))
 
 
 def test_too_few_samples_are_refused():

@@ -83,15 +83,15 @@ def test_the_estimator_agrees_with_scipy():
         assert_close(ours[row], torch.from_numpy(theirs.total_order) * 15 / 16, rtol=1e-12, atol=0)
 
 
-def test_values_are_the_definition_mask_by_mask(some):
+def test_values_are_the_definition_mask_by_mask(core_case):
     method = SobolAttribution(n_samples=2, grid_size=2, baselines=0.2, seed=4)
     first, second = designs(2, 4, 4)
-    sizes = some.x.shape[2:]
+    sizes = core_case.x.shape[2:]
 
-    def score(kept: Tensor) -> Tensor:
-        mask = in_blocks(kept.view(2, 2), sizes)
-        scores = some.module(some.x * mask + 0.2 * (1 - mask)).detach()
-        return scores.gather(1, torch.tensor(some.targets)[:, None])[:, 0]
+    def score(cells: Tensor) -> Tensor:
+        mask = in_blocks(cells.view(2, 2), sizes)
+        scores = core_case.module(core_case.x * mask + 0.2 * (1 - mask)).detach()
+        return scores.gather(1, torch.tensor(core_case.targets)[:, None])[:, 0]
 
     falls = torch.zeros(3, 4, dtype=torch.float64)
     for a, b in zip(first, second, strict=True):
@@ -100,8 +100,8 @@ def test_values_are_the_definition_mask_by_mask(some):
             falls[:, cell] += (score(a) - score(mixed)).square() / 4
     variance = (score(first[0]) - score(first[1])).square() / 2
     expected = in_blocks((falls / variance[:, None]).view(3, 2, 2), sizes)
-    values = method(some.flat, some.x, logit(list(some.targets))).values
-    assert_close(values, expected[:, None].expand_as(some.x), rtol=1e-9, atol=1e-12)
+    values = method(core_case.flat, core_case.x, logit(list(core_case.targets))).values
+    assert_close(values, expected[:, None].expand_as(core_case.x), rtol=1e-9, atol=1e-12)
 
 
 def test_cells_divide_the_places_evenly():

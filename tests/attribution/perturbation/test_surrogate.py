@@ -107,10 +107,10 @@ def test_r2_tells_a_linear_network_from_another():
 
 def test_a_large_lasso_penalty_leaves_nothing(cases):
     case, mask = cases["plain"], mask_of(cases["plain"])
-    some, none = (
+    weak, strong = (
         Lime(mask, n_samples=60, regression="lasso", alpha=a)(case.flat, case.x, logit(0)) for a in (1e-3, 1e3)
     )
-    assert some.values.abs().amin() >= 0 < some.values.abs().amax() and none.values.abs().max() == 0
+    assert weak.values.abs().amin() >= 0 < weak.values.abs().amax() and strong.values.abs().max() == 0
 
 
 def test_what_is_undetermined_is_as_small_or_as_equal_as_can_be():

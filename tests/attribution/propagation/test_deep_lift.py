@@ -103,11 +103,11 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 def baselines_for(x: Tensor) -> dict[str, float | Tensor]:
     """Nothing, noise, and for images others of them, one for each sample."""
-    found: dict[str, float | Tensor] = {"zero": 0.0, "noise": drawn(*x.shape[1:], seed=7)}
+    baselines: dict[str, float | Tensor] = {"zero": 0.0, "noise": drawn(*x.shape[1:], seed=7)}
     if x.ndim == 4 and x.shape[1] == 3:
         images = batch(3, len(x), max(x.shape[2:]))[0].double() / 255
-        found["image"] = (images[..., : x.shape[2], : x.shape[3]] - 0.45) / 0.225
-    return found
+        baselines["image"] = (images[..., : x.shape[2], : x.shape[3]] - 0.45) / 0.225
+    return baselines
 
 
 def check_complete(flat: FlatModel, x: Tensor, targets: list[int], rtol: float = 1e-6) -> None:
@@ -266,10 +266,12 @@ def test_the_mean_over_a_distribution_equals_captum(once):
 # distributions of baselines
 
 
-def test_the_mean_over_a_distribution_is_the_mean_of_its_members(some):
-    baselines = drawn(3, *some.x.shape[1:], seed=4)
-    whole = DeepLiftShap(baselines=baselines)(some.flat, some.x, logit(list(some.targets)))
-    each = [DeepLift(baselines=one)(some.flat, some.x, logit(list(some.targets))).values for one in baselines]
+def test_the_mean_over_a_distribution_is_the_mean_of_its_members(core_case):
+    baselines = drawn(3, *core_case.x.shape[1:], seed=4)
+    whole = DeepLiftShap(baselines=baselines)(core_case.flat, core_case.x, logit(list(core_case.targets)))
+    each = [
+        DeepLift(baselines=one)(core_case.flat, core_case.x, logit(list(core_case.targets))).values for one in baselines
+    ]
     assert_close(whole.values, sum(each) / 3, rtol=1e-9, atol=1e-12)
 
 
@@ -279,10 +281,10 @@ def test_by_default_a_sample_is_compared_with_its_own_shuffled_pixels():
     weight = flat.layers["0"].weight[0].detach()
     result = DeepLiftShap(n_samples=1)(flat, x, logit(0))
     shuffled = x - result.values / weight
-    for given, found in zip(x.flatten(2), shuffled.flatten(2), strict=True):
-        order = (given[0, :, None] - found[0]).abs().argmin(0)
+    for pixels, baseline in zip(x.flatten(2), shuffled.flatten(2), strict=True):
+        order = (pixels[0, :, None] - baseline[0]).abs().argmin(0)
         assert sorted(order.tolist()) == list(range(16)) and order.tolist() != list(range(16))
-        assert_close(found, given[:, order])  # colors stay together
+        assert_close(baseline, pixels[:, order])  # colors stay together
 
 
 @pytest.mark.parametrize(

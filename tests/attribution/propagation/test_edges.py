@@ -94,10 +94,10 @@ class _Masked(nn.Module):
 def test_a_mask_of_what_changes_is_no_linear_layer() -> None:
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(randomized(_Masked()).double())
-    found = DeepLift()(flat, X, logit(1))
+    attribution = DeepLift()(flat, X, logit(1))
     with torch.no_grad():
         change = (flat(X) - flat(X * 0))[:, 1]
-    assert_close(found.values.flatten(1).sum(1), change)
+    assert_close(attribution.values.flatten(1).sum(1), change)
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def cuts(flat):
     ]
 
 
-def sums(found):
-    return {key: values.reshape(len(values), -1).sum(1) for key, values in found.items()}
+def sums(relevances):
+    return {key: values.reshape(len(values), -1).sum(1) for key, values in relevances.items()}
 
 
 # conservation
@@ -52,14 +52,14 @@ def test_nothing_is_lost_at_any_cut(case, composite):
     flat = FlatModel.from_nn_Module(without_biases(case.module))
     chosen = COMPOSITES[composite](epsilon=0, stabilizer=0, attention="constant")
     keys = ["input", *cuts(flat)]
-    found = sums(LRP(chosen).relevances(flat, case.x, logit(list(case.targets)), keys))
+    totals = sums(LRP(chosen).relevances(flat, case.x, logit(list(case.targets)), keys))
     value = flat.logits(flat(case.x)).detach()[range(3), list(case.targets)]
-    assert list(found) == keys and value.abs().min() > 1e-6
+    assert list(totals) == keys and value.abs().min() > 1e-6
     if composite == "epsilon_plus_flat" and case.name == "mobilenet":
         # a depthwise filter of which no weight is positive where its input is: z+ has nothing to share
         keys = [key for key in keys if key.startswith(("flatten", "classifier"))]
     for key in keys:
-        assert_close(found[key], value, rtol=1e-9, atol=1e-12, msg=lambda text, key=key: f"at {key}: {text}")
+        assert_close(totals[key], value, rtol=1e-9, atol=1e-12, msg=lambda text, key=key: f"at {key}: {text}")
 
 
 @pytest.mark.parametrize("name", ["vit", "swin"])
@@ -69,10 +69,10 @@ def test_what_each_softmax_absorbs_is_all_that_attention_loses(cases, name):
     objective = logit(list(case.targets))
     after = flat.find(nn.Softmax)
     before = [flat.program.steps[[s.key for s in flat.program.steps].index(key)].reads[0] for key in after]
-    found = sums(LRP(Epsilon(epsilon=0)).relevances(flat, case.x, objective, ["input", *after, *before]))
-    absorbed = sum(found[key] for key in after) - sum(found[key] for key in before)
+    totals = sums(LRP(Epsilon(epsilon=0)).relevances(flat, case.x, objective, ["input", *after, *before]))
+    absorbed = sum(totals[key] for key in after) - sum(totals[key] for key in before)
     value = flat(case.x).detach()[range(3), list(case.targets)]
-    assert_close(found["input"] + absorbed, value, rtol=1e-9, atol=1e-12)
+    assert_close(totals["input"] + absorbed, value, rtol=1e-9, atol=1e-12)
     assert absorbed.abs().min() > 1e-3 * value.abs().min()
 
 
@@ -122,7 +122,7 @@ def test_at_epsilon_0_it_is_the_input_times_the_gradient(cases, name):
 class Normed(nn.Module):
     """A residual block behind a layer norm, whose deviation may be held constant."""
 
-    held = False
+    constant_deviation = False
 
     def __init__(self):
         super().__init__()
@@ -130,7 +130,7 @@ class Normed(nn.Module):
 
     def forward(self, x):
         x = self.first(x)
-        y = self.held_norm(x) if self.held else self.norm(x)
+        y = self.held_norm(x) if self.constant_deviation else self.norm(x)
         return self.head(x + torch.relu(self.mlp(y)))
 
     def held_norm(self, x):
@@ -142,7 +142,7 @@ def test_at_epsilon_0_norms_give_the_gradient_with_their_deviation_held():
     network = randomized(Normed()).double()
     x = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     got = LRP("epsilon", epsilon=0)(FlatModel.from_nn_Module(network), x, logit(1)).values
-    network.held = True
+    network.constant_deviation = True
     leaf = x.clone().requires_grad_()
     assert_close(got, x * torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)[0], rtol=1e-9, atol=1e-12)
 
@@ -191,30 +191,30 @@ def test_as_zennit(network, name):
 # layers, objectives, rules of one's own
 
 
-def test_hooks_read_relevance_as_the_gradient(some):
+def test_hooks_read_relevance_as_the_gradient(core_case):
     method = LRP()
-    key = some.flat.key(some.family.middle)
-    expected = method.relevances(some.flat, some.x, logit(0), ["input", key])
-    assert_close(method(some.flat, some.x, logit(0), wrt=key).values, expected[key], rtol=1e-9, atol=1e-12)
-    view = method.view(some.flat)
+    key = core_case.flat.key(core_case.family.middle)
+    expected = method.relevances(core_case.flat, core_case.x, logit(0), ["input", key])
+    assert_close(method(core_case.flat, core_case.x, logit(0), wrt=key).values, expected[key], rtol=1e-9, atol=1e-12)
+    view = method.view(core_case.flat)
     with Hooks(view, [key], gradients=True) as hooks:
-        scores = view(some.x)
+        scores = view(core_case.x)
         seed = torch.zeros_like(scores)
         seed[:, 0] = scores[:, 0].detach()
         scores.backward(seed)
     assert_close(hooks[key].gradient, expected[key], rtol=1e-9, atol=1e-12)
 
 
-def test_relevance_is_linear_in_the_objective(some):
-    late = some.family.late
-    parts = [LRP()(some.flat, some.x, one).values for one in (logit(0), logit(3), channel(late, 1))]
-    whole = LRP()(some.flat, some.x, 2 * logit(0) - logit(3) + channel(late, 1)).values
+def test_relevance_is_linear_in_the_objective(core_case):
+    late = core_case.family.late
+    parts = [LRP()(core_case.flat, core_case.x, one).values for one in (logit(0), logit(3), channel(late, 1))]
+    whole = LRP()(core_case.flat, core_case.x, 2 * logit(0) - logit(3) + channel(late, 1)).values
     assert_close(whole, 2 * parts[0] - parts[1] + parts[2], rtol=1e-9, atol=1e-12)
 
 
-def test_relevance_starts_as_activation_times_gradient_where_the_objective_reads(some):
-    key = some.flat.key(some.family.late)
-    at, again = some.flat(some.x, until=key), LRP()(some.flat, some.x, layer(key), wrt=key).values
+def test_relevance_starts_as_activation_times_gradient_where_the_objective_reads(core_case):
+    key = core_case.flat.key(core_case.family.late)
+    at, again = core_case.flat(core_case.x, until=key), LRP()(core_case.flat, core_case.x, layer(key), wrt=key).values
     assert_close(again, 2 * at.square() / at[0].numel(), rtol=1e-9, atol=1e-12)
 
 
@@ -289,6 +289,6 @@ def test_excitation_with_a_pencil(size):
     assert_close(values, torch.tensor([[16 / 3 + 7, 32 / 3]], dtype=torch.float64) / 23, rtol=1e-12, atol=0)
 
 
-def test_excitation_differs_from_the_gradient(some):
-    values = ExcitationBackprop()(some.flat, some.x, logit(0)).values
-    assert not torch.allclose(values, Saliency()(some.flat, some.x, logit(0)).values)
+def test_excitation_differs_from_the_gradient(core_case):
+    values = ExcitationBackprop()(core_case.flat, core_case.x, logit(0)).values
+    assert not torch.allclose(values, Saliency()(core_case.flat, core_case.x, logit(0)).values)
