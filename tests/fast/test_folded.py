@@ -20,7 +20,7 @@ from netlens.flat import FlatModel, Hooks
 from tests.networks.local import NETWORKS, conv
 
 
-def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, FlatModel, Tensor]:
+def build(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, FlatModel, Tensor]:
     make, size = NETWORKS[name]
     torch.manual_seed(0)
     module = randomized(make()).to(dtype)
@@ -43,7 +43,7 @@ def same(flat: FlatModel, module: nn.Module, x: Tensor = X) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_computes_the_same(name):
-    module, flat, x = made(name)
+    module, flat, x = build(name)
     same(flat, module, x)
     norms = [key for key, layer in flat.layers.items() if isinstance(layer, nn.BatchNorm2d)]
     left = [key for key, layer in fast(flat).layers.items() if isinstance(layer, nn.BatchNorm2d)]
@@ -53,7 +53,7 @@ def test_it_computes_the_same(name):
 
 @pytest.mark.parametrize("name", ["resnet", "branches", "vit"])
 def test_in_float32_it_rounds_no_worse_than_the_network(name):
-    module, flat, x = made(name, torch.float32)
+    module, flat, x = build(name, torch.float32)
     with torch.no_grad():
         exact = copy.deepcopy(module).double()(x.double())
         plain, twin = ((run(x).double() - exact).abs().max() / exact.abs().max() for run in (module, fast(flat)))
@@ -61,7 +61,7 @@ def test_in_float32_it_rounds_no_worse_than_the_network(name):
 
 
 def test_what_somebody_reads_keeps_its_meaning():
-    module, flat, x = made("resnet")
+    module, flat, x = build("resnet")
     for keep in (["conv1"], ["conv1", "layer2.0.conv2"], ["relu"]):
         twin = fast(flat, keep)
         for key in keep:
@@ -72,7 +72,7 @@ def test_what_somebody_reads_keeps_its_meaning():
 
 
 def test_it_is_made_once_while_nothing_changes():
-    _, flat, _ = made("resnet")
+    _, flat, _ = build("resnet")
     twin = fast(flat)
     assert fast(flat) is twin and fast(flat, keep=["relu", "layer1.0.add", "input", "output"]) is twin
     assert fast(flat, keep=["conv1"]) is not twin

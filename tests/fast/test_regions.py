@@ -133,21 +133,23 @@ def test_windows_of_a_layer_and_several_layers_wanted(name):
         step.key for step in run.local if len(run.shapes[step.key]) == 4 and step.key not in run.layouts.channels_last
     ]
     start = maps[len(maps) // 3]
-    known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start, keys[0]))))
+    activations = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start, keys[0]))))
     later = [step.key for step in run.local if step.key in flat.program.reached([start])]
     wanted = [start, later[len(later) // 2], later[-1], last_of(flat)]
-    at = known[start]
+    at = activations[start]
     for count in (0, 1, len(later) // 2, len(later) - 1):
-        some = Incremental(flat.program, known, start, [keys[0], *wanted], switch=lambda *_, count=count: count)
-        assert len(some.local) >= count
+        partial_run = Incremental(
+            flat.program, activations, start, [keys[0], *wanted], switch=lambda *_, count=count: count
+        )
+        assert len(partial_run.local) >= count
         for size in [(1, 1), (3, 4), (50, 50)]:
             patch = windows(tuple(at.shape[2:]), size, at.shape[1])
             rows = len(patch.value)
             with torch.no_grad():
-                repeated = {key: value.repeat(rows, *[1] * (value.ndim - 1)) for key, value in known.items()}
-                full = flat.program.run({**repeated, start: variants(at, patch)}, some.fetches)
-            ours = some.run(patch)
-            for key in some.fetches:
+                repeated = {key: value.repeat(rows, *[1] * (value.ndim - 1)) for key, value in activations.items()}
+                full = flat.program.run({**repeated, start: variants(at, patch)}, partial_run.fetches)
+            ours = partial_run.run(patch)
+            for key in partial_run.fetches:
                 assert_close(ours[key], full[key], rtol=1e-10, atol=1e-12)
 
 

@@ -28,17 +28,17 @@ def open_page(tab: Any, pages: Path, name: str) -> None:
 def test_it_is_whole_at_any_width_and_asks_no_other_host(
     browser: Any, pages: Path, name: str, width: int, scheme: Any
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     viewport = {"width": width, "height": 900}
     with watched(browser, pages.as_uri(), viewport=viewport, color_scheme=scheme) as tab:
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("dialog", lambda dialog: said.append("a dialog"))
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("dialog", lambda dialog: messages.append("a dialog"))
         open_page(tab, pages, name)
         assert not tab.evaluate("[...document.images].filter((one) => !one.naturalWidth).map((one) => one.src)")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         assert not nameless(tab)
         assert not distorted(tab)
-    assert not said
+    assert not messages
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -34,11 +34,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_it_says_the_numbers_of_the_survey(pages: Path, survey: SurveyResult) -> None:
     text = Page(pages / "index.html").text
-    said = survey.predictions
-    right = int((said.top[:, 0] == said.labels).sum())
+    predictions = survey.predictions
+    right = int((predictions.top[:, 0] == predictions.labels).sum())
     assert f"{100 * right / 30:.1f}% {right} of 30 pictures with a label" in text
     assert "1 of 31 files could not be read" in text
-    for pair in said.pairs(3):
+    for pair in predictions.pairs(3):
         names = survey.classes[pair.label], survey.classes[pair.predicted]
         assert f"{names[0]} taken for {names[1]} · {pair.count} of {int(survey.confusion[pair.label].sum())}" in text
     for loss in survey.losses.top(4):
@@ -139,8 +139,8 @@ def test_a_survey_without_pictures_is_refused(survey: SurveyResult, tmp_path: Pa
 def test_heat_maps_are_those_of_the_method(survey: SurveyResult, tmp_path: Path) -> None:
     flat = open_network()
     explained = Explained(flat, survey.pictures, GradCAM(), None, Album(tmp_path))
-    asked = [(3, 1), (9, 4), (3, 2)]
-    explained.prepare(asked, asked, lambda n: None)
+    questions = [(3, 1), (9, 4), (3, 2)]
+    explained.prepare(questions, questions, lambda n: None)
     for sample, target in ((3, 1), (3, 2), (9, 4)):
         expected = GradCAM()(flat, survey.pictures.input(sample), logit(target)).heatmap(64)
         assert explained.map(sample, target) is not None
@@ -149,21 +149,24 @@ def test_heat_maps_are_those_of_the_method(survey: SurveyResult, tmp_path: Path)
 
 
 def test_the_choice_follows_from_the_survey(survey: SurveyResult) -> None:
-    said = survey.predictions
-    for chosen in choice.pairs_of(said, 3, 2):
-        rows = [(float(said.confidence[i]), int(said.samples[i])) for i in range(len(said.samples))
-                if said.labels[i] == chosen.pair.label and said.top[i, 0] == chosen.pair.predicted]  # fmt: skip
+    predictions = survey.predictions
+    for chosen in choice.pairs_of(predictions, 3, 2):
+        rows = [
+            (float(predictions.confidence[i]), int(predictions.samples[i]))
+            for i in range(len(predictions.samples))
+            if predictions.labels[i] == chosen.pair.label and predictions.top[i, 0] == chosen.pair.predicted
+        ]
         assert list(chosen.samples) == [sample for _, sample in sorted(rows, key=lambda row: -row[0])[:2]]
-    accuracy = said.per_class
-    classes = choice.classes_of(said, 15, 4, 2)
+    accuracy = predictions.per_class
+    classes = choice.classes_of(predictions, 15, 4, 2)
     assert [accuracy[one.index].item() for one in classes] == sorted(accuracy[one.index].item() for one in classes)
     for one in classes:
         assert set(one.shown) <= set(one.averaged)
-        assert all(said.labels[said.samples == sample] == one.index for sample in one.averaged)
+        assert all(predictions.labels[predictions.samples == sample] == one.index for sample in one.averaged)
     variance = survey.statistics("stem").variance
     shown = choice.channels_of(survey, "stem", 24, 5)
     assert sorted(shown) == list(shown) and set(shown) == set(variance.topk(5).indices.tolist())
-    for one in choice.losses_of(survey, said, 4):
+    for one in choice.losses_of(survey, predictions, 4):
         assert one.targets[0] == one.loss.label != one.targets[1]
 
 

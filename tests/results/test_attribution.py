@@ -17,7 +17,7 @@ from netlens.results import storage as files
 
 
 def provenance(n=1, **changes):
-    made = Provenance(
+    default = Provenance(
         "Saliency",
         "resnet50",
         "logit(207)",
@@ -25,7 +25,7 @@ def provenance(n=1, **changes):
         target_names=[f"class {i}, also é" for i in range(n)],
         options={"window": (32, 32), "baselines": torch.zeros(2, 3), "noise": 0.1, "layer": None},
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
 def attribution(*shape, reduction="magnitude", size=(6, 8), channels=3, **more):

@@ -17,10 +17,10 @@ MADE_BY = Provenance("OptVis", "resnet50", "logit([1, 7])", targets=(1, 7), targ
 
 
 def render(n=2, channels=3, height=10, width=13, **more):
-    own = torch.Generator().manual_seed(0)
-    images = torch.rand(n, channels, height, width, generator=own)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(n, channels, height, width, generator=generator)
     made_by = MADE_BY if n == 2 else Provenance("OptVis", "resnet50", "channel('layer3', 0)")
-    return Render(images, torch.rand(5, n, generator=own), tuple(range(n)), made_by, **more)
+    return Render(images, torch.rand(5, n, generator=generator), tuple(range(n)), made_by, **more)
 
 
 def as_pixels(images):
@@ -202,8 +202,8 @@ def test_it_shows_what_was_made_of_which_seed():
 
 
 def test_a_caption_that_is_too_long_keeps_its_beginning_and_its_end():
-    (said,) = texts(render(1).show(captions=["trunk_output.block1.block1-0.activation and more of it · 0.836"]))
-    assert said.startswith("trunk") and "…" in said and said.endswith("· 0.836")
+    (caption,) = texts(render(1).show(captions=["trunk_output.block1.block1-0.activation and more of it · 0.836"]))
+    assert caption.startswith("trunk") and "…" in caption and caption.endswith("· 0.836")
 
 
 def test_suffixes_may_be_in_capitals(tmp_path):

@@ -21,11 +21,11 @@ RANGES = {
 def gradients(layer, x, above):
     """The gradient at x by the true rule and by the redirected one, given that above."""
     flat = FlatModel.from_nn_Module(nn.Sequential(layer))
-    found = []
+    derivatives = []
     for network in (flat, flat.with_rules(REDIRECTED)):
         leaf = x.clone().requires_grad_()
-        found.append(torch.autograd.grad(network(leaf), leaf, above)[0])
-    return found
+        derivatives.append(torch.autograd.grad(network(leaf), leaf, above)[0])
+    return derivatives
 
 
 @pytest.mark.parametrize("name", RANGES)

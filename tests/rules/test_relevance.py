@@ -197,12 +197,12 @@ def test_as_zennit(name, kind, sign):
 def test_a_box_with_an_edge_per_channel_is_seen_through_what_stands_before_the_layer():
     network = randomized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))).double()
     flat = FlatModel.from_nn_Module(network)
-    known = flat.adapter.preprocessing
-    seen = flat.prepend("normalize", Normalize(known.mean, known.std))
+    preprocessing = flat.adapter.preprocessing
+    normalizing = flat.prepend("normalize", Normalize(preprocessing.mean, preprocessing.std))
     image = torch.rand(2, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    normalized = Normalize(known.mean, known.std)(image)
+    normalized = Normalize(preprocessing.mean, preprocessing.std)(image)
     relevances = []
-    for run, x in ((flat, normalized), (seen, image)):
+    for run, x in ((flat, normalized), (normalizing, image)):
         leaf = x.clone().requires_grad_()
         relevances.append(torch.autograd.grad(run.with_rules(EpsilonGammaBox()(run))(leaf)[:, 0].sum(), leaf)[0])
     assert_close(relevances[0], relevances[1], rtol=1e-9, atol=1e-12)

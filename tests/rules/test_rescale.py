@@ -36,8 +36,8 @@ def multipliers(network: nn.Module, x: Tensor, r: Tensor, weights: Tensor | None
     view = flat.with_rules(rescale(flat, r))
     x = x.clone().requires_grad_()
     output = view(x)
-    (found,) = torch.autograd.grad(output, x, torch.ones_like(output) if weights is None else weights)
-    return found
+    (gradient,) = torch.autograd.grad(output, x, torch.ones_like(output) if weights is None else weights)
+    return gradient
 
 
 def vector(*values: float) -> Tensor:
@@ -63,10 +63,10 @@ def check(network: nn.Module, shape: tuple[int, ...], positive: bool = False, rt
         x, r = (x.abs() + 0.1, r.abs() + 0.1) if positive else (x, r)
         before, after = network(r).detach(), network(x).detach()
         weights = drawn(*after.shape, seed=3)
-        found = multipliers(network, x, r, weights)
-        parts, rise = (found * (x - r)).flatten(1).sum(1), (weights * (after - before)).flatten(1).sum(1)
+        factors = multipliers(network, x, r, weights)
+        parts, rise = (factors * (x - r)).flatten(1).sum(1), (weights * (after - before)).flatten(1).sum(1)
         size = (weights * after).abs().flatten(1).sum(1) + (weights * before).abs().flatten(1).sum(1)
-        assert torch.isfinite(found).all()
+        assert torch.isfinite(factors).all()
         assert ((parts - rise).abs() <= rtol * size).all(), (parts, rise)
     x = pairs(*shape)[0][0]
     x = x.abs() + 0.1 if positive else x
@@ -196,24 +196,24 @@ def test_norms(name):
 def test_a_norm_of_nothing_has_moderate_multipliers():
     # from 0 to the unit vector along x: the size of 0 is 1e-12, but it is not divided by
     x = drawn(2, 5)
-    found = multipliers(Calls(lambda x: F.normalize(x, dim=1)), x, 0 * x)
-    assert found.abs().max() < 10
-    assert_close((found * x).sum(1), F.normalize(x, dim=1).sum(1), rtol=1e-12, atol=0)
+    factors = multipliers(Calls(lambda x: F.normalize(x, dim=1)), x, 0 * x)
+    assert factors.abs().max() < 10
+    assert_close((factors * x).sum(1), F.normalize(x, dim=1).sum(1), rtol=1e-12, atol=0)
 
 
 def test_another_norm_goes_the_path():
     network = Calls(lambda x: F.normalize(x, p=4))
     x, r = drawn(3, 4, 5), drawn(3, 4, 5) + drawn(3, 4, 5, seed=1) / 5
-    found = multipliers(network, x, r)
-    assert_close((found * (x - r)).sum((1, 2)), (network(x) - network(r)).sum((1, 2)), rtol=1e-6, atol=0)
+    factors = multipliers(network, x, r)
+    assert_close((factors * (x - r)).sum((1, 2)), (network(x) - network(r)).sum((1, 2)), rtol=1e-6, atol=0)
 
 
 def test_batch_norm_by_the_batch_is_complete_over_the_batch():
     layer = affine(nn.BatchNorm2d(4, track_running_stats=False)).double()
     x, r = drawn(3, 4, 5, 6), drawn(3, 4, 5, 6, seed=1)
     weights = drawn(3, 4, 5, 6, seed=2)
-    found = multipliers(nn.Sequential(layer), x, r, weights)
-    assert_close((found * (x - r)).sum(), (weights * (layer(x) - layer(r))).sum(), rtol=1e-10, atol=0)
+    factors = multipliers(nn.Sequential(layer), x, r, weights)
+    assert_close((factors * (x - r)).sum(), (weights * (layer(x) - layer(r))).sum(), rtol=1e-10, atol=0)
 
 
 def test_batch_norm_by_its_statistics_is_linear():
@@ -239,9 +239,9 @@ def test_softmaxes(name):
 
 def test_the_multipliers_of_a_softmax_stay_small_however_far_the_scores_are():
     x, r = vector(900, 0, 0), vector(0, 0, 900)
-    found = multipliers(nn.Softmax(-1), x, r, vector(1, 0, 0))
-    assert_close((found * (x - r)).sum(), torch.ones((), dtype=torch.float64))
-    assert found.abs().max() <= 1 / 900
+    factors = multipliers(nn.Softmax(-1), x, r, vector(1, 0, 0))
+    assert_close((factors * (x - r)).sum(), torch.ones((), dtype=torch.float64))
+    assert factors.abs().max() <= 1 / 900
 
 
 def test_masked_scores_get_nothing():
@@ -249,9 +249,9 @@ def test_masked_scores_get_nothing():
     network = Calls(lambda x: (x + mask).softmax(-1))
     x, r = drawn(2, 4), drawn(2, 4, seed=1)
     weights = drawn(2, 4, seed=2)
-    found = multipliers(network, x, r, weights)
-    assert (found[:, 1] == 0).all()
-    assert_close((found * (x - r)).sum(1), (weights * (network(x) - network(r))).sum(1), rtol=1e-12, atol=0)
+    factors = multipliers(network, x, r, weights)
+    assert (factors[:, 1] == 0).all()
+    assert_close((factors * (x - r)).sum(1), (weights * (network(x) - network(r))).sum(1), rtol=1e-12, atol=0)
 
 
 PRODUCTS = {
@@ -378,8 +378,8 @@ def test_what_does_not_change_keeps_its_derivative_in_a_pool():
 def test_layer_norm_of_two():
     # (a, b) becomes (c, -c) / sqrt(c^2 + eps) with c half of a - b: it depends on c alone
     layer = nn.LayerNorm(2, eps=1.0, elementwise_affine=False)
-    found = multipliers(layer, vector(4, 0), vector(2, 2), vector(1, 0))
-    assert_close(found, vector(1, -1) * (2 / math.sqrt(5)) / 4)
+    factors = multipliers(layer, vector(4, 0), vector(2, 2), vector(1, 0))
+    assert_close(factors, vector(1, -1) * (2 / math.sqrt(5)) / 4)
 
 
 def test_rules_run_no_further_than_they_are_asked_to():

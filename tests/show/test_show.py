@@ -59,8 +59,8 @@ def test_the_rendered_figure_holds_overlays_to_the_pixel(colorbar):
         windows = np.lib.stride_tricks.sliding_window_view(drawn[..., 0], (1, width))[:, :, 0]
         rows, columns = np.nonzero((windows == tile[0, :, 0]).all(axis=-1))
         assert len(rows) > 0
-        found = [drawn[y : y + height, x : x + width] for y, x in zip(rows, columns, strict=True)]
-        assert any(np.array_equal(some, tile) for some in found)
+        crops = [drawn[y : y + height, x : x + width] for y, x in zip(rows, columns, strict=True)]
+        assert any(np.array_equal(crop, tile) for crop in crops)
 
 
 def test_a_cam_peaks_over_the_center_of_its_cell():
@@ -101,7 +101,7 @@ def test_outliers_saturate():
     values = torch.zeros(1, 1, *SIZE)
     values[0, 0].view(-1)[:100] = torch.arange(1.0, 101.0)  # 2.5% of the pixels
     drawn = [overlay(explain(values), Look(cmap="gray", outlier_perc=p))[0, 0, ::4, 0] for p in (0, 1, 2)]
-    assert [int((some == 255).sum()) for some in drawn] == sorted(int((some == 255).sum()) for some in drawn)
+    assert [int((row == 255).sum()) for row in drawn] == sorted(int((row == 255).sum()) for row in drawn)
     assert (drawn[0] == 255).sum() == 1
     assert (drawn[1] == 255).sum() == pytest.approx(40, abs=1)
 
