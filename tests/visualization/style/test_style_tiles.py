@@ -70,6 +70,20 @@ def test_loss_and_gradient_are_those_of_the_whole(flat, statistic, size):
         assert tiled.value(name, image) == pytest.approx(whole.value(name, image), rel=1e-9)
 
 
+def test_tiles_are_exact_at_512_pixels_in_single_precision():
+    flat, image = open_network("shapes"), picture(512, 512, 4)[None].float()
+    parts = []
+    for tile in (None, 224):
+        layers = layers_of(flat)
+        transfer = StyleTransfer(size=None, scales=1, tile=tile, style_layers=layers, content_layers=layers[1])
+        content, style = picture(512, 512, 1).float(), picture(300, 420, 2).float()
+        objective = Task.of(transfer, flat, content, style, None).stage(1.0).objective
+        parts.append(value_and_gradient(flat, objective, image, tile))
+    (value, gradient), (in_tiles, of_tiles) = parts
+    assert_close(in_tiles, value, rtol=1e-5, atol=0)
+    assert (of_tiles - gradient).norm() <= 1e-5 * gradient.norm()
+
+
 class Same(nn.Module):
     """A convolution with a stride of 2 that pads by the size of its input, so that it gives half of it, rounded up."""
 
