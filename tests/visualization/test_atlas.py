@@ -73,11 +73,11 @@ def test_groups_reconstruct_what_has_that_many_and_are_ordered():
     weights[0, :3], weights[1, 3:], weights[2, :, 3:] = 0, 0, 0  # parts of their own
     directions[:, :6].mul_(torch.eye(3, dtype=torch.float64).repeat_interleave(2, 1))
     maps = torch.einsum("nc,nhw->chw", directions, weights)
-    found, basis, error = factorized(maps, 3)
+    factors, basis, error = factorized(maps, 3)
     assert error < 0.01
-    torch.testing.assert_close(torch.einsum("nc,nhw->chw", basis, found), maps, rtol=0, atol=0.05)
-    assert (found >= 0).all() and (basis >= 0).all()
-    strength = found.sum((1, 2)) * basis.norm(dim=1)
+    torch.testing.assert_close(torch.einsum("nc,nhw->chw", basis, factors), maps, rtol=0, atol=0.05)
+    assert (factors >= 0).all() and (basis >= 0).all()
+    strength = factors.sum((1, 2)) * basis.norm(dim=1)
     assert (strength.diff() <= 0).all()
     alike = torch.nn.functional.cosine_similarity(basis[:, None], directions[None], dim=2)
     assert (alike.amax(1) > 0.98).all() and sorted(alike.argmax(1).tolist()) == [0, 1, 2]
@@ -153,15 +153,15 @@ def test_a_square_map_of_an_oblong_image_is_drawn_over_all_of_it(flat, image, mo
 def test_it_is_the_same_in_inference_mode(flat, image, groups):
     wanted = activation_atlas(flat, image, "3", groups=groups, cells=2, **FAST)
     with torch.inference_mode():
-        found = activation_atlas(flat, image.clone(), "3", groups=groups, cells=2, **FAST)
-    assert torch.equal(found.pictures.images, wanted.pictures.images)
+        atlas = activation_atlas(flat, image.clone(), "3", groups=groups, cells=2, **FAST)
+    assert torch.equal(atlas.pictures.images, wanted.pictures.images)
 
 
 def test_each_group_is_called_by_its_number(flat, image, monkeypatch):
-    said = []
-    monkeypatch.setattr("netlens.show.sheet", lambda images, texts, **_: said.extend(texts))
+    captions = []
+    monkeypatch.setattr("netlens.show.sheet", lambda images, texts, **_: captions.extend(texts))
     activation_atlas(flat, image, "3", groups=2, **FAST).show()
-    assert said == ["image", "group 1", "group 2", "strongest", "group 1", "group 2"]
+    assert captions == ["image", "group 1", "group 2", "strongest", "group 1", "group 2"]
 
 
 @pytest.mark.parametrize(

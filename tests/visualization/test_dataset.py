@@ -55,18 +55,18 @@ def brute(flat, folder, score):
 @pytest.mark.parametrize("batch", [1, 4, 5, 13, 50])
 @pytest.mark.parametrize("k", [1, 5, 13, 40])
 def test_they_are_what_sorting_all_gives_whatever_the_batch(flat, folder, batch, k):
-    found = most_exciting(flat, channel("2", 1), folder, k=k, batch=batch)
+    examples = most_exciting(flat, channel("2", 1), folder, k=k, batch=batch)
     paths, values = brute(flat, folder, lambda x: flat(x, until="2")[0, 1].mean())
-    assert [one.path for one in found] == paths[:k] and found.n_read == 13 and found.skipped == ()
-    assert [one.value for one in found] == pytest.approx(values[:k], rel=1e-9)
+    assert [one.path for one in examples] == paths[:k] and examples.n_read == 13 and examples.skipped == ()
+    assert [one.value for one in examples] == pytest.approx(values[:k], rel=1e-9)
 
 
 @pytest.mark.parametrize("index", [0, 2])
 def test_crops_are_sorted_by_their_highest_position(flat, folder, index):
-    found = most_exciting(flat, channel("2", index), folder, k=6, crops=True, batch=4)
+    examples = most_exciting(flat, channel("2", index), folder, k=6, crops=True, batch=4)
     paths, values = brute(flat, folder, lambda x: flat(x, until="2")[0, index].max())
-    assert [one.path for one in found] == paths[:6]
-    assert [one.value for one in found] == pytest.approx(values[:6], rel=1e-9)
+    assert [one.path for one in examples] == paths[:6]
+    assert [one.value for one in examples] == pytest.approx(values[:6], rel=1e-9)
 
 
 TRUNKS = {
@@ -99,8 +99,8 @@ def test_a_crop_holds_all_that_its_position_sees(folder, trunk):
 
 def test_classes_and_lists_of_files(flat, folder):
     paths, values = brute(flat, folder, lambda x: flat(x)[0, 0])
-    found = most_exciting(flat, logit(0), sorted(folder.rglob("*.png"))[::-1], k=3)
-    assert [one.path for one in found] == paths[:3] and found[0].value == pytest.approx(values[0])
+    examples = most_exciting(flat, logit(0), sorted(folder.rglob("*.png"))[::-1], k=3)
+    assert [one.path for one in examples] == paths[:3] and examples[0].value == pytest.approx(values[0])
 
 
 def test_equals_are_sorted_by_name_and_a_file_counts_once(flat, tmp_path):
@@ -108,17 +108,17 @@ def test_equals_are_sorted_by_name_and_a_file_counts_once(flat, tmp_path):
     for name in "dacb":
         picture.save(tmp_path / f"{name}.png")
     for batch in (1, 3, 16):
-        found = most_exciting(flat, channel("2", 0), tmp_path, k=3, batch=batch)
-        assert [one.path.stem for one in found] == ["a", "b", "c"]
+        examples = most_exciting(flat, channel("2", 0), tmp_path, k=3, batch=batch)
+        assert [one.path.stem for one in examples] == ["a", "b", "c"]
     assert len(most_exciting(flat, channel("2", 0), tmp_path, k=9, batch=3)) == 4
 
 
 def test_images_of_their_own_sizes(folder):
     free = network(Preprocessing(None, None, KNOWN.mean, KNOWN.std))
-    found = most_exciting(free, channel("2", 1), folder, k=13)
+    examples = most_exciting(free, channel("2", 1), folder, k=13)
     paths, _ = brute(free, folder, lambda x: free(x, until="2")[0, 1].mean())
-    assert [one.path for one in found] == paths
-    assert len({tuple(one.image.shape) for one in found}) == 13
+    assert [one.path for one in examples] == paths
+    assert len({tuple(one.image.shape) for one in examples}) == 13
 
 
 def test_broken_files_are_skipped_with_one_warning(flat, folder, tmp_path):
@@ -128,9 +128,9 @@ def test_broken_files_are_skipped_with_one_warning(flat, folder, tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("hello")
     with pytest.warns(NetLensWarning, match=r"3 of 6 files were skipped: cut\.png") as caught:
-        found = most_exciting(flat, channel("2", 0), tmp_path, k=9)
-    assert len(caught) == 1 and len(found) == found.n_read == 3
-    assert [path.name for path, _ in found.skipped] == ["cut.png", "empty.jpg", "text.jpg"]
+        examples = most_exciting(flat, channel("2", 0), tmp_path, k=9)
+    assert len(caught) == 1 and len(examples) == examples.n_read == 3
+    assert [path.name for path, _ in examples.skipped] == ["cut.png", "empty.jpg", "text.jpg"]
     with warnings.catch_warnings(), pytest.raises(ImageError, match="none of the 1 files"):
         warnings.simplefilter("ignore", NetLensWarning)
         most_exciting(flat, channel("2", 0), [tmp_path / "empty.jpg"])
@@ -138,13 +138,13 @@ def test_broken_files_are_skipped_with_one_warning(flat, folder, tmp_path):
 
 def test_next_to_the_picture(flat, folder, tmp_path):
     dreamer = NetDreamer(flat, size=32, steps=2, progress=False)
-    found = dreamer.examples("2", 1, folder, k=3)
-    assert found.picture.captions == ("2:1",) and len(found) == 3
-    assert torch.equal(found.picture.images, dreamer.channel("2", 1).images)
-    drawn = Image.open(found.save(tmp_path / "row.png"))
+    examples = dreamer.examples("2", 1, folder, k=3)
+    assert examples.picture.captions == ("2:1",) and len(examples) == 3
+    assert torch.equal(examples.picture.images, dreamer.channel("2", 1).images)
+    drawn = Image.open(examples.save(tmp_path / "row.png"))
     assert drawn.width > 3 * drawn.height  # four in a row
     with pytest.raises(ImageError, match="png"):
-        found.save(tmp_path / "row.jpg")
+        examples.save(tmp_path / "row.jpg")
 
 
 def test_errors(flat, folder, tmp_path):
@@ -174,11 +174,11 @@ def test_a_size_that_the_network_does_not_take_is_told(folder):
 def test_a_gray_network_that_is_known_by_colors_sees_gray(folder):
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()).double()
-    known = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN))
+    colored = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN))
     gray = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=KNOWN.for_channels(1)))
-    found, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (known, gray))
-    assert [(one.path, one.value) for one in found] == [(one.path, one.value) for one in expected]
-    assert found[0].image.shape == (1, SIZE, SIZE)
+    examples, expected = (most_exciting(flat, channel("0", 1), folder, k=3) for flat in (colored, gray))
+    assert [(one.path, one.value) for one in examples] == [(one.path, one.value) for one in expected]
+    assert examples[0].image.shape == (1, SIZE, SIZE)
 
 
 def test_batches_are_halved_when_memory_runs_out(flat, folder, monkeypatch):
@@ -192,13 +192,13 @@ def test_batches_are_halved_when_memory_runs_out(flat, folder, monkeypatch):
 
     expected = most_exciting(flat, channel("2", 1), folder, k=4)
     monkeypatch.setattr(FlatModel, "record", short)
-    found = most_exciting(flat, channel("2", 1), folder, k=4)
-    assert max(sizes) > 3 and [one.path for one in found] == [one.path for one in expected]
+    examples = most_exciting(flat, channel("2", 1), folder, k=4)
+    assert max(sizes) > 3 and [one.path for one in examples] == [one.path for one in expected]
 
 
 def test_a_picture_of_nan_is_skipped_as_a_broken_one(flat, tmp_path):
     Image.fromarray(np.full((50, 50), np.nan, dtype=np.float32)).save(tmp_path / "nan.tif")
     Image.fromarray(np.zeros((50, 50, 3), dtype=np.uint8)).save(tmp_path / "whole.png")
     with pytest.warns(NetLensWarning, match=r"1 of 2 files were skipped: nan\.tif"):
-        found = most_exciting(flat, channel("0", 0), tmp_path, k=2)
-    assert [one.path.name for one in found] == ["whole.png"]
+        examples = most_exciting(flat, channel("0", 0), tmp_path, k=2)
+    assert [one.path.name for one in examples] == ["whole.png"]

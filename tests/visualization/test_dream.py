@@ -73,10 +73,10 @@ def test_octaves_grow_by_their_scale_up_to_the_picture():
 @pytest.mark.parametrize("length", [1, 31, 64, 65, 97, 200, 511])
 @pytest.mark.parametrize(("tile", "overlap", "stride"), [(64, 0, 1), (64, 9, 1), (64, 15, 4), (50, 10, 8)])
 def test_spans_cover_a_side_once_and_keep_away_from_cut_ends(length, tile, overlap, stride):
-    made = spans(length, tile, overlap, stride)
-    assert [first for _, _, first, _ in made[1:]] == [last for _, _, _, last in made[:-1]]
-    assert made[0][2] == 0 and made[-1][3] == length
-    for start, end, first, last in made:
+    intervals = spans(length, tile, overlap, stride)
+    assert [first for _, _, first, _ in intervals[1:]] == [last for _, _, _, last in intervals[:-1]]
+    assert intervals[0][2] == 0 and intervals[-1][3] == length
+    for start, end, first, last in intervals:
         assert start % stride == 0 and 0 <= start <= first < last <= end <= length and end - start < tile + stride
         assert start == 0 or first - start >= overlap
         assert end == length or end - last >= overlap
@@ -119,7 +119,7 @@ def flat_reach(flat, key):
 
 def test_a_network_of_one_size_gets_tiles_of_that_size():
     torch.manual_seed(0)
-    seen = []
+    values = []
 
     class Fixed(nn.Module):
         def __init__(self):
@@ -131,14 +131,14 @@ def test_a_network_of_one_size_gets_tiles_of_that_size():
             return (self.conv(x) + self.place).flatten(1).tanh()
 
     module = Fixed().double()
-    known = Preprocessing((32, 32), 32, (0.5, 0.5, 0.5), (1, 1, 1))
-    flat = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=known))
+    preprocessing = Preprocessing((32, 32), 32, (0.5, 0.5, 0.5), (1, 1, 1))
+    flat = FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=preprocessing))
     tiled = Tiled(flat, layer("conv"), tile=512)
     assert tiled._fixed is None  # the convolution by itself takes any size
     tiled = Tiled(flat, layer("add"), tile=512)
     assert tiled._fixed == (32, 32)
     value, gradient = tiled(torch.rand(1, 3, 50, 70, dtype=torch.float64))
-    seen.append(value)
+    values.append(value)
     assert set(tiled._judges) == {(32, 32)}
     assert (gradient != 0).all(1).all()
 
@@ -204,14 +204,14 @@ def test_same_seed_same_bits_and_nothing_else_is_touched(flat, image):
 def test_a_guided_dream_comes_nearer_to_its_guide(flat, image):
     towards = torch.zeros(3, 40, 40)
     towards[0] = 1  # plain red
-    made = dream(flat, image, "6", towards=towards, octaves=1, steps=10, jitter=0, progress=False)
+    render = dream(flat, image, "6", towards=towards, octaves=1, steps=10, jitter=0, progress=False)
     goal = guide("6", flat.adapter.preprocessing.normalize(towards.double())[None])
 
     def value(pictures):
         x = flat.adapter.preprocessing.normalize(pictures.double())
         return float(goal(Record(flat, flat.record(x, layers="6"))))
 
-    assert value(made.images) > value(image[None])
+    assert value(render.images) > value(image[None])
 
 
 def test_the_guide_is_the_best_match_of_each_position_by_hand():
@@ -224,8 +224,8 @@ def test_the_guide_is_the_best_match_of_each_position_by_hand():
 
 def test_any_objective_and_a_gray_network(image):
     gray = network(1, GRAY)
-    made = dream(gray, image, logit(2), octaves=1, steps=2, progress=False)
-    assert made.images.shape == (1, 1, 72, 90)
+    render = dream(gray, image, logit(2), octaves=1, steps=2, progress=False)
+    assert render.images.shape == (1, 1, 72, 90)
     colored = dream(network(), image, content("3", image[None]), octaves=1, steps=1, progress=False)
     assert colored.images.shape == (1, 3, 72, 90)
 
@@ -234,8 +234,8 @@ def test_any_objective_and_a_gray_network(image):
 def test_tokens_and_the_stem_of_a_transformer(key):
     vit = open_network("shapes_vit")  # which takes one size only
     image = torch.rand(3, 100, 150, generator=torch.Generator().manual_seed(0))
-    made = dream(vit, image, key, octaves=1, steps=4, jitter=0, progress=False)
-    assert made.images.shape == (1, 3, 100, 150) and made.history[-1] > made.history[0]
+    render = dream(vit, image, key, octaves=1, steps=4, jitter=0, progress=False)
+    assert render.images.shape == (1, 3, 100, 150) and render.history[-1] > render.history[0]
     guided = dream(vit, image, key, towards=image.flip(2), octaves=1, steps=4, jitter=0, progress=False)
     assert guided.history[-1] > guided.history[0]
 
@@ -353,16 +353,16 @@ def test_a_dead_layer_is_said(image):
         dead.layers["0"].weight.zero_()
         dead.layers["0"].bias.fill_(-1)
     with pytest.warns(NetLensWarning, match=r"gradient of layer\('1'\).*is 0"):
-        made = dream(dead, image, "1", octaves=1, steps=2, progress=False)
-    torch.testing.assert_close(made.images[0], image.float())
+        render = dream(dead, image, "1", octaves=1, steps=2, progress=False)
+    torch.testing.assert_close(render.images[0], image.float())
 
 
 def test_a_network_of_one_unknown_size_dreams_on_pictures_of_it():
     flat = FlatModel.from_nn_Module(
         nn.Sequential(nn.Flatten(), nn.Linear(3072, 4)), adapter=Adapter(preprocessing=COLORS)
     )
-    made = dream(flat, torch.rand(3, 32, 32), logit(0), steps=4, jitter=0, progress=False)
-    assert made.images.shape == (1, 3, 32, 32) and made.history[-1] > made.history[0]
+    render = dream(flat, torch.rand(3, 32, 32), logit(0), steps=4, jitter=0, progress=False)
+    assert render.images.shape == (1, 3, 32, 32) and render.history[-1] > render.history[0]
     with pytest.raises(NotApplicable, match="448 by 448 or 50 by 40 pixels"):
         dream(flat, torch.rand(3, 50, 40), logit(0), progress=False)
 
@@ -373,9 +373,9 @@ def test_octaves_that_are_too_small_for_a_network_are_seen_enlarged(image):
     sized = Adapter(preprocessing=Preprocessing((64, 64), (64, 64), (0.5,) * 3, (0.25,) * 3))
     flat = FlatModel.from_nn_Module(narrowing, adapter=sized)
     picture = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    made = dream(flat, picture, "2", octaves=2, scale=1.9, steps=1, progress=False)
-    assert [frame.shape[2] for frame in made.frames] == [34, 64]
-    assert (made.frames[0] != nn.functional.interpolate(picture[None], 34, mode="bilinear", antialias=True)).any()
+    render = dream(flat, picture, "2", octaves=2, scale=1.9, steps=1, progress=False)
+    assert [frame.shape[2] for frame in render.frames] == [34, 64]
+    assert (render.frames[0] != nn.functional.interpolate(picture[None], 34, mode="bilinear", antialias=True)).any()
 
 
 def test_nan_is_named(image):
@@ -407,8 +407,8 @@ def test_half_precision_holds_what_a_sum_over_a_picture_is():
     dreamed = dream(half, photo, "1", octaves=1, steps=2, progress=False)
     assert dreamed.images.isfinite().all() and (dreamed.images[0] - photo).abs().max() > 0.01
     assert torch.finfo(torch.float16).max < 16 * 96 * 96
-    found = invert(half, photo, "1", steps=2, progress=False)
-    assert found.images.isfinite().all()
+    render = invert(half, photo, "1", steps=2, progress=False)
+    assert render.images.isfinite().all()
 
 
 def test_an_octave_that_is_too_small_is_enlarged_to_what_the_network_expects_no_further():
@@ -426,7 +426,7 @@ def test_an_octave_that_is_too_small_is_enlarged_to_what_the_network_expects_no_
 CLIMB = {"octaves": 3, "steps": 4, "jitter": 5, "progress": False}
 
 
-class Seen(Callback):
+class Notes(Callback):
     """Notes what a dream tells."""
 
     def __init__(self):
@@ -440,12 +440,12 @@ class Seen(Callback):
 
 
 def test_callbacks_see_every_step_of_a_dream(flat, image):
-    seen = Seen()
-    render = dream(flat, image, "3", callbacks=[seen], **CLIMB)
-    assert seen.steps == [(i + 1, 12) for i in range(12)]
-    assert seen.sizes == [size for size in octave_sizes((72, 90), 3) for _ in range(4)]
-    assert seen.values == render.history[:, 0].tolist()
-    assert torch.equal(seen.states[-1].parameters[0].float(), render.images)
+    callback = Notes()
+    render = dream(flat, image, "3", callbacks=[callback], **CLIMB)
+    assert callback.steps == [(i + 1, 12) for i in range(12)]
+    assert callback.sizes == [size for size in octave_sizes((72, 90), 3) for _ in range(4)]
+    assert callback.values == render.history[:, 0].tolist()
+    assert torch.equal(callback.states[-1].parameters[0].float(), render.images)
     assert torch.equal(dream(flat, image, "3", **CLIMB).images, render.images)  # who watches changes nothing
 
 

@@ -77,19 +77,21 @@ def test_a_class_picture_is_of_that_class_rather_than_another():
     adapter = Adapter(preprocessing=Preprocessing(None, None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     flat = FlatModel.from_nn_Module(network, adapter=adapter)
     dreamer = NetDreamer(flat, size=8, steps=200, param=Pixel, transforms=Chain(), progress=False)
-    scores, by_score_alone = (flat(made.images)[0] for made in (dreamer.classes(0), dreamer.render(logit(0), ["red"])))
+    scores, by_score_alone = (
+        flat(render.images)[0] for render in (dreamer.classes(0), dreamer.render(logit(0), ["red"]))
+    )
     assert scores[0] > scores[1] and by_score_alone[0] < by_score_alone[1]
 
 
 def test_layer_and_captions(dreamer, flat):
-    made = dreamer.layer("3")
-    assert made.captions == ("3",)
-    assert value(flat, layer("3"), made.images) > value(flat, layer("3"), torch.full((1, 3, 24, 24), 0.5))
+    render = dreamer.layer("3")
+    assert render.captions == ("3",)
+    assert value(flat, layer("3"), render.images) > value(flat, layer("3"), torch.full((1, 3, 24, 24), 0.5))
     assert dreamer.channel("3", [1, 0]).captions == ("3:1", "3:0")
     assert dreamer.neuron("3", 1, 2, 3).captions == ("3:1 at 2,3",)
     assert dreamer.neuron("3", 1).captions == ("3:1 at middle",)
-    made = dreamer.classes(["cat", 0])
-    assert made.captions == ("cat", "owl") and made.provenance.targets == (2, 0)
+    render = dreamer.classes(["cat", 0])
+    assert render.captions == ("cat", "owl") and render.provenance.targets == (2, 0)
     assert dreamer.negative("3", 4).captions == ("3:4 negative",)
     assert dreamer.channel("3", range(2)).captions == ("3:0", "3:1")
     assert dreamer.channel(nn.BatchNorm2d, 1).captions == dreamer.channel("[1]", 1).captions == ("1:1",)
@@ -127,9 +129,9 @@ def test_options(flat):
     plain = NetDreamer(
         flat, size=(12, 15), steps=2, param=Pixel(sd=0.3, batch=7), options={"redirect": 0}, progress=False
     )
-    made = plain.channel("3", [0, 1])
-    assert made.images.shape == (2, 3, 12, 15) and made.provenance.options["redirect"] == 0
-    assert made.images.std() > 0.03  # of 0.3 before the sigmoid and the mix of colors, not of 0.01
+    render = plain.channel("3", [0, 1])
+    assert render.images.shape == (2, 3, 12, 15) and render.provenance.options["redirect"] == 0
+    assert render.images.std() > 0.03  # of 0.3 before the sigmoid and the mix of colors, not of 0.01
     assert NetDreamer(flat, steps=1, progress=False).layer("0").images.shape == (1, 3, 224, 224)
 
 

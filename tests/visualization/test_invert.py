@@ -22,8 +22,8 @@ def network(channels=3):
     trunk = [nn.Conv2d(channels, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.ReLU()]
     trunk += [nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU()]
     module = nn.Sequential(*trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)).double()
-    known = COLORS if channels == 3 else Preprocessing(None, None, (0.5,), (0.25,))
-    return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=known))
+    preprocessing = COLORS if channels == 3 else Preprocessing(None, None, (0.5,), (0.25,))
+    return FlatModel.from_nn_Module(module, adapter=Adapter(preprocessing=preprocessing))
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +50,24 @@ def distance(flat, key, pictures, image):
 @pytest.mark.parametrize("key", ["1", "3", "5"])
 def test_the_distance_falls_far_below_its_start(flat, image, key, param):
     free = {"alpha": 0, "variation": 0}
-    made = invert(flat, image, key, param=param, steps=250, progress=False, **free)
-    start = -float(made.history[0, 0])
-    left = distance(flat, key, made.images, image)
+    render = invert(flat, image, key, param=param, steps=250, progress=False, **free)
+    start = -float(render.history[0, 0])
+    left = distance(flat, key, render.images, image)
     assert left < start / 10 and left < 0.02
     # the objective is that distance, and nothing else
     assert start == pytest.approx(distance(flat, key, _begun(param), image), rel=1e-5)
-    assert float(made.captions[0].split(" · ")[1]) == pytest.approx(left, abs=6e-4)
+    assert float(render.captions[0].split(" · ")[1]) == pytest.approx(left, abs=6e-4)
 
 
 def _begun(param):
-    own = param((30, 34))
+    parametrization = param((30, 34))
     with torch.no_grad():
-        return own.image(own.start(dtype=torch.float64))
+        return parametrization.image(parametrization.start(dtype=torch.float64))
 
 
 def test_shallow_layers_know_the_picture_better_than_deep_ones(flat, image):
-    made = invert(flat, image, ["1", "5"], steps=150, progress=False)
-    shallow, deep = (float((one - image).square().mean()) for one in made.images)
+    render = invert(flat, image, ["1", "5"], steps=150, progress=False)
+    shallow, deep = (float((one - image).square().mean()) for one in render.images)
     noise = float((torch.rand(image.shape, generator=torch.Generator().manual_seed(0)) - image).square().mean())
     assert shallow < 0.3 * deep and deep < noise
     assert shallow < 0.003
@@ -89,8 +89,8 @@ def test_penalties_are_those_of_the_paper(flat, image):
     dx, dy = F.pad(x.diff(dim=3), (0, 1)), F.pad(x.diff(dim=2), (0, 0, 0, 1))
     variation = float((dx.square() + dy.square()).mean())
     plain, normed, rough, both = (
-        -float(invert(flat, image, "3", param=Pixel, steps=1, progress=False, **own).history[0, 0])
-        for own in (free, free | {"alpha": 7.0}, free | {"variation": 3.0}, {})
+        -float(invert(flat, image, "3", param=Pixel, steps=1, progress=False, **penalties).history[0, 0])
+        for penalties in (free, free | {"alpha": 7.0}, free | {"variation": 3.0}, {})
     )
     assert normed - plain == pytest.approx(7 * alpha, rel=1e-6, abs=1e-12)
     assert rough - plain == pytest.approx(3 * variation, rel=1e-6)
@@ -106,22 +106,22 @@ def test_variation_makes_pictures_smoother(flat, image):
 
 
 def test_options_of_a_param_count_and_its_size_does_not(flat, image):
-    made = invert(flat, image, "1", param=Fourier(size=8, batch=3, sd=0.5), steps=1, progress=False)
-    assert made.images.shape == (1, 3, 30, 34)
-    assert made.images.std() > 3 * invert(flat, image, "1", steps=1, progress=False).images.std()
+    render = invert(flat, image, "1", param=Fourier(size=8, batch=3, sd=0.5), steps=1, progress=False)
+    assert render.images.shape == (1, 3, 30, 34)
+    assert render.images.std() > 3 * invert(flat, image, "1", steps=1, progress=False).images.std()
 
 
 def test_size_and_gray(image):
-    made = invert(network(1), image, "1", steps=2, size=17, progress=False)
-    assert made.images.shape == (1, 1, 15, 17)
+    render = invert(network(1), image, "1", steps=2, size=17, progress=False)
+    assert render.images.shape == (1, 1, 15, 17)
 
 
 def test_a_caricature_exaggerates(flat, image):
     from netlens.visualization.transforms import Chain
 
-    made = caricature(flat, image, ["1", "3"], steps=60, transforms=Chain(), progress=False)
-    assert made.captions == ("1", "3")
-    for key, one in zip(("1", "3"), made.images, strict=True):
+    render = caricature(flat, image, ["1", "3"], steps=60, transforms=Chain(), progress=False)
+    assert render.captions == ("1", "3")
+    for key, one in zip(("1", "3"), render.images, strict=True):
         mine, theirs = (
             flat(flat.adapter.preprocessing.normalize(x[None].double()), until=key).flatten() for x in (one, image)
         )
@@ -138,7 +138,7 @@ def test_errors(flat, image):
         invert(flat, image, "1", alpha=-1, progress=False)
 
 
-@pytest.mark.parametrize("made", [invert, caricature])
+@pytest.mark.parametrize("function", [invert, caricature])
 @pytest.mark.parametrize(
     "options",
     [
@@ -156,10 +156,10 @@ def test_errors(flat, image):
     ],
     ids=str,
 )
-def test_options_of_another_type_are_named(flat, image, made, options):
+def test_options_of_another_type_are_named(flat, image, function, options):
     (name,) = options
     with pytest.raises(NetLensError, match=name):
-        made(flat, image, **{"layers": "1", "steps": 1, "progress": False, **options})
+        function(flat, image, **{"layers": "1", "steps": 1, "progress": False, **options})
 
 
 def test_a_row_of_renders(flat, image):

@@ -133,8 +133,8 @@ def test_a_batch_in_chunks_is_the_batch(mobilenet, monkeypatch, objective, chunk
 def test_samples_that_depend_on_each_other_run_together(mobilenet, monkeypatch):
     monkeypatch.setattr(ascent, "fitting", lambda meter: 1)
     objective = channel("features.2", 0) - diversity("features.2")
-    made = rendered(mobilenet, objective, Fourier(20, batch=3))
-    assert not torch.allclose(made.history[-1], rendered(mobilenet, objective, Fourier(20)).history[-1])
+    render = rendered(mobilenet, objective, Fourier(20, batch=3))
+    assert not torch.allclose(render.history[-1], rendered(mobilenet, objective, Fourier(20)).history[-1])
 
 
 def test_a_picture_that_no_memory_could_hold_is_refused():
@@ -200,8 +200,8 @@ def test_lbfgs_finds_the_best_of_a_quadratic_as_scipy_does():
         return float(((colors - np.array(bowl.best)) ** 2 * np.array(bowl.stretch)).sum())
 
     start = param.start(dtype=torch.float64)[0].detach().flatten().numpy()
-    found = minimize(loss, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
-    expected = 1 / (1 + np.exp(-found.x))
+    optimum = minimize(loss, start, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
+    expected = 1 / (1 + np.exp(-optimum.x))
     np.testing.assert_allclose(run.images.flatten().numpy(), expected, atol=1e-4)
 
 
@@ -237,16 +237,16 @@ def test_adam_does_as_by_hand(plain):
 
 
 def test_rates_and_their_schedule(plain):
-    seen = []
+    learning_rates = []
 
     class Rates(torch.optim.SGD):
         def step(self, closure=None):
-            seen.append(self.param_groups[0]["lr"])
+            learning_rates.append(self.param_groups[0]["lr"])
             return super().step(closure)
 
     make = partial(Rates, lr=0.5)
     rendered(plain, channel("3", 0), Pixel(12), steps=8, optimizer=make, schedule=Schedule(Steps((0.5,), 0.1)))
-    np.testing.assert_allclose(seen, [0.5] * 4 + [0.05] * 4)
+    np.testing.assert_allclose(learning_rates, [0.5] * 4 + [0.05] * 4)
     rates = [Cosine(warmup=0.25, end=0.1)(step, 8) for step in range(8)]
     np.testing.assert_allclose(rates[2:], [0.1 + 0.9 * (1 + math.cos(math.pi * k / 6)) / 2 for k in range(6)])
     assert 0 < rates[0] < rates[1] < rates[2] == 1
@@ -340,8 +340,8 @@ def test_an_objective_that_gives_no_tensor_is_told(answer):
 
 def test_each_picture_of_a_batch_is_captioned_by_its_own_objective():
     flat = dead_network(nn.ReLU(), 0.0)
-    made = rendered(flat, channel("2", [1, 0]), Pixel(6, batch=2), steps=1)
-    assert made.captions == ("channel('2', [1])", "channel('2', [0])")
+    render = rendered(flat, channel("2", [1, 0]), Pixel(6, batch=2), steps=1)
+    assert render.captions == ("channel('2', [1])", "channel('2', [0])")
     assert rendered(flat, channel("2", 1), Pixel(6, batch=2), steps=1).captions is None
 
 
@@ -421,12 +421,12 @@ def test_a_layer_before_an_in_place_rectifier_is_read_as_it_was(rectifier):
     image = param.image([start])
     wanted = conv(image)[0, 1].mean()
     optimizer = partial(torch.optim.SGD, lr=0.1)
-    made = OptVis(flat, channel("0", 1), Chain()).render(param, steps=1, optimizer=optimizer, progress=False)
-    assert wanted < 0 and made.history[0, 0].item() == pytest.approx(wanted.item(), rel=1e-12)
+    render = OptVis(flat, channel("0", 1), Chain()).render(param, steps=1, optimizer=optimizer, progress=False)
+    assert wanted < 0 and render.history[0, 0].item() == pytest.approx(wanted.item(), rel=1e-12)
     # and the step follows the gradient of that value
     slope = torch.autograd.grad(wanted, start)[0]
     moved = param.image([start.detach() + 0.1 * slope])
-    torch.testing.assert_close(made.images.double(), moved.detach(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(render.images.double(), moved.detach(), rtol=0, atol=1e-6)
 
 
 def test_a_live_network_is_optimized_alike_with_and_without():
@@ -553,10 +553,10 @@ def test_a_failure_of_the_network_itself_reaches_the_caller():
 def test_pictures_reach_the_network_as_its_preprocessing_says():
     units = Preprocessing((8, 8), 8, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
     flat = flattened(nn.Sequential(nn.Conv2d(3, 1, 1)), units)
-    seen = []
+    activations = []
 
     def first(record):
-        seen.append(record["0"].detach())
+        activations.append(record["0"].detach())
         return record["0"].flatten(1).mean(1)
 
     class First(Objective):
@@ -568,7 +568,7 @@ def test_pictures_reach_the_network_as_its_preprocessing_says():
     param = Pixel(8)
     rendered(flat, First(), param, steps=1, transforms=Chain())
     image = param.image(param.start(dtype=torch.float64)).detach()
-    torch.testing.assert_close(seen[0], flat(units.normalize(image)), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(activations[0], flat(units.normalize(image)), rtol=1e-9, atol=1e-9)
 
 
 def test_a_gray_network_gets_gray_pictures_and_a_transparent_one_is_laid_on_backgrounds(plain):

@@ -68,8 +68,8 @@ def test_a_picture_of_a_batch_is_the_single_picture_of_its_seed(kind: str) -> No
     parameters, images = started(batch)
     for i, seed in enumerate((4, 0, 7)):
         single = KINDS[kind]((15, 22), seed=seed)
-        own, image = started(single)
-        assert all(torch.equal(a[i], b[0]) for a, b in zip(parameters, own, strict=True))
+        single_parameters, image = started(single)
+        assert all(torch.equal(a[i], b[0]) for a, b in zip(parameters, single_parameters, strict=True))
         assert_close(images[i : i + 1], image, rtol=0, atol=1e-12)
         for all_, one in zip(gradients(batch, weights), gradients(single, weights[i : i + 1]), strict=True):
             assert_close(all_[i : i + 1], one, rtol=1e-9, atol=1e-12)
@@ -122,12 +122,12 @@ def test_no_parameter_is_dead(kind: str, size: tuple[int, int]) -> None:
     param = KINDS[kind](size)
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(1, 3 + ("alpha" in kind), *size, dtype=torch.float64, generator=generator)
-    found = gradients(param, weights)
-    assert all(gradient.isfinite().all() for gradient in found)
+    parameter_gradients = gradients(param, weights)
+    assert all(gradient.isfinite().all() for gradient in parameter_gradients)
     # of a real picture's mean and fastest waves, the imaginary part is nothing, and the phase no choice
     corners = 4 if size == (16, 16) else 1 if size == (15, 21) else 2
     waves = isinstance(getattr(param, "param", param), Maco | Fourier) or kind == "shared"
-    dead = sum(int((gradient == 0).sum()) for gradient in found)
+    dead = sum(int((gradient == 0).sum()) for gradient in parameter_gradients)
     assert dead <= (corners * weights.shape[1] if waves else 0)
 
 
@@ -182,16 +182,16 @@ def test_a_network_of_places_starts_alive() -> None:
 
 
 def test_shared_parts_start_at_nothing_and_align_the_batch() -> None:
-    own, param = Pixel((12, 18), batch=3), Shared(Pixel((12, 18), batch=3), parts=(4,))
+    unshared, param = Pixel((12, 18), batch=3), Shared(Pixel((12, 18), batch=3), parts=(4,))
     parameters, image = started(param)
-    assert_close(image, own.image(own.start(dtype=torch.float64)), rtol=0, atol=0)
+    assert_close(image, unshared.image(unshared.start(dtype=torch.float64)), rtol=0, atol=0)
     # what pulls at one picture moves what all of them share, and only its own part of itself
     unique, common = torch.autograd.grad(image[0].sum(), parameters)
     assert common.abs().min() > 0 and torch.equal(common[0], common[2])
     assert unique[0].abs().min() > 0 and not unique[1:].any()
     with torch.no_grad():
         parameters[1][:] = torch.linspace(-1, 1, 5, dtype=torch.float64)
-    changes = param.values(parameters) - own.values(parameters[:1])
+    changes = param.values(parameters) - unshared.values(parameters[:1])
     assert_close(changes[0], changes[1])
     assert changes.abs().max() > 0.5
 

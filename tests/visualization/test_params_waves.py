@@ -67,17 +67,17 @@ def magnitude(param: Maco, parameters: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_magnitudes_stay_whatever_the_phases(size: tuple[int, int], channels: int) -> None:
-    given = 0.3 * noise(channels, size[0], size[1] // 2 + 1).abs()
+    magnitudes = 0.3 * noise(channels, size[0], size[1] // 2 + 1).abs()
     # a real picture's wave and its mirror image are equally strong
-    given = torch.fft.rfft2(torch.fft.irfft2(given.to(torch.complex128), s=size)).real.abs()
-    given = given / given.max()
-    param = Maco(size, batch=2, channels=channels, magnitude=given)
+    magnitudes = torch.fft.rfft2(torch.fft.irfft2(magnitudes.to(torch.complex128), s=size)).real.abs()
+    magnitudes = magnitudes / magnitudes.max()
+    param = Maco(size, batch=2, channels=channels, magnitude=magnitudes)
     parameters = param.start(dtype=torch.float64)
     optimizer = torch.optim.NAdam(parameters, lr=1.0)
     target = noise(2, channels, *size, seed=1)
     start = (param.image(parameters) * target).sum().item()
     for _ in range(5):
-        assert_close(magnitude(param, parameters), given.expand(2, -1, -1, -1), rtol=0, atol=1e-10)
+        assert_close(magnitude(param, parameters), magnitudes.expand(2, -1, -1, -1), rtol=0, atol=1e-10)
         optimizer.zero_grad()
         (-(param.image(parameters) * target).sum()).backward()
         optimizer.step()
@@ -90,8 +90,8 @@ def test_magnitudes_fall_with_frequency_around_gray() -> None:
     parameters = param.start(dtype=torch.float64)
     values = param.values(parameters)
     frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.rfftfreq(48)[None])
-    found = torch.fft.rfft2(values, norm="ortho").abs().detach().numpy() * frequency
-    assert np.allclose(found[:, :, frequency > 1 / 63], 0.25)
+    amplitudes = torch.fft.rfft2(values, norm="ortho").abs().detach().numpy() * frequency
+    assert np.allclose(amplitudes[:, :, frequency > 1 / 63], 0.25)
     assert_close(values.mean((2, 3)), torch.zeros(3, 3, dtype=torch.float64), rtol=0, atol=1e-12)
     assert (param.image(parameters).std((1, 2, 3)) > 0.1).all()
 
@@ -125,18 +125,18 @@ def test_of_one_picture_the_phases_are_all_that_is_missing() -> None:
     phases = torch.fft.rfft2(from_image(picture, True), norm="ortho").angle()
     # where a real wave is its own mirror image (the mean, for odd sizes alone) the sign is part of the magnitude
     phases[..., 0, 0] = 0
-    found = param.values([phases])
-    wrong = torch.fft.rfft2(found - from_image(picture, True), norm="ortho").abs()
+    values = param.values([phases])
+    wrong = torch.fft.rfft2(values - from_image(picture, True), norm="ortho").abs()
     wrong[..., 9, 0] = 0  # the fastest vertical wave, whose sign is no phase
     assert wrong.max() < 1e-10
 
 
 @pytest.mark.parametrize("size", [32, 33, 16, 25, 64])
 def test_a_magnitude_serves_another_size(size: int) -> None:
-    given = Maco(32)._magnitude(torch.zeros((), dtype=torch.float64))
-    found = Maco(size, magnitude=given)._magnitude(torch.zeros((), dtype=torch.float64))
+    magnitudes = Maco(32)._magnitude(torch.zeros((), dtype=torch.float64))
+    resized = Maco(size, magnitude=magnitudes)._magnitude(torch.zeros((), dtype=torch.float64))
     # one over the frequency is so at any size
-    assert_close(found, Maco(size)._magnitude(torch.zeros((), dtype=torch.float64)), rtol=1e-9, atol=1e-12)
+    assert_close(resized, Maco(size)._magnitude(torch.zeros((), dtype=torch.float64)), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("to", [(20, 32), (40, 62), (36, 62), (90, 93)])
@@ -192,7 +192,7 @@ def test_pictures_of_a_spectrum_have_true_gradients_in_parts_and_together(extent
         monkeypatch.setattr(_spectrum, "_TOGETHER", together)
         picture = _spectrum.to_picture(spectrum, width)
         torch.testing.assert_close(picture, expected, rtol=1e-12, atol=1e-12)
-        (found,) = torch.autograd.grad((picture * weights).sum(), spectrum)
-        torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-12)
+        (picture_gradient,) = torch.autograd.grad((picture * weights).sum(), spectrum)
+        torch.testing.assert_close(picture_gradient, gradient, rtol=1e-12, atol=1e-12)
     assert torch.autograd.gradcheck(lambda waves: _spectrum.to_picture(waves, width), spectrum)
     assert torch.autograd.gradgradcheck(lambda waves: _spectrum.to_picture(waves, width), spectrum)

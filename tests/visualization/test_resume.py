@@ -72,7 +72,7 @@ def test_who_is_done_stays_so_for_those_who_look_at_it(flat):
 
 def test_pictures_that_share_parts_are_done_together(flat):
     param = Shared(Pixel(12, batch=2))
-    alone, both = (rendered(flat, channel("3", 0), param, 9, stop=after(4, *some)) for some in ((0,), (0, 1)))
+    alone, both = (rendered(flat, channel("3", 0), param, 9, stop=after(4, *samples)) for samples in ((0,), (0, 1)))
     assert torch.equal(alone.images, rendered(flat, channel("3", 0), param, 9).images)
     assert torch.equal(both.images, rendered(flat, channel("3", 0), param, 4).images)
 
@@ -84,8 +84,8 @@ def test_pictures_that_share_parts_are_done_together(flat):
 def test_another_picture_is_looked_at_alike_alone_and_in_a_batch(flat, optimizer, objective):
     both = rendered(flat, objective, Pixel(16, batch=2), 3, optimizer=optimizer)
     ends = (objective, objective) if not hasattr(objective, "first") else (objective.first, objective.last)
-    for i, own in enumerate(ends):
-        alone = rendered(flat, own, Pixel(16, seed=i), 3, optimizer=optimizer)
+    for i, end in enumerate(ends):
+        alone = rendered(flat, end, Pixel(16, seed=i), 3, optimizer=optimizer)
         assert (both.images[i] - alone.images[0]).abs().max() < 1e-6
 
 

@@ -86,8 +86,8 @@ def test_a_sample_is_disturbed_as_if_it_were_alone(name):
 @pytest.mark.parametrize("name", sorted(set(ALL) - {"pad", "center", "fit", "flip"}))
 def test_samples_are_disturbed_differently_and_each_time_anew(name):
     images = pictures(1).expand(2, -1, -1, -1)
-    own = generators(1, 2)
-    first, again = ALL[name](images, own), ALL[name](images, own)
+    rngs = generators(1, 2)
+    first, again = ALL[name](images, rngs), ALL[name](images, rngs)
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first, again)
 
@@ -123,21 +123,21 @@ def test_without_a_disturbance_the_picture_is_the_same_to_the_bit(transform):
 
 
 def test_jitter_shifts_by_whole_pixels_exactly_and_as_far_as_it_says():
-    images, seen = pictures(1), set()
+    images, shifts = pictures(1), set()
     around = F.pad(images, (4, 4, 4, 4), value=0.5)
     windows = {(y, x): around[:, :, y : y + 24, x : x + 29] for y in range(9) for x in range(9)}
     for seed in range(300):
         shifted = Jitter(8)(images, generators(seed))
         (at,) = [place for place, window in windows.items() if torch.equal(window, shifted)]
-        seen.add(at)
-    assert {y for y, _ in seen} == {x for _, x in seen} == set(range(9))
+        shifts.add(at)
+    assert {y for y, _ in shifts} == {x for _, x in shifts} == set(range(9))
 
 
 def test_a_share_of_the_shorter_side_is_as_many_pixels():
     images = pictures()  # of 24 by 29
     for seed in range(20):
-        own = generators(seed, seed + 1, seed + 2), generators(seed, seed + 1, seed + 2)
-        assert torch.equal(Jitter(0.25)(images, own[0]), Jitter(6)(images, own[1]))
+        rngs = generators(seed, seed + 1, seed + 2), generators(seed, seed + 1, seed + 2)
+        assert torch.equal(Jitter(0.25)(images, rngs[0]), Jitter(6)(images, rngs[1]))
 
 
 def test_the_standard_stack_is_the_one_that_was_measured():
@@ -228,17 +228,17 @@ def test_no_border_is_filled_with_zeros(outside, size):
     gray = torch.full((4, 3, *size), 0.5, dtype=torch.float64)
     wild = Chain((standard(outside=outside, scale=(0.3, 0.5), degrees=90), Shear(20), Fit((40, 44))))
     for seed in range(20):
-        seen = wild(gray, generators(*range(seed, seed + 4)))
-        assert seen.shape == (4, 3, 40, 44)
-        torch.testing.assert_close(seen, torch.full_like(seen, 0.5), rtol=0, atol=1e-12)
+        output = wild(gray, generators(*range(seed, seed + 4)))
+        assert output.shape == (4, 3, 40, 44)
+        torch.testing.assert_close(output, torch.full_like(output, 0.5), rtol=0, atol=1e-12)
 
 
 def test_values_stay_within_those_of_the_picture_and_its_surroundings():
     images = pictures(4)
     for name, transform in ALL.items():
         if "noise" not in name and name != "chain":
-            seen = transform(images, generators(0, 1, 2, 3))
-            assert seen.min() >= -1e-12 and seen.max() <= 1 + 1e-12, name
+            output = transform(images, generators(0, 1, 2, 3))
+            assert output.min() >= -1e-12 and output.max() <= 1 + 1e-12, name
 
 
 def test_crops_show_windows_that_lie_within():
@@ -251,17 +251,17 @@ def test_crops_show_windows_that_lie_within():
         assert len(places) == 1
     ramp = torch.arange(24, dtype=torch.float64).view(1, 1, 24, 1).expand(1, 1, 24, 24)
     for seed in range(50):
-        seen = ZoomCrop(0.5, 0.5)(ramp, generators(seed))[0, 0, :, 0]
-        torch.testing.assert_close(seen[2:-2].diff(), torch.full((19,), 0.5, dtype=torch.float64), rtol=0, atol=1e-9)
+        crop = ZoomCrop(0.5, 0.5)(ramp, generators(seed))[0, 0, :, 0]
+        torch.testing.assert_close(crop[2:-2].diff(), torch.full((19,), 0.5, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
 def test_blur_keeps_the_mean_of_an_even_picture_and_smooths_as_a_gaussian():
     spot = torch.zeros(1, 1, 31, 31, dtype=torch.float64)
     spot[0, 0, 15, 15] = 1
-    seen = Blur(2, 2)(spot, generators(0))[0, 0]
+    blur = Blur(2, 2)(spot, generators(0))[0, 0]
     at = torch.arange(31, dtype=torch.float64) - 15
-    torch.testing.assert_close(seen.sum(), torch.tensor(1.0, dtype=torch.float64))
-    assert abs(float((seen.sum(0) * at**2).sum()) - 4) < 0.15  # the variance, but for the tails beyond three deviations
+    torch.testing.assert_close(blur.sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert abs(float((blur.sum(0) * at**2).sum()) - 4) < 0.15  # the variance, but for the tails beyond three deviations
 
 
 def test_gradients_pass():

@@ -19,8 +19,8 @@ BOTH = {"name": "both", "content": "cat.png", "style": ["waves.png", "dots.png"]
 
 def opener(model, weights):
     layers = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2), nn.ReLU()
-    known = Preprocessing(None, None, (0.5,) * 3, (0.25,) * 3)
-    return FlatModel.from_nn_Module(nn.Sequential(*layers), adapter=Adapter(preprocessing=known))
+    preprocessing = Preprocessing(None, None, (0.5,) * 3, (0.25,) * 3)
+    return FlatModel.from_nn_Module(nn.Sequential(*layers), adapter=Adapter(preprocessing=preprocessing))
 
 
 def batch_file(folder):

@@ -121,8 +121,8 @@ def test_random_weights_come_from_the_seed_and_global_random_numbers_stay(file, 
 def test_what_is_read_is_not_overwritten(file, tmp_path, changed):
     out = tmp_path / "out"
     run(file, out)
-    given = {"name": "both", "content": "cat.png", "style": "waves.png"} | {changed: "out/both/usual/result.jpg"}
-    write(file, pairs=[given])
+    pair = {"name": "both", "content": "cat.png", "style": "waves.png"} | {changed: "out/both/usual/result.jpg"}
+    write(file, pairs=[pair])
     before = contents(out)
     with pytest.raises(NetLensError, match="would be overwritten"):
         Batch.read(file).run(out, opener, progress=False)
@@ -195,14 +195,14 @@ def test_files_that_no_batch_made_stay(file, tmp_path, name):
 
 
 def test_the_file_of_a_batch_is_not_overwritten_by_it(file, tmp_path):
-    own = tmp_path / "out" / "both" / "usual" / "config.json"
-    own.parent.mkdir(parents=True)
+    config = tmp_path / "out" / "both" / "usual" / "config.json"
+    config.parent.mkdir(parents=True)
     for picture in tmp_path.glob("*.png"):
-        shutil.copy(picture, own.parent)
-    shutil.copy(file, own)
+        shutil.copy(picture, config.parent)
+    shutil.copy(file, config)
     with pytest.raises(NetLensError, match=r"config\.json is an input and would be overwritten"):
-        run(own, tmp_path / "out")
-    assert own.read_bytes() == file.read_bytes()
+        run(config, tmp_path / "out")
+    assert config.read_bytes() == file.read_bytes()
 
 
 def test_random_weights_of_a_seed_too_large_for_torch(file, tmp_path):
@@ -211,8 +211,8 @@ def test_random_weights_of_a_seed_too_large_for_torch(file, tmp_path):
 
 
 def test_settings_come_back_as_they_were():
-    given = {"size": [20, 30], "statistic": "mean_std", "style_layers": {"relu": 2.0}, "lr": None, "start": "noise"}
-    transfer = from_settings(given)
+    settings = {"size": [20, 30], "statistic": "mean_std", "style_layers": {"relu": 2.0}, "lr": None, "start": "noise"}
+    transfer = from_settings(settings)
     again = {name: value for name, value in as_settings(transfer).items() if name != "stop"}
     assert from_settings(again) == transfer
 

@@ -91,7 +91,7 @@ def test_a_byte_order_mark_does_no_harm(file):
 
 
 @pytest.mark.parametrize(
-    "top, own, beside, expected",
+    "top, settings, beside, expected",
     [
         ({}, {}, {}, ("shapes", "pretrained")),
         ({}, {}, {"model": "resnet18", "weights": "default"}, ("resnet18", "default")),
@@ -100,8 +100,8 @@ def test_a_byte_order_mark_does_no_harm(file):
         ({"model": "vgg11", "weights": "default"}, {"weights": "IMAGENET1K_V1"}, {}, ("vgg11", "IMAGENET1K_V1")),
     ],
 )
-def test_the_weights_are_those_of_the_model_that_they_stand_beside(file, top, own, beside, expected):
-    write(file, settings={"usual": SETTINGS | own}, **top)
+def test_the_weights_are_those_of_the_model_that_they_stand_beside(file, top, settings, beside, expected):
+    write(file, settings={"usual": SETTINGS | settings}, **top)
     assert {(job.model, job.weights) for job in Batch.read(file, **beside).jobs} == {expected}
 
 

@@ -59,9 +59,9 @@ def test_a_transformer_looks_at_pictures_of_any_size():
         "content_weight": 0,
         "loss": "squared",
     }
-    made = stylize(flat, content, style[:, :, :24], progress=False, **options)
-    losses = made.provenance.options["losses"]["style"]
-    assert made.images.shape == (1, 3, 40, 50)
+    render = stylize(flat, content, style[:, :, :24], progress=False, **options)
+    losses = render.provenance.options["losses"]["style"]
+    assert render.images.shape == (1, 3, 40, 50)
     assert losses["end"] < losses["start"] / 10
 
 

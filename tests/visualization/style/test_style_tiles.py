@@ -178,11 +178,11 @@ def test_the_picture_is_that_of_the_whole(flat, optimizer):
 def test_disturbed_pictures_and_batches_are_those_of_the_whole(flat):
     tiled = stage(flat, SIZES[0], TILE)
     images = torch.stack([picture(*SIZES[0], seed) for seed in (4, 5)])
-    found = []
+    pictures = []
     for tile in (None, TILE):
         vis = OptVis(flat, -tiled.objective, Jitter(6), tile=tile)
-        found.append(vis.render(FromImage(images, Fourier), steps=3, progress=False).images)
-    assert_close(found[1], found[0], rtol=0, atol=1e-5)
+        pictures.append(vis.render(FromImage(images, Fourier), steps=3, progress=False).images)
+    assert_close(pictures[1], pictures[0], rtol=0, atol=1e-5)
 
 
 def test_layers_that_see_the_whole_picture_are_refused(flat):

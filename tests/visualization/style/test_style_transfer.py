@@ -117,22 +117,22 @@ def test_losses_mean_the_same_on_a_network_of_other_units(content):
 
 
 def test_content_loss_is_0_at_the_content_and_1_at_its_mean_color(flat, content):
-    seen = Sight(flat, ("4",))
-    loss = content_loss(flat, seen(content[None]), {"4": 2.0}, "squared")
+    sight = Sight(flat, ("4",))
+    loss = content_loss(flat, sight(content[None]), {"4": 2.0}, "squared")
     plain = content.mean((1, 2), keepdim=True).expand_as(content)
-    assert value_at(flat, loss, seen(content[None])) == 0
-    assert value_at(flat, loss, seen(plain[None])) == pytest.approx(1, rel=1e-9)
+    assert value_at(flat, loss, sight(content[None])) == 0
+    assert value_at(flat, loss, sight(plain[None])) == pytest.approx(1, rel=1e-9)
 
 
 def test_blends_are_linear_in_the_weights_of_styles_and_layers(flat, content):
-    seen = Sight(flat, LAYERS)
-    looks = [seen(style[None]) for style in (STYLE, OTHER)]
-    elsewhere = seen(waves(32, 40, 0.2, 0.5)[None])
+    sight = Sight(flat, LAYERS)
+    looks = [sight(style[None]) for style in (STYLE, OTHER)]
+    elsewhere = sight(waves(32, 40, 0.2, 0.5)[None])
 
     def loss(weights, layers=(1.0, 1.0)):
         pairs = [Look(look, weight) for look, weight in zip(looks, weights, strict=True)]
         objective = style_loss(
-            flat, seen(content[None]), pairs, dict(zip(LAYERS, layers, strict=True)), STATISTICS["gram"](), "squared"
+            flat, sight(content[None]), pairs, dict(zip(LAYERS, layers, strict=True)), STATISTICS["gram"](), "squared"
         )
         return value_at(flat, objective, elsewhere)
 
@@ -353,8 +353,8 @@ def test_the_references_are_of_pictures_as_they_are_whatever_disturbs_what_is_ma
 
 def test_a_param_with_options_is_taken_as_it_is(flat, content):
     options = PLAIN | {"param": Fourier(decay=0.5), "steps": 2, "style_layers": LAYERS}
-    made = stylize(flat, content, STYLE, progress=False, **options)
-    assert "'decay': 0.5" in repr(made.provenance.options["param"])
+    render = stylize(flat, content, STYLE, progress=False, **options)
+    assert "'decay': 0.5" in repr(render.provenance.options["param"])
 
 
 def test_by_the_usual_loss_a_root_the_style_comes_tenfold_nearer_as_well(flat, content):
@@ -409,5 +409,5 @@ def test_the_provenance_holds_all_options(flat):
     }
     styles = [torch.rand(3, 64, 64), torch.rand(3, 64, 64)]
     made_by = StyleTransfer(**options)(flat, torch.rand(3, 64, 64), styles, progress=False).provenance
-    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    assert {name: made_by.options[name] for name in options} == asked
+    expected = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    assert {name: made_by.options[name] for name in options} == expected

@@ -10,7 +10,7 @@ from tests.visualization.style.test_style_transfer import OTHER, STYLE, content,
 QUICK = {"size": 96, "steps": 5, "scales": 2}
 
 
-class Seen:
+class Watcher:
     """Keeps what was seen of a transfer."""
 
     def __init__(self):
@@ -22,12 +22,12 @@ class Seen:
 
 @pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"color": "luminance"}, {"tile": 48}])
 def test_the_last_glance_is_the_result_and_watching_changes_nothing(flat, content, options):  # noqa: F811
-    transfer, seen = StyleTransfer(**QUICK, **options), Seen()
+    transfer, watcher = StyleTransfer(**QUICK, **options), Watcher()
     plain = transfer(flat, content, [STYLE, OTHER], progress=False)
-    watched = transfer(flat, content, [STYLE, OTHER], progress=False, watch=seen)
+    watched = transfer(flat, content, [STYLE, OTHER], progress=False, watch=watcher)
     assert torch.equal(plain.images, watched.images)
     assert torch.equal(plain.history, watched.history)
-    steps, scales, pictures, losses, _ = zip(*seen.glances, strict=True)
+    steps, scales, pictures, losses, _ = zip(*watcher.glances, strict=True)
     assert list(steps) == sorted(steps) and steps[-1] == 5
     assert set(scales) == {0, 1}
     assert pictures[0].shape[-1] == 48 and pictures[-1].shape == watched.images.shape
@@ -37,10 +37,10 @@ def test_the_last_glance_is_the_result_and_watching_changes_nothing(flat, conten
 
 
 def test_a_glance_is_kept_as_a_result_that_says_where_it_stopped(flat, content, tmp_path):  # noqa: F811
-    seen = Seen()
-    StyleTransfer(**QUICK)(flat, content, STYLE, progress=False, watch=seen)
-    render = seen.glances[1][-1]
-    assert torch.equal(render.images, seen.glances[1][2])
+    watcher = Watcher()
+    StyleTransfer(**QUICK)(flat, content, STYLE, progress=False, watch=watcher)
+    render = watcher.glances[1][-1]
+    assert torch.equal(render.images, watcher.glances[1][2])
     assert render.provenance.method == "StyleTransfer"
     assert render.provenance.options["stopped_after"] == 2
     assert render.provenance.options["losses"] == {"style": {"end": 2.0}}
