@@ -34,7 +34,7 @@ class watched:  # noqa: N801 - reads as a function
     def __enter__(self) -> Any:
         page = self.context.new_page()
         page.set_default_timeout(30_000)
-        page.on("request", self._asked)
+        page.on("request", self._on_request)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         return page
 
@@ -44,14 +44,14 @@ class watched:  # noqa: N801 - reads as a function
             assert not self.strangers
             assert not self.errors
 
-    def _asked(self, request: Any) -> None:
+    def _on_request(self, request: Any) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.strangers.append(request.url)
 
 
 def nameless(page: Any) -> list[str]:
     """The controls of a page that have no name for those who cannot see them, as HTML."""
-    found: list[str] = page.evaluate(
+    controls: list[str] = page.evaluate(
         """() => [...document.querySelectorAll('button, input, textarea, img, [role=button], [tabindex="0"]')]
         .filter((one) => one.offsetParent !== null && one.type !== 'file')
         .filter((one) => !(one.getAttribute('aria-label') || one.title || one.textContent.trim()
@@ -59,16 +59,16 @@ def nameless(page: Any) -> list[str]:
             || one.closest('label')))
         .map((one) => one.outerHTML.slice(0, 200))"""
     )
-    return found
+    return controls
 
 
 def distorted(page: Any) -> list[str]:
     """The pictures that a page shows with other proportions than their own, as HTML."""
-    found: list[str] = page.evaluate(
+    pictures: list[str] = page.evaluate(
         """() => [...document.querySelectorAll('img')]
         .filter((one) => one.offsetParent !== null && getComputedStyle(one).objectFit === 'fill')
         .filter((one) => Math.abs(one.clientWidth * one.naturalHeight - one.clientHeight * one.naturalWidth)
             > 2 * Math.max(one.naturalWidth, one.naturalHeight))
         .map((one) => one.outerHTML.slice(0, 60) + ' in ' + one.parentElement.className)"""
     )
-    return found
+    return pictures

@@ -40,7 +40,7 @@ def maps(tab, count):
     tab.wait_for_function(f"document.querySelectorAll('{MAPS}').length >= {count}")
 
 
-def said(name, seconds):
+def report_time(name, seconds):
     """Report a time, which depends on the machine."""
     sys.stdout.write(f"\n{name}: {seconds:.2f} s\n")
 
@@ -56,7 +56,7 @@ def test_stop(tab, address):
     start = time.perf_counter()
     tab.click("#explain-stop")
     seconds_until_idle(most=5)
-    said("stop", time.perf_counter() - start)
+    report_time("stop", time.perf_counter() - start)
     tab.wait_for_selector("#maps >> text=stopped")
     tab.wait_for_selector("#explain-stop:disabled")
     maps(tab, 1)  # what was done stays
@@ -66,7 +66,7 @@ def test_a_closed_tab_ends_its_job(browser, address):
     with watched(browser, address) as tab:
         tab.goto(address + SLOW)
         maps(tab, 1)
-    said("a closed tab", seconds_until_idle(most=15))
+    report_time("a closed tab", seconds_until_idle(most=15))
 
 
 def test_a_second_tab_waits_in_a_queue_that_it_shows_and_leaves_the_first_alone(tab, browser, address):
@@ -109,13 +109,13 @@ def test_own_pictures_and_wrong_files(tab, address, tmp_path):
 
 
 def test_links_that_make_no_sense_are_told_in_one_line(tab, address):
-    for link, told in (
+    for link, message in (
         ("?tab=explain&picture=../x&methods=saliency", "is not here, or no longer"),
         ("?tab=look&see=nothing:3", "has no layer 'nothing'"),
         ("?tab=look&see=stem.0@a", "is no place"),
     ):
         tab.goto(address + link)
-        tab.wait_for_selector(f"text={told} >> nth=0")
+        tab.wait_for_selector(f"text={message} >> nth=0")
         assert "Traceback" not in tab.inner_text("body")
 
 
@@ -140,11 +140,11 @@ def test_options_of_methods(tab, address):
 def test_views_change_without_a_new_job_and_results_are_saved(tab, address):
     tab.goto(address + "?tab=explain&picture=scene+1&methods=integrated_gradients")
     maps(tab, 1)
-    seen = {tab.get_attribute(MAPS, "src")}
+    sources = {tab.get_attribute(MAPS, "src")}
     for view in ("positive", "negative", "map alone"):
         tab.check(f"#view input[value='{view}']")
-        tab.wait_for_function(f"!{sorted(seen)!r}.includes(document.querySelector('{MAPS}').src)")
-        seen.add(tab.get_attribute(MAPS, "src"))
+        tab.wait_for_function(f"!{sorted(sources)!r}.includes(document.querySelector('{MAPS}').src)")
+        sources.add(tab.get_attribute(MAPS, "src"))
     for word, suffix in (("PNG", ".png"), ("numbers", ".npz")):
         with tab.expect_download() as download:
             tab.click(f"#maps >> text={word}")
@@ -284,7 +284,7 @@ def test_the_first_map_of_mobilenet_v2(browser, served):
             start = time.perf_counter()
             tab.click("#explain-run")
             tab.wait_for_selector(MAPS)
-            said(name, time.perf_counter() - start)
+            report_time(name, time.perf_counter() - start)
             seconds_until_idle(most=120)
 
 
@@ -295,12 +295,12 @@ def test_the_page_says_that_the_edges_of_a_photo_are_cropped(tab, address, tmp_p
     tab.wait_for_selector("#predictions .nl-bars li")
     tab.set_input_files("#explain-file input[type=file]", tmp_path / "mine.png")
     tab.wait_for_selector("#predictions img[alt^=mine]")
-    told = tab.locator("#predictions >> text=The network sees its middle alone, at 128 × 128 pixels.")
-    assert told.count() == tab.locator("#predictions img[alt='what the network sees']").count() == (height > 80)
+    note = tab.locator("#predictions >> text=The network sees its middle alone, at 128 × 128 pixels.")
+    assert note.count() == tab.locator("#predictions img[alt='what the network sees']").count() == (height > 80)
 
 
 @pytest.mark.parametrize(
-    ("link", "told"),
+    ("link", "message"),
     [
         ("?tab=explain&picture=gone&methods=saliency", "gone is not here, or no longer"),
         ("?tab=look&picture=gone&see=stem.0", "gone is not here, or no longer"),
@@ -311,9 +311,9 @@ def test_the_page_says_that_the_edges_of_a_photo_are_cropped(tab, address, tmp_p
         ("?tab=style&picture=gone", "gone is not here, or no longer"),
     ],
 )
-def test_an_error_is_told_once(tab, address, link, told):
+def test_an_error_is_told_once(tab, address, link, message):
     tab.goto(address + link)
-    tab.wait_for_selector(f"text={told} >> nth=0")
+    tab.wait_for_selector(f"text={message} >> nth=0")
     tab.wait_for_timeout(1500)  # others would come later
-    shown = [one for one in tab.locator(f"text={told}").all() if one.is_visible()]
+    shown = [one for one in tab.locator(f"text={message}").all() if one.is_visible()]
     assert len(shown) == 1

@@ -36,15 +36,15 @@ WISHES = {
 
 
 @pytest.fixture
-def own(studio):
+def new_studio(studio):
     """A studio with no drawings yet."""
     return Studio(studio.flat)
 
 
 def newest(studio, wish):
     """What a page continues that shows the newest drawing of a wish."""
-    found = drawing_of(studio, wish)
-    return drawing_to_continue(studio, wish, "" if found is None else found.key)
+    drawing = drawing_of(studio, wish)
+    return drawing_to_continue(studio, wish, "" if drawing is None else drawing.key)
 
 
 def drawn(studio, wish, more=False):
@@ -86,8 +86,8 @@ def every_step_is_shown(monkeypatch):
     monkeypatch.setattr("netlens.playground._drawing.PACE", 0.0)
 
 
-def test_each_kind_is_what_netlens_draws(own):
-    flat, photo = own.flat, own.picture("scene 2")
+def test_each_kind_is_what_netlens_draws(new_studio):
+    flat, photo = new_studio.flat, new_studio.picture("scene 2")
     small = {"size": 40, "progress": False}
     expected = {
         "channel": NetDreamer(flat, steps=6, **small).channel(KEY, 3),
@@ -96,119 +96,119 @@ def test_each_kind_is_what_netlens_draws(own):
         "inversion": invert(flat, photo, KEY, steps=6, variation=0.5, **small),
     }
     for name, render in expected.items():
-        made = drawn(own, WISHES[name])
-        same(made, render)
-        assert made.step == made.steps == len(render.history)
+        drawing = drawn(new_studio, WISHES[name])
+        same(drawing, render)
+        assert drawing.step == drawing.steps == len(render.history)
 
 
 @pytest.mark.parametrize("name", WISHES)
-def test_the_code_draws_the_same(own, name):
-    made = drawn(own, WISHES[name])
-    same(made, run(own, made))
+def test_the_code_draws_the_same(new_studio, name):
+    drawing = drawn(new_studio, WISHES[name])
+    same(drawing, run(new_studio, drawing))
 
 
 @pytest.mark.parametrize("name", WISHES)
-def test_the_code_of_a_stopped_drawing_draws_as_far(own, name, every_step_is_shown):
-    made = interrupted(own, WISHES[name], 4)
-    assert made.step == 4
-    same(made, run(own, made))
-    assert page.code(own, made.wish, made) != page.code(own, made.wish)
+def test_the_code_of_a_stopped_drawing_draws_as_far(new_studio, name, every_step_is_shown):
+    drawing = interrupted(new_studio, WISHES[name], 4)
+    assert drawing.step == 4
+    same(drawing, run(new_studio, drawing))
+    assert page.code(new_studio, drawing.wish, drawing) != page.code(new_studio, drawing.wish)
 
 
 @pytest.mark.parametrize("name", WISHES)
-def test_a_stopped_drawing_goes_on_as_if_it_had_not_stopped(own, name, every_step_is_shown):
-    whole = drawn(Studio(own.flat), WISHES[name])
-    part = interrupted(own, WISHES[name], 4)
-    made = drawn(own, WISHES[name], more=True)
-    same(made, whole.render)
-    assert made.step == whole.steps == part.steps
-    assert [shot.step for shot in made.film.shots] == list(range(made.steps + 1))
+def test_a_stopped_drawing_goes_on_as_if_it_had_not_stopped(new_studio, name, every_step_is_shown):
+    whole = drawn(Studio(new_studio.flat), WISHES[name])
+    part = interrupted(new_studio, WISHES[name], 4)
+    drawing = drawn(new_studio, WISHES[name], more=True)
+    same(drawing, whole.render)
+    assert drawing.step == whole.steps == part.steps
+    assert [shot.step for shot in drawing.film.shots] == list(range(drawing.steps + 1))
 
 
 @pytest.mark.parametrize("name", WISHES)
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_finished_drawing_goes_on(own, name, times):
+def test_a_finished_drawing_goes_on(new_studio, name, times):
     wish = WISHES[name]
-    once = drawn(own, wish).steps
+    once = drawn(new_studio, wish).steps
     for _ in range(times):
-        made = drawn(own, wish, more=True)
-    assert made.step == made.steps == (times + 1) * once
-    assert [shot.step for shot in made.film.shots] == list(range(made.steps + 1))
-    same(made, run(own, made))
+        drawing = drawn(new_studio, wish, more=True)
+    assert drawing.step == drawing.steps == (times + 1) * once
+    assert [shot.step for shot in drawing.film.shots] == list(range(drawing.steps + 1))
+    same(drawing, run(new_studio, drawing))
     if name != "dream":  # a dream is dreamed again; others have one optimizer all the way
-        longer = wish.options.replace("steps=6", f"steps={made.steps}")
-        same(drawn(Studio(own.flat), Wish(**{**vars(wish), "options": longer})), made.render)
+        longer = wish.options.replace("steps=6", f"steps={drawing.steps}")
+        same(drawn(Studio(new_studio.flat), Wish(**{**vars(wish), "options": longer})), drawing.render)
 
 
-def test_a_second_dream_that_was_stopped(own, every_step_is_shown):
+def test_a_second_dream_that_was_stopped(new_studio, every_step_is_shown):
     wish = WISHES["dream"]
-    once = drawn(own, wish).steps
-    made = interrupted(own, wish, once + 2, more=True)
-    assert (made.step, made.steps) == (once + 2, 2 * once)
-    same(made, run(own, made))
+    once = drawn(new_studio, wish).steps
+    drawing = interrupted(new_studio, wish, once + 2, more=True)
+    assert (drawing.step, drawing.steps) == (once + 2, 2 * once)
+    same(drawing, run(new_studio, drawing))
     looks: list[Drawing] = []
-    grow(own, wish, looks.append, drawing_to_continue(own, wish, made.key))
+    grow(new_studio, wish, looks.append, drawing_to_continue(new_studio, wish, drawing.key))
     whole = looks[-1]
     assert whole.step == 2 * once
-    same(whole, run(own, whole))
+    same(whole, run(new_studio, whole))
 
 
-def test_looks_are_few_and_the_film_is_bounded(own):
+def test_looks_are_few_and_the_film_is_bounded(new_studio):
     looks: list[Drawing] = []
     wish = Wish(CHANNEL, "stem.0", 1, options="draw.steps=400&draw.size=16")
-    grow(own, wish, looks.append)
+    grow(new_studio, wish, looks.append)
     assert looks[0].step == 0 and looks[-1].step == 400
     assert len(looks) < 400
     assert len(looks[-1].film.shots) <= MOST
-    assert len(own.drawings) == 1
+    assert len(new_studio.drawings) == 1
 
 
-def test_a_drawing_that_has_no_step_is_not_saved(own):
+def test_a_drawing_that_has_no_step_is_not_saved(new_studio):
     looks: list[Drawing] = []
-    grow(own, WISHES["channel"], looks.append)
+    grow(new_studio, WISHES["channel"], looks.append)
     with pytest.raises(NetLensError, match="no step yet"):
         looks[0].result()
 
 
-def test_there_must_be_something_to_continue(own):
+def test_there_must_be_something_to_continue(new_studio):
     with pytest.raises(NetLensError, match="press Draw first"):
-        drawn(own, WISHES["channel"], more=True)
-    made = drawn(own, WISHES["channel"])
+        drawn(new_studio, WISHES["channel"], more=True)
+    drawing = drawn(new_studio, WISHES["channel"])
     other = Wish(CHANNEL, KEY, 4, options=WISHES["channel"].options)
-    for wish, key in ((other, made.key), (WISHES["channel"], "")):  # another page has drawn the same
+    for wish, key in ((other, drawing.key), (WISHES["channel"], "")):  # another page has drawn the same
         with pytest.raises(NetLensError, match="press Draw first"):
-            drawing_to_continue(own, wish, key)
+            drawing_to_continue(new_studio, wish, key)
 
 
-def test_a_drawing_with_fewer_steps_than_asked_for_is_another(own, every_step_is_shown):
+def test_a_drawing_with_fewer_steps_than_asked_for_is_another(new_studio, every_step_is_shown):
     wish = WISHES["channel"]
-    assert drawing_for(own, wish) is None
-    made = interrupted(own, wish, 2)
-    assert drawing_for(own, wish) is made
-    for steps, found in ((5, made), (6, made), (7, None)):
-        assert drawing_for(own, Wish(CHANNEL, KEY, 3, options=f"draw.steps={steps}&draw.size=40")) is found
+    assert drawing_for(new_studio, wish) is None
+    drawing = interrupted(new_studio, wish, 2)
+    assert drawing_for(new_studio, wish) is drawing
+    for steps, expected in ((5, drawing), (6, drawing), (7, None)):
+        assert drawing_for(new_studio, Wish(CHANNEL, KEY, 3, options=f"draw.steps={steps}&draw.size=40")) is expected
 
 
 @pytest.mark.parametrize("name", WISHES)
-def test_no_run_changes_the_drawing_of_another(own, name, every_step_is_shown):
+def test_no_run_changes_the_drawing_of_another(new_studio, name, every_step_is_shown):
     wish = WISHES[name]
-    first = drawn(own, wish)
+    first = drawn(new_studio, wish)
     pixels, picture = first.pixels.copy(), first.render.images.clone()
-    part = interrupted(own, wish, 2)
-    longer = drawn(own, wish, more=True)
-    again = drawn(own, wish)
+    part = interrupted(new_studio, wish, 2)
+    longer = drawn(new_studio, wish, more=True)
+    again = drawn(new_studio, wish)
     assert len({one.key for one in (first, part, longer, again)}) == 4
-    assert own.drawings.get(first.key) is first and first.finished
+    assert new_studio.drawings.get(first.key) is first and first.finished
     assert (first.pixels == pixels).all() and torch.equal(first.render.images, picture)
     assert longer.step == 2 * first.step  # the finished one was continued
 
 
-def test_a_wish_finds_the_newest_finished_drawing_and_else_the_one_that_was_stopped(own, every_step_is_shown):
+def test_a_wish_finds_the_newest_finished_drawing_and_else_the_one_that_was_stopped(new_studio, every_step_is_shown):
     wish = WISHES["channel"]
     during: list[Drawing | None] = []
-    grow(own, wish, lambda drawing: during.append(drawing_of(own, wish)))
+    grow(new_studio, wish, lambda drawing: during.append(drawing_of(new_studio, wish)))
     assert set(during) == {None}  # nothing is found before it has ended
-    fresh = Studio(own.flat)
+    fresh = Studio(new_studio.flat)
     part = interrupted(fresh, wish, 2)
     assert drawing_of(fresh, wish) is part
     first = drawn(fresh, wish)
@@ -221,16 +221,16 @@ def test_a_wish_finds_the_newest_finished_drawing_and_else_the_one_that_was_stop
     assert drawing_of(fresh, wish) is second
 
 
-def test_a_drawing_counts_what_it_holds(own):
+def test_a_drawing_counts_what_it_holds(new_studio):
     wish = Wish(DREAM, KEY, picture="scene 2", options="dream.steps=2&dream.size=128&dream.octaves=4")
     for more in (False, True):
-        made = drawn(own, wish, more)
-        assert made.render.frames == ()
-        tensors = [made.render.images, made.values, *made.state.packed()[0].values()]
-        tensors += [] if made.rounds.base is None else [made.rounds.base]
-        held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        assert made.nbytes >= held + made.pixels.nbytes + made.film.nbytes
-    assert made.rounds.base is not None
+        drawing = drawn(new_studio, wish, more)
+        assert drawing.render.frames == ()
+        tensors = [drawing.render.images, drawing.values, *drawing.state.packed()[0].values()]
+        tensors += [] if drawing.rounds.base is None else [drawing.rounds.base]
+        tensor_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        assert drawing.nbytes >= tensor_bytes + drawing.pixels.nbytes + drawing.film.nbytes
+    assert drawing.rounds.base is not None
 
 
 def test_a_drawing_is_known_by_what_is_drawn_alone():
@@ -252,7 +252,7 @@ def test_a_drawing_is_known_by_what_is_drawn_alone():
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"layer": "nothing"}, "has no layer 'nothing'"),
         ({"channel": 99}, "no channel 99; its channels are 0 to 31"),
@@ -265,15 +265,15 @@ def test_a_drawing_is_known_by_what_is_drawn_alone():
         ({"options": "draw.sice=3"}, "sice"),
     ],
 )
-def test_what_cannot_be_drawn_is_told_in_one_line(own, changes, told):
-    with pytest.raises(NetLensError, match=told) as error:
-        drawn(own, Wish(**{**vars(WISHES["channel"]), **changes}))
+def test_what_cannot_be_drawn_is_told_in_one_line(new_studio, changes, message):
+    with pytest.raises(NetLensError, match=message) as error:
+        drawn(new_studio, Wish(**{**vars(WISHES["channel"]), **changes}))
     assert "\n" not in str(error.value)
-    assert len(own.drawings) == 0
+    assert len(new_studio.drawings) == 0
 
 
-def test_the_forms_have_the_options_of_the_commands(own):
-    forms = page.forms_of(own)
+def test_the_forms_have_the_options_of_the_commands(new_studio):
+    forms = page.forms_of(new_studio)
     for form, cls in (("draw", NetDreamer), ("dream", Dreaming), ("invert", Inverting)):
         theirs = {one.name: one for one in options_of(cls)}
         mine = {one.name: one for one in options_of(forms[form])}
@@ -296,16 +296,16 @@ def test_a_channel_that_never_fires_is_told():
         assert [page.found_nothing(drawn(studio, wish)) for wish in wishes] == [False, True]
 
 
-def test_saved_pictures_say_how_they_were_drawn(own, tmp_path):
-    made = drawn(own, WISHES["channel"])
-    saved = read_provenance(made.render.save(tmp_path / "one.png"))
-    assert saved == NetDreamer(own.flat, size=40, steps=6, progress=False).channel(KEY, 3).provenance
+def test_saved_pictures_say_how_they_were_drawn(new_studio, tmp_path):
+    drawing = drawn(new_studio, WISHES["channel"])
+    saved = read_provenance(drawing.render.save(tmp_path / "one.png"))
+    assert saved == NetDreamer(new_studio.flat, size=40, steps=6, progress=False).channel(KEY, 3).provenance
 
 
-def test_a_first_layer_has_maps_and_channels(own):
-    layer = page.first_layer(own)
-    assert own.flat.key(layer) == layer
-    assert page.channels_of(own, layer) > 1
+def test_a_first_layer_has_maps_and_channels(new_studio):
+    layer = page.first_layer(new_studio)
+    assert new_studio.flat.key(layer) == layer
+    assert page.channels_of(new_studio, layer) > 1
 
 
 @pytest.mark.parametrize("values", [[1.0, 3.0], [2.0, -1.0, 5.0], [0.0] * 7, list(range(5000))])

@@ -74,9 +74,9 @@ def test_a_channel_grows_stops_and_goes_on(tab, address):
         tab.wait_for_timeout(50)
     sys.stdout.write(f"\nstop: {stopped(tab):.2f} s\n")
     tab.wait_for_selector("#dream-sheet >> text=stopped at")
-    kept, at = tab.get_attribute(PICTURE, "src"), step(tab)
+    picture, at = tab.get_attribute(PICTURE, "src"), step(tab)
     tab.wait_for_timeout(700)
-    assert (tab.get_attribute(PICTURE, "src"), step(tab)) == (kept, at)  # what was done stays
+    assert (tab.get_attribute(PICTURE, "src"), step(tab)) == (picture, at)  # what was done stays
     tab.click("#dream-more")
     tab.wait_for_function(f"document.querySelector('{NOTE}').textContent.startsWith('step ')")
     assert step(tab) >= at
@@ -129,10 +129,10 @@ def test_a_channel_has_no_fields_of_a_picture(tab, address):
     tab.wait_for_timeout(300)
     assert not tab.is_visible("#dream-source")
     assert not tab.is_visible("#dream-class")
-    for what, seen in (("dream", True), ("class", False), ("inversion", True), ("channel", False)):
+    for what, visible in (("dream", True), ("class", False), ("inversion", True), ("channel", False)):
         tab.check(f"#dream-what input[value={what}]")
-        tab.wait_for_selector("#dream-source", state="visible" if seen else "hidden")
-        if seen:
+        tab.wait_for_selector("#dream-source", state="visible" if visible else "hidden")
+        if visible:
             tab.wait_for_selector("#dream-photo img")
 
 
@@ -206,8 +206,8 @@ def test_the_picture_and_its_films_are_saved(tab, address, tmp_path):
         assert download.value.suggested_filename.endswith(f".{kind}")
         files[kind] = Path(download.value.path()).read_bytes()
     (tmp_path / "one.png").write_bytes(files["png"])
-    made = read_provenance(tmp_path / "one.png")
-    assert made.objective == "channel('stem.0', [5])" and made.options["steps"] == 30
+    provenance = read_provenance(tmp_path / "one.png")
+    assert provenance.objective == "channel('stem.0', [5])" and provenance.options["steps"] == 30
     with Image.open(io.BytesIO(files["gif"])) as film:
         assert film.n_frames > 20
     assert len(iio.imread(files["mp4"], plugin="FFMPEG", extension=".mp4")) > 30
@@ -228,15 +228,15 @@ def test_a_link_opens_the_form_and_shows_what_was_drawn(tab, address, browser):
 
 
 @pytest.mark.parametrize(
-    ("what", "given"),
+    ("what", "query"),
     [
         ("class", "class=3%3A+striped+heart&options=draw.steps%3D8%26draw.size%3D48"),
         ("dream", "layer=stem.2&picture=scene+1&options=dream.steps%3D2%26dream.size%3D96"),
         ("inversion", "layer=stem.2&picture=scene+1&options=invert.steps%3D8%26invert.size%3D48"),
     ],
 )
-def test_every_kind_is_drawn_with_its_own_fields(tab, address, what, given):
-    tab.goto(f"{address}?tab=dream&what={what}&{given}")
+def test_every_kind_is_drawn_with_its_own_fields(tab, address, what, query):
+    tab.goto(f"{address}?tab=dream&what={what}&{query}")
     tab.wait_for_selector("#dream-sheet .nl-plain a")
     tab.click("#dream-form button")
     name = {"class": "draw", "dream": "dream", "inversion": "invert"}[what]
@@ -301,7 +301,7 @@ def test_a_closed_tab_ends_its_drawing(browser, address):
 
 
 def test_what_makes_no_sense_is_told_in_one_line(tab, address):
-    for link, told in (
+    for link, message in (
         ("what=channel&layer=nothing", "has no layer 'nothing'"),
         ("what=channel&layer=stem.0&channel=99", "99"),
         ("what=class&class=nobody", "nobody"),
@@ -311,16 +311,19 @@ def test_what_makes_no_sense_is_told_in_one_line(tab, address):
         (f"layer=stem.0&options={2001 * 'x'}", "options has 2001 letters"),
     ):
         tab.goto(f"{address}?tab=dream&{link}")
-        tab.wait_for_selector(f":is(.toast-wrap, .nl-hint) >> text={told} >> nth=0")
+        tab.wait_for_selector(f":is(.toast-wrap, .nl-hint) >> text={message} >> nth=0")
         assert "Traceback" not in tab.inner_text("body")
 
 
 @pytest.mark.parametrize("what", ["channel", "dream"])
 @pytest.mark.parametrize("width", [400, 1600])
 def test_every_control_has_a_name_and_nothing_is_wider_than_the_window(browser, address, width, what):
-    given = {"channel": SHORT.format(9)[1:], "dream": "tab=dream&what=dream&options=dream.steps%3D2%26dream.size%3D64"}
+    queries = {
+        "channel": SHORT.format(9)[1:],
+        "dream": "tab=dream&what=dream&options=dream.steps%3D2%26dream.size%3D64",
+    }
     with watched(browser, address, viewport={"width": width, "height": 900}) as tab:
-        tab.goto(f"{address}?{given[what]}")
+        tab.goto(f"{address}?{queries[what]}")
         tab.wait_for_selector("#dream-sheet .nl-plain a")
         tab.click("#dream-form button")
         tab.wait_for_selector("#dream-form [id^=option]")

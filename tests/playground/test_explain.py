@@ -14,9 +14,9 @@ UNPREDICTED = pytest.mark.filterwarnings("ignore:explaining:netlens.errors.NetLe
 
 
 def answers_of(studio, question):
-    found: list[Answer] = []
-    explain(studio, question, found.append)
-    return found
+    answers: list[Answer] = []
+    explain(studio, question, answers.append)
+    return answers
 
 
 @UNPREDICTED
@@ -86,7 +86,7 @@ def colors_of(pixels):
 
 
 @pytest.mark.parametrize(
-    ("method", "view", "said", "colors"),
+    ("method", "view", "text", "colors"),
     [
         ("integrated_gradients", "signed", "Red speaks for the class, blue against it.", (True, True)),
         ("saliency", "signed", "A map without blue shows only how much a place counts.", (True, False)),
@@ -95,9 +95,9 @@ def colors_of(pixels):
         ("grad_cam", "overlay", "Warm and bright colors show what counts most.", None),
     ],
 )
-def test_the_legend_says_what_the_colors_mean(studio, method, view, said, colors):
+def test_the_legend_says_what_the_colors_mean(studio, method, view, text, colors):
     (answer,) = answers_of(studio, Question("scene 3", None, (method,)))
-    assert legend([answer.result], view) == said
+    assert legend([answer.result], view) == text
     assert colors is None or colors_of(drawn(answer.result, view, 1.0)) == colors
 
 

@@ -18,24 +18,24 @@ from netlens.playground._wish import CHANNEL, DREAM, Wish
 
 
 @pytest.fixture(scope="module")
-def own(studio):
+def new_studio(studio):
     return Studio(studio.flat)
 
 
 @pytest.fixture(scope="module")
-def home(served, own):
-    return served(own)
+def home(served, new_studio):
+    return served(new_studio)
 
 
 @pytest.fixture
-def key(own):
+def key(new_studio):
     """The key of a new drawing."""
     looks: list[Drawing] = []
-    grow(own, Wish(CHANNEL, "stem.0", 1, options="draw.steps=2&draw.size=24"), looks.append)
+    grow(new_studio, Wish(CHANNEL, "stem.0", 1, options="draw.steps=2&draw.size=24"), looks.append)
     return looks[-1].key
 
 
-def asked(address):
+def fetch(address):
     """The status of an answer, and its body."""
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:
@@ -44,10 +44,10 @@ def asked(address):
         return error.code, error.read()
 
 
-def test_a_name_has_no_dashes_that_divide_nothing(own, home):
+def test_a_name_has_no_dashes_that_divide_nothing(new_studio, home):
     looks: list[Drawing] = []
     wish = Wish(DREAM, "trunk_output.block2", picture="scene 1", options="dream.steps=1&dream.size=32")
-    grow(own, wish, looks.append)
+    grow(new_studio, wish, looks.append)
     with urllib.request.urlopen(f"{home}drawing/{looks[-1].key}.png", timeout=30) as answer:
         name = answer.headers.get_filename()
     assert name == "shapes-DeepDream-layer-trunk_output.block2.block2-1.activation.png"
@@ -56,7 +56,7 @@ def test_a_name_has_no_dashes_that_divide_nothing(own, home):
 def test_files_are_made_one_at_a_time_and_once(home, key, monkeypatch):
     running, most, lock = [], [], threading.Lock()
 
-    def made(kind):
+    def film_of(kind):
         def film(*_):
             with lock:
                 running.append(kind)
@@ -68,34 +68,34 @@ def test_files_are_made_one_at_a_time_and_once(home, key, monkeypatch):
 
         return film
 
-    monkeypatch.setattr(_files, "gif", made("gif"))
-    monkeypatch.setattr(_files, "mp4", made("mp4"))
+    monkeypatch.setattr(_files, "gif", film_of("gif"))
+    monkeypatch.setattr(_files, "mp4", film_of("mp4"))
     addresses = [f"{home}drawing/{key}.{kind}" for kind in ("gif", "mp4") * 3]
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(asked, addresses))
+        answers = list(pool.map(fetch, addresses))
     assert answers == [(200, b"gif"), (200, b"mp4")] * 3
     assert most == [1, 1]
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (NetLensError("no\n such film"), b"no such film"),
         (OSError("the disk is full"), b"the disk is full"),
         (MemoryError(), b"there is not enough memory; choose a smaller size, or a smaller picture."),
     ],
 )
-def test_what_goes_wrong_is_told_in_one_line_and_may_be_asked_again(home, key, error, told, monkeypatch):
+def test_what_goes_wrong_is_told_in_one_line_and_may_be_asked_again(home, key, error, message, monkeypatch):
     def failing(*_):
         raise error
 
     with monkeypatch.context() as patched:
         patched.setattr(_files, "gif", failing)
-        assert asked(f"{home}drawing/{key}.gif") == (422, told)
-    status, data = asked(f"{home}drawing/{key}.gif")
+        assert fetch(f"{home}drawing/{key}.gif") == (422, message)
+    status, data = fetch(f"{home}drawing/{key}.gif")
     assert status == 200 and data.startswith(b"GIF8")
 
 
 def test_what_is_not_here_is_told(home, key):
     for path in ("drawing/nothing.png", f"drawing/{key}.npz", f"result/{key}.png"):
-        assert asked(home + path)[0] == 404
+        assert fetch(home + path)[0] == 404

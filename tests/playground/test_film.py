@@ -29,10 +29,10 @@ def filmed(steps, size=(24, 33), channels=3):
 @pytest.mark.parametrize("steps", [1, 10, 47, 48, 500, 1777])
 def test_a_film_has_few_frames_evenly_spaced_from_the_start(steps):
     film, _ = filmed(steps)
-    taken = [shot.step for shot in film.shots]
-    assert len(taken) <= MOST
-    assert taken == list(range(0, steps + 1, film.every))
-    assert len(taken) >= min(steps + 1, MOST // 2)
+    frame_steps = [shot.step for shot in film.shots]
+    assert len(frame_steps) <= MOST
+    assert frame_steps == list(range(0, steps + 1, film.every))
+    assert len(frame_steps) >= min(steps + 1, MOST // 2)
 
 
 def test_a_film_goes_on():

@@ -56,12 +56,12 @@ def test_an_address_sets_the_components_of_its_tab_alone():
     with gr.Blocks():
         parts = {"methods": gr.Dropdown(multiselect=True), "opacity": gr.Slider(), "picture": gr.Dropdown()}
     linked = Linked("explain", parts)
-    given = {"tab": "explain", "methods": "saliency~grad_cam", "opacity": "0.5"}
-    methods, opacity, picture = linked.values(given)
+    query = {"tab": "explain", "methods": "saliency~grad_cam", "opacity": "0.5"}
+    methods, opacity, picture = linked.values(query)
     assert (methods, opacity) == (["saliency", "grad_cam"], 0.5)
     assert picture == gr.skip()
-    assert linked.values(given | {"tab": "look"}) == [gr.skip()] * 3
-    assert linked.values(given | {"opacity": "wide"})[1] == gr.skip()
+    assert linked.values(query | {"tab": "look"}) == [gr.skip()] * 3
+    assert linked.values(query | {"opacity": "wide"})[1] == gr.skip()
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "1e300"])

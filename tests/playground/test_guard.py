@@ -24,7 +24,7 @@ def run(coroutine):
         return threads.submit(asyncio.run, coroutine).result()
 
 
-def asked(app, path="/", method="GET", **options):
+def response_of(app, path="/", method="GET", **options):
     """The response to one request. The routes are asked without a server."""
 
     async def ask():
@@ -42,24 +42,24 @@ def app(studio):
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
 def test_the_own_host_is_answered(app, host):
-    assert asked(app, headers={"host": host}).status_code == 200
+    assert response_of(app, headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "192.168.0.7", "", "[::1"]
 )
 def test_another_host_is_refused(app, host):
-    assert asked(app, headers={"host": host}).status_code == 403
+    assert response_of(app, headers={"host": host}).status_code == 403
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://localhost:1", "null", "http://localhost:7860"])
 def test_a_page_of_another_site_is_refused(app, origin):
-    answer = asked(app, "/gradio_api/queue/join", "POST", headers={"origin": origin}, json={})
+    answer = response_of(app, "/gradio_api/queue/join", "POST", headers={"origin": origin}, json={})
     assert answer.status_code == 403
 
 
 def test_the_own_page_may_ask(app):
-    answer = asked(app, "/gradio_api/queue/join", "POST", headers={"origin": "http://127.0.0.1:7860"}, json={})
+    answer = response_of(app, "/gradio_api/queue/join", "POST", headers={"origin": "http://127.0.0.1:7860"}, json={})
     assert answer.status_code not in (403, 404)
 
 
@@ -87,7 +87,7 @@ def test_a_server_at_all_addresses_answers_for_addresses_and_not_for_names(studi
     ],
 )
 def test_no_file_of_the_machine_and_no_other_host_is_served(app, path):
-    answer = asked(app, path)
+    answer = response_of(app, path)
     assert answer.status_code in (400, 403, 404), answer.text[:200]
     assert "root:" not in answer.text
 
@@ -98,16 +98,16 @@ def test_what_was_made_is_served_as_a_picture_and_as_numbers(app, studio):
     explain(studio, question, answers.append)
     key = key_of(question, "saliency")
     assert answers[0].key == key
-    picture = asked(app, f"/result/{key}.png")
+    picture = response_of(app, f"/result/{key}.png")
     assert Image.open(io.BytesIO(picture.content)).format == "PNG"
     assert "attachment" in picture.headers["content-disposition"]
-    numbers = np.load(io.BytesIO(asked(app, f"/result/{key}.npz").content))
+    numbers = np.load(io.BytesIO(response_of(app, f"/result/{key}.npz").content))
     assert np.array_equal(numbers["values"], answers[0].result.values.numpy())
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(app):
     headers = {"content-length": str(MOST_BYTES * 2)}
-    assert asked(app, "/gradio_api/upload", "POST", headers=headers, content=b"x").status_code == 413
+    assert response_of(app, "/gradio_api/upload", "POST", headers=headers, content=b"x").status_code == 413
 
 
 def test_a_body_without_a_length_is_cut_off():
@@ -126,6 +126,6 @@ def test_a_body_without_a_length_is_cut_off():
 
 
 def test_browsers_may_load_nothing_from_elsewhere(app):
-    policy = asked(app).headers["content-security-policy"]
+    policy = response_of(app).headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "http" not in policy

@@ -74,11 +74,11 @@ def test_what_channels_say_is_value_times_gradient(lens):
     logit = copy.deepcopy(flat).double().resume({KEY: value})[0, lens.targets[0]]
     (gradient,) = torch.autograd.grad(logit, value)
     shares = (value * gradient).detach()[0, :, cell[0], cell[1]]
-    found = look.spoken(lens, KEY, cell, 6)
-    assert [one.channel for one in found] == shares.abs().argsort(descending=True)[:6].tolist()
+    channels = look.spoken(lens, KEY, cell, 6)
+    assert [one.channel for one in channels] == shares.abs().argsort(descending=True)[:6].tolist()
     torch.testing.assert_close(
-        torch.tensor([one.value for one in found]).double(),
-        shares[[one.channel for one in found]],
+        torch.tensor([one.value for one in channels]).double(),
+        shares[[one.channel for one in channels]],
         rtol=1e-3,
         atol=1e-6,
     )
@@ -153,10 +153,10 @@ def test_the_list_holds_every_layer_once_under_its_block(studio):
 
 
 def test_what_is_known_of_layers_goes_with_the_studio(studio):
-    own = Studio(studio.flat)
-    assert rows_of(own) is rows_of(own) and shapes_of(own) is shapes_of(own)
-    alive = weakref.ref(own)
-    del own
+    new_studio = Studio(studio.flat)
+    assert rows_of(new_studio) is rows_of(new_studio) and shapes_of(new_studio) is shapes_of(new_studio)
+    alive = weakref.ref(new_studio)
+    del new_studio
     gc.collect()
     assert alive() is None
 

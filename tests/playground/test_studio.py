@@ -25,9 +25,9 @@ def test_a_folder_is_listed_with_its_subfolders(tmp_path, studio):
     for name in ("b.png", "birds/a.JPG"):
         Image.new("RGB", (20, 10), "red").save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    own = Studio(studio.flat, folder=tmp_path)
-    assert list(own.pictures) == ["b.png", "birds/a.JPG"]
-    assert own.picture("birds/a.JPG").size == (20, 10)
+    folder_studio = Studio(studio.flat, folder=tmp_path)
+    assert list(folder_studio.pictures) == ["b.png", "birds/a.JPG"]
+    assert folder_studio.picture("birds/a.JPG").size == (20, 10)
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "scene 99"])

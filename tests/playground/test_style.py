@@ -61,13 +61,13 @@ def test_what_was_shown_last_is_kept_when_a_painting_is_stopped(studio):
     shown: list[Run] = []
     with pytest.raises(Interrupted), interruptible(lambda: len(shown) >= 2):
         paint(studio, Painting("scene 1", ("mosaic",), {**QUICK, "steps": 50}), shown.append)
-    kept = studio.painted.get(shown[-1].key)
-    assert kept is shown[-1]
-    assert (kept.done, kept.step, kept.steps) == (False, 2, 50)
-    assert set(kept.losses) == {"content", "style", "total_variation"}
-    assert "stopped after 2 of 50 steps" in table([kept], "")
-    assert len(kept.curve) == 2
-    assert Image.open(io.BytesIO(kept.file("png"))).size == (48, 48)
+    run = studio.painted.get(shown[-1].key)
+    assert run is shown[-1]
+    assert (run.done, run.step, run.steps) == (False, 2, 50)
+    assert set(run.losses) == {"content", "style", "total_variation"}
+    assert "stopped after 2 of 50 steps" in table([run], "")
+    assert len(run.curve) == 2
+    assert Image.open(io.BytesIO(run.file("png"))).size == (48, 48)
 
 
 def test_a_run_that_reaches_its_target_counts_the_steps_that_it_made(studio):
@@ -176,14 +176,14 @@ def test_the_settings_at_the_start_are_valid():
 
 def test_a_grid_holds_all_combinations_once(studio):
     base = Painting("scene 1", ("mosaic", "dots"), {"size": 64, "style_weights": [2, 1]})
-    found = grid(base, [("steps", "5, 6,5"), ("statistic", "gram,histogram")])
-    assert [(one.settings["steps"], one.settings["statistic"]) for one in found] == [
+    paintings = grid(base, [("steps", "5, 6,5"), ("statistic", "gram,histogram")])
+    assert [(one.settings["steps"], one.settings["statistic"]) for one in paintings] == [
         (5, "gram"),
         (5, "histogram"),
         (6, "gram"),
         (6, "histogram"),
     ]
-    assert all(one.settings["size"] == 64 and one.styles == base.styles for one in found)
+    assert all(one.settings["size"] == 64 and one.styles == base.styles for one in paintings)
     weights = grid(base, [("style_weights", "1/2, 2/1"), ("", "")])
     assert [one.settings["style_weights"] for one in weights] == [[1.0, 2.0], [2.0, 1.0]]
     alone = grid(base, [("steps", "5, 6")], apart=True)
@@ -301,8 +301,8 @@ def test_the_table_names_settings_and_losses_and_marks_the_chosen_run(studio):
 
 def test_what_is_kept_is_bounded(studio):
     run, _ = painted(studio, "scene 1", ("mosaic",))
-    own = Studio(studio.flat)
-    own.painted._most = 3 * run.nbytes
+    new_studio = Studio(studio.flat)
+    new_studio.painted._most = 3 * run.nbytes
     for number in range(20):
-        own.painted.put(number, run)
-    assert len(own.painted) == 3
+        new_studio.painted.put(number, run)
+    assert len(new_studio.painted) == 3

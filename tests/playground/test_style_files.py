@@ -57,9 +57,9 @@ def test_pictures_of_others_are_kept_under_names_of_their_own(studio, tmp_path):
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
-    (found,) = paintings_of(studio, tmp_path / "other.zip")
-    assert found.styles == ("mosaic",) and found.content.startswith("scene 1 · ")
-    assert studio.picture(found.content).getpixel((0, 0)) == (255, 165, 0)
+    (painting,) = paintings_of(studio, tmp_path / "other.zip")
+    assert painting.styles == ("mosaic",) and painting.content.startswith("scene 1 · ")
+    assert studio.picture(painting.content).getpixel((0, 0)) == (255, 165, 0)
 
 
 def batch(path, **changes):
@@ -69,16 +69,16 @@ def batch(path, **changes):
 
 
 def test_a_file_without_pictures_names_those_of_the_playground(studio, tmp_path):
-    (found,) = paintings_of(studio, batch(tmp_path / "batch.json"))
-    assert (found.content, found.styles, found.settings) == ("scene 1", ("scene 2",), {"steps": 2})
+    (painting,) = paintings_of(studio, batch(tmp_path / "batch.json"))
+    assert (painting.content, painting.styles, painting.settings) == ("scene 1", ("scene 2",), {"steps": 2})
     folder = tmp_path / "photos"
     (folder / "birds").mkdir(parents=True)
     for name in ("a.png", "birds/b.png"):
         Image.new("RGB", (30, 30), "red").save(folder / name)
-    own = Studio(studio.flat, folder=folder)
+    folder_studio = Studio(studio.flat, folder=folder)
     named = batch(tmp_path / "own.json", pairs=[{"content": "birds/b.png", "style": "a.png"}])
-    (found,) = paintings_of(own, named)
-    assert (found.content, found.styles) == ("birds/b.png", ("a.png",))
+    (painting,) = paintings_of(folder_studio, named)
+    assert (painting.content, painting.styles) == ("birds/b.png", ("a.png",))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_wrong_batches_are_refused_without_a_word_about_folders(studio, tmp_path
 
 
 def test_a_network_of_the_page_is_that_of_settings_without_one(studio, tmp_path):
-    own = Studio(studio.flat, "other", "weights.pth")
-    (found,) = paintings_of(own, batch(tmp_path / "batch.json"))
-    assert found.content == "scene 1"
+    other_studio = Studio(studio.flat, "other", "weights.pth")
+    (painting,) = paintings_of(other_studio, batch(tmp_path / "batch.json"))
+    assert painting.content == "scene 1"
     with pytest.raises(NetLensError, match="for the network shapes"):
-        paintings_of(own, batch(tmp_path / "named.json", model="shapes"))
+        paintings_of(other_studio, batch(tmp_path / "named.json", model="shapes"))
 
 
 def test_a_batch_of_too_many_pictures_is_refused_before_one_is_read(studio, tmp_path):
@@ -166,10 +166,10 @@ def test_a_batch_that_unpacks_to_too_much_is_refused(studio, tmp_path):
 def test_a_mask_that_many_jobs_name_is_decoded_and_kept_once(studio, mask, tmp_path, decoded):
     base = Painting("scene 1", ("mosaic",), QUICK, ((mask, mask),))
     (tmp_path / "batch.zip").write_bytes(batch_of(studio, grid(base, [("seed", "1, 2, 3, 4, 5, 6")])))
-    found = paintings_of(studio, tmp_path / "batch.zip")
-    assert len(found) == 6 and all(one.masked for one in found)
-    assert len({id(one) for painting in found for pair in painting.masks for one in pair}) == 1
-    assert Pack(studio, tuple(found)).nbytes < 6000 + 2 * mask.width * mask.height
+    paintings = paintings_of(studio, tmp_path / "batch.zip")
+    assert len(paintings) == 6 and all(one.masked for one in paintings)
+    assert len({id(one) for painting in paintings for pair in painting.masks for one in pair}) == 1
+    assert Pack(studio, tuple(paintings)).nbytes < 6000 + 2 * mask.width * mask.height
     assert max(decoded.count(name) for name in decoded) <= 2  # to check the file, and to keep the picture
 
 
@@ -211,35 +211,39 @@ def test_a_contact_sheet_has_a_row_for_each_pair_and_a_column_for_each_of_the_se
 
 
 def test_a_contact_sheet_shows_each_run_however_equal_they_are(studio, monkeypatch):
-    given: list[Outcome] = []
+    all_outcomes: list[Outcome] = []
     sheet = files_module.contact_sheet
 
-    def seen(outcomes, *rest, **more):
-        given.extend(outcomes)
+    def contact_sheet(outcomes, *rest, **more):
+        all_outcomes.extend(outcomes)
         return sheet(outcomes, *rest, **more)
 
-    monkeypatch.setattr(files_module, "contact_sheet", seen)
+    monkeypatch.setattr(files_module, "contact_sheet", contact_sheet)
     first, _ = painted(studio, "scene 1", ("mosaic",), seed=1)
     again = replace(first, key="again", number=2)
     other = replace(first, key="other", number=3)
     three = sheet_of(studio, [first, again, other])
-    assert len({(one.job.pair, one.job.settings) for one in given}) == len({one.folder for one in given}) == 3
+    assert (
+        len({(one.job.pair, one.job.settings) for one in all_outcomes})
+        == len({one.folder for one in all_outcomes})
+        == 3
+    )
     assert three.picture.width > 1.4 * sheet_of(studio, [first]).picture.width
 
 
 def test_a_contact_sheet_says_how_far_a_run_got_that_was_stopped(studio, monkeypatch):
-    given: list[Outcome] = []
+    all_outcomes: list[Outcome] = []
     sheet = files_module.contact_sheet
     monkeypatch.setattr(
         files_module,
         "contact_sheet",
-        lambda outcomes, *rest, **more: (given.extend(outcomes), sheet(outcomes, *rest, **more))[1],
+        lambda outcomes, *rest, **more: (all_outcomes.extend(outcomes), sheet(outcomes, *rest, **more))[1],
     )
     whole, _ = painted(studio, "scene 1", ("mosaic",), seed=1)
     part = replace(whole, key="part", number=2, done=False, step=1)
     sheet_of(studio, [whole, part])
     sheet_of(studio, [part])
-    assert [one.job.settings for one in given] == [
+    assert [one.job.settings for one in all_outcomes] == [
         "defaults",
         "1 of 3 steps",
         "1 of 3 steps, size 48, scales 1, seed 1",
@@ -262,8 +266,8 @@ def test_the_code_paints_the_same(studio, tmp_path, monkeypatch, mask):
 
 
 def test_the_code_names_the_classes_as_the_network_got_them(studio):
-    own = Studio(studio.flat, "shapes", classes="names.txt")
-    assert "open_network('shapes', classes='names.txt')" in python(own, Painting("scene 1", ("mosaic",)))
+    other_studio = Studio(studio.flat, "shapes", classes="names.txt")
+    assert "open_network('shapes', classes='names.txt')" in python(other_studio, Painting("scene 1", ("mosaic",)))
 
 
 def test_the_command_paints_the_same(studio, tmp_path, monkeypatch):

@@ -34,17 +34,17 @@ def every_step(monkeypatch):
 @pytest.fixture
 def events(studio, monkeypatch):
     """The functions of the events of the tab by name, of a page with a store of its own."""
-    found = {}
+    functions = {}
 
     def take(triggers, function, *rest, js=None):
-        found[function.__name__] = function
+        functions[function.__name__] = function
 
     monkeypatch.setattr(tab, "heavy", take)
     monkeypatch.setattr(tab, "light", take)
-    own = Studio(studio.flat)
+    new_studio = Studio(studio.flat)
     with gr.Blocks():
-        tab.build(own, gr.Textbox(), Uploads(own))
-    return own, found
+        tab.build(new_studio, gr.Textbox(), Uploads(new_studio))
+    return new_studio, functions
 
 
 STYLES = json.dumps(["mosaic"])
@@ -56,45 +56,45 @@ def single(masks="", painted_over="scene 1", painted_for=STYLES, **settings):
     return ["scene 1", STYLES, options, "content", masks, painted_over, painted_for]
 
 
-def asked(*axes, **settings):
+def grid_controls(*axes, **settings):
     """The values of the controls of a grid."""
     first, second = [*axes, ("", ""), ("", "")][:2]
     return [*single(**settings), *first, *second, False]
 
 
-def runs_of(own, page):
+def runs_of(studio, page):
     """The runs in the list of a page."""
-    return [own.painted.get(key) for key in own.listed.get(digest(page)) or ()]
+    return [studio.painted.get(key) for key in studio.listed.get(digest(page)) or ()]
 
 
 def test_a_run_keeps_its_number_when_others_are_gone(events):
-    own, of = events
+    new_studio, of = events
     shown: list[Any] = []
-    of["compute_grid"]("mine", *asked(("seed", "1, 2, 3")))(shown.append)
-    assert [one.number for one in runs_of(own, "mine")] == [1, 2, 3]
-    own.listed.put(digest("mine"), own.listed.get(digest("mine"))[1:])  # the first one is gone
+    of["compute_grid"]("mine", *grid_controls(("seed", "1, 2, 3")))(shown.append)
+    assert [one.number for one in runs_of(new_studio, "mine")] == [1, 2, 3]
+    new_studio.listed.put(digest("mine"), new_studio.listed.get(digest("mine"))[1:])  # the first one is gone
     of["compute"]("mine", *single(seed=4))(shown.append)
-    runs = runs_of(own, "mine")
-    assert [one.number for one in runs] == [2, 3, 4] and runs_of(own, "another page") == []
+    runs = runs_of(new_studio, "mine")
+    assert [one.number for one in runs] == [2, 3, 4] and runs_of(new_studio, "another page") == []
     listed, full, *_ = of["refresh"]("mine", runs[0].key, "")
     assert "Run 2:" in full and "<span>4</span>" in listed
     assert of["settings_again"](runs[0].key)[0].count("seed=2") == 1
 
 
 def test_a_job_that_waited_adds_to_the_runs_that_there_are_when_it_begins(events):
-    own, of = events
+    new_studio, of = events
     first, second = (of["compute"]("mine", *single(seed=seed)) for seed in (1, 2))
     first(lambda shown: None)
     second(lambda shown: None)
-    assert [(one.number, one.painting.settings["seed"]) for one in runs_of(own, "mine")] == [(1, 1), (2, 2)]
+    assert [(one.number, one.painting.settings["seed"]) for one in runs_of(new_studio, "mine")] == [(1, 1), (2, 2)]
 
 
 def test_the_table_says_which_run_is_being_painted(events):
-    own, of = events
+    new_studio, of = events
     tables: list[tuple[str, str]] = []
 
     def look(shown):
-        run = next(iter(runs_of(own, "mine")), None)
+        run = next(iter(runs_of(new_studio, "mine")), None)
         tables.append(of["refresh"]("mine", run.key if run else "", "yes" if shown[0] else "")[:2])
 
     of["compute"]("mine", *single())(look)
@@ -107,8 +107,8 @@ def test_the_table_says_which_run_is_being_painted(events):
 
 
 def test_a_run_that_was_stopped_is_not_being_painted(events):
-    own, of = events
-    with pytest.raises(Interrupted), interruptible(lambda: bool(runs_of(own, "mine"))):
+    new_studio, of = events
+    with pytest.raises(Interrupted), interruptible(lambda: bool(runs_of(new_studio, "mine"))):
         of["compute"]("mine", *single(steps=50))(lambda shown: None)
     live, key, _ = of["stopped"]("mine")
     listed, full, *_ = of["refresh"]("mine", key, live)
@@ -116,11 +116,11 @@ def test_a_run_that_was_stopped_is_not_being_painted(events):
 
 
 def test_masks_for_other_pictures_than_those_of_the_press_are_not_used(events):
-    own, of = events
+    new_studio, of = events
     over = text_of(Image.new("RGBA", (60, 40), COLORS[0]))
     for other in ({}, {"painted_over": "scene 2"}, {"painted_for": json.dumps(["dots"])}):
         of["compute"]("mine", *single(over, **other))(lambda shown: None)
-    assert [one.painting.masked for one in runs_of(own, "mine")] == [True, False, False]
+    assert [one.painting.masked for one in runs_of(new_studio, "mine")] == [True, False, False]
 
 
 def test_a_full_grid_stays_in_the_table():
@@ -129,7 +129,7 @@ def test_a_full_grid_stays_in_the_table():
 
 @pytest.mark.parametrize("error", [OSError("the disk is full"), MemoryError(), NetLensError("no")])
 def test_a_picture_of_a_grid_that_fails_does_not_end_the_others(events, monkeypatch, error):
-    own, of = events
+    new_studio, of = events
     true = tab.paint
 
     def paint(studio, painting, *rest):
@@ -140,8 +140,8 @@ def test_a_picture_of_a_grid_that_fails_does_not_end_the_others(events, monkeypa
     monkeypatch.setattr(tab, "paint", paint)
     shown: list[Any] = []
     with pytest.raises(NetLensError, match=r"1 of 3 pictures failed; .*seed 2: "):
-        of["compute_grid"]("mine", *asked(("seed", "1, 2, 3")))(shown.append)
-    assert [one.number for one in runs_of(own, "mine")] == [1, 2]
+        of["compute_grid"]("mine", *grid_controls(("seed", "1, 2, 3")))(shown.append)
+    assert [one.number for one in runs_of(new_studio, "mine")] == [1, 2]
     assert shown[-1][0] == ""  # nothing grows any more
 
 
@@ -159,12 +159,12 @@ def test_after_an_error_the_page_looks_idle(events, monkeypatch):
 
 
 def test_plans_of_a_tab_are_kept_under_one_key(events):
-    own, of = events
+    new_studio, of = events
     key = ""
     for values in ("1, 2", "1, 2, 3", "1, 2, x", "1"):
-        text, key = of["planned"](key, *asked(("seed", values)))
-    assert len(own.painted) == 1 and len(own.painted.get(key).paintings) == 3
-    text, same = of["planned"](key, *asked(("seed", "1, 2")))
+        text, key = of["planned"](key, *grid_controls(("seed", values)))
+    assert len(new_studio.painted) == 1 and len(new_studio.painted.get(key).paintings) == 3
+    text, same = of["planned"](key, *grid_controls(("seed", "1, 2")))
     assert same == key and f"style/{key}.zip" in text
 
 
@@ -190,9 +190,9 @@ def test_a_style_with_the_letter_that_divides_a_link_comes_back_from_it(studio, 
     names = ["~draft~1.png", "50%7E.png", "plain.png"]
     for name in names:
         Image.new("RGB", (30, 30), "red").save(tmp_path / name)
-    own = Studio(studio.flat, folder=tmp_path)
+    folder_studio = Studio(studio.flat, folder=tmp_path)
     with gr.Blocks():
-        styles = style_picker(own, Uploads(own), "style")
+        styles = style_picker(folder_studio, Uploads(folder_studio), "style")
     values = dict(styles.choices)
     address = "~".join(values[name] for name in names)
     assert tab.names_in(json.dumps(value_of(address, styles))) == tuple(names)

@@ -139,6 +139,6 @@ def test_an_error_of_the_program_is_no_message_for_users():
 
 
 def test_the_computation_is_asked_to_stop_only_when_its_stream_closes():
-    seen = []
-    assert results_of(lambda show: seen.append(asked_now())) == []
-    assert seen == [False]
+    answers = []
+    assert results_of(lambda show: answers.append(asked_now())) == []
+    assert answers == [False]
