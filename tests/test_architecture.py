@@ -56,14 +56,14 @@ READERS = {**MODULES, **{module_of(path): path for path in TESTS}}
 
 def imported(path: Path) -> set[str]:
     """The modules of this project that a file imports: at the top, inside functions, or for annotations alone."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found |= {name if name in MODULES else node.module for name in names}
+            modules |= {name if name in MODULES else node.module for name in names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name in MODULES} - {module_of(path)}
+            modules |= {alias.name for alias in node.names}
+    return {name for name in modules if name in MODULES} - {module_of(path)}
 
 
 def circles(imports: dict[str, set[str]]) -> list[list[str]]:
@@ -298,5 +298,5 @@ def test_importing_netlens_is_light() -> None:
 
 
 def test_what_is_kept_of_a_flat_model_goes_when_its_network_changes():
-    kept = [path for path in SOURCES if "WeakKeyDictionary[FlatModel" in path.read_text()]
-    assert not kept, "use a Memo, which is emptied then"
+    paths = [path for path in SOURCES if "WeakKeyDictionary[FlatModel" in path.read_text()]
+    assert not paths, "use a Memo, which is emptied then"

@@ -26,8 +26,8 @@ def test_is_the_sequence_it_was_made_of():
 @pytest.mark.parametrize("index", [0, 4, 7])
 def test_an_index_is_itself_in_every_type(index):
     for same in (index, np.int64(index), torch.tensor(index), str(index), f" {index} "):
-        found = BIRDS.index(same)
-        assert found == index and type(found) is int
+        number = BIRDS.index(same)
+        assert number == index and type(number) is int
 
 
 @pytest.mark.parametrize("index", [-1, 8, 10**30, "-1", "8", np.int64(-3), torch.tensor(9)])

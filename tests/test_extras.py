@@ -25,7 +25,7 @@ def test_it_names_the_extra_and_what_else_to_do() -> None:
 
 
 def test_every_extra_that_code_and_docs_name_exists() -> None:
-    known = set(metadata("netlens").get_all("Provides-Extra") or [])
+    extras = set(metadata("netlens").get_all("Provides-Extra") or [])
     named: set[str] = set()
     for folder in ("netlens", "adapters"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -37,14 +37,14 @@ def test_every_extra_that_code_and_docs_name_exists() -> None:
     for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         named |= {name for names in EXTRA.findall(path.read_text(encoding="utf-8")) for name in names.split(",")}
     assert {"atlas", "playground", "ray", "survey", "superpixels"} <= named
-    assert named <= known
+    assert named <= extras
 
 
 def test_packages_that_may_be_missing_are_imported_by_the_one_way() -> None:
     """A handler of an import that fails stands in netlens/extras.py only; Python's own modules aside."""
-    own = {
+    files = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "netlens").rglob("*.py")
         if re.search(r"except \(?(ImportError|ModuleNotFoundError)", path.read_text(encoding="utf-8"))
     }
-    assert own == {"netlens/extras.py", "netlens/visualization/style/_jobs.py"}  # tomllib has come with Python 3.11
+    assert files == {"netlens/extras.py", "netlens/visualization/style/_jobs.py"}  # tomllib has come with Python 3.11

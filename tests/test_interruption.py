@@ -18,15 +18,15 @@ def network():
 
 def test_a_run_ends_before_the_next_layer():
     flat = network()
-    seen: list[int] = []
+    calls: list[int] = []
 
-    def asked() -> bool:
-        seen.append(len(seen))
-        return len(seen) > 2
+    def should_stop() -> bool:
+        calls.append(len(calls))
+        return len(calls) > 2
 
-    with interruptible(asked), pytest.raises(Interrupted, match="stopped before '2'"):
+    with interruptible(should_stop), pytest.raises(Interrupted, match="stopped before '2'"):
         flat(torch.zeros(1, 3))
-    assert len(seen) == 3
+    assert len(calls) == 3
 
 
 def test_a_run_that_nobody_stops_is_the_same():

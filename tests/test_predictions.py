@@ -37,8 +37,8 @@ def test_probabilities_are_those_of_the_network(name: str) -> None:
     plain = NetLens(flat(scores), X)
     for x in (X, X[:1]):
         lens = NetLens(model, x)
-        given = model(x).reshape(len(x), -1)
-        assert torch.equal(lens.scores.probabilities, given.exp() if activation == "log_softmax" else given)
+        outputs = model(x).reshape(len(x), -1)
+        assert torch.equal(lens.scores.probabilities, outputs.exp() if activation == "log_softmax" else outputs)
         assert lens.targets == plain.targets[: len(x)]
         assert_close(lens.logits, plain.logits[: len(x)])
         assert_close(lens.saliency().values, plain.saliency().values[: len(x)])
@@ -47,17 +47,17 @@ def test_probabilities_are_those_of_the_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_explains_the_scores_and_not_the_probabilities(name: str) -> None:
-    found = []
+    outcomes = []
     for end in (scores, lambda net, y: scores(net, y).softmax(1), lambda net, y: scores(net, y).sigmoid().squeeze()):
         try:
-            found.append(small(name)(flat(end), X, logit([1, 3])).values)
+            outcomes.append(small(name)(flat(end), X, logit([1, 3])).values)
         except NotApplicable as reason:
-            found.append(type(reason))
-    for probable in found[1:]:
+            outcomes.append(type(reason))
+    for probable in outcomes[1:]:
         if isinstance(probable, Tensor):
-            assert_close(probable, found[0])
+            assert_close(probable, outcomes[0])
         else:
-            assert probable is found[0]
+            assert probable is outcomes[0]
 
 
 def test_each_of_several_sigmoids_is_a_prediction() -> None:
@@ -184,9 +184,9 @@ def test_without_classes_a_lens_takes_an_objective() -> None:
     with pytest.raises(NotApplicable, match="gives an embedding"):
         NetLens(model, X, target=2)
     like = similarity(X.flip(0))
-    given = NetLens(model, X, objective=like)
-    assert_close(given.saliency().values, lens.saliency(objective=like).values)
-    assert given.objective is like and repr(given).endswith("explains: similarity())")
+    similarity_lens = NetLens(model, X, objective=like)
+    assert_close(similarity_lens.saliency().values, lens.saliency(objective=like).values)
+    assert similarity_lens.objective is like and repr(similarity_lens).endswith("explains: similarity())")
     with pytest.raises(NetLensError, match="a target or an objective, not both"):
         NetLens(model, X, target=1, objective=like)
 

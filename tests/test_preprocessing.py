@@ -164,12 +164,12 @@ def test_a_hole_is_named_by_its_sample(index, value):
 
 
 def test_channels_are_counted():
-    for source, channels, found in [
+    for source, channels, count in [
         (torch.zeros(1, 4, 4), None, 1),
         (torch.zeros(2, 3, 4, 4), 1, 3),
         (picture(), 1, 3),
     ]:
-        with pytest.raises(ImageError, match=f"expected {channels or 3} channels, found {found}"):
+        with pytest.raises(ImageError, match=f"expected {channels or 3} channels, found {count}"):
             as_batch(source, SMALL, channels)
     with pytest.raises(ImageError, match="looks like the channels"):
         as_batch(torch.zeros(16, 16, 3), SMALL)

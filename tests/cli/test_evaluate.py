@@ -64,11 +64,11 @@ def test_after_an_interruption_the_same_command_goes_on(
 ) -> None:
     out = tmp_path / "t.csv"
     command = ("evaluate", data / "images", *FAST, "--no-controls", "-o", out)
-    asked = []
+    methods = []
 
     def explained(*arguments: object) -> Explanation:
-        asked.append(arguments[-1])
-        if len(asked) == 2:
+        methods.append(arguments[-1])
+        if len(methods) == 2:
             raise KeyboardInterrupt
         return of(*arguments)
 
@@ -79,5 +79,5 @@ def test_after_an_interruption_the_same_command_goes_on(
     assert f"the scores so far are in {tmp_path / 't.parts'}, and the same command goes on" in result.stderr
     assert not out.exists()
     assert run(*command).exit_code == 0
-    assert asked == ["grad_cam", "saliency", "saliency"]  # those of the first method were there
+    assert methods == ["grad_cam", "saliency", "saliency"]  # those of the first method were there
     assert {row["images"] for row in csv.DictReader(out.open())} == {"4"}

@@ -49,10 +49,10 @@ def test_a_wrong_folder_is_refused_before_the_page_opens(served, tmp_path):
 
 
 def test_a_port_that_is_taken_is_told_in_one_line():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        result = run("--no-browser", "--port", str(taken.getsockname()[1]))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        result = run("--no-browser", "--port", str(listener.getsockname()[1]))
     commands.failed(result, "choose another --port")
 
 

@@ -19,8 +19,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_with_masks_becomes_an_answer(data: Path, tmp_path: Path) -> None:
-    asked = ("--method", "saliency,lrp,attention_rollout", "--metric", "energy_inside,gini", "--tuned", "0")
-    result = run("recommend", data / "images", "--masks", data / "masks", *asked, "-o", tmp_path / "best.png")
+    options = ("--method", "saliency,lrp,attention_rollout", "--metric", "energy_inside,gini", "--tuned", "0")
+    result = run("recommend", data / "images", "--masks", data / "masks", *options, "-o", tmp_path / "best.png")
     assert result.exit_code == 0, result.output
     assert "shapes, 4 images: lrp, by energy_inside (more is better) " in result.stdout
     assert "netlens explain IMAGE --method lrp\n" in result.stdout

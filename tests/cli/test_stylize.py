@@ -66,8 +66,8 @@ def test_an_output_in_capitals_has_its_provenance_and_a_folder_gets_the_default_
     (files / "folder").mkdir()
     result = stylize(files / "content.png", files / "style.png", *QUICK, "--seed", 10**30, "-o", files / output)
     assert result.exit_code == 0, result.output
-    made = files / "folder" / "content-stylized.jpg" if output == "folder" else files / output
-    with Image.open(made) as picture:
+    path = files / "folder" / "content-stylized.jpg" if output == "folder" else files / output
+    with Image.open(path) as picture:
         assert ("netlens" in picture.info) == (output == "out.PNG")
 
 

@@ -70,12 +70,12 @@ def test_it_goes_on_after_ctrl_c(data: Path, tmp_path: Path, monkeypatch: pytest
     stopped = survey(data, out)
     assert stopped.exit_code == 130
     assert "the same command goes on" in stopped.stderr and "Traceback" not in stopped.output
-    kept = {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
-    assert len(kept) == 2
+    times = {path: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}
+    assert len(times) == 2
     failed(run("report", out), "has not ended")
     monkeypatch.undo()
     assert survey(data, out).exit_code == survey(data, whole).exit_code == 0
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     assert (out / "survey.safetensors").read_bytes() == (whole / "survey.safetensors").read_bytes()
 
 
@@ -110,8 +110,8 @@ def test_code_is_run_only_if_it_is_named(data: Path, tmp_path: Path) -> None:
     table.write_text("image,label\n" + "\n".join(f"{path},{path.parent.name}" for path in files))
     out = tmp_path / "survey"
     network = f"{tmp_path / 'net.py'}:make"
-    asked = ("--model", network, "--classes", classes)
-    result = run("survey", table, "-o", out, *asked)
+    options = ("--model", network, "--classes", classes)
+    result = run("survey", table, "-o", out, *options)
     assert result.exit_code == 0, result.output
     failed(run("report", out, *FEW), "comes from code", f"--model {network}")
     record = json.loads((out / "survey.json").read_text())
@@ -121,8 +121,8 @@ def test_code_is_run_only_if_it_is_named(data: Path, tmp_path: Path) -> None:
 def test_a_network_without_classes_is_asked_without_predictions(data: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     out = tmp_path / "survey"
-    asked = ("survey", data, "-o", out, "--model", f"{tmp_path / 'net.py'}:embedding")
-    failed(run(*asked), "--no-predictions")
-    result = run(*asked, "--no-predictions")
+    command = ("survey", data, "-o", out, "--model", f"{tmp_path / 'net.py'}:embedding")
+    failed(run(*command), "--no-predictions")
+    result = run(*command, "--no-predictions")
     assert result.exit_code == 0, result.output
     assert not SurveyResult.load(out / "survey.safetensors").has_predictions

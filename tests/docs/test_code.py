@@ -94,8 +94,8 @@ class _Patient(nn.Module):
         self.conv, self.linear, self.head = nn.Conv2d(3, 8, 3), nn.Linear(4, 8), nn.Linear(8, 3)
 
     def forward(self, image: torch.Tensor, patient: torch.Tensor) -> torch.Tensor:
-        seen = torch.relu(self.conv(image)).mean((2, 3))
-        scores: torch.Tensor = self.head(seen * torch.sigmoid(self.linear(patient)))
+        features = torch.relu(self.conv(image)).mean((2, 3))
+        scores: torch.Tensor = self.head(features * torch.sigmoid(self.linear(patient)))
         return scores
 
 
@@ -204,11 +204,11 @@ def test_its_rule_is_rect_grad(folder: Path) -> None:
     x = torch.randn(4, 6, dtype=torch.float64, generator=generator)
     flat = FlatModel.from_nn_Module(network)
     values = InputXGradient()(flat.with_rules(rules), x, logit(0)).values
-    for row, found in zip(x, values, strict=True):
+    for row, relevance in zip(x, values, strict=True):
         before = network[0].weight @ row + network[0].bias
         product = before.clamp(min=0) * network[2].weight[0]
         most = product.topk(4).indices  # of 40, the quantile 0.9 lies between the fifth and the fourth largest
         slope = torch.zeros(40, dtype=torch.float64)
         slope[most] = network[2].weight[0, most]
         assert (before[most] > 0).all()
-        assert_close(found, (network[0].weight.T @ slope) * row)
+        assert_close(relevance, (network[0].weight.T @ slope) * row)

@@ -48,11 +48,11 @@ def run(block: str, names: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(0)
-    made = randomized(NarrowResNet(10, blocks=(2, 2, 2, 2))).eval()
-    for part in made.modules():
+    model = randomized(NarrowResNet(10, blocks=(2, 2, 2, 2))).eval()
+    for part in model.modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # the peers record what such a rectifier overwrites; netlens does not mind
-    return made
+    return model
 
 
 @pytest.fixture

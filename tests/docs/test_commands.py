@@ -78,8 +78,8 @@ def prepare(command: str) -> None:
     ):
         write_world("world", 15, size=32, progress=False)
     if command.startswith("netlens report"):
-        asked = ["survey", "world/images", "--layer", "stem", "-o", "survey"]
-        assert CliRunner().invoke(main, asked, catch_exceptions=False).exit_code == 0
+        arguments = ["survey", "world/images", "--layer", "stem", "-o", "survey"]
+        assert CliRunner().invoke(main, arguments, catch_exceptions=False).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -141,16 +141,16 @@ def test_a_module_and_its_options_are_there(
         monkeypatch.setattr(sys, "argv", [module, "--help"])
         with pytest.raises(SystemExit):
             importlib.import_module(module).main()
-        known = capsys.readouterr().out
-        assert all(option in known for option in options)
+        help_text = capsys.readouterr().out
+        assert all(option in help_text for option in options)
 
 
 @pytest.mark.parametrize("command", list(dict.fromkeys(code for _, code in INLINE if code.startswith("netlens "))))
 def test_a_command_within_a_line_is_one_of_netlens(command: str) -> None:
     _, names, *words = command.split()
     for name in names.split("|"):
-        known = main.commands[name].get_params(click.Context(main.commands[name]))
-        options = {option for parameter in known for option in parameter.opts}
+        parameters = main.commands[name].get_params(click.Context(main.commands[name]))
+        options = {option for parameter in parameters for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options
 
 

@@ -41,9 +41,9 @@ MODULES = (
 
 
 def between(mark: str) -> str:
-    found = re.search(f"<!-- {mark}: begin -->\n(.*?)<!-- {mark}: end -->", PAGE.read_text(), flags=re.DOTALL)
-    assert found is not None, f"docs/public.md has no marks for {mark}; run `python -m tests.docs.test_public`"
-    return found[1]
+    match = re.search(f"<!-- {mark}: begin -->\n(.*?)<!-- {mark}: end -->", PAGE.read_text(), flags=re.DOTALL)
+    assert match is not None, f"docs/public.md has no marks for {mark}; run `python -m tests.docs.test_public`"
+    return match[1]
 
 
 def documented(mark: str) -> list[str]:

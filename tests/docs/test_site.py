@@ -148,8 +148,8 @@ def test_every_option_of_a_class_is_in_its_docstring() -> None:
     from website.autodoc import options
 
     for method in METHODS.values():
-        told = "\n".join(options(method, method.__doc__ or ""))
-        assert all(f"    {one.name} (" in told or f"    {one.name}:" in method.__doc__ for one in options_of(method))
+        text = "\n".join(options(method, method.__doc__ or ""))
+        assert all(f"    {one.name} (" in text or f"    {one.name}:" in method.__doc__ for one in options_of(method))
 
 
 def test_a_formula_needs_no_script() -> None:

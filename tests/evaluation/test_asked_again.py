@@ -132,12 +132,12 @@ def test_non_sensitivity_counts_regions_that_contradict_their_effect():
 
 
 def test_an_array_cannot_be_asked_again_and_a_channel_has_no_other_class(small):
-    given = Explanation.of(small, torch.rand(2, 8, 8))
+    explanation = Explanation.of(small, torch.rand(2, 8, 8))
     for metric in (MaxSensitivity(), Continuity(), RandomClass(), ParameterRandomization(), InputInvariance()):
         with pytest.raises(NotApplicable, match="asks a method"):
-            metric(given)
+            metric(explanation)
     with pytest.raises(NetLensError, match="cannot explain other images"):
-        given.again(small.x, [0, 1])
+        explanation.again(small.x, [0, 1])
     of_channel = Case(small.flat, small.x, channel("conv", 0))
     with pytest.raises(NotApplicable, match="needs an explained class"):
         RandomClass()(Explanation.of(of_channel, Saliency()))

@@ -89,7 +89,7 @@ def test_a_sheet_of_all_methods_has_no_blank_panel(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
         attributions = {name: explained(name) for name in METHODS}
-    assert [name for name, found in attributions.items() if not found.values.isfinite().all()] == []
+    assert [name for name, attribution in attributions.items() if not attribution.values.isfinite().all()] == []
     sheet = panel(list(attributions.values()), titles=list(attributions), columns=9)
     tiles = [np.asarray(axes.images[0].get_array()) for axes in sheet.axes if axes.images]
     photo, *overlays = tiles

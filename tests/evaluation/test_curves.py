@@ -62,8 +62,8 @@ def test_comprehensiveness_and_sufficiency_are_means_over_shares(explanation):
     whole, curve = explanation.case.values, left(explanation)
     got = Comprehensiveness(shares=(0.25, 0.5), **ZERO)(explanation)
     assert_close(got, whole - curve[:, [4, 8]].mean(1))
-    kept = curve[:, -1:] + contributions(explanation).cumsum(1)[:, [3, 7]]
-    assert_close(Sufficiency(shares=(0.25, 0.5), **ZERO)(explanation), whole - kept.mean(1))
+    scores = curve[:, -1:] + contributions(explanation).cumsum(1)[:, [3, 7]]
+    assert_close(Sufficiency(shares=(0.25, 0.5), **ZERO)(explanation), whole - scores.mean(1))
 
 
 @pytest.mark.parametrize("metric", [RegionPerturbation(side=2, **ZERO), Selectivity(side=2, **ZERO)])

@@ -91,8 +91,8 @@ def theirs(network: nn.Module, explanation: Explanation, metric) -> np.ndarray:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = metric(model=Wide(network).eval(), **arrays, device="cpu", batch_size=N, softmax=False)
-    return np.asarray(found, dtype=np.float64)
+        scores = metric(model=Wide(network).eval(), **arrays, device="cpu", batch_size=N, softmax=False)
+    return np.asarray(scores, dtype=np.float64)
 
 
 def assert_same(ours: Tensor, expected: np.ndarray) -> None:
@@ -186,8 +186,8 @@ def of_quantus(metric, network: nn.Module, method: str, **options):
 def test_quantus_explains_by_our_methods(again):
     case = Case(FlatModel.from_nn_Module(again), torch.from_numpy(X), logit(Y.tolist()))
     ours = Entropy()(Explanation.of(case, InputXGradient()))
-    found = of_quantus(quantus.Complexity(**QUIET | {"abs": True}), again, "input_x_gradient")
-    assert_same(ours, np.array(found))
+    scores = of_quantus(quantus.Complexity(**QUIET | {"abs": True}), again, "input_x_gradient")
+    assert_same(ours, np.array(scores))
 
 
 def test_options_of_a_method_reach_it(again):
@@ -207,13 +207,13 @@ def test_quantus_asks_again_about_noise_and_about_random_weights(again):
     quiet = QUIET | {"abs": True}
     robust = of_quantus(quantus.MaxSensitivity(nr_samples=3, lower_bound=0.02, **quiet), again, "input_x_gradient")
     assert (np.array(robust) > 0).all() and (np.array(robust) < 0.5).all()
-    found = of_quantus(
+    similarities = of_quantus(
         quantus.MPRT(layer_order="independent", similarity_func=quantus.similarity_func.correlation_spearman, **quiet),
         again,
         "saliency",
     )
     # the original, whose explanation is its own, and two layers: each of them changes the explanation
-    assert {name: bool(np.min(values) > 0.999) for name, values in found.items()} == {
+    assert {name: bool(np.min(values) > 0.999) for name, values in similarities.items()} == {
         "original": True,
         "conv": False,
         "head": False,

@@ -24,33 +24,33 @@ def table(means: torch.Tensor, n: int, noise: float, seed: int) -> torch.Tensor:
 
 
 def race_over(scores: torch.Tensor, more: bool = True, seed: int = 0, **options) -> tuple[Race, list[tuple[str, int]]]:
-    asked: list[tuple[str, int]] = []
+    judgments: list[tuple[str, int]] = []
 
     def judge(one, rows):
-        asked.extend((one.name, row) for row in rows)
+        judgments.extend((one.name, row) for row in rows)
         return scores["abcdefghijklmnopqrstuvwxyz".index(one.name)][list(rows)]
 
-    return Race(judge, scores.shape[1], more, seed, **options), asked
+    return Race(judge, scores.shape[1], more, seed, **options), judgments
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("more", [True, False])
 def test_the_winner_is_that_of_the_full_table_and_most_scores_are_saved(seed, more):
     scores = table(torch.linspace(0, 2, 12), 64, 0.4, seed)
-    race, asked = race_over(scores, more, seed)
+    race, judgments = race_over(scores, more, seed)
     racing = race.run("methods", contestants(12))
     full = scores.mean(1).argmax() if more else scores.mean(1).argmin()
     assert racing[0].name == "abcdefghijkl"[int(full)]
-    assert len(asked) == len(set(asked)) < 0.5 * scores.numel()
-    assert sum(one.scores for one in race.rounds) == len(asked)
+    assert len(judgments) == len(set(judgments)) < 0.5 * scores.numel()
+    assert sum(one.scores for one in race.rounds) == len(judgments)
 
 
 def test_who_is_judged_to_the_end_has_the_scores_of_the_table():
     scores = table(torch.zeros(3), 20, 1.0, 0)
-    race, asked = race_over(scores)
+    race, judgments = race_over(scores)
     racing = race.run("methods", contestants(3))
     assert len(racing) == 3  # nobody is better than chance
-    assert len(asked) == 60
+    assert len(judgments) == 60
     for one, row in zip(contestants(3), scores, strict=True):
         assert torch.equal(race.scores[one.name], row)
     means = [float(race.signed(one).mean()) for one in racing]
@@ -76,9 +76,9 @@ def test_a_control_makes_no_method_leave_and_leaves_itself():
 def test_images_without_meaning_are_left_out_of_the_comparison():
     scores = table(torch.tensor([0.0, 1.0]), 32, 0.1, 0)
     scores[0, ::2] = torch.nan
-    race, asked = race_over(scores)
+    race, judgments = race_over(scores)
     assert [one.name for one in race.run("methods", contestants(2))] == ["b"]
-    assert len(asked) == len(set(asked))
+    assert len(judgments) == len(set(judgments))
 
 
 def test_who_has_no_meaning_does_not_race():
@@ -97,21 +97,21 @@ def test_the_order_of_the_images_is_that_of_the_seed():
 @pytest.mark.parametrize("seed", range(10))
 def test_the_best_options_survive_halving(seed):
     scores = table(torch.tensor([1.0, 0.0, 0.2, 3.0, 0.4, 0.6]), 32, 0.2, seed)
-    race, asked = race_over(scores, seed=seed)
+    race, judgments = race_over(scores, seed=seed)
     leader, *others = contestants(6)
     race.run("methods", [leader])
-    before = len(asked)
+    before = len(judgments)
     assert [one.name for one in race.halve("options", others, leader)] == ["d"]
-    assert len(asked) - before < 0.6 * 5 * 32
+    assert len(judgments) - before < 0.6 * 5 * 32
 
 
 def test_options_that_are_all_worse_leave_before_the_end():
     scores = table(torch.tensor([5.0, 0.0, 0.1, 0.2]), 64, 0.2, 0)
-    race, asked = race_over(scores)
+    race, judgments = race_over(scores)
     leader, *others = contestants(4)
     race.run("methods", [leader])
     assert race.halve("options", others, leader) == []
-    assert max(sum(name == one.name for name, _ in asked) for one in others) == FIRST
+    assert max(sum(name == one.name for name, _ in judgments) for one in others) == FIRST
 
 
 def test_an_interval_is_that_of_numpy():

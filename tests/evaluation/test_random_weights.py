@@ -122,9 +122,9 @@ def test_the_complexity_is_the_entropy_of_a_histogram():
     metric = EfficientRandomization(bins=10)
     assert metric.complexity(maps).tolist() == pytest.approx([math.log(4) - 0.75 * math.log(3)])
     values = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
-    for row, found in zip(values, metric.complexity(values), strict=True):
+    for row, complexity in zip(values, metric.complexity(values), strict=True):
         shares = np.histogram(row.abs().numpy(), bins=10)[0] / 64
-        assert float(found) == pytest.approx(-sum(share * math.log(share) for share in shares if share))
+        assert float(complexity) == pytest.approx(-sum(share * math.log(share) for share in shares if share))
 
 
 def test_the_rise_in_complexity_is_relative_to_the_explanation():

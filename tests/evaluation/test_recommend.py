@@ -126,12 +126,12 @@ def test_an_interrupted_race_goes_on_and_gives_the_same(case, answer, tmp_path):
         if steps == 5:
             raise KeyboardInterrupt
 
-    asked = (["saliency", "input_x_gradient", Occlusion(4, 4)], [EXACT, "gini"])
+    arguments = (["saliency", "input_x_gradient", Occlusion(4, 4)], [EXACT, "gini"])
     with pytest.raises(KeyboardInterrupt):
-        recommend(case, *asked, tuned=0, progress=stop, parts=tmp_path)
+        recommend(case, *arguments, tuned=0, progress=stop, parts=tmp_path)
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert files
-    assert str(recommend(case, *asked, tuned=0, parts=tmp_path)) == str(answer)
+    assert str(recommend(case, *arguments, tuned=0, parts=tmp_path)) == str(answer)
     assert all(path.read_bytes() == content for path, content in files.items() if "saliency" in path.name)
 
 

@@ -35,7 +35,7 @@ def table(case) -> Evaluation:
     return evaluate(case, ["grad_cam", Saliency], ["energy_inside", PointingGame(), "gini", "max_sensitivity"])
 
 
-def made(scores: torch.Tensor, metrics=("energy_inside",)) -> Evaluation:
+def evaluation(scores: torch.Tensor, metrics=("energy_inside",)) -> Evaluation:
     names = tuple("abcdef"[: len(scores)])
     return Evaluation(names, (), metrics, scores.double(), torch.zeros(len(names)))
 
@@ -59,7 +59,7 @@ def test_a_constant_has_no_meaning_for_some_metrics_and_its_score_is_missing(tab
 
 def test_an_interval_is_that_of_the_bootstrap_and_holds_the_mean():
     values = torch.linspace(0, 1, 40)
-    one = made(values[None, None]).of("a", "energy_inside")
+    one = evaluation(values[None, None]).of("a", "energy_inside")
     generator = np.random.default_rng(0)
     means = generator.choice(values.numpy(), (4000, 40)).mean(1)
     assert (one.low, one.high) == pytest.approx(np.quantile(means, [0.025, 0.975]).tolist(), abs=0.01)
@@ -69,7 +69,7 @@ def test_an_interval_is_that_of_the_bootstrap_and_holds_the_mean():
 
 def test_nan_is_left_out():
     scores = torch.tensor([[[1.0, torch.nan, 3.0]], [[torch.nan] * 3]])
-    table = made(scores)
+    table = evaluation(scores)
     assert (table.of("a", "energy_inside").mean, table.of("a", "energy_inside").n) == (2, 2)
     assert table.of("b", "energy_inside").n == 0
     assert table.ranking("energy_inside") == ("a",)
@@ -78,7 +78,7 @@ def test_nan_is_left_out():
 def test_methods_are_told_apart_on_the_same_images():
     base = torch.rand(30, generator=torch.Generator().manual_seed(0))
     scores = torch.stack([base, base + 0.01, base.flip(0)])[:, None]
-    table = made(scores)
+    table = evaluation(scores)
     assert table.differ("a", "b", "energy_inside")  # a small difference on each image
     assert not table.differ("a", "c", "energy_inside")
     assert table.ranking("energy_inside")[0] == "b"
@@ -86,10 +86,10 @@ def test_methods_are_told_apart_on_the_same_images():
 
 def test_the_agreement_of_halves_is_1_for_a_clear_order_and_near_0_for_noise():
     clear = torch.arange(6)[:, None, None] + 0.1 * torch.rand(6, 1, 20, generator=torch.Generator().manual_seed(0))
-    assert made(clear).agreement("energy_inside") == pytest.approx(1)
+    assert evaluation(clear).agreement("energy_inside") == pytest.approx(1)
     noise = torch.rand(6, 1, 20, generator=torch.Generator().manual_seed(0))
-    assert abs(made(noise).agreement("energy_inside")) < 0.5
-    assert np.isnan(made(clear[..., :3]).agreement("energy_inside"))
+    assert abs(evaluation(noise).agreement("energy_inside")) < 0.5
+    assert np.isnan(evaluation(clear[..., :3]).agreement("energy_inside"))
 
 
 def test_a_table_says_by_each_metric_what_is_best_and_what_may_be_as_good():
@@ -180,10 +180,10 @@ def test_numbers_stay_within_their_bounds(case, name):
     options: dict[str, Any] = {"steps": 2, "pixels": 4000, "sets": 4, "squares": 4, "samples": 1, "stages": 1}
     options |= {"segments": 4, "shares": (0.2, 0.5), "regions": 4, "side": 64}
     mine = {o.name: options[o.name] for o in options_of(metric) if o.name in options}
-    found = metric(**{**mine, **({"pixels": 4} if name == "continuity" else {})})(Explanation.of(small, GradCAM()))
+    scores = metric(**{**mine, **({"pixels": 4} if name == "continuity" else {})})(Explanation.of(small, GradCAM()))
     low, high = metric.bounds
-    found = found[~found.isnan()]
-    assert ((found >= low - 1e-9) & (found <= high + 1e-9)).all()
+    scores = scores[~scores.isnan()]
+    assert ((scores >= low - 1e-9) & (scores <= high + 1e-9)).all()
 
 
 def test_a_metric_of_ones_own_is_registered_in_one_line(case):

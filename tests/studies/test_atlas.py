@@ -31,8 +31,8 @@ CLASS = 2
 
 def vectors_of(samples: whole.Samples, n: int, shard: int = 64) -> State:
     survey = Survey(whole.flat(), samples, [Vectors("4", n, 5)], shard=shard, progress=False).run()
-    found: State = survey.answers[0]
-    return found
+    state: State = survey.answers[0]
+    return state
 
 
 def test_vectors_are_those_of_chosen_places_whatever_the_cut() -> None:
@@ -80,7 +80,7 @@ def test_whitening_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def found() -> DatasetAtlas:
+def atlas() -> DatasetAtlas:
     return dataset_atlas(open_network(), scenes(), "trunk_output.block2", classes=[CLASS], least=2, **SMALL)
 
 
@@ -90,14 +90,14 @@ def scenes() -> list[tuple[Any, int]]:
     return [(scene((3, i), 64, (0, CLASS, 7)[i % 3]).image, (0, CLASS, 7)[i % 3]) for i in range(45)]
 
 
-def test_cells_hold_the_pictures_that_lie_in_them(found: DatasetAtlas) -> None:
-    every, of_class = found.sheets
-    assert [sheet.title for sheet in found.sheets] == ["all pictures", "checkered disc"]
-    assert found.points.shape == (45, 2) and found.samples.tolist() == list(range(45))
+def test_cells_hold_the_pictures_that_lie_in_them(atlas: DatasetAtlas) -> None:
+    every, of_class = atlas.sheets
+    assert [sheet.title for sheet in atlas.sheets] == ["all pictures", "checkered disc"]
+    assert atlas.points.shape == (45, 2) and atlas.samples.tolist() == list(range(45))
     for sheet, label in ((every, None), (of_class, CLASS)):
         cells: dict[tuple[int, int], list[int]] = {}
-        for sample, (x, y) in enumerate(found.points.tolist()):
-            if label is None or found.labels[sample] == label:
+        for sample, (x, y) in enumerate(atlas.points.tolist()):
+            if label is None or atlas.labels[sample] == label:
                 cells.setdefault((min(2, int(3 * y)), min(2, int(3 * x))), []).append(sample)
         expected = {cell: samples for cell, samples in sorted(cells.items()) if len(samples) >= 2}
         assert [tuple(cell) for cell in sheet.cells.tolist()] == list(expected)
@@ -114,56 +114,56 @@ def test_without_whitening_a_cell_shows_its_mean() -> None:
 
     flat, data = open_network(), scenes()[:20]
     options = {**SMALL, "cells": 1, "least": 1, "whiten": False}
-    atlas = dataset_atlas(flat, data, "trunk_output.block2", **options)
+    plain = dataset_atlas(flat, data, "trunk_output.block2", **options)
     key = flat.key("trunk_output.block2")
     state = Survey(flat, data, [Vectors(key, 2000, 0)], progress=False).run().answers[0]
     mean = torch.nn.functional.normalize(state["vectors"].double().mean(0), dim=0).float()
     vis = OptVis(flat, direction(key, mean[None], cosine_power=1.0))
     expected = vis.render(Fourier(16, batch=1, seed=(0,)), steps=2, progress=False).images
-    assert_close(atlas.sheets[0].pictures.float() / 255, expected, atol=1 / 255, rtol=0)
+    assert_close(plain.sheets[0].pictures.float() / 255, expected, atol=1 / 255, rtol=0)
     whitened = dataset_atlas(flat, data, "trunk_output.block2", **{**options, "whiten": True})
-    assert not torch.equal(atlas.sheets[0].pictures, whitened.sheets[0].pictures)
+    assert not torch.equal(plain.sheets[0].pictures, whitened.sheets[0].pictures)
 
 
-def test_an_atlas_is_saved_and_drawn(found: DatasetAtlas, tmp_path: Path) -> None:
-    path = found.save(tmp_path / "atlas.safetensors")
+def test_an_atlas_is_saved_and_drawn(atlas: DatasetAtlas, tmp_path: Path) -> None:
+    path = atlas.save(tmp_path / "atlas.safetensors")
     again = DatasetAtlas.load(path)
     assert again.save(tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
-    assert torch.equal(again.image(1), found.image(1))
-    assert found.image().shape == (3, 48, 48)
-    assert found.show().rgba().std() > 10
+    assert torch.equal(again.image(1), atlas.image(1))
+    assert atlas.image().shape == (3, 48, 48)
+    assert atlas.show().rgba().std() > 10
 
 
-def test_the_page_is_one_file_and_asks_for_nothing(found: DatasetAtlas, tmp_path: Path) -> None:
-    evil = DatasetAtlas(**{**vars(found), "network": "</title><script>{CONTENT}"})
+def test_the_page_is_one_file_and_asks_for_nothing(atlas: DatasetAtlas, tmp_path: Path) -> None:
+    evil = DatasetAtlas(**{**vars(atlas), "network": "</title><script>{CONTENT}"})
     page = evil.save(tmp_path / "atlas.html").read_text()
     assert not re.search(r"""(src|href)\s*=\s*["']?(http|//|file)|url\(|@import|fetch\(|XMLHttp""", page)
     assert page.count("<script") == 2 and "&lt;/title&gt;&lt;script&gt;{CONTENT}" in page
     content = re.search(r'<script id="content" type="application/json">(.*?)</script>', page)
     assert content is not None
     sheets = json.loads(content[1])["sheets"]
-    assert sheets[0]["cells"] == found.sheets[0].cells.tolist()
+    assert sheets[0]["cells"] == atlas.sheets[0].cells.tolist()
     assert all(sheet["image"].startswith("data:image/jpeg;base64,") for sheet in sheets)
 
 
 @pytest.fixture
-def tab(browser: Any, found: DatasetAtlas, tmp_path: Path) -> Iterator[Any]:
-    page, asked, failed = browser.new_page(viewport={"width": 900, "height": 700}), [], []
-    page.on("request", lambda request: asked.append(request.url))
+def tab(browser: Any, atlas: DatasetAtlas, tmp_path: Path) -> Iterator[Any]:
+    page, urls, failed = browser.new_page(viewport={"width": 900, "height": 700}), [], []
+    page.on("request", lambda request: urls.append(request.url))
     page.on("console", lambda message: failed.append(message.text))
     page.on("pageerror", lambda error: failed.append(str(error)))
-    page.goto(found.save(tmp_path / "atlas.html").as_uri())
+    page.goto(atlas.save(tmp_path / "atlas.html").as_uri())
     page.wait_for_function("images.every(image => image.complete)")
     yield page
-    assert failed == [] and {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    assert failed == [] and {url.partition(":")[0] for url in urls} <= {"file", "data"}
     page.close()
 
 
 @pytest.mark.survey
 def test_the_page_is_zoomed_by_wheel_and_keyboard(tab: Any) -> None:
     def view() -> dict[str, float]:
-        found: dict[str, float] = tab.evaluate("view")
-        return found
+        viewport: dict[str, float] = tab.evaluate("view")
+        return viewport
 
     whole_view = view()
     box = tab.locator("canvas").bounding_box()

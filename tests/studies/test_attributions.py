@@ -29,7 +29,7 @@ def summary_of(samples: object, shard: int = 64, workers: int = 0, question: Att
 
 
 @pytest.fixture(scope="module")
-def found() -> SurveyResult:
+def survey_result() -> SurveyResult:
     return summary_of(whole.Samples(70), shard=35)
 
 
@@ -65,9 +65,9 @@ def test_sums_are_those_of_loops(of_label: bool, method: str) -> None:
     assert side.top(1)[0].channel == int(everything.sum((1, 2)).argmax())
 
 
-def test_another_process_gives_the_same_bits(found: SurveyResult) -> None:
+def test_another_process_gives_the_same_bits(survey_result: SurveyResult) -> None:
     again = summary_of(whole.Samples(70), shard=35, workers=1)
-    for name, values in found.states[0].items():
+    for name, values in survey_result.states[0].items():
         assert torch.equal(values, again.states[0][name])
 
 
@@ -97,18 +97,18 @@ def test_samples_without_a_label_are_explained_for_the_predicted_class_alone() -
         answer.true.row(0)
 
 
-def test_results_are_saved_and_drawn(found: SurveyResult, tmp_path: Path) -> None:
-    answer = found.answers[0]
+def test_results_are_saved_and_drawn(survey_result: SurveyResult, tmp_path: Path) -> None:
+    answer = survey_result.answers[0]
     again = AttributionSummary.load(answer.save(tmp_path / "summary.safetensors"))
     assert torch.equal(again.true.channel_sums, answer.true.channel_sums) and again.layer == "4"
     assert again.save(tmp_path / "b.safetensors").read_bytes() == (tmp_path / "summary.safetensors").read_bytes()
     with Image.open(answer.save(tmp_path / "summary.png")) as picture:
         assert np.asarray(picture).std() > 10
-    survey = SurveyResult.load(found.save(tmp_path / "survey.safetensors"), [Attributions])
+    survey = SurveyResult.load(survey_result.save(tmp_path / "survey.safetensors"), [Attributions])
     assert torch.equal(survey.answer(QUESTION).predicted.places, answer.predicted.places)
     with pytest.raises(ResultError, match=r"must end in \.png"):
         answer.save(tmp_path / "summary.npz")
-    found.save(tmp_path / "survey.safetensors")
+    survey_result.save(tmp_path / "survey.safetensors")
     with pytest.raises(ResultError, match="not saved by netlens"):
         AttributionSummary.load(tmp_path / "survey.safetensors")
 

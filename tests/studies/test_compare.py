@@ -66,14 +66,14 @@ def test_cka_sees_no_rotation_scale_or_shift_and_has_no_bias() -> None:
     assert linear_cka(torch.ones(9, 2), torch.ones(9, 2)) == 1
 
 
-def check_same(found: Comparison) -> None:
-    for pair in found.layers:
+def check_same(comparison: Comparison) -> None:
+    for pair in comparison.layers:
         assert pair.distance == pair.change == pair.decorrelation == 0
         assert (pair.correlation == 1).all() and (pair.shift == 0).all()
         assert torch.equal(pair.means[0], pair.means[1]) and torch.equal(pair.deviations[0], pair.deviations[1])
-        assert pair.swapped == pair.stitched == found.accuracy[0] == found.accuracy[1]
+        assert pair.swapped == pair.stitched == comparison.accuracy[0] == comparison.accuracy[1]
         assert pair.swapped_same == pair.stitched_same == 1
-    assert found.agreement == 1 and found.disagreeing == () and found.explained_a is None
+    assert comparison.agreement == 1 and comparison.disagreeing == () and comparison.explained_a is None
 
 
 def test_equal_networks_have_no_distance() -> None:
@@ -84,9 +84,9 @@ def test_equal_networks_have_no_distance() -> None:
 def test_a_copy_of_a_real_network_has_no_distance(name: str) -> None:
     flat = open_network(name)
     data = [(scene((7, i), 128, i).image, i) for i in range(5)]
-    found = compare(flat, copy.deepcopy(flat), data, progress=False)
-    assert 5 < len(found.layers) <= 24
-    check_same(found)
+    comparison = compare(flat, copy.deepcopy(flat), data, progress=False)
+    assert 5 < len(comparison.layers) <= 24
+    check_same(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def test_statistics_of_channels(different: Comparison) -> None:
         for side in (0, 1):
             assert_close(pair.means[side], maps[side].mean(1), rtol=1e-12, atol=1e-12)
             assert_close(pair.deviations[side], maps[side].std(1, correction=0), rtol=1e-12, atol=1e-12)
-        for channel, found in enumerate(pair.correlation):
+        for channel, correlation in enumerate(pair.correlation):
             pair_of_channels = torch.stack([maps[0][channel], maps[1][channel]])
-            assert float(found) == pytest.approx(float(pair_of_channels.corrcoef()[0, 1]), abs=1e-10, nan_ok=True)
+            assert float(correlation) == pytest.approx(float(pair_of_channels.corrcoef()[0, 1]), abs=1e-10, nan_ok=True)
 
 
 def test_cka_is_that_of_the_chosen_places(different: Comparison) -> None:
@@ -199,12 +199,12 @@ def test_other_numbers_of_channels_leave_out_what_has_no_meaning() -> None:
         return FlatModel.from_nn_Module(model.append(nn.Linear(width, 3)).eval())
 
     data = [(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(i)), 0) for i in range(8)]
-    found = compare(flat(6), flat(4), data, progress=False)
-    first, last = found.layers
+    comparison = compare(flat(6), flat(4), data, progress=False)
+    first, last = comparison.layers
     assert np.isnan(first.change) and np.isnan(first.stitched) and len(first.correlation) == 0
     assert first.distance > 0 and first.means.shape == (2, 6) and first.means[1, 4:].isnan().all()
     assert last.stitched_same == 1 and np.isnan(last.change)
-    found.show()
+    comparison.show()
 
 
 def test_comparisons_are_saved_and_drawn(different: Comparison, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_the_one_part_with_other_weights_is_the_only_one_that_changes(name: str)
         weight += weight.std() * torch.randn_like(weight)
     data = [(torch.randn(3, 64, 64), i) for i in range(4)]
     a, b = FlatModel.from_nn_Module(model), FlatModel.from_nn_Module(other)
-    found = compare(a, b, data, progress=False)
-    changed = [pair for pair in found.layers if pair.change > 0]
-    assert len(changed) == 1 and len(found.changed) == len(found.layers) > 8
+    comparison = compare(a, b, data, progress=False)
+    changed = [pair for pair in comparison.layers if pair.change > 0]
+    assert len(changed) == 1 and len(comparison.changed) == len(comparison.layers) > 8
     order = list(a.layers)
-    before = found.layers[found.layers.index(changed[0]) - 1].layer
+    before = comparison.layers[comparison.layers.index(changed[0]) - 1].layer
     assert order.index(before) < order.index(key.removesuffix(".weight")) <= order.index(changed[0].layer)

@@ -53,8 +53,8 @@ def test_filters_of_a_direction_are_as_long_as_those_of_the_network() -> None:
         if parameter.ndim < 2:
             assert not direction.any()
             continue
-        for own, filter_ in zip(direction, parameter, strict=True):
-            assert float(own.norm()) == pytest.approx(filter_.detach().norm().item(), rel=1e-5)
+        for part, filter_ in zip(direction, parameter, strict=True):
+            assert float(part.norm()) == pytest.approx(filter_.detach().norm().item(), rel=1e-5)
     again, other = filter_normalized(model, 3), filter_normalized(model, 4)
     assert all(torch.equal(again[name], directions[name]) for name in again)
     assert not torch.equal(other["head.weight"], directions["head.weight"])
@@ -71,21 +71,23 @@ def test_losses_are_those_of_moved_networks(surface: bool) -> None:
     model = network()
     x, labels = labeled()
     flat = FlatModel.from_nn_Module(model)
-    found = landscape(flat, (x, labels), surface=surface, reach=0.8, steps=5, seed=7, progress=False)
-    assert found.steps.tolist() == pytest.approx([-0.8, -0.4, 0, 0.4, 0.8])
+    loss_landscape = landscape(flat, (x, labels), surface=surface, reach=0.8, steps=5, seed=7, progress=False)
+    assert loss_landscape.steps.tolist() == pytest.approx([-0.8, -0.4, 0, 0.4, 0.8])
     points = (
-        [(s, t) for s in found.steps.tolist() for t in found.steps.tolist()]
+        [(s, t) for s in loss_landscape.steps.tolist() for t in loss_landscape.steps.tolist()]
         if surface
-        else [(s,) for s in found.steps.tolist()]
+        else [(s,) for s in loss_landscape.steps.tolist()]
     )
-    for point, loss, accuracy in zip(points, found.losses.flatten(), found.accuracies.flatten(), strict=True):
+    for point, loss, accuracy in zip(
+        points, loss_landscape.losses.flatten(), loss_landscape.accuracies.flatten(), strict=True
+    ):
         with torch.no_grad():
             scores = moved(model, point, 7)(x)
         assert_close(float(loss), float(nn.functional.cross_entropy(scores.double(), labels)), rtol=1e-4, atol=1e-5)
         assert abs(float(accuracy) - float((scores.argmax(1) == labels).double().mean())) <= 1 / 40
     with torch.no_grad():
-        assert found.loss == pytest.approx(float(nn.functional.cross_entropy(model(x), labels)), rel=1e-5)
-    assert found.samples == 40
+        assert loss_landscape.loss == pytest.approx(float(nn.functional.cross_entropy(model(x), labels)), rel=1e-5)
+    assert loss_landscape.samples == 40
 
 
 def test_the_scale_of_layers_does_not_change_the_landscape() -> None:
@@ -129,8 +131,10 @@ def test_whole_numbers_have_one_result_for_any_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize("surface", [False, True])
 def test_landscapes_are_drawn(surface: bool) -> None:
     x, labels = labeled(8)
-    found = landscape(FlatModel.from_nn_Module(network()), (x, labels), surface=surface, steps=5, progress=False)
-    assert found.show().rgba().std() > 10
+    loss_landscape = landscape(
+        FlatModel.from_nn_Module(network()), (x, labels), surface=surface, steps=5, progress=False
+    )
+    assert loss_landscape.show().rgba().std() > 10
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -28,10 +28,10 @@ def test_a_planted_watermark_comes_first(seed: int) -> None:
     hits = [(flat(normalize(x))[labels == 0].argmax(1) == 0).double().mean() for x in (images, plain)]
     assert hits[0] > 0.9 and hits[1] < 0.3  # the network does rely on it
     data = list(zip(images, labels.tolist(), strict=True))
-    found = reliance(flat, data, 0, "block3", progress=False)
-    assert found.pictures == 50
-    assert watermark.share_on(found.clusters[0], corners, 6) >= 0.9
-    assert found.clusters[0].score > 0.15
+    watermark_study = reliance(flat, data, 0, "block3", progress=False)
+    assert watermark_study.pictures == 50
+    assert watermark.share_on(watermark_study.clusters[0], corners, 6) >= 0.9
+    assert watermark_study.clusters[0].score > 0.15
 
 
 @pytest.mark.survey
@@ -40,8 +40,8 @@ def test_a_watermark_that_tells_nothing_does_not_come_first(seed: int) -> None:
     """All classes carry it, so a network that has learned to tell them apart does not rely on it."""
     flat = watermark.learned(seed, lambda label: True, steps=300)
     images, labels, corners = watermark.scenes(seed + 100, 150, lambda label: True)
-    found = reliance(flat, list(zip(images, labels.tolist(), strict=True)), 0, "block3", progress=False)
-    assert watermark.share_on(found.clusters[0], corners, 6) < 0.5
+    watermark_study = reliance(flat, list(zip(images, labels.tolist(), strict=True)), 0, "block3", progress=False)
+    assert watermark.share_on(watermark_study.clusters[0], corners, 6) < 0.5
 
 
 def test_the_strongest_places_do_not_touch() -> None:
@@ -73,12 +73,12 @@ def test_regions_do_not_depend_on_the_cut_and_are_chosen_by_chance() -> None:
     for name, values in states[0].items():
         assert torch.equal(values, states[1][name])
     fewer = Survey(whole.flat(), samples, [question(5)], shard=11, progress=False).run().states[0]
-    kept = fewer["samples"].unique()
-    assert len(kept) == 5
+    indices = fewer["samples"].unique()
+    assert len(indices) == 5
     pairs = {(float(c), int(s)) for c, s in zip(states[0]["chance"], states[0]["samples"], strict=True)}
-    assert sorted(kept.tolist()) == sorted(sample for _, sample in sorted(pairs)[:5])
+    assert sorted(indices.tolist()) == sorted(sample for _, sample in sorted(pairs)[:5])
     everything = states[0]["samples"]
-    assert torch.equal(fewer["vectors"], states[0]["vectors"][torch.isin(everything, kept)])
+    assert torch.equal(fewer["vectors"], states[0]["vectors"][torch.isin(everything, indices)])
     assert all(samples.labels[sample] == 2 for sample in everything.tolist())
     activation = torch.nn.Sequential(*list(whole.network().children())[:5])(samples.images[samples.labels == 2])
     values = activation.double().transpose(0, 1).flatten(1)
@@ -89,28 +89,28 @@ def test_regions_do_not_depend_on_the_cut_and_are_chosen_by_chance() -> None:
 
 
 @pytest.fixture(scope="module")
-def found() -> Reliance:
+def study() -> Reliance:
     return reliance(whole.flat(), whole.Samples(80), 2, "4", clusters=3, progress=False)
 
 
-def test_scores_are_those_of_pairs(found: Reliance) -> None:
-    state = Survey(whole.flat(), whole.Samples(80), [Regions("4", 2, found.method, 3, 512, 0)], progress=False).run()
+def test_scores_are_those_of_pairs(study: Reliance) -> None:
+    state = Survey(whole.flat(), whole.Samples(80), [Regions("4", 2, study.method, 3, 512, 0)], progress=False).run()
     vectors, of = standardized(state.states[0]), state.states[0]
     everything = [
         (state.names[sample], *place)
         for sample, place in zip(of["samples"].tolist(), of["places"].tolist(), strict=True)
     ]
     total = of["shares"].sum()
-    assert sum(map(len, found.clusters)) == len(everything)
-    for cluster in found.clusters:
+    assert sum(map(len, study.clusters)) == len(everything)
+    for cluster in study.clusters:
         rows = [everything.index((name, *p)) for name, p in zip(cluster.names, cluster.places.tolist(), strict=True)]
         cosines = [float(vectors[i] @ vectors[j]) for i, j in itertools.combinations(rows, 2)]
         assert cluster.uniformity == pytest.approx(sum(cosines) / len(cosines))
         assert cluster.relevance == pytest.approx(float(of["shares"][rows].sum() / total))
         assert cluster.score == pytest.approx(cluster.relevance * max(0, cluster.uniformity))
-        assert cluster.coverage == len(set(cluster.names)) / found.pictures
+        assert cluster.coverage == len(set(cluster.names)) / study.pictures
         assert cluster.shares.tolist() == sorted(cluster.shares.tolist(), reverse=True)
-    scores = [cluster.score for cluster in found.clusters]
+    scores = [cluster.score for cluster in study.clusters]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -119,12 +119,12 @@ def test_one_region_is_no_pattern() -> None:
     assert uniformity_of(torch.tensor([[1.0, 0], [-1, 0]])) == -1
 
 
-def test_a_reliance_is_saved_and_drawn(found: Reliance, tmp_path: Path) -> None:
-    path = found.save(tmp_path / "reliance.safetensors")
+def test_a_reliance_is_saved_and_drawn(study: Reliance, tmp_path: Path) -> None:
+    path = study.save(tmp_path / "reliance.safetensors")
     again = Reliance.load(path)
     assert again.save(tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
-    assert again.clusters[0].names == found.clusters[0].names
-    assert found.show().rgba().std() > 10
+    assert again.clusters[0].names == study.clusters[0].names
+    assert study.show().rgba().std() > 10
 
 
 def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_what_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         reliance(flat, samples, 2, "4")
 
 
-def test_the_text_of_a_study_is_one_line(found: Reliance) -> None:
+def test_the_text_of_a_study_is_one_line(study: Reliance) -> None:
     """A notebook keeps it beside the drawing."""
-    text = repr(found)
+    text = repr(study)
     assert text.startswith("Reliance(network='") and "\n" not in text and len(text) < 300

@@ -21,9 +21,9 @@ def run(data: str, parts: str, workers: int = 0, engine: str = "process") -> Sur
 
 
 def main(data: str, parts: str, workers: str, engine: str = "process", result: str = "") -> None:
-    found = run(data, parts, int(workers), engine)
+    survey_result = run(data, parts, int(workers), engine)
     if result:
-        found.save(result)
+        survey_result.save(result)
 
 
 if __name__ == "__main__":

@@ -33,12 +33,12 @@ def test_each_number_is_counted_in_its_bin(low: float, high: float, bins: int, d
     numbers = numbers[numbers.isfinite()]
     values = torch.stack([numbers, numbers.flip(0), numbers.roll(7)], 1)  # (n, channels)
     values[::3, 1] = 0
-    found = Bins.between(low, high, bins, dtype).count(values)
+    counts = Bins.between(low, high, bins, dtype).count(values)
     limits = [-np.inf, *edges.tolist(), np.inf]
     for channel in range(3):
         row = values[:, channel].double().numpy()
         cells = np.searchsorted(limits, row, side="right") - 1
-        assert found[channel].tolist() == np.bincount(cells, minlength=bins + 2).tolist()
+        assert counts[channel].tolist() == np.bincount(cells, minlength=bins + 2).tolist()
 
 
 def test_the_usual_bins_need_no_search() -> None:

@@ -29,9 +29,9 @@ def picture(path: Path, seed: int = 0, side: int = whole.SIZE) -> Path:
 
 
 def labels(data: Any, classes: list[str] | None = None) -> dict[str, int]:
-    found = data_from(data, None if classes is None else ClassNames(classes))
-    assert isinstance(found, Files)
-    return dict(zip(found.names, found.labels, strict=True))
+    files = data_from(data, None if classes is None else ClassNames(classes))
+    assert isinstance(files, Files)
+    return dict(zip(files.names, files.labels, strict=True))
 
 
 @pytest.fixture
@@ -174,8 +174,8 @@ def test_a_network_is_unrolled_for_the_size_of_the_data() -> None:
     with torch.no_grad():
         highest = network(samples.images).flatten(2).amax(2)
     for channel in range(4):
-        found = {peak.sample: peak.value for peak in result.top("relu", channel)}
-        assert [found[i] for i in range(4)] == pytest.approx(highest[:, channel].tolist())
+        values = {peak.sample: peak.value for peak in result.top("relu", channel)}
+        assert [values[i] for i in range(4)] == pytest.approx(highest[:, channel].tolist())
 
 
 def test_a_label_that_is_no_class_and_nan_in_a_layer_are_errors() -> None:

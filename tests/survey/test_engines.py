@@ -100,8 +100,8 @@ def alive(pid: int) -> bool:
 def test_each_engine_makes_the_same_bytes(
     engine: str, workers: int, data: str, expected: tuple[Bytes, bytes], tmp_path: Path
 ) -> None:
-    made = run(engine, workers, data, tmp_path)
-    assert made.returncode == 0, made.stderr
+    process = run(engine, workers, data, tmp_path)
+    assert process.returncode == 0, process.stderr
     assert bytes_of(tmp_path / "parts") == expected[0]
     assert (tmp_path / "result.safetensors").read_bytes() == expected[1]
 
@@ -129,13 +129,13 @@ def test_a_survey_that_is_killed_again_and_again_goes_on(
                 kills += 1
             others = list(filter(works, below(process.pid)))
             process.kill()
-        made = bytes_of(parts)
-        assert made.items() <= expected[0].items()
+        files = bytes_of(parts)
+        assert files.items() <= expected[0].items()
         deadline = time.monotonic() + 60
         while any(map(alive, others)) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not any(map(alive, others))
-        if len(made) == len(expected[0]):  # so that there is work for the next one
+        if len(files) == len(expected[0]):  # so that there is work for the next one
             shutil.rmtree(parts)
     assert run(engine, workers, data, tmp_path).returncode == 0
     assert bytes_of(parts) == expected[0]
@@ -158,9 +158,9 @@ def test_ctrl_c_leaves_a_survey_that_goes_on(
             process.communicate(timeout=120)
         finally:
             process.kill()  # else a failure would wait for it without end
-    made = bytes_of(tmp_path / "parts")
-    assert 2 <= len(made) < len(expected[0])
-    assert made.items() <= expected[0].items()
+    files = bytes_of(tmp_path / "parts")
+    assert 2 <= len(files) < len(expected[0])
+    assert files.items() <= expected[0].items()
     deadline = time.monotonic() + 60
     while any(map(alive, others)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -180,8 +180,8 @@ def test_a_process_of_torchrun_that_is_killed_ends_all_and_parts_stay(
             time.sleep(0.01)
         os.kill(max(below(process.pid)), signal.SIGKILL)
         assert process.wait(120) != 0
-    made = bytes_of(tmp_path / "parts")
-    assert len(made) >= 3 and made.items() <= expected[0].items()
+    files = bytes_of(tmp_path / "parts")
+    assert len(files) >= 3 and files.items() <= expected[0].items()
     assert run("torchrun", 2, data, tmp_path).returncode == 0
     assert (tmp_path / "result.safetensors").read_bytes() == expected[1]
 

@@ -25,7 +25,7 @@ def samples() -> whole.Samples:
 
 
 @pytest.fixture(scope="module")
-def found(samples: whole.Samples) -> SurveyResult:
+def survey_result(samples: whole.Samples) -> SurveyResult:
     return Survey(whole.flat(), samples, QUESTIONS, shard=37, progress=False).run()
 
 
@@ -41,7 +41,7 @@ def activations(samples: whole.Samples) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("layer", "k"), [("4", 7), ("1", 3)])
 def test_the_strongest_samples_and_their_places(
-    found: SurveyResult, activations: dict[str, Tensor], layer: str, k: int
+    survey_result: SurveyResult, activations: dict[str, Tensor], layer: str, k: int
 ) -> None:
     ties = 0
     for channel in range(activations[layer].shape[1]):
@@ -53,13 +53,13 @@ def test_the_strongest_samples_and_their_places(
         ties += sum(a[0] == b[0] for a, b in pairwise(rows[: k + 1]))
         width = activations[layer].shape[3]
         expected = [(-value, sample, (place // width, place % width)) for value, sample, place in rows[:k]]
-        assert [(peak.value, peak.sample, peak.place) for peak in found.top(layer, channel)] == expected
+        assert [(peak.value, peak.sample, peak.place) for peak in survey_result.top(layer, channel)] == expected
     assert ties > 5
 
 
-def test_statistics(found: SurveyResult, activations: dict[str, Tensor]) -> None:
+def test_statistics(survey_result: SurveyResult, activations: dict[str, Tensor]) -> None:
     values = activations["4"].double().transpose(0, 1).flatten(1)
-    statistics = found.statistics("4")
+    statistics = survey_result.statistics("4")
     assert statistics.count.tolist() == [values.shape[1]] * len(values)
     assert_close(statistics.mean, values.mean(1), rtol=1e-12, atol=0)
     assert_close(statistics.variance, values.var(1, correction=0), rtol=1e-12, atol=0)
@@ -73,31 +73,31 @@ def test_statistics(found: SurveyResult, activations: dict[str, Tensor]) -> None
     assert statistics.histogram[:, -1].sum() > 0
 
 
-def test_predictions(found: SurveyResult, activations: dict[str, Tensor], samples: whole.Samples) -> None:
+def test_predictions(survey_result: SurveyResult, activations: dict[str, Tensor], samples: whole.Samples) -> None:
     scores, labels = activations["6"].double(), samples.labels
-    predicted = found.predictions
+    predicted = survey_result.predictions
     ranked = [sorted(range(whole.CLASSES), key=lambda c, row=row: (-row[c], c))[:5] for row in scores.tolist()]
     assert predicted.top.tolist() == ranked
     assert predicted.top1 == np.mean([label == row[0] for label, row in zip(labels.tolist(), ranked, strict=True)])
     assert predicted.top5 == np.mean([label in row for label, row in zip(labels.tolist(), ranked, strict=True)])
-    assert_close(found.losses.values, nn.functional.cross_entropy(scores, labels, reduction="none"))
+    assert_close(survey_result.losses.values, nn.functional.cross_entropy(scores, labels, reduction="none"))
     confusion = np.zeros((whole.CLASSES, whole.CLASSES), dtype=int)
     for label, row in zip(labels.tolist(), ranked, strict=True):
         confusion[label, row[0]] += 1
-    assert found.confusion.tolist() == confusion.tolist()
+    assert survey_result.confusion.tolist() == confusion.tolist()
     assert_close(predicted.per_class, torch.from_numpy(np.diag(confusion) / confusion.sum(1)))
     wrong = [(-confusion[i, j], i, j) for i in range(whole.CLASSES) for j in range(whole.CLASSES) if i != j]
     pairs = [(pair.label, pair.predicted, pair.count) for pair in predicted.pairs(8)]
     assert pairs == [(i, j, -count) for count, i, j in sorted(wrong)[:8] if count]
-    order = sorted(range(len(labels)), key=lambda i: (-found.losses.values[i].item(), i))
-    assert [loss.sample for loss in found.losses.top(20)] == order[:20]
+    order = sorted(range(len(labels)), key=lambda i: (-survey_result.losses.values[i].item(), i))
+    assert [loss.sample for loss in survey_result.losses.top(20)] == order[:20]
 
 
-def test_calibration(found: SurveyResult, activations: dict[str, Tensor], samples: whole.Samples) -> None:
+def test_calibration(survey_result: SurveyResult, activations: dict[str, Tensor], samples: whole.Samples) -> None:
     probabilities = activations["6"].double().softmax(1)
     confidence, guess = probabilities.max(1)
     bins = 4
-    calibration = found.predictions.calibration(bins)
+    calibration = survey_result.predictions.calibration(bins)
     error = 0.0
     for i in range(bins):
         inside = (confidence >= i / bins) & ((confidence < (i + 1) / bins) | (i == bins - 1))

@@ -83,11 +83,11 @@ def test_a_weight_that_changes_in_place_is_seen(tmp_path: Path) -> None:
 
 def test_a_part_that_was_renamed_or_damaged_is_refused(tmp_path: Path) -> None:
     first, second = sorted(parts(tmp_path))
-    kept = (tmp_path / first).read_bytes()
+    content = (tmp_path / first).read_bytes()
     (tmp_path / first).write_bytes((tmp_path / second).read_bytes())
     with pytest.raises(ResultError, match="another survey"):
         parts(tmp_path)
-    (tmp_path / first).write_bytes(kept[:-10])
+    (tmp_path / first).write_bytes(content[:-10])
     with pytest.raises(ResultError, match="damaged"):
         parts(tmp_path)
 
@@ -143,9 +143,9 @@ def test_values_that_differ_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         scaled(2.0), len, max, nn.ReLU(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), Options(1.0), Options(2.0), Options,
         torch.float32, torch.float64, torch.device("cpu"), first, Path("a"), Path("b"), slice(1), slice(2), helped,
     ]  # fmt: skip
-    found = [fingerprint(value) for value in values]
-    assert len({*found}) == len(values)
-    assert [fingerprint(value) for value in values] == found
+    fingerprints = [fingerprint(value) for value in values]
+    assert len({*fingerprints}) == len(values)
+    assert [fingerprint(value) for value in values] == fingerprints
     before = fingerprint(helped)
     monkeypatch.setitem(globals(), "OFFSET", 2)
     assert fingerprint(helped) != before

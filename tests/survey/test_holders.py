@@ -49,11 +49,11 @@ def table(path: Path, columns: Mapping[str, Sequence[Any]], names: Sequence[str]
     columns = dict(columns)
     if isinstance(columns.get("image"), list):
         columns["image"] = [{"bytes": octets, "path": f"{i}.png"} for i, octets in enumerate(columns["image"])]
-    made = pa.table(columns)
+    arrow_table = pa.table(columns)
     if names is not None:
         features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
-        made = made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    parquet.write_table(made, path, row_group_size=rows)
+        arrow_table = arrow_table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    parquet.write_table(arrow_table, path, row_group_size=rows)
     return path
 
 
@@ -72,42 +72,42 @@ def equal(a: SurveyResult, b: SurveyResult) -> bool:
 
 
 def labels(data: Any, classes: Sequence[str] | None = CLASSES) -> list[int]:
-    found = data_from(data, None if classes is None else ClassNames(classes))
-    return [found.load(i).label for i in range(len(found))]
+    samples = data_from(data, None if classes is None else ClassNames(classes))
+    return [samples.load(i).label for i in range(len(samples))]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[tuple[Path, int]]:
     """Ten pictures as files, with labels."""
     (tmp_path / "files").mkdir()
-    made = [(tmp_path / "files" / f"{i}.png", i % whole.CLASSES) for i in range(10)]
-    for i, (path, _) in enumerate(made):
+    pairs = [(tmp_path / "files" / f"{i}.png", i % whole.CLASSES) for i in range(10)]
+    for i, (path, _) in enumerate(pairs):
         path.write_bytes(png(i))
-    return made
+    return pairs
 
 
 @pytest.fixture
 def shards(tmp_path: Path) -> list[Path]:
     """The same pictures in two tars."""
-    made = []
+    paths = []
     for number, indices in enumerate((range(6), range(6, 10))):
         members = {"README.md": b"not a sample"}
         for i in indices:
             parts = {f"./{i:04}.cls": str(i % whole.CLASSES).encode(), f"./{i:04}.input.PNG": png(i)}
             members |= parts if i % 2 else dict(reversed(parts.items()))
-        made.append(tar(tmp_path / f"shard-{number}.tar", members))
-    return made
+        paths.append(tar(tmp_path / f"shard-{number}.tar", members))
+    return paths
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> list[Path]:
     """The same pictures in two Parquet files, with classes in another order."""
-    made = []
+    paths = []
     for number, indices in enumerate((range(7), range(7, 10))):
         turned = [whole.CLASSES - 1 - i % whole.CLASSES for i in indices]
         columns = {"label": turned, "image": [png(i) for i in indices]}
-        made.append(table(tmp_path / f"train-{number}.parquet", columns, CLASSES[::-1]))
-    return made
+        paths.append(table(tmp_path / f"train-{number}.parquet", columns, CLASSES[::-1]))
+    return paths
 
 
 def test_they_give_what_files_give(
@@ -130,8 +130,8 @@ def test_a_file_that_changes_has_other_parts(kind: str, tmp_path: Path, request:
     assert len(before) == 3
     survey(paths, parts=tmp_path / "parts")
     assert {path.name for path in (tmp_path / "parts").iterdir()} == before
-    kept = paths[1].read_bytes()
-    paths[1].write_bytes(kept)  # the second file is written anew: the parts with its samples are others
+    content = paths[1].read_bytes()
+    paths[1].write_bytes(content)  # the second file is written anew: the parts with its samples are others
     survey(paths, parts=tmp_path / "parts")
     assert len({path.name for path in (tmp_path / "parts").iterdir()} - before) == 2
 
@@ -169,11 +169,11 @@ def test_the_labels_of_a_tar(tmp_path: Path) -> None:
 def test_samples_of_a_tar_that_cannot_be_read_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = {"a.png": png(0), "b.png": png(1)[:-30], "c.cls": b"1", "d.png": png(3), "e.png": png(4) + bytes(400)}
     monkeypatch.setattr("netlens.survey._tars.MOST_BYTES", len(png(4)) + 399)
-    found = survey(tar(tmp_path / "a.tar", members))
-    assert [(one.sample, one.name) for one in found.unreadable] == [
+    survey_result = survey(tar(tmp_path / "a.tar", members))
+    assert [(one.sample, one.name) for one in survey_result.unreadable] == [
         (1, "a.tar/b.png"), (2, "a.tar/c"), (4, "a.tar/e.png")
     ]  # fmt: skip
-    for one, words in zip(found.unreadable, ("damaged", "no picture", "over the limit"), strict=True):
+    for one, words in zip(survey_result.unreadable, ("damaged", "no picture", "over the limit"), strict=True):
         assert words in one.reason
 
 
@@ -192,9 +192,9 @@ def test_nothing_of_a_tar_is_written_and_links_are_no_samples(tmp_path: Path) ->
             information.type, information.linkname = kind, str(secret)
             file.addfile(information)
     before = sorted(tmp_path.rglob("*"))
-    found = survey(path)
+    survey_result = survey(path)
     assert sorted(tmp_path.rglob("*")) == before
-    assert len(found) == 2 and not found.unreadable
+    assert len(survey_result) == 2 and not survey_result.unreadable
 
 
 @pytest.mark.parametrize("compressed", ["gz", "bz2", "xz"])
@@ -241,9 +241,9 @@ def test_the_columns_of_a_parquet_file(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netlens.survey._parquet.MOST_BYTES", len(png(3)) + 399)
     pictures = [png(0), None, png(2)[:-30], png(3) + bytes(400), png(4)]
-    found = survey(table(tmp_path / "a.parquet", {"image": pictures}))
-    assert [one.name for one in found.unreadable] == [f"a.parquet#{i}" for i in (1, 2, 3)]
-    for one, words in zip(found.unreadable, ("no bytes", "damaged", "over the limit"), strict=True):
+    survey_result = survey(table(tmp_path / "a.parquet", {"image": pictures}))
+    assert [one.name for one in survey_result.unreadable] == [f"a.parquet#{i}" for i in (1, 2, 3)]
+    for one, words in zip(survey_result.unreadable, ("no bytes", "damaged", "over the limit"), strict=True):
         assert words in one.reason
 
 

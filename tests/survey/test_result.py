@@ -103,8 +103,8 @@ def test_a_question_of_ones_own(result: SurveyResult) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_question_runs_the_network_as_it_is(workers: int) -> None:
-    found = Survey(whole.flat(), whole.Samples(30), [Again()], shard=15, workers=workers, progress=False).run()
-    assert found.answer(Again()) == (True, 7)
+    survey_result = Survey(whole.flat(), whole.Samples(30), [Again()], shard=15, workers=workers, progress=False).run()
+    assert survey_result.answer(Again()) == (True, 7)
 
 
 def test_a_question_that_does_not_run_the_network_gets_none_of_it() -> None:
@@ -150,9 +150,9 @@ def test_files_that_are_no_surveys_are_refused(result: SurveyResult, tmp_path: P
 
 def test_a_question_whose_options_are_no_plain_values_is_not_saved(tmp_path: Path) -> None:
     question = Total("6", scale=torch.tensor(2.0))  # type: ignore[arg-type]
-    asked = Survey(whole.flat(), whole.Samples(3), [question], progress=False).run()
+    survey_result = Survey(whole.flat(), whole.Samples(3), [question], progress=False).run()
     with pytest.raises(ResultError, match="plain values"):
-        asked.save(tmp_path / "survey.safetensors")
+        survey_result.save(tmp_path / "survey.safetensors")
 
 
 def test_surveys_that_make_no_sense_are_refused() -> None:
@@ -184,12 +184,12 @@ def test_the_place_that_fired_lies_in_its_box() -> None:
     for peak in result.top(layer, 4):
         top, bottom, left, right = peak.box
         row, column = peak.place
-        kept = preprocessing(pictures[peak.sample])
-        outside = torch.zeros_like(kept)
-        outside[..., top:bottom, left:right] = kept[..., top:bottom, left:right]
-        inside = kept.clone()
+        original = preprocessing(pictures[peak.sample])
+        outside = torch.zeros_like(original)
+        outside[..., top:bottom, left:right] = original[..., top:bottom, left:right]
+        inside = original.clone()
         inside[..., top:bottom, left:right] = 0
-        values = [flat(x, until=layer)[0, 4, row, column].item() for x in (kept, outside, inside)]
+        values = [flat(x, until=layer)[0, 4, row, column].item() for x in (original, outside, inside)]
         assert values[1] == pytest.approx(values[0], abs=1e-5)
         assert abs(values[2] - values[0]) > 1e-3
 
@@ -203,5 +203,5 @@ def test_only_what_is_asked_runs() -> None:
 
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), Broken()).eval()
     flat = FlatModel.from_nn_Module(network, check=False)
-    found = Survey(flat, whole.Samples(3), [TopK("1", 2)], progress=False).run()
-    assert np.isfinite([peak.value for peak in found.top("1", 0)]).all()
+    survey_result = Survey(flat, whole.Samples(3), [TopK("1", 2)], progress=False).run()
+    assert np.isfinite([peak.value for peak in survey_result.top("1", 0)]).all()

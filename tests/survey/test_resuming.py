@@ -83,9 +83,9 @@ def test_a_survey_that_was_killed_goes_on(
         others = children(process.pid) if Path("/proc").is_dir() and process.poll() is None else []
         process.kill()
         errors = process.communicate()[1].decode()
-    made = bytes_of(parts)
-    assert len(made) >= after
-    assert made.items() <= whole_run[0].items()
+    files = bytes_of(parts)
+    assert len(files) >= after
+    assert files.items() <= whole_run[0].items()
     assert "Traceback" not in errors  # workers end in silence
     deadline = time.monotonic() + 30
     while any(map(alive, others)) and time.monotonic() < deadline:
@@ -133,9 +133,9 @@ def test_ctrl_c_ends_the_processes_and_leaves_parts(
     with pytest.raises(KeyboardInterrupt):
         driver.run(data, str(tmp_path / "parts"), workers=1)
     assert not active_children()
-    made = bytes_of(tmp_path / "parts")
-    assert 3 <= len(made) < len(whole_run[0])
-    assert made.items() <= whole_run[0].items()
+    files = bytes_of(tmp_path / "parts")
+    assert 3 <= len(files) < len(whole_run[0])
+    assert files.items() <= whole_run[0].items()
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -158,13 +158,13 @@ class Stopping:
 
     def __init__(self, at: int, stop: BaseException) -> None:
         self.samples, self.at, self.stop = whole.Samples(40), at, stop
-        self.asked = 0
+        self.reads = 0
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int):  # type: ignore[no-untyped-def]
-        self.asked += 1
+        self.reads += 1
         if index == self.at:
             raise self.stop
         return self.samples[index]
@@ -184,7 +184,7 @@ def test_what_stops_a_survey_is_raised_and_finished_parts_stay(stop: BaseExcepti
     assert torch.get_num_threads() == threads
     going_on = Stopping(-1, stop)
     Survey(flat, going_on, questions, tmp_path, shard=8, progress=False).run()
-    assert going_on.asked == 16
+    assert going_on.reads == 16
 
 
 STOP = Event()
@@ -244,9 +244,9 @@ class Uneven:
 
 def test_a_process_without_another_part_may_end_before_the_others(tmp_path: Path) -> None:
     options = {"shard": 4, "progress": False}
-    found = Survey(whole.flat(), Uneven(), [TopK("4", 2)], tmp_path, workers=2, **options).run()
+    survey_result = Survey(whole.flat(), Uneven(), [TopK("4", 2)], tmp_path, workers=2, **options).run()
     assert len(bytes_of(tmp_path)) == 2
-    assert len(found) == 8
+    assert len(survey_result) == 8
 
 
 def test_what_cannot_be_sent_to_a_process_is_refused(tmp_path: Path) -> None:

@@ -128,23 +128,25 @@ def test_without_labels_predictions_do_not_draw() -> None:
 
 
 def test_a_histogram_holds_all_activations(result: SurveyResult) -> None:
-    found = result.statistics(LAYER)
+    statistics = result.statistics(LAYER)
     for channels in (None, [3], [0, 5]):
-        edges, counts, below, above = found.occupied(channels)
-        assert counts.sum() == (found.count if channels is None else found.count[channels]).sum()
+        edges, counts, below, above = statistics.occupied(channels)
+        assert counts.sum() == (statistics.count if channels is None else statistics.count[channels]).sum()
         assert len(edges) == len(counts) + 1 and counts[0] > 0 and counts[-1] > 0
         assert not below  # a rectifier came before
-        assert above == bool((found.most if channels is None else found.most[channels]).max() >= found.edges[-1])
+        assert above == bool(
+            (statistics.most if channels is None else statistics.most[channels]).max() >= statistics.edges[-1]
+        )
         assert edges[0] <= 0 < edges[1]
 
 
 def test_frames_hold_the_numbers(result: SurveyResult) -> None:
-    said = result.predictions
-    frame = said.frame()
-    assert list(frame["loss"]) == said.losses.tolist()
-    assert (frame["label"] == frame["predicted"]).mean() == said.top1
+    predictions = result.predictions
+    frame = predictions.frame()
+    assert list(frame["loss"]) == predictions.losses.tolist()
+    assert (frame["label"] == frame["predicted"]).mean() == predictions.top1
     assert [names[0] for names in frame["top5"]] == list(frame["predicted"])
-    assert list(result.losses.frame()["loss"]) == said.losses.tolist()
+    assert list(result.losses.frame()["loss"]) == predictions.losses.tolist()
     assert list(result.losses.top(3).frame()["name"]) == [loss.name for loss in result.losses.top(3)]
     statistics = result.statistics(LAYER)
     assert list(statistics.frame()["variance"]) == statistics.variance.tolist()
@@ -190,8 +192,8 @@ def test_a_missing_library_is_named_with_its_extra(
 
 def test_a_layer_is_found_by_a_path_to_one_of_those_that_were_asked(result: SurveyResult) -> None:
     key = open_network().key(LAYER)
-    found = Survey(open_network(), [(np.zeros((8, 8, 3), np.uint8), 0)], [TopK(key, 1)], progress=False).run()
-    assert found.top(LAYER, 0) == found.top(key, 0)
+    survey_result = Survey(open_network(), [(np.zeros((8, 8, 3), np.uint8), 0)], [TopK(key, 1)], progress=False).run()
+    assert survey_result.top(LAYER, 0) == survey_result.top(key, 0)
     assert result.layers_of(TopK) == result.layers_of(RandomSample) == result.layers_of(ChannelStatistics) == (LAYER,)
 
 

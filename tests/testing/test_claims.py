@@ -79,10 +79,10 @@ def test_each_image_or_the_mean_of_all_must_keep_the_bound(ledger: ledgers.Ledge
 def test_a_mask_for_each_image_in_any_form(ledger: ledgers.Ledger) -> None:
     two = lens(3.0, 1.0, n=2)
     masks = torch.stack([LEFT, RIGHT])
-    for given in (masks, masks.numpy(), masks.int(), 255 * masks.byte().numpy(), list(masks), [LEFT.numpy()] * 2):
+    for mask in (masks, masks.numpy(), masks.int(), 255 * masks.byte().numpy(), list(masks), [LEFT.numpy()] * 2):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NetLensWarning)
-            assert_looks_at(two, given, 0.2, "input_x_gradient")
+            assert_looks_at(two, mask, 0.2, "input_x_gradient")
     with fails(re.escape("images    1 of 2: 1 (0.25)")):
         assert_looks_at(two, masks, 0.6, "input_x_gradient")
 
@@ -92,8 +92,8 @@ def test_a_mask_from_a_picture_is_cut_as_images_are(tmp_path: Path, ledger: ledg
     shown = NetLens(open_network(), Image.fromarray(one.image))
     picture = Image.fromarray(one.mask)  # of black and white
     picture.save(tmp_path / "mask.png")
-    for given in (one.mask, picture, tmp_path / "mask.png", str(tmp_path / "mask.png"), [picture]):
-        assert_looks_at(shown, given, 0.3)
+    for mask in (one.mask, picture, tmp_path / "mask.png", str(tmp_path / "mask.png"), [picture]):
+        assert_looks_at(shown, mask, 0.3)
     numbers = {entry.measured for entry in ledger.entries}
     assert len(ledger.entries) == 5 and len(numbers) == 1
 
