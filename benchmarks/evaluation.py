@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from benchmarks.tables import write_between
 from netlens.attribution import METHODS
-from netlens.evaluation import METRICS, Case, Evaluation, Explanation, ImageParts, evaluate, grids
+from netlens.evaluation import METRICS, Case, Evaluation, Explanation, ImageParts, evaluate, grids, shown
 from netlens.evaluation.metrics import (
     Deletion,
     FaithfulnessEstimate,
@@ -39,7 +39,6 @@ from netlens.evaluation.metrics import (
     Selectivity,
     SmoothRandomization,
 )
-from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.objectives import logit, probability
 from netlens.world import parts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ from netlens.attribution.method import configured, picture
 from netlens.attribution.singly import needs_several
 from netlens.classes import ClassNames
 from netlens.errors import NetLensError, NetLensWarning, NonFiniteError, NotApplicable
-from netlens.evaluation import Case, Evaluation, ImageParts, Recommendation, evaluate, recommend
-from netlens.evaluation.progress import shown
 from netlens.flat import FlatModel
 from netlens.flat.heads import heads_of
 from netlens.flat.keys import OUTPUT, SCORES, part
@@ -33,6 +31,11 @@ from netlens.objectives.regions import Region
 from netlens.options import checked
 from netlens.predictions import Prediction, Predictions, Scores, scores_of
 from netlens.preprocessing import Preprocessing
+
+if TYPE_CHECKING:  # it loads when something is judged: whoever explains one picture does not wait for it
+    from netlens.evaluation import Case, Evaluation, ImageParts, Recommendation
+
+Choice = Method | type[Method] | str  # a method, its class or its name
 
 
 class NetLens(Methods):
@@ -170,19 +173,11 @@ class NetLens(Methods):
 
     @overload
     def attribute(
-        self,
-        method: Method | type[Method] | str,
-        objective: Objective | None = None,
-        wrt: str = "input",
-        **options: Any,
+        self, method: Choice, objective: Objective | None = None, wrt: str = "input", **options: Any
     ) -> Attribution: ...
     @overload
     def attribute(
-        self,
-        method: Sequence[Method | type[Method] | str],
-        objective: Objective | None = None,
-        wrt: str = "input",
-        **options: Any,
+        self, method: Sequence[Choice], objective: Objective | None = None, wrt: str = "input", **options: Any
     ) -> list[Attribution]: ...
     def attribute(
         self, method: Any, objective: Objective | None = None, wrt: str = "input", **options: Any
@@ -222,7 +217,7 @@ class NetLens(Methods):
     def _rounding(self) -> AbstractContextManager[object]:
         return nullcontext() if self.precision is None else torch.autocast(self.x.device.type, torch.bfloat16)
 
-    def show(self, *explanations: Attribution | Method | type[Method] | str, **look: Any) -> Any:
+    def show(self, *explanations: Attribution | Choice, **look: Any) -> Any:
         """Draw several explanations side by side.
 
         Args:
@@ -276,9 +271,11 @@ class NetLens(Methods):
             >>> table.ranking("deletion")[-1] in table.controls
             True
         """
+        from netlens import evaluation
+
         case = replace(self._case(masks, judged), image_parts=image_parts, neighbor=neighbor, shuffled=shuffled)
-        with shown(progress) as show:
-            return evaluate(case, methods, metrics, controls, show, parts)
+        with evaluation.shown(progress) as show:
+            return evaluation.evaluate(case, methods, metrics, controls, show, parts)
 
     def recommend(
         self,
@@ -309,14 +306,18 @@ class NetLens(Methods):
             >>> lens.recommend(["grad_cam", "saliency"], ["deletion"], progress=False, tuned=0).method
             'grad_cam'
         """
-        with shown(progress) as show:
-            return recommend(self._case(masks, judged), methods, metrics, progress=show, **options)
+        from netlens import evaluation
+
+        with evaluation.shown(progress) as show:
+            return evaluation.recommend(self._case(masks, judged), methods, metrics, progress=show, **options)
 
     def _case(self, masks: Tensor | None, judged: Objective | None) -> Case:
         """These images with what is explained, and by default judged by the probability of the target."""
+        from netlens import evaluation
+
         if judged is None and self.targets and self._objective is not None:
             judged = objectives.probability(list(self.targets) if len(self.targets) > 1 else self.targets[0])
-        return Case(self.flat, self.x, self.objective, judged, masks)
+        return evaluation.Case(self.flat, self.x, self.objective, judged, masks)
 
     def input_gradient(
         self, *, guided: bool = False, objective: Objective | None = None, wrt: str = "input"
@@ -325,9 +326,8 @@ class NetLens(Methods):
         return self.attribute("guided_backprop" if guided else "input_gradient", objective, wrt)
 
     def __repr__(self) -> str:
-        explained = ", ".join(map(self.name_of, self.targets))
-        if not self.targets:
-            explained = "no class" if self._objective is None else repr(self._objective)
+        objective = "no class" if self._objective is None else repr(self._objective)
+        explained = ", ".join(map(self.name_of, self.targets)) or objective
         return f"NetLens({self.flat.name}, {tuple(self.x.shape)}, explains: {explained})"
 
     def _head(self, target: Any) -> tuple[str | None, Any]:

@@ -10,6 +10,7 @@ from netlens.evaluation._quantus import explain_func
 from netlens.evaluation._randomized import randomize_, randomized
 from netlens.evaluation._table import Estimate, Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
+from netlens.evaluation.progress import shown
 from netlens.evaluation.recommendation import Recommendation, Round, recommend
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "register_metric",
     "scoreboard",
     "share_inside",
+    "shown",
 ]
