@@ -39,14 +39,14 @@ NETWORKS = {
 }
 
 
-def made(name):
+def flat_of(name):
     torch.manual_seed(0)
     return FlatModel.from_nn_Module(randomized(NETWORKS[name][0]()))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def named(request):
-    return request.param, made(request.param)
+    return request.param, flat_of(request.param)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -89,7 +89,7 @@ def changed(flat, key, x, y, x_place):
 @pytest.mark.parametrize("place", [(0, 0), (40, 8), (8, 40), (62, 62)])
 def test_a_patch_lands_in_its_row_and_column(name, key, place):
     """What differs most lies where the image differs, to within a cell."""
-    flat = made(name)
+    flat = flat_of(name)
     difference = changed(flat, flat.key(key), torch.randn(1, 3, 64, 64), *place)
     row, column = divmod(int(difference.argmax()), difference.shape[1])
     cell = 64 / difference.shape[0]
@@ -101,7 +101,7 @@ def test_a_patch_lands_in_its_row_and_column(name, key, place):
 @pytest.mark.parametrize("name", ["swin", "swin_v2"])
 def test_reversed_windows_lie_where_they_were_cut(name):
     """Partition and reverse, shift and padding included, undo each other; tokens in between have no place."""
-    flat = made(name)
+    flat = flat_of(name)
     x = torch.randn(2, 7, 9, 12)
     for block in ("0", "1"):
         partition = flat.layers[f"features.1.{block}.attn.partition"]
@@ -112,7 +112,7 @@ def test_reversed_windows_lie_where_they_were_cut(name):
 @pytest.mark.parametrize("name", ["swin", "swin_v2"])
 def test_tokens_in_windows_lie_where_they_were_cut(name):
     """Windows, shifted ones too, are laid out as the map that they were cut from."""
-    flat, x = made(name), torch.randn(2, 3, 64, 64)
+    flat, x = flat_of(name), torch.randn(2, 3, 64, 64)
     for block in ("0", "1"):
         cut = f"features.1.{block}.attn.partition"
         source = next(step.reads[0] for step in flat.program.steps if step.key == cut)
@@ -123,7 +123,7 @@ def test_tokens_in_windows_lie_where_they_were_cut(name):
 
 def test_vit_tokens_by_hand():
     """Token 1 + row * side + column is the patch at (row, column); the class token is left out."""
-    flat = made("vit")
+    flat = flat_of("vit")
     tokens = torch.arange(17.0).view(1, 17, 1).expand(2, 17, 16)
     maps = grid_of(flat, "encoder.ln", tokens)
     assert maps.shape == (2, 16, 4, 4)
@@ -138,7 +138,7 @@ def test_vit_tokens_by_hand():
 
 def test_windows_of_maxvit_lie_where_they_were_cut():
     """Both kinds of windows, before they are joined again, are laid out as the map that they become."""
-    flat, x = made("maxvit"), torch.randn(2, 3, 64, 64)
+    flat, x = flat_of("maxvit"), torch.randn(2, 3, 64, 64)
     for kind in ("window", "grid"):
         path = f"blocks.0.layers.0.layers.{kind}_attention"
         joined, cut = flat.find(f"{path}.departition_op")[-1], flat.key(f"{path}.add_1")
@@ -265,7 +265,7 @@ def test_logits_of_the_usual_structures():
 
 @pytest.mark.parametrize(("name", "key"), [("convnext", "features.1.1.block.6"), ("swin", "permute")])
 def test_maps_that_were_permuted_back_have_their_channels_first(name, key):
-    flat, x = made(name), torch.rand(1, 3, 64, 64)
+    flat, x = flat_of(name), torch.rand(1, 3, 64, 64)
     key = flat.key(key)
     at = flat.record(x, layers=key)[key]
     assert grid_of(flat, key, at) is at and at.shape[2] == at.shape[3] != at.shape[1]

@@ -37,11 +37,11 @@ def x():
 def test_in_place_is_pure_and_equal(case, inference, x):
     with torch.inference_mode(inference):
         flat = FlatModel.from_nn_Module(Doing(case))
-        given = x.clone()
+        clone = x.clone()
         expected = outputs(Doing(case)(x.clone()))
-        got = outputs(flat(given))
+        got = outputs(flat(clone))
         assert not flat.opaque
-        assert torch.equal(given, x)
+        assert torch.equal(clone, x)
         for want, have in zip(expected, got, strict=True):
             assert want.dtype == have.dtype
             assert torch.equal(want, have)
@@ -51,8 +51,8 @@ def test_in_place_is_pure_and_equal(case, inference, x):
 def test_no_step_changes_what_it_reads(case, x):
     flat = FlatModel.from_nn_Module(Doing(case))
     keys = ["input", *flat.layers]
-    given = x.clone()
-    values = flat.record(given, layers=keys)
+    clone = x.clone()
+    values = flat.record(clone, layers=keys)
     alone = {key: flat(x.clone(), until=key) for key in keys[1:]}
     for key in keys[1:]:
         for want, have in zip(outputs(alone[key]), outputs(values[key]), strict=True):

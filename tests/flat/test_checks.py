@@ -95,16 +95,16 @@ def test_a_run_to_a_layer_asks_only_what_the_network_asks_up_to_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "text"),
     [
         ("too many tokens", "too many tokens"),
         (lambda: "too many tokens", "too many tokens"),
         (None, "test_checks.py"),
     ],
 )
-def test_an_error_says_what_the_network_says_or_where_it_asks(message: Any, said: str) -> None:
+def test_an_error_says_what_the_network_says_or_where_it_asks(message: Any, text: str) -> None:
     flat = FlatModel.from_nn_Module(Checked(lambda x: torch._check(x.shape[1] < 6, message)), example=FEW)
-    with pytest.raises(RuntimeError, match=said):
+    with pytest.raises(RuntimeError, match=text):
         flat(MANY)
 
 

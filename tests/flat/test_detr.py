@@ -96,12 +96,14 @@ def test_every_box_that_transformers_reports_is_a_candidate(detector: tuple[str,
     with torch.no_grad():
         output = network(X)
         reported = processor.post_process_object_detection(output, 0.0, target_sizes=[(64, 64)] * 2)
-    found = Record(flat, flat.record(X, layers="output")).detections((64, 64))
-    assert found is not None and found.logits.shape == (*output.logits.shape[:2], CLASSES)
+    detections = Record(flat, flat.record(X, layers="output")).detections((64, 64))
+    assert detections is not None and detections.logits.shape == (*output.logits.shape[:2], CLASSES)
     for n, report in enumerate(reported):
         assert len(report["scores"]) >= 5
         for score, label, corners in zip(report["scores"], report["labels"], report["boxes"], strict=True):
-            differences = (found.boxes[n] - corners).abs().amax(1) / 64 + (found.scores[n, :, label] - score).abs()
+            differences = (detections.boxes[n] - corners).abs().amax(1) / 64 + (
+                detections.scores[n, :, label] - score
+            ).abs()
             assert differences.min() < 1e-6
 
 
@@ -132,7 +134,7 @@ def test_a_box_is_in_pixels_of_the_input(detector: tuple[str, nn.Module, FlatMod
     corners = torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
     explained = box(1, corners[:, 3], probability=True)
     settled: Any = explained.settled(flat, X)
-    own = scores[:, 3, 1]
+    score = scores[:, 3, 1]
     value = settled(Record(flat, flat.record(X, layers=settled.layers)))
-    assert (value >= own).all()  # another candidate in about the same place may be surer
+    assert (value >= score).all()  # another candidate in about the same place may be surer
     assert_close(value, scores[[0, 1], settled.chosen, 1])

@@ -21,14 +21,14 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
-        self.own = forward
+        self.function = forward
         self.sizes: dict[int, int] = {}
 
     def rest(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.conv(x)).mean((2, 3)))
 
     def forward(self, x: Tensor) -> Any:
-        return self.own(self, x)
+        return self.function(self, x)
 
 
 def checked(net: Net, x: Tensor) -> Tensor:
@@ -110,10 +110,10 @@ def test_an_error_of_the_network_is_its_own_for_other_shapes() -> None:
 class Part(nn.Module):
     def __init__(self, forward: Callable[..., Any]) -> None:
         super().__init__()
-        self.own = forward
+        self.function = forward
 
     def forward(self, *args: Any) -> Any:
-        return self.own(*args)
+        return self.function(*args)
 
 
 class Whole(nn.Module):
@@ -193,14 +193,14 @@ def test_a_hook_that_changes_an_output_is_part_of_the_network() -> None:
 
 
 def test_a_hook_that_only_looks_on_gets_tensors_and_is_no_layer() -> None:
-    net, seen = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), []
-    net[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net, outputs = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), []
+    net[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     flat = FlatModel.from_nn_Module(net, example=torch.rand(1, 3, 16, 16))
     assert list(flat.layers) == ["0", "1"]
-    assert all(type(value) is Tensor for value in seen)
-    calls = len(seen)
+    assert all(type(value) is Tensor for value in outputs)
+    calls = len(outputs)
     flat(torch.rand(1, 3, 16, 16))
-    assert len(seen) == calls
+    assert len(outputs) == calls
 
 
 class Switches(nn.Module):

@@ -43,7 +43,7 @@ ATTENTIVE = {
 }
 
 
-def made(make):
+def network_of(make):
     torch.manual_seed(0)
     return randomized(make())
 
@@ -56,14 +56,14 @@ def clip():
     return torch.randn(1, 3, 4, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def own(name):
+def input_of(name):
     return {"video": clip, "swin3d": clip, "inception": lambda: image(80, 80)}.get(name, image)()
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_convolutional_networks_bit_for_bit(name):
-    network, x = made(CONVOLUTIONAL[name]), own(name)
+    network, x = network_of(CONVOLUTIONAL[name]), input_of(name)
     flat = FlatModel.from_nn_Module(network)
     with torch.inference_mode():
         output = flat(x)
@@ -82,20 +82,20 @@ def assert_near(flat, network, *inputs):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ATTENTIVE)
 def test_networks_with_attention(name):
-    network = made(ATTENTIVE[name])
-    assert_near(FlatModel.from_nn_Module(network), network, own(name))
+    network = network_of(ATTENTIVE[name])
+    assert_near(FlatModel.from_nn_Module(network), network, input_of(name))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (28, 60), (50, 36)])  # one window, and sides that need padding
 @pytest.mark.parametrize("name", ["swin", "swin_v2"])
 def test_shifted_windows_of_images_of_other_sizes(size, name):
-    network = made(ATTENTIVE[name])
+    network = network_of(ATTENTIVE[name])
     assert_near(FlatModel.from_nn_Module(network), network, image(*size))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_segmentation_gives_its_dict():
-    network = made(lambda: tv.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4))
+    network = network_of(lambda: tv.segmentation.lraspp_mobilenet_v3_large(weights_backbone=None, num_classes=4))
     flat, x = FlatModel.from_nn_Module(network), image()
     with torch.inference_mode():
         left, right = flat(x), network(x)
@@ -107,7 +107,7 @@ def test_segmentation_gives_its_dict():
 @pytest.mark.filterwarnings("ignore")
 def test_segmentation_with_two_heads():
     options = {"weights_backbone": None, "num_classes": 4, "aux_loss": True}
-    network = made(lambda: tv.segmentation.deeplabv3_mobilenet_v3_large(**options))
+    network = network_of(lambda: tv.segmentation.deeplabv3_mobilenet_v3_large(**options))
     flat, x = FlatModel.from_nn_Module(network), image()
     with torch.inference_mode():
         left, right = flat(x), network(x)
@@ -159,15 +159,15 @@ def test_attention_under_masks(masks, batch_first, need_weights, average):
     network = randomized(Attending(batch_first=batch_first)).double()
     inputs, masked = sequences(batch_first), MASKS[masks]
     names = [name for name, mask in zip(("mask", "padding"), masked, strict=True) if mask is not None]
-    given = [mask for mask in masked if mask is not None]
+    arguments = [mask for mask in masked if mask is not None]
     network.forward.__func__.__defaults__ = (None, None, need_weights, average)
     flat = FlatModel.from_nn_Module(network, inputs=["query", "memory", *names])
-    (output, weights), (expected, known) = flat(*inputs, *given), network(*inputs, *masked)
+    (output, weights), (expected, expected_weights) = flat(*inputs, *arguments), network(*inputs, *masked)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
     if need_weights:
-        torch.testing.assert_close(weights, known, rtol=0, atol=1e-12)
+        torch.testing.assert_close(weights, expected_weights, rtol=0, atol=1e-12)
     else:
-        assert weights is known is None
+        assert weights is expected_weights is None
     assert "attention.softmax" in flat.layers and not flat.opaque
 
 

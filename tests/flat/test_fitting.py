@@ -57,9 +57,9 @@ def gray() -> Tensor:
 
 @pytest.mark.parametrize("method", [Saliency(), GradCAM(), DeepLift(), GuidedBackprop(), Occlusion(window=4, stride=4)])
 def test_a_method_gives_what_a_flat_model_of_that_input_gives(method, flat, gray) -> None:  # type: ignore[no-untyped-def]
-    own = FlatModel.from_nn_Module(Gray().double(), example=gray[:1])
+    model = FlatModel.from_nn_Module(Gray().double(), example=gray[:1])
     values = method(flat, gray, logit(1)).values
-    assert torch.equal(values, method(own, gray, logit(1)).values)
+    assert torch.equal(values, method(model, gray, logit(1)).values)
 
 
 def test_gradients_are_those_of_the_network(flat: FlatModel, gray: Tensor) -> None:
@@ -88,10 +88,10 @@ def test_the_flat_model_itself_stays_as_it_is(flat: FlatModel, gray: Tensor) -> 
 def test_the_model_of_an_input_is_made_once_and_follows_the_network(gray: Tensor) -> None:
     net = Gray().double()
     flat = FlatModel.from_nn_Module(net, example=torch.rand(1, 3, 12, 12, dtype=torch.float64))
-    own = flat.fitting(gray)
-    assert own is not flat and flat.fitting(gray) is own and not own.opaque
+    model = flat.fitting(gray)
+    assert model is not flat and flat.fitting(gray) is model and not model.opaque
     net.head = nn.Linear(8, 4).double()
-    assert torch.equal(flat(gray), net(gray)) and torch.equal(own(gray), net(gray))
+    assert torch.equal(flat(gray), net(gray)) and torch.equal(model(gray), net(gray))
 
 
 def test_hooks_read_and_edit_the_run_of_another_input(flat: FlatModel, gray: Tensor) -> None:

@@ -153,11 +153,11 @@ class Joined(nn.Linear):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
-        self.own = nn.Parameter(torch.randn(outputs - 1))
+        self.free = nn.Parameter(torch.randn(outputs - 1))
         self.register_buffer("fixed", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, torch.cat((self.own, self.fixed)))
+        return F.linear(x, self.weight, torch.cat((self.free, self.fixed)))
 
 
 def computing() -> nn.Sequential:
@@ -183,7 +183,7 @@ def test_a_computed_weight_follows_the_parameters_it_is_made_from() -> None:
     fast(flat)(x)
     with torch.no_grad():
         net[0].gain.mul_(2)  # type: ignore[operator, union-attr]
-        net[6].own.add_(1)  # type: ignore[operator, union-attr]
+        net[6].free.add_(1)  # type: ignore[operator, union-attr]
     assert torch.equal(flat(x), net(x))
     torch.testing.assert_close(fast(flat)(x), net(x))
 

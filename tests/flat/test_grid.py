@@ -47,8 +47,8 @@ def test_tokens_are_laid_out_as_the_patches_that_they_come_from(size, options, n
     """Class tokens, registers, tokens behind the patches, images that are not square, and tokens before samples."""
     network = randomized(Patches(**options)).double()
     flat, x = FlatModel.from_nn_Module(network), torch.randn(n, 3, *size, dtype=torch.float64)
-    for given in (x, None):  # without the input, the latest run tells its shape
-        assert torch.allclose(grid_of(flat, "each", flat(x, until="each"), given), by_hand(network, x))
+    for images in (x, None):  # without the input, the latest run tells its shape
+        assert torch.allclose(grid_of(flat, "each", flat(x, until="each"), images), by_hand(network, x))
 
 
 def test_windows_are_joined():
@@ -207,8 +207,8 @@ def test_points_that_values_choose_have_no_place_and_a_warp_keeps_its_own():
 
     for sizes, grid in (((10, 4), None), ((4, 6), (4, 6))):
         flat, x = FlatModel.from_nn_Module(Sampled(sizes)), torch.randn(2, 3, 16, 24)
-        found = followed_for(flat, x).grid("relu")
-        assert (None if found is None else found.sizes) == grid
+        layout = followed_for(flat, x).grid("relu")
+        assert (None if layout is None else layout.sizes) == grid
 
 
 def test_means_of_elements_that_lie_far_apart_form_no_grid():
@@ -227,8 +227,8 @@ def test_means_of_elements_that_lie_far_apart_form_no_grid():
 
     x = torch.randn(2, 3, 32, 16)
     for near, sizes in ((True, (4, 4)), (False, None)):
-        found = followed_for(FlatModel.from_nn_Module(Pooled(near)), x).grid("each")
-        assert (None if found is None else found.sizes) == sizes
+        layout = followed_for(FlatModel.from_nn_Module(Pooled(near)), x).grid("each")
+        assert (None if layout is None else layout.sizes) == sizes
 
 
 @pytest.mark.parametrize("on_the_left", [True, False])

@@ -51,8 +51,8 @@ def test_scores_are_those_before_the_last_activation(name: str) -> None:
             assert_close(value(model, logit(c), x), expected[:, c])
             assert_close(value(model, log_probability(c), x), logs[:, c])
         if x is X:  # of the output alone, they follow up to a number that all classes share
-            given = model.logits(model(x))
-            difference = given - expected
+            logits = model.logits(model(x))
+            difference = logits - expected
             assert_close(difference, difference[:, :1].expand_as(difference), rtol=1e-6, atol=1e-8)
 
 

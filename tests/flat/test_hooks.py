@@ -48,12 +48,12 @@ def patch():
 
 def by_autograd(network, path, x, edit=None):
     """The activation and gradient at a module, by a hook of torch's own, and all parameter gradients."""
-    seen = {}
+    tensors = {}
 
     def hook(module, args, output):
         output = output.clone() if edit is None else edit(output)
         output.retain_grad()
-        seen["activation"] = output
+        tensors["activation"] = output
         return output
 
     handle = network.get_submodule(path).register_forward_hook(hook)
@@ -61,8 +61,8 @@ def by_autograd(network, path, x, edit=None):
     handle.remove()
     parameters = dict(network.named_parameters())
     loss = output[:, 1].sum()
-    gradients = torch.autograd.grad(loss, [seen["activation"], *parameters.values()], allow_unused=True)
-    return output, seen["activation"].detach(), gradients[0], dict(zip(parameters, gradients[1:], strict=True))
+    gradients = torch.autograd.grad(loss, [tensors["activation"], *parameters.values()], allow_unused=True)
+    return output, tensors["activation"].detach(), gradients[0], dict(zip(parameters, gradients[1:], strict=True))
 
 
 def test_activations_and_gradients_are_autograds(pair, x):
@@ -95,15 +95,15 @@ def name_in_network(key: str, name: str) -> str:
 def test_parameter_gradients_are_autograds_and_stay_off_the_network(pair, x):
     network, flat, path = pair
     *_, expected = by_autograd(network, path, x)
-    own = [
+    keys = [
         key
         for key, layer in flat.layers.items()
         if any(name_in_network(key, name) in expected for name, _ in layer.named_parameters())
     ]
-    with Hooks(flat, own, gradients=False, parameters=True) as hooks:
+    with Hooks(flat, keys, gradients=False, parameters=True) as hooks:
         flat(x)[:, 1].sum().backward()
     compared = 0
-    for key in own:
+    for key in keys:
         for name, gradient in hooks[key].parameter_gradients.items():
             torch.testing.assert_close(gradient, expected[name_in_network(key, name)], rtol=1e-9, atol=1e-12)
             compared += 1
@@ -233,9 +233,9 @@ def test_several_threads_with_hooks_of_their_own(small, patch):
         thread.start()
     for thread in threads:
         thread.join()
-    for scale, known in zip(scales, expected, strict=True):
+    for scale, reference in zip(scales, expected, strict=True):
         for activation, gradient in got[scale]:
-            assert torch.equal(activation, known[0]) and torch.equal(gradient, known[1])
+            assert torch.equal(activation, reference[0]) and torch.equal(gradient, reference[1])
     assert all(torch.equal(output, flat(patch)) for output in got[None])
 
 

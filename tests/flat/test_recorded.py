@@ -19,14 +19,14 @@ from netlens.flat.twin import throwaway
 class Net(nn.Module):
     """A convolution, and a forward that asks for sizes and types of its maps."""
 
-    def __init__(self, own: Callable[[Net, Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Net, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.own = nn.Conv2d(3, 4, 3, padding=1), own
+        self.conv, self.function = nn.Conv2d(3, 4, 3, padding=1), function
         self.register_buffer("steps", torch.arange(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.own(self, self.conv(x))
+        return self.function(self, self.conv(x))
 
 
 def under_autocast(net: Net, x: Tensor) -> Tensor:
@@ -123,14 +123,14 @@ def test_a_traced_number_in_a_product_of_numpy_fits_any_batch() -> None:
 class Asks(nn.Module):
     """A part whose forward is given, and a layer before it."""
 
-    def __init__(self, own: Callable[[Asks, Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Asks, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.linear, self.own = nn.Linear(4, 4), own
+        self.linear, self.function = nn.Linear(4, 4), function
         self.whole, self.nothing = Whole(), nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.own(self, self.linear(x))
+        return self.function(self, self.linear(x))
 
 
 class Output(dict):  # type: ignore[type-arg]

@@ -60,13 +60,13 @@ def test_the_first_traces_of_several_threads_all_know_the_adapters(monkeypatch: 
             adapter.register("torchvision.models.resnet.ResNet")(lambda network: adapter.Adapter(cam_layer="late"))
 
     monkeypatch.setattr(adapter, "entry_points", lambda group: [Point()])
-    network, found = build("resnet18"), []
-    threads = [threading.Thread(target=lambda: found.append(adapter.adapter_of(network).cam_layer)) for _ in range(3)]
+    network, layers = build("resnet18"), []
+    threads = [threading.Thread(target=lambda: layers.append(adapter.adapter_of(network).cam_layer)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == ["late"] * 3
+    assert layers == ["late"] * 3
 
 
 def test_no_layer_can_be_put_in_under_the_name_of_the_output() -> None:

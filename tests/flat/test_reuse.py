@@ -44,11 +44,11 @@ def test_what_hooks_hold_stays_as_it_was(flat: FlatModel) -> None:
     with Hooks(flat, list(flat.layers)) as hooks:
         flat(x)[0, 1].backward()
     expected = [(hooks[key].activation, hooks[key].gradient) for key in keys]
-    for some in (keys, keys[::3]):
-        with Hooks(flat, some) as hooks:
+    for layers in (keys, keys[::3]):
+        with Hooks(flat, layers) as hooks:
             flat(x)[0, 1].backward()
         for key, (activation, gradient) in zip(keys, expected, strict=True):
-            if key in some:
+            if key in layers:
                 assert torch.equal(hooks[key].activation, activation) and torch.equal(hooks[key].gradient, gradient)
 
 
@@ -56,30 +56,32 @@ def test_what_is_recorded_stays_as_it_was(flat: FlatModel) -> None:
     x = torch.randn(1, 3, 64, 64)
     keys = list(flat.layers)
     expected = flat.record(x, layers=keys)
-    for some in (keys, keys[::2], keys[1::3]):
+    for layers in (keys, keys[::2], keys[1::3]):
         with torch.no_grad():
-            recorded = flat.record(x, layers=some)
-        assert all(torch.equal(recorded[key], expected[key]) for key in some)
+            recorded = flat.record(x, layers=layers)
+        assert all(torch.equal(recorded[key], expected[key]) for key in layers)
 
 
 def test_what_a_suffix_starts_from_stays_as_it_was(flat: FlatModel) -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         for key in flat.find(nn.BatchNorm2d)[::5]:
-            known = flat.record(x, layers=flat.frontier(key))
-            before = {name: value.clone() for name, value in known.items()}
-            flat.resume(known)
-            assert all(torch.equal(known[name], value) for name, value in before.items())
+            values = flat.record(x, layers=flat.frontier(key))
+            before = {name: value.clone() for name, value in values.items()}
+            flat.resume(values)
+            assert all(torch.equal(values[name], value) for name, value in before.items())
 
 
 def test_a_hook_of_torchs_own_keeps_what_it_saw(flat: FlatModel) -> None:
-    seen: list[tuple[Tensor, Tensor]] = []
+    outputs: list[tuple[Tensor, Tensor]] = []
     key = next(k for k in flat.find(nn.BatchNorm2d))
-    handle = flat.layers[key].register_forward_hook(lambda module, args, output: seen.append((output, output.clone())))
+    handle = flat.layers[key].register_forward_hook(
+        lambda module, args, output: outputs.append((output, output.clone()))
+    )
     with torch.no_grad():
         flat(torch.randn(1, 3, 64, 64))
     handle.remove()
-    assert len(seen) == 1 and torch.equal(*seen[0])
+    assert len(outputs) == 1 and torch.equal(*outputs[0])
 
 
 def test_an_input_that_is_rectified_at_once_is_not_touched() -> None:
@@ -100,9 +102,9 @@ class _Aliases(nn.Module):
         self.late = late
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self.conv(x)
-        first = self.first(made)
-        second = made if self.late else self.second(made)
+        maps = self.conv(x)
+        first = self.first(maps)
+        second = maps if self.late else self.second(maps)
         rectified = self.relu(first)
         return rectified + (self.second(second) if self.late else second)
 
@@ -130,18 +132,18 @@ class _Read(nn.Module):
         self.conv, self.drop, self.how = nn.Conv2d(3, 4, 1), nn.Dropout(), how
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self.conv(x)
+        maps = self.conv(x)
         if self.how == "view":
-            before = made.flatten(1).view_as(made)
+            before = maps.flatten(1).view_as(maps)
         elif self.how == "part":
-            before = made.chunk(2, 1)[0].repeat(1, 2, 1, 1)
+            before = maps.chunk(2, 1)[0].repeat(1, 2, 1, 1)
         elif self.how == "dropout":
-            before = self.drop(made)
+            before = self.drop(maps)
         elif self.how == "gelu":
-            before = F.gelu(made)
+            before = F.gelu(maps)
         else:
-            before = F.max_pool2d(made, 3, 1, 1)
-        return F.relu(made) - before
+            before = F.max_pool2d(maps, 3, 1, 1)
+        return F.relu(maps) - before
 
 
 @pytest.mark.parametrize("how", ["view", "part", "dropout", "gelu", "pool"])

@@ -41,12 +41,12 @@ def test_segmentation_is_unrolled_whole_and_equal(builder, options):
     flat = FlatModel.from_nn_Module(network)
     x = images(65, 81)
     with torch.no_grad():
-        expected, found = network(x), flat(x)
+        expected, output = network(x), flat(x)
     assert flat.opaque == {}
-    assert found.keys() == expected.keys()
+    assert output.keys() == expected.keys()
     for key, maps in expected.items():
-        assert torch.equal(found[key], maps)
-    assert flat.logits(found).shape == (2, 21, 65, 81)
+        assert torch.equal(output[key], maps)
+    assert flat.logits(output).shape == (2, 21, 65, 81)
     assert flat.classes.index("dog") == 12
     assert flat.adapter.background == 0
     assert flat.key(flat.adapter.cam_layer).startswith("backbone.")
@@ -63,15 +63,15 @@ def test_other_classes_than_those_of_voc_have_no_names():
 def reported(flat: FlatModel, network: nn.Module, x: Tensor) -> int:
     """Each box that the detector reports is a candidate with its very score; returns how many there were."""
     with torch.no_grad():
-        expected, found = network(list(x)), flat(x)
-    assert isinstance(found, Detections)
+        expected, candidates = network(list(x)), flat(x)
+    assert isinstance(candidates, Detections)
     for i, detections in enumerate(expected):
         for box, score, label in zip(*(detections[key] for key in ("boxes", "scores", "labels")), strict=True):
-            boxes = found.boxes[i] if found.boxes.ndim == 3 else found.boxes[i, :, label]
+            boxes = candidates.boxes[i] if candidates.boxes.ndim == 3 else candidates.boxes[i, :, label]
             # torchvision scales boxes back by a ratio in single precision
             near = (boxes - box).abs().amax(1) < 1e-4
             assert near.any()
-            assert (found.scores[i, near, label] - score).abs().min() < 1e-10
+            assert (candidates.scores[i, near, label] - score).abs().min() < 1e-10
     return sum(len(detections["boxes"]) for detections in expected)
 
 
@@ -81,10 +81,10 @@ def test_a_one_stage_detector_reports_some_of_the_candidates():
     x = images()
     assert flat.opaque == {}
     assert reported(flat, network, x) > 100
-    found = flat(x)
-    assert_close(found.scores, found.logits.softmax(-1))
+    candidates = flat(x)
+    assert_close(candidates.scores, candidates.logits.softmax(-1))
     assert flat.adapter.background == 0 and flat.classes.index("dog") == 18
-    assert torch.equal(flat.logits(found), found.logits.amax(1))
+    assert torch.equal(flat.logits(candidates), candidates.logits.amax(1))
 
 
 def two_stage(**options: Any) -> nn.Module:

@@ -61,8 +61,8 @@ class TestOddNetworks:
         _, network, inputs = odd
         for dtype in (torch.float64, torch.bfloat16):
             lower = network.to(dtype).eval()
-            given = [x.to(dtype) for x in inputs]
-            assert_same(FlatModel.from_nn_Module(lower)(*given), plain(lower, given))
+            tensors = [x.to(dtype) for x in inputs]
+            assert_same(FlatModel.from_nn_Module(lower)(*tensors), plain(lower, tensors))
 
     def test_no_layer_is_called_twice_and_none_works_in_place(self, odd):
         _, network, inputs = odd
@@ -79,16 +79,16 @@ class TestOddNetworks:
     def test_recorded_activations_are_not_overwritten(self, odd):
         _, network, inputs = odd
         flat = FlatModel.from_nn_Module(network)
-        seen = [(x, x.clone(), x._version) for x in inputs]
+        records = [(x, x.clone(), x._version) for x in inputs]
 
         def see(layer, args, output):
-            seen.extend((x, x.clone(), x._version) for x in leaves(output)[0] if isinstance(x, torch.Tensor))
+            records.extend((x, x.clone(), x._version) for x in leaves(output)[0] if isinstance(x, torch.Tensor))
 
         for layer in flat.layers.values():
             layer.register_forward_hook(see)
         flat(*inputs)
-        assert len(seen) > len(flat.layers)
-        for tensor, value, version in seen:
+        assert len(records) > len(flat.layers)
+        for tensor, value, version in records:
             assert torch.equal(tensor, value)
             assert tensor._version == version
 

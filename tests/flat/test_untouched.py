@@ -115,7 +115,7 @@ def test_a_trace_that_fails_leaves_no_trace():
             self.conv = nn.Conv2d(3, 3, 1)
 
         def forward(self, x):
-            self.kept = self.conv(x)
+            self.maps = self.conv(x)
             raise KeyboardInterrupt if x is not None else ValueError
 
     network = Broken()
@@ -177,12 +177,12 @@ def test_flattening_in_one_thread_disturbs_no_other():
     torch.manual_seed(0)
     first, second = (randomized(tv.SqueezeNet("1_1", num_classes=5)) for _ in range(2))
     x, call = torch.randn(1, 3, 32, 32), nn.Module.__call__
-    expected, seen, errors = first(x), [], []
+    expected, checks, errors = first(x), [], []
     done = threading.Event()
 
     def plain():
         while not done.is_set():
-            seen.append(torch.equal(first(x), expected))
+            checks.append(torch.equal(first(x), expected))
 
     def flatten():
         try:
@@ -199,5 +199,5 @@ def test_flattening_in_one_thread_disturbs_no_other():
     done.set()
     runner.join()
     assert not errors
-    assert seen and all(seen)
+    assert checks and all(checks)
     assert nn.Module.__call__ is call

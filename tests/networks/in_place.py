@@ -149,16 +149,16 @@ def on_a_reshape_that_copies(x):
 
 def copy_read_after_a_write_to_its_source(x):
     y = (x * 2).transpose(1, 2)
-    kept = y.contiguous()
+    copy = y.contiguous()
     y.zero_()
-    return y, kept
+    return y, copy
 
 
 def view_of_a_copy_written(x):
     y = (x * 2).transpose(1, 2)
-    kept = y.contiguous()
-    kept[:, 0].add_(1)
-    return y, kept, kept.view(-1)
+    copy = y.contiguous()
+    copy[:, 0].add_(1)
+    return y, copy, copy.view(-1)
 
 
 def conversion_that_changes_nothing(x):
@@ -178,10 +178,10 @@ def conversion_that_copies(x):
 
 def indexed_by_a_tensor(x):
     y = x * 2
-    taken = y[:, torch.tensor([0, 2])]
+    selection = y[:, torch.tensor([0, 2])]
     y.add_(1)
-    taken.mul_(2)
-    return y, taken
+    selection.mul_(2)
+    return y, selection
 
 
 def on_flatten(x):

@@ -150,13 +150,13 @@ class Parametrised(nn.Module):
         super().__init__()
         self.new = nn.utils.parametrizations.weight_norm(conv())
         self.spectral = nn.utils.parametrizations.spectral_norm(conv())
-        self.own = conv()
-        nn.utils.parametrize.register_parametrization(self.own, "weight", Symmetric())
+        self.symmetric = conv()
+        nn.utils.parametrize.register_parametrization(self.symmetric, "weight", Symmetric())
         with torch.no_grad():  # so that it can be deep-copied
             self.pruned = nn.utils.prune.l1_unstructured(conv(), "weight", 0.5)
 
     def forward(self, x):
-        return self.pruned(self.own(self.spectral(self.new(x))))
+        return self.pruned(self.symmetric(self.spectral(self.new(x))))
 
 
 class Symmetric(nn.Module):
@@ -269,10 +269,10 @@ class Stateful(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = conv()
-        self.seen = None
+        self.maps = None
         self.register_buffer("calls", torch.zeros(1))
 
     def forward(self, x):
         self.calls = self.calls + 1
-        self.seen = self.conv(x)
-        return self.seen * 2
+        self.maps = self.conv(x)
+        return self.maps * 2
