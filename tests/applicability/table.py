@@ -83,14 +83,14 @@ def answer(name: str, case: Case, question: str) -> Tensor | str:
 
 def refusals() -> Refusals:
     """The table as it is now."""
-    found: Refusals = {}
+    rows: Refusals = {}
     for family in (*FAMILIES, *HARD):
         case = case_of(family)
         for question in QUESTIONS:
             answers = {name: answer(name, case, question) for name in METHODS}
             reasons = {name: reason for name, reason in answers.items() if isinstance(reason, str)}
-            found.setdefault(family, {}).update({question: reasons} if reasons else {})
-    return found
+            rows.setdefault(family, {}).update({question: reasons} if reasons else {})
+    return rows
 
 
 if __name__ == "__main__":

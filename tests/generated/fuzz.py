@@ -25,9 +25,9 @@ from tests.generated.modules import generated, shrunk
 def fuzz(modules: int, first: int, laws: tuple[str, ...], device: str, most: int) -> None:
     """Ask the laws of generated modules, in one thread."""
     torch.set_num_threads(1)  # tensors are small
-    asked, failures, start = laws or tuple(LAWS), 0, time.perf_counter()
+    names, failures, start = laws or tuple(LAWS), 0, time.perf_counter()
     for seed in tqdm(range(first, first + modules), disable=None):
-        for name in asked:
+        for name in names:
             wrong = holds(LAWS[name], generated(seed, device=device))
             if wrong is None:
                 continue
@@ -39,7 +39,7 @@ def fuzz(modules: int, first: int, laws: tuple[str, ...], device: str, most: int
         if failures >= most:
             break
     took = time.perf_counter() - start
-    click.echo(f"seeds {first} to {seed}: {len(asked)} laws, {failures} failures, {took:.0f} s")
+    click.echo(f"seeds {first} to {seed}: {len(names)} laws, {failures} failures, {took:.0f} s")
     sys.exit(failures > 0)
 
 

@@ -111,29 +111,29 @@ def the_gradient_is_that_of_finite_differences(module: Generated) -> None:
     net, step = module.module(), 1e-6
     with torch.no_grad():
         slope = (net(x + step * way) - net(x - step * way))[0, 1] / (2 * step)
-    found = (gradient * way).sum()
+    derivative = (gradient * way).sum()
     scale = max(1.0, float((gradient * way).abs().sum()))
-    assert abs(float(found - slope)) <= 1e-5 * scale, f"{float(found):.6g} and not {float(slope):.6g}"
+    assert abs(float(derivative - slope)) <= 1e-5 * scale, f"{float(derivative):.6g} and not {float(slope):.6g}"
 
 
 @law
 def deep_lift_is_complete_or_says_where_not(module: Generated) -> None:
     x, flat = module.images(1), flat_of(module)
     for baseline in (0.0, module.images(2)[1:]):
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as record:
             warnings.simplefilter("always", NetLensWarning)
             result = DeepLift(baselines=baseline)(flat, x, logit(1))
         at = torch.zeros_like(x) if isinstance(baseline, float) else baseline
         with torch.no_grad():
             change = float((flat(x) - flat(at))[0, 1])
         gap, scale = float(result.values.sum()) - change, max(1.0, abs(change), float(result.values.abs().sum()))
-        jumps = any("in jumps" in str(one.message) for one in said)
+        jumps = any("in jumps" in str(one.message) for one in record)
         assert jumps or abs(gap) <= 1e-6 * scale, f"gap {gap:.2e} of {change:.2e}"
         # a module without a jump is complete; a cosine jumps where a vector that it reads is 0
         may_jump = module.traits & {"discrete", "kept"} or (
             "jumps at 0" in module.traits and any(_has_zero_vectors(flat, image) for image in (x, at))
         )
-        assert not jumps or may_jump, str(said[0].message)
+        assert not jumps or may_jump, str(record[0].message)
 
 
 def _has_zero_vectors(flat: FlatModel, x: Tensor) -> bool:
@@ -195,20 +195,20 @@ def every_method_answers_or_says_why_not(module: Generated) -> None:
 def chunks_and_batches_change_nothing(module: Generated) -> None:
     draw, x, flat = random.Random(module.seed), module.images(3), flat_of(module)
     for name in draw.sample(sorted(METHODS), 3):
-        method, found = METHODS[name](**FEW.get(name, {})), []
+        method, answers = METHODS[name](**FEW.get(name, {})), []
         for size in (None, 1, 2):
             with chunks_of(size):
-                found.append(values_of(method, flat, x))
-        if found[0] is None or "mixing" in module.traits or "single" in module.traits:
-            applies = [value is not None for value in found]
+                answers.append(values_of(method, flat, x))
+        if answers[0] is None or "mixing" in module.traits or "single" in module.traits:
+            applies = [value is not None for value in answers]
             assert len(set(applies)) == 1, f"{name} applies in chunks of some sizes: {applies}"
-        if any(value is None for value in found):
+        if any(value is None for value in answers):
             continue
-        for value in found[1:]:
-            assert close(value, found[0], 1e-7), f"{name} depends on the chunk"
+        for value in answers[1:]:
+            assert close(value, answers[0], 1e-7), f"{name} depends on the chunk"
         if "mixing" not in module.traits:
             alone = torch.cat([method(flat, x[i : i + 1], logit(1)).values for i in range(3)])
-            assert close(alone, found[0], 1e-7), f"{name} of a batch is not that of its samples"
+            assert close(alone, answers[0], 1e-7), f"{name} of a batch is not that of its samples"
 
 
 @law

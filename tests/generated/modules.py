@@ -68,8 +68,8 @@ class Generated:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             exec(PRELUDE + self.source, scope)  # code of our own, from the statements above
-            made = scope["Generated"]()  # type: ignore[operator]
-        return randomized(made, self.seed).double().eval().to(self.device)
+            module = scope["Generated"]()  # type: ignore[operator]
+        return randomized(module, self.seed).double().eval().to(self.device)
 
     def images(self, n: int) -> Tensor:
         """n images of these modules."""
@@ -79,8 +79,8 @@ class Generated:
     def without(self, statement: Statement) -> Generated:
         """The same with one statement left out, whose first value stands for what it gave."""
         name = {statement.gives: statement.reads[0]}
-        kept = (one for one in self.statements if one is not statement)
-        renamed = (replace(one, reads=tuple(name.get(read, read) for read in one.reads)) for one in kept)
+        statements = (one for one in self.statements if one is not statement)
+        renamed = (replace(one, reads=tuple(name.get(read, read) for read in one.reads)) for one in statements)
         return replace(self, statements=tuple(renamed), last=name.get(self.last, self.last))
 
 

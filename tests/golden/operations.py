@@ -121,17 +121,17 @@ def known_of(source: str) -> dict[str, dict[str, Any]]:
     shapes = {key: getattr(value, "shape", torch.Size()) for key, value in values.items()}
     fields = receptive_fields(flat.program)
     ready: set[str] = {*flat.inputs}
-    found = {}
+    answers = {}
     for step in flat.program.steps:
         if step.key not in ("first", "second") and not step.hidden and not isinstance(step.layer, Constant):
-            found[step.key] = {
+            answers[step.key] = {
                 name: answer
                 for name, answer in _answers(step, ready, shapes, str(fields.get(step.key))).items()
                 if answer not in (False, None)
             }
         if not step.hidden and not isinstance(step.layer, Constant):
             ready.add(step.key)
-    return found
+    return answers
 
 
 def _answers(step: Step, ready: set[str], shapes: dict[str, Any], field: str) -> dict[str, Any]:

@@ -20,5 +20,5 @@ def test_every_operation_is_recorded() -> None:
 def test_what_is_known_is_what_was_recorded(part: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        known = {source: known_of(source) for source in list(GOLDEN)[part::8]}
-    assert known == {source: GOLDEN[source] for source in known}
+        answers = {source: known_of(source) for source in list(GOLDEN)[part::8]}
+    assert answers == {source: GOLDEN[source] for source in answers}

@@ -20,10 +20,10 @@ GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(
 def test_no_number_changed(network, device):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
-        found = golden(network, device)
+        values = golden(network, device)
     wrong = {}
     for name, wanted in GOLDEN[network].items():
-        now = found.get(name)
+        now = values.get(name)
         if wanted is None or now is None:
             if now != wanted:
                 wrong[name] = "applies" if wanted is None else "applies no more"
@@ -34,7 +34,7 @@ def test_no_number_changed(network, device):
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_no_picture_changed(device):
-    found = pictures(device)
-    assert set(found) == set(GOLDEN["pictures"]) == set(PARAMS)
+    values = pictures(device)
+    assert set(values) == set(GOLDEN["pictures"]) == set(PARAMS)
     for name, wanted in GOLDEN["pictures"].items():
-        assert found[name] == pytest.approx(wanted, rel=1e-5, abs=1e-6 * max(map(abs, wanted))), name
+        assert values[name] == pytest.approx(wanted, rel=1e-5, abs=1e-6 * max(map(abs, wanted))), name

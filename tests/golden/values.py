@@ -51,16 +51,16 @@ def _of(name: str, flat: FlatModel, x: Tensor) -> list[float] | None:
         values = METHODS[name](**FEW.get(name, {}))(flat, x, logit(3)).values
     except NotApplicable:
         return None
-    return _told(values)
+    return _summary(values)
 
 
 def pictures(device: str = "cpu") -> dict[str, list[float]]:
     """For each parameterization: its picture after four steps towards a channel, in float64."""
     vis = OptVis(open_network("shapes").double().to(device), channel("trunk_output.block2.block2-1.activation", 3))
-    return {name: _told(vis.render(param, steps=4, progress=False).images) for name, param in PARAMS.items()}
+    return {name: _summary(vis.render(param, steps=4, progress=False).images) for name, param in PARAMS.items()}
 
 
-def _told(values: Tensor) -> list[float]:
+def _summary(values: Tensor) -> list[float]:
     values = values.double().cpu()
     return [float(values.sum()), float(values.abs().sum()), *_projected(values.flatten()).tolist()]
 
@@ -71,5 +71,5 @@ def _projected(values: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    found: dict[str, object] = {network: golden(network) for network in NETWORKS}
-    FILE.write_text(json.dumps({**found, "pictures": pictures()}, indent=1, sort_keys=True) + "\n")
+    numbers: dict[str, object] = {network: golden(network) for network in NETWORKS}
+    FILE.write_text(json.dumps({**numbers, "pictures": pictures()}, indent=1, sort_keys=True) + "\n")

@@ -176,12 +176,12 @@ class Generated(nn.Module):
         self.head = HEADS[draw.choice(list(HEADS))]()
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = [x]
+        maps = [x]
         for stage, join in zip(self.stages, self.joins, strict=True):
             x = stage(x)
             if join is not None:
-                x = JOINS[join[0]](x, seen[join[1]])
-            seen.append(x)
+                x = JOINS[join[0]](x, maps[join[1]])
+            maps.append(x)
         return self.head(x)
 
 

@@ -139,7 +139,7 @@ class EdgeNeXt(nn.Module):
         return self.head(self.edge(x).mean((2, 3)))
 
 
-def made(network: nn.Module, n: int = 2, size: int = 16) -> tuple[FlatModel, Tensor]:
+def model_and_input(network: nn.Module, n: int = 2, size: int = 16) -> tuple[FlatModel, Tensor]:
     torch.manual_seed(0)
     x = torch.randn(n, 3, size, size, dtype=torch.float64)
     return FlatModel.from_nn_Module(randomized(network).double().eval()), x
@@ -157,17 +157,17 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_attention_over_channels_is_drawn_by_no_method(name, method):
-    flat, x = made(NETWORKS[name]())
-    for some in (method, SmoothGradient(n_samples=1, method=method)):
+    flat, x = model_and_input(NETWORKS[name]())
+    for variant in (method, SmoothGradient(n_samples=1, method=method)):
         with pytest.raises(NotApplicable, match=r"over channels only \('.*softmax' weighs channels, not tokens\)"):
-            some(flat, x, logit(0))
+            variant(flat, x, logit(0))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 @pytest.mark.parametrize("channels", [over_channels, swapped, by_einsum])
 def test_beside_attention_of_tokens_that_over_channels_takes_no_part(method, channels):
     """What is drawn is the attention among tokens, whatever the order, and also where methods share a run."""
-    flat, x = made(Transformer(channels, over_tokens, channels))
+    flat, x = model_and_input(Transformer(channels, over_tokens, channels))
     (key,) = attention_maps(flat, x=x)
     assert key == "blocks.1.softmax"
     result = method(flat, x, logit(1))
@@ -176,14 +176,14 @@ def test_beside_attention_of_tokens_that_over_channels_takes_no_part(method, cha
         assert_close(result.values, weights.mean((1, 2)).view(2, 1, 4, 4))
         assert result.provenance.layer == key
     assert result.values.shape == (2, 1, 4, 4)
-    again, x = made(Transformer(channels, over_tokens, channels))
+    again, x = model_and_input(Transformer(channels, over_tokens, channels))
     with together([method], again, x, logit(1)) as shared:
         assert_close(method(again, shared, logit(1)).values, result.values)
 
 
 @pytest.mark.parametrize("mix", [over_tokens, tokens_by_einsum])
 def test_attention_of_tokens_stays(mix):
-    flat, x = made(Transformer(mix, mix))
+    flat, x = model_and_input(Transformer(mix, mix))
     keys = attention_maps(flat)
     assert len(keys) == 2 and attention_maps(flat, x=x) == keys
     for method in METHODS:
@@ -205,7 +205,7 @@ class MixedBefore(nn.Module):
 
 
 def test_a_linear_layer_along_tokens_makes_no_channels_of_them():
-    flat, x = made(MixedBefore())
+    flat, x = model_and_input(MixedBefore())
     assert attention_maps(flat, x=x) == ["softmax"]
 
 

@@ -179,12 +179,12 @@ def in_chunks(method: Method, flat: FlatModel, objective, n: int = len(X)) -> li
     return answers
 
 
-def same(found: list[Tensor | None]) -> None:
-    assert len({one is None for one in found}) == 1
-    if found[0] is not None:
-        assert found[0].isfinite().all()
-        for other in found[1:]:
-            assert_close(other, found[0], rtol=1e-9, atol=1e-12)
+def same(answers: list[Tensor | None]) -> None:
+    assert len({one is None for one in answers}) == 1
+    if answers[0] is not None:
+        assert answers[0].isfinite().all()
+        for other in answers[1:]:
+            assert_close(other, answers[0], rtol=1e-9, atol=1e-12)
 
 
 def test_variants_are_batches_like_the_whole():
@@ -197,8 +197,8 @@ def test_variants_are_batches_like_the_whole():
 
     steps = [(i + 0.5) / 4 for i in range(4)]
     expected = sum(gradient(step * X) for step in steps) / 4
-    found = InternalInfluence(n_steps=4, quadrature="riemann_middle")(flat, X, logit(TARGETS)).values
-    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    values = InternalInfluence(n_steps=4, quadrature="riemann_middle")(flat, X, logit(TARGETS)).values
+    assert_close(values, expected, rtol=1e-9, atol=1e-12)
     shap = GradientShap(n_samples=4, multiply=False)
     places, _ = shap.draws(1)
     expected = sum(gradient(place * X) for place in places) / 4

@@ -190,21 +190,21 @@ def test_what_jumps_is_named_with_what_is_missed(name: str) -> None:
             return self.jumping(x) + self.skip(x.flatten(1))
 
     flat = FlatModel.from_nn_Module(Beside())
-    with pytest.warns(NetLensWarning, match=rf"'jumping\.(\w+\.)?{layer}'") as said:
+    with pytest.warns(NetLensWarning, match=rf"'jumping\.(\w+\.)?{layer}'") as record:
         result = DeepLift(baselines=before)(flat, x, logit(1))
-    assert sum(issubclass(one.category, NetLensWarning) for one in said) == 1
+    assert sum(issubclass(one.category, NetLensWarning) for one in record) == 1
     change = float((flat(x) - flat(before))[0, 1])
     gap = float(result.diagnostics["completeness_gap"][0])
-    share = float(str(said[0].message).split("(")[1].split("%")[0]) / 100
+    share = float(str(record[0].message).split("(")[1].split("%")[0]) / 100
     assert_close(share, abs(gap / change), rtol=0.02, atol=1e-3)
     assert abs(gap) > 1e-6 * abs(change)
 
 
 def test_shap_says_it_once() -> None:
     flat = FlatModel.from_nn_Module(Between(lambda x: x.tanh() + (x > 0).double()).eval())
-    with pytest.warns(NetLensWarning, match="jumps") as said:
+    with pytest.warns(NetLensWarning, match="jumps") as record:
         DeepLiftShap(n_samples=3)(flat, drawn(2, 3, 6, 8), logit(1))
-    assert len(said) == 1
+    assert len(record) == 1
 
 
 def test_shapes_that_differ_on_the_baseline_are_named() -> None:
@@ -220,8 +220,8 @@ def test_a_root_of_nothing_has_no_multiplier() -> None:
 
     x, before = torch.tensor([[0.0, 4.0, 9.0]]).double(), torch.tensor([[0.0, 0.0, 4.0]]).double()
     for target in (0, 1):
-        found = DeepLift(baselines=before, multiply=False)(FlatModel.from_nn_Module(Root()), x, logit(target)).values
-        assert_close(found, torch.tensor([[0.0, 0.5, 0.2]]).double())
+        values = DeepLift(baselines=before, multiply=False)(FlatModel.from_nn_Module(Root()), x, logit(target)).values
+        assert_close(values, torch.tensor([[0.0, 0.5, 0.2]]).double())
 
 
 def test_a_choice_between_numbers() -> None:

@@ -60,9 +60,9 @@ def test_constants_are_buffers_and_copies_are_the_thing_itself(name: str, method
     spelled, meant = (Net(operation) for operation in (CONSTANTS | COPIES)[name])
     x = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert_close(spelled(x), meant(x), rtol=0, atol=0)
-    found, expected = (METHODS[method](FlatModel.from_nn_Module(net), x, logit(1)).values for net in (spelled, meant))
-    assert found.abs().max() > 0
-    assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    values, expected = (METHODS[method](FlatModel.from_nn_Module(net), x, logit(1)).values for net in (spelled, meant))
+    assert values.abs().max() > 0
+    assert_close(values, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -80,8 +80,8 @@ def test_integers_on_the_way_raise_nothing(method: str) -> None:
 def test_a_root_of_nothing_has_no_relevance(composite: str) -> None:
     x = torch.tensor([[0.0, 4.0, 9.0, 0.0, 1.0]]).double()
     net = nn.Sequential(nn.Identity(), Root(), nn.Linear(5, 3)).double()
-    found = LRP(composite)(FlatModel.from_nn_Module(net), x, logit(1)).values
-    assert torch.isfinite(found).all() and (found[x == 0] == 0).all() and (found[x > 0] != 0).all()
+    values = LRP(composite)(FlatModel.from_nn_Module(net), x, logit(1)).values
+    assert torch.isfinite(values).all() and (values[x == 0] == 0).all() and (values[x > 0] != 0).all()
 
 
 class Root(nn.Module):

@@ -23,7 +23,7 @@ TWO_STAGE = (
     *("fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn"),
     *("maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn"),
 )
-FEW = output(lambda found: found.logits[:, :30].flatten(1)[:, 1::7].sum(1), "a few logits")
+FEW = output(lambda detections: detections.logits[:, :30].flatten(1)[:, 1::7].sum(1), "a few logits")
 
 
 def flat_model(name: str) -> FlatModel:
@@ -39,7 +39,7 @@ def test_methods_of_rules_explain_every_detector(name: str) -> None:
     flat = flat_model(name)
     values: Tensor = DeepLift()(flat, X, FEW).values
     with torch.no_grad():
-        now, then = (flat(some).logits[:, :30].flatten(1)[:, 1::7].sum(1) for some in (X, 0 * X))
+        now, then = (flat(images).logits[:, :30].flatten(1)[:, 1::7].sum(1) for images in (X, 0 * X))
     assert_close(values.flatten(1).sum(1), now - then, rtol=1e-8, atol=1e-8)
     methods: list[Method] = [LRP(), ExcitationBackprop()] if name != "ssd300_vgg16" else []  # which takes 300 x 300
     if name == "fasterrcnn_mobilenet_v3_large_320_fpn":
@@ -50,7 +50,7 @@ def test_methods_of_rules_explain_every_detector(name: str) -> None:
 
 def test_the_boxes_of_a_detector_are_complete_too() -> None:
     flat = flat_model("fasterrcnn_mobilenet_v3_large_320_fpn")
-    result = DeepLift()(flat, X, output(lambda found: found.boxes.flatten(1).sum(1), "edges"))
+    result = DeepLift()(flat, X, output(lambda detections: detections.boxes.flatten(1).sum(1), "edges"))
     change = flat(X).boxes.sum() - flat(0 * X).boxes.sum()
     assert abs(float(change)) > 1
     assert_close(result.values.sum(), change.detach(), rtol=1e-6, atol=0)

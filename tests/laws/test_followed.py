@@ -22,13 +22,13 @@ class Net(nn.Module):
         self.blocks = [nn.Conv2d(3, 4, 3, padding=1)]  # a plain list, of which torch does not know
         self.norm, self.act, self.fc = nn.BatchNorm2d(4), nn.ReLU(), nn.Linear(4, 3)
         self.power, self.shift = 1.0, torch.tensor(0.5)
-        self.calls, self.seen = 0, None
+        self.calls, self.maps = 0, None
         self.options = {"scale": 1.0}
 
     def forward(self, x):
         self.calls += 1
-        self.seen = self.act(self.norm(self.blocks[0](x)))
-        return self.fc(self.seen.mean((2, 3)) * self.power * self.options["scale"] + self.shift)
+        self.maps = self.act(self.norm(self.blocks[0](x)))
+        return self.fc(self.maps.mean((2, 3)) * self.power * self.options["scale"] + self.shift)
 
 
 def network() -> Net:
@@ -107,10 +107,10 @@ def test_a_change_is_followed(change):
         assert torch.equal(lens.attribute(method).values, method(fresh, x, logit(2)).values)
     assert torch.equal(flat(x), net(x))
     assert not torch.equal(flat(x), before)
-    assert torch.equal(flat.record(x, layers="act")["act"], net.seen)
+    assert torch.equal(flat.record(x, layers="act")["act"], net.maps)
     with Hooks(flat, ["act"]) as hooks:
         flat(x)
-    assert torch.equal(hooks["act"].activation, net.seen)
+    assert torch.equal(hooks["act"].activation, net.maps)
 
 
 @pytest.mark.parametrize("change", [set_eps, replace_weight, exchange_module])
@@ -122,13 +122,13 @@ def test_a_change_is_followed(change):
 def test_a_view_of_a_network_that_has_changed_is_refused(change, view):
     net = network()
     flat = FlatModel.from_nn_Module(net)
-    seen = view(flat)
-    seen(image())
+    model = view(flat)
+    model(image())
     change(net)
     with pytest.raises(NetLensError, match="has changed"):
-        seen(image())
+        model(image())
     with pytest.raises(NetLensError, match="has changed"):
-        Saliency()(seen, image(), logit(2))
+        Saliency()(model, image(), logit(2))
     assert view(flat)(image()).shape == (1, 3)
 
 
@@ -200,12 +200,12 @@ class Counting(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.calls, self.seen, self.shapes, self.last = 0, {}, [], None
+        self.calls, self.sizes, self.shapes, self.last = 0, {}, [], None
         self.register_buffer("graph", torch.eye(4, dtype=torch.float64).to_sparse())
 
     def forward(self, x):
         self.calls += 1
-        self.seen[self.calls] = x.shape
+        self.sizes[self.calls] = x.shape
         self.shapes.append(x.shape)
         self.last = x.detach()
         return x if float(x.sum()) > 1e9 else (self.graph @ x.T).T

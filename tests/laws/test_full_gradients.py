@@ -46,8 +46,8 @@ class Around(nn.Module):
         self.operation = operation
 
     def forward(self, x: Tensor) -> Tensor:
-        found = self.operation(self, self.conv(x))
-        return self.head(found.tanh().flatten(2).mean(2))
+        maps = self.operation(self, self.conv(x))
+        return self.head(maps.tanh().flatten(2).mean(2))
 
 
 class ByValue(nn.Module):
@@ -223,8 +223,8 @@ def test_second_derivatives_by_differences(name):
     step = 1e-5
     curved = (slope(at * (1 + step)) - slope(at * (1 - step))) / (2 * step)
     weights = (slope(at) - curved / 2).mean((2, 3), keepdim=True)
-    found = ShapleyCAM(layer="conv")(flat, x, logit(1)).values
-    torch.testing.assert_close(found, (weights * at).sum(1, keepdim=True).relu(), rtol=1e-5, atol=1e-8)
+    values = ShapleyCAM(layer="conv")(flat, x, logit(1)).values
+    torch.testing.assert_close(values, (weights * at).sum(1, keepdim=True).relu(), rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("method", [FullGrad(), ShapleyCAM(layer="conv")])

@@ -62,10 +62,10 @@ X = torch.randn(2, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().man
 def test_one_warning_names_the_opaque_layers_that_hold_rectifiers(what, method):
     flat = flat_of(RECTIFYING[what], nn.ReLU())
     assert list(flat.opaque) == ["2"]
-    with pytest.warns(NetLensWarning, match="rectifiers inside the opaque layers of sequential: '2'") as said:
+    with pytest.warns(NetLensWarning, match="rectifiers inside the opaque layers of sequential: '2'") as record:
         method(flat, X, logit(0))
     rules = "deconvnet" if isinstance(method, Deconvolution) else "guided"
-    assert len(said) == 1 and str(said[0].message).split()[0] == rules
+    assert len(record) == 1 and str(record[0].message).split()[0] == rules
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)

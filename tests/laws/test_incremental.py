@@ -85,20 +85,20 @@ def test_windows_of_layers(seed: int) -> None:
     (output,) = flat.program.outputs
     reached = flat.program.reached(flat.inputs)
     for start in draw.sample([key for key in flat.layers if key in reached and key != output], k=2):
-        known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start))))
-        at = known[start]
+        values = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier(start), start))))
+        at = values[start]
         if not isinstance(at, Tensor) or at.ndim != 4 or len(at) > 1 or not at.is_floating_point():
             continue
-        local = len(Incremental(flat.program, known, start, [output]).local)
+        local = len(Incremental(flat.program, values, start, [output]).local)
         for count in range(local + 1):
-            run = Incremental(flat.program, known, start, [output], switch=lambda *_, count=count: count)
+            run = Incremental(flat.program, values, start, [output], switch=lambda *_, count=count: count)
             top, left = draw.randrange(at.shape[2]), draw.randrange(at.shape[3])
             new = torch.randn(3, at.shape[1], 1, 1, dtype=at.dtype)
             ours = run.run(Patch(new, (top,) * 3, (left,) * 3))[output]
             for row in range(3):
                 changed = at.clone()
                 changed[0, :, top, left] = new[row, :, 0, 0]
-                expected = flat.program.run({**known, start: changed}, [output])[output]
+                expected = flat.program.run({**values, start: changed}, [output])[output]
                 assert_close(ours[row : row + 1], expected, rtol=1e-9, atol=1e-10)
 
 
@@ -119,15 +119,15 @@ def test_rows_of_what_stands_beside_a_layer() -> None:
     torch.manual_seed(0)
     network = Beside().double()
     flat, x = FlatModel.from_nn_Module(network), torch.randn(1, C, H, W, dtype=torch.float64)
-    known = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier("first"), "first"))))
+    values = flat.program.run({"input": x}, list(dict.fromkeys((*flat.frontier("first"), "first"))))
     new = torch.randn(3, C, 2, 2, dtype=torch.float64)
     for count in range(4):
-        run = Incremental(flat.program, known, "first", flat.program.outputs, switch=lambda *_, count=count: count)
+        run = Incremental(flat.program, values, "first", flat.program.outputs, switch=lambda *_, count=count: count)
         ours = run.run(Patch(new, (1, 2, 3), (0, 1, 2)))[flat.program.outputs[0]]
         for row in range(3):
-            changed = known["first"].clone()
+            changed = values["first"].clone()
             changed[0, :, row + 1 : row + 3, row : row + 2] = new[row]
-            full = flat.program.run({**known, "first": changed}, flat.program.outputs)[flat.program.outputs[0]]
+            full = flat.program.run({**values, "first": changed}, flat.program.outputs)[flat.program.outputs[0]]
             assert_close(ours[row : row + 1], full, rtol=1e-10, atol=1e-12)
 
 

@@ -59,18 +59,22 @@ def test_every_method_takes_a_number_as_its_layer(flat, x, name):
     last = "3"
     expected = method(layer=last)(flat, x, logit(0))
     for number in (-4, 3, np.int64(3), np.int16(-4)):
-        found = method(layer=number)(flat, x, logit(0))
-        assert found.provenance.layer == expected.provenance.layer == ("input" if name == "guided_grad_cam" else last)
-        assert found.provenance.options["layer"] == int(number)  # and not the word for it in numpy
-        assert_close(found.values, expected.values, rtol=0, atol=0)
+        attribution = method(layer=number)(flat, x, logit(0))
+        assert (
+            attribution.provenance.layer
+            == expected.provenance.layer
+            == ("input" if name == "guided_grad_cam" else last)
+        )
+        assert attribution.provenance.options["layer"] == int(number)  # and not the word for it in numpy
+        assert_close(attribution.values, expected.values, rtol=0, atol=0)
 
 
 def test_several_numbers_are_several_layers(flat, x):
     expected = GradCAM(layer=["1", "3"])(flat, x, logit(0))
     for numbers in ([1, 3], (-6, -4), np.array([1, 3]), [np.int64(1), "3"]):
-        found = GradCAM(layer=numbers)(flat, x, logit(0))
-        assert found.provenance.layer == "3"
-        assert_close(found.values, expected.values, rtol=0, atol=0)
+        attribution = GradCAM(layer=numbers)(flat, x, logit(0))
+        assert attribution.provenance.layer == "3"
+        assert_close(attribution.values, expected.values, rtol=0, atol=0)
 
 
 def test_the_facade_takes_numbers(flat, x):
@@ -79,8 +83,8 @@ def test_the_facade_takes_numbers(flat, x):
     for number in (-4, np.int64(3)):
         assert torch.equal(lens.grad_cam(layer=number).values, expected)
         assert torch.equal(lens.grad_cam(wrt=number).values, expected)
-        with together([GradCAM(), Saliency()], flat, x, lens.objective, wrt=number) as own:
-            assert torch.equal(GradCAM()(flat, own, lens.objective, wrt=number).values, expected)
+        with together([GradCAM(), Saliency()], flat, x, lens.objective, wrt=number) as shared:
+            assert torch.equal(GradCAM()(flat, shared, lens.objective, wrt=number).values, expected)
     assert torch.equal(lens.saliency(wrt=-2).values, lens.saliency(wrt="5").values)
 
 

@@ -154,20 +154,20 @@ def test_samples_do_not_meet(name: str) -> None:
 
 def layers(*weights: Sequence[Sequence[float]], biases: Sequence[float] | None = None) -> nn.Sequential:
     """Linear layers of these weights with a GELU between them."""
-    made: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for i, rows in enumerate(weights):
         linear = nn.Linear(len(rows[0]), len(rows), bias=biases is not None and i == 0).double()
         with torch.no_grad():
             linear.weight.copy_(torch.tensor(rows))
             if biases is not None and i == 0:
                 linear.bias.copy_(torch.tensor(biases))
-        made += [linear, nn.GELU()]
-    return nn.Sequential(*made[:-1])
+        modules += [linear, nn.GELU()]
+    return nn.Sequential(*modules[:-1])
 
 
 def at(network: nn.Module, *x: float) -> list[float]:
-    given = torch.tensor([x], dtype=torch.float64)
-    return ExcitationBackprop()(FlatModel.from_nn_Module(network), given, logit(0)).values[0].tolist()
+    sample = torch.tensor([x], dtype=torch.float64)
+    return ExcitationBackprop()(FlatModel.from_nn_Module(network), sample, logit(0)).values[0].tolist()
 
 
 def test_what_nothing_raises_is_shared_by_what_lowers_it() -> None:
@@ -238,12 +238,12 @@ def test_where_nothing_was_lost_nothing_changes(name: str) -> None:
     flat = FlatModel.from_nn_Module(randomized(build(name)).double())
     x = drawn(1, 3, 64, 64)
     view = folded(flat)
-    found = ExcitationBackprop()(flat, x, logit(3)).values
+    values = ExcitationBackprop()(flat, x, logit(3)).values
     plain = view.with_rules(Before()(view))
     at_input = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(plain.logits(plain(at_input))[0, 3], at_input)
-    assert_close(found, expected, rtol=1e-9, atol=1e-15)
-    assert_close(found.sum(), ONE[0], rtol=1e-9, atol=0)
+    assert_close(values, expected, rtol=1e-9, atol=1e-15)
+    assert_close(values.sum(), ONE[0], rtol=1e-9, atol=0)
 
 
 def raisers(layer: Any, x: Tensor, sign: int) -> Tensor:
@@ -268,7 +268,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_keeps_nothing_but_where_nothing_excites(name: str) -> None:
     flat = folded(FlatModel.from_nn_Module(randomized(build(name)).double()))
-    kept: dict[str, float] = defaultdict(float)
+    losses: dict[str, float] = defaultdict(float)
 
     def look(step: Step, layer: Any, inputs: Sequence[Tensor], output: Any, relevance_: Any, lost: float) -> None:
         role = role_of(layer)
@@ -276,13 +276,13 @@ def test_a_network_keeps_nothing_but_where_nothing_excites(name: str) -> None:
             x = inputs[0].detach()
             ends = (raisers(layer, x, 1) == 0) & ((output >= 0) | (raisers(layer, x, -1) == 0))
             assert lost == pytest.approx(float((relevance_ * ends).sum()), abs=1e-10), step.key
-            kept["unexcited"] += lost
+            losses["unexcited"] += lost
         elif role is Relevance.ARRANGES and abs(lost) > 1e-10:
             assert type(layer).__name__ == "Concatenate" and name == "vit_b_32", step.key
-            kept["constants"] += lost
+            losses["constants"] += lost
         else:
             assert abs(lost) < 1e-10, step.key
 
     values = watched(flat, drawn(1, 3, SMALL[name], SMALL[name]), logit(3), look)
     assert values.min() >= 0
-    assert float(values.sum()) + kept["unexcited"] + kept["constants"] == pytest.approx(1, abs=1e-9)
+    assert float(values.sum()) + losses["unexcited"] + losses["constants"] == pytest.approx(1, abs=1e-9)

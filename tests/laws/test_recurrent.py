@@ -89,14 +89,14 @@ class Loop(nn.Module):
 
 
 def networks(biases: bool = True) -> dict[str, nn.Module]:
-    made: dict[str, nn.Module] = {
+    models: dict[str, nn.Module] = {
         f"{name}, {what}": Read(make(), what)
         for name, make in LAYERS.items()
         for what in ("output", "last", "hidden", "cell")
         if what != "cell" or "lstm" in name
     }
-    made |= {name: Loop(make()) for name, make in CELLS.items()}
-    return {name: randomized(network, biases) for name, network in made.items()}
+    models |= {name: Loop(make()) for name, make in CELLS.items()}
+    return {name: randomized(network, biases) for name, network in models.items()}
 
 
 WITH_BIASES, WITHOUT = networks(), networks(biases=False)
@@ -110,12 +110,12 @@ X = drawn(2, 7, 5, seed=99)
 def test_multipliers_are_complete(name: str) -> None:
     network = WITH_BIASES[name]
     flat, baseline = FlatModel.from_nn_Module(network), drawn(2, 7, 5, seed=98)
-    found = DeepLift(baselines=baseline)(flat, X, logit(1))
+    attribution = DeepLift(baselines=baseline)(flat, X, logit(1))
     with torch.no_grad():
         change = (network(X) - network(baseline))[:, 1]
         assert_close(flat(X), network(X), rtol=1e-14, atol=1e-14)  # the layer is still the layer
-    assert_close(found.values.flatten(1).sum(1), change, rtol=0, atol=1e-10)
-    assert found.diagnostics["completeness_gap"].abs().max() < 1e-10
+    assert_close(attribution.values.flatten(1).sum(1), change, rtol=0, atol=1e-10)
+    assert attribution.diagnostics["completeness_gap"].abs().max() < 1e-10
 
 
 class Gru(nn.Module):
@@ -235,9 +235,9 @@ class Given(nn.Module):
 def test_states_that_are_given(how: str) -> None:
     network = randomized(Given(nn.LSTM(5, 6), how))
     flat = FlatModel.from_nn_Module(network)
-    found = DeepLift()(flat, X, logit(1)).values.flatten(1).sum(1)
+    totals = DeepLift()(flat, X, logit(1)).values.flatten(1).sum(1)
     with torch.no_grad():
-        assert_close(found, (network(X) - network(X * 0))[:, 1], rtol=0, atol=1e-10)
+        assert_close(totals, (network(X) - network(X * 0))[:, 1], rtol=0, atol=1e-10)
     for method in (LRP(), ExcitationBackprop()):
         assert method(flat, X, logit(1)).values.isfinite().all()
 
@@ -255,9 +255,9 @@ def test_the_pieces_compute_what_the_layer_does(layer: Any, batch: bool) -> None
     layer = randomized(layer if isinstance(layer, nn.Module) else layer())
     x = drawn(3, 4, 5) if batch else drawn(4, 5)
     network, values = pieces_of(layer, [x])
-    found, expected = (pytree.tree_flatten(one) for one in (network(*values.values()), layer(x)))
-    assert found[1] == expected[1]
-    for one, other in zip(found[0], expected[0], strict=True):
+    outputs, expected = (pytree.tree_flatten(one) for one in (network(*values.values()), layer(x)))
+    assert outputs[1] == expected[1]
+    for one, other in zip(outputs[0], expected[0], strict=True):
         assert_close(one, other, rtol=1e-12, atol=1e-13)
     assert not network.opaque
 
@@ -268,8 +268,8 @@ def test_changed_weights_are_seen_and_few_lengths_are_kept() -> None:
     DeepLift()(flat, X, logit(1))
     with torch.no_grad():
         network.layer.weight_hh_l0 *= -1.5
-        found = DeepLift()(flat, X, logit(1)).values.flatten(1).sum(1)
-        assert_close(found, (network(X) - network(X * 0))[:, 1], rtol=0, atol=1e-10)
+        totals = DeepLift()(flat, X, logit(1)).values.flatten(1).sum(1)
+        assert_close(totals, (network(X) - network(X * 0))[:, 1], rtol=0, atol=1e-10)
     layer = flat.layers["layer"]
     first = pieces_of(layer, [X])[0]
     assert pieces_of(layer, [X[:1]])[0] is first, "made for a length, whatever the batch"
@@ -338,9 +338,9 @@ def test_pictures_by_rows_and_columns() -> None:
     network = randomized(Picture())
     flat, x = FlatModel.from_nn_Module(network), drawn(2, 3, 20, 24)
     assert sum(isinstance(layer, nn.LSTM) for layer in flat.layers.values()) == 4
-    found = DeepLift()(flat, x, logit(1)).values.flatten(1).sum(1)
+    totals = DeepLift()(flat, x, logit(1)).values.flatten(1).sum(1)
     with torch.no_grad():
-        assert_close(found, (network(x) - network(x * 0))[:, 1], rtol=0, atol=1e-8)
+        assert_close(totals, (network(x) - network(x * 0))[:, 1], rtol=0, atol=1e-8)
     plain = FlatModel.from_nn_Module(randomized(Picture(), biases=False))
     values = ExcitationBackprop()(plain, x, logit(1)).values
     assert values.min() >= 0

@@ -47,15 +47,15 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 @torch.no_grad()
 def differences(function: Callable[[Tensor], Tensor], x: Tensor, step: float = 1e-5) -> Tensor:
     """The gradient of a number, by central differences; x is contiguous."""
-    at, found = x.clone(), torch.zeros_like(x)
+    at, gradient = x.clone(), torch.zeros_like(x)
     for i in range(x.numel()):
         ends = []
         for sign in (1, -1):
             at.view(-1)[i] = x.view(-1)[i] + sign * step
             ends.append(float(function(at)))
         at.view(-1)[i] = x.view(-1)[i]
-        found.view(-1)[i] = (ends[0] - ends[1]) / (2 * step)
-    return found
+        gradient.view(-1)[i] = (ends[0] - ends[1]) / (2 * step)
+    return gradient
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -71,31 +71,31 @@ def layouts(value: Tensor) -> Iterator[Tensor]:
 
 
 def norms() -> dict[str, tuple[int, Callable[[Tensor], Tensor]]]:
-    found: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {}
+    cases: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {}
     for dims, batch, instance in (
         (3, nn.BatchNorm1d, nn.InstanceNorm1d),
         (4, nn.BatchNorm2d, nn.InstanceNorm2d),
         (5, nn.BatchNorm3d, nn.InstanceNorm3d),
     ):
-        found[f"{batch.__name__}"] = dims, seeded(batch(CHANNELS))
-        found[f"{batch.__name__} by the batch"] = dims, seeded(batch(CHANNELS, track_running_stats=False))
-        found[f"{instance.__name__}"] = dims, seeded(instance(CHANNELS, affine=True))
-        found[f"{instance.__name__} of records"] = dims, seeded(instance(CHANNELS, track_running_stats=True))
-    found["rows"] = 2, seeded(nn.BatchNorm1d(CHANNELS))
+        cases[f"{batch.__name__}"] = dims, seeded(batch(CHANNELS))
+        cases[f"{batch.__name__} by the batch"] = dims, seeded(batch(CHANNELS, track_running_stats=False))
+        cases[f"{instance.__name__}"] = dims, seeded(instance(CHANNELS, affine=True))
+        cases[f"{instance.__name__} of records"] = dims, seeded(instance(CHANNELS, track_running_stats=True))
+    cases["rows"] = 2, seeded(nn.BatchNorm1d(CHANNELS))
     mean, var = random(CHANNELS), random(CHANNELS, seed=2).square() + 0.5
-    found["F.batch_norm"] = 4, lambda x: F.batch_norm(x, mean, var)
-    found["F.instance_norm"] = 4, lambda x: F.instance_norm(x, weight=mean, bias=var)
-    found["torch.batch_norm"] = 4, lambda x: torch.batch_norm(x, mean, var, mean, var, False, 0.1, 1e-5, False)
-    found["torch.native_batch_norm"] = (
+    cases["F.batch_norm"] = 4, lambda x: F.batch_norm(x, mean, var)
+    cases["F.instance_norm"] = 4, lambda x: F.instance_norm(x, weight=mean, bias=var)
+    cases["torch.batch_norm"] = 4, lambda x: torch.batch_norm(x, mean, var, mean, var, False, 0.1, 1e-5, False)
+    cases["torch.native_batch_norm"] = (
         4,
         lambda x: torch.native_batch_norm(x, mean, var, mean, var, False, 0.1, 1e-5)[0],
     )
     for groups in (1, 3, CHANNELS):
-        found[f"GroupNorm of {groups}"] = 4, seeded(nn.GroupNorm(groups, CHANNELS))
-    found["LayerNorm"] = 4, seeded(nn.LayerNorm((3, 4)))
-    found["LayerNorm of the last"] = 4, seeded(nn.LayerNorm(4))
-    found["RMSNorm"] = 4, seeded(nn.RMSNorm(4))
-    return found
+        cases[f"GroupNorm of {groups}"] = 4, seeded(nn.GroupNorm(groups, CHANNELS))
+    cases["LayerNorm"] = 4, seeded(nn.LayerNorm((3, 4)))
+    cases["LayerNorm of the last"] = 4, seeded(nn.LayerNorm(4))
+    cases["RMSNorm"] = 4, seeded(nn.RMSNorm(4))
+    return cases
 
 
 NORMS = norms()
@@ -110,10 +110,10 @@ def test_norms_read_gradients_of_every_layout(name, n):
     dims, norm = NORMS[name]
     x, weights = random(n, CHANNELS, *SIZES[dims]), random(n, CHANNELS, *SIZES[dims], seed=3)
     expected = differences(lambda at: (norm(at) * weights).sum(), x)
-    for some, own in enumerate(layouts(x)):
-        if dims == 5 and some % 7:  # of 121 layouts, 18
+    for i, layout in enumerate(layouts(x)):
+        if dims == 5 and i % 7:  # of 121 layouts, 18
             continue
-        point = own.requires_grad_()
+        point = layout.requires_grad_()
         output = guarded(norm, point)
         for gradient in layouts(weights):
             (got,) = torch.autograd.grad(output, point, gradient, retain_graph=True)
@@ -136,8 +136,8 @@ def test_norms_of_lines_and_points(name, shape):
         norm = lambda x: F.batch_norm(x, mean, var)  # noqa: E731
     x, weights = random(*shape), random(*shape, seed=3)
     expected = differences(lambda at: (norm(at) * weights).sum(), x)
-    for own in layouts(x):
-        point = own.requires_grad_()
+    for layout in layouts(x):
+        point = layout.requires_grad_()
         output = guarded(norm, point)
         for gradient in layouts(weights):
             close(torch.autograd.grad(output, point, gradient, retain_graph=True)[0], expected)
@@ -312,8 +312,8 @@ def test_second_derivatives_are_right(norm):
     curved = (slope(at * (1 + step)) - slope(at * (1 - step))) / (2 * step)
     weights = (slope(at) - curved / 2).mean((2, 3), keepdim=True)
     expected = (weights * at).sum(1, keepdim=True).relu()
-    found = ShapleyCAM(layer=key)(flat, IMAGE, logit(1)).values
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    values = ShapleyCAM(layer=key)(flat, IMAGE, logit(1)).values
+    torch.testing.assert_close(values, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_torch_is_still_wrong():
@@ -324,8 +324,8 @@ def test_torch_is_still_wrong():
         x, weights = random(1, CHANNELS, *SIZES[dims]), random(1, CHANNELS, *SIZES[dims], seed=3)
         expected = differences(lambda at, norm=norm, weights=weights: (norm(at) * weights).sum(), x)
         point = x.clone().requires_grad_()
-        found = [torch.autograd.grad(norm(point), point, gradient)[0] for gradient in layouts(weights)]
-        if not all(torch.allclose(each, expected, rtol=1e-5, atol=1e-7) for each in found):
+        gradients = [torch.autograd.grad(norm(point), point, gradient)[0] for gradient in layouts(weights)]
+        if not all(torch.allclose(each, expected, rtol=1e-5, atol=1e-7) for each in gradients):
             wrong.append(name)
     assert wrong == WRONG_IN_TORCH
 
@@ -335,12 +335,12 @@ def test_torch_is_still_wrong():
 def test_average_pools_on_a_gpu(stride: int) -> None:
     network = nn.Sequential(nn.AvgPool2d(3, stride, 1), nn.Tanh()).double().cuda()
     x = torch.randn(1, 4, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = []
+    gradients = []
     for device, format in (("cpu", torch.contiguous_format), ("cuda", torch.channels_last)):
         flat = FlatModel.from_nn_Module(network.to(device))
         point = x.to(device).contiguous(memory_format=format).requires_grad_()
-        found.append(torch.autograd.grad(flat(point).square().sum(), point)[0].cpu())
-    torch.testing.assert_close(found[1], found[0])
+        gradients.append(torch.autograd.grad(flat(point).square().sum(), point)[0].cpu())
+    torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_a_pool_that_is_called_by_keywords() -> None:

@@ -63,23 +63,23 @@ def test_the_true_gradient_is_a_rule_of_every_layer(name: str, graph: bool) -> N
     out, expected = view(x), network(y)
     assert_close(out, expected, rtol=1e-12, atol=1e-12)
     weights = drawn(*out.shape, seed=1)
-    (found,), (wanted,) = torch.autograd.grad(out, x, weights), torch.autograd.grad(expected, y, weights)
-    assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    (gradients,), (wanted,) = torch.autograd.grad(out, x, weights), torch.autograd.grad(expected, y, weights)
+    assert_close(gradients, wanted, rtol=1e-10, atol=1e-12)
 
 
 def test_a_rule_sees_several_outputs_as_the_layer_gives_them() -> None:
-    seen: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def look(layer: nn.Module, inputs: Sequence[Tensor], output: Any, gradient: Any) -> Sequence[Tensor | None]:
-        seen.update(output=output, gradient=gradient)
+        arguments.update(output=output, gradient=gradient)
         return vjp(output, inputs, gradient)
 
     network = Calls(lambda x: (x * 2).sort(1))
     view = FlatModel.from_nn_Module(network).with_rules(Rules({"sort": Rule(look, several=True)}))
     x = drawn(3, 4).requires_grad_()
     view(x)[0].sum().backward()
-    assert seen["output"].values.shape == (3, 4) and seen["output"].indices.dtype == torch.int64
-    assert seen["gradient"].values.shape == (3, 4) and seen["gradient"].indices is None
+    assert arguments["output"].values.shape == (3, 4) and arguments["output"].indices.dtype == torch.int64
+    assert arguments["gradient"].values.shape == (3, 4) and arguments["gradient"].indices is None
     assert_close(x.grad, torch.full_like(x, 2))
 
 
@@ -95,8 +95,8 @@ def test_what_does_not_depend_on_an_input_carries_nothing_back() -> None:
     x = drawn(3, 4).requires_grad_()
     assert vjp(torch.ones(3), [x], torch.ones(3)) == (None,)
     assert vjp((x.argmax(1), 2 * x), [x, x.detach()], (None, None)) == (None, None)
-    found = vjp((x.argmax(1), 2 * x), [x, x.detach()], (None, torch.ones_like(x)))
-    assert found[0] is not None and found[1] is None and (found[0] == 2).all()
+    gradients = vjp((x.argmax(1), 2 * x), [x, x.detach()], (None, torch.ones_like(x)))
+    assert gradients[0] is not None and gradients[1] is None and (gradients[0] == 2).all()
 
 
 def test_relevance_of_a_layer_norm_whose_shape_is_that_of_its_input() -> None:
@@ -109,9 +109,11 @@ def test_relevance_of_a_layer_norm_whose_shape_is_that_of_its_input() -> None:
             shape = x.shape[1:] if self.shape is None else self.shape
             return self.head(F.layer_norm(x, shape).flatten(1))
 
-    known, asked = Net((4, 6)).double(), Net(None).double()
-    asked.load_state_dict(known.state_dict())
-    values = [LRP("epsilon")(FlatModel.from_nn_Module(net), drawn(2, 4, 6), logit(1)).values for net in (known, asked)]
+    static, dynamic = Net((4, 6)).double(), Net(None).double()
+    dynamic.load_state_dict(static.state_dict())
+    values = [
+        LRP("epsilon")(FlatModel.from_nn_Module(net), drawn(2, 4, 6), logit(1)).values for net in (static, dynamic)
+    ]
     assert_close(values[0], values[1], rtol=1e-12, atol=1e-12)
 
 

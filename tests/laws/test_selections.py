@@ -21,7 +21,7 @@ SELECTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "smallest": lambda x: x.topk(2, largest=False, sorted=False)[0],
     "kthvalue": lambda x: x.kthvalue(4, -1, True).values,
     "median": lambda x: x.median(-1, keepdim=True).values,
-    "max": lambda x: (lambda found: found.values + 0 * found.indices)(x.max(-1, keepdim=True)),
+    "max": lambda x: (lambda largest: largest.values + 0 * largest.indices)(x.max(-1, keepdim=True)),
     "min": lambda x: x.min(1, keepdim=True)[0],
 }
 
@@ -51,10 +51,10 @@ def test_each_output_is_complete_and_no_multiplier_leaves_the_unit_interval(name
         view, point = flat.with_rules(rescale(flat, before)), x.clone().requires_grad_()
         outputs = view(point)
         for rank in range(outputs.shape[-1]):
-            (found,) = torch.autograd.grad(outputs[:, rank].sum(), point, retain_graph=True)
+            (multipliers,) = torch.autograd.grad(outputs[:, rank].sum(), point, retain_graph=True)
             rise = network(x)[:, rank] - network(before)[:, rank]
-            assert_close((found * (x - before)).sum(1), rise, rtol=1e-12, atol=1e-14)
-            assert found.min() >= 0 and found.max() <= 1 + 1e-12
+            assert_close((multipliers * (x - before)).sum(1), rise, rtol=1e-12, atol=1e-14)
+            assert multipliers.min() >= 0 and multipliers.max() <= 1 + 1e-12
 
 
 def test_what_does_not_change_keeps_its_derivative() -> None:
@@ -62,9 +62,9 @@ def test_what_does_not_change_keeps_its_derivative() -> None:
     flat = FlatModel.from_nn_Module(Calls(SELECTIONS["sort"]))
     view, point, plain = flat.with_rules(rescale(flat, x)), x.clone().requires_grad_(), x.clone().requires_grad_()
     weights = torch.arange(7.0, dtype=torch.float64)
-    (found,) = torch.autograd.grad((view(point) * weights).sum(), point)
+    (gradient,) = torch.autograd.grad((view(point) * weights).sum(), point)
     (expected,) = torch.autograd.grad((plain.sort(-1)[0] * weights).sum(), plain)
-    assert_close(found, expected, rtol=0, atol=0)
+    assert_close(gradient, expected, rtol=0, atol=0)
 
 
 def test_a_median_that_others_overtake_by_hand() -> None:
@@ -72,6 +72,6 @@ def test_a_median_that_others_overtake_by_hand() -> None:
     # too: only the last two have gone from at most 2 to at least 3, by 5 and by 10, and each takes half of the rise
     x, before = torch.tensor([0.0, 3.0, 1.0, 5.0, 10.0]).double(), torch.tensor([2.0, 4.0, 5.0, 0.0, 0.0]).double()
     (out, here), (then, there) = x.median(0, keepdim=True), before.median(0, keepdim=True)
-    found = by_rank(x, before, out, then, here, there, torch.ones(1).double())
-    assert_close(found, torch.tensor([0, 0, 0, 0.5 / 5, 0.5 / 10]).double())
-    assert_close((found * (x - before)).sum(), (out - then)[0])
+    multipliers = by_rank(x, before, out, then, here, there, torch.ones(1).double())
+    assert_close(multipliers, torch.tensor([0, 0, 0, 0.5 / 5, 0.5 / 10]).double())
+    assert_close((multipliers * (x - before)).sum(), (out - then)[0])

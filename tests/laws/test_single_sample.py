@@ -86,21 +86,21 @@ def test_every_method_gives_what_it_gives_where_many_are_taken(kind, name):
     one, many = flats(KINDS[kind])
     method = small(name)
     expected = answer(method, many, X)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         warnings.filterwarnings("ignore", ".* covers ")  # of occlusion
-        found = answer(method, one, X)
+        values = answer(method, one, X)
         single = answer(method, one, X[:1])
         again = answer(method, one, X)
     if expected is None:
-        assert found is None and single is None
+        assert values is None and single is None
         return
-    assert_close(found, expected, rtol=1e-8, atol=1e-11)
-    assert_close(again, found, rtol=0, atol=0)
+    assert_close(values, expected, rtol=1e-8, atol=1e-11)
+    assert_close(again, values, rtol=0, atol=0)
     assert_close(single, expected[:1], rtol=1e-8, atol=1e-11)
-    told = [str(warning.message) for warning in said if issubclass(warning.category, NetLensWarning)]
-    assert len(told) <= 1  # none by what never runs more than one to the end
-    assert all(text.startswith(f"{one.name} takes only one sample at a time") for text in told)
+    messages = [str(warning.message) for warning in record if issubclass(warning.category, NetLensWarning)]
+    assert len(messages) <= 1  # none by what never runs more than one to the end
+    assert all(text.startswith(f"{one.name} takes only one sample at a time") for text in messages)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if ("affine grid", name) not in APART])
@@ -110,10 +110,10 @@ def test_one_sample_alone_is_explained_too_with_variants_one_by_one(name):
     expected = answer(method, many, X[:1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
-        found = answer(method, one, X[:1])
-    assert (expected is None) == (found is None)
+        values = answer(method, one, X[:1])
+    assert (expected is None) == (values is None)
     if expected is not None:
-        assert_close(found, expected, rtol=1e-8, atol=1e-11)
+        assert_close(values, expected, rtol=1e-8, atol=1e-11)
 
 
 def answer(method: Method, flat: FlatModel, x: Tensor) -> Tensor | None:
@@ -162,10 +162,10 @@ def test_options_with_a_row_for_each_sample_are_taken_apart_with_them():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NetLensWarning)
         for method in methods:
-            found, expected = (method(flat, X, logit(TARGETS)) for flat in (one, many))
-            assert_close(found.values, expected.values, rtol=1e-8, atol=1e-11)
+            attribution, expected = (method(flat, X, logit(TARGETS)) for flat in (one, many))
+            assert_close(attribution.values, expected.values, rtol=1e-8, atol=1e-11)
             for name in expected.diagnostics.keys() & {"completeness_gap"}:
-                assert_close(found.diagnostics[name], expected.diagnostics[name], rtol=1e-7, atol=1e-10)
+                assert_close(attribution.diagnostics[name], expected.diagnostics[name], rtol=1e-7, atol=1e-10)
 
 
 def test_the_facade_explains_a_batch_and_several_methods_at_once():
@@ -174,9 +174,11 @@ def test_the_facade_explains_a_batch_and_several_methods_at_once():
     with pytest.warns(NetLensWarning, match="one sample"):
         lens = NetLens(one, X)
     assert_close(lens.logits, expected.logits)
-    found, wanted = (each.attribute(["saliency", "grad_cam", "eigen_cam", "occlusion"]) for each in (lens, expected))
-    for some, other in zip(found, wanted, strict=True):
-        assert_close(some.values, other.values, rtol=1e-8, atol=1e-11)
+    attributions, wanted = (
+        each.attribute(["saliency", "grad_cam", "eigen_cam", "occlusion"]) for each in (lens, expected)
+    )
+    for attribution, other in zip(attributions, wanted, strict=True):
+        assert_close(attribution.values, other.values, rtol=1e-8, atol=1e-11)
     fresh, _ = flats(Turned)
     with pytest.warns(NetLensWarning, match="one sample"), together([Saliency()], fresh, X, logit(0)) as x:
         assert_close(Saliency()(fresh, x, logit(0)).values, Saliency()(many, X, logit(0)).values)

@@ -357,7 +357,7 @@ def test_attention_by_einsum(name):
         assert_close(values, wanted, rtol=1e-10, atol=1e-10 * wanted.abs().max().item())
 
 
-def known(operation):
+def layer_types(operation):
     """What the written-out layers of a network around an operation are known as."""
     _, flat = flattened(operation)
     return [type(layer.inner) for layer in flat.layers.values() if isinstance(layer, Written)]
@@ -395,12 +395,12 @@ NO_FORMULA = {
 
 
 def test_what_a_formula_is_known_as():
-    assert known(lambda x: x * torch.sigmoid(1.702 * x)) == [QuickGELU]
-    assert known(root((1, 2))) == [OfUnitSize]
-    assert known(of_variance(1)) == [Standardized]
+    assert layer_types(lambda x: x * torch.sigmoid(1.702 * x)) == [QuickGELU]
+    assert layer_types(root((1, 2))) == [OfUnitSize]
+    assert layer_types(of_variance(1)) == [Standardized]
     # of what comes from the nearest activation, and of the whole softmax
-    assert known(lambda x: (lambda y: y * torch.sigmoid(y))(3 * x)) == [nn.SiLU]
-    assert known(lambda x: SOFTMAX["less the maximum"](x + 3, 1)) == [nn.Softmax]
+    assert layer_types(lambda x: (lambda y: y * torch.sigmoid(y))(3 * x)) == [nn.SiLU]
+    assert layer_types(lambda x: SOFTMAX["less the maximum"](x + 3, 1)) == [nn.Softmax]
 
 
 @pytest.mark.parametrize("name", NO_FORMULA)
@@ -485,8 +485,8 @@ CHOICES = {
 def test_choices_are_complete_under_deep_lift(name):
     network = Two(CHOICES[name]).double().eval()
     x, baseline = image(), image(1)
-    found = DeepLift(baselines=baseline)(FlatModel.from_nn_Module(network), x, logit(1)).values
-    assert_close(found.flatten(1).sum(1), (network(x) - network(baseline))[:, 1].detach())
+    values = DeepLift(baselines=baseline)(FlatModel.from_nn_Module(network), x, logit(1)).values
+    assert_close(values.flatten(1).sum(1), (network(x) - network(baseline))[:, 1].detach())
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -494,8 +494,8 @@ def test_choices_conserve_relevance(name):
     network = Two(CHOICES[name]).double().eval()
     x = image()
     for composite in (Epsilon(epsilon=0, stabilizer=0), EpsilonPlus(epsilon=0, stabilizer=0)):
-        found = LRP(composite)(FlatModel.from_nn_Module(network), x, logit(1)).values
-        assert_close(found.flatten(1).sum(1), network(x)[:, 1].detach())
+        values = LRP(composite)(FlatModel.from_nn_Module(network), x, logit(1)).values
+        assert_close(values.flatten(1).sum(1), network(x)[:, 1].detach())
 
 
 ONE_VALUE = {
@@ -513,8 +513,8 @@ ONE_VALUE = {
 def test_what_reads_one_value_passes_its_relevance(name):
     _, flat = flattened(ONE_VALUE[name])
     before, behind = list(flat.layers)[1:3]
-    found = LRP(Epsilon(epsilon=0, stabilizer=0)).relevances(flat, image(), logit(1), [before, behind])
-    assert_close(found[before], found[behind])
+    relevances = LRP(Epsilon(epsilon=0, stabilizer=0)).relevances(flat, image(), logit(1), [before, behind])
+    assert_close(relevances[before], relevances[behind])
 
 
 def test_what_is_nothing_at_the_probes_is_no_known_layer():

@@ -18,7 +18,7 @@ class Branching(nn.Module):
     """Abstract: a part that cannot be traced, because its control flow depends on the data."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.kept(x) if bool((x.abs() < 1e30).all()) else x
+        return self.compute(x) if bool((x.abs() < 1e30).all()) else x
 
 
 class Counting(Branching):
@@ -27,7 +27,7 @@ class Counting(Branching):
         self.n = 0
         self.register_buffer("run", torch.ones(3))
 
-    def kept(self, x):
+    def compute(self, x):
         self.n += 1
         self.run.mul_(0.9).add_(x.mean((0, 2, 3)) * 0.1)
         return x * self.n + self.run.view(-1, 1, 1)
@@ -38,7 +38,7 @@ class Training(Branching):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
 
-    def kept(self, x):
+    def compute(self, x):
         self.norm.train()
         return self.norm(x)
 
@@ -48,15 +48,15 @@ class Remembering(Branching):
 
     def __init__(self):
         super().__init__()
-        self.seen, self.named = [], {}
+        self.means, self.named = [], {}
         self.last: deque[Tensor] = deque(maxlen=2)
 
-    def kept(self, x):
-        self.seen.append(x.mean())
+    def compute(self, x):
+        self.means.append(x.mean())
         self.named[len(self.named)] = x.sum()
         self.last.append(x)
         self.latest = x
-        return x * len(self.seen) * len(self.named) * len(self.last)
+        return x * len(self.means) * len(self.named) * len(self.last)
 
 
 class Constrained(nn.Module):
@@ -108,7 +108,7 @@ def image(n: int = 1) -> Tensor:
     return torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def kept(module: nn.Module) -> dict:
+def state_of(module: nn.Module) -> dict:
     """All tensors, and all attributes of each part, of which lists and dicts by their length."""
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     for name, part in module.named_modules():
@@ -128,10 +128,10 @@ def assert_same(before: dict, after: dict) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_two_runs_give_what_the_network_gives_first(part):
     module = network(part)
-    before, flat = kept(module), FlatModel.from_nn_Module(module)
+    before, flat = state_of(module), FlatModel.from_nn_Module(module)
     first, second = flat(image(2)), flat(image(2))
     assert torch.equal(first, second)
-    assert_same(before, kept(module))
+    assert_same(before, state_of(module))
     assert torch.allclose(first, network(part)(image(2)), rtol=0, atol=1e-14)
 
 
@@ -148,16 +148,16 @@ def test_weights_that_change_afterwards_are_seen():
 @pytest.mark.parametrize("part", PARTS)
 def test_a_summary_changes_nothing(part):
     module = network(part)
-    before = kept(module)
+    before = state_of(module)
     assert "linear" in str(FlatModel.from_nn_Module(module).summary((1, 3, 8, 8))).lower()
-    assert_same(before, kept(module))
+    assert_same(before, state_of(module))
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.filterwarnings("ignore::netlens.errors.NetLensWarning")
 def test_no_method_changes_it_and_each_gives_the_same_twice(part):
     module = network(part)
-    before, lens = kept(module), NetLens(module, image(), target=1)
+    before, lens = state_of(module), NetLens(module, image(), target=1)
     for name in METHODS:
         try:
             first, second = (lens.attribute(small(name)).values for _ in range(2))
@@ -165,4 +165,4 @@ def test_no_method_changes_it_and_each_gives_the_same_twice(part):
             pass
         else:
             assert torch.equal(first, second), name
-        assert_same(before, kept(module))
+        assert_same(before, state_of(module))
