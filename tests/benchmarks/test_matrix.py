@@ -95,10 +95,10 @@ def test_a_picture_that_changes_nothing_is_told() -> None:
 
 
 def test_the_table_has_a_column_for_the_place() -> None:
-    found = {"grad_cam": Answer(0.0, "`layer` 4×4"), "place": Answer(1.0, "agreement 0.99, carried 1")}
-    rows = [Row("one", "test", 1, {}, 0.0, found=found)]
-    rows += [Row("two", "test", 1, {}, 0.0, found={**found, "place": Answer(0.0, "agreement 0.10, carried 1")})]
-    rows += [Row("three", "test", 1, {}, 0.0, found={name: Answer(refusal="nowhere") for name in found})]
+    answers = {"grad_cam": Answer(0.0, "`layer` 4×4"), "place": Answer(1.0, "agreement 0.99, carried 1")}
+    rows = [Row("one", "test", 1, {}, 0.0, found=answers)]
+    rows += [Row("two", "test", 1, {}, 0.0, found={**answers, "place": Answer(0.0, "agreement 0.10, carried 1")})]
+    rows += [Row("three", "test", 1, {}, 0.0, found={name: Answer(refusal="nowhere") for name in answers})]
     table = with_methods(rows)
     assert "| `layer` 4×4 | right | **missed** |" in table
     assert "| **wrong**, agreement 0.10, carried 1 | **missed** |" in table

@@ -68,9 +68,9 @@ def laid_out(name: str, layout: Callable[[Tensor], Tensor]) -> Placement:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_place_is_right(name: str) -> None:
-    found = placement(flat_of(name), SHAPE, pictures=4)
-    assert found.is_right, found
-    assert laid_out(name, lambda maps: maps) == found
+    place = placement(flat_of(name), SHAPE, pictures=4)
+    assert place.is_right, place
+    assert laid_out(name, lambda maps: maps) == place
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -97,10 +97,10 @@ def test_a_side_branch_is_no_place_to_look() -> None:
 
     torch.manual_seed(0)
     flat = FlatModel.from_nn_Module(Branches().double())
-    found = {layer: placement(flat, SHAPE, layer) for layer in ("main", "side")}
-    assert found["main"].is_right and found["main"].carried == pytest.approx(1)
-    assert not found["side"].is_right and found["side"].carried == 0
-    assert min(found["side"].agreement) > 0.9
+    places = {layer: placement(flat, SHAPE, layer) for layer in ("main", "side")}
+    assert places["main"].is_right and places["main"].carried == pytest.approx(1)
+    assert not places["side"].is_right and places["side"].carried == 0
+    assert min(places["side"].agreement) > 0.9
 
 
 def test_a_layer_of_one_position_is_no_place() -> None:

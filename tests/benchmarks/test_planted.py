@@ -59,9 +59,9 @@ def test_a_network_that_spreads_the_patch_is_told_from_one_that_has_wrong_places
 
     for share, spread in ((0.1, False), (300.0, True)):
         torch.manual_seed(0)
-        found = planted(FlatModel.from_nn_Module(Spreads(share).double()), SHAPE, "add")
-        assert found.is_spread is spread
-        assert found.on_patch or spread
+        peak = planted(FlatModel.from_nn_Module(Spreads(share).double()), SHAPE, "add")
+        assert peak.is_spread is spread
+        assert peak.on_patch or spread
 
 
 def test_a_layer_of_one_position_does_not_pass() -> None:

@@ -130,14 +130,14 @@ def test_a_batch_is_its_samples(conv, value, make):
     each = torch.cat([value(make(OTHER), x[None], conv) for x in X])
     assert_close(value(shared, X, conv), each, rtol=1e-9, atol=0)
     assert_close(value(shared.take([2, 0]), X[[2, 0]], conv), each[[2, 0]], rtol=1e-9, atol=0)
-    own = make(MANY)
+    per_sample = make(MANY)
     each = torch.cat([value(make(other[None]), x[None], conv) for x, other in zip(X, MANY, strict=True)])
     assert len(each.unique()) == 3
-    for objective in (own, own.settled(conv, X)):
+    for objective in (per_sample, per_sample.settled(conv, X)):
         assert_close(value(objective, X, conv), each, rtol=1e-9, atol=0)
-        taken = objective.take([2, 0, 2])
-        assert_close(value(taken, X[[2, 0, 2]], conv), each[[2, 0, 2]], rtol=1e-9, atol=0)
-        assert_close(value(taken.take([1]).settled(conv, X), X[:1], conv), each[:1], rtol=1e-9, atol=0)
+        selection = objective.take([2, 0, 2])
+        assert_close(value(selection, X[[2, 0, 2]], conv), each[[2, 0, 2]], rtol=1e-9, atol=0)
+        assert_close(value(selection.take([1]).settled(conv, X), X[:1], conv), each[:1], rtol=1e-9, atol=0)
 
 
 @each_maker
@@ -175,9 +175,9 @@ def test_content_is_compared_at_the_size_of_the_picture_that_changes(conv, value
         assert_close(value(make("4", other).settled(conv, X), X, conv), value(make("4", small), X, conv))
     assert value(content("4", other).settled(conv, X), small, conv).item() == pytest.approx(0, abs=1e-25)
     # read at twice the size, the maps that were kept are resized
-    kept = F.interpolate(conv(small, until="2"), (12, 14), mode="bilinear", antialias=True)
+    maps = F.interpolate(conv(small, until="2"), (12, 14), mode="bilinear", antialias=True)
     large = random(1, 3, 24, 28, seed=4)
-    expected = (conv(large, until="2") - kept).square().sum() / kept.square().sum()
+    expected = (conv(large, until="2") - maps).square().sum() / maps.square().sum()
     assert_close(value(content("2", other).settled(conv, X), large, conv), expected[None])
 
 
@@ -233,14 +233,14 @@ def test_a_mask_is_averaged_over_the_area_of_a_position(conv, value):
 
 
 def test_a_picture_is_preprocessed_and_a_float_tensor_is_not(conv, value):
-    known = conv.knowing(adapter=Adapter(preprocessing=Preprocessing((12, 14), (12, 14), IMAGENET.mean, IMAGENET.std)))
+    model = conv.knowing(adapter=Adapter(preprocessing=Preprocessing((12, 14), (12, 14), IMAGENET.mean, IMAGENET.std)))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    ready = known.adapter.preprocessing(pixels)
+    ready = model.adapter.preprocessing(pixels)
     for make in (content, style, caricature):
-        expected = value(make("1", ready), X, known)
+        expected = value(make("1", ready), X, model)
         for image in (pixels, Image.fromarray(pixels), ready.double(), ready[0], [pixels]):
-            assert_close(value(make("1", image), X, known), expected)
-            assert_close(value(make("1", image).settled(known, X), X, known), expected)
+            assert_close(value(make("1", image), X, model), expected)
+            assert_close(value(make("1", image).settled(model, X), X, model), expected)
 
 
 def test_a_gray_network(value):

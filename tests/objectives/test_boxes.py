@@ -49,9 +49,9 @@ def value(flat: FlatModel, objective: Objective, x: Tensor = X) -> Tensor:
 def test_the_candidate_that_overlaps_most():
     flat = judge()
     scores = X.unflatten(1, (4, 3))
-    for i, given in enumerate(BOXES.tolist()):
+    for i, corners in enumerate(BOXES.tolist()):
         if i > 1:
-            assert_close(value(flat, box(1, given)), scores[:, i, 1])
+            assert_close(value(flat, box(1, corners)), scores[:, i, 1])
     assert_close(value(flat, box(2, (5, 5, 8, 8))), scores[:, 3, 2])
     assert_close(value(flat, box(2, (5, 5, 8, 8), probability=True)), scores[:, 3, 2].sigmoid())
     each = torch.stack([BOXES[3], BOXES[2], BOXES[3]])
@@ -103,7 +103,7 @@ def test_it_reads_as_it_was_written():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("corners", "message"),
     [
         ((20, 20, 30, 30), r"no candidate of judge overlaps the box of box\(1, \(20, 20, 30, 30\)\) in sample 0"),
         ((5, 5, 5, 9), "x0 < x1 and y0 < y1"),
@@ -111,9 +111,9 @@ def test_it_reads_as_it_was_written():
         (torch.ones(2, 4), r"one for each of 3 sample\(s\), not \(2, 4\)"),
     ],
 )
-def test_a_box_that_is_none_is_refused(given, message):
+def test_a_box_that_is_none_is_refused(corners, message):
     flat = judge()
-    for refused in (lambda: value(flat, box(1, given)), lambda: Saliency()(flat, X, box(1, given))):
+    for refused in (lambda: value(flat, box(1, corners)), lambda: Saliency()(flat, X, box(1, corners))):
         with pytest.raises(NetLensError, match=message):
             refused()
 
@@ -150,10 +150,10 @@ def test_a_detector_of_ones_own(name: str) -> None:
     network = make().double()
     flat = FlatModel.from_nn_Module(network, adapter=adapter)
     boxes, logits, scores = read(name, network(IMAGES))
-    found = Record(flat, flat.record(IMAGES, layers=["output"])).detections((32, 48))
-    assert found is not None
-    for given, expected in zip(found, (boxes, logits, scores), strict=True):
-        assert_close(given, expected)
+    detections = Record(flat, flat.record(IMAGES, layers=["output"])).detections((32, 48))
+    assert detections is not None
+    for tensor, expected in zip(detections, (boxes, logits, scores), strict=True):
+        assert_close(tensor, expected)
     assert_close(value(flat, logit(1), IMAGES), logits[:, :, 1].amax(1))
     for i in (0, 4):  # the candidate of a box is found again by its place in the image
         near = [box(2, boxes[:, i]), box(2, boxes[:, i], probability=True)]

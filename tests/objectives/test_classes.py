@@ -75,5 +75,5 @@ def test_boxes_are_as_probable_as_the_detector_says():
     scores = torch.tensor([[[0.2, 0.9], [0.7, 0.0]]])
     output = Detections(boxes=torch.zeros(1, 2, 4), logits=scores.logit(), scores=scores)
     flat = FlatModel.from_nn_Module(nn.Identity())
-    found = [log_probability(k)(Record(flat, {"output": output})) for k in (0, 1)]
-    assert_close(torch.cat(found), torch.tensor([0.7, 0.9]).log())
+    logs = [log_probability(k)(Record(flat, {"output": output})) for k in (0, 1)]
+    assert_close(torch.cat(logs), torch.tensor([0.7, 0.9]).log())

@@ -80,8 +80,8 @@ def test_a_channel_for_each_sample(value, index):
     assert_close(value(channel("0", index), RANDOM), RANDOM[range(3), [3, 0, 2]].mean((1, 2)))
     assert_close(value(neuron("0", index, 4, 0), RANDOM), RANDOM[range(3), [3, 0, 2], 4, 0])
     for make in (channel, neuron):
-        taken = make("0", index).take([2, 2, 0, 1])
-        assert_close(value(taken, RANDOM[[2, 2, 0, 1]]), value(make("0", index), RANDOM)[[2, 2, 0, 1]])
+        selection = make("0", index).take([2, 2, 0, 1])
+        assert_close(value(selection, RANDOM[[2, 2, 0, 1]]), value(make("0", index), RANDOM)[[2, 2, 0, 1]])
 
 
 @pytest.mark.parametrize("index", [0, torch.tensor(0), np.int64(0), np.array(0)])
@@ -131,8 +131,8 @@ def test_an_array_is_a_direction_and_so_is_what_inference_mode_made():
     vector = torch.arange(4.0, dtype=torch.float64)
     with torch.inference_mode():
         inferred = vector * 1
-    known = Record(flat, flat.record(x, layers="1"))
-    wanted = direction("1", vector)(known)
+    record = Record(flat, flat.record(x, layers="1"))
+    wanted = direction("1", vector)(record)
     for one in (vector.numpy(), vector.tolist(), inferred):
-        (gradient,) = torch.autograd.grad(direction("1", one)(known).sum(), x, retain_graph=True)
-        assert torch.equal(direction("1", one)(known), wanted) and gradient.any()
+        (gradient,) = torch.autograd.grad(direction("1", one)(record).sum(), x, retain_graph=True)
+        assert torch.equal(direction("1", one)(record), wanted) and gradient.any()

@@ -99,8 +99,8 @@ def test_a_target_for_each_sample(flat, target):
     logits = flat(X)
     assert_close(value(flat, logit(target)), logits[range(3), [2, 0, 4]])
     assert logit(target).targets(flat, 3) == (2, 0, 4)
-    taken = logit(target).take([2, 0, 2, 2])
-    assert_close(value(flat, taken, X[[2, 0, 2, 2]]), logits[[2, 0, 2, 2], [4, 2, 4, 4]])
+    selection = logit(target).take([2, 0, 2, 2])
+    assert_close(value(flat, selection, X[[2, 0, 2, 2]]), logits[[2, 0, 2, 2], [4, 2, 4, 4]])
     both = (logit(target) - channel("1", 0)).take(range(1, 3))
     assert_close(value(flat, both, X[1:]), value(flat, logit(target) - channel("1", 0))[1:])
 

@@ -35,8 +35,8 @@ def test_the_mean_over_a_mask(flat):
     mask = torch.zeros(8, 10, dtype=torch.bool)
     mask[2:4, 5] = True
     expected = scores[:, 1, 2:4, 5].mean(1)
-    for given in (mask, mask.double(), mask.numpy(), mask.expand(3, 8, 10), mask.tolist()):
-        assert_close(value(flat, region(1, given)), expected)
+    for form in (mask, mask.double(), mask.numpy(), mask.expand(3, 8, 10), mask.tolist()):
+        assert_close(value(flat, region(1, form)), expected)
     each = torch.stack([mask, ~mask, mask.roll(1, 0)])
     means = torch.stack([scores[i, c][each[i]].mean() for i, c in enumerate((0, 3, 1))])
     assert_close(value(flat, region([0, 3, 1], each)), means)

@@ -32,15 +32,15 @@ def cosine(one: Tensor, other: Tensor) -> Tensor:
 
 def test_the_value_by_hand() -> None:
     model = flat(lambda net, y: F.normalize(scores(net, y), dim=-1))
-    own = model(X)
+    embeddings = model(X)
     for reference, expected in (
-        (OTHER[:1], cosine(own, model(OTHER[:1]))),
-        (OTHER, cosine(own, model(OTHER))),
-        (OTHER[0], cosine(own, model(OTHER[:1]))),
-        (TEXT, cosine(own, TEXT)),
-        (3 * TEXT[None], cosine(own, TEXT)),
-        (TEXT.float(), cosine(own, TEXT.float().double())),
-        (model(OTHER), cosine(own, model(OTHER))),
+        (OTHER[:1], cosine(embeddings, model(OTHER[:1]))),
+        (OTHER, cosine(embeddings, model(OTHER))),
+        (OTHER[0], cosine(embeddings, model(OTHER[:1]))),
+        (TEXT, cosine(embeddings, TEXT)),
+        (3 * TEXT[None], cosine(embeddings, TEXT)),
+        (TEXT.float(), cosine(embeddings, TEXT.float().double())),
+        (model(OTHER), cosine(embeddings, model(OTHER))),
     ):
         assert_close(value(model, similarity(reference)), expected)
         assert_close(value(model, similarity(reference).settled(model, X)), expected)

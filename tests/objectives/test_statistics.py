@@ -179,10 +179,12 @@ def test_gradients(statistic):
 
 @pytest.mark.parametrize("statistic", ALL, ids=repr)
 def test_each_sample_by_itself(statistic):
-    mine, shared, own = random(3, 4, 9), random(1, 4, 12, seed=1), random(3, 4, 12, seed=2)
+    mine, shared, targets = random(3, 4, 9), random(1, 4, 12, seed=1), random(3, 4, 12, seed=2)
     assert_close(distance(statistic, mine, shared), torch.cat([distance(statistic, one[None], shared) for one in mine]))
-    pairs = zip(mine, own, strict=True)
-    assert_close(distance(statistic, mine, own), torch.cat([distance(statistic, a[None], b[None]) for a, b in pairs]))
+    pairs = zip(mine, targets, strict=True)
+    assert_close(
+        distance(statistic, mine, targets), torch.cat([distance(statistic, a[None], b[None]) for a, b in pairs])
+    )
 
 
 @pytest.mark.parametrize("statistic", ALL, ids=repr)

@@ -76,9 +76,9 @@ def declaring() -> Iterator[type]:
 
 
 def iter_modules() -> Iterator[ModuleType]:
-    for found in walk_packages(netlens.__path__, "netlens."):
-        if "adapters" not in found.name and not found.name.endswith("__main__"):
-            yield import_module(found.name)
+    for info in walk_packages(netlens.__path__, "netlens."):
+        if "adapters" not in info.name and not info.name.endswith("__main__"):
+            yield import_module(info.name)
 
 
 CLASSES = list(dict.fromkeys([*declaring(), *METHODS.values(), *PARAMS.values()]))
@@ -161,55 +161,55 @@ def test_every_option_says_what_it_does(cls: type, one: Option) -> None:
 
 @pytest.mark.parametrize("cls", MADE, ids=named)
 def test_defaults_pass_their_own_check(cls: type) -> None:
-    made = cls(**NEEDED.get(cls, {}))
+    instance = cls(**NEEDED.get(cls, {}))
     for one in options_of(cls):
         if not one.required:
-            assert getattr(made, one.name) == one.default or one.default != one.default
+            assert getattr(instance, one.name) == one.default or one.default != one.default
 
 
 @pytest.mark.parametrize(("cls", "one"), [(c, o) for c, o in EACH if list(numbers_beyond(o))], ids=named)
 def test_what_is_out_of_bounds_is_refused_by_name(cls: type, one: Option) -> None:
     for number in numbers_beyond(one):
         with pytest.raises(NetLensError) as caught:
-            _given(cls, one, number)
-        said = str(caught.value)
-        assert said.startswith(f"{cls.__name__}: {one.name} is {number}, but must be ") and "\n" not in said
+            make_with(cls, one, number)
+        message = str(caught.value)
+        assert message.startswith(f"{cls.__name__}: {one.name} is {number}, but must be ") and "\n" not in message
 
 
 @pytest.mark.parametrize(("cls", "one"), [(c, o) for c, o in EACH if o.kind is not Any], ids=named)
 def test_another_type_is_refused_by_name(cls: type, one: Option) -> None:
     with pytest.raises(NetLensError, match=f"{one.name}|an image|Shared needs"):
-        _given(cls, one, object())
+        make_with(cls, one, object())
 
 
-def _given(cls: type, one: Option, value: Any) -> None:
+def make_with(cls: type, one: Option, value: Any) -> None:
     needed = NEEDED.get(cls, {})
     if cls is FromImage:
         needed = {"source": torch.zeros(3, 8, 8)}
     elif cls in (NetDreamer, Survey, Tiled):
         needed = {"flat": open_network(), "objective": logit(0), "data": [], "questions": [Predictions()]}
-    names = [known.name for known in options_of(cls)]
-    cls(**{**{name: known for name, known in needed.items() if name in names}, one.name: value})
+    names = [field.name for field in options_of(cls)]
+    cls(**{**{name: argument for name, argument in needed.items() if name in names}, one.name: value})
 
 
 @pytest.mark.parametrize("cls", MADE, ids=named)
 def test_a_table_is_read_back(cls: type) -> None:
-    made = cls(**NEEDED.get(cls, {}))
+    instance = cls(**NEEDED.get(cls, {}))
     rows = table(cls)
     assert [row.name for row in rows] == [one.name for one in options_of(cls)]
-    given = [row for row in rows if row.default not in ("", "required", "constant")]
+    with_default = [row for row in rows if row.default not in ("", "required", "constant")]
     # what a text means is the default itself
-    for row in given:
+    for row in with_default:
         (one,) = (one for one in options_of(cls) if one.name == row.name)
         text = row.default
         again: Any = parse(cls, f"{row.name}={text}", **NEEDED.get(cls, {}))
-        assert getattr(again, row.name) == getattr(made, row.name), (row, one)
+        assert getattr(again, row.name) == getattr(instance, row.name), (row, one)
 
 
 def test_numbers_of_libraries_become_numbers() -> None:
-    made = parse(METHODS["occlusion"], "", window=np.array([4, 8]), stride=np.int64(2), baselines=torch.tensor(0.5))
-    assert made.window == (4, 8) and type(made.stride) is int
-    assert isinstance(made.baselines, torch.Tensor)  # what already is of one of the kinds stays as it is
+    method = parse(METHODS["occlusion"], "", window=np.array([4, 8]), stride=np.int64(2), baselines=torch.tensor(0.5))
+    assert method.window == (4, 8) and type(method.stride) is int
+    assert isinstance(method.baselines, torch.Tensor)  # what already is of one of the kinds stays as it is
     assert type(checked("x", np.float32(0.5), float)) is float and checked("x", torch.tensor(3), int) == 3
     for wrong in (True, 2.0, "2", np.bool_(True), None, [2]):
         with pytest.raises(NetLensError, match=r"x is .*, but must be a whole number"):
@@ -221,8 +221,8 @@ def test_numbers_of_libraries_become_numbers() -> None:
 
 def test_texts_have_one_meaning() -> None:
     assert split("a,b:x=1,y=2/3,c,d:z=e:f") == [("a", ""), ("b", "x=1,y=2/3"), ("c", ""), ("d", "z=e:f")]
-    made = method_from("grad_cam:layer=layer2/layer3,relu=no")
-    assert made == METHODS["grad_cam"](layer=("layer2", "layer3"), relu=False)
+    method = method_from("grad_cam:layer=layer2/layer3,relu=no")
+    assert method == METHODS["grad_cam"](layer=("layer2", "layer3"), relu=False)
     assert method_from("grad_cam:layer=layer2").layer == "layer2" and method_from("grad_cam:layer=-1").layer == -1
     assert method_from("occlusion:window=32x16,stride=8").window == (32, 16)
     assert method_from("extremal_perturbation:areas=0.05/0.1").areas == (0.05, 0.1)
@@ -277,11 +277,11 @@ def test_a_class_of_ones_own_is_checked_and_keeps_the_bounds_of_its_base() -> No
 
 
 def test_a_method_of_names_that_are_not_known_can_still_be_made() -> None:
-    made: Any = dataclass(frozen=True)(
+    cls: Any = dataclass(frozen=True)(
         type("Own", (), {"__annotations__": {"x": "Nowhere", "n": "int"}, "x": 1, "n": "a", "__post_init__": check})
     )
-    assert made().n == "a"
-    assert [one.default for one in options_of(made)] == [1, "a"]
+    assert cls().n == "a"
+    assert [one.default for one in options_of(cls)] == [1, "a"]
 
 
 def test_the_command_line_says_all_options_of_a_class_and_nothing_twice() -> None:
@@ -316,8 +316,8 @@ def test_the_seeds_name_of_guided_backprop_stays() -> None:
 @pytest.mark.parametrize("page", DESCRIBED)
 def test_the_tables_of_the_docs_are_those_of_the_classes(page: str) -> None:
     text = (DOCS / page).read_text()
-    (found,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", text, flags=re.DOTALL)
-    assert found == tables(DESCRIBED[page]), "run python -m tests.options.test_options"
+    (markdown,) = re.findall(r"<!-- options: begin -->\n(.*?)\n<!-- options: end -->", text, flags=re.DOTALL)
+    assert markdown == tables(DESCRIBED[page]), "run python -m tests.options.test_options"
 
 
 def tables(classes: Mapping[str, type]) -> str:
