@@ -82,9 +82,9 @@ def main() -> None:
     names = [name for name in names if name not in ("AutoImageProcessor", "BaseImageProcessor")]
     counts = Counter(verdict(name, images) for name in tqdm(names, disable=None))
     rows = [f"| timm {timm.__version__}, `create_transform` | {len(equal)} | {sum(equal)} | {equal.count(False)} | 0 |"]
-    made = sum(counts.values()) - counts["cannot be made without settings"]
+    total = sum(counts.values()) - counts["cannot be made without settings"]
     rows.append(
-        f"| transformers {transformers.__version__}, image processors | {made} | {counts['equal']} |"
+        f"| transformers {transformers.__version__}, image processors | {total} | {counts['equal']} |"
         f" {counts['different']} | {counts['refused']} |"
     )
     table = "\n".join(["| library | compared | equal | different | refused |", "|---|---|---|---|---|", *rows])

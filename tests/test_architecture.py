@@ -263,7 +263,7 @@ def names_in(path: Path) -> set[str]:
 def test_names_are_those_of_things() -> None:
     """A name says what it holds: `layer`, `paths`, `rows`, and not `found`."""
     wrong = {
-        f"{module}: {name}" for module, path in MODULES.items() for name in names_in(path) if GRAMMAR.fullmatch(name)
+        f"{module}: {name}" for module, path in READERS.items() for name in names_in(path) if GRAMMAR.fullmatch(name)
     }
     assert not wrong - OFFERED, "name each after the thing that it holds, such as `layer`, `paths` or `rows`"
     assert not OFFERED - wrong, "these names are gone, so their exceptions may go, too"
@@ -294,7 +294,9 @@ def test_only_images_imports_pyimgy_and_nothing_its_torch_patches() -> None:
 def test_importing_netlens_is_light() -> None:
     code = "import sys, netlens, netlens.lens, netlens.zoo; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"matplotlib", "matplotlib.pyplot", "pyimgy", "captum", "sklearn", "pandas", "gradio"} & set(modules)
+    others = {"matplotlib", "matplotlib.pyplot", "pyimgy", "captum", "sklearn", "pandas", "gradio"}
+    rooms = {f"netlens.{room}" for room in ("evaluation", "show", "studies", "survey", "report", "visualization")}
+    assert not (others | rooms) & set(modules)
 
 
 def test_what_is_kept_of_a_flat_model_goes_when_its_network_changes():

@@ -6,11 +6,11 @@ from netlens.evaluation._evaluate import METRICS_BY_DEFAULT, evaluate
 from netlens.evaluation._explanation import Explanation
 from netlens.evaluation._grids import grids
 from netlens.evaluation._ground_truth import Score, scoreboard, share_inside
+from netlens.evaluation._progress import Step, shown
 from netlens.evaluation._quantus import explain_func
 from netlens.evaluation._randomized import randomize_, randomized
 from netlens.evaluation._table import Estimate, Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_named, register_metric
-from netlens.evaluation.progress import shown
 from netlens.evaluation.recommendation import Recommendation, Round, recommend
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Recommendation",
     "Round",
     "Score",
+    "Step",
     "evaluate",
     "explain_func",
     "grids",

@@ -16,9 +16,9 @@ from netlens.errors import NetLensError
 from netlens.evaluation._case import Case
 from netlens.evaluation._controls import CONTROLS
 from netlens.evaluation._judging import BLOCK, Judging
+from netlens.evaluation._progress import Progress, Step
 from netlens.evaluation._table import Evaluation
 from netlens.evaluation.metrics import METRICS, Metric, metric_name, metric_named
-from netlens.evaluation.progress import Progress, Step
 
 METRICS_BY_DEFAULT = (
     "insertion",

@@ -12,10 +12,9 @@ import torch
 
 from netlens.attribution import InputXGradient, IntegratedGradients, Saliency
 from netlens.errors import NetLensError
-from netlens.evaluation import Case, ImageParts, evaluate
+from netlens.evaluation import Case, ImageParts, Step, evaluate
 from netlens.evaluation._judging import BLOCK
 from netlens.evaluation.metrics import Deletion, Gini, Metric
-from netlens.evaluation.progress import Step
 from netlens.heatmaps import ResultError
 from netlens.objectives import logit
 from netlens.options import option

@@ -13,9 +13,9 @@ from netlens.errors import NetLensError, NetLensWarning
 from netlens.evaluation._case import Case
 from netlens.evaluation._evaluate import judges_of
 from netlens.evaluation._judging import Judging
+from netlens.evaluation._progress import Progress, Step
 from netlens.evaluation._table import Evaluation
 from netlens.evaluation.metrics import METRICS, Metric
-from netlens.evaluation.progress import Progress, Step
 from netlens.evaluation.recommendation._bootstrap import interval, shares_of_wins
 from netlens.evaluation.recommendation._contestants import Contestant, contestants, controls, variants
 from netlens.evaluation.recommendation._race import Race
