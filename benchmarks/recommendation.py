@@ -22,9 +22,9 @@ from torch import Tensor
 from benchmarks.evaluation import case_of
 from benchmarks.tables import read_between, write_between
 from netlens.attribution import METHODS
-from netlens.evaluation import METRICS, Evaluation, evaluate, shown
+from netlens.evaluation import METRICS, Evaluation, evaluate, interval, shown
 from netlens.evaluation.metrics import Deletion, EnergyInside
-from netlens.evaluation.recommendation import CHEAP, Contestant, Race, controls, interval
+from netlens.evaluation.recommendation import CHEAP, Contestant, Race, controls
 from netlens.zoo import BUNDLED
 
 PAGE = Path("docs/evaluation.md")

@@ -1,5 +1,6 @@
 """Evaluation of explanations: against known answers, and by metrics, with controls and intervals."""
 
+from netlens.evaluation._bootstrap import interval
 from netlens.evaluation._case import Case, ImageParts
 from netlens.evaluation._controls import CONTROLS, CenterMap, ConstantMap, EdgeDetector, RandomMap
 from netlens.evaluation._evaluate import METRICS_BY_DEFAULT, evaluate
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "explain_func",
     "grids",
+    "interval",
     "metric_named",
     "randomize_",
     "randomized",

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from netlens.errors import NetLensError, closest
+from netlens.evaluation._bootstrap import interval, told_apart
 from netlens.evaluation.metrics import METRICS
 from netlens.heatmaps import ResultError
 from netlens.results import storage
@@ -23,7 +23,7 @@ from netlens.version import __version__
 if TYPE_CHECKING:
     from netlens.show import Picture
 
-_DRAWS, _SEED = 2000, 0
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ class Evaluation:
         values = values[~values.isnan()]
         if not len(values):
             return Estimate(float("nan"), float("nan"), float("nan"), 0)
-        means = values[self._draws(len(values))].mean(1)
-        low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-        return Estimate(float(values.mean()), low, high, len(values))
+        mean = float(values.mean())
+        return Estimate(mean, *(interval(values, 0.95) if len(values) > 1 else (mean, mean)), len(values))
 
     def ranking(self, metric: str) -> tuple[str, ...]:
         """The methods, best first, without those for which the metric means nothing."""
@@ -105,14 +104,13 @@ class Evaluation:
         return tuple(self.methods[i] for i in order)
 
     def differ(self, a: str, b: str, metric: str) -> bool:
-        """Whether two methods can be told apart: the interval of the mean difference on the same images excludes 0."""
+        """Whether two methods can be told apart: the 95% interval of the mean difference on the same images excludes 0.
+
+        Fewer than 6 images never tell methods apart, because one being better on each of them is too likely by chance.
+        """
         column = self._index(self.metrics, metric)
-        pairs = self.scores[self._index(self.methods, a), column] - self.scores[self._index(self.methods, b), column]
-        pairs = pairs[~pairs.isnan()]
-        if len(pairs) < 2:
-            return False
-        low, high = pairs[self._draws(len(pairs))].mean(1).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-        return not low <= 0 <= high
+        one, other = (self.scores[self._index(self.methods, method), column] for method in (a, b))
+        return told_apart(one - other)
 
     def agreement(self, metric: str) -> float:
         """Kendall's τ between the rankings that two halves of the images give, the mean over random halves.
@@ -223,10 +221,6 @@ class Evaluation:
                 writer.writerow(row)
         return buffer.getvalue()
 
-    @cached_property
-    def _drawn(self) -> dict[int, Tensor]:
-        return {}
-
     def _standing(self, metric: str) -> Tensor:
         """(methods,): the share of the other methods that a method is better than; equal ones count half."""
         column = self.scores[:, self._index(self.metrics, metric)].nanmean(1)
@@ -236,13 +230,6 @@ class Evaluation:
             1
         ) - 0.5
         return torch.where(has_score, below / max(1, int(has_score.sum()) - 1), torch.nan)
-
-    def _draws(self, n: int) -> Tensor:
-        """(draws, n): which images each draw of the bootstrap takes."""
-        if n not in self._drawn:
-            generator = torch.Generator().manual_seed(_SEED)
-            self._drawn[n] = torch.randint(n, (_DRAWS, n), generator=generator)
-        return self._drawn[n]
 
     @staticmethod
     def _index(names: Sequence[str], name: str) -> int:

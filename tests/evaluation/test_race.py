@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from netlens.attribution import Saliency
-from netlens.evaluation.recommendation._bootstrap import interval, shares_of_wins
+from netlens.evaluation._bootstrap import interval, shares_of_wins
 from netlens.evaluation.recommendation._contestants import Contestant
 from netlens.evaluation.recommendation._race import FIRST, Race
 

@@ -1,6 +1,5 @@
 """A recommendation: which method, with which options, explains a network best on some images."""
 
-from netlens.evaluation.recommendation._bootstrap import interval
 from netlens.evaluation.recommendation._contestants import CHEAP, Contestant, controls
 from netlens.evaluation.recommendation._race import Race, Round
 from netlens.evaluation.recommendation._recommend import recommend
@@ -13,6 +12,5 @@ __all__ = [
     "Recommendation",
     "Round",
     "controls",
-    "interval",
     "recommend",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netlens.evaluation.recommendation._bootstrap import interval
+from netlens.evaluation._bootstrap import interval
 from netlens.evaluation.recommendation._contestants import Contestant
 
 LEVEL = 0.99

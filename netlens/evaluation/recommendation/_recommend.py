@@ -10,13 +10,13 @@ from torch import Tensor
 
 from netlens.attribution import Attribution, Method
 from netlens.errors import NetLensError, NetLensWarning
+from netlens.evaluation._bootstrap import shares_of_wins, told_apart
 from netlens.evaluation._case import Case
 from netlens.evaluation._evaluate import judges_of
 from netlens.evaluation._judging import Judging
 from netlens.evaluation._progress import Progress, Step
 from netlens.evaluation._table import Evaluation
 from netlens.evaluation.metrics import METRICS, Metric
-from netlens.evaluation.recommendation._bootstrap import interval, shares_of_wins
 from netlens.evaluation.recommendation._contestants import Contestant, contestants, controls, variants
 from netlens.evaluation.recommendation._race import Race
 from netlens.evaluation.recommendation._recommendation import Recommendation
@@ -177,7 +177,7 @@ def recommend(
         metric=metric,
         text=best.name,
         rounds=tuple(race.rounds),
-        ties=tuple(one.name for one in finalists[1:] if not _differ(race, best, one)),
+        ties=tuple(one.name for one in finalists[1:] if not told_apart(race.signed(best) - race.signed(one))),
         wins=_wins(race, [one for one in everyone if race.judged[one.name] == len(case)]),
         agreement=shared.agreement(metric) if race.shared() else float("nan"),
         table=evaluation(rows, list(judges), table),
@@ -196,14 +196,6 @@ def _few(race: Race, finalists: Sequence[Contestant], count: int) -> list[Contes
     for one in (*finalists, *race.ranked(others, least)):
         best.setdefault(type(one.method), one)
     return list(best.values())[:count]
-
-
-def _differ(race: Race, best: Contestant, other: Contestant) -> bool:
-    differences = race.signed(best) - race.signed(other)
-    differences = differences[~differences.isnan()]
-    low, high = interval(differences, 0.95)
-    # on fewer than 6 images, one being better on each of them is chance more than once in 20 times
-    return len(differences) >= 6 and not low <= 0 <= high
 
 
 def _wins(race: Race, contestants: Sequence[Contestant]) -> dict[str, float]:
