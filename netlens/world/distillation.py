@@ -33,21 +33,21 @@ _FROZEN: Final = tuple(f"conv_proj.{index}." for index in range(4))
 log = logging.getLogger(__name__)
 
 
-def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
+def train(scenes: int = SCENES, epochs: int = EPOCHS, seed: int = SEED) -> nn.Module:
     """A transformer in eval mode, trained on `scenes` scenes. The random state of the caller stays as it was."""
-    images, labels, _ = batch(SEED, scenes, network.SIZE)
+    images, labels, _ = batch(seed, scenes, network.SIZE)
     teacher = network.network()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # torchvision initializes from the global generator
+        torch.manual_seed(seed)  # torchvision initializes from the global generator
         model = architecture()
     for layer, learned in zip(model.conv_proj, stem(teacher), strict=False):
         layer.load_state_dict(learned.state_dict())
-    learn(model, teacher, images, labels, epochs)
+    learn(model, teacher, images, labels, epochs, seed)
     trained: nn.Module = model.eval()
     return trained
 
 
-def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int) -> None:
+def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
     """Train the layers after the stem on disturbed images, in place."""
     model.train()
     frozen = stem(teacher)  # in eval mode, so that batch norm does not change
@@ -55,7 +55,7 @@ def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: 
     optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=0.05)
     steps = epochs * (len(images) // BATCH)
     schedule = OneCycleLR(optimizer, max_lr=RATE, total_steps=steps, pct_start=0.2)
-    generator = Generator().manual_seed(SEED)
+    generator = Generator().manual_seed(seed)
     progress = tqdm(total=steps, desc="training", mininterval=10)
     for epoch in range(epochs):
         total = torch.zeros(())

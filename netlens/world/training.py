@@ -1,4 +1,4 @@
-"""Trains the bundled network; the only input is a seed: `python -m netlens.world.training [--output FILE]`.
+"""Trains the bundled network; the only input is a seed: `python -m netlens.world.training [--output FILE] [--seed N]`.
 
 The scenes are drawn once, and disturbed in another way in each epoch. In the first epochs, the surroundings of the
 objects are gray at first, and then appear gradually. After that, the training is adversarial. The same versions on the
@@ -29,7 +29,7 @@ from netlens.world.scene import batch
 
 SEED: Final = 1
 HELD_OUT: Final = 2
-"""The seeds of the scenes for training and for testing."""
+"""The seeds of the scenes for training and for testing. The first is also that of the weights and disturbances."""
 
 SCENES: Final = 12_000
 EPOCHS: Final = 10
@@ -51,18 +51,18 @@ THREADS: Final = 1  # rounding, and so the weights, depend on the number of thre
 log = logging.getLogger(__name__)
 
 
-def train(scenes: int = SCENES, epochs: int = EPOCHS) -> nn.Module:
+def train(scenes: int = SCENES, epochs: int = EPOCHS, seed: int = SEED) -> nn.Module:
     """A network in eval mode, trained on `scenes` scenes. The random state of the caller stays as it was."""
-    images, labels, masks = batch(SEED, scenes, SIZE)
+    images, labels, masks = batch(seed, scenes, SIZE)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # torchvision initializes from the global generator
+        torch.manual_seed(seed)  # torchvision initializes from the global generator
         model: nn.Module = architecture()
-    learn(model, images, labels, masks, epochs)
-    polish(model, images, labels)
+    learn(model, images, labels, masks, epochs, seed)
+    polish(model, images, labels, seed)
     return model.eval()
 
 
-def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epochs: int) -> None:
+def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epochs: int, seed: int) -> None:
     """Train on disturbed images, and later also on adversarial ones, in place.
 
     In the first epochs, the surroundings of the objects are nearly gray, because the network then learns the objects
@@ -73,7 +73,7 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
     """
     n_batches, gentle = len(images) // BATCH, max(1, round(GENTLE * epochs))
     lesson = _Lesson(model, RATE, n_batches * (2 * epochs - gentle))
-    generator = Generator().manual_seed(SEED)
+    generator = Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros(())
         for count, chosen in enumerate(batches(len(images), generator)):
@@ -88,10 +88,10 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, masks: Tensor, epoch
     lesson.progress.close()
 
 
-def polish(model: nn.Module, images: Tensor, labels: Tensor) -> None:
+def polish(model: nn.Module, images: Tensor, labels: Tensor, seed: int) -> None:
     """Train a little more, in place, with the full distance and with a new, lower schedule of rates."""
     lesson = _Lesson(model, RATE / 4, 2 * POLISH * (len(images) // BATCH))
-    generator = Generator().manual_seed(SEED)
+    generator = Generator().manual_seed(seed)
     for _ in range(POLISH):
         for chosen in batches(len(images), generator):
             _twice(lesson, disturbed(images[chosen], generator), labels[chosen], STRENGTH)
@@ -167,17 +167,22 @@ def save(model: nn.Module, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def command(name: str, train: Callable[[int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
+def command(name: str, train: Callable[[int, int, int], nn.Module], output: Path, scenes: int, epochs: int) -> None:
     """The command line of a training. It trains a network, tests it on held-out scenes and writes the weights."""
     parser = argparse.ArgumentParser(description=f"Train the {name}.")
     parser.add_argument("--output", type=Path, default=output, help="file to write (default: %(default)s)")
     parser.add_argument("--scenes", type=int, default=scenes, help="scenes to learn from (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over them (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=SEED, help="seed of scenes, weights and disturbances (default: %(default)s)"
+    )
     arguments = parser.parse_args()
+    if arguments.seed == HELD_OUT:
+        parser.error(f"--seed {HELD_OUT} draws the scenes that test the network; give another one.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(THREADS)
     start = time.monotonic()
-    model = train(arguments.scenes, arguments.epochs)
+    model = train(arguments.scenes, arguments.epochs, arguments.seed)
     digest = save(model, arguments.output)
     log.info("%d parameters, %.0f s", sum(p.numel() for p in model.parameters()), time.monotonic() - start)
     log.info("held-out accuracy %.4f; SHA-256 %s", accuracy(model), digest)

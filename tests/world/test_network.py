@@ -100,3 +100,5 @@ def test_training_again_gives_the_same_weights(monkeypatch):
     torch.manual_seed(1)
     other = train(scenes=16, epochs=2).state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+    of_another_seed = train(scenes=16, epochs=2, seed=3).state_dict()
+    assert not any(torch.equal(one[name], of_another_seed[name]) for name in one if name.endswith("weight"))
