@@ -163,10 +163,12 @@ def truths(n: int, neighbor: Path | None) -> str:
 def cell(evaluation: Evaluation, method: str, metric: str) -> str:
     """A mean, bold if it cannot be told apart from the best, where others can; empty if the metric means nothing."""
     one = evaluation.of(method, metric)
-    text = f"{one.mean:.{2 if abs(one.mean) < 100 else 0}f}" if one.n else ""
-    best, *others = evaluation.ranking(metric) or [""]
-    leads = text and not evaluation.differ(best, method, metric)
-    return f"**{text}**" if leads and any(evaluation.differ(best, other, metric) for other in others) else text
+    if not one.n:
+        return ""
+    text = f"{one.mean:.{2 if abs(one.mean) < 100 else 0}f}"
+    best, *others = evaluation.ranking(metric)
+    tells = any(evaluation.differ(best, other, metric) for other in others)
+    return f"**{text}**" if tells and not evaluation.differ(best, method, metric) else text
 
 
 class Colored(nn.Module):
