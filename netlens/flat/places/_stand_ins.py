@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from netlens.flat.layers import Constant, Function, MatMul
 from netlens.flat.operations import Trait, is_ours, name_of, operation_of
+from netlens.flat.twin import throwaway
 
 _SAME_SHAPE = Trait.ELEMENTWISE | Trait.NORM | Trait.SOFTMAX | Trait.KEEPS
 
@@ -62,14 +63,22 @@ def on_numbers(layer: nn.Module, inputs: Sequence[Any], numbers: Callable[..., T
     def real(tensor: Tensor) -> Tensor:
         return numbers(tensor.shape, dtype=tensor.dtype, device=device)
 
+    layer = _stateless(layer)
     with torch.no_grad():
         return layer(*pytree.tree_map_only(Tensor, real, list(inputs)))
+
+
+def _stateless(layer: nn.Module) -> nn.Module:
+    """The layer, or a copy for one run of a layer with code of others, which may keep what it computes as its state."""
+    pure = all(type(part).__module__.startswith(("torch.", "netlens.flat.")) for part in layer.modules())
+    return layer if pure else throwaway(layer)
 
 
 def _on_meta(layer: nn.Module, inputs: Sequence[Any]) -> Any:
     with torch.no_grad():
         if isinstance(layer, Function):
             return layer(*inputs)
+        layer = _stateless(layer)
         weights = {name: tensor.to("meta") for name, tensor in (*layer.named_parameters(), *layer.named_buffers())}
         return functional_call(layer, weights, tuple(inputs)) if weights else layer(*inputs)
 
