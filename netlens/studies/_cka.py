@@ -28,7 +28,7 @@ def linear_cka(a: Tensor, b: Tensor) -> float:
 
     Example:
         >>> x = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1], [3, 1]])
-        >>> linear_cka(x, 2 * x.flip(1))
+        >>> round(linear_cka(x, 2 * x.flip(1)), 12)
         1.0
 
     Kornblith et al. 2019, https://arxiv.org/abs/1905.00414; Nguyen et al. 2021, https://arxiv.org/abs/2010.15327

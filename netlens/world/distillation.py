@@ -80,5 +80,9 @@ def learn(model: VisionTransformer, teacher: nn.Module, images: Tensor, labels: 
     progress.close()
 
 
-if __name__ == "__main__":
+def main() -> None:
     command("bundled transformer", train, WEIGHTS, SCENES, EPOCHS)
+
+
+if __name__ == "__main__":
+    main()

@@ -188,5 +188,9 @@ def command(name: str, train: Callable[[int, int, int], nn.Module], output: Path
     log.info("held-out accuracy %.4f; SHA-256 %s", accuracy(model), digest)
 
 
-if __name__ == "__main__":
+def main() -> None:
     command("bundled network", train, WEIGHTS, SCENES, EPOCHS)
+
+
+if __name__ == "__main__":
+    main()
