@@ -95,13 +95,14 @@ def test_the_page_names_the_methods_that_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("index", range(len(pairs("lucent"))))
-def test_lucent_has_the_same_objective(index: int, names: dict[str, Any]) -> None:
+def test_lucent_has_the_same_objective(index: int, network: nn.Module, names: dict[str, Any]) -> None:
     pytest.importorskip("lucent", reason="lucent is not installed, see the extra bench of netlens")
     left, right = pairs("lucent")[index]
     small = left.replace("thresholds=(256,)", "thresholds=(1,), show_image=False, progress=False")
     assert (small != left) == (index == 0)
     before = "from lucent.optvis import objectives as goals"
-    theirs = run(f"{before}\n{small}", dict(names))["goal"]
+    copied = copy.deepcopy(network)  # its hooks stay on the network
+    theirs = run(f"{before}\n{small}", names | {"model": copied})["goal"]
     ours: Objective = run(right.replace("(Fourier(128), 256)", "(Fourier(32), 1)"), dict(names))["goal"]
     flat: FlatModel = names["flat"]
     batch = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(2))
