@@ -14,11 +14,9 @@ SUPERPIXELS = ["scikit-image>=0.24", "scikit-learn>=1.5"]
 EVALUATION = ["scipy>=1.13", *SUPERPIXELS]
 # oracles that tests compare numbers with, and peers in benchmarks; torchcam has left Python 3.10
 ORACLES = [
-    *("captum>=0.8", "zennit>=0.5.1", "grad-cam>=1.5.4", "quantus>=0.6", "flashtorch>=0.1.3"),
+    *("captum>=0.8", "zennit>=0.5.1", "grad-cam>=1.5.4", "quantus>=0.6", "flashtorch>=0.1.3", "torch-lucent>=0.1.8"),
     'torchcam>=0.5; python_version >= "3.11"',
 ]
-# lucent makes pictures, beside which the benchmarks put ours
-LUCENT = ["torch-lucent>=0.1.8"]
 # groups of an atlas are found by scikit-learn
 ATLAS = ["scikit-learn>=1.5"]
 # files of samples in Parquet are read by pyarrow, and what a survey has found becomes tables
@@ -122,7 +120,7 @@ setup(
             *TEST,
             *(*ORACLES, *EVALUATION, *UMAP, *TIMM, *HUGGING_FACE, *PLAYGROUND, *SURVEY, *BROWSER, *READERS, *DOCS),
         ],
-        "bench": [*ORACLES, *EVALUATION, *LUCENT],
+        "bench": [*ORACLES, *EVALUATION],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "docs": DOCS,
         "notebook": ["jupyterlab>=4"],

@@ -96,7 +96,7 @@ def test_the_page_names_the_methods_that_are_the_same() -> None:
 
 @pytest.mark.parametrize("index", range(len(pairs("lucent"))))
 def test_lucent_has_the_same_objective(index: int, network: nn.Module, names: dict[str, Any]) -> None:
-    pytest.importorskip("lucent", reason="lucent is not installed, see the extra bench of netlens")
+    pytest.importorskip("lucent", reason="lucent is not installed, see the extra test of netlens")
     left, right = pairs("lucent")[index]
     small = left.replace("thresholds=(256,)", "thresholds=(1,), show_image=False, progress=False")
     assert (small != left) == (index == 0)
@@ -142,7 +142,7 @@ def rows(title: str) -> list[list[str]]:
     ],
 )
 def test_the_names_of_the_table_are_names(title: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
-    pytest.importorskip(theirs[0].partition(".")[0], reason="see the extra bench of netlens")
+    pytest.importorskip(theirs[0].partition(".")[0], reason="see the extra test of netlens")
     assert rows(title)
     for cells in rows(title):
         for cell, modules in zip(cells, (theirs, ours), strict=False):
