@@ -48,11 +48,15 @@ class Picture(Figure):
             x / across, 1 - y / total, text, va="top", fontsize=points, parse_math=False, usetex=False, **style
         )
         renderer = self.agg.get_renderer()
-        width = line.get_window_extent(renderer).width
-        if width > within:
-            line.set_fontsize(points * max(within / width, 0.75))
-        left = len(text)
-        while left > 1 and line.get_window_extent(renderer).width > within:
+
+        def is_wide() -> bool:
+            return bool(line.get_window_extent(renderer).width > within)
+
+        smallest, left = 0.75 * points, len(text)
+        while is_wide() and points > smallest:  # letters have whole pixels, so the width does not follow from the size
+            points = max(0.98 * points, smallest)
+            line.set_fontsize(points)
+        while is_wide() and left > 1:
             left -= 1
             head = left // 3
             line.set_text(f"{text[:head].rstrip()}…{text[len(text) - left + head :].lstrip()}")
