@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from netlens.evaluation._explanation import Explanation, ranks
+from netlens.evaluation._imputation import imputed
 
 
 def whole_groups(group_of: Tensor, count: int, explanation: Explanation) -> Tensor:
@@ -31,14 +32,14 @@ class Removal:
 
     Args:
         explanation: It gives the order: the most relevant part first.
-        filling: (N, C, H, W), what replaces the image.
+        filling: (N, C, H, W), what replaces the image; None to compute what is replaced from its surroundings.
         key: A name of the parts and the filling, under which runs are shared.
         group_of: (N, H, W), the part of each pixel; None if each pixel is a part.
         count: The number of parts.
     """
 
     def __init__(
-        self, explanation: Explanation, filling: Tensor, key: Any, group_of: Tensor | None = None, count: int = 0
+        self, explanation: Explanation, filling: Tensor | None, key: Any, group_of: Tensor | None = None, count: int = 0
     ) -> None:
         self.explanation, self.filling = explanation, filling
         self.count = explanation.maps[0].numel() if group_of is None else count
@@ -67,8 +68,11 @@ class Removal:
         def make(numbers: Sequence[int]) -> Tensor:
             rows = [jobs[number][1] for number in numbers]
             gone = torch.stack([self._gone(*jobs[number][0], row) for number, row in zip(numbers, rows, strict=True)])
-            x, filling = case.x[rows], self.filling[rows]
-            return torch.where(gone[:, None].to(x.device), filling, x)
+            x = case.x[rows]
+            if self.filling is None:
+                smooth = torch.Generator()  # it is asked for noise of deviation 0
+                return torch.stack([imputed(image, hole, 0.0, smooth) for image, hole in zip(x, gone, strict=True)])
+            return torch.where(gone[:, None].to(x.device), self.filling[rows], x)
 
         values = case.values_of([sample for _, sample in jobs], make).view(len(missing), n)
         self._runs.update(zip(missing, values, strict=True))

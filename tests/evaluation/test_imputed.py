@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from netlens.evaluation import Case, Explanation
 from netlens.evaluation._imputation import imputed
-from netlens.evaluation.metrics import IROF, ROAD
+from netlens.evaluation.metrics import IROF, ROAD, Deletion, Insertion, Selectivity
 from netlens.objectives import logit, probability
 from netlens.world.scene import batch
 from netlens.zoo import open_network
@@ -70,6 +70,28 @@ def test_road_is_the_mean_of_both_orders():
     expected = (metric.without(right, True) - metric.without(right, False)).mean(1) / 2
     assert_close(metric(right), expected)
     assert_close(metric(wrong), -expected)
+
+
+def test_curves_replace_pixels_by_their_surroundings():
+    explanation = truth(case(side=6))
+    road = ROAD(shares=(0.25, 0.5, 0.75, 1.0), noise=0.0)
+    _, deleted = Deletion(steps=4, baselines="inpainted").curve(explanation)
+    assert_close(deleted[:, 1:], road.without(explanation, least=False))
+    assert_close(deleted[:, 0], explanation.case.values)
+    _, inserted = Insertion(steps=4, baselines="inpainted").curve(explanation)
+    assert_close(inserted.flip(1)[:, 1:], road.without(explanation, least=True))
+    assert not torch.allclose(deleted, Deletion(steps=4, baselines="mean").curve(explanation)[1])
+
+
+def test_regions_become_their_surroundings():
+    one = truth(case())
+    values = Selectivity(side=2, baselines="inpainted").curve(one)[1]
+    first = one.maps.view(3, 2, 2, 2, 2).sum((2, 4)).flatten(1).argmax(1)
+    for sample, region in enumerate(first.tolist()):
+        gone = torch.zeros(2, 2, dtype=torch.bool)
+        gone.view(-1)[region] = True
+        image = quiet(one.case.x[sample], gone.repeat_interleave(2, 0).repeat_interleave(2, 1))
+        assert_close(values[sample, 1], one.case.values_of([sample], lambda _, image=image: image[None])[0])
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,21 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from netlens.attribution.baseline import BASELINES, Baseline
+from netlens.attribution.baseline import Baseline
 from netlens.evaluation._explanation import Explanation
 from netlens.evaluation._removal import Removal
 from netlens.evaluation.metrics._metric import Metric, register_metric
 from netlens.options import option
+
+Filling = Baseline | Literal["inpainted"]
+"""What replaces pixels: a baseline, or for "inpainted" a weighted mean of their neighbors, as `road` has it."""
+
+FILLINGS = "What replaces pixels: a number, a name such as blur, inpainted from their surroundings, or a tensor."
 
 _OFF = "The replaced image looks like nothing that the network has seen, which may change the number by itself."
 
@@ -46,7 +52,7 @@ class EvenArea(Area):
     """Abstract: the area under a curve whose steps have equally many pixels."""
 
     steps: int = option(32, least=1, help="Number of steps between the image and nothing.")
-    baselines: Baseline = option("blur", help=BASELINES)
+    baselines: Filling = option("blur", help=FILLINGS)
 
     def even(self, removal: Removal) -> list[int]:
         """How many pixels are replaced at each point."""
@@ -103,7 +109,7 @@ class PixelFlipping(Curve):
     """
 
     pixels: int = option(224, least=1, help="Number of pixels in a step.")
-    baselines: Baseline = option("black", help=BASELINES)
+    baselines: Filling = option("black", help=FILLINGS)
     more_is_better = False
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
@@ -128,7 +134,7 @@ class RegionPerturbation(Curve):
 
     side: int = option(9, least=1, help="Side of a region in pixels.")
     regions: int = option(100, least=1, help="The most regions that are replaced.")
-    baselines: Baseline = option("uniform", help=BASELINES)
+    baselines: Filling = option("uniform", help=FILLINGS)
     more_is_better = True
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
@@ -150,7 +156,7 @@ class Selectivity(Area):
     """
 
     side: int = option(16, least=1, help="Side of a region in pixels.")
-    baselines: Baseline = option("black", help=BASELINES)
+    baselines: Filling = option("black", help=FILLINGS)
     more_is_better = False
 
     def curve(self, explanation: Explanation) -> tuple[Tensor, Tensor]:
@@ -166,7 +172,7 @@ class Fall(Curve):
     shares: Sequence[float] = option(
         (0.01, 0.05, 0.1, 0.2, 0.5), above=0, most=1, help="Shares of the pixels that count as most relevant."
     )
-    baselines: Baseline = option("blur", help=BASELINES)
+    baselines: Filling = option("blur", help=FILLINGS)
 
     def judge(self, explanation: Explanation) -> Tensor:
         return (explanation.case.values[:, None] - self.curve(explanation)[1]).mean(1)
@@ -206,17 +212,21 @@ class Sufficiency(Fall):
         return torch.tensor(counts).double() / removal.count, removal(counts, least=True)
 
 
-def of_pixels(explanation: Explanation, baselines: Baseline) -> Removal:
+def of_pixels(explanation: Explanation, baselines: Filling) -> Removal:
     """Removal of single pixels."""
     key = "pixels", baselines if not isinstance(baselines, Tensor) else id(baselines)
-    return Removal(explanation, explanation.case.baseline(baselines), key)
+    return Removal(explanation, _filling(explanation, baselines), key)
 
 
-def of_regions(explanation: Explanation, baselines: Baseline, side: int) -> Removal:
+def of_regions(explanation: Explanation, baselines: Filling, side: int) -> Removal:
     """Removal of squares, which lie side by side from the corner at the top left."""
     height, width = explanation.case.sides
     across = ceil(width / side)
     rows, columns = torch.arange(height) // side, torch.arange(width) // side
     group_of = (rows[:, None] * across + columns).expand(len(explanation.case), -1, -1)
     key = side, baselines if not isinstance(baselines, Tensor) else id(baselines)
-    return Removal(explanation, explanation.case.baseline(baselines), key, group_of, ceil(height / side) * across)
+    return Removal(explanation, _filling(explanation, baselines), key, group_of, ceil(height / side) * across)
+
+
+def _filling(explanation: Explanation, baselines: Filling) -> Tensor | None:
+    return None if isinstance(baselines, str) and baselines == "inpainted" else explanation.case.baseline(baselines)
