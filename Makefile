@@ -23,13 +23,13 @@ test: .venv/installed-test
 	$(MAKE) --no-print-directory types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# every tab as a person would use it, the report of a survey and the page of claims; needs chromium
+# every tab as a person would use it, the pages of surveys, atlases and claims; needs chromium
 browser: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground tests/report tests/testing -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/playground tests/report tests/testing tests/studies -s
 
-# surveys that are killed at random moments, and surveys on Ray and torchrun
+# surveys that are killed at random moments, surveys on Ray and torchrun, and studies with all seeds
 survey: .venv/installed-survey
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "survey or not survey" tests/survey
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "survey or not survey" tests/survey tests/studies
 
 # every notebook from top to bottom
 notebooks: .venv/installed-test

@@ -123,7 +123,7 @@ setup(
         "bench": [*ORACLES, *EVALUATION],
         "matrix": [*TIMM, *HUGGING_FACE, *NETWORKS],
         "docs": DOCS,
-        "notebook": ["jupyterlab>=4"],
+        "notebook": ["jupyterlab>=4", "pytest>=8"],
     },
     entry_points={
         "console_scripts": ["netlens = netlens.cli:main"],

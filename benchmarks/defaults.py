@@ -1,11 +1,12 @@
 """`python -m benchmarks.defaults`: each default of a method beside other values of its option, on four networks.
 
-    python -m benchmarks.defaults --weights W --lite0 W --photos DIR [--networks NAME ...] [--only METHOD ...] [--write]
+    python -m benchmarks.defaults --weights W --lite0 W --photos DIR [--networks NAME ...] [--only METHOD ...]
+        [--slow] [--write]
 
 W are the ImageNet weights of mobilenet_v2 and of timm's tf_efficientnet_lite0, which explain the photos of a folder.
 The two bundled networks explain held-out scenes, whose masks are known. Scores stay in out/defaults, so that a second
-run goes on where the first one stopped, and networks can run side by side. `--write` puts the tables into
-docs/defaults.md.
+run goes on where the first one stopped, and networks can run side by side. `--slow` also asks methods of many runs
+about the photos, which takes an hour for each network. `--write` puts the tables into docs/defaults.md.
 """
 
 from __future__ import annotations
@@ -195,6 +196,7 @@ def main() -> None:
     names = (*BUNDLED, "mobilenet_v2", "timm/tf_efficientnet_lite0")
     parser.add_argument("--networks", choices=names, nargs="*", default=names)
     parser.add_argument("--only", choices=sorted({choice.method for choice in CHOICES}), nargs="*")
+    parser.add_argument("--slow", action="store_true", help="judge slow methods on the photos, too")
     parser.add_argument("--write", action="store_true", help="write the tables, for which all four networks are needed")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -206,7 +208,8 @@ def main() -> None:
         results[name] = {}
         for choice in (bar := tqdm(chosen, disable=None, desc=name)):
             bar.set_postfix_str(choice.text(choice.default))
-            results[name][choice] = judged(case, name, choice)
+            is_asked = options.slow or name in BUNDLED or choice.scenes > FEW
+            results[name][choice] = judged(case, name, choice) if is_asked else None
     if options.write:
         write_between(PAGE, "defaults", tables(results))
 

@@ -65,7 +65,7 @@ class Both(Question):
         chance = chances(self.seed, batch.samples.tolist(), 3)
         batch_state |= {"chance": chance[:, 0], "sample": batch.samples}
         batch_state |= {f"x.{sample}": one.cpu() for sample, one in zip(batch.samples.tolist(), x, strict=True)}
-        started: Mapping[str, Any] = {a.inputs[0]: x}
+        started: Mapping[str, Any] = {a.inputs[0]: x.to(weight_of(b, x))}
         for index, key in enumerate(self.keys):
             maps_a, maps_b = (Record(f, v).maps(key).cpu() for f, v in ((a, values_a), (b, values_b)))
             numbers = _moments(maps_a, maps_b)
@@ -74,8 +74,9 @@ class Both(Question):
             cut = cuts[index]
             if cut is not None and self.stitch and all(_fit(values_a[name], values_b[name]) for name in cut):
                 at = {name: values_a[name] for name in cut}
-                numbers |= self._joined_networks(a, started, at, key, maps_a, batch, predicted_a)
-                started = at
+                as_b = {name: at[name].to(values_b[name].dtype) for name in cut}
+                numbers |= self._joined_networks(a, started, at, as_b, key, maps_a, batch, predicted_a)
+                started = as_b
             else:
                 started = {}
             batch_state |= {f"{index}.{name}": number for name, number in numbers.items()}
@@ -86,6 +87,7 @@ class Both(Question):
         a: FlatModel,
         before: Mapping[str, Any],
         at: Mapping[str, Any],
+        as_b: Mapping[str, Any],
         key: str,
         maps_a: Tensor,
         batch: Batch,
@@ -95,18 +97,20 @@ class Both(Question):
 
         Args:
             a: The first network.
-            before: The activations of A from which the part up to this layer starts; none if they do not fit B.
+            before: The activations of A from which the part up to this layer starts, in the types of B; none if they do
+                not fit B.
             at: Those from which the rest starts.
+            as_b: The same in the types of B.
             key: The layer.
             maps_a: What A has there.
             batch: The samples.
             predicted_a: What A predicts.
         """
-        networks: dict[str, tuple[FlatModel, Mapping[str, Any]]] = {"stitched": (self.b, at)}
+        networks: dict[str, tuple[FlatModel, Mapping[str, Any]]] = {"stitched": (self.b, as_b)}
         numbers: dict[str, Tensor] = {}
         if before:
             part_of_b = self.b.run(before, list(dict.fromkeys([*at, key])))
-            networks["swapped"] = (a, {name: part_of_b[name] for name in at})
+            networks["swapped"] = (a, {name: part_of_b[name].to(value.dtype) for name, value in at.items()})
             difference = Record(self.b, part_of_b).maps(key).cpu().double() - maps_a.double()
             numbers["own"] = _sum(difference.square())
         for name, (flat, feeds) in networks.items():
@@ -166,8 +170,10 @@ def _cuts(a: FlatModel, b: FlatModel, keys: Sequence[str]) -> list[tuple[str, ..
 
 
 def _fit(a: Any, b: Any) -> bool:
-    """Whether a value of one network can take the place of that of the other one."""
-    return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype
+    """Whether a value of one network can take the place of that of the other one, which may have another precision."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape):
+        return False
+    return a.dtype == b.dtype or (a.is_floating_point() and b.is_floating_point())
 
 
 def _answers(flat: FlatModel) -> list[str]:

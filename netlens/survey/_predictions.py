@@ -193,6 +193,12 @@ class Predicted(Drawn):
         labels, predicted = self.labels[self.labeled], self.top[self.labeled, 0]
         return (labels * self.classes + predicted).bincount(minlength=self.classes**2).view(self.classes, self.classes)
 
+    def confusion_frame(self) -> Any:
+        """The confusion as a DataFrame of pandas: labels are its rows and predictions its columns, by name."""
+        names = [class_name(index, self.class_names) or "" for index in range(self.classes)]
+        frame = frame_of(dict(zip(names, listed(self.confusion.T), strict=True)))
+        return frame.set_axis(names, axis="index").rename_axis(index="label", columns="predicted")
+
     @property
     def per_class(self) -> Tensor:
         """(classes,), float64: the share of the samples of each label that is predicted right; NaN without samples."""

@@ -161,3 +161,18 @@ def _has(module: str, name: str) -> bool:
         else:
             value = getattr(value, part)
     return True
+
+
+def test_every_class_that_explains_stands_on_the_page() -> None:
+    captum, cams = pytest.importorskip("captum.attr"), pytest.importorskip("pytorch_grad_cam")
+    abstract = ("Attribution", "GradientAttribution", "PerturbationAttribution", "NeuronAttribution", "LimeBase")
+    of_captum = [
+        name
+        for name, one in vars(captum).items()
+        if isinstance(one, type) and issubclass(one, captum.Attribution) and name not in abstract and "LLM" not in name
+    ]
+    of_cams = [name for name, one in vars(cams).items() if isinstance(one, type) and "Activations" not in name]
+    of_cams = [name for name in of_cams if not name.startswith("AblationLayer")]  # parts of AblationCAM
+    assert len(of_captum) > 40 and len(of_cams) > 15
+    for title, names in (("captum", of_captum), ("pytorch-grad-cam", of_cams)):
+        assert [name for name in names if not re.search(rf"\b{name}\b", SECTIONS[title])] == []

@@ -18,6 +18,7 @@ from netlens.fast import fast
 from netlens.flat import FlatModel
 from netlens.flat.receptive import receptive_fields
 from netlens.objectives import logit
+from netlens.survey.fingerprint import fingerprint
 
 
 class ByFunctions(nn.Module):
@@ -100,6 +101,14 @@ def test_functions_become_the_modules_of_torch(make: Callable[[], nn.Sequential]
     flat, by_modules, net, x = pair(make)
     assert [type(layer) for layer in flat.layers.values()] == [type(layer) for layer in by_modules.layers.values()]
     assert torch.equal(flat(x), net(x))
+
+
+@pytest.mark.parametrize("make", CASES)
+def test_they_hold_no_tensor_without_numbers(make: Callable[[], nn.Sequential]) -> None:
+    flat, _, net, x = pair(make)
+    assert not any(tensor.is_meta for layer in flat.layers.values() for tensor in layer.state_dict().values())
+    assert torch.equal(flat.to("cpu")(x), net(x))  # to another device and back, where there is one
+    fingerprint(flat)
 
 
 @pytest.mark.parametrize("make", CASES)

@@ -159,7 +159,7 @@ def tab(browser: Any, atlas: DatasetAtlas, tmp_path: Path) -> Iterator[Any]:
     page.close()
 
 
-@pytest.mark.survey
+@pytest.mark.browser
 def test_the_page_is_zoomed_by_wheel_and_keyboard(tab: Any) -> None:
     def view() -> dict[str, float]:
         viewport: dict[str, float] = tab.evaluate("view")

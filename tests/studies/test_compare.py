@@ -192,6 +192,19 @@ def test_a_retrained_block_comes_first(seed: int) -> None:
     assert changed[0].change > 0.3
 
 
+def test_a_network_of_another_precision_is_compared_whole() -> None:
+    def flat(dtype: torch.dtype) -> FlatModel:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+        return FlatModel.from_nn_Module(model.eval().to(dtype))
+
+    data = [(torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(i)), i % 3) for i in range(8)]
+    comparison = compare(flat(torch.float32), flat(torch.float16), data, progress=False)
+    assert len(comparison.changed) == len(comparison.layers)
+    assert all(0 < layer.change < 0.1 and layer.distance < 0.1 for layer in comparison.layers)
+    assert all(layer.stitched == layer.swapped == comparison.accuracy[0] for layer in comparison.layers)
+
+
 def test_other_numbers_of_channels_leave_out_what_has_no_meaning() -> None:
     def flat(width: int) -> FlatModel:
         torch.manual_seed(0)

@@ -148,6 +148,9 @@ def test_frames_hold_the_numbers(result: SurveyResult) -> None:
     assert [names[0] for names in frame["top5"]] == list(frame["predicted"])
     assert list(result.losses.frame()["loss"]) == predictions.losses.tolist()
     assert list(result.losses.top(3).frame()["name"]) == [loss.name for loss in result.losses.top(3)]
+    confusion = predictions.confusion_frame()
+    assert confusion.to_numpy().tolist() == predictions.confusion.tolist()
+    assert list(confusion.index) == list(confusion.columns) == list(predictions.class_names or ())
     statistics = result.statistics(LAYER)
     assert list(statistics.frame()["variance"]) == statistics.variance.tolist()
     peaks = result.top(LAYER, 2).frame()

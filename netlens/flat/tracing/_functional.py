@@ -184,18 +184,21 @@ def _by_channel(
     if per_channel is None or (arguments.get("bias") is None) != (weight is None) or measures != (running is None):
         return None
     kind = kinds.get(ndim)
-    return (
-        None
-        if kind is None
-        else kind(
-            len(per_channel),
-            eps=arguments.get("eps", 1e-5),
-            momentum=arguments.get("momentum", 0.1),
-            affine=weight is not None,
-            track_running_stats=running is not None,
-            device="meta",
-        )
+    if kind is None:
+        return None
+    norm = kind(
+        len(per_channel),
+        eps=arguments.get("eps", 1e-5),
+        momentum=arguments.get("momentum", 0.1),
+        affine=weight is not None,
+        track_running_stats=running is not None,
+        device="meta",
     )
+    if running is not None:
+        norm._buffers["num_batches_tracked"] = (
+            None  # the call counts nothing, and a counter without a number cannot be moved
+        )
+    return norm
 
 
 def _layer_norm(arguments: _Arguments, ndim: int | None) -> nn.Module:
