@@ -99,6 +99,8 @@ def _field(step: Step, input_fields: list[Field | None]) -> Field | None:
         return NOTHING
     if any(field is not None and field.size is None for field in input_fields):
         return WHOLE
+    if reach is Reach.WHOLE and operation_of(step.layer).has(Trait.POOLS):  # whatever each position of the map sees
+        return WHOLE
     fields = [field for field in input_fields if field is not None]
     if len(fields) < len(input_fields) or not fields:
         return None

@@ -12,7 +12,7 @@ from netlens.errors import NetLensError
 from netlens.flat import FlatModel
 from netlens.objectives import Objective, Record, Statistic
 from netlens.objectives.parts import Part, Place
-from netlens.visualization.style._reading import Reading
+from netlens.visualization.style._reading import PictureReader
 
 _LEAST = 1e-3  # the lower bound of a unit, relative to the distance of a layer that is all 0
 
@@ -53,7 +53,7 @@ def style_loss(
     are averaged by the weights of the layers and of the styles. If the content nearly has the style already, the unit
     is a thousandth of the distance of a layer that is all 0.
     """
-    reading = Reading(flat, tile)
+    reader = PictureReader(flat, tile)
     names = tuple(name for name, weight in layers.items() if weight)
     distances = [
         (weight * look.weight, objective)
@@ -61,12 +61,12 @@ def style_loss(
         if look.weight
         for weight, objective in zip(
             [layers[name] for name in names],
-            reading.styles(names, look.picture, content_input, statistic, look.mask, look.style_mask),
+            reader.styles(names, look.picture, content_input, statistic, look.mask, look.style_mask),
             strict=True,
         )
     ]
     objectives = [objective for _, objective in distances]
-    units = reading.values([*objectives, *map(Silenced, objectives)], content_input)
+    units = reader.values([*objectives, *map(Silenced, objectives)], content_input)
     terms = []
     for (weight, objective), distance, silent in zip(distances, units, units[len(objectives) :], strict=False):
         unit = max(distance, _LEAST * silent)
@@ -86,12 +86,12 @@ def content_loss(
 
     If the content is flat, it is its mean color. Then 1 is the distance of a layer that is all 0.
     """
-    reading = Reading(flat, tile)
+    reader = PictureReader(flat, tile)
     names = tuple(name for name, weight in layers.items() if weight)
-    objectives = reading.contents(names, content_input)
+    objectives = reader.contents(names, content_input)
     plain = content_input.mean((2, 3), keepdim=True).expand_as(content_input)
     terms = []
-    for name, objective, unit in zip(names, objectives, reading.values(objectives, plain), strict=True):
+    for name, objective, unit in zip(names, objectives, reader.values(objectives, plain), strict=True):
         terms.append(layers[name] * _lossy(objective / (unit if unit > _LEAST else 1.0), loss))
     return sum(terms) / sum(layers.values())  # type: ignore[return-value]
 

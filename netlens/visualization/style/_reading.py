@@ -17,7 +17,7 @@ from netlens.visualization.style._reread import Reread
 
 
 @dataclass(frozen=True)
-class Reading:
+class PictureReader:
     """Reads pictures, given as the network's input (1, C, H, W), in tiles of the side `tile` if they are larger."""
 
     flat: FlatModel

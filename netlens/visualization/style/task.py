@@ -24,7 +24,7 @@ from netlens.visualization.style._choices import PARAMS, STATISTICS, shares, wei
 from netlens.visualization.style._layers import default_layers
 from netlens.visualization.style._losses import Look, content_loss, style_loss
 from netlens.visualization.style._options import Region, StyleOptions
-from netlens.visualization.style._reading import Reading
+from netlens.visualization.style._reading import PictureReader
 from netlens.visualization.style._sight import Sight, extent, mask_of, picture, style_side
 from netlens.visualization.style.color import recolored, with_chroma_of
 
@@ -228,8 +228,8 @@ class Stage:
     def values(self, pictures: Tensor, names: Sequence[str] | None = None) -> dict[str, float]:
         """The losses of a picture (1, C, H, W) in [0, 1], by name, from one run of the network; by default all."""
         names = tuple(self.losses) if names is None else names
-        reading = Reading(self.task.flat, self.task.options.tile)
-        losses = reading.values([self.losses[name] for name in names], self.sight(pictures))
+        reader = PictureReader(self.task.flat, self.task.options.tile)
+        losses = reader.values([self.losses[name] for name in names], self.sight(pictures))
         return dict(zip(names, losses, strict=True))
 
     def start(self, previous: Tensor | None) -> Param:

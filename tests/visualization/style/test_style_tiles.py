@@ -14,7 +14,7 @@ from netlens.visualization._judge import Judge
 from netlens.visualization._tiled_judge import TiledJudge
 from netlens.visualization.params import Fourier
 from netlens.visualization.style import STATISTICS, StyleTransfer
-from netlens.visualization.style._reading import Reading
+from netlens.visualization.style._reading import PictureReader
 from netlens.visualization.style.task import Task
 from netlens.visualization.transforms import Chain, Jitter
 from netlens.zoo import open_network
@@ -212,7 +212,7 @@ def test_a_tile_smaller_than_its_margins_says_which_would_do(flat):
 
 def test_a_large_content_is_kept_as_a_picture_and_not_as_maps(flat):
     layers, x = layers_of(flat)[:2], picture(80, 96, 1)[None]
-    for objective in Reading(flat, TILE).contents(layers, x):
+    for objective in PictureReader(flat, TILE).contents(layers, x):
         tensors = [value for value in vars(objective).values() if isinstance(value, torch.Tensor)]
         assert sum(tensor.numel() for tensor in tensors if tensor is not x) == 1
         with torch.no_grad():

@@ -21,7 +21,7 @@ from netlens.visualization.style._losses import (
     content_loss,
     style_loss,
 )
-from netlens.visualization.style._reading import Reading
+from netlens.visualization.style._reading import PictureReader
 from netlens.visualization.style._sight import (
     Sight,
     mask_of,
@@ -75,7 +75,7 @@ OTHER = waves(28, 20, 0.3, -1.4, (-0.2, 0.1, 0.4))
 
 
 def value_at(flat, objective, x):
-    return Reading(flat).values([objective], x)[0]
+    return PictureReader(flat).values([objective], x)[0]
 
 
 def losses(render):
