@@ -26,7 +26,7 @@ RADIUS: Final = (0.08, 0.15)
 """The smallest and the largest radius of a thing, as a share of the image side: that of an equal disc."""
 
 GRAY: Final = 0.5
-"""The plain background of twins, so that nothing lies beside one of them that does not lie beside the other."""
+"""The plain background of doubled things: nothing lies beside one of them that does not lie beside the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def assembly(seed: int | tuple[int, ...], size: int = 128, label: int | None = N
     return _painted(things, background(rng, size), size, label)
 
 
-def twins(seed: int | tuple[int, ...], size: int = 128, label: int | None = None) -> PartedScene:
+def doubled(seed: int | tuple[int, ...], size: int = 128, label: int | None = None) -> PartedScene:
     """Two things that are equal in all but their places, side by side on plain gray, half of the image apart.
 
     Args:
@@ -91,7 +91,7 @@ def twins(seed: int | tuple[int, ...], size: int = 128, label: int | None = None
         ClassNotFound: There is no such class.
 
     Example:
-        >>> twins(0).without.shape
+        >>> doubled(0).without.shape
         (2, 128, 128, 3)
     """
     rng = np.random.default_rng(seed)

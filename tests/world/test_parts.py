@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from netlens.errors import ClassNotFound
-from netlens.world.parts import assembly, batch, twins
+from netlens.world.parts import assembly, batch, doubled
 
 
-@pytest.mark.parametrize("kind", [assembly, twins])
+@pytest.mark.parametrize("kind", [assembly, doubled])
 def test_without_a_thing_the_image_changes_on_it_and_nowhere_else(kind):
     for seed in range(12):
         one = kind(seed)
@@ -23,9 +23,9 @@ def test_without_a_thing_the_image_changes_on_it_and_nowhere_else(kind):
         assert one.masks.sum(0).max() == 1, "things touch no other"
 
 
-def test_twins_are_one_thing_twice():
+def test_doubled_scenes_are_one_thing_twice():
     for seed in range(12):
-        one = twins(seed)
+        one = doubled(seed)
         left, right = np.split(one.image.astype(int), 2, axis=1)
         assert np.abs(left - right).max() <= 1  # a place is a number of float32
         assert (one.without[0][:, :64] == one.image[0, 0]).all()
@@ -40,7 +40,7 @@ def test_an_assembly_shows_its_class_twice_and_two_others():
     assert (assembly(3, label=4).image == first.image).all()
     assert (assembly((3, 1), label=4).image != first.image).any()
     with pytest.raises(ClassNotFound, match="no class 15"):
-        twins(0, label=15)
+        doubled(0, label=15)
 
 
 def test_a_batch_is_its_scenes():
