@@ -35,7 +35,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
         >>> from netlens.visualization.style import Batch
         >>> from netlens.world.scene import scene
         >>> pairs = [{"content": "content.png", "style": "style.png"}]
-        >>> settings = {"short": {"steps": 1, "scales": 1}, "long": {"steps": 2, "scales": 1}}
+        >>> settings = {"short": {"size": 64, "steps": 1, "scales": 1}}
         >>> with tempfile.TemporaryDirectory() as name:
         ...     folder, file = Path(name), Path(name) / "batch.json"
         ...     for seed, picture in enumerate(("content.png", "style.png")):
@@ -45,7 +45,7 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
         ...     contact_sheet(outcomes, folder / "sheet.jpg", side=64).name
         'sheet.jpg'
         >>> [(outcome.job.settings, outcome.what) for outcome in outcomes]
-        [('short', 'made'), ('long', 'made')]
+        [('short', 'made')]
     """
     from netlens.show import Tile, arranged
 
