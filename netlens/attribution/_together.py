@@ -29,12 +29,22 @@ def together(
 
     The values stay the same. What a method needs beyond the plain run (other inputs, other rules), it runs itself.
 
-    >>> from netlens.attribution import GradCAM, Saliency
-    >>> from netlens.objectives import logit
-    >>> flat = FlatModel.from_nn_Module(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()))
-    >>> methods, objective = (GradCAM(), Saliency()), logit(0)
-    >>> with together(methods, flat, torch.randn(1, 3, 8, 8), objective) as x:
-    ...     cam, saliency = (method(flat, x, objective) for method in methods)
+    Args:
+        methods: The methods that are called within the block.
+        flat: The network.
+        x: The samples (N, ...), of the type and on the device of the network.
+        objective: What to explain, one number per sample.
+        wrt: "input", the name of an input if there are several, or any name of a layer.
+
+    Example:
+        >>> from netlens.attribution import GradCAM, Saliency
+        >>> from netlens.objectives import logit
+        >>> flat = FlatModel.from_nn_Module(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()))
+        >>> methods, objective = (GradCAM(), Saliency()), logit(0)
+        >>> with together(methods, flat, torch.randn(1, 3, 8, 8), objective) as x:
+        ...     cam, saliency = (method(flat, x, objective) for method in methods)
+        >>> cam.values.shape, saliency.values.shape
+        (torch.Size([1, 1, 6, 6]), torch.Size([1, 3, 8, 8]))
     """
     flat = flat.fitting(x[:1])
     with torch.inference_mode(False), torch.no_grad(), unchanged():

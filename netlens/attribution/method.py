@@ -44,7 +44,21 @@ M = TypeVar("M", bound="type[Method]")
 
 
 def register(method: M) -> M:
-    """Register a method under its class name in snake case, for `NetLens`, the command line and the shared tests."""
+    """Register a method under its class name in snake case, for `NetLens`, the command line and the shared tests.
+
+    Args:
+        method: A subclass of `Method`. It replaces a registered method with the same name.
+
+    Returns:
+        The same class, so that this is a decorator.
+
+    Example:
+        >>> from netlens.attribution import Saliency
+        >>> @register
+        ... class MySaliency(Saliency): ...
+        >>> METHODS.pop("my_saliency") is MySaliency  # it is taken out again here
+        True
+    """
     METHODS[name_of(method)] = method
     return method
 
@@ -60,7 +74,18 @@ def name_of(method: type[Method]) -> str:
 
 
 def method_named(name: str) -> type[Method]:
-    """The registered method of that name. An unknown name raises `NetLensError` with the closest names."""
+    """The registered method of that name.
+
+    Args:
+        name: The name in snake case, such as "grad_cam".
+
+    Raises:
+        NetLensError: There is no such method. The message names the closest ones.
+
+    Example:
+        >>> method_named("grad_cam").__name__
+        'GradCAM'
+    """
     if name not in METHODS:
         as_written = re.sub("[^a-z0-9]+", "_", name.lower())  # "Grad-CAM" means grad_cam
         raise NetLensError(f"there is no method {name!r}. Closest: {closest(as_written, METHODS)}.")

@@ -23,9 +23,17 @@ def draws(n: int) -> Tensor:
 def interval(values: Tensor, level: float) -> tuple[float, float]:
     """The interval that holds this share of the bootstrap means of some values; infinite for fewer than two.
 
-    >>> low, high = interval(torch.tensor([1.0, 2.0, 3.0]), 0.9)
-    >>> 1 <= low < 2 < high <= 3
-    True
+    Args:
+        values: (n,), the values, without NaN.
+        level: The share, from 0 to 1.
+
+    Returns:
+        The lower and the upper end, in the units of the values.
+
+    Example:
+        >>> low, high = interval(torch.tensor([1.0, 2.0, 3.0]), 0.9)
+        >>> 1 <= low < 2 < high <= 3
+        True
     """
     if len(values) < 2:
         return -torch.inf, torch.inf

@@ -29,6 +29,13 @@ def share_inside(attribution: Attribution, masks: Tensor) -> Tensor:
     Raises:
         NetLensError: The numbers of masks and samples differ.
         NotApplicable: The attribution has no layout over the image.
+
+    Example:
+        >>> from netlens.results import Provenance
+        >>> values = torch.tensor([[[[3.0, 1.0], [-4.0, 0.0]]]])
+        >>> attribution = Attribution(values, torch.rand(1, 3, 2, 2), Provenance("Saliency", "resnet50", "logit(207)"))
+        >>> share_inside(attribution, torch.tensor([[[True, False], [True, False]]])).tolist()
+        [0.75]
     """
     heat = heatmaps.resize(heatmaps.reduce(attribution.spatial, "positive"), (masks.shape[-2], masks.shape[-1]))[:, 0]
     if len(heat) != len(masks):
@@ -74,6 +81,17 @@ def scoreboard(
         methods: The methods.
         batch: The number of images that a method explains at a time.
         progress: A function that is called with each method before it runs.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.attribution import GradCAM, Saliency
+        >>> from netlens.world.scene import batch
+        >>> flat = open_network()
+        >>> pictures, labels, masks = batch(0, 4)
+        >>> x = flat.adapter.preprocessing.normalize(pictures / 255)
+        >>> scores = scoreboard(flat, x, labels.tolist(), masks, [Saliency(), GradCAM()])
+        >>> [(score.method, score.n) for score in scores]
+        [('GradCAM', 4), ('Saliency', 4)]
     """
     batch = checked("batch", batch, int, least=1)
     scores = []

@@ -45,6 +45,16 @@ def shown(progress: bool = True) -> Iterator[Progress]:
 
     Args:
         progress: Whether to show anything.
+
+    Example:
+        >>> import torch
+        >>> from netlens import open_network
+        >>> from netlens.evaluation import Case, evaluate
+        >>> from netlens.objectives import logit
+        >>> case = Case(open_network(), torch.rand(2, 3, 64, 64), logit(3))
+        >>> with shown(progress=False) as step:
+        ...     evaluate(case, ["saliency"], ["gini"], controls=False, progress=step).scores.shape
+        torch.Size([1, 1, 2])
     """
     with tqdm(unit="score", delay=1, disable=None if progress else True, leave=False) as bar:
 

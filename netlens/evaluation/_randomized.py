@@ -9,7 +9,18 @@ from torch import nn
 
 
 def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of a network in eval mode, with the random weights of `randomize_`."""
+    """A copy of a network in eval mode, with the random weights of `randomize_`.
+
+    Args:
+        network: The network, which does not change.
+        seed: The seed of the random numbers.
+
+    Example:
+        >>> network = nn.Linear(2, 3)
+        >>> first, again, other = (randomized(network, seed).weight for seed in (0, 0, 1))
+        >>> torch.equal(first, again), torch.equal(first, other), torch.equal(first, network.weight)
+        (True, False, False)
+    """
     return randomize_(copy.deepcopy(network), seed)
 
 
@@ -25,6 +36,11 @@ def randomize_(network: nn.Module, seed: int = 0) -> nn.Module:
 
     Returns:
         The same network.
+
+    Example:
+        >>> network = randomize_(nn.BatchNorm2d(4))
+        >>> bool((network.running_mean != 0).all()), network.training
+        (True, False)
     """
     network.eval()
     generator = torch.Generator().manual_seed(seed)

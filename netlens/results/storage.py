@@ -83,6 +83,15 @@ def read_provenance(path: str | Path) -> Provenance:
 
     Raises:
         ResultError: The file does not exist, is damaged, or holds no provenance.
+
+    Example:
+        >>> import tempfile
+        >>> from netlens.results import Attribution
+        >>> origin = Provenance("Saliency", "resnet50", "logit(207)", targets=(207,))
+        >>> saliency = Attribution(torch.randn(1, 3, 4, 6), torch.rand(1, 3, 4, 6), origin)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_provenance(saliency.save(Path(folder) / "saliency.npz")) == origin
+        True
     """
     path = _existing(path, (".png", ".gif", *FORMATS))
     with readable(path):

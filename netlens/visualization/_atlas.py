@@ -116,6 +116,14 @@ def activation_atlas(flat: FlatModel, image: Any, key: str, *, progress: bool = 
         NotApplicable: The layer has no maps over the image, or its activation is 0 on the image.
         NonFiniteError: The activation holds NaN or Inf.
 
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.world.scene import scene
+        >>> small = {"cells": 2, "steps": 1, "cell_size": 32, "progress": False}
+        >>> atlas = activation_atlas(open_network(), scene(5).image, "trunk_output.block3", **small)
+        >>> atlas.directions.shape, atlas.pictures.images.shape
+        (torch.Size([4, 160]), torch.Size([4, 3, 32, 32]))
+
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """
     how, options = split_options(Charting, options)

@@ -113,6 +113,17 @@ def most_exciting(
         NotApplicable: The network cannot run on the images, or `crops` is True for an objective that is not a channel.
         ImageError: There are no images, or none can be read.
         NonFiniteError: The objective is NaN or Inf for an image.
+
+    Example:
+        >>> import tempfile
+        >>> from netlens import open_network
+        >>> from netlens.objectives import logit
+        >>> from netlens.world.folder import write_world
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     world = write_world(Path(folder) / "world", 6, size=64, progress=False)
+        ...     found = most_exciting(open_network(), logit("striped disc"), world / "images", k=2)
+        >>> found, found[0].path.parent.name
+        (Examples(2 best of 6 images, 0 files skipped), 'striped_disc')
     """
     checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")
     k, batch = checked("k", k, int, least=1), checked("a batch", batch, int, least=1)

@@ -245,6 +245,20 @@ def zoom(
         towards: Another image, as in `dream`.
         progress: Whether a terminal shows the progress.
         options: The options of `Zooming`.
+
+    Returns:
+        The last picture. Its `frames` are the pictures of the film, and its `history` is that of all dreams.
+
+    Raises:
+        NetLensError: An option is wrong, or the objective does not depend on the picture.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.world.scene import scene
+        >>> small = {"size": 64, "octaves": 1, "steps": 2, "n_frames": 3, "progress": False}
+        >>> film = zoom(open_network(), scene(5).image, "stem", **small)
+        >>> len(film.frames), film.images.shape, film.history.shape
+        (3, torch.Size([1, 3, 64, 64]), torch.Size([6, 1]))
     """
     check_names("a film", options, [o.name for o in options_of(Zooming)])
     settings = Zooming(**options)

@@ -76,6 +76,17 @@ def invert(
     Returns:
         The pictures. A caption holds the layer and the final distance. The `history` is minus the loss.
 
+    Raises:
+        NetLensError: No layer is given, or an option is wrong.
+        LayerNotFound: The network has no such layer.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.world.scene import scene
+        >>> found = invert(open_network(), scene(5).image, "stem", size=64, steps=4, progress=False)
+        >>> found.images.shape, bool(found.history[-1] > found.history[0])
+        (torch.Size([1, 3, 64, 64]), True)
+
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
     """
     settings, options = split_options(Inverting, options)
@@ -118,6 +129,18 @@ def caricature(
         transforms: The disturbances of the picture; by default `standard()`.
         progress: Whether a terminal shows the progress.
         options: The options of `Caricaturing` and of `OptVis.render`.
+
+    Raises:
+        NetLensError: No layer is given, or an option is wrong.
+        LayerNotFound: The network has no such layer.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.world.scene import scene
+        >>> small = {"size": 64, "steps": 2, "progress": False}
+        >>> drawn = caricature(open_network(), scene(5).image, ["stem", "trunk_output.block2"], **small)
+        >>> drawn.images.shape, drawn.captions
+        (torch.Size([2, 3, 64, 64]), ('stem', 'trunk_output.block2'))
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/
     """

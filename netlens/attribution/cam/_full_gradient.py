@@ -34,6 +34,20 @@ def full_gradients(flat: FlatModel, x: Tensor, objective: Objective) -> Iterator
     A layer has a contribution only if it carries a gradient from the input and gives one tensor of real numbers. A
     layer that gives several tensors, or complex numbers, counts as one layer with the layers that read it.
 
+    Args:
+        flat: The network.
+        x: The samples (N, ...), of the type and on the device of the network.
+        objective: What to explain, one number per sample.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.objectives import logit
+        >>> flat, x = open_network().double(), torch.rand(1, 3, 64, 64, dtype=torch.float64)
+        >>> contributions = dict(full_gradients(flat, x, logit(3)))
+        >>> total = sum(values.sum() for values in contributions.values())
+        >>> list(contributions)[:2], torch.allclose(total, flat(x)[0, 3])
+        (['input', 'stem.1'], True)
+
     Srinivas and Fleuret 2019, https://arxiv.org/abs/1905.00780
     """
     live = live_values(flat, x, objective)

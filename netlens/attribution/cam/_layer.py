@@ -37,6 +37,11 @@ def cam_layer(flat: FlatModel, x: Tensor | None = None, objective: Sequence[str]
 
     Raises:
         NotApplicable: No such value exists. The message says why.
+
+    Example:
+        >>> from netlens import open_network
+        >>> cam_layer(open_network())
+        'trunk_output.block3.block3-3.activation'
     """
     if flat.adapter.cam_layer is not None:
         return flat.key(flat.adapter.cam_layer)

@@ -190,8 +190,17 @@ def bottleneck_layer(flat: FlatModel, x: Tensor | None = None) -> str:
 
     All information passes a layer if no later layer reads a value from before it, as between two residual blocks.
 
+    Args:
+        flat: The network.
+        x: A batch like those to be explained, for its shape; by default of the usual shape.
+
     Raises:
         NotApplicable: The network has no such layer.
+
+    Example:
+        >>> from netlens import open_network
+        >>> bottleneck_layer(open_network())
+        'trunk_output.block2.block2-1.activation'
     """
     end, waist = cam_layer(flat, x), []
     from_image = set(flat.inputs)  # values that depend on the image: not sizes, and not what follows from weights alone

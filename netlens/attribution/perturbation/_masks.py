@@ -43,9 +43,14 @@ def patches(height: int, width: int, n_segments: int) -> Tensor:
 
     The rectangles have nearly equal sizes and are nearly square.
 
-    >>> patches(2, 6, 3)
-    tensor([[0, 0, 1, 1, 2, 2],
-            [0, 0, 1, 1, 2, 2]])
+    Args:
+        height, width: The size of the mask, in pixels, each at least 1.
+        n_segments: The largest number of rectangles, at least 1.
+
+    Example:
+        >>> patches(2, 6, 3)
+        tensor([[0, 0, 1, 1, 2, 2],
+                [0, 0, 1, 1, 2, 2]])
     """
     return blocks((height, width), n_segments)
 

@@ -28,6 +28,12 @@ def superpixels(flat: FlatModel, x: Tensor, n_segments: int = 50, wrt: str | Non
     Raises:
         NotApplicable: `x` holds no pictures, or scikit-image is missing.
 
+    Example:
+        >>> from netlens import open_network
+        >>> mask = superpixels(open_network(), torch.rand(1, 3, 64, 64), n_segments=12)
+        >>> mask.shape, int(mask.min())
+        (torch.Size([1, 1, 64, 64]), 0)
+
     Achanta et al. 2012, https://doi.org/10.1109/TPAMI.2012.120
     """
     checked("n_segments", n_segments, int, least=1)

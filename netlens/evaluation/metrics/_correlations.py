@@ -185,7 +185,15 @@ class Monotonicity(Metric):
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """(...): Pearson's correlation along the last dimension; NaN where one of them is constant."""
+    """(...): Pearson's correlation along the last dimension; NaN where one of them is constant.
+
+    Args:
+        a, b: Values (..., P). Their shapes broadcast.
+
+    Example:
+        >>> correlation(torch.tensor([[1, 2, 3], [5, 5, 5]]), torch.tensor([6, 4, 2])).tolist()
+        [-1.0, nan]
+    """
     a, b = (values - values.mean(-1, keepdim=True) for values in (a.double(), b.double()))
     return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
 

@@ -31,7 +31,21 @@ M = TypeVar("M", bound="type[Metric]")
 
 
 def register_metric(metric: M) -> M:
-    """Register a metric under its class name in snake case."""
+    """Register a metric under its class name in snake case.
+
+    Args:
+        metric: A subclass of `Metric`. It replaces a registered metric with the same name.
+
+    Returns:
+        The same class, so that this is a decorator.
+
+    Example:
+        >>> from netlens.evaluation.metrics import Gini
+        >>> @register_metric
+        ... class MyGini(Gini): ...
+        >>> METRICS.pop("my_gini") is MyGini  # it is taken out again here
+        True
+    """
     METRICS[metric_name(metric)] = metric
     return metric
 
@@ -39,15 +53,30 @@ def register_metric(metric: M) -> M:
 def metric_name(metric: type[Metric]) -> str:
     """The name under which the class of a metric is registered.
 
-    >>> class SensitivityN: ...
-    >>> metric_name(SensitivityN)
-    'sensitivity_n'
+    Args:
+        metric: The class.
+
+    Example:
+        >>> class SensitivityN: ...
+        >>> metric_name(SensitivityN)
+        'sensitivity_n'
     """
     return snake_case(metric.__name__)
 
 
 def metric_named(name: str) -> type[Metric]:
-    """The registered metric of that name. An unknown name raises `NetLensError` with the closest names."""
+    """The registered metric of that name.
+
+    Args:
+        name: The name in snake case, such as "pointing_game".
+
+    Raises:
+        NetLensError: There is no such metric. The message names the closest ones.
+
+    Example:
+        >>> metric_named("pointing_game").__name__
+        'PointingGame'
+    """
     if name not in METRICS:
         raise NetLensError(f"there is no metric {name!r}. Closest: {closest(name, METRICS)}.")
     return METRICS[name]

@@ -22,6 +22,14 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """(N,): Spearman's correlation of the rows of a and b (N, P); NaN where one of them is constant.
 
     It is Pearson's correlation of the ranks. Equal values share their mean rank.
+
+    Args:
+        a, b: Values (N, P).
+
+    Example:
+        >>> a, b = torch.tensor([[1, 2, 3], [1, 2, 3]]), torch.tensor([[1, 10, 1000], [3, 2, 1]])
+        >>> rank_correlation(a, b).tolist()
+        [1.0, -1.0]
     """
     return correlation(mean_ranks(a), mean_ranks(b))
 

@@ -52,13 +52,34 @@ class Alpha(Wrapped):
 
 
 def over(images: Tensor, background: Tensor | float) -> Tensor:
-    """Images with opacity (N, C + 1, H, W) on a background, as images (N, C, H, W)."""
+    """Images with opacity (N, C + 1, H, W) on a background, as images (N, C, H, W).
+
+    Args:
+        images: The images. Their last channel is the opacity, from 0, transparent, to 1, opaque.
+        background: A gray level in [0, 1], or pictures that broadcast to (N, C, H, W).
+
+    Example:
+        >>> half_black = torch.tensor([0.0, 0.5]).view(1, 2, 1, 1)
+        >>> over(half_black, 1.0).item()
+        0.5
+    """
     colors, opacity = images[:, :-1], images[:, -1:]
     return colors * opacity + background * (1 - opacity)
 
 
 def on_backgrounds(images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Images with opacity (N, C + 1, H, W) on random backgrounds as smooth as photographs: images (N, C, H, W)."""
+    """Images with opacity (N, C + 1, H, W) on random backgrounds as smooth as photographs: images (N, C, H, W).
+
+    Args:
+        images: The images, of 1 or 3 colors. Their last channel is the opacity, from 0, transparent, to 1, opaque.
+        generators: The random numbers of each background: N generators on the CPU.
+
+    Example:
+        >>> images = torch.rand(1, 4, 8, 8)
+        >>> images[:, 3] = 1  # an opaque image hides the background
+        >>> torch.equal(on_backgrounds(images, [torch.Generator()]), images[:, :3])
+        True
+    """
     height, width = images.shape[2:]
     drawn = torch.stack([noise(generator, images.shape[1] - 1, height, width // 2 + 1, 2) for generator in generators])
     waves = torch.view_as_complex(drawn.to(images)) * falling((height, width), images) / 4

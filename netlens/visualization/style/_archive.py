@@ -34,6 +34,12 @@ def packed(
         settings: The settings by name, as in the file of a batch.
         pictures: The files of the pictures that these name.
         network: The model and the weights of all settings; None for none.
+
+    Example:
+        >>> pair = {"content": "cat.png", "style": "waves.png"}
+        >>> data = packed([pair], {"short": {"steps": 50}}, {"cat.png": b"...", "waves.png": b"..."})
+        >>> zipfile.ZipFile(io.BytesIO(data)).namelist()
+        ['batch.json', 'cat.png', 'waves.png']
     """
     text = json.dumps({**(network or {}), "pairs": list(pairs), "settings": dict(settings)}, indent=2)
     buffer = io.BytesIO()
@@ -56,6 +62,15 @@ def unpacked(path: str | Path, most: int | None = None) -> Iterator[Path]:
 
     Raises:
         NetLensError: The .zip is damaged, too large, or no batch.
+
+    Example:
+        >>> pair = {"content": "cat.png", "style": "waves.png"}
+        >>> data = packed([pair], {"short": {"steps": 50}}, {"cat.png": b"...", "waves.png": b"..."})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "batch.zip").write_bytes(data)
+        ...     with unpacked(Path(folder, "batch.zip")) as file:
+        ...         file.name, sorted(other.name for other in file.parent.iterdir())
+        ('batch.json', ['batch.json', 'cat.png', 'waves.png'])
     """
     path = Path(path)
     if path.suffix.lower() != ".zip":

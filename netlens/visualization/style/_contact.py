@@ -28,6 +28,24 @@ def contact_sheet(outcomes: Sequence[Outcome], path: str | Path, side: int = 256
 
     Raises:
         NetLensError: No picture was made, or there are too many pictures for one file.
+
+    Example:
+        >>> import json, tempfile
+        >>> from netlens import open_network
+        >>> from netlens.visualization.style import Batch
+        >>> from netlens.world.scene import scene
+        >>> pairs = [{"content": "content.png", "style": "style.png"}]
+        >>> settings = {"short": {"size": 64, "steps": 1, "scales": 1}}
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     folder, file = Path(name), Path(name) / "batch.json"
+        ...     for seed, picture in enumerate(("content.png", "style.png")):
+        ...         _ = images.save(scene(seed, 64).image, folder / picture)
+        ...     _ = file.write_text(json.dumps({"pairs": pairs, "settings": settings}))
+        ...     outcomes = list(Batch.read(file).run(folder / "out", open_network, progress=False))
+        ...     contact_sheet(outcomes, folder / "sheet.jpg", side=64).name
+        'sheet.jpg'
+        >>> [(outcome.job.settings, outcome.what) for outcome in outcomes]
+        [('short', 'made')]
     """
     from netlens.show import Tile, arranged
 

@@ -30,6 +30,22 @@ def default_layers(flat: FlatModel, look: Tensor) -> tuple[tuple[str, ...], str]
     second one at the coarsest scale: for VGG, relu4_2. A network with one or two scales, such as a transformer, has
     five style layers at equal distances over its depth; the content layer is the middle one.
 
+    Args:
+        flat: The network.
+        look: The input. Only its shape, type and device count.
+
+    Returns:
+        The keys of the style layers, from fine to coarse, and the key of the content layer.
+
+    Raises:
+        NotApplicable: No layer has maps over the picture.
+
+    Example:
+        >>> from netlens import open_network
+        >>> style, content = default_layers(open_network(), torch.zeros(1, 3, 128, 128))
+        >>> len(style), style[0], content
+        (4, 'stem.2', 'trunk_output.block1.block1-0.f.a.2')
+
     Gatys et al. 2016, https://arxiv.org/abs/1508.06576
     """
     shapes = _shapes(flat, look)

@@ -13,10 +13,17 @@ SETTINGS = {o.name: o for o in options_of(StyleTransfer) if o.name != "stop"}
 
 
 def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
-    """The style transfer with these settings. An unknown name or a wrong value raises `NetLensError`.
+    """The style transfer with these settings.
 
-    >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
-    (192, 256)
+    Args:
+        settings: Values of JSON by the name of the option, of those in `SETTINGS`.
+
+    Raises:
+        NetLensError: A name is unknown, or a value is wrong.
+
+    Example:
+        >>> from_settings({"size": [192, 256], "optimizer": "lbfgs"}).size
+        (192, 256)
     """
     check_names("a style transfer", settings, SETTINGS)
     checked("StyleTransfer: start", settings.get("start", ""), str, hint="give the path of a picture")
@@ -24,7 +31,17 @@ def from_settings(settings: Mapping[str, Any]) -> StyleTransfer:
 
 
 def as_settings(transfer: StyleTransfer) -> dict[str, Any]:
-    """All options as values of JSON. An object is described by its `repr`."""
+    """All options as values of JSON. An object is described by its `repr`.
+
+    Args:
+        transfer: The style transfer.
+
+    Example:
+        >>> from netlens.visualization.style import Below
+        >>> settings = as_settings(StyleTransfer(steps=100, stop=Below(0.5)))
+        >>> settings["steps"], settings["stop"]
+        (100, 'Below(loss=0.5, other=None)')
+    """
     plain = {o.name: getattr(transfer, o.name) for o in options_of(StyleTransfer)}
     return {name: value if _plain(value) else repr(value) for name, value in plain.items()}
 

@@ -125,6 +125,17 @@ def stylize(
     Args:
         flat, content, styles, regions, callbacks, progress, watch: As for a call of `StyleTransfer`.
         options: Those of `StyleTransfer`.
+
+    Raises:
+        NetLensError: An argument or an option is wrong.
+        NotApplicable: No layer of the network has maps over the picture.
+
+    Example:
+        >>> from netlens import open_network
+        >>> from netlens.world.scene import scene
+        >>> small = {"size": 64, "steps": 2, "scales": 1, "progress": False}
+        >>> stylize(open_network(), scene(5).image, scene(6).image, **small).images.shape
+        torch.Size([1, 3, 64, 64])
     """
     check_names("stylize", options, [o.name for o in options_of(StyleTransfer)])
     return StyleTransfer(**options)(flat, content, styles, regions, callbacks, progress, watch)

@@ -67,6 +67,11 @@ def standard(
         degrees: The largest angle of the rotation, in degrees.
         last_jitter: The range of the last shift, as in `Jitter`.
 
+    Example:
+        >>> import torch
+        >>> standard()(torch.rand(1, 3, 32, 48), [torch.Generator()]).shape
+        torch.Size([1, 3, 32, 48])
+
     Olah et al. 2017, https://distill.pub/2017/feature-visualization
     """
     moves = (Jitter(jitter), Scale(*scale), Rotate(degrees, upright=0.2), Jitter(last_jitter))
@@ -84,6 +89,11 @@ def cropped(low: float = 0.5, degrees: float = 10, blur: float = 1.0, noise: flo
         degrees: The largest angle of the rotation, in degrees.
         blur: The largest standard deviation of the blur, in pixels, at least 0.
         noise: The standard deviation of the noise, for colors in [0, 1], at least 0.
+
+    Example:
+        >>> import torch
+        >>> cropped(low=0.25)(torch.rand(1, 3, 32, 48), [torch.Generator()]).shape
+        torch.Size([1, 3, 32, 48])
 
     Fel et al. 2023, https://arxiv.org/abs/2306.06805
     """
