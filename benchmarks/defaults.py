@@ -134,8 +134,8 @@ def photographed(name: str, weights: Path, photos: Path) -> Case:
     return Case(flat, x, logit(targets), probability(targets))
 
 
-def judged(case: Case, network: str, choice: Choice) -> Evaluation | None:
-    """The scores of all values of a choice, the default first; None where the method is not applicable."""
+def judged(case: Case, network: str, choice: Choice) -> Evaluation:
+    """The scores of all values of a choice, the default first."""
     few = case.take(range(min(choice.scenes, len(case))))
     judges = JUDGES if case.masks is not None else JUDGES[:2]
     methods = {}
@@ -144,12 +144,13 @@ def judged(case: Case, network: str, choice: Choice) -> Evaluation | None:
         if EARLIER in text:
             text = text.replace(EARLIER, f"layer={usual_layers(case.flat)[-2]}")
         methods[value] = method_from(text)
-    table = evaluate(few, methods, judges, controls=False, parts=PARTS / network.replace("/", "_"))
-    return None if any((value,) in table.why for value in methods) else table
+    return evaluate(few, methods, judges, controls=False, parts=PARTS / network.replace("/", "_"))
 
 
 def cell(table: Evaluation, value: str, metric: str) -> str:
     """A mean: bold if the pictures tell that it is better than that of the default, italic if worse."""
+    if (value,) in table.why:
+        return ""
     number = f"{table.of(value, metric).mean:.2f}"
     usual = table.methods[0]
     if value == usual or not table.differ(value, usual, metric):

@@ -17,6 +17,7 @@ from netlens.flat.layers import Subtract
 from netlens.flat.operations import Relevance, innermost
 from netlens.flat.rules import Rule, Rules
 from netlens.flat.running import Step
+from netlens.flat.tracing import AssumptionError
 from netlens.memo import Memo
 from netlens.options import check, named, option
 from netlens.rules import relevance
@@ -273,7 +274,7 @@ def _at_layer(flat: FlatModel, step: Step, edge: Tensor) -> Tensor:
         with torch.no_grad():
             whole = pixel.to(weight).expand(1, channels, *pixel.shape[2:])
             edge_there = flat.record(whole, layers=step.reads[0])[step.reads[0]]
-    except RuntimeError:  # the layers before the convolution cannot run on a single pixel
+    except (RuntimeError, AssumptionError):  # the layers before the convolution cannot run on a single pixel
         edge_there = None
     if not isinstance(edge_there, Tensor) or edge_there.shape != whole.shape:
         raise NotApplicable(

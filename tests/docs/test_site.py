@@ -35,6 +35,13 @@ def site(folder: Path, page: str = GOOD, style: str = "body { color: black }") -
     return faults(folder)
 
 
+def test_every_page_and_notebook_stands_in_the_contents() -> None:
+    contents = (ROOT / "website" / "index.md").read_text(encoding="utf-8").splitlines()
+    pages = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("nbs/*.ipynb")]
+    names = [str(page.relative_to(ROOT).with_suffix("")) for page in pages]
+    assert [name for name in names if name not in contents] == []
+
+
 def test_a_site_without_faults_has_none(tmp_path: Path) -> None:
     assert site(tmp_path) == []
 

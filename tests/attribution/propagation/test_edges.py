@@ -100,11 +100,22 @@ def test_a_mask_of_what_changes_is_no_linear_layer() -> None:
     assert_close(attribution.values.flatten(1).sum(1), change)
 
 
+class _SamePadding(nn.Module):
+    """Pads as TensorFlow does: by the remainder of the size, which an example tells."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = max(int((x.shape[-1] - 1) // 2) * 2 + 3 - x.shape[-1], 0)
+        return F.pad(x, (0, rest, 0, rest))
+
+
 @pytest.mark.parametrize(
-    "before", [nn.ZeroPad2d(1), nn.ReflectionPad2d(3), nn.AvgPool2d(2)], ids=["zeros", "reflection", "pool"]
+    "before",
+    [nn.ZeroPad2d(1), nn.ReflectionPad2d(3), nn.AvgPool2d(2), _SamePadding()],
+    ids=["zeros", "reflection", "pool", "by the size"],
 )
 def test_a_box_of_inputs_that_is_not_known_is_told(before: nn.Module) -> None:
-    flat = flat_of(before, nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    layers = before, nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    flat = FlatModel.from_nn_Module(randomized(nn.Sequential(*layers)).double(), example=X)
     with pytest.raises(NotApplicable, match="pixel by pixel"):
         LRP("epsilon_gamma_box")(flat, X, logit(0))
     assert LRP("epsilon_plus_flat")(flat, X, logit(0)).values.isfinite().all()
