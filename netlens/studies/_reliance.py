@@ -159,8 +159,8 @@ def reliance(
         >>> from netlens.world.scene import scene
         >>> data = [(scene(i, 64, label=3).image, 3) for i in range(3)]
         >>> small = {"each": 2, "clusters": 2, "progress": False}
-        >>> found = reliance(open_network(), data, "striped square", "trunk_output.block2", **small)
-        >>> found.pictures, sum(len(cluster) for cluster in found.clusters)
+        >>> answer = reliance(open_network(), data, "striped square", "trunk_output.block2", **small)
+        >>> answer.pictures, sum(len(cluster) for cluster in answer.clusters)
         (3, 6)
 
     Lapuschkin et al. 2019, https://arxiv.org/abs/1902.10178, cluster whole heatmaps; Achtibat et al. 2023,

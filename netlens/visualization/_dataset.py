@@ -121,8 +121,8 @@ def most_exciting(
         >>> from netlens.world.folder import write_world
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     world = write_world(Path(folder) / "world", 6, size=64, progress=False)
-        ...     found = most_exciting(open_network(), logit("striped disc"), world / "images", k=2)
-        >>> found, found[0].path.parent.name
+        ...     examples = most_exciting(open_network(), logit("striped disc"), world / "images", k=2)
+        >>> examples, examples[0].path.parent.name
         (Examples(2 best of 6 images, 0 files skipped), 'striped_disc')
     """
     checked("the network", flat, FlatModel, hint="make it by FlatModel.from_nn_Module")

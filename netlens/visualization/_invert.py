@@ -83,8 +83,8 @@ def invert(
     Example:
         >>> from netlens import open_network
         >>> from netlens.world.scene import scene
-        >>> found = invert(open_network(), scene(5).image, "stem", size=64, steps=4, progress=False)
-        >>> found.images.shape, bool(found.history[-1] > found.history[0])
+        >>> inversion = invert(open_network(), scene(5).image, "stem", size=64, steps=4, progress=False)
+        >>> inversion.images.shape, bool(inversion.history[-1] > inversion.history[0])
         (torch.Size([1, 3, 64, 64]), True)
 
     Mahendran and Vedaldi 2015, https://arxiv.org/abs/1412.0035
@@ -138,8 +138,8 @@ def caricature(
         >>> from netlens import open_network
         >>> from netlens.world.scene import scene
         >>> small = {"size": 64, "steps": 2, "progress": False}
-        >>> drawn = caricature(open_network(), scene(5).image, ["stem", "trunk_output.block2"], **small)
-        >>> drawn.images.shape, drawn.captions
+        >>> drawings = caricature(open_network(), scene(5).image, ["stem", "trunk_output.block2"], **small)
+        >>> drawings.images.shape, drawings.captions
         (torch.Size([2, 3, 64, 64]), ('stem', 'trunk_output.block2'))
 
     Olah et al. 2018, https://distill.pub/2018/building-blocks/

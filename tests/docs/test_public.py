@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -38,6 +39,21 @@ MODULES = (
     "netlens.rules",
     "netlens.testing",
 )
+
+
+def functions() -> dict[str, Any]:
+    """The public functions by their full names."""
+    named = {f"{module}.{name}": getattr(importlib.import_module(module), name) for module in MODULES
+             for name in importlib.import_module(module).__all__}  # fmt: skip
+    return {name: one for name, one in named.items() if inspect.isfunction(one)}
+
+
+@pytest.mark.parametrize("name", functions())
+def test_a_public_function_says_its_arguments_and_shows_an_example(name: str) -> None:
+    function = functions()[name]
+    text = inspect.getdoc(function) or ""
+    assert not inspect.signature(function).parameters or "Args:" in text
+    assert ">>> " in text
 
 
 def between(mark: str) -> str:
