@@ -6,7 +6,7 @@
 W are the ImageNet weights of mobilenet_v2 and of timm's tf_efficientnet_lite0, which explain the photos of a folder.
 The two bundled networks explain held-out scenes, whose masks are known. Scores stay in out/defaults, so that a second
 run goes on where the first one stopped, and networks can run side by side. `--slow` also asks methods of many runs
-about the photos, which takes an hour for each network. `--write` puts the tables into docs/defaults.md.
+about the photos, which takes long. `--write` puts the tables into docs/defaults.md.
 """
 
 from __future__ import annotations

@@ -164,7 +164,8 @@ def _has(module: str, name: str) -> bool:
 
 
 def test_every_class_that_explains_stands_on_the_page() -> None:
-    captum, cams = pytest.importorskip("captum.attr"), pytest.importorskip("pytorch_grad_cam")
+    reason = "captum or pytorch-grad-cam is not installed, see the extra test of netlens"
+    captum, cams = (pytest.importorskip(library, reason=reason) for library in ("captum.attr", "pytorch_grad_cam"))
     abstract = ("Attribution", "GradientAttribution", "PerturbationAttribution", "NeuronAttribution", "LimeBase")
     of_captum = [
         name
